@@ -1,0 +1,54 @@
+# make demo | test | lint | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
+EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+
+.PHONY: demo test lint format bench lock clean help
+
+help:
+	@sed -n '1p;/^# make/!d' Makefile
+	@echo "  demo    run the example twice with different parameters and compare the runs"
+	@echo "  test    run the tests; lint: check style, types and formatting; format: mend them"
+	@echo "  bench   measure, side by side with peers; lock: write requirements/*.txt anew"
+
+demo: $(VENV)/demo.stamp
+	@sh examples/demo.sh
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/startup.py
+
+lock: $(VENV)/uv.stamp
+	sh requirements/lock.sh $(BIN)/uv
+
+clean:
+	rm -rf $(VENV) .kfgcp .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/uv.stamp: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"kfgcp needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/uv.stamp requirements/run.txt pyproject.toml
+	@$(INSTALL) -r requirements/run.txt
+	@$(EDITABLE)
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/uv.stamp requirements/dev.txt pyproject.toml
+	@$(INSTALL) -r requirements/dev.txt
+	@$(EDITABLE)
+	@touch $@ $(VENV)/demo.stamp

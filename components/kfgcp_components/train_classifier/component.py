@@ -1,0 +1,36 @@
+"""The component `train_classifier`: a scikit-learn classifier for any table."""
+
+from typing import Any
+
+from kfp import dsl
+
+from kfgcp_components.images import image
+
+
+@dsl.component(base_image=image("tabular"), install_kfp_package=False)  # type: ignore[untyped-decorator]
+def train_classifier(
+    train: dsl.Input[dsl.Dataset],
+    target: str,
+    classifier: dsl.Output[dsl.Model],
+    model: str = "logistic_regression",
+    hyperparameters: dict[str, Any] = {},  # noqa: B006 - KFP takes the default from here
+    seed: int = 0,
+) -> None:
+    """Trains a classifier on all usable columns of a table, with missing values and text taken care of.
+
+    Args:
+        train: The training set, as Parquet.
+        target: Name of the column that holds the classes.
+        model: One of logistic_regression, random_forest, gradient_boosting.
+        hyperparameters: Parameters of the scikit-learn estimator by name, such as {"C": 0.1}.
+        seed: Seed of everything random in the training.
+        classifier: The fitted scikit-learn pipeline, dumped with joblib; metadata: how it was trained.
+    """
+    from kfgcp_components.models import write_model
+    from kfgcp_components.tables import read_parquet
+    from kfgcp_components.train_classifier.logic import train as fit
+
+    trained = fit(read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed)
+    write_model(trained.pipeline, classifier.path)
+    classifier.metadata.update(trained.facts)
+    print("\n".join(f"{name}: {value}" for name, value in trained.facts.items()))

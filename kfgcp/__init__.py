@@ -1,0 +1,74 @@
+"""One Kubeflow pipeline, unchanged, on a laptop, Vertex AI or your own Kubeflow; every run in one table.
+
+    import kfgcp
+
+    run = kfgcp.submit("pipelines/churn.py", params={"lr": 0.1})
+    print(run.wait().state, run.metrics)
+
+Nothing is imported before it is used: `import kfgcp` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kfgcp.api import cancel, compare, compile, export, init, list, logs, run, runs, show, submit, watch
+    from kfgcp.errors import KfgcpError
+    from kfgcp.model import Run, RunState, Task, TaskState
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "KfgcpError": "kfgcp.errors",
+    "Run": "kfgcp.model",
+    "RunState": "kfgcp.model",
+    "Task": "kfgcp.model",
+    "TaskState": "kfgcp.model",
+    "cancel": "kfgcp.api",
+    "compare": "kfgcp.api",
+    "compile": "kfgcp.api",
+    "export": "kfgcp.api",
+    "init": "kfgcp.api",
+    "list": "kfgcp.api",
+    "logs": "kfgcp.api",
+    "run": "kfgcp.api",
+    "runs": "kfgcp.api",
+    "show": "kfgcp.api",
+    "submit": "kfgcp.api",
+    "watch": "kfgcp.api",
+}
+
+__all__ = [
+    "KfgcpError",
+    "Run",
+    "RunState",
+    "Task",
+    "TaskState",
+    "cancel",
+    "compare",
+    "compile",
+    "export",
+    "init",
+    "list",
+    "logs",
+    "run",
+    "runs",
+    "show",
+    "submit",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kfgcp' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> Any:
+    return sorted(__all__)

@@ -1,0 +1,278 @@
+"""What can be done with kfgcp, a function a verb; `kfgcp.cli` prints what these return.
+
+Each takes the project from the current folder (see `kfgcp.config`), and runs of any backend by their id, a beginning
+of it, their name, or `latest`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kfgcp import config
+from kfgcp.backends.base import Backend, ForegroundRun, LogLine, RunRef, SubmitRequest, SupportsForeground
+from kfgcp.backends.registry import open_backend
+from kfgcp.errors import Unsupported, UsageError
+from kfgcp.model import Run, RunState
+from kfgcp.spec import params as spec_params
+from kfgcp.spec.load import Spec, load
+from kfgcp.store.store import RunFilter, Store
+from kfgcp.tracking.compare import Comparison
+from kfgcp.tracking.follow import Update
+from kfgcp.tracking.handle import RunHandle
+
+if TYPE_CHECKING:
+    import pandas
+
+    from kfgcp.scaffold import Scaffold
+
+RunLike = str | RunHandle | Run
+
+
+def compile(pipeline: str, output: str | Path | None = None) -> Spec:
+    """The compiled pipeline, checked; also written when `output` names a `.yaml` or `.json` file.
+
+    Args:
+        pipeline: `file.py`, `file.py:function`, or a compiled `.yaml` or `.json`.
+        output: the file to write.
+
+    Raises:
+        SpecError: it does not compile or is not a valid spec.
+    """
+    spec = load(pipeline)
+    if output is not None:
+        from kfgcp.spec.write import write
+
+        write(spec, Path(output))
+    return spec
+
+
+def submit(
+    pipeline: str | Spec,
+    *,
+    params: Mapping[str, Any] | None = None,
+    env: str | None = None,
+    experiment: str | None = None,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> RunHandle:
+    """A run that has been started and goes on by itself, also when this process ends.
+
+    Args:
+        pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or what `compile` returned.
+        params: values of its parameters; the others have their defaults.
+        env: the environment to run in, the project's default one when None.
+        experiment: the group of runs it belongs to, the project's when None.
+        name: a name for people, made from the pipeline's name and the time when empty.
+        labels: texts to find it by.
+
+    Raises:
+        SpecError: the pipeline does not compile or is not a valid spec.
+        ParamError: a parameter is unknown, missing or of the wrong type.
+        BackendError: the backend refused it or cannot be reached.
+    """
+    backend, request = _prepare(pipeline, params, env, experiment, name, labels)
+    return RunHandle(backend, backend.submit(request))
+
+
+def run(
+    pipeline: str | Spec,
+    *,
+    params: Mapping[str, Any] | None = None,
+    env: str | None = None,
+    experiment: str | None = None,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> RunHandle:
+    """A run that has ended: `submit` and `RunHandle.wait` in one."""
+    return submit(pipeline, params=params, env=env, experiment=experiment, name=name, labels=labels).wait(timeout)
+
+
+def open_run(
+    pipeline: str | Spec,
+    *,
+    params: Mapping[str, Any] | None = None,
+    env: str | None = None,
+    experiment: str | None = None,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> tuple[RunHandle, ForegroundRun]:
+    """A run recorded but not started, for the caller to execute in this process. Arguments as of `submit`."""
+    backend, request = _prepare(pipeline, params, env, experiment, name, labels)
+    if not isinstance(backend, SupportsForeground):
+        raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
+    opened = backend.open(request)
+    return RunHandle(backend, RunRef(_env(env).name, opened.run_id)), opened
+
+
+def show(run: RunLike = "latest") -> RunHandle:
+    """A run, looked up.
+
+    Raises:
+        UsageError: there is none that `run` means, or more than one.
+    """
+    if isinstance(run, RunHandle):
+        return run.refresh()
+    project = config.load()
+    with Store(project.home) as store:
+        run_id = store.find(run.run_id if isinstance(run, Run) else run)
+        found = store.get(run_id, whole=False)
+    backend = open_backend(project, _known_env(project, found))
+    return RunHandle(backend, RunRef(found.env, run_id))
+
+
+def list(wanted: RunFilter | None = None, *, limit: int | None = None) -> builtins.list[Run]:
+    """Runs without their tasks and artifacts, newest first."""
+    project = config.load()
+    _refresh_local(project)
+    with Store(project.home) as store:
+        return store.select(wanted, limit=limit)
+
+
+def runs(wanted: RunFilter | None = None, **equals: Any) -> pandas.DataFrame:
+    """Runs as a frame, newest first: a row a run with columns `params.*` and `metrics.<task>.<name>`.
+
+    Args:
+        wanted: which runs, all by default.
+        equals: fields of `RunFilter` instead: `runs(experiment="churn")`.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
+    from kfgcp.tracking.frames import run_frame
+
+    return run_frame(list(wanted or RunFilter(**equals)))
+
+
+def logs(run: RunLike = "latest", task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+    """The lines that a run's tasks wrote so far, of one task and attempt when they are named."""
+    return show(run).logs(task, attempt)
+
+
+def watch(run: RunLike = "latest", *, logs: bool = True) -> Iterator[Update]:
+    """A run as it goes on, until it has ended: changed tasks and new log lines."""
+    from kfgcp.tracking.follow import follow
+
+    handle = show(run)
+    home = config.load().home
+    with Store(home) as store:
+        yield from follow(store, home, handle.run_id, check=lambda: _note_end(handle), logs=logs)
+
+
+def cancel(run: RunLike = "latest") -> RunHandle:
+    """Asks a run to end; no error when it has ended."""
+    return show(run).cancel()
+
+
+def compare(runs: Sequence[RunLike] = ()) -> Comparison:
+    """What differs between runs, the first being the baseline; the two newest when none are named.
+
+    Raises:
+        UsageError: there are fewer than two.
+    """
+    from kfgcp.tracking.compare import compare as compare_runs
+
+    chosen = builtins.list(runs) or [found.run_id for found in reversed(list(limit=2))]
+    if len(chosen) < 2:
+        raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
+    return compare_runs([one if isinstance(one, Run) else show(one).snapshot for one in chosen])
+
+
+def export(
+    runs: Sequence[RunLike] = (),
+    *,
+    form: str = "csv",
+    file: str | Path | None = None,
+    wanted: RunFilter | None = None,
+) -> str:
+    """Runs as CSV, JSON or Parquet, oldest first: written to `file`, or returned as text when there is none.
+
+    Args:
+        runs: which, all that `wanted` lets through when empty.
+        form: csv, json or parquet.
+        file: where to; Parquet needs one.
+        wanted: which runs when none are named.
+    """
+    from kfgcp.tracking.table import export as export_runs
+
+    chosen: Sequence[RunLike] = runs or [found for found in reversed(list(wanted))]
+    whole = [one if isinstance(one, Run) and form != "json" else show(one).snapshot for one in chosen]
+    return export_runs(whole, form, None if file is None else Path(file))
+
+
+def init(folder: str | Path = ".") -> Scaffold:
+    """A new project in a folder, with a pipeline that runs at once; existing files are left as they are.
+
+    Raises:
+        UsageError: a file that it would write is there.
+    """
+    from kfgcp.scaffold import scaffold
+
+    return scaffold(Path(folder))
+
+
+def _prepare(
+    pipeline: str | Spec,
+    params: Mapping[str, Any] | None,
+    env: str | None,
+    experiment: str | None,
+    name: str,
+    labels: Mapping[str, str] | None,
+) -> tuple[Backend, SubmitRequest]:
+    project = config.load()
+    environment = project.env(env)
+    spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+    request = SubmitRequest(
+        spec=spec,
+        params=spec_params.resolve(spec.params, params or {}),
+        experiment=experiment or project.experiment,
+        name=name,
+        labels={**(environment.get("labels") or {}), **(labels or {})},
+        submit_dir=os.getcwd(),
+    )
+    return open_backend(project, environment), request
+
+
+def _env(name: str | None) -> config.Environment:
+    return config.load().env(name)
+
+
+def _known_env(project: config.Project, run: Run) -> config.Environment:
+    """The environment that a run was made in; for a local run whose environment was removed, any local one serves."""
+    if run.env not in project.environments and run.backend == "local":
+        return project.env("local")
+    return project.env(run.env)
+
+
+def _refresh_local(project: config.Project) -> None:
+    """Ends the records of local runs whose engine is gone."""
+    from kfgcp.backends.local import LocalBackend
+
+    LocalBackend(project, project.env("local")).refresh()
+
+
+def _note_end(handle: RunHandle) -> None:
+    if not handle.state.final:
+        handle.refresh()
+
+
+__all__ = [
+    "RunState",
+    "cancel",
+    "compare",
+    "compile",
+    "export",
+    "init",
+    "list",
+    "logs",
+    "open_run",
+    "run",
+    "runs",
+    "show",
+    "submit",
+    "watch",
+]

@@ -1,0 +1,93 @@
+"""What a backend is: the least that every one does, and capabilities that some have, each a small Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from kfgcp.model import Run, RunState
+from kfgcp.spec.load import Spec
+from kfgcp.store.store import RunFilter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """The identity of a run: its environment's name and its id there."""
+
+    env: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """A run to start. params: complete and typed, from `kfgcp.spec.params.resolve`."""
+
+    spec: Spec
+    params: Mapping[str, Any]
+    experiment: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    submit_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many; `next` asks for those that follow, None when there are none."""
+
+    items: Sequence[T]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a task's log, without its newline. task: path; attempt: from 1."""
+
+    task: str
+    attempt: int
+    text: str
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""
+
+    def submit(self, request: SubmitRequest) -> RunRef:
+        """Starts a run and returns at once; exactly one run is made or none."""
+
+    def get(self, ref: RunRef) -> Run:
+        """The run as it is now, with its tasks. UsageError when there is none."""
+
+    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+        """Runs newest first, without tasks and artifacts."""
+
+    def cancel(self, ref: RunRef) -> RunState:
+        """Asks a run to end; its state afterwards. Cancelling a run that has ended is no error."""
+
+
+@runtime_checkable
+class SupportsLogs(Protocol):
+    """Keeps what tasks write."""
+
+    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+        """The lines there are now: by task in the order they started, by attempt, as they were written."""
+
+
+@runtime_checkable
+class SupportsForeground(Protocol):
+    """Can run in the calling process, which then owns the run."""
+
+    def open(self, request: SubmitRequest) -> ForegroundRun:
+        """Records a run that the caller must execute."""
+
+
+class ForegroundRun(Protocol):
+    run_id: str
+
+    def execute(self) -> RunState:
+        """Runs to the end, in this thread."""
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Asks it to end; from a signal handler or another thread."""

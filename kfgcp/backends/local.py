@@ -1,0 +1,210 @@
+"""The backend `local`: the embedded engine, in this process or in one of its own that outlives it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
+from kfgcp.config import Environment, Project
+from kfgcp.engine import lock, unsupported
+from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
+from kfgcp.engine.run import Engine, Options
+from kfgcp.errors import StateError, UsageError
+from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
+from kfgcp.spec import graph
+from kfgcp.store.store import Changes, RunFilter, Store
+
+ENGINE_LOG = "engine.log"
+
+
+class LocalBackend:
+    """Runs on this machine. Its runs live in the store of the state folder, which several processes may share."""
+
+    def __init__(self, project: Project, env: Environment) -> None:
+        self._env = env
+        self._home = project.home
+        self._store = Store(project.home)
+
+    # -- Backend
+
+    def submit(self, request: SubmitRequest) -> RunRef:
+        """Starts an engine process that outlives this one."""
+        run_id, held = self._add(request)
+        folder = logs_folder(self._home, run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / ENGINE_LOG).open("ab") as log:
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(self._home), run_id, str(held.fd)],
+                    pass_fds=(held.fd,),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._end(run_id, RunState.FAILED, f"the engine could not be started: {error.strerror}")
+            held.release()
+            raise StateError(f"The engine could not be started: {error.strerror}: {error.filename}.") from error
+        held.close()
+        return RunRef(self._env.name, run_id)
+
+    def get(self, ref: RunRef) -> Run:
+        self._reconcile(ref.run_id)
+        return self._store.get(ref.run_id)
+
+    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+        self.refresh()
+        offset = int(page or 0)
+        found = self._store.select(wanted, limit=size + 1, offset=offset)
+        return Page(found[:size], str(offset + size) if len(found) > size else None)
+
+    def cancel(self, ref: RunRef) -> RunState:
+        self._store.request_cancel(ref.run_id, timestamp(time.time()))
+        return self.get(ref).state
+
+    # -- capabilities
+
+    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+        for found in self._store.tasks(ref.run_id):
+            if task is not None and found.path != task:
+                continue
+            for number in range(1, found.attempts + 1):
+                if attempt in (None, number):
+                    yield from _lines(log_file(self._home, ref.run_id, found.path, number), found.path, number)
+
+    def open(self, request: SubmitRequest) -> LocalRun:
+        run_id, held = self._add(request)
+        return LocalRun(self._home, run_id, held)
+
+    def refresh(self) -> None:
+        """Runs whose engine is gone are ended as FAILED, so that none stays RUNNING for ever."""
+        for run_id in self._store.unfinished("local"):
+            self._reconcile(run_id)
+
+    # -- helpers
+
+    def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
+        unsupported.refuse(graph.build(request.spec.pipeline_spec))
+        root = self._env.get("pipeline_root")
+        if root is not None:
+            raise UsageError(
+                "An environment of backend 'local' keeps its artifacts in the state folder.",
+                hint=f"Remove pipeline_root from [env.{self._env.name}], or point KFGCP_HOME at another folder.",
+            )
+        run_id = secrets.token_hex(6)
+        held = lock.take(self._home, run_id)
+        assert held is not None
+        now = time.time()
+        run = Run(
+            run_id=run_id,
+            env=self._env.name,
+            backend="local",
+            pipeline=request.spec.name,
+            version=request.spec.version,
+            state=RunState.PENDING,
+            experiment=request.experiment,
+            name=request.name or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
+            labels=request.labels,
+            created_at=timestamp(now),
+            params=request.params,
+        )
+        how: dict[str, Any] = {"submit_dir": request.submit_dir}
+        if (parallel := self._env.get("max_parallel")) is not None:
+            how["max_parallel"] = parallel
+        try:
+            self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=how)
+        except BaseException:
+            held.release()
+            raise
+        return run_id, held
+
+    def _reconcile(self, run_id: str) -> None:
+        if self._store.get(run_id, whole=False).state.final:
+            return
+        held = lock.take(self._home, run_id)
+        if held is None:
+            return
+        try:
+            if self._store.get(run_id, whole=False).state.final:
+                return
+            if self._store.cancel_requested(run_id):
+                self._end(run_id, RunState.CANCELLED, None)
+            else:
+                self._end(run_id, RunState.FAILED, "the engine ended before the run did: it was killed, or crashed")
+        finally:
+            held.release()
+
+    def _end(self, run_id: str, state: RunState, message: str | None) -> None:
+        now = timestamp(time.time())
+        tasks = [
+            Task(
+                **{name: getattr(task, name) for name in Task.__slots__ if name not in ("state", "ended_at")},
+                state=TaskState.CANCELLED,
+                ended_at=now,
+            )
+            for task in self._store.tasks(run_id)
+            if not task.state.final
+        ]
+        error = ErrorInfo(message) if message else None
+        self._store.apply(run_id, Changes(tasks=tasks, state=state, ended_at=now, error=error))
+
+
+class LocalRun:
+    """A recorded run whose engine is this process."""
+
+    def __init__(self, home: Path, run_id: str, held: lock.RunLock) -> None:
+        self.run_id = run_id
+        self._lock = held
+        store = Store(home)
+        run = store.get(run_id)
+        how = store.request(run_id)
+        options = Options(
+            submit_dir=how["submit_dir"],
+            run_name=run.name,
+            **{key: how[key] for key in ("max_parallel",) if key in how},
+        )
+        pipeline = graph.build(store.spec(run.version))
+        self._engine = Engine(store, Layout(home, run.pipeline, run_id), pipeline, run.params, options)
+
+    def execute(self) -> RunState:
+        try:
+            return self._engine.execute()
+        finally:
+            self._lock.release()
+
+    def cancel(self, *, force: bool = False) -> None:
+        self._engine.cancel(force=force)
+
+
+def _lines(file: Path, task: str, attempt: int) -> Iterator[LogLine]:
+    try:
+        with file.open(encoding="utf-8", errors="replace", newline="\n") as log:
+            for line in log:
+                yield LogLine(task, attempt, line.rstrip("\n"))
+    except FileNotFoundError:
+        return
+
+
+def main(home: str, run_id: str, lock_fd: str) -> None:
+    """An engine process of its own: the lock's descriptor was handed over by `LocalBackend.submit`."""
+    import signal
+
+    fd = int(lock_fd)
+    os.set_inheritable(fd, False)
+    run = LocalRun(Path(home), run_id, lock.RunLock(lock_file(Path(home), run_id), fd))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: run.cancel())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    run.execute()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,24 @@
+"""`kfgcp cancel`."""
+
+from __future__ import annotations
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options, output
+
+
+@click.command(epilog="Example: kfgcp cancel a1b2 --wait")
+@options.run_argument
+@click.option("--wait", is_flag=True, help="Return when it has ended.")
+@options.as_json
+def command(run: str, wait: bool, as_json: bool) -> None:
+    """Cancel a run. A run that has ended stays as it is, and that is no error."""
+    handle = api.cancel(run)
+    if wait:
+        handle.wait()
+    if as_json:
+        output.print_json(handle.to_dict())
+    else:
+        said = "cancel requested" if not handle.state.final else handle.state.value
+        click.echo(f"{handle.run_id}  {said}")

@@ -1,0 +1,29 @@
+"""`kfgcp export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options
+from kfgcp.tracking.table import FORMATS
+
+
+@click.command(epilog="Example: kfgcp export --pipeline train-classifier -o runs.parquet")
+@click.argument("runs", nargs=-1, metavar="[RUN...]")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="By the file's ending, or csv.")
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
+@options.filters
+def command(runs: tuple[str, ...], form: str | None, file: Path | None, **chosen: Any) -> None:
+    """Write runs as CSV, JSON or Parquet: those named, or all that the options choose; oldest first.
+
+    CSV and Parquet hold a row a run with params.* and metrics.<task>.<name> columns; JSON holds whole runs.
+    """
+    if form is None:
+        ending = file.suffix.removeprefix(".").lower() if file else ""
+        form = ending if ending in FORMATS else "csv"
+    text = api.export(runs, form=form, file=file, wanted=options.run_filter(**chosen))
+    click.echo(text, nl=False) if file is None else click.echo(f"written to {file}", err=True)

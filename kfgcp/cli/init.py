@@ -1,0 +1,18 @@
+"""`kfgcp init`."""
+
+from __future__ import annotations
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import output
+
+
+@click.command(epilog="Example: kfgcp init my-project")
+@click.argument("folder", default=".", metavar="[DIR]")
+def command(folder: str) -> None:
+    """Start a new project in DIR (the current folder by default), with a pipeline that runs at once."""
+    made = api.init(folder)
+    for file in made.files:
+        click.echo(made.folder / file)
+    output.hint((f"cd {made.folder} && " if folder != "." else "") + made.run)

@@ -1,0 +1,68 @@
+"""`kfgcp list`."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options, output
+from kfgcp.model import Run
+
+DAY, HOUR, MINUTE = 86400, 3600, 60
+
+
+@click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
+@options.filters
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@options.as_json
+def command(limit: int, as_json: bool, **chosen: Any) -> None:
+    """List runs, newest first."""
+    runs = api.list(options.run_filter(**chosen), limit=limit)
+    if as_json:
+        output.print_json([run.summary() for run in runs])
+        return
+    if not runs:
+        click.echo("No runs." if any(chosen.values()) else "No runs yet.", err=True)
+        output.hint("kfgcp run PIPELINE")
+        return
+    now = time.time()
+    rows = [
+        (
+            run.run_id,
+            run.state,
+            run.pipeline,
+            run.experiment,
+            run.env,
+            ago(run.created_at, now),
+            _took(run),
+            _metric(run),
+        )
+        for run in runs
+    ]
+    headers = ("RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS")
+    output.print_table(output.table(headers, rows, right=[6]))
+
+
+def ago(created_at: str | None, now: float) -> str:
+    """How long ago, in the largest unit: `3 min ago`."""
+    if created_at is None:
+        return ""
+    passed = max(now - datetime.fromisoformat(created_at).timestamp(), 0)
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if passed >= unit:
+            return f"{int(passed // unit)} {name} ago"
+    return f"{int(passed)} s ago"
+
+
+def _took(run: Run) -> str:
+    return output.seconds(run.seconds)
+
+
+def _metric(run: Run) -> str:
+    """The first metrics, as many as a glance takes in."""
+    shown = [f"{metric.name}={output.number(metric.value)}" for metric in run.metrics[:3]]
+    return " ".join(shown) + (" …" if len(run.metrics) > 3 else "")

@@ -1,0 +1,118 @@
+"""The command `kfgcp`: finds the verb's module on first use, and turns errors into a line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from kfgcp import __version__
+from kfgcp.errors import KfgcpError, SpecError
+
+VERBS: Final = {
+    "run": "Run a pipeline and wait for its end.",
+    "compile": "Compile and validate a pipeline.",
+    "list": "List runs, newest first.",
+    "show": "Show a run: its tasks, metrics, artifacts and error.",
+    "logs": "Print what a run's tasks wrote.",
+    "watch": "Follow a run until it ends.",
+    "cancel": "Cancel a run.",
+    "compare": "Show what differs between runs.",
+    "export": "Write runs as CSV, JSON or Parquet.",
+    "init": "Start a new project.",
+}
+"""Verb -> its line in the help; the command `name` is in the module `kfgcp.cli.<name>`."""
+
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = import_module(f"kfgcp.cli.{name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in VERBS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            ctx.fail(f"No such command '{args[0]}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest",
+)
+@click.version_option(__version__, prog_name="kfgcp")
+def cli() -> None:
+    """One Kubeflow pipeline, unchanged, on your laptop, Vertex AI or your own Kubeflow; every run in one table."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: list[str] | None) -> int:
+    try:
+        result = cli.main(arguments, prog_name="kfgcp", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KfgcpError as error:
+        _print_error(error)
+        return error.exit_code
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # click exits when the reader of a pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        if os.environ.get("KFGCP_DEBUG"):
+            raise
+        name = type(error).__name__
+        _print_error(
+            KfgcpError(
+                f"kfgcp failed inside: {name}: {error}",
+                hint="This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
+            )
+        )
+        return 1
+
+
+def _print_error(error: KfgcpError) -> None:
+    from kfgcp.cli.output import plain
+
+    if isinstance(error, SpecError) and error.user_traceback:
+        click.echo(error.user_traceback.rstrip("\n"), err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=_color())
+    for line in error.hint.splitlines():
+        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=_color())
+
+
+def _color() -> bool | None:
+    return False if os.environ.get("NO_COLOR") else None

@@ -1,0 +1,139 @@
+"""How values, states and tables look in a terminal, and as plain text elsewhere.
+
+Results go to stdout; progress, logs of a run under way, errors and hints to stderr. Texts of runs are data: they are
+never taken for markup, and their control characters are shown, not obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from kfgcp.model import Run, RunState, TaskState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {
+    "PENDING": "dim",
+    "RUNNING": "cyan",
+    "SUCCEEDED": "green",
+    "CACHED": "green",
+    "SKIPPED": "dim",
+    "FAILED": "red",
+    "CANCELLING": "yellow",
+    "CANCELLED": "yellow",
+    "PAUSED": "yellow",
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_WIDE = 10_000
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console on stdout, or on `file`: colours and the width of the terminal, or neither in a pipe or file."""
+    from rich.console import Console
+
+    file = file or sys.stdout
+    width = None if file.isatty() else _WIDE
+    return Console(file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def hint(text: str) -> None:
+    """What to type next, on stderr."""
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{click.style('next:', fg='cyan')} {plain(text)}", err=True, color=color)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = ()) -> Any:
+    """A table without lines; a cell is text or a rich renderable. right: columns aligned to the right."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    aligned = set(right)
+    for number, header in enumerate(headers):
+        made.add_column(header, justify="right" if number in aligned else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell(value) for value in row))
+    return made
+
+
+def cell(value: Any) -> Any:
+    """A value as it is shown in a table."""
+    if isinstance(value, (RunState, TaskState)):
+        return state(value)
+    from rich.text import Text
+
+    return Text(plain(value)) if isinstance(value, str) else value
+
+
+def state(value: RunState | TaskState) -> Any:
+    from rich.text import Text
+
+    return Text(value.value, style=STYLES[value.value])
+
+
+def plain(text: str) -> str:
+    """The text with control characters and direction marks shown as escapes, so that they do nothing."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\\n")
+
+
+def number(value: float) -> str:
+    """A number with at most six significant digits."""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def value_text(value: Any, limit: int = 60) -> str:
+    """A parameter or output in one short line; texts without quotes, others as JSON."""
+    if isinstance(value, float):
+        return number(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = plain(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    if value is None:
+        return ""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 60:
+        return f"{value:.1f} s"
+    if value < 3600:
+        return f"{int(value // 60)} min {int(value % 60):02d} s"
+    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+
+
+def print_table(made: Any, file: IO[str] | None = None) -> None:
+    """Prints a table; in a pipe without blanks at the line ends."""
+    target = console(file)
+    if target.is_terminal:
+        target.print(made)
+        return
+    with target.capture() as capture:
+        target.print(made)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip(), file=file)
+
+
+def print_failure(run: Run) -> None:
+    """Why a run failed, with the end of the failing task's log, on stderr."""
+    if run.error is None:
+        return
+    color = False if os.environ.get("NO_COLOR") else None
+    where = f" in task {plain(run.error.task)}" if run.error.task else ""
+    for line in run.error.log_tail:
+        click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color)
+    label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
+    click.echo(f"{label} {plain(run.error.message)}", err=True, color=color)

@@ -1,0 +1,70 @@
+"""`kfgcp show`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options, output
+from kfgcp.model import Run, RunState
+
+
+@click.command(epilog="Example: kfgcp show a1b2")
+@options.run_argument
+@options.as_json
+def command(run: str, as_json: bool) -> None:
+    """Show a run: its tasks, metrics, artifacts and error.
+
+    RUN is an id, the beginning of one, a name, or `latest` (the default).
+    """
+    handle = api.show(run)
+    if as_json:
+        output.print_json(handle.to_dict())
+        return
+    found = handle.snapshot
+    _print_facts(found)
+    _print_section(("PARAMETER", "VALUE"), [(name, output.value_text(value)) for name, value in found.params.items()])
+    _print_section(
+        ("TASK", "STATE", "TOOK", "ATTEMPTS"),
+        [(task.path, task.state, output.seconds(task.seconds), str(task.attempts or "")) for task in found.tasks],
+        right=[2, 3],
+    )
+    print_results(found)
+    _print_section(("ARTIFACT", "TYPE", "URI"), [(f"{a.task}/{a.name}", a.type, a.uri) for a in found.artifacts])
+    if found.state is not RunState.SUCCEEDED:
+        output.print_failure(found)
+
+
+def print_results(run: Run) -> None:
+    """The run's metrics and outputs on stdout, each section only when there is something in it."""
+    _print_section(
+        ("METRIC", "VALUE"), [(metric.key, output.number(metric.value)) for metric in run.metrics], right=[1]
+    )
+    _print_section(("OUTPUT", "VALUE"), [(name, output.value_text(v, 200)) for name, v in run.outputs.items()])
+
+
+def _print_facts(run: Run) -> None:
+    rows: list[tuple[str, Any]] = [
+        ("run", run.run_id),
+        ("state", run.state),
+        ("name", run.name),
+        ("pipeline", run.pipeline),
+        ("version", run.version),
+        ("experiment", run.experiment),
+        ("environment", f"{run.env} ({run.backend})"),
+        ("created", run.created_at or ""),
+        ("took", output.seconds(run.seconds)),
+    ]
+    if run.labels:
+        rows.append(("labels", " ".join(f"{name}={value}" for name, value in run.labels.items())))
+    made = output.table(("", ""), rows)
+    made.show_header = False
+    output.print_table(made)
+
+
+def _print_section(headers: tuple[str, ...], rows: list[tuple[Any, ...]], right: list[int] | None = None) -> None:
+    if rows:
+        click.echo()
+        output.print_table(output.table(headers, rows, right=right or ()))

@@ -1,0 +1,32 @@
+"""`kfgcp watch`."""
+
+from __future__ import annotations
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options, output
+from kfgcp.cli.live import Viewer
+from kfgcp.model import RunState
+
+FAILED = 6
+
+
+@click.command(epilog="Example: kfgcp watch a1b2")
+@options.run_argument
+@options.as_json
+def command(run: str, as_json: bool) -> int:
+    """Follow a run until it ends; Ctrl-C stops watching, the run goes on.
+
+    Exits with 6 when the run failed or was cancelled.
+    """
+    handle = api.show(run)
+    with Viewer(handle.snapshot) as viewer:
+        for update in api.watch(handle):
+            viewer.show(update)
+    handle.refresh()
+    if handle.state is not RunState.SUCCEEDED:
+        output.print_failure(handle.snapshot)
+    if as_json:
+        output.print_json(handle.to_dict())
+    return 0 if handle.state is RunState.SUCCEEDED else FAILED

@@ -1,0 +1,245 @@
+"""kfgcp.toml as objects: the project, its environments, and where each value came from.
+
+The file is looked for in the current folder and its parents. Without one there is a project with the single
+environment `local`. A value is taken from, first to last: the environment variable `KFGCP_ENV_<NAME>_<KEY>`, the
+file, the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kfgcp.errors import ConfigError, StateError
+
+FILE_NAME: Final = "kfgcp.toml"
+HOME_NAME: Final = ".kfgcp"
+
+_PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str}
+
+_SHARED: Final[Mapping[str, type]] = {"backend": str, "labels": dict, "pipeline_root": str}
+_REMOTE: Final[Mapping[str, type]] = {
+    "service_account": str,
+    "auth": str,
+    "token_file": str,
+    "api_endpoint": str,
+}
+
+ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
+    "local": {**_SHARED, "max_parallel": int},
+    "vertex": {**_SHARED, **_REMOTE, "project": str, "location": str, "network": str, "encryption_key": str},
+    "kubeflow": {**_SHARED, **_REMOTE, "host": str, "namespace": str, "iap_client_id": str},
+}
+"""Backend -> the keys an environment of it may have, and their types."""
+
+REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "local": (),
+    "vertex": ("project", "location", "pipeline_root"),
+    "kubeflow": ("host",),
+}
+
+AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "anonymous")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it came from, in words: `kfgcp.toml [env.dev]`."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A named backend with its settings."""
+
+    name: str
+    backend: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a setting, or `default` when it is not set."""
+        setting = self.settings.get(key)
+        return default if setting is None else setting.value
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder."""
+
+    name: str
+    experiment: str
+    root: Path
+    home: Path
+    file: Path | None
+    default_env: str
+    environments: Mapping[str, Environment]
+
+    def env(self, name: str | None = None) -> Environment:
+        """The environment of that name, or the default one.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        name = name or self.default_env
+        if name not in self.environments:
+            known = ", ".join(sorted(self.environments))
+            where = self.file.name if self.file else "no kfgcp.toml was found"
+            raise ConfigError(
+                f"There is no environment '{name}' ({where}).",
+                hint=f"{_did_you_mean(name, self.environments)}Environments: {known}. Add one as [env.{name}].",
+            )
+        return self.environments[name]
+
+
+def load(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
+    """The project of a folder: read from kfgcp.toml there or in a parent.
+
+    Args:
+        start: the folder to look in first, the current one by default.
+        environ: environment variables, the process's own by default.
+
+    Raises:
+        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type.
+    """
+    environ = os.environ if environ is None else environ
+    start = (start or _current_folder()).absolute()
+    file = next((f / FILE_NAME for f in (start, *start.parents) if (f / FILE_NAME).is_file()), None)
+    root = file.parent if file else start
+    data = _read(file) if file else {}
+    _refuse_unknown(data, ("project", "env"), FILE_NAME)
+    project = _table(data, "project")
+    _check_types(project, _PROJECT_KEYS, f"{FILE_NAME} [project]")
+    tables = {name: _table(_table(data, "env"), name, "env.") for name in _table(data, "env")}
+    tables.setdefault("local", {"backend": "local"})
+    home = environ.get("KFGCP_HOME")
+    return Project(
+        name=project.get("name", root.name),
+        experiment=project.get("experiment", "default"),
+        root=root,
+        home=Path(home).expanduser().absolute() if home else root / HOME_NAME,
+        file=file,
+        default_env=environ.get("KFGCP_ENV") or "local",
+        environments={name: _environment(name, table, environ) for name, table in tables.items()},
+    )
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise StateError("The current folder does not exist any more.", hint="cd to one that does.") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.", hint="See README.md for an example.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}.") from None
+
+
+def _table(data: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise ConfigError(f"{FILE_NAME}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}].")
+    return value
+
+
+def _environment(name: str, table: Mapping[str, Any], environ: Mapping[str, str]) -> Environment:
+    where = f"{FILE_NAME} [env.{name}]"
+    backend = table.get("backend")
+    if not isinstance(backend, str) or backend not in ENV_KEYS:
+        said = "has no backend" if backend is None else f"has the unknown backend '{backend}'"
+        raise ConfigError(f"{where} {said}.", hint=f"backend is one of: {', '.join(ENV_KEYS)}.")
+    keys = ENV_KEYS[backend]
+    _check_types(table, keys, where)
+    settings = {key: Setting(value, where) for key, value in table.items() if key != "backend"}
+    prefix = f"KFGCP_ENV_{_variable(name)}_"
+    for key, kind in keys.items():
+        text = environ.get(prefix + _variable(key))
+        if text is not None and key != "backend":
+            origin = f"environment variable {prefix}{_variable(key)}"
+            settings[key] = Setting(_parse(text, kind, origin), origin)
+    environment = Environment(name, backend, settings)
+    _check_values(environment, where)
+    return environment
+
+
+def _variable(text: str) -> str:
+    return text.upper().replace("-", "_")
+
+
+def _parse(text: str, kind: type, origin: str) -> Any:
+    """The value of an environment variable: text, a whole number, or `k=v,k=v` for a table."""
+    try:
+        if kind is int:
+            return int(text)
+        if kind is dict:
+            return dict(pair.split("=", 1) for pair in text.split(",") if pair)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "K=V,K=V"
+        raise ConfigError(f"{origin} is {text!r}, not {wanted}.") from None
+    return text
+
+
+def _check_types(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
+    _refuse_unknown(table, keys, where)
+    names = {str: "a text", int: "a whole number", dict: "a table"}
+    for key, value in table.items():
+        kind = keys[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"{where}: {key} must be {names[kind]}, not {value!r}.")
+
+
+def _check_values(environment: Environment, where: str) -> None:
+    auth = environment.get("auth")
+    if auth is not None and auth not in AUTH_MODES:
+        raise ConfigError(f"{where}: auth is {auth!r}.", hint=f"auth is one of: {', '.join(AUTH_MODES)}.")
+    if environment.get("max_parallel", 1) < 1:
+        raise ConfigError(f"{where}: max_parallel must be at least 1.")
+    for key, value in (environment.get("labels") or {}).items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
+    hosts = {key: environment.get(key) for key in ("host", "api_endpoint") if environment.get(key) is not None}
+    for key, text in hosts.items():
+        scheme, host = _address(text, f"{where}: {key}")
+        if host in ("localhost", "127.0.0.1", "::1"):
+            continue
+        if scheme == "http" or auth == "anonymous":
+            what = "plain http" if scheme == "http" else 'auth = "anonymous"'
+            raise ConfigError(f"{where}: {what} is allowed for a loopback {key} only, not for {host}.")
+    if auth == "anonymous" and not hosts:
+        raise ConfigError(f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.')
+
+
+def _address(text: str, what: str) -> tuple[str, str]:
+    """Scheme and host of a URL."""
+    try:
+        url = urlsplit(text)
+        if url.scheme in ("http", "https") and url.hostname:
+            return url.scheme, url.hostname
+    except ValueError:  # half of an IPv6 address
+        pass
+    raise ConfigError(f"{what} is {text!r}, not a URL.", hint="Write https://HOST or https://HOST:PORT.")
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    known = sorted(known)
+    for key in table:
+        if key not in known:
+            hint = f"{_did_you_mean(key, known)}Known keys: {', '.join(known)}."
+            raise ConfigError(f"{where}: unknown key '{key}'.", hint=hint)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=1)
+    return f"Did you mean '{close[0]}'? " if close else ""

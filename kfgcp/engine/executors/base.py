@@ -1,0 +1,50 @@
+"""What runs one attempt of a task: a process, a container. An executor knows nothing of DAGs, retries or the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kfgcp.spec.lightweight import Lightweight
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to run.
+
+    id: unique in the engine. function: what to run. executor_input: the ExecutorInput, whose files lie below folders
+    that exist. env: variables beside those of the engine. scratch: a folder of the attempt's own; `work` in it is the
+    working folder, `tmp` the temporary one. log: where output and errors go, in the order they are written.
+    """
+
+    id: int
+    function: Lightweight
+    executor_input: Mapping[str, Any]
+    env: Mapping[str, str]
+    scratch: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt has ended. message: one line, why it failed; None when it exited with 0."""
+
+    id: int
+    message: str | None = None
+
+
+Emit = Callable[[Ended], None]
+"""Takes what an executor reports; may be called from any thread."""
+
+
+class Executor(Protocol):
+    def start(self, attempt: Attempt) -> None:
+        """Starts an attempt and returns; its end is emitted exactly once, whatever happens to it."""
+
+    def signal(self, attempt_id: int, number: int) -> None:
+        """Sends a signal to the attempt and all that it started; no effect when it has ended."""
+
+    def close(self) -> None:
+        """Kills what still runs and frees everything."""

@@ -1,0 +1,127 @@
+"""Lightweight Python components in processes of this machine, forked from a warm server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from kfgcp.engine.executors import wire
+from kfgcp.engine.executors.base import Attempt, Emit, Ended
+from kfgcp.engine.executors.task_process import FAILURE, MODULE, TEMPORARY
+
+
+class PythonExecutor:
+    """Runs attempts in children of one fork server, which starts at once and imports while the engine prepares.
+
+    Args:
+        emit: takes the end of each attempt; called from a thread of the executor.
+        python: the interpreter to run in.
+    """
+
+    def __init__(self, emit: Emit, python: str = sys.executable) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._running: dict[int, Path] = {}  # attempt id -> scratch
+        self._closed = False
+        self._lost = ""
+        ours, theirs = socket.socketpair()
+        self._connection = ours
+        with theirs:
+            self._server = subprocess.Popen(
+                [python, "-P", "-m", "kfgcp.engine.executors.forkserver", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"_KFP_RUNTIME": "true"},
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)
+        self._reader.start()
+
+    def start(self, attempt: Attempt) -> None:
+        for folder in ("work", TEMPORARY, "program"):
+            (attempt.scratch / folder).mkdir(parents=True)
+        program = attempt.scratch / "program" / f"{MODULE}.py"
+        program.write_text(attempt.function.source, encoding="utf-8")
+        attempt.log.parent.mkdir(parents=True, exist_ok=True)
+        attempt.log.touch()
+        with self._lock:
+            self._running[attempt.id] = attempt.scratch
+            lost = self._lost
+        if lost:
+            return self._report_lost(lost)
+        self._send(
+            {
+                "do": "start",
+                "id": attempt.id,
+                "function": attempt.function.function,
+                "executor_input": attempt.executor_input,
+                "env": dict(attempt.env),
+                "scratch": str(attempt.scratch),
+                "log": str(attempt.log),
+            }
+        )
+
+    def signal(self, attempt_id: int, number: int) -> None:
+        self._send({"do": "signal", "id": attempt_id, "signal": number})
+
+    def close(self) -> None:
+        self._closed = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._server.wait()
+        self._reader.join()
+        self._connection.close()
+
+    def _send(self, message: dict[str, object]) -> None:
+        with suppress(ConnectionError):  # the reader sees that the server is gone, and reports it
+            self._connection.sendall(wire.encode(message))
+
+    def _read(self) -> None:
+        lines = wire.Lines()
+        while data := wire.receive(self._connection):
+            for message in lines.feed(data):
+                with self._lock:
+                    scratch = self._running.pop(message["id"], None)
+                if scratch is not None:
+                    error = message.get("error") or _why(message["status"], scratch)
+                    self._emit(Ended(message["id"], error))
+        if self._closed:
+            return
+        why = f"the process that starts tasks was {_described(self._server.wait())}"
+        with self._lock:
+            self._lost = why
+        self._report_lost(why)
+
+    def _report_lost(self, why: str) -> None:
+        with self._lock:
+            lost, self._running = list(self._running), {}
+        for attempt_id in lost:
+            self._emit(Ended(attempt_id, why))
+
+
+def _why(status: int, scratch: Path) -> str | None:
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return None
+    if code == 1:
+        with suppress(OSError):
+            line = (scratch / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+            if line:
+                return line
+    return f"the process was {_described(code)}" if code < 0 else f"the process exited with code {code}"
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

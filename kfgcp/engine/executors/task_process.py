@@ -1,0 +1,141 @@
+"""A task's own process, from the fork to its end: never returns to the code that forked it."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn
+
+MODULE = "ephemeral_component"
+FAILURE = "failure.txt"
+TEMPORARY = "tmp"
+_PR_SET_PDEATHSIG = 1
+
+
+def preload() -> None:
+    """Imports what every task needs, before the fork."""
+    import kfp.dsl.executor  # noqa: F401
+
+    if sys.platform == "linux":
+        _libc()
+
+
+def run(message: dict[str, Any]) -> NoReturn:
+    """Runs the function of a start message in this process, which ends with it.
+
+    The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1; for 1 the
+    line that says why is left in the file `failure.txt` of the scratch folder.
+    """
+    status = 1
+    try:
+        _become_task(message)
+        status = _execute(message)
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter's end does
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as error:
+        status = 1
+        _leave_message(message, _last_line(error))
+    finally:
+        os._exit(status)
+
+
+def _become_task(message: dict[str, Any]) -> None:
+    os.setpgid(0, 0)
+    parent = os.getppid()
+    if sys.platform == "linux":
+        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    os.close(null)
+    sys.stdout = _text_stream(1)
+    sys.stderr = _text_stream(2)
+    scratch = message["scratch"]
+    os.chdir(f"{scratch}/work")
+    os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=f"{scratch}/work")
+
+
+def _text_stream(fd: int) -> io.TextIOWrapper:
+    """Line by line, so that output and errors keep their order and can be read while the task runs."""
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _execute(message: dict[str, Any]) -> int:
+    from kfp.dsl.executor import Executor
+
+    file = Path(message["scratch"]) / "program" / f"{MODULE}.py"
+    try:
+        module = _load(file)
+        function = getattr(module, message["function"])
+        Executor(executor_input=message["executor_input"], function_to_execute=function).execute()
+    except SystemExit as stop:
+        return _exit_status(stop)
+    except BaseException as error:
+        _print_user_traceback(error, file)
+        _leave_message(message, _last_line(error))
+        return 1
+    return 0
+
+
+def _load(file: Path) -> ModuleType:
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(MODULE, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[MODULE] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _exit_status(stop: SystemExit) -> int:
+    if stop.code is None or isinstance(stop.code, int):
+        return (stop.code or 0) & 0xFF
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def _print_user_traceback(error: BaseException, file: Path) -> None:
+    """The traceback from the component's own code on; ours and KFP's frames above it say nothing to its author."""
+    frame: TracebackType | None = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename != str(file):
+        frame = frame.tb_next
+    traceback.print_exception(type(error), error, frame or error.__traceback__)
+
+
+def _last_line(error: BaseException) -> str:
+    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return text.splitlines()[-1] if text else type(error).__name__
+
+
+def _leave_message(message: dict[str, Any], line: str) -> None:
+    with open(f"{message['scratch']}/{FAILURE}", "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(line)
+
+
+def _libc() -> Any:
+    global _loaded_libc
+    if _loaded_libc is None:
+        import ctypes
+
+        _loaded_libc = ctypes.CDLL(None, use_errno=True)
+    return _loaded_libc
+
+
+_loaded_libc: Any = None

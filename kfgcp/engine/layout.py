@@ -1,0 +1,72 @@
+"""Where a run keeps its files.
+
+<home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
+<home>/logs/<run>/<task path>/<attempt>.log
+<home>/locks/<run>                       held by the engine while the run is alive
+<temporary folder>/kfgcp-<run>/<n>/      an attempt's working and temporary folder, removed when it ends
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    home: Path
+    pipeline: str
+    run_id: str
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts" / file_name(self.pipeline) / self.run_id
+
+    @property
+    def logs(self) -> Path:
+        return logs_folder(self.home, self.run_id)
+
+    @property
+    def scratch(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"kfgcp-{self.run_id}"
+
+    def attempt(self, path: str, attempt: int) -> Path:
+        """The folder of an attempt's artifacts."""
+        return self.artifacts / task_folder(path) / str(attempt)
+
+    def outputs(self, path: str, attempt: int) -> Path:
+        """The folder of the files that an attempt writes its output parameters to."""
+        return self.scratch / "outputs" / task_folder(path) / str(attempt)
+
+    def log(self, path: str, attempt: int) -> Path:
+        return log_file(self.home, self.run_id, path, attempt)
+
+    def remove_scratch(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def logs_folder(home: Path, run_id: str) -> Path:
+    return home / "logs" / run_id
+
+
+def log_file(home: Path, run_id: str, path: str, attempt: int) -> Path:
+    """The log of one attempt of the task at `path`, output and errors in the order they were written."""
+    return logs_folder(home, run_id) / task_folder(path) / f"{attempt}.log"
+
+
+def lock_file(home: Path, run_id: str) -> Path:
+    return home / "locks" / run_id
+
+
+def task_folder(path: str) -> str:
+    """A task path as a relative folder: the same text unless a name would leave the folder or is too long for it."""
+    return "/".join(file_name(part) for part in path.split("/"))
+
+
+def file_name(name: str) -> str:
+    """A name of the spec as the name of a file."""
+    safe = quote(name, safe="[] ")
+    return quote(name, safe="").replace(".", "%2E") if safe.startswith(".") else safe[:200]

@@ -1,0 +1,307 @@
+"""One run, from its first task to its final state: the loop between the scheduler, the executor and the store."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import queue
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kfgcp.engine import files
+from kfgcp.engine.executors.base import Attempt, Ended, Executor
+from kfgcp.engine.executors.python import PythonExecutor
+from kfgcp.engine.inputs import with_defaults
+from kfgcp.engine.layout import Layout
+from kfgcp.engine.scheduler import Node, Scheduler
+from kfgcp.engine.values import ValueProblem, Values
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.spec.graph import Container, Graph
+from kfgcp.spec.lightweight import Lightweight, recognise
+from kfgcp.store.store import Changes, Store
+
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 10.0
+
+_RUN_STATES = {
+    TaskState.SUCCEEDED: RunState.SUCCEEDED,
+    TaskState.FAILED: RunState.FAILED,
+    TaskState.CANCELLED: RunState.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is executed. submit_dir: the folder it was submitted from. labels: none that the engine reads."""
+
+    max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
+    grace: float = GRACE_SECONDS
+    submit_dir: str = ""
+    run_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    force: bool
+
+
+class Engine:
+    """Runs one pipeline. Made by `kfgcp.backends.local`, which holds the run's lock meanwhile."""
+
+    def __init__(self, store: Store, layout: Layout, graph: Graph, params: Mapping[str, Any], options: Options) -> None:
+        self._store = store
+        self._layout = layout
+        self._options = options
+        self._clock = _Clock()
+        self._events: queue.SimpleQueue[Ended | _Cancel] = queue.SimpleQueue()
+        self._functions: dict[int, Lightweight] = {}
+        self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
+        self._retries: list[tuple[float, int, Node]] = []
+        self._ids = itertools.count(1)
+        self._kill_at: float | None = None
+        self._job = self._job_constants()
+        self._scheduler = Scheduler(graph, Values(params=dict(params)), constants=self._constants)
+        self._executor: Executor = PythonExecutor(self._events.put)
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Asks the run to end; may be called from a signal handler and from any thread.
+
+        Args:
+            force: kill what runs at once instead of asking it to end first.
+        """
+        self._events.put(_Cancel(force))
+
+    def execute(self) -> RunState:
+        """Runs to the end. The final state, recorded in the store before it is returned."""
+        run_id = self._layout.run_id
+        try:
+            self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
+            self._scheduler.start()
+            while not self._scheduler.done:
+                launched = self._take_ready()
+                self._record(launched)
+                for node in launched:
+                    self._launch(node)
+                if self._running or self._retries:
+                    self._wait()
+            return self._finish()
+        finally:
+            self._executor.close()
+            self._layout.remove_scratch()
+
+    # -- one turn of the loop
+
+    def _take_ready(self) -> list[Node]:
+        launched: list[Node] = []
+        while self._scheduler.ready and len(self._running) + len(launched) < self._options.max_parallel:
+            node = self._scheduler.ready.popleft()
+            node.attempts += 1
+            node.state = TaskState.RUNNING
+            node.started_at = node.started_at or self._clock.now()
+            self._scheduler.changed[node] = None
+            launched.append(node)
+        return launched
+
+    def _launch(self, node: Node) -> None:
+        attempt_id = next(self._ids)
+        try:
+            inputs = with_defaults(node.inputs, node.component)
+            wire = files.executor_input(node, inputs, self._layout)
+            self._running[attempt_id] = (node, wire)
+            self._executor.start(self._attempt(attempt_id, node, wire))
+        except OSError as error:
+            self._running.pop(attempt_id, None)
+            self._failed(node, f"cannot prepare the task: {error.strerror or error}: {error.filename}")
+
+    def _attempt(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
+        container = node.component.executor
+        assert isinstance(container, Container)
+        function = self._functions.get(id(container)) or recognise(container)
+        assert function is not None
+        self._functions[id(container)] = function
+        return Attempt(
+            id=attempt_id,
+            function=function,
+            executor_input=wire,
+            env={
+                "KFGCP_RUN_ID": self._layout.run_id,
+                "KFGCP_TASK": node.path,
+                "KFGCP_SUBMIT_DIR": self._options.submit_dir,
+                **container.env,
+            },
+            scratch=self._layout.scratch / str(attempt_id),
+            log=self._layout.log(node.path, node.attempts),
+        )
+
+    def _wait(self) -> None:
+        """Handles what has happened; waits for it when nothing has."""
+        deadline = min([POLL_SECONDS, *(at - time.monotonic() for at in self._deadlines())])
+        try:
+            event = self._events.get(timeout=max(deadline, 0))
+            while True:
+                self._handle(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            pass
+        now = time.monotonic()
+        while self._retries and self._retries[0][0] <= now:
+            self._scheduler.retry(heapq.heappop(self._retries)[2])
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at = None
+            self._signal_all(signal.SIGKILL)
+        if not self._scheduler.cancelled and self._cancel_requested(now):
+            self._cancel(force=False)
+
+    def _deadlines(self) -> list[float]:
+        return [at for at in (self._retries[0][0] if self._retries else None, self._kill_at) if at is not None]
+
+    def _cancel_requested(self, now: float) -> bool:
+        if now < self._clock.next_poll:
+            return False
+        self._clock.next_poll = now + POLL_SECONDS
+        return self._store.cancel_requested(self._layout.run_id)
+
+    def _handle(self, event: Ended | _Cancel) -> None:
+        if isinstance(event, _Cancel):
+            return self._cancel(event.force)
+        node, wire = self._running.pop(event.id)
+        shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
+        if self._scheduler.cancelled and event.message is not None:
+            node.ended_at = self._clock.now()
+            return self._scheduler.stopped(node)
+        if event.message is not None:
+            return self._failed(node, event.message)
+        try:
+            outputs = files.read_outputs(node.component, wire)
+        except (ValueProblem, OSError) as problem:
+            return self._failed(node, str(problem))
+        node.ended_at = self._clock.now()
+        self._scheduler.succeeded(node, outputs)
+
+    def _failed(self, node: Node, message: str) -> None:
+        node.ended_at = self._clock.now()
+        tail = files.log_tail(self._layout.log(node.path, node.attempts))
+        wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail))
+        if wait is not None:
+            heapq.heappush(self._retries, (time.monotonic() + wait, next(self._ids), node))
+
+    # -- cancelling
+
+    def _cancel(self, force: bool) -> None:
+        if not self._scheduler.cancelled:
+            self._store.apply(self._layout.run_id, Changes(state=RunState.CANCELLING))
+            for _, _, node in self._retries:
+                self._scheduler.retry(node)
+            self._retries.clear()
+            self._scheduler.cancel()
+            if not force:
+                self._kill_at = time.monotonic() + self._options.grace
+                return self._signal_all(signal.SIGTERM)
+        if force:
+            self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
+        for attempt_id in self._running:
+            self._executor.signal(attempt_id, number)
+
+    # -- recording
+
+    def _record(self, launched: list[Node], final: Changes | None = None) -> None:
+        """Writes every change since the last time in one transaction, and what `final` says of the run."""
+        changed, self._scheduler.changed = self._scheduler.changed, {}
+        if not changed and final is None:
+            return
+        tasks: list[Task] = []
+        artifacts: list[Artifact] = []
+        metrics: list[Metric] = []
+        for node in changed:
+            if node.parent is None:
+                continue
+            self._stamp(node)
+            tasks.append(_task(node))
+            if node.state is TaskState.SUCCEEDED and node.kind is not TaskKind.DAG:
+                found_artifacts, found_metrics = files.recorded(node)
+                artifacts += found_artifacts
+                metrics += found_metrics
+        changes = replace(final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics)
+        self._store.apply(self._layout.run_id, changes)
+
+    def _stamp(self, node: Node) -> None:
+        """Times of what no attempt stamped: DAGs, and tasks that never ran."""
+        if node.state is TaskState.RUNNING:
+            node.started_at = node.started_at or self._clock.now()
+        elif node.started_at is not None:
+            node.ended_at = node.ended_at or self._clock.now()
+
+    def _finish(self) -> RunState:
+        root = self._scheduler.root
+        state = _RUN_STATES[root.state]
+        if self._scheduler.cancelled and state is not RunState.SUCCEEDED:
+            state = RunState.CANCELLED
+        error = self._scheduler.first_error if state is RunState.FAILED else None
+        final = Changes(state=state, ended_at=self._clock.now(), outputs=_shown(root.outputs), error=error)
+        self._record([], final)
+        return state
+
+    # -- constants
+
+    def _job_constants(self) -> dict[str, str]:
+        run_id = self._layout.run_id
+        return {
+            "pipeline_job_name": self._options.run_name or run_id,
+            "pipeline_job_resource_name": f"local/{run_id}",
+            "pipeline_job_uuid": run_id,
+            "pipeline_job_create_time_utc": self._clock.now(),
+            "pipeline_job_schedule_time_utc": self._clock.now(),
+            "pipeline_root": str(self._layout.home / "artifacts"),
+        }
+
+    def _constants(self, node: Node) -> Mapping[str, str]:
+        return self._job | {
+            "pipeline_task_name": node.task.key if node.task else "",
+            "pipeline_task_uuid": f"{self._layout.run_id}/{node.path}",
+        }
+
+
+class _Clock:
+    """Times that never go back during a run, whatever is done to the machine's clock."""
+
+    def __init__(self) -> None:
+        self._wall, self._start = time.time(), time.monotonic()
+        self.next_poll = self._start
+
+    def now(self) -> str:
+        return timestamp(self._wall + time.monotonic() - self._start)
+
+
+def _task(node: Node) -> Task:
+    return Task(
+        path=node.path,
+        kind=node.kind,
+        state=node.state,
+        attempts=node.attempts,
+        cache=node.cache or _NOT_CACHED if node.kind is TaskKind.CONTAINER and node.attempts else None,
+        started_at=node.started_at,
+        ended_at=node.ended_at if node.state.final else None,
+        inputs=_shown(with_defaults(node.inputs, node.component)),
+        outputs=_shown(node.outputs),
+        error=node.error if node.state is TaskState.FAILED else None,
+    )
+
+
+_NOT_CACHED = Cache(hit=False, reason="this engine does not cache yet")
+
+
+def _shown(values: Values) -> dict[str, Any]:
+    """Parameters as they are, artifacts as their URIs."""
+    shown: dict[str, Any] = dict(values.params)
+    for name, items in values.artifacts.items():
+        uris = [Path(item.uri).as_uri() if item.uri.startswith("/") else item.uri for item in items]
+        shown[name] = uris[0] if len(uris) == 1 else uris
+    return shown

@@ -1,0 +1,112 @@
+"""What flows between tasks: parameter values and artifacts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfgcp.spec.graph import ParamDef
+from kfgcp.spec.params import whole
+
+
+class ValueProblem(Exception):
+    """A value is missing or of the wrong type; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactValue:
+    """An artifact at run time. type: schema title; uri: a path of this machine or a remote URI."""
+
+    name: str
+    type: str
+    uri: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    custom_path: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The artifact as a RuntimeArtifact of the ExecutorInput."""
+        kind = {"schemaTitle": self.type} | ({"schemaVersion": self.version} if self.version else {})
+        wire = {"name": self.name, "uri": self.uri, "type": kind, "metadata": dict(self.metadata)}
+        return wire | ({"customPath": self.custom_path} if self.custom_path else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Parameters and artifacts by name; an input or output that is not there has no value."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, tuple[ArtifactValue, ...]] = field(default_factory=dict)
+
+
+_PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+    "TASK_FINAL_STATUS": (dict,),
+    "TASK_CONFIG": (dict,),
+}
+
+
+def coerce(value: Any, declared: ParamDef, what: str) -> Any:
+    """The value as a component that declares it so receives it.
+
+    A STRING that is given another kind of value receives its JSON text; every other type must match (semantics.md,
+    Values).
+
+    Raises:
+        ValueProblem: the type does not match; `what` names the input or output in the message.
+    """
+    value = whole(value)
+    if declared.type == "STRING":
+        return value if isinstance(value, str) else json_text(value)
+    allowed = _PYTHON_TYPES.get(declared.type)
+    if allowed is None or (isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))):
+        return value
+    raise ValueProblem(f"{what} must be {declared.type}, but is {shown(value)}")
+
+
+def parse_text(text: str, declared: ParamDef, what: str) -> Any:
+    """The value of an output parameter that a component wrote to its file as text.
+
+    Raises:
+        ValueProblem: the text is not of the declared type.
+    """
+    if declared.type == "STRING":
+        return text
+    try:
+        if declared.type == "NUMBER_INTEGER":
+            return int(text)
+        if declared.type == "NUMBER_DOUBLE":
+            return float(text)
+        value = json.loads(text.lower() if declared.type == "BOOLEAN" else text)
+    except ValueError:
+        raise ValueProblem(f"{what} must be {declared.type}, but its file holds {shown(text)}") from None
+    return coerce(value, declared, what)
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON; numbers without trailing zeros, text as it is."""
+    return json.dumps(whole(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """A value as JSON text short enough for an error message."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities as text, as proto JSON has them, so that it is valid JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return value

@@ -1,0 +1,98 @@
+"""Every error that leaves kfgcp on purpose, and the exit code the command line gives it.
+
+    KfgcpError                     1   a bug of ours when raised bare
+    ├── UsageError                 2   the call is wrong: an option, a parameter, a run that is not there
+    │   ├── ConfigError            2   kfgcp.toml or an environment variable
+    │   └── ParamError             2   a pipeline parameter is unknown, missing or of the wrong type
+    ├── SpecError                  3   the pipeline does not compile, or is not a valid PipelineSpec
+    ├── CheckFailed                4   a check found something
+    ├── BackendError               5   the backend refused or cannot be reached
+    │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
+    │   └── StateError             5   the state folder: disk full, read-only, database damaged
+    ├── RunFailed                  6   the run ended FAILED or CANCELLED
+    ├── RunTimeout                 7   it did not end in time
+    └── MissingExtra               8   an optional part of kfgcp is not installed
+
+An error is a message of one line that says what happened and where, and a hint that says what to do next.
+"""
+
+from __future__ import annotations
+
+
+class KfgcpError(Exception):
+    """Base of all errors of kfgcp.
+
+    Attributes:
+        message: what happened and where.
+        hint: what to do next; may have several lines, may be empty.
+        exit_code: what the command line exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KfgcpError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class ParamError(UsageError):
+    pass
+
+
+class SpecError(KfgcpError):
+    """The pipeline does not compile or is not a valid spec.
+
+    `user_traceback` holds the frames of the user's own code when importing or compiling it raised.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str = "", user_traceback: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.user_traceback = user_traceback
+
+
+class CheckFailed(KfgcpError):
+    exit_code = 4
+
+
+class BackendError(KfgcpError):
+    exit_code = 5
+
+
+class Unsupported(BackendError):
+    pass
+
+
+class StateError(BackendError):
+    pass
+
+
+class RunFailed(KfgcpError):
+    exit_code = 6
+
+
+class RunTimeout(KfgcpError):
+    exit_code = 7
+
+
+class MissingExtra(KfgcpError):
+    """A feature needs packages of an extra that is not installed."""
+
+    exit_code = 8
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the extra '{extra}', which is not installed.",
+            hint=f"pip install 'kfgcp[{extra}]'",
+        )
+        self.extra = extra

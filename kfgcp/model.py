@@ -1,0 +1,273 @@
+"""What a run is, whatever backend it ran on: frozen values, without input or output.
+
+`Run.to_dict` and `Run.from_dict` are the run JSON of the command line, and each other's inverse. Times are
+RFC 3339 text in UTC that ends in `Z`; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Self
+
+
+class RunState(enum.StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL_RUN_STATES
+
+
+_FINAL_RUN_STATES = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
+
+class TaskState(enum.StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    CACHED = "CACHED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self not in (TaskState.PENDING, TaskState.RUNNING)
+
+    @property
+    def ok(self) -> bool:
+        """Tasks below may run: semantics.md, control flow, first rule."""
+        return self in (TaskState.SUCCEEDED, TaskState.CACHED)
+
+
+class TaskKind(enum.StrEnum):
+    CONTAINER = "container"
+    IMPORTER = "importer"
+    DAG = "dag"
+    LOOP = "loop"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why a task or a run failed.
+
+    task: path of the failing task, None when no task is to blame. message: one line. log_tail: the last lines of
+    the failing attempt's log.
+    """
+
+    message: str
+    task: str | None = None
+    log_tail: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["message"], data.get("task"), tuple(data.get("log_tail") or ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Whether a task's outputs came from the cache, and why or why not, in words."""
+
+    hit: bool
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"hit": self.hit, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One scalar: (task, artifact, name) is its key within a run."""
+
+    task: str
+    artifact: str
+    name: str
+    value: float | int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task}/{self.artifact}/{self.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"task": self.task, "artifact": self.artifact, "name": self.name, "value": json_number(self.value)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        value = data["value"]
+        number = float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+        return cls(data["task"], data["artifact"], data["name"], number)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An output artifact of a task. type: schema title, `system.Model` for example."""
+
+    task: str
+    name: str
+    type: str
+    uri: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "name": self.name,
+            "type": self.type,
+            "uri": self.uri,
+            "metadata": dict(self.metadata),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One executed unit of a run; `path` places it: `for-loop-1[2]/train`."""
+
+    path: str
+    kind: TaskKind
+    state: TaskState
+    attempts: int = 0
+    cache: Cache | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return seconds_between(self.started_at, self.ended_at)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "kind": self.kind.value,
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "cache": self.cache.to_dict() if self.cache else None,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "inputs": dict(self.inputs),
+            "outputs": dict(self.outputs),
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            path=data["path"],
+            kind=TaskKind(data["kind"]),
+            state=TaskState(data["state"]),
+            attempts=data.get("attempts", 0),
+            cache=Cache(**data["cache"]) if data.get("cache") else None,
+            started_at=data.get("started_at"),
+            ended_at=data.get("ended_at"),
+            inputs=data.get("inputs") or {},
+            outputs=data.get("outputs") or {},
+            error=ErrorInfo.from_dict(data["error"]) if data.get("error") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the environment's name."""
+
+    run_id: str
+    env: str
+    backend: str
+    pipeline: str
+    version: str
+    state: RunState
+    experiment: str = "default"
+    name: str = ""
+    backend_ref: str | None = None
+    url: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return seconds_between(self.started_at, self.ended_at)
+
+    def summary(self) -> dict[str, Any]:
+        """The run as a row of `list`: without tasks and artifacts."""
+        return {
+            "run_id": self.run_id,
+            "env": self.env,
+            "backend": self.backend,
+            "backend_ref": self.backend_ref,
+            "url": self.url,
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "experiment": self.experiment,
+            "name": self.name,
+            "labels": dict(self.labels),
+            "state": self.state.value,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "params": dict(self.params),
+            "outputs": dict(self.outputs),
+            "metrics": [metric.to_dict() for metric in self.metrics],
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run JSON."""
+        data = self.summary()
+        error = data.pop("error")
+        data["artifacts"] = [artifact.to_dict() for artifact in self.artifacts]
+        data["tasks"] = [task.to_dict() for task in self.tasks]
+        data["error"] = error
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        plain = {f.name for f in fields(cls)} - {"state", "metrics", "artifacts", "tasks", "error"}
+        return cls(
+            **{key: value for key, value in data.items() if key in plain},
+            state=RunState(data["state"]),
+            metrics=tuple(Metric.from_dict(metric) for metric in data.get("metrics") or ()),
+            artifacts=tuple(Artifact(**artifact) for artifact in data.get("artifacts") or ()),
+            tasks=tuple(Task.from_dict(task) for task in data.get("tasks") or ()),
+            error=ErrorInfo.from_dict(data["error"]) if data.get("error") else None,
+        )
+
+
+def json_number(value: Any) -> Any:
+    """NaN and infinities as text, as proto JSON has them: JSON knows no such numbers. Other values as they are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 text in UTC with milliseconds for a Unix time in seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Seconds from one timestamp to another, None when either is missing."""
+    if start is None or end is None:
+        return None
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)

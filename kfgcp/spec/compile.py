@@ -1,0 +1,207 @@
+"""From a Python file to the documents of a compiled pipeline. The only importer of KFP's compiler."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+from kfgcp.errors import KfgcpError, SpecError, UsageError
+from kfgcp.spec import v1
+from kfgcp.spec.documents import parse_documents
+from kfgcp.spec.userfile import frames, imported
+
+# Modules whose package on PyPI has another name.
+_PACKAGES = {
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "google_cloud_pipeline_components": "google-cloud-pipeline-components",
+    "kfp.kubernetes": "kfp-kubernetes",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
+_LONGEST = 400
+
+
+def compile_file(path: Path, function: str | None) -> list[dict[str, Any]]:
+    """The documents that KFP compiles from a pipeline or component in a Python file: one, or two with
+    platforms.
+
+    Args:
+        path: the file.
+        function: the name of a pipeline or component in it. None takes the only pipeline that the file
+            defines, or its only component; what it imports counts only when it defines neither.
+
+    Raises:
+        UsageError: there is no such function, or the file leaves open which one is meant.
+        SpecError: the file cannot be imported or does not compile.
+    """
+    import kfp.compiler  # before the user's folder is on sys.path: the file may be called kfp.py
+
+    try:
+        with imported(path) as module:
+            component = _pick(module, path, function)
+            with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
+                output = Path(folder, "pipeline.yaml")
+                kfp.compiler.Compiler().compile(component, str(output))
+                return parse_documents(output.read_text("utf-8"), str(path), as_json=False)
+    except KfgcpError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _explained(error, path) from None
+
+
+def _pick(module: types.ModuleType, path: Path, function: str | None) -> Any:
+    found = _candidates(module)
+    if function is not None:
+        return _named(module, path, function, found)
+    own = {name: each for name, each in found.items() if not _is_imported(each, module)}
+    for group in (own, found):
+        for pipelines in (True, False):
+            choices = [name for name, each in group.items() if _is_pipeline(each) == pipelines]
+            if len(choices) == 1:
+                return found[choices[0]]
+            if choices:
+                kind = "pipelines" if pipelines else "components and no pipeline"
+                raise UsageError(
+                    f"{path} has {len(choices)} {kind}: {', '.join(choices)}.", hint=_choices(path, choices)
+                )
+    raise SpecError(
+        f"{path} has no pipeline.",
+        hint="Decorate the pipeline's function with @dsl.pipeline (from kfp import dsl).",
+    )
+
+
+def _named(module: types.ModuleType, path: Path, function: str, found: dict[str, Any]) -> Any:
+    import difflib
+
+    from kfp.dsl.base_component import BaseComponent
+
+    value = getattr(module, function, None)
+    if isinstance(value, BaseComponent):
+        return value
+    if isinstance(value, types.FunctionType):
+        raise SpecError(
+            f"{path}:{value.__code__.co_firstlineno}: {function} is a plain function, not a pipeline.",
+            hint="Decorate it with @dsl.pipeline (from kfp import dsl).",
+        )
+    if hasattr(module, function):
+        raise UsageError(f"{function} in {path} is no pipeline or component.", hint=_choices(path, list(found)))
+    close = difflib.get_close_matches(function, list(found), n=1)
+    hint = f"Did you mean {path}:{close[0]}?\n" if close else ""
+    raise UsageError(f"{path} has no {function!r}.", hint=hint + _choices(path, list(found)))
+
+
+def _choices(path: Path, names: list[str]) -> str:
+    return "\n".join(["Choose one:", *(f"  {path}:{name}" for name in names)]) if names else "It has no pipeline."
+
+
+def _candidates(module: types.ModuleType) -> dict[str, Any]:
+    """The pipelines and components among the names of a module, each under its first name."""
+    from kfp.dsl.base_component import BaseComponent
+
+    found: dict[int, tuple[str, Any]] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, BaseComponent):
+            found.setdefault(id(value), (name, value))
+    return dict(found.values())
+
+
+def _is_pipeline(component: Any) -> bool:
+    from kfp.dsl.graph_component import GraphComponent
+
+    return isinstance(component, GraphComponent)
+
+
+def _is_imported(component: Any, module: types.ModuleType) -> bool:
+    """Whether another module has the same object: then the file imported it from there."""
+    for other in list(sys.modules.values()):
+        if other is module or not isinstance(other, types.ModuleType):
+            continue
+        if any(value is component for value in list(vars(other).values())):
+            return True
+    return False
+
+
+def _explained(error: BaseException, path: Path) -> SpecError:
+    """What went wrong in the user's file, with the frames of the user's own code."""
+    users = frames(error, path)
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        where = f"{_shown(error.filename, path)}:{error.lineno}"
+    elif users:
+        where = f"{_shown(users[-1].filename, path)}:{users[-1].lineno}"
+    else:
+        where = str(path)
+    hint = ""
+    what = _one_line(error)
+    if isinstance(error, SystemExit):
+        what = "the file ends the process while it is imported"
+        hint = "Put what runs as a script below `if __name__ == '__main__':`."
+    elif isinstance(error, ImportError):
+        hint = _import_hint(error)
+    use = _v1_use(error, users)
+    if use is not None:
+        where = f"{where.rpartition(':')[0]}:{use.line}" if users else where
+        what = f"{use.name} is of KFP 1; KFP 2 does not have it"
+        hint = f"Today: {use.today}."
+    return SpecError(f"{where}: {what}.", hint=hint, user_traceback=_traceback(error, users))
+
+
+def _shown(file: str, path: Path) -> str:
+    """A file of the user the way the user named the pipeline's file."""
+    folder = Path(path).absolute().parent
+    try:
+        return str(path.parent / Path(file).relative_to(folder))
+    except ValueError:
+        return file
+
+
+def _one_line(error: BaseException) -> str:
+    name = type(error).__name__
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(f"{name}: {message}".split()).rstrip(".: ")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _v1_use(error: BaseException, users: list[traceback.FrameSummary]) -> v1.Use | None:
+    if not users:
+        return None
+    try:
+        source = Path(users[-1].filename).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return v1.find(source, error, users[-1].lineno)
+
+
+def _import_hint(error: ImportError) -> str:
+    if "relative import" in str(error):
+        return "The file's folder is on sys.path: import its neighbours without the leading dot."
+    name = error.name or ""
+    missing = re.match(r"cannot import name '(\w+)'", str(error))
+    if missing and (name == "google.cloud" or (name, missing[1]) == ("kfp", "kubernetes")):
+        name = f"{name}.{missing[1]}"
+    elif not isinstance(error, ModuleNotFoundError):
+        return ""
+    package = _PACKAGES.get(name) or _PACKAGES.get(name.partition(".")[0])
+    if package is None and name.startswith("google.cloud."):
+        package = "google-cloud-" + name.split(".")[2].replace("_", "-")
+    package = package or name.partition(".")[0]
+    return (
+        f"pip install {package}\n"
+        "If only a component needs it: import it inside its function, and name it in packages_to_install."
+    )
+
+
+def _traceback(error: BaseException, users: list[traceback.FrameSummary]) -> str:
+    parts = traceback.StackSummary.from_list(users).format()
+    head = ["Traceback (most recent call last):\n"] if parts else []
+    return "".join([*head, *parts, *traceback.format_exception_only(error)]).rstrip()

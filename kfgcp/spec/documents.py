@@ -1,0 +1,341 @@
+"""Text files as plain JSON values: the YAML documents or the JSON value of a file, with the place of what is
+wrong.
+
+What comes out holds nothing but mappings with text keys, lists, text, finite numbers, booleans and null,
+nested at most `MAX_DEPTH` deep. Anything else in the file (two equal keys, dates given as such, aliases that
+multiply, a nesting made to exhaust the stack) is an error that names the line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kfgcp.errors import KfgcpError, SpecError
+
+MAX_DEPTH = 200
+MAX_BYTES = 64 * 2**20
+
+Place = tuple[str | int, ...]
+
+
+class UnfitError(Exception):
+    """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the place."""
+
+    def __init__(self, place: Place, problem: str) -> None:
+        super().__init__(problem)
+        self.place = place
+        self.problem = problem
+
+
+def read_text(path: Path, error: type[KfgcpError] = SpecError) -> str:
+    """The text of a UTF-8 file of at most 64 MiB.
+
+    Raises:
+        KfgcpError: of type `error`: the file cannot be read, is too big, or is not text.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise error(f"{path} is larger than {MAX_BYTES // 2**20} MiB.")
+        data = path.read_bytes()
+    except OSError as problem:
+        raise error(f"{path} cannot be read: {problem.strerror or problem}.") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise error(f"{path} is not a text file in UTF-8.")
+    return text
+
+
+def parse_documents(
+    text: str, origin: str, *, as_json: bool, error: type[KfgcpError] = SpecError, by_hand: bool = False
+) -> list[Any]:
+    """The documents of a text as plain values; documents that are empty at its end are left out.
+
+    Args:
+        text: YAML, or JSON when `as_json`.
+        origin: what messages call the text.
+        as_json: whether to read it as JSON.
+        error: the type of errors to raise.
+        by_hand: read YAML scalars as a person means them, by the rules of YAML 1.2: `1e-3` is a number, `no`
+            and `12:30` are text. Otherwise as PyYAML wrote them. Dates are text in either case.
+
+    Raises:
+        KfgcpError: of type `error`.
+    """
+    documents = _parse_json(text, origin, error) if as_json else _parse_yaml(text, origin, error, by_hand)
+    while documents and documents[-1] is None:
+        documents.pop()
+    for number, document in enumerate(documents):
+        try:
+            check_plain(document, budget=4 * len(text) + 1_000_000)
+        except UnfitError as unfit:
+            line = line_of(text, number, unfit.place)
+            where = f"{origin}:{line}" if line else origin
+            what = f"{dotted(unfit.place)} " if unfit.place else ""
+            raise error(f"{where}: {what}{unfit.problem}.") from None
+    return documents
+
+
+def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH) -> None:
+    """Checks that JSON can carry a value.
+
+    Args:
+        value: the value, however deep or circular.
+        budget: how many nodes and characters it may have when every alias is written out.
+        max_depth: how deep lists and mappings may nest.
+
+    Raises:
+        UnfitError: at the first place that does not fit.
+    """
+    stack: list[tuple[Any, int, Any]] = [(value, 0, None)]
+    while stack:
+        item, depth, place = stack.pop()
+        budget -= 1
+        if isinstance(item, str):
+            budget -= len(item)
+            if not (item.isascii() or _encodes(item)):
+                raise UnfitError(_unwind(place), "holds characters that are not Unicode text")
+        elif isinstance(item, dict):
+            if depth >= max_depth:
+                raise UnfitError((), f"nests deeper than {max_depth} levels")
+            for key, child in item.items():
+                if not isinstance(key, str):
+                    raise UnfitError(_unwind(place), f"has the key {key!r}; keys must be text")
+                budget -= len(key)
+                stack.append((child, depth + 1, (place, key)))
+        elif isinstance(item, list):
+            if depth >= max_depth:
+                raise UnfitError((), f"nests deeper than {max_depth} levels")
+            stack += [(child, depth + 1, (place, index)) for index, child in enumerate(item)]
+        elif isinstance(item, float):
+            if not math.isfinite(item):
+                raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
+        elif isinstance(item, int):
+            if item.bit_length() > 1024:
+                raise UnfitError(_unwind(place), "is a number too big for JSON")
+        elif item is not None:
+            raise UnfitError(_unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry")
+        if budget < 0:
+            raise UnfitError((), "has aliases that multiply into too much")
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, without the NaN and Infinity that Python would let pass.
+
+    Raises:
+        ValueError: the text is not JSON, repeats a key or nests too deep.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
+def line_of(text: str, document: int, place: Place) -> int | None:
+    """The line (from 1) of the value at a place, or of its nearest parent; None when it cannot be told."""
+    import yaml
+
+    try:
+        node = list(yaml.compose_all(text, _loader(False)))[document]
+    except (yaml.YAMLError, IndexError, RecursionError):
+        return None
+    if node is None:
+        return None
+    line: int = node.start_mark.line
+    for step in place:
+        child = _child(node, step)
+        if child is None:
+            break
+        node, line = child
+    return line + 1
+
+
+def dotted(place: Sequence[str | int]) -> str:
+    """A place as text: `root.dag.tasks.train.dependentTasks[0]`."""
+    text = ""
+    for step in place:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif re.fullmatch(r"[\w-]+", step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step, ensure_ascii=False)}]"
+    return text
+
+
+def whole(value: Any) -> Any:
+    """A JSON value whose integral floats are integers, inside lists and mappings too.
+
+    Floats of 2**53 and more stay: they do not stand for one exact integer.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return value
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unwind(place: Any) -> Place:
+    """The linked pairs of `check_plain` as a place."""
+    steps: list[str | int] = []
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
+
+
+def _parse_json(text: str, origin: str, error: type[KfgcpError]) -> list[Any]:
+    if not text.strip():
+        return []
+    try:
+        return [parse_json(text)]
+    except json.JSONDecodeError as problem:
+        what = f"{origin}:{problem.lineno}:{problem.colno}: not valid JSON: {problem.msg}."
+        raise error(what) from None
+    except ValueError as problem:
+        raise error(f"{origin}: not usable JSON: {problem}.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} is given twice")
+    return mapping
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number that JSON can carry")
+
+
+def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) -> list[Any]:
+    import yaml
+
+    try:
+        _check_nesting(text)
+        return list(yaml.load_all(text, _loader(by_hand)))
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
+        raise error(f"{where}: not valid YAML: {problem.problem or problem.context}.") from None
+    except yaml.reader.ReaderError as problem:
+        raise error(f"{origin}: not valid YAML: {problem.reason} at character {problem.position}.") from None
+    except (UnfitError, RecursionError):
+        raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
+    except Exception as problem:
+        # PyYAML lets int("") and the like through for scalars with a forced tag.
+        raise error(f"{origin}: not valid YAML: a value does not fit its tag ({problem}).") from None
+
+
+def _check_nesting(text: str) -> None:
+    """Refuses nesting that would overflow the C stack of the loader, which recurses without a limit.
+
+    The events of the parser tell the depth for certain; they are asked only when the text could nest deep at
+    all.
+    """
+    import yaml
+
+    if sum(1 for _ in re.finditer(r"(?:^|(?<=[\s\[{,:]))[\[{]", text)) < 1000 and not any(_steep(text)):
+        return
+    depth = 0
+    for event in yaml.parse(text, _loader(False)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise UnfitError((), "nests too deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _steep(text: str) -> Iterator[bool]:
+    """Lines that are indented far, or hold many of the marks that open a level of block style."""
+    for line in text.splitlines():
+        if len(line) > 400:
+            yield line.startswith(" " * 400) or line.count("-") + line.count("?") > 400
+
+
+@cache
+def _loader(by_hand: bool) -> Any:
+    """A safe loader, the C one where there is one, that refuses equal keys and knows no dates."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            if isinstance(node, yaml.MappingNode):
+                _refuse_equal_keys(node)
+            return super().construct_mapping(node, deep)
+
+    resolvers = _rules_of_yaml_1_2() if by_hand else base.yaml_implicit_resolvers
+    dates = "tag:yaml.org,2002:timestamp"
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in rules if tag != dates] for first, rules in resolvers.items()
+    }
+    return Loader
+
+
+def _rules_of_yaml_1_2() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    rules: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for tag, pattern, first in (
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+        # No leading zero: PyYAML would read 010 as octal.
+        ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+        (
+            "float",
+            r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)",
+            list("-+.0123456789"),
+        ),
+        ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+        ("merge", r"<<", ["<"]),
+    ):
+        for character in first:
+            rule = (f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"))
+            rules.setdefault(character, []).append(rule)
+    return rules
+
+
+def _refuse_equal_keys(node: Any) -> None:
+    from yaml.constructor import ConstructorError
+
+    keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+    if len(set(keys)) == len(keys):
+        return
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key.value, str):
+            continue
+        if key.value in seen:
+            raise ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+        seen.add(key.value)
+
+
+def _child(node: Any, step: str | int) -> tuple[Any, int] | None:
+    """The child node of a YAML node, and the line of its key."""
+    if isinstance(step, int) and node.id == "sequence" and step < len(node.value):
+        return node.value[step], node.value[step].start_mark.line
+    if isinstance(step, str) and node.id == "mapping":
+        for key, value in node.value:
+            if key.value == step:
+                return value, key.start_mark.line
+    return None

@@ -1,0 +1,138 @@
+"""A pipeline, whatever names it: a Python file, a function in one, or a compiled file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kfgcp.errors import SpecError, UsageError
+from kfgcp.spec.digest import digest
+from kfgcp.spec.documents import Place, UnfitError, check_plain, dotted, line_of, parse_documents, read_text
+from kfgcp.spec.formats import unwrap
+from kfgcp.spec.params import ParamSpec, declared
+from kfgcp.spec.shapes import InvalidError
+from kfgcp.spec.validate import validate, validate_platform
+
+_COMPILED = (".yaml", ".yml", ".json")
+_FORMS = "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A valid compiled pipeline.
+
+    Attributes:
+        pipeline_spec: the PipelineSpec, with the field names of the file (camelCase); numbers as loaded, so
+            a whole one may be `3.0`.
+        platform_spec: what the file says for single platforms, its second document; None without one.
+        origin: what the user named, for messages.
+    """
+
+    pipeline_spec: dict[str, Any]
+    platform_spec: dict[str, Any] | None
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        name: str = self.pipeline_spec["pipelineInfo"]["name"]
+        return name
+
+    @cached_property
+    def version(self) -> str:
+        """`sha256:` and a digest that is the same for specs that mean the same."""
+        return digest(self.pipeline_spec)
+
+    @cached_property
+    def params(self) -> dict[str, ParamSpec]:
+        """The parameters that the pipeline declares, by name."""
+        return declared(self.pipeline_spec)
+
+
+def load(pipeline: str) -> Spec:
+    """The pipeline that a text names: `file.py`, `file.py:function`, or a compiled `.yaml`, `.yml` or
+    `.json`.
+
+    Raises:
+        UsageError: there is no such file or function, or the file leaves open which pipeline is meant.
+        SpecError: the file does not compile, or is not a valid PipelineSpec.
+    """
+    path, function = _split(str(pipeline))
+    if path.suffix.lower() == ".py":
+        from kfgcp.spec.compile import compile_file
+
+        return from_documents(compile_file(path, function), str(pipeline))
+    text = read_text(path)
+    as_json = path.suffix.lower() == ".json"
+    return _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
+
+
+def from_documents(documents: Sequence[Any], origin: str) -> Spec:
+    """The pipeline of one or two plain documents, as a compiled file holds them.
+
+    Raises:
+        SpecError: they are not a valid PipelineSpec; names the field.
+    """
+    for number, document in enumerate(documents):
+        try:
+            check_plain(document)
+        except UnfitError as unfit:
+            raise _error(origin, None, number, InvalidError(unfit.place, unfit.problem)) from None
+    return _spec(documents, origin, None)
+
+
+def _split(pipeline: str) -> tuple[Path, str | None]:
+    """The file, and the function in it, that a text names."""
+    path, function = Path(pipeline), None
+    if not path.is_file():
+        file, _, name = pipeline.rpartition(":")
+        if file.lower().endswith((".py", *_COMPILED)):
+            path, function = Path(file), name
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", hint=_FORMS)
+    if path.suffix.lower() not in (".py", *_COMPILED):
+        raise UsageError(f"{pipeline} is not the name of a pipeline.", hint=_FORMS)
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist.", hint=_similar(path) or _FORMS)
+    if function is not None and path.suffix.lower() != ".py":
+        raise UsageError(f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS)
+    if function is not None and not function.isidentifier():
+        raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS)
+    return path, function
+
+
+def _similar(path: Path) -> str:
+    import difflib
+
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix.lower() in (".py", *_COMPILED)]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.with_name(close[0])}?" if close else ""
+
+
+def _spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
+    """The valid pipeline of plain documents; `text` is what they were read from, to tell lines."""
+    prefix: Place = ()
+    number = 0
+    try:
+        pipeline_spec, platform_spec, prefix = unwrap(documents)
+        validate(pipeline_spec)
+        if platform_spec is not None:
+            number = 1
+            prefix = ()
+            validate_platform(platform_spec)
+    except InvalidError as invalid:
+        raise _error(origin, text, number, invalid, prefix) from None
+    return Spec(pipeline_spec, platform_spec, origin)
+
+
+def _error(origin: str, text: str | None, number: int, invalid: InvalidError, prefix: Place = ()) -> SpecError:
+    line = line_of(text, number, (*prefix, *invalid.place)) if text and invalid.place else None
+    where = f"{origin}:{line}" if line else origin
+    what = f"{dotted(invalid.place)} {invalid.problem}" if invalid.place else invalid.problem
+    return SpecError(f"{where}: {what}.", hint=invalid.hint)

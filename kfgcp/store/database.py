@@ -1,0 +1,140 @@
+"""The SQLite file: opening it, bringing it to the newest schema, and its failures in words.
+
+WAL mode, so that readers never wait for the writer; a commit is synchronised to the disk before it returns (0.2 ms on
+an SSD), so a state that was shown survives a power cut.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kfgcp.errors import StateError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """A connection to the database at `file`, made if it is not there, with the newest schema.
+
+    Raises:
+        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+    """
+    with failures(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, file)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the statements inside, or none of them."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, file: Path) -> None:
+    version = _version(connection)
+    if version == SCHEMA_VERSION:
+        return
+    if version > SCHEMA_VERSION:
+        raise StateError(
+            f"{file} was written by a newer kfgcp (schema {version}, this one knows {SCHEMA_VERSION}).",
+            hint="Upgrade: pip install --upgrade kfgcp",
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        script = next(_MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text(encoding="utf-8")
+        with transaction(connection):
+            if _version(connection) >= number:
+                continue
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: executescript would commit the open transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def failures(file: Path) -> Iterator[None]:
+    """Turns the failures of SQLite and of the file system into one line and a hint."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explain(error, file) from error
+    except PermissionError as error:
+        raise _read_only(file) from error
+    except OSError as error:
+        raise StateError(
+            f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
+            hint="Point KFGCP_HOME at another folder, or make room.",
+        ) from error
+
+
+def _explain(error: sqlite3.Error, file: Path) -> StateError:
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_FULL"):
+        return StateError(
+            f"The disk of {file} is full; what was recorded before is kept.",
+            hint="Make room, then run again.",
+        )
+    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return _read_only(file)
+    if code.startswith("SQLITE_BUSY"):
+        return StateError(
+            f"{file} has been locked by another process for {BUSY_SECONDS:.0f} s.",
+            hint="Is a backup or a database browser holding it? Close it and try again.",
+        )
+    if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return damaged(file, str(error))
+    if code.startswith("SQLITE_IOERR"):
+        return StateError(
+            f"{file} cannot be read or written: {error} ({code}).",
+            hint="Is the disk full or gone? Point KFGCP_HOME at a local folder.",
+        )
+    return StateError(f"{file}: {error} ({code or type(error).__name__}).")
+
+
+def damaged(file: Path, how: str) -> StateError:
+    return StateError(
+        f"{file} is damaged: {how}.",
+        hint=f"Nothing was changed. Move it aside and start anew: mv '{file}' '{file}.damaged' "
+        f"(artifacts and logs beside it stay), or try: sqlite3 '{file}.damaged' .recover",
+    )
+
+
+def _read_only(file: Path) -> StateError:
+    return StateError(
+        f"The state folder {file.parent} cannot be written.",
+        hint="Make it writable, or point KFGCP_HOME at a folder that is.",
+    )

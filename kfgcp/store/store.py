@@ -1,0 +1,369 @@
+"""The one index of runs of all backends, in `<home>/kfgcp.db`.
+
+Each write is one transaction and is on disk when the call returns. Reads never wait for writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from kfgcp.errors import UsageError
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store import database
+
+DATABASE_NAME = "kfgcp.db"
+
+_BATCH = 1_000_000
+"""More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first: every field that is set must match.
+
+    since: RFC 3339 text; runs created at that time or later. labels: name -> value.
+    """
+
+    pipeline: str | None = None
+    experiment: str | None = None
+    env: str | None = None
+    states: Sequence[RunState] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened in a run since the last write; what is None or empty did not change."""
+
+    tasks: Sequence[Task] = ()
+    artifacts: Sequence[Artifact] = ()
+    metrics: Sequence[Metric] = ()
+    state: RunState | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: ErrorInfo | None = None
+
+
+class Store:
+    """A connection to the index; cheap to make, one for each thread."""
+
+    def __init__(self, home: Path) -> None:
+        self.file = home / DATABASE_NAME
+        self._db = database.connect(self.file)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- writing
+
+    def add_run(
+        self,
+        run: Run,
+        *,
+        pipeline_spec: Mapping[str, Any] | None = None,
+        request: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Records a new run, its spec (once for each version) and how it was submitted."""
+        with self._transaction():
+            if pipeline_spec is not None:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
+                    (run.version, run.pipeline, _json(pipeline_spec), run.created_at),
+                )
+            self._db.execute(
+                "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version, experiment, name,"
+                " state, created_at, started_at, ended_at, outputs, error, request, rev)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                _bound(
+                    *(run.run_id, run.env, run.backend, run.backend_ref, run.url, run.pipeline, run.version),
+                    *(run.experiment, run.name, run.state, run.created_at, run.started_at, run.ended_at),
+                    *(_json(run.outputs), _error(run.error), _json(request or {})),
+                ),
+            )
+            self._db.executemany(
+                "INSERT INTO params VALUES (?, ?, ?, ?)",
+                [_bound(run.run_id, seq, name, _json(value)) for seq, (name, value) in enumerate(run.params.items())],
+            )
+            self._db.executemany(
+                "INSERT INTO labels VALUES (?, ?, ?)",
+                [_bound(run.run_id, name, value) for name, value in run.labels.items()],
+            )
+            self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
+
+    def apply(self, run_id: str, changes: Changes) -> None:
+        """Records what happened in a run."""
+        with self._transaction():
+            self._write(run_id, changes)
+
+    def request_cancel(self, run_id: str, at: str) -> None:
+        """Asks the engine that runs it to cancel; no effect on a run that has ended."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE run_id = ?",
+                (at, run_id),
+            )
+
+    def _write(self, run_id: str, changes: Changes) -> None:
+        db = self._db
+        rev = _only(db.execute("UPDATE runs SET rev = rev + 1 WHERE run_id = ? RETURNING rev", (run_id,)), run_id)
+        for column, value in (
+            ("state", changes.state),
+            ("started_at", changes.started_at),
+            ("ended_at", changes.ended_at),
+            ("outputs", None if changes.outputs is None else _json(changes.outputs)),
+            ("error", _error(changes.error)),
+        ):
+            if value is not None:
+                db.execute(f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, run_id))  # noqa: S608
+        db.executemany(
+            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (run_id, path) DO UPDATE SET rev = excluded.rev, state = excluded.state,"
+            " attempts = excluded.attempts, cache = excluded.cache, started_at = excluded.started_at,"
+            " ended_at = excluded.ended_at, inputs = excluded.inputs, outputs = excluded.outputs,"
+            " error = excluded.error",
+            [_task_row(run_id, rev, seq, task) for seq, task in enumerate(changes.tasks, rev * _BATCH)],
+        )
+        for table, rows in (
+            ("artifacts", [(a.task, a.name, a.type, a.uri, _json(a.metadata)) for a in changes.artifacts]),
+            ("metrics", [(m.task, m.artifact, m.name, _json(m.value)) for m in changes.metrics]),
+        ):
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                db.executemany(
+                    f"INSERT OR REPLACE INTO {table} VALUES (?, ?, {marks})",  # noqa: S608
+                    [_bound(run_id, seq, *row) for seq, row in enumerate(rows, rev * _BATCH)],
+                )
+
+    # -- reading
+
+    def get(self, run_id: str, *, whole: bool = True) -> Run:
+        """The run of exactly that id; with its tasks and artifacts when `whole`.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for run in self._runs("run_id = ?", (run_id,), whole=whole):
+            return run
+        raise _no_run(run_id)
+
+    def select(self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0) -> list[Run]:
+        """Runs without tasks and artifacts, newest first."""
+        where, values = _where(wanted or RunFilter())
+        return list(self._runs(where, values, limit=-1 if limit is None else limit, offset=offset))
+
+    def find(self, run: str) -> str:
+        """The id of the run that `run` means: its id, an unambiguous beginning of one (4 characters or more), its
+        name, or `latest`.
+
+        Raises:
+            UsageError: there is none, or more than one.
+        """
+        with self._failures():
+            if run == "latest":
+                row = self._db.execute("SELECT run_id FROM runs ORDER BY created_at DESC, rowid DESC").fetchone()
+                if row is None:
+                    raise UsageError("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
+                return str(row[0])
+            ids = [
+                row[0]
+                for row in self._db.execute(
+                    "SELECT run_id FROM runs WHERE run_id = :run OR name = :run"
+                    " OR (length(:run) >= 4 AND substr(run_id, 1, length(:run)) = :run)"
+                    " ORDER BY run_id = :run DESC, created_at DESC LIMIT 6",
+                    {"run": _bound(run)[0]},
+                )
+            ]
+        if not ids:
+            raise _no_run(run)
+        if len(ids) > 1 and ids[0] != run:
+            raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Write more of the id.")
+        return str(ids[0])
+
+    def spec(self, version: str) -> dict[str, Any]:
+        """The PipelineSpec of a version that a run was recorded with."""
+        with self._failures():
+            row = self._db.execute("SELECT pipeline_spec FROM specs WHERE version = ?", (version,)).fetchone()
+            data: dict[str, Any] = json.loads(row[0])
+        return data
+
+    def request(self, run_id: str) -> dict[str, Any]:
+        """How a run was submitted."""
+        with self._failures():
+            text = _only(self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)), run_id)
+            data: dict[str, Any] = json.loads(text)
+        return data
+
+    def cancel_requested(self, run_id: str) -> bool:
+        with self._failures():
+            row = self._db.execute("SELECT cancel_requested_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        return row is not None and row[0] is not None
+
+    def unfinished(self, backend: str) -> list[str]:
+        """The ids of the runs of a backend that have not ended."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND backend = ?",
+                (backend,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def rev(self, run_id: str) -> int:
+        """A number that grows with each change of the run."""
+        with self._failures():
+            return int(_only(self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,)), run_id))
+
+    def tasks(self, run_id: str, *, after_rev: int = -1) -> list[Task]:
+        """The tasks of a run in the order they started; only those changed after `after_rev`."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
+            ).fetchall()
+            return [_task(row) for row in rows]
+
+    def _runs(
+        self, where: str, values: Sequence[Any], *, whole: bool = False, limit: int = -1, offset: int = 0
+    ) -> Iterator[Run]:
+        with self._failures():
+            rows = self._db.execute(
+                f"SELECT * FROM runs WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",  # noqa: S608
+                (*_bound(*values), limit, offset),
+            ).fetchall()
+            for row in rows:
+                yield self._run(row, whole)
+
+    def _run(self, row: Any, whole: bool) -> Run:
+        run_id = row["run_id"]
+        artifacts = self._of_run("artifacts", run_id) if whole else ()
+        return Run(
+            run_id=run_id,
+            env=row["env"],
+            backend=row["backend"],
+            backend_ref=row["backend_ref"],
+            url=row["url"],
+            pipeline=row["pipeline"],
+            version=row["version"],
+            experiment=row["experiment"],
+            name=row["name"],
+            labels={r["name"]: r["value"] for r in self._of_run("labels", run_id, "name")},
+            state=RunState(row["state"]),
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            params={r["name"]: json.loads(r["value"]) for r in self._of_run("params", run_id)},
+            outputs=json.loads(row["outputs"]),
+            metrics=tuple(
+                Metric(r["task"], r["artifact"], r["name"], json.loads(r["value"]))
+                for r in self._of_run("metrics", run_id)
+            ),
+            artifacts=tuple(
+                Artifact(r["task"], r["name"], r["type"], r["uri"], json.loads(r["metadata"])) for r in artifacts
+            ),
+            tasks=tuple(self.tasks(run_id)) if whole else (),
+            error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
+        )
+
+    def _of_run(self, table: str, run_id: str, order: str = "seq") -> list[Any]:
+        return self._db.execute(
+            f"SELECT * FROM {table} WHERE run_id = ? ORDER BY {order}",  # noqa: S608
+            (run_id,),
+        ).fetchall()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
+        with database.failures(self.file):
+            try:
+                yield
+            except (ValueError, TypeError, KeyError) as error:
+                raise database.damaged(self.file, f"a value cannot be read ({error})") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with database.failures(self.file), database.transaction(self._db):
+            yield
+
+
+def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
+    clauses: list[str] = ["1"]
+    values: list[Any] = []
+    for column, value in (
+        ("pipeline", wanted.pipeline),
+        ("experiment", wanted.experiment),
+        ("env", wanted.env),
+    ):
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    if wanted.states:
+        clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        values.extend(wanted.states)
+    if wanted.since is not None:
+        clauses.append("created_at >= ?")
+        values.append(wanted.since)
+    for name, value in wanted.labels.items():
+        clauses.append("run_id IN (SELECT run_id FROM labels WHERE name = ? AND value = ?)")
+        values.extend((name, value))
+    return " AND ".join(clauses), values
+
+
+def _task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
+    cache = None if task.cache is None else _json(task.cache.to_dict())
+    return _bound(
+        *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
+        *(task.started_at, task.ended_at, _json(task.inputs), _json(task.outputs), _error(task.error)),
+    )
+
+
+def _task(row: Any) -> Task:
+    return Task(
+        path=row["path"],
+        kind=TaskKind(row["kind"]),
+        state=TaskState(row["state"]),
+        attempts=row["attempts"],
+        cache=Cache(**json.loads(row["cache"])) if row["cache"] else None,
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        inputs=json.loads(row["inputs"]),
+        outputs=json.loads(row["outputs"]),
+        error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
+    )
+
+
+def _only(cursor: Any, run_id: str) -> Any:
+    """The value that a query of one run asks for."""
+    row = cursor.fetchone()
+    if row is None:
+        raise _no_run(run_id)
+    return row[0]
+
+
+def _no_run(run: str) -> UsageError:
+    return UsageError(f"There is no run '{run}'.", hint="See them all: kfgcp list")
+
+
+def _bound(*values: Any) -> tuple[Any, ...]:
+    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become escapes."""
+    return tuple(
+        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
+    )
+
+
+def _error(error: ErrorInfo | None) -> str | None:
+    return None if error is None else _json(error.to_dict())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,138 @@
+"""A run as an object to hold on to: what it was at the last look, and what can be done with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from kfgcp.backends.base import Backend, LogLine, RunRef, SupportsLogs
+from kfgcp.errors import RunTimeout, Unsupported, UsageError
+from kfgcp.model import Artifact, Metric, Run, RunState, Task
+
+_POLL_SECONDS = (0.05, 2.0)
+
+
+class RunHandle:
+    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or `cancel`."""
+
+    def __init__(self, backend: Backend, ref: RunRef, run: Run | None = None) -> None:
+        self._backend = backend
+        self._ref = ref
+        self._run = run or backend.get(ref)
+
+    def __repr__(self) -> str:
+        return f"<run {self.run_id} of {self._run.pipeline}: {self.state}>"
+
+    @property
+    def run_id(self) -> str:
+        return self._ref.run_id
+
+    @property
+    def state(self) -> RunState:
+        return self._run.state
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self._run.params)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return dict(self._run.outputs)
+
+    @property
+    def metrics(self) -> dict[str, float | int]:
+        """Scalars by `task/artifact/name`."""
+        return {metric.key: metric.value for metric in self._run.metrics}
+
+    @property
+    def metric_list(self) -> Sequence[Metric]:
+        return self._run.metrics
+
+    @property
+    def artifacts(self) -> Sequence[Artifact]:
+        return self._run.artifacts
+
+    @property
+    def tasks(self) -> Sequence[TaskHandle]:
+        return [TaskHandle(self, task) for task in self._run.tasks]
+
+    @property
+    def snapshot(self) -> Run:
+        """The whole run as a frozen value."""
+        return self._run
+
+    def task(self, path: str) -> TaskHandle:
+        """The task at a path.
+
+        Raises:
+            UsageError: the run has none there.
+        """
+        for task in self._run.tasks:
+            if task.path == path:
+                return TaskHandle(self, task)
+        known = ", ".join(task.path for task in self._run.tasks) or "none yet"
+        raise UsageError(f"Run {self.run_id} has no task '{path}'.", hint=f"Its tasks: {known}.")
+
+    def refresh(self) -> Self:
+        """Looks again."""
+        self._run = self._backend.get(self._ref)
+        return self
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Returns when the run has ended, however it ended.
+
+        Args:
+            timeout: seconds, None waits for ever.
+
+        Raises:
+            RunTimeout: it has not ended by then; it goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = _POLL_SECONDS[0]
+        while not self.refresh().state.final:
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise RunTimeout(
+                    f"Run {self.run_id} is still {self.state} after {timeout:g} s.",
+                    hint=f"It goes on. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
+                )
+            threading.Event().wait(min(pause, left))
+            pause = min(pause * 1.5, _POLL_SECONDS[1])
+        return self
+
+    def cancel(self) -> Self:
+        """Asks the run to end; no error when it has ended."""
+        self._backend.cancel(self._ref)
+        return self.refresh()
+
+    def logs(self, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+        """The lines that its tasks wrote so far, of one task and attempt when they are named."""
+        if task is not None:
+            self.task(task)
+        if not isinstance(self._backend, SupportsLogs):
+            raise Unsupported(f"The backend of environment '{self._ref.env}' keeps no logs.")
+        return self._backend.logs(self._ref, task, attempt)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run JSON."""
+        return self._run.to_dict()
+
+
+class TaskHandle:
+    """A task of a run, as it was when the run was last looked at."""
+
+    def __init__(self, run: RunHandle, task: Task) -> None:
+        self._handle = run
+        self.snapshot = task
+
+    def __repr__(self) -> str:
+        return f"<task {self.path}: {self.state}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.snapshot, name)
+
+    def logs(self, attempt: int | None = None) -> list[str]:
+        """The lines it wrote so far, of all attempts or of one."""
+        return [line.text for line in self._handle.logs(self.snapshot.path, attempt)]

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import compiler
+
+import kfgcp_components
+from kfgcp_components import images
+
+ROOT = Path(__file__).parents[2]
+IMAGE = f"kfgcp/components-tabular:{version('kfgcp')}"
+PARAMETERS = {
+    "ingest_table": {"source": "STRING", "timeout": "NUMBER_DOUBLE"},
+    "split_table": {
+        "target": "STRING",
+        "test_fraction": "NUMBER_DOUBLE",
+        "stratify": "BOOLEAN",
+        "seed": "NUMBER_INTEGER",
+    },
+    "train_classifier": {
+        "target": "STRING",
+        "model": "STRING",
+        "hyperparameters": "STRUCT",
+        "seed": "NUMBER_INTEGER",
+    },
+    "evaluate_classifier": {"target": "STRING"},
+}
+ARTIFACTS = {
+    "ingest_table": ({}, {"table": "system.Dataset"}),
+    "split_table": ({"table": "system.Dataset"}, {"train": "system.Dataset", "test": "system.Dataset"}),
+    "train_classifier": ({"train": "system.Dataset"}, {"classifier": "system.Model"}),
+    "evaluate_classifier": (
+        {"classifier": "system.Model", "test": "system.Dataset"},
+        {"metrics": "system.Metrics", "classification_metrics": "system.ClassificationMetrics"},
+    ),
+}
+
+
+def run(code: str, cwd: Path, **environment: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def compiled(component: Any, folder: Path) -> dict[str, Any]:
+    compiler.Compiler().compile(component, str(folder / "spec.yaml"))
+    spec: dict[str, Any] = yaml.safe_load((folder / "spec.yaml").read_text())
+    return spec
+
+
+def artifact_types(definitions: dict[str, Any]) -> dict[str, str]:
+    return {name: value["artifactType"]["schemaTitle"] for name, value in definitions.get("artifacts", {}).items()}
+
+
+@pytest.mark.parametrize("name", kfgcp_components.__all__)
+def test_a_component_compiles_to_documented_typed_inputs_and_outputs(name: str, tmp_path: Path) -> None:
+    spec = compiled(getattr(kfgcp_components, name), tmp_path)
+    (definition,) = spec["components"].values()
+    inputs, outputs = definition["inputDefinitions"], definition["outputDefinitions"]
+    parameters = {key: value["parameterType"] for key, value in inputs["parameters"].items()}
+    assert parameters == PARAMETERS[name]
+    assert (artifact_types(inputs), artifact_types(outputs)) == ARTIFACTS[name]
+    for value in [*inputs["parameters"].values(), *inputs.get("artifacts", {}).values()]:
+        assert value["description"].endswith((".", "}."))
+
+
+@pytest.mark.parametrize("name", kfgcp_components.__all__)
+def test_a_component_runs_in_its_familys_image_and_installs_nothing(name: str, tmp_path: Path) -> None:
+    spec = compiled(getattr(kfgcp_components, name), tmp_path)
+    (executor,) = spec["deploymentSpec"]["executors"].values()
+    assert executor["container"]["image"] == IMAGE
+    assert not re.search(r"\bpip\b", " ".join(executor["container"]["command"]))
+
+
+@pytest.mark.parametrize("name", kfgcp_components.__all__)
+def test_the_readme_of_a_component_names_every_input_and_output(name: str, tmp_path: Path) -> None:
+    readme = (ROOT / "components/kfgcp_components" / name / "README.md").read_text()
+    inputs, outputs = ARTIFACTS[name]
+    for word in [*PARAMETERS[name], *inputs, *outputs]:
+        assert f"| `{word}` |" in readme
+    assert name in (ROOT / "components/README.md").read_text()
+
+
+def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path: Path) -> None:
+    output = run(
+        "import json, sys, warnings\n"
+        "warnings.simplefilter('error', FutureWarning)\n"
+        f"sys.path.insert(0, {str(ROOT / 'examples')!r})\n"
+        "import train_classifier as example\n"
+        "from kfp import compiler\n"
+        "compiler.Compiler().compile(example.train_classifier_pipeline, 'spec.yaml')\n"
+        "print(json.dumps([name for name in ('pandas', 'sklearn', 'pyarrow') if name in sys.modules]))\n",
+        tmp_path,
+    )
+    assert json.loads(output) == []
+    spec = yaml.safe_load((tmp_path / "spec.yaml").read_text())
+    assert spec["pipelineInfo"]["name"] == "train-classifier"
+    assert sorted(spec["root"]["dag"]["tasks"]) == [
+        "evaluate-classifier",
+        "ingest-table",
+        "split-table",
+        "train-classifier",
+    ]
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name: value["defaultValue"] for name, value in parameters.items()} == {
+        "data": "examples/data/breast_cancer.csv",
+        "target": "diagnosis",
+        "model": "logistic_regression",
+        "hyperparameters": {},
+        "test_fraction": 0.25,
+        "seed": 7,
+    }
+    assert all(value["description"] for value in parameters.values())
+
+
+def test_the_example_runs_task_by_task_through_kfps_own_executor(tmp_path: Path) -> None:
+    run(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT / 'examples')!r})\n"
+        "from kfp import local\n"
+        "import train_classifier as example\n"
+        "runner = local.SubprocessRunner(use_venv=False)\n"
+        "local.init(runner, pipeline_root='root', raise_on_error=True)\n"
+        "example.train_classifier_pipeline(hyperparameters={'C': 0.5})\n",
+        tmp_path,
+        KFGCP_SUBMIT_DIR=str(ROOT),
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    )
+    (written,) = tmp_path.glob("root/*/evaluate-classifier/executor_output.json")
+    artifacts = json.loads(written.read_text())["artifacts"]
+    metrics = artifacts["metrics"]["artifacts"][0]["metadata"]
+    assert metrics["accuracy"] > 0.95
+    assert metrics["roc_auc"] > 0.98
+    curves = artifacts["classification_metrics"]["artifacts"][0]["metadata"]
+    assert [spec["displayName"] for spec in curves["confusionMatrix"]["annotationSpecs"]] == [
+        "benign",
+        "malignant",
+    ]
+
+
+def test_importing_the_package_loads_neither_kfp_nor_pandas(tmp_path: Path) -> None:
+    code = "import sys, kfgcp_components; print('kfp' in sys.modules, 'pandas' in sys.modules)"
+    assert run(code, tmp_path).split() == ["False", "False"]
+
+
+def test_logic_can_be_imported_where_kfp_is_missing(tmp_path: Path) -> None:
+    modules = ", ".join(f"kfgcp_components.{name}.logic" for name in kfgcp_components.__all__)
+    run(f"import sys; sys.modules['kfp'] = None; import {modules}", tmp_path)
+
+
+def test_a_name_means_the_component_even_after_its_folder_was_imported(tmp_path: Path) -> None:
+    code = (
+        "import kfgcp_components.split_table.logic\n"
+        "from kfgcp_components import split_table\n"
+        "from kfgcp_components.split_table import split_table as same\n"
+        "print(type(split_table).__name__, split_table is same)\n"
+    )
+    assert run(code, tmp_path).split() == ["PythonComponent", "True"]
+
+
+def test_an_unknown_component_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'ingest_tabel'"):
+        _ = kfgcp_components.ingest_tabel
+    assert sorted(kfgcp_components.__all__) == kfgcp_components.__all__
+    assert set(kfgcp_components.__all__) <= set(dir(kfgcp_components))
+
+
+def test_the_registry_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KFGCP_IMAGE_REGISTRY", raising=False)
+    assert images.image("tabular") == IMAGE
+    monkeypatch.setenv("KFGCP_IMAGE_REGISTRY", "europe-docker.pkg.dev/acme/ml/")
+    assert images.image("tabular") == f"europe-docker.pkg.dev/acme/ml/components-tabular:{version('kfgcp')}"
+    with pytest.raises(ValueError, match="no image family 'visual'; there are: tabular"):
+        images.image("visual")
+
+
+def test_components_are_made_without_a_future_warning(tmp_path: Path) -> None:
+    code = "import kfgcp_components as all; [getattr(all, name) for name in all.__all__]"
+    run(code, tmp_path, PYTHONWARNINGS="error::FutureWarning")
