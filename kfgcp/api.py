@@ -10,7 +10,7 @@ import builtins
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from kfgcp import config
 from kfgcp.backends.base import Backend, ForegroundRun, LogLine, RunRef, SubmitRequest, SupportsForeground
@@ -19,7 +19,8 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
-from kfgcp.store.store import RunFilter, Store
+from kfgcp.store.rows import RunFilter
+from kfgcp.store.store import Store
 from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
@@ -50,63 +51,58 @@ def compile(pipeline: str, output: str | Path | None = None) -> Spec:
     return spec
 
 
-def submit(
-    pipeline: str | Spec,
-    *,
-    params: Mapping[str, Any] | None = None,
-    env: str | None = None,
-    experiment: str | None = None,
-    name: str = "",
-    labels: Mapping[str, str] | None = None,
-) -> RunHandle:
+class SubmitOptions(TypedDict, total=False):
+    """How to start a run.
+
+    params: values of the pipeline's parameters; the others have their defaults. env: the environment to run in, the
+    project's default one when missing. experiment: the group of runs it belongs to, the project's when missing.
+    name: a name for people, made from the pipeline's name and the time when missing. labels: texts to find it by.
+    cache: switches caching on or off for every task; what the pipeline says when missing. max_parallel: tasks at the
+    same time on this machine, as many as it has cores when missing. fail_fast: start nothing new after a failure.
+    executor: `auto` runs Python functions in processes and other commands in Docker, `process` refuses the latter,
+    `docker` runs everything in containers. strict_env: install the very kfp that the compiled commands pin.
+    """
+
+    params: Mapping[str, Any] | None
+    env: str | None
+    experiment: str | None
+    name: str
+    labels: Mapping[str, str] | None
+    cache: bool | None
+    max_parallel: int | None
+    fail_fast: bool
+    executor: Literal["auto", "process", "docker"]
+    strict_env: bool
+
+
+def submit(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has been started and goes on by itself, also when this process ends.
 
     Args:
         pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or what `compile` returned.
-        params: values of its parameters; the others have their defaults.
-        env: the environment to run in, the project's default one when None.
-        experiment: the group of runs it belongs to, the project's when None.
-        name: a name for people, made from the pipeline's name and the time when empty.
-        labels: texts to find it by.
+        options: fields of `SubmitOptions`.
 
     Raises:
         SpecError: the pipeline does not compile or is not a valid spec.
         ParamError: a parameter is unknown, missing or of the wrong type.
         BackendError: the backend refused it or cannot be reached.
     """
-    backend, request = _prepare(pipeline, params, env, experiment, name, labels)
+    backend, request = _prepare(pipeline, options)
     return RunHandle(backend, backend.submit(request))
 
 
-def run(
-    pipeline: str | Spec,
-    *,
-    params: Mapping[str, Any] | None = None,
-    env: str | None = None,
-    experiment: str | None = None,
-    name: str = "",
-    labels: Mapping[str, str] | None = None,
-    timeout: float | None = None,
-) -> RunHandle:
+def run(pipeline: str | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has ended: `submit` and `RunHandle.wait` in one."""
-    return submit(pipeline, params=params, env=env, experiment=experiment, name=name, labels=labels).wait(timeout)
+    return submit(pipeline, **options).wait(timeout)
 
 
-def open_run(
-    pipeline: str | Spec,
-    *,
-    params: Mapping[str, Any] | None = None,
-    env: str | None = None,
-    experiment: str | None = None,
-    name: str = "",
-    labels: Mapping[str, str] | None = None,
-) -> tuple[RunHandle, ForegroundRun]:
+def open_run(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> tuple[RunHandle, ForegroundRun]:
     """A run recorded but not started, for the caller to execute in this process. Arguments as of `submit`."""
-    backend, request = _prepare(pipeline, params, env, experiment, name, labels)
+    backend, request = _prepare(pipeline, options)
     if not isinstance(backend, SupportsForeground):
         raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
     opened = backend.open(request)
-    return RunHandle(backend, RunRef(_env(env).name, opened.run_id)), opened
+    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
 
 
 def show(run: RunLike = "latest") -> RunHandle:
@@ -215,30 +211,25 @@ def init(folder: str | Path = ".") -> Scaffold:
     return scaffold(Path(folder))
 
 
-def _prepare(
-    pipeline: str | Spec,
-    params: Mapping[str, Any] | None,
-    env: str | None,
-    experiment: str | None,
-    name: str,
-    labels: Mapping[str, str] | None,
-) -> tuple[Backend, SubmitRequest]:
+def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
     project = config.load()
-    environment = project.env(env)
+    environment = project.env(options.get("env"))
     spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
     request = SubmitRequest(
         spec=spec,
-        params=spec_params.resolve(spec.params, params or {}),
-        experiment=experiment or project.experiment,
-        name=name,
-        labels={**(environment.get("labels") or {}), **(labels or {})},
+        params=spec_params.resolve(spec.params, options.get("params") or {}),
+        env=environment.name,
+        experiment=options.get("experiment") or project.experiment,
+        name=options.get("name", ""),
+        labels={**(environment.get("labels") or {}), **(options.get("labels") or {})},
         submit_dir=os.getcwd(),
+        cache=options.get("cache"),
+        max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
+        fail_fast=options.get("fail_fast", False),
+        executor=options.get("executor", "auto"),
+        strict_env=options.get("strict_env", False),
     )
     return open_backend(project, environment), request
-
-
-def _env(name: str | None) -> config.Environment:
-    return config.load().env(name)
 
 
 def _known_env(project: config.Project, run: Run) -> config.Environment:

@@ -122,11 +122,18 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
         name=project.get("name", root.name),
         experiment=project.get("experiment", "default"),
         root=root,
-        home=Path(home).expanduser().absolute() if home else root / HOME_NAME,
+        home=_home(home) if home else root / HOME_NAME,
         file=file,
         default_env=environ.get("KFGCP_ENV") or "local",
         environments={name: _environment(name, table, environ) for name, table in tables.items()},
     )
+
+
+def _home(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"KFGCP_HOME is {text!r}, but there is no such user.") from None
 
 
 def _current_folder() -> Path:

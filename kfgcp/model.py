@@ -15,6 +15,8 @@ from typing import Any, Self
 
 
 class RunState(enum.StrEnum):
+    """How far a run is."""
+
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
@@ -32,6 +34,8 @@ _FINAL_RUN_STATES = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
 class TaskState(enum.StrEnum):
+    """How far a task is. SKIPPED: a condition was false, or a task above it did not succeed."""
+
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState
 from kfgcp.spec.load import Spec
-from kfgcp.store.store import RunFilter
+from kfgcp.store.rows import RunFilter
 
 T = TypeVar("T")
 
@@ -23,14 +23,24 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class SubmitRequest:
-    """A run to start. params: complete and typed, from `kfgcp.spec.params.resolve`."""
+    """A run to start.
+
+    params: complete and typed, from `kfgcp.spec.params.resolve`. env: the environment's name. cache: for every task,
+    None as the spec says. max_parallel: tasks at the same time, None as many as the backend finds right.
+    """
 
     spec: Spec
     params: Mapping[str, Any]
+    env: str
     experiment: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     submit_dir: str = ""
+    cache: bool | None = None
+    max_parallel: int | None = None
+    fail_fast: bool = False
+    executor: str = "auto"
+    strict_env: bool = False
 
 
 @dataclass(frozen=True, slots=True)

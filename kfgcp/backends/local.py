@@ -19,7 +19,8 @@ from kfgcp.engine.run import Engine, Options
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
 from kfgcp.spec import graph
-from kfgcp.store.store import Changes, RunFilter, Store
+from kfgcp.store.rows import Changes, RunFilter
+from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"
 
@@ -92,7 +93,7 @@ class LocalBackend:
     # -- helpers
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
-        unsupported.refuse(graph.build(request.spec.pipeline_spec))
+        unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
         root = self._env.get("pipeline_root")
         if root is not None:
             raise UsageError(
@@ -116,9 +117,14 @@ class LocalBackend:
             created_at=timestamp(now),
             params=request.params,
         )
-        how: dict[str, Any] = {"submit_dir": request.submit_dir}
-        if (parallel := self._env.get("max_parallel")) is not None:
-            how["max_parallel"] = parallel
+        how: dict[str, Any] = {
+            "submit_dir": request.submit_dir,
+            "caching": request.cache,
+            "fail_fast": request.fail_fast,
+            "executor": request.executor,
+            "strict_env": request.strict_env,
+            **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
+        }
         try:
             self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=how)
         except BaseException:
@@ -165,12 +171,7 @@ class LocalRun:
         self._lock = held
         store = Store(home)
         run = store.get(run_id)
-        how = store.request(run_id)
-        options = Options(
-            submit_dir=how["submit_dir"],
-            run_name=run.name,
-            **{key: how[key] for key in ("max_parallel",) if key in how},
-        )
+        options = Options(run_name=run.name, **store.request(run_id))
         pipeline = graph.build(store.spec(run.version))
         self._engine = Engine(store, Layout(home, run.pipeline, run_id), pipeline, run.params, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -54,7 +55,8 @@ def command(pipeline: str, file: Path | None, as_json: bool) -> None:
     if file:
         click.echo(f"written to {file}", err=True)
     else:
-        output.hint(f"kfgcp run {pipeline}   kfgcp compile {pipeline} -o {Path(pipeline.partition(':')[0]).stem}.yaml")
+        quoted, stem = shlex.quote(pipeline), Path(pipeline.partition(":")[0]).stem
+        output.hint(f"kfgcp run {quoted}   kfgcp compile {quoted} -o {shlex.quote(stem)}.yaml")
 
 
 def _needed(optional: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from kfgcp import api
@@ -14,5 +16,5 @@ def command(folder: str) -> None:
     """Start a new project in DIR (the current folder by default), with a pipeline that runs at once."""
     made = api.init(folder)
     for file in made.files:
-        click.echo(made.folder / file)
-    output.hint((f"cd {made.folder} && " if folder != "." else "") + made.run)
+        click.echo(output.plain(str(made.folder / file)))
+    output.hint((f"cd {shlex.quote(str(made.folder))} && " if folder != "." else "") + made.run)

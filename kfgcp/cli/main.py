@@ -105,14 +105,10 @@ def _exit_code(arguments: list[str] | None) -> int:
 
 
 def _print_error(error: KfgcpError) -> None:
-    from kfgcp.cli.output import plain
+    from kfgcp.cli.output import color, plain
 
     if isinstance(error, SpecError) and error.user_traceback:
         click.echo(error.user_traceback.rstrip("\n"), err=True)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=_color())
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=color())
     for line in error.hint.splitlines():
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=_color())
-
-
-def _color() -> bool | None:
-    return False if os.environ.get("NO_COLOR") else None
+        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=color())

@@ -11,7 +11,7 @@ import click
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
-from kfgcp.store.store import RunFilter
+from kfgcp.store.rows import RunFilter
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run", default="latest", metavar="[RUN]")

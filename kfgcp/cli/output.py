@@ -51,8 +51,12 @@ def print_json(value: Any) -> None:
 
 def hint(text: str) -> None:
     """What to type next, on stderr."""
-    color = False if os.environ.get("NO_COLOR") else None
-    click.echo(f"{click.style('next:', fg='cyan')} {plain(text)}", err=True, color=color)
+    click.echo(f"{click.style('next:', fg='cyan')} {plain(text)}", err=True, color=color())
+
+
+def color() -> bool | None:
+    """What click asks for: no colours where they are not wanted, else those that the stream can show."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = ()) -> Any:
@@ -131,9 +135,8 @@ def print_failure(run: Run) -> None:
     """Why a run failed, with the end of the failing task's log, on stderr."""
     if run.error is None:
         return
-    color = False if os.environ.get("NO_COLOR") else None
     where = f" in task {plain(run.error.task)}" if run.error.task else ""
     for line in run.error.log_tail:
-        click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color)
+        click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color())
     label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
-    click.echo(f"{label} {plain(run.error.message)}", err=True, color=color)
+    click.echo(f"{label} {plain(run.error.message)}", err=True, color=color())

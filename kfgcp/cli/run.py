@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Literal
 
 import click
 
@@ -36,6 +36,16 @@ FAILED = 6
 @click.option("--experiment", metavar="NAME", help="The group of runs it belongs to.")
 @click.option("--name", default="", metavar="TEXT", help="A name for the run.")
 @click.option("--label", "label", multiple=True, metavar="K=V", help="A label to find the run by.")
+@click.option("--cache/--no-cache", default=None, help="Caching for every task; without, as the pipeline says.")
+@click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Tasks at the same time (local).")
+@click.option("--fail-fast", is_flag=True, help="Start nothing new after the first failure.")
+@click.option(
+    "--executor",
+    type=click.Choice(["auto", "process", "docker"]),
+    default="auto",
+    help="What runs tasks (local): Python functions in processes and other commands in Docker, or all in one.",
+)
+@click.option("--strict-env", is_flag=True, help="Install the very kfp that the compiled commands pin (local).")
 @click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Cancel it after S seconds; exit 7.")
 @options.as_json
@@ -47,6 +57,11 @@ def command(
     experiment: str | None,
     name: str,
     label: tuple[str, ...],
+    cache: bool | None,
+    max_parallel: int | None,
+    fail_fast: bool,
+    executor: Literal["auto", "process", "docker"],
+    strict_env: bool,
     detach: bool,
     timeout: float | None,
     as_json: bool,
@@ -62,16 +77,21 @@ def command(
     spec = load(pipeline)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)
-    arguments: dict[str, Any] = {
-        "params": values,
-        "env": env,
-        "experiment": experiment,
-        "name": name,
-        "labels": labels,
-    }
+    how = api.SubmitOptions(
+        params=values,
+        env=env,
+        experiment=experiment,
+        name=name,
+        labels=labels,
+        cache=cache,
+        max_parallel=max_parallel,
+        fail_fast=fail_fast,
+        executor=executor,
+        strict_env=strict_env,
+    )
     if detach:
-        return _detached(api.submit(spec, **arguments), as_json)
-    handle, opened = api.open_run(spec, **arguments)
+        return _detached(api.submit(spec, **how), as_json)
+    handle, opened = api.open_run(spec, **how)
     timed_out = _execute(handle, opened, timeout)
     handle.refresh()
     _report(handle, as_json)

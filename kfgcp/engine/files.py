@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.engine.layout import Layout, file_name
-from kfgcp.engine.scheduler import Node
+from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, coerce, finite, parse_text
-from kfgcp.model import Artifact, Metric
 from kfgcp.spec.graph import Component
 from kfgcp.spec.params import whole
 
@@ -83,19 +82,6 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
     return Values(params, artifacts)
 
 
-def recorded(node: Node) -> tuple[list[Artifact], list[Metric]]:
-    """The artifacts of a finished task as the store keeps them, and the metrics in their metadata."""
-    artifacts: list[Artifact] = []
-    metrics: list[Metric] = []
-    for name, items in node.outputs.artifacts.items():
-        for item in items:
-            uri = Path(item.uri).as_uri() if item.uri.startswith("/") else item.uri
-            artifacts.append(Artifact(node.path, name, item.type, uri, finite(dict(item.metadata))))
-            if item.type == "system.Metrics":
-                metrics.extend(Metric(node.path, name, key, value) for key, value in _scalars(item.metadata))
-    return artifacts, metrics
-
-
 def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
     """The last lines of a log; of a long line its end."""
     try:
@@ -140,9 +126,3 @@ def _metadata(item: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as the component left it; whole numbers as int, but NaN and infinities still floats."""
     metadata: dict[str, Any] = whole(item.get("metadata") or {})
     return metadata
-
-
-def _scalars(metadata: Mapping[str, Any]) -> Iterator[tuple[str, float | int]]:
-    for key, value in metadata.items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield key, value

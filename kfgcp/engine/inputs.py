@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kfgcp.engine import placeholders
@@ -59,7 +59,8 @@ def resolve(
                 raise ValueProblem(f"input '{name}' has no value: {_origin(task.params[name])}")
         else:
             params[name] = value if declared is None else coerce(value, declared, f"input '{name}'")
-    _refuse_missing(component, raw)
+    item = task.iterator.item if task.iterator is not None else None
+    _refuse_missing(component, {*raw, item})
     return Values(params, _artifacts(task, component, scope, outputs))
 
 
@@ -101,13 +102,14 @@ def _artifacts(
             artifacts[name] = found
         elif (declared := component.artifacts.get(name)) is not None and not declared.optional:
             raise ValueProblem(f"input artifact '{name}' has no value: {_origin(binding)}")
+    item = task.iterator.item if task.iterator is not None else None
     for name, definition in component.artifacts.items():
-        if name not in task.artifacts and not definition.optional:
+        if name not in (*task.artifacts, item) and not definition.optional:
             raise ValueProblem(f"input artifact '{name}' has no value: the task does not set it")
     return artifacts
 
 
-def _refuse_missing(component: Component, given: Mapping[str, Any]) -> None:
+def _refuse_missing(component: Component, given: Collection[str | None]) -> None:
     for name, declared in component.params.items():
         if name not in given and not declared.optional:
             raise ValueProblem(f"input '{name}' has no value: the task does not set it")

@@ -2,6 +2,7 @@
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
+<home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive
 <temporary folder>/kfgcp-<run>/<n>/      an attempt's working and temporary folder, removed when it ends
 """
@@ -24,6 +25,10 @@ class Layout:
     @property
     def artifacts(self) -> Path:
         return self.home / "artifacts" / file_name(self.pipeline) / self.run_id
+
+    @property
+    def environments(self) -> Path:
+        return self.home / "envs"
 
     @property
     def logs(self) -> Path:

@@ -11,20 +11,24 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from kfgcp.engine import files
-from kfgcp.engine.executors.base import Attempt, Ended, Executor
-from kfgcp.engine.executors.python import PythonExecutor
+from kfgcp.engine import arguments, files, importer
+from kfgcp.engine.cache import TaskCache
+from kfgcp.engine.executors.base import Attempt, Command, Ended
+from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.scheduler import Node, Scheduler
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.record import outputs_record, shown, task_record
+from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.values import ValueProblem, Values
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.errors import KfgcpError
+from kfgcp.model import Artifact, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.spec.lightweight import Lightweight, recognise
-from kfgcp.store.store import Changes, Store
+from kfgcp.store.rows import CacheEntry, Changes
+from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 10.0
@@ -38,12 +42,21 @@ _RUN_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run is executed. submit_dir: the folder it was submitted from. labels: none that the engine reads."""
+    """How a run is executed.
+
+    max_parallel: tasks at the same time. grace: seconds between asking a task to end and killing it. submit_dir: the
+    folder the run was submitted from. caching: for every task, None as the spec says. fail_fast: start nothing new
+    after the first failure. executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally.
+    """
 
     max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
     grace: float = GRACE_SECONDS
     submit_dir: str = ""
     run_name: str = ""
+    caching: bool | None = None
+    fail_fast: bool = False
+    executor: str = AUTO
+    strict_env: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +73,20 @@ class Engine:
         self._options = options
         self._clock = _Clock()
         self._events: queue.SimpleQueue[Ended | _Cancel] = queue.SimpleQueue()
-        self._functions: dict[int, Lightweight] = {}
+        self._functions: dict[int, Lightweight | None] = {}
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
+        self._stopping: set[int] = set()  # attempts that were asked to end
         self._retries: list[tuple[float, int, Node]] = []
         self._ids = itertools.count(1)
+        self._to_cache: list[CacheEntry] = []
         self._kill_at: float | None = None
         self._job = self._job_constants()
-        self._scheduler = Scheduler(graph, Values(params=dict(params)), constants=self._constants)
-        self._executor: Executor = PythonExecutor(self._events.put)
+        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
+        self._scheduler = Scheduler(
+            graph, Values(params=dict(params)), constants=self._constants, fail_fast=options.fail_fast
+        )
+        self._executor = Router(self._events.put, layout.environments, mode=options.executor, strict=options.strict_env)
+        self._executor.warm_up()
 
     def cancel(self, *, force: bool = False) -> None:
         """Asks the run to end; may be called from a signal handler and from any thread.
@@ -98,15 +117,38 @@ class Engine:
     # -- one turn of the loop
 
     def _take_ready(self) -> list[Node]:
+        """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
         launched: list[Node] = []
         while self._scheduler.ready and len(self._running) + len(launched) < self._options.max_parallel:
             node = self._scheduler.ready.popleft()
+            if self._done_without_running(node):
+                continue
             node.attempts += 1
             node.state = TaskState.RUNNING
             node.started_at = node.started_at or self._clock.now()
             self._scheduler.changed[node] = None
             launched.append(node)
         return launched
+
+    def _done_without_running(self, node: Node) -> bool:
+        if node.kind is TaskKind.IMPORTER:
+            self._import(node)
+            return True
+        if node.attempts or (outputs := self._cache.look_up(node)) is None:
+            return False
+        node.started_at = node.ended_at = self._clock.now()
+        self._scheduler.succeeded(node, outputs, node.cache)
+        return True
+
+    def _import(self, node: Node) -> None:
+        node.attempts, node.started_at = 1, self._clock.now()
+        try:
+            outputs = importer.run(node, self._options.submit_dir, self._constants(node))
+        except ValueProblem as problem:
+            self._failed(node, str(problem))
+        else:
+            node.ended_at = self._clock.now()
+            self._scheduler.succeeded(node, outputs)
 
     def _launch(self, node: Node) -> None:
         attempt_id = next(self._ids)
@@ -118,16 +160,16 @@ class Engine:
         except OSError as error:
             self._running.pop(attempt_id, None)
             self._failed(node, f"cannot prepare the task: {error.strerror or error}: {error.filename}")
+        except (ValueProblem, KfgcpError) as error:
+            self._running.pop(attempt_id, None)
+            self._failed(node, str(error))
 
     def _attempt(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
         container = node.component.executor
         assert isinstance(container, Container)
-        function = self._functions.get(id(container)) or recognise(container)
-        assert function is not None
-        self._functions[id(container)] = function
         return Attempt(
             id=attempt_id,
-            function=function,
+            work=self._work(container, node, wire),
             executor_input=wire,
             env={
                 "KFGCP_RUN_ID": self._layout.run_id,
@@ -138,6 +180,15 @@ class Engine:
             scratch=self._layout.scratch / str(attempt_id),
             log=self._layout.log(node.path, node.attempts),
         )
+
+    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
+        if id(container) not in self._functions:
+            self._functions[id(container)] = recognise(container)
+        function = self._functions[id(container)]
+        if function is not None and self._options.executor != DOCKER:
+            return function
+        argv = arguments.resolve((*container.command, *container.args), wire, self._constants(node))
+        return Command(container.image, tuple(argv), container.resources)
 
     def _wait(self) -> None:
         """Handles what has happened; waits for it when nothing has."""
@@ -154,7 +205,7 @@ class Engine:
             self._scheduler.retry(heapq.heappop(self._retries)[2])
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
-            self._signal_all(signal.SIGKILL)
+            self._signal(signal.SIGKILL)
         if not self._scheduler.cancelled and self._cancel_requested(now):
             self._cancel(force=False)
 
@@ -171,8 +222,9 @@ class Engine:
         if isinstance(event, _Cancel):
             return self._cancel(event.force)
         node, wire = self._running.pop(event.id)
+        self._executor.forget(event.id)
         shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
-        if self._scheduler.cancelled and event.message is not None:
+        if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
         if event.message is not None:
@@ -182,6 +234,9 @@ class Engine:
         except (ValueProblem, OSError) as problem:
             return self._failed(node, str(problem))
         node.ended_at = self._clock.now()
+        node.outputs = outputs
+        if (entry := self._cache.entry(node, node.ended_at)) is not None:
+            self._to_cache.append(entry)
         self._scheduler.succeeded(node, outputs)
 
     def _failed(self, node: Node, message: str) -> None:
@@ -194,20 +249,24 @@ class Engine:
     # -- cancelling
 
     def _cancel(self, force: bool) -> None:
-        if not self._scheduler.cancelled:
+        """Stops what runs; exit tasks start afterwards, unless `force` says that nothing may any more."""
+        first = not self._scheduler.cancelled
+        if first:
             self._store.apply(self._layout.run_id, Changes(state=RunState.CANCELLING))
             for _, _, node in self._retries:
                 self._scheduler.retry(node)
             self._retries.clear()
-            self._scheduler.cancel()
-            if not force:
-                self._kill_at = time.monotonic() + self._options.grace
-                return self._signal_all(signal.SIGTERM)
+        if first or force:
+            self._stopping |= set(self._running)
+            self._scheduler.cancel(force=force)
         if force:
-            self._signal_all(signal.SIGKILL)
+            self._signal(signal.SIGKILL)
+        elif first:
+            self._kill_at = time.monotonic() + self._options.grace
+            self._signal(signal.SIGTERM)
 
-    def _signal_all(self, number: int) -> None:
-        for attempt_id in self._running:
+    def _signal(self, number: int) -> None:
+        for attempt_id in self._stopping & set(self._running):
             self._executor.signal(attempt_id, number)
 
     # -- recording
@@ -224,12 +283,12 @@ class Engine:
             if node.parent is None:
                 continue
             self._stamp(node)
-            tasks.append(_task(node))
-            if node.state is TaskState.SUCCEEDED and node.kind is not TaskKind.DAG:
-                found_artifacts, found_metrics = files.recorded(node)
-                artifacts += found_artifacts
-                metrics += found_metrics
-        changes = replace(final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics)
+            tasks.append(task_record(node))
+            found_artifacts, found_metrics = outputs_record(node)
+            artifacts += found_artifacts
+            metrics += found_metrics
+        cached, self._to_cache = self._to_cache, []
+        changes = replace(final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached)
         self._store.apply(self._layout.run_id, changes)
 
     def _stamp(self, node: Node) -> None:
@@ -245,7 +304,7 @@ class Engine:
         if self._scheduler.cancelled and state is not RunState.SUCCEEDED:
             state = RunState.CANCELLED
         error = self._scheduler.first_error if state is RunState.FAILED else None
-        final = Changes(state=state, ended_at=self._clock.now(), outputs=_shown(root.outputs), error=error)
+        final = Changes(state=state, ended_at=self._clock.now(), outputs=shown(root.outputs), error=error)
         self._record([], final)
         return state
 
@@ -278,30 +337,3 @@ class _Clock:
 
     def now(self) -> str:
         return timestamp(self._wall + time.monotonic() - self._start)
-
-
-def _task(node: Node) -> Task:
-    return Task(
-        path=node.path,
-        kind=node.kind,
-        state=node.state,
-        attempts=node.attempts,
-        cache=node.cache or _NOT_CACHED if node.kind is TaskKind.CONTAINER and node.attempts else None,
-        started_at=node.started_at,
-        ended_at=node.ended_at if node.state.final else None,
-        inputs=_shown(with_defaults(node.inputs, node.component)),
-        outputs=_shown(node.outputs),
-        error=node.error if node.state is TaskState.FAILED else None,
-    )
-
-
-_NOT_CACHED = Cache(hit=False, reason="this engine does not cache yet")
-
-
-def _shown(values: Values) -> dict[str, Any]:
-    """Parameters as they are, artifacts as their URIs."""
-    shown: dict[str, Any] = dict(values.params)
-    for name, items in values.artifacts.items():
-        uris = [Path(item.uri).as_uri() if item.uri.startswith("/") else item.uri for item in items]
-        shown[name] = uris[0] if len(uris) == 1 else uris
-    return shown

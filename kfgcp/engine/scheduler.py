@@ -8,42 +8,14 @@ engine. Given the same answers in the same order it does the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from kfgcp.engine import expressions, loops
 from kfgcp.engine import inputs as task_inputs
+from kfgcp.engine.nodes import Node, dag_outputs, final_status, kind_of, lineage
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
-from kfgcp.spec.graph import Component, Dag, FromTask, Graph, Importer, TaskDef
-
-
-@dataclass(eq=False, slots=True)
-class Node:
-    """A task, DAG, loop or iteration of the run, at its path. What the engine stamps on it (times) is the engine's."""
-
-    path: str
-    kind: TaskKind
-    component: Component
-    parent: Node | None = None
-    task: TaskDef | None = None
-    state: TaskState = TaskState.PENDING
-    inputs: Values = field(default_factory=Values)
-    outputs: Values = field(default_factory=Values)
-    attempts: int = 0
-    cache: Cache | None = None
-    error: ErrorInfo | None = None
-    started_at: str | None = None
-    ended_at: str | None = None
-    # of a task: upstream tasks that have not ended
-    waiting: int = 0
-    # of a DAG: its tasks by key, and how many have not ended
-    children: dict[str, Node] = field(default_factory=dict)
-    remaining: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.task.label if self.task is not None else ""
+from kfgcp.spec.graph import Graph
 
 
 class Scheduler:
@@ -72,7 +44,9 @@ class Scheduler:
         self._constants = constants
         self._fail_fast = fail_fast
         self._cancelled = False
+        self._forced = False
         self._unblocked: deque[Node] = deque()
+        self._following: deque[Node] = deque()
         self._below: dict[int, dict[str, list[str]]] = {}
 
     # -- what the engine tells
@@ -107,12 +81,16 @@ class Scheduler:
         self._settle(node, TaskState.CANCELLED)
         self._advance()
 
-    def cancel(self) -> None:
-        """Nothing new is launched but exit tasks; tasks that wait to be launched are CANCELLED."""
+    def cancel(self, *, force: bool = False) -> None:
+        """Nothing new is launched but exit tasks, and with `force` not even these; what waits is CANCELLED."""
         self._cancelled = True
+        self._forced = self._forced or force
         waiting, self.ready = list(self.ready), deque()
         for node in waiting:
-            self._settle(node, TaskState.CANCELLED)
+            if self._may_start(node):
+                self.ready.append(node)
+            else:
+                self._settle(node, TaskState.CANCELLED)
         self._advance()
 
     @property
@@ -129,39 +107,80 @@ class Scheduler:
     def _stopping(self) -> bool:
         return self._cancelled or (self._fail_fast and self.first_error is not None)
 
+    @property
+    def _stopped_state(self) -> TaskState:
+        """Of what is not started because the run is stopping."""
+        return TaskState.CANCELLED if self._cancelled else TaskState.SKIPPED
+
     def _advance(self) -> None:
-        """Handles every task whose upstream has ended, until there is none left."""
-        while self._unblocked:
-            node = self._unblocked.popleft()
-            if not node.state.final:
-                self._begin(node)
+        """Handles every iteration that may start and every task whose upstream has ended, until none is left."""
+        while self._following or self._unblocked:
+            if self._following:
+                self._begin_iteration(self._following.popleft())
+            else:
+                self._begin(self._unblocked.popleft())
+
+    def _may_start(self, node: Node) -> bool:
+        """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""
+        if not self._stopping:
+            return True
+        return not self._forced and any(above.is_exit for above in lineage(node))
+
+    def _begin_iteration(self, node: Node) -> None:
+        if self._may_start(node):
+            self._enter(node)
+        else:
+            self._settle(node, self._stopped_state)
 
     def _begin(self, node: Node) -> None:
         task, parent = node.task, node.parent
         assert task is not None
         assert parent is not None
         upstream = [parent.children[key].state for key in task.upstream]
-        if not task.runs_always:
-            if self._stopping:
-                state = TaskState.CANCELLED if self._cancelled else TaskState.SKIPPED
-                return self._settle(node, state)
-            if not all(state.ok for state in upstream):
-                return self._settle(node, TaskState.SKIPPED)
+        if not self._may_start(node):
+            return self._settle(node, self._stopped_state)
+        if not task.runs_always and not all(state.ok for state in upstream):
+            return self._settle(node, TaskState.SKIPPED)
+        constants = self._constants(node)
         try:
             node.inputs = task_inputs.resolve(
                 task,
                 node.component,
                 parent.inputs,
                 lambda key: parent.children[key].outputs,
-                lambda key: final_status(parent.children[key]),
-                _no_selector,
-                self._constants(node),
+                lambda key: final_status(parent.children[key], constants.get("pipeline_job_resource_name", "")),
+                expressions.select,
+                constants,
             )
+            if task.condition and not expressions.condition(task.condition, node.inputs):
+                return self._settle(node, TaskState.SKIPPED)
+            iterations = loops.iterations(node, task.iterator) if task.iterator is not None else None
         except ValueProblem as problem:
             return self._fail(node, ErrorInfo(str(problem), node.path))
+        if iterations is not None:
+            return self._loop(node, iterations)
+        self._enter(node)
+
+    def _enter(self, node: Node) -> None:
+        """A DAG is opened, a task waits to be launched."""
         if node.component.dag is not None:
-            return self._open(node)
-        self.ready.append(node)
+            self._open(node)
+        else:
+            self.ready.append(node)
+
+    def _loop(self, node: Node, iterations: list[Node]) -> None:
+        """Starts a loop: as many iterations as it may have at once; the others follow as these end."""
+        node.state = TaskState.RUNNING
+        self.changed[node] = None
+        node.children = {str(number): iteration for number, iteration in enumerate(iterations)}
+        node.pending.extend(iterations)
+        node.remaining = len(iterations)
+        assert node.task is not None
+        assert node.task.iterator is not None
+        for _ in range(min(node.task.iterator.limit or len(iterations), len(iterations))):
+            self._following.append(node.pending.popleft())
+        if not iterations:
+            self._close(node)
 
     def _open(self, node: Node) -> None:
         """Starts a DAG: its tasks without upstream are unblocked."""
@@ -174,7 +193,7 @@ class Scheduler:
         node.remaining = len(dag.tasks)
         for key, task in dag.tasks.items():
             component = self.graph.component(task)
-            child = Node(prefix + key, _kind(component), component, node, task, waiting=len(task.upstream))
+            child = Node(prefix + key, kind_of(component, task), component, node, task, waiting=len(task.upstream))
             node.children[key] = child
             if not task.upstream:
                 self._unblocked.append(child)
@@ -189,15 +208,23 @@ class Scheduler:
             parent, task = node.parent, node.task
             if parent is None or task is None:
                 return
-            for key in self._downstream(parent).get(task.key, ()):
-                child = parent.children[key]
-                child.waiting -= 1
-                if child.waiting == 0:
-                    self._unblocked.append(child)
+            if parent.kind is TaskKind.LOOP:
+                if parent.pending:
+                    self._following.append(parent.pending.popleft())
+            else:
+                self._unblock_below(node, parent)
             parent.remaining -= 1
             if parent.remaining:
                 return
             node, state = parent, self._close_state(parent)
+
+    def _unblock_below(self, node: Node, parent: Node) -> None:
+        assert node.task is not None
+        for key in self._downstream(parent).get(node.task.key, ()):
+            child = parent.children[key]
+            child.waiting -= 1
+            if child.waiting == 0:
+                self._unblocked.append(child)
 
     def _fail(self, node: Node, error: ErrorInfo) -> None:
         node.error = error
@@ -216,10 +243,13 @@ class Scheduler:
             return TaskState.FAILED
         if TaskState.CANCELLED in states:
             return TaskState.CANCELLED
+        if node.kind is TaskKind.LOOP:
+            node.outputs = loops.collected(node)
+            return TaskState.SUCCEEDED
         dag = node.component.dag
         assert dag is not None
         try:
-            node.outputs = _dag_outputs(dag, node)
+            node.outputs = dag_outputs(dag, node)
         except ValueProblem as problem:
             node.error = ErrorInfo(str(problem), node.path or None)
             self.first_error = self.first_error or node.error
@@ -236,56 +266,3 @@ class Scheduler:
                 for upstream in task.upstream:
                     below.setdefault(upstream, []).append(key)
         return below
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack.extend(reversed(node.children.values()))
-
-
-def final_status(node: Node) -> dict[str, Any]:
-    """The PipelineTaskFinalStatus of a task that has ended, in its JSON form."""
-    state = "SUCCEEDED" if node.state.ok else node.state.value
-    status: dict[str, Any] = {"state": state, "pipelineTaskName": node.task.key if node.task else ""}
-    if node.error is not None:
-        status["error"] = {"code": 1, "message": node.error.message}
-    return status
-
-
-def _dag_outputs(dag: Dag, node: Node) -> Values:
-    params, artifacts = {}, {}
-    for name, producers in dag.param_outputs.items():
-        found = _first(name, producers, node, lambda child, key: child.outputs.params.get(key))
-        if found is not None:
-            params[name] = found
-    for name, producers in dag.artifact_outputs.items():
-        found = _first(name, producers, node, lambda child, key: child.outputs.artifacts.get(key))
-        if found is not None:
-            artifacts[name] = found
-    return Values(params, artifacts)
-
-
-def _first(name: str, producers: tuple[FromTask, ...], node: Node, output: Callable[[Node, str], Any]) -> Any:
-    """The output of the first producer that ran; with several producers, none is an error (dsl.OneOf)."""
-    for producer in producers:
-        child = node.children[producer.task]
-        if child.state.ok:
-            return output(child, producer.output)
-    if len(producers) > 1:
-        names = ", ".join(producer.task for producer in producers)
-        raise ValueProblem(f"output '{name}' has no value: none of its producers ran ({names})")
-    return None
-
-
-def _kind(component: Component) -> TaskKind:
-    if component.dag is not None:
-        return TaskKind.DAG
-    return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
-
-
-def _no_selector(expression: str, value: Any) -> Any:
-    raise ValueProblem(f"the expression {expression!r} over an input cannot be evaluated by this engine yet")

@@ -1,48 +1,47 @@
-"""What this engine cannot run yet, found before anything starts."""
+"""What this engine cannot run here, found before anything starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kfgcp.errors import Unsupported
-from kfgcp.spec.graph import Container, FinalStatus, Graph, Importer, OtherExecutor, TaskDef
+from kfgcp.engine.executors.router import AUTO, DOCKER, PROCESS
+from kfgcp.errors import KfgcpError, Unsupported
+from kfgcp.spec.graph import Component, Container, Graph, OtherExecutor
 from kfgcp.spec.lightweight import recognise
 
 
-def refuse(graph: Graph) -> None:
-    """Passes a pipeline that the engine runs by the rules.
+def refuse(graph: Graph, mode: str = AUTO) -> None:
+    """Passes a pipeline that the engine can run here by the rules.
+
+    Args:
+        graph: the pipeline.
+        mode: which executor its tasks go to, see `kfgcp.engine.executors.router`.
 
     Raises:
-        Unsupported: it holds something that the engine would have to ignore; names all of them.
+        Unsupported: an executor in it belongs to another backend, or a container needs a Docker engine that is not
+            there; nothing was started.
     """
-    found = list(dict.fromkeys(_findings(graph)))
-    if found:
+    foreign = [f"{c.name} ({c.executor.kind})" for c in _components(graph) if isinstance(c.executor, OtherExecutor)]
+    if foreign:
         raise Unsupported(
-            f"The local engine cannot run this pipeline yet: {'; '.join(found)}.",
-            hint="Nothing was started. `kfgcp compile` works, and so do the other backends.",
+            f"The local engine cannot run {', '.join(foreign)}.", hint="Submit it to the backend that knows it."
         )
+    containers = [c for c in _components(graph) if isinstance(c.executor, Container)]
+    commands = [c for c in containers if isinstance(c.executor, Container) and recognise(c.executor) is None]
+    if mode == PROCESS and commands:
+        raise Unsupported(
+            f"{commands[0].name} runs a container, and --executor process allows none.", hint="Use --executor auto."
+        )
+    if commands or (mode == DOCKER and containers):
+        from kfgcp.engine.executors.docker import connect
+
+        try:
+            connect().close()
+        except KfgcpError as error:
+            needs = (commands or containers)[0].name
+            raise Unsupported(f"{needs} runs a container. {error.message}", hint=error.hint) from None
 
 
-def _findings(graph: Graph) -> Iterator[str]:
-    for component in (graph.root, *graph.components.values()):
-        if component.dag is not None:
-            for task in component.dag.tasks.values():
-                yield from (f"task '{task.key}' {what}" for what in _of_task(task))
-        executor = component.executor
-        if isinstance(executor, Importer):
-            yield f"{component.name} is an importer"
-        elif isinstance(executor, OtherExecutor):
-            yield f"{component.name} is a {executor.kind} executor"
-        elif isinstance(executor, Container) and recognise(executor) is None:
-            yield f"{component.name} runs a container ({executor.image})"
-
-
-def _of_task(task: TaskDef) -> Iterator[str]:
-    if task.condition:
-        yield "has a condition"
-    if task.iterator is not None:
-        yield "is a loop"
-    if any(isinstance(binding.source, FinalStatus) for binding in task.params.values()):
-        yield "handles the exit of another"
-    elif task.runs_always:
-        yield "ignores the failure of its upstream"
+def _components(graph: Graph) -> Iterator[Component]:
+    yield graph.root
+    yield from graph.components.values()

@@ -18,7 +18,10 @@ class ValueProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactValue:
-    """An artifact at run time. type: schema title; uri: a path of this machine or a remote URI."""
+    """An artifact at run time.
+
+    type: schema title. uri: a path of this machine or a remote URI. made_by: tells artifacts of one URI apart.
+    """
 
     name: str
     type: str
@@ -26,6 +29,12 @@ class ArtifactValue:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     custom_path: str = ""
+    made_by: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The same for artifacts that are one and the same."""
+        return f"{self.type} {self.uri} {self.made_by}"
 
     def to_wire(self) -> dict[str, Any]:
         """The artifact as a RuntimeArtifact of the ExecutorInput."""

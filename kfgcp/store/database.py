@@ -14,7 +14,7 @@ from pathlib import Path
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
 
 
@@ -103,7 +103,7 @@ def failures(file: Path) -> Iterator[None]:
 
 def _explain(error: sqlite3.Error, file: Path) -> StateError:
     code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith("SQLITE_FULL"):
+    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the second: no room for the -shm file
         return StateError(
             f"The disk of {file} is full; what was recorded before is kept.",
             hint="Make room, then run again.",

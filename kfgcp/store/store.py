@@ -8,47 +8,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
 from kfgcp.store import database
+from kfgcp.store.rows import (
+    CacheEntry,
+    Changes,
+    RunFilter,
+    bound,
+    error_text,
+    json_text,
+    no_run,
+    only,
+    task,
+    task_row,
+    where_clause,
+)
 
 DATABASE_NAME = "kfgcp.db"
 
 _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list, newest first: every field that is set must match.
-
-    since: RFC 3339 text; runs created at that time or later. labels: name -> value.
-    """
-
-    pipeline: str | None = None
-    experiment: str | None = None
-    env: str | None = None
-    states: Sequence[RunState] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    since: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What happened in a run since the last write; what is None or empty did not change."""
-
-    tasks: Sequence[Task] = ()
-    artifacts: Sequence[Artifact] = ()
-    metrics: Sequence[Metric] = ()
-    state: RunState | None = None
-    started_at: str | None = None
-    ended_at: str | None = None
-    outputs: Mapping[str, Any] | None = None
-    error: ErrorInfo | None = None
 
 
 class Store:
@@ -81,25 +64,28 @@ class Store:
             if pipeline_spec is not None:
                 self._db.execute(
                     "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
-                    (run.version, run.pipeline, _json(pipeline_spec), run.created_at),
+                    (run.version, run.pipeline, json_text(pipeline_spec), run.created_at),
                 )
             self._db.execute(
                 "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version, experiment, name,"
                 " state, created_at, started_at, ended_at, outputs, error, request, rev)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                _bound(
+                bound(
                     *(run.run_id, run.env, run.backend, run.backend_ref, run.url, run.pipeline, run.version),
                     *(run.experiment, run.name, run.state, run.created_at, run.started_at, run.ended_at),
-                    *(_json(run.outputs), _error(run.error), _json(request or {})),
+                    *(json_text(run.outputs), error_text(run.error), json_text(request or {})),
                 ),
             )
             self._db.executemany(
                 "INSERT INTO params VALUES (?, ?, ?, ?)",
-                [_bound(run.run_id, seq, name, _json(value)) for seq, (name, value) in enumerate(run.params.items())],
+                [
+                    bound(run.run_id, seq, name, json_text(value))
+                    for seq, (name, value) in enumerate(run.params.items())
+                ],
             )
             self._db.executemany(
                 "INSERT INTO labels VALUES (?, ?, ?)",
-                [_bound(run.run_id, name, value) for name, value in run.labels.items()],
+                [bound(run.run_id, name, value) for name, value in run.labels.items()],
             )
             self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
 
@@ -118,13 +104,13 @@ class Store:
 
     def _write(self, run_id: str, changes: Changes) -> None:
         db = self._db
-        rev = _only(db.execute("UPDATE runs SET rev = rev + 1 WHERE run_id = ? RETURNING rev", (run_id,)), run_id)
+        rev = only(db.execute("UPDATE runs SET rev = rev + 1 WHERE run_id = ? RETURNING rev", (run_id,)), run_id)
         for column, value in (
             ("state", changes.state),
             ("started_at", changes.started_at),
             ("ended_at", changes.ended_at),
-            ("outputs", None if changes.outputs is None else _json(changes.outputs)),
-            ("error", _error(changes.error)),
+            ("outputs", None if changes.outputs is None else json_text(changes.outputs)),
+            ("error", error_text(changes.error)),
         ):
             if value is not None:
                 db.execute(f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, run_id))  # noqa: S608
@@ -134,17 +120,24 @@ class Store:
             " attempts = excluded.attempts, cache = excluded.cache, started_at = excluded.started_at,"
             " ended_at = excluded.ended_at, inputs = excluded.inputs, outputs = excluded.outputs,"
             " error = excluded.error",
-            [_task_row(run_id, rev, seq, task) for seq, task in enumerate(changes.tasks, rev * _BATCH)],
+            [task_row(run_id, rev, seq, task) for seq, task in enumerate(changes.tasks, rev * _BATCH)],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                bound(c.pipeline, c.key, c.task, c.run_id, c.stored_at, json_text(c.parts), json_text(c.outputs))
+                for c in changes.cached
+            ],
         )
         for table, rows in (
-            ("artifacts", [(a.task, a.name, a.type, a.uri, _json(a.metadata)) for a in changes.artifacts]),
-            ("metrics", [(m.task, m.artifact, m.name, _json(m.value)) for m in changes.metrics]),
+            ("artifacts", [(a.task, a.name, a.type, a.uri, json_text(a.metadata)) for a in changes.artifacts]),
+            ("metrics", [(m.task, m.artifact, m.name, json_text(m.value)) for m in changes.metrics]),
         ):
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 db.executemany(
                     f"INSERT OR REPLACE INTO {table} VALUES (?, ?, {marks})",  # noqa: S608
-                    [_bound(run_id, seq, *row) for seq, row in enumerate(rows, rev * _BATCH)],
+                    [bound(run_id, seq, *row) for seq, row in enumerate(rows, rev * _BATCH)],
                 )
 
     # -- reading
@@ -157,11 +150,11 @@ class Store:
         """
         for run in self._runs("run_id = ?", (run_id,), whole=whole):
             return run
-        raise _no_run(run_id)
+        raise no_run(run_id)
 
     def select(self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0) -> list[Run]:
         """Runs without tasks and artifacts, newest first."""
-        where, values = _where(wanted or RunFilter())
+        where, values = where_clause(wanted or RunFilter())
         return list(self._runs(where, values, limit=-1 if limit is None else limit, offset=offset))
 
     def find(self, run: str) -> str:
@@ -183,11 +176,11 @@ class Store:
                     "SELECT run_id FROM runs WHERE run_id = :run OR name = :run"
                     " OR (length(:run) >= 4 AND substr(run_id, 1, length(:run)) = :run)"
                     " ORDER BY run_id = :run DESC, created_at DESC LIMIT 6",
-                    {"run": _bound(run)[0]},
+                    {"run": bound(run)[0]},
                 )
             ]
         if not ids:
-            raise _no_run(run)
+            raise no_run(run)
         if len(ids) > 1 and ids[0] != run:
             raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Write more of the id.")
         return str(ids[0])
@@ -202,7 +195,7 @@ class Store:
     def request(self, run_id: str) -> dict[str, Any]:
         """How a run was submitted."""
         with self._failures():
-            text = _only(self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)), run_id)
+            text = only(self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)), run_id)
             data: dict[str, Any] = json.loads(text)
         return data
 
@@ -223,7 +216,7 @@ class Store:
     def rev(self, run_id: str) -> int:
         """A number that grows with each change of the run."""
         with self._failures():
-            return int(_only(self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,)), run_id))
+            return int(only(self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,)), run_id))
 
     def tasks(self, run_id: str, *, after_rev: int = -1) -> list[Task]:
         """The tasks of a run in the order they started; only those changed after `after_rev`."""
@@ -231,7 +224,23 @@ class Store:
             rows = self._db.execute(
                 "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
             ).fetchall()
-            return [_task(row) for row in rows]
+            return [task(row) for row in rows]
+
+    def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
+        """What an earlier success with this key put out; shared by the runs of one pipeline name."""
+        return self._cached("pipeline = ? AND key = ?", bound(pipeline, key))
+
+    def newest_cached(self, pipeline: str, task: str) -> CacheEntry | None:
+        """The newest success of a task, whatever its key."""
+        return self._cached("pipeline = ? AND task = ? ORDER BY stored_at DESC LIMIT 1", bound(pipeline, task))
+
+    def _cached(self, where: str, values: tuple[Any, ...]) -> CacheEntry | None:
+        with self._failures():
+            row = self._db.execute(f"SELECT * FROM cache WHERE {where}", values).fetchone()  # noqa: S608
+            if row is None:
+                return None
+            values = (row["pipeline"], row["key"], row["task"], row["run_id"], row["stored_at"])
+            return CacheEntry(*values, json.loads(row["parts"]), json.loads(row["outputs"]))
 
     def _runs(
         self, where: str, values: Sequence[Any], *, whole: bool = False, limit: int = -1, offset: int = 0
@@ -239,7 +248,7 @@ class Store:
         with self._failures():
             rows = self._db.execute(
                 f"SELECT * FROM runs WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",  # noqa: S608
-                (*_bound(*values), limit, offset),
+                (*bound(*values), limit, offset),
             ).fetchall()
             for row in rows:
                 yield self._run(row, whole)
@@ -294,76 +303,3 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         with database.failures(self.file), database.transaction(self._db):
             yield
-
-
-def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
-    clauses: list[str] = ["1"]
-    values: list[Any] = []
-    for column, value in (
-        ("pipeline", wanted.pipeline),
-        ("experiment", wanted.experiment),
-        ("env", wanted.env),
-    ):
-        if value is not None:
-            clauses.append(f"{column} = ?")
-            values.append(value)
-    if wanted.states:
-        clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
-        values.extend(wanted.states)
-    if wanted.since is not None:
-        clauses.append("created_at >= ?")
-        values.append(wanted.since)
-    for name, value in wanted.labels.items():
-        clauses.append("run_id IN (SELECT run_id FROM labels WHERE name = ? AND value = ?)")
-        values.extend((name, value))
-    return " AND ".join(clauses), values
-
-
-def _task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
-    cache = None if task.cache is None else _json(task.cache.to_dict())
-    return _bound(
-        *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
-        *(task.started_at, task.ended_at, _json(task.inputs), _json(task.outputs), _error(task.error)),
-    )
-
-
-def _task(row: Any) -> Task:
-    return Task(
-        path=row["path"],
-        kind=TaskKind(row["kind"]),
-        state=TaskState(row["state"]),
-        attempts=row["attempts"],
-        cache=Cache(**json.loads(row["cache"])) if row["cache"] else None,
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        inputs=json.loads(row["inputs"]),
-        outputs=json.loads(row["outputs"]),
-        error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
-    )
-
-
-def _only(cursor: Any, run_id: str) -> Any:
-    """The value that a query of one run asks for."""
-    row = cursor.fetchone()
-    if row is None:
-        raise _no_run(run_id)
-    return row[0]
-
-
-def _no_run(run: str) -> UsageError:
-    return UsageError(f"There is no run '{run}'.", hint="See them all: kfgcp list")
-
-
-def _bound(*values: Any) -> tuple[Any, ...]:
-    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become escapes."""
-    return tuple(
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
-    )
-
-
-def _error(error: ErrorInfo | None) -> str | None:
-    return None if error is None else _json(error.to_dict())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))

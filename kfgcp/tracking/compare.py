@@ -128,6 +128,7 @@ def _delta(value: Any, base: Any) -> float | None:
         return round(delta, 12)
     except OverflowError:  # a whole number beyond all floats, and a float
         return None
+    return delta
 
 
 def _number(value: Any) -> bool:

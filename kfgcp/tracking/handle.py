@@ -131,6 +131,8 @@ class TaskHandle:
         return f"<task {self.path}: {self.state}>"
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copying asks for these before there is a snapshot
+            raise AttributeError(name)
         return getattr(self.snapshot, name)
 
     def logs(self, attempt: int | None = None) -> list[str]:

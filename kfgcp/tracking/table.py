@@ -120,6 +120,8 @@ def _column(pyarrow: Any, name: str, values: list[Any]) -> Any:
 
         times = [None if value is None else datetime.datetime.fromisoformat(value) for value in values]
         return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
+    if name == "seconds":
+        return pyarrow.array(values, pyarrow.float64())
     known = [value for value in values if value is not None]
     if known and all(isinstance(value, bool) for value in known):
         return pyarrow.array(values, pyarrow.bool_())

@@ -11,16 +11,25 @@ from kfgcp.spec.lightweight import Lightweight
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command in an image, its placeholders filled in; without one the image's own is run."""
+
+    image: str
+    argv: tuple[str, ...]
+    resources: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt to run.
 
-    id: unique in the engine. function: what to run. executor_input: the ExecutorInput, whose files lie below folders
+    id: unique in the engine. work: what to run. executor_input: the ExecutorInput, whose files lie below folders
     that exist. env: variables beside those of the engine. scratch: a folder of the attempt's own; `work` in it is the
     working folder, `tmp` the temporary one. log: where output and errors go, in the order they are written.
     """
 
     id: int
-    function: Lightweight
+    work: Lightweight | Command
     executor_input: Mapping[str, Any]
     env: Mapping[str, str]
     scratch: Path

@@ -1,4 +1,4 @@
-"""The process that forks a task's process, with KFP's executor already imported: `python -m` this module FD.
+"""The process that forks a task's process, with KFP's executor already imported; `main` takes FD as its argument.
 
 It reads from the socket FD what to start and what to signal, and reports what ended. It dies with the engine: when the
 socket closes it kills every task with all that the task started. Nothing of a task runs in this process.
@@ -99,7 +99,3 @@ def main() -> None:
     task_process.preload()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         ForkServer(connection).serve()
-
-
-if __name__ == "__main__":
-    main()

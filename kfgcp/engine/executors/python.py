@@ -11,9 +11,22 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import kfgcp
 from kfgcp.engine.executors import wire
 from kfgcp.engine.executors.base import Attempt, Emit, Ended
 from kfgcp.engine.executors.task_process import FAILURE, MODULE, TEMPORARY
+from kfgcp.spec.lightweight import Lightweight
+
+_LAUNCH = """
+import importlib.util, sys
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("kfgcp", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["kfgcp"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from kfgcp.engine.executors.forkserver import main
+main()
+"""
+"""Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run by."""
 
 
 class PythonExecutor:
@@ -34,7 +47,7 @@ class PythonExecutor:
         self._connection = ours
         with theirs:
             self._server = subprocess.Popen(
-                [python, "-P", "-m", "kfgcp.engine.executors.forkserver", str(theirs.fileno())],
+                [python, "-P", "-c", _LAUNCH, str(Path(kfgcp.__file__).parent), str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -45,10 +58,12 @@ class PythonExecutor:
         self._reader.start()
 
     def start(self, attempt: Attempt) -> None:
+        function = attempt.work
+        assert isinstance(function, Lightweight)
         for folder in ("work", TEMPORARY, "program"):
             (attempt.scratch / folder).mkdir(parents=True)
         program = attempt.scratch / "program" / f"{MODULE}.py"
-        program.write_text(attempt.function.source, encoding="utf-8")
+        program.write_text(function.source, encoding="utf-8")
         attempt.log.parent.mkdir(parents=True, exist_ok=True)
         attempt.log.touch()
         with self._lock:
@@ -60,7 +75,7 @@ class PythonExecutor:
             {
                 "do": "start",
                 "id": attempt.id,
-                "function": attempt.function.function,
+                "function": function.function,
                 "executor_input": attempt.executor_input,
                 "env": dict(attempt.env),
                 "scratch": str(attempt.scratch),

@@ -1,0 +1,150 @@
+"""Caching of tasks: the key of what a task would be made from, and the outputs of an earlier success with that key.
+
+The key is the digest of the input parameters, the identities of the input artifacts, the declared outputs, and the
+image, command and unresolved arguments (semantics.md, Caching); a custom `cacheKey` replaces all of that but the
+component's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.model import Cache
+from kfgcp.spec.graph import Container
+from kfgcp.store.rows import CacheEntry
+from kfgcp.store.store import Store
+
+_ITERATION = re.compile(r"\[\d+\]")
+
+
+class TaskCache:
+    """The cache as one run sees it.
+
+    Args:
+        store: where entries are.
+        pipeline: the runs of one pipeline name share their entries.
+        run_id: the run that new entries belong to.
+        override: True or False switches caching on or off for every task; None follows the spec.
+    """
+
+    def __init__(self, store: Store, pipeline: str, run_id: str, override: bool | None) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._run_id = run_id
+        self._override = override
+
+    def look_up(self, node: Node) -> Values | None:
+        """The outputs of an earlier success, None when the task must run; `node.cache` says why."""
+        assert node.task is not None
+        enabled = node.task.cache if self._override is None else self._override
+        if not enabled:
+            by = "for this task" if self._override is None else "for this run"
+            node.cache = Cache(False, f"caching is off {by}")
+            return None
+        parts = _parts(node)
+        found = self._store.find_cached(self._pipeline, _digest(parts))
+        if found is None or found.run_id == self._run_id:  # equal tasks of one run all run, whichever comes first
+            node.cache = Cache(False, self._why_not(node, parts))
+            return None
+        gone = [item["uri"] for items in found.outputs["artifacts"].values() for item in items if _is_gone(item)]
+        if gone:
+            node.cache = Cache(False, f"the output of run {found.run_id} is gone: {gone[0]}")
+            return None
+        node.cache = Cache(True, f"same code and inputs as in run {found.run_id}")
+        return _values(found.outputs)
+
+    def entry(self, node: Node, at: str) -> CacheEntry | None:
+        """What to keep of a success, None when caching is off for the task."""
+        if node.cache is None or node.cache.reason.startswith("caching is off"):
+            return None
+        parts = _parts(node)
+        key = _digest(parts)
+        return CacheEntry(
+            *(self._pipeline, key, _ITERATION.sub("", node.path), self._run_id, at),
+            parts,
+            _kept(node.outputs),
+        )
+
+    def _why_not(self, node: Node, parts: Mapping[str, Any]) -> str:
+        before = self._store.newest_cached(self._pipeline, _ITERATION.sub("", node.path))
+        if before is None:
+            return "no earlier success of this task"
+        changed = [
+            name
+            for kind in ("params", "artifacts")
+            for name in sorted({*parts.get(kind, {}), *before.parts.get(kind, {})})
+            if parts.get(kind, {}).get(name) != before.parts.get(kind, {}).get(name)
+        ]
+        if changed:
+            return f"inputs changed: {', '.join(changed)}"
+        if parts.get("key") != before.parts.get("key"):
+            return "the cache key changed"
+        if parts.get("image") != before.parts.get("image"):
+            return "the image changed"
+        return "the code of the component changed"
+
+
+def _parts(node: Node) -> dict[str, Any]:
+    """What the key is made of: digests, so that large values are not kept."""
+    assert node.task is not None
+    if node.task.cache_key:
+        return {"component": node.component.name, "key": node.task.cache_key}
+    container = node.component.executor
+    assert isinstance(container, Container)
+    component = node.component
+    return {
+        "params": {name: _digest(value) for name, value in node.inputs.params.items()},
+        "artifacts": {
+            name: _digest([item.identity for item in items]) for name, items in node.inputs.artifacts.items()
+        },
+        "outputs": _digest(
+            [
+                {name: declared.type for name, declared in component.output_params.items()},
+                {name: [kind.type, dict(kind.metadata)] for name, kind in component.output_artifacts.items()},
+            ]
+        ),
+        "image": container.image,
+        "command": _digest([container.command, container.args]),
+    }
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _kept(outputs: Values) -> dict[str, Any]:
+    return {
+        "params": dict(outputs.params),
+        "artifacts": {name: [_artifact(item) for item in items] for name, items in outputs.artifacts.items()},
+    }
+
+
+def _artifact(item: ArtifactValue) -> dict[str, Any]:
+    kept = {name: getattr(item, name) for name in ArtifactValue.__slots__ if name != "metadata"}
+    return kept | {"metadata": dict(item.metadata), "on_disk": _local(item.uri) and Path(item.uri).exists()}
+
+
+def _values(kept: Mapping[str, Any]) -> Values:
+    return Values(
+        kept["params"],
+        {
+            name: tuple(ArtifactValue(**{k: v for k, v in item.items() if k != "on_disk"}) for item in items)
+            for name, items in kept["artifacts"].items()
+        },
+    )
+
+
+def _is_gone(item: Mapping[str, Any]) -> bool:
+    return bool(item["on_disk"]) and not Path(item["uri"]).exists()
+
+
+def _local(uri: str) -> bool:
+    return uri.startswith("/")

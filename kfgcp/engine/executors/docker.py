@@ -1,0 +1,171 @@
+"""Tasks in containers of a Docker engine on this machine.
+
+A container sees the folders of the attempt (its artifacts, its outputs) and its input artifacts at the paths they have
+here, so the ExecutorInput means the same inside and outside. The exit status is the container's own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kfgcp.engine.executors.base import Attempt, Command, Emit, Ended
+from kfgcp.errors import MissingExtra, Unsupported
+
+LABEL = "kfgcp.run"
+
+
+def connect() -> Any:
+    """A client of the Docker engine that answers here.
+
+    Raises:
+        MissingExtra: the docker package is not installed.
+        Unsupported: no engine answers.
+    """
+    try:
+        import docker
+    except ImportError:
+        raise MissingExtra("Running containers", "docker") from None
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        raise Unsupported(
+            f"No Docker engine answers: {_one_line(error)}",
+            hint="Start Docker, or set DOCKER_HOST. Lightweight Python components need none.",
+        ) from None
+    return client
+
+
+class DockerExecutor:
+    """Runs each attempt in a container of its own, watched by a thread."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._client = connect()
+        self._lock = threading.Lock()
+        self._containers: dict[int, Any] = {}
+        self._stopped: set[int] = set()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, attempt: Attempt) -> None:
+        attempt.log.parent.mkdir(parents=True, exist_ok=True)
+        attempt.log.touch()
+        for folder in ("work", "tmp"):
+            (attempt.scratch / folder).mkdir(parents=True)
+        thread = threading.Thread(target=self._watch, args=(attempt,), name="kfgcp-container", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def signal(self, attempt_id: int, number: int) -> None:
+        with self._lock:
+            self._stopped.add(attempt_id)
+            container = self._containers.get(attempt_id)
+        if container is not None:
+            with suppress(Exception):  # it has ended meanwhile
+                container.kill(signal=number)
+
+    def close(self) -> None:
+        with self._lock:
+            running = list(self._containers.values())
+        for container in running:
+            with suppress(Exception):
+                container.remove(force=True)
+        for thread in self._threads:
+            thread.join()
+        self._client.close()
+
+    def _watch(self, attempt: Attempt) -> None:
+        message: str | None
+        try:
+            message = self._run(attempt)
+        except Exception as error:
+            message = f"the container could not run: {_one_line(error)}"
+        self._emit(Ended(attempt.id, message))
+
+    def _run(self, attempt: Attempt) -> str | None:
+        command = attempt.work
+        assert isinstance(command, Command)
+        container = self._client.containers.create(
+            command.image,
+            command=list(command.argv[1:]) if command.argv else None,
+            entrypoint=list(command.argv[:1]) or None,
+            environment=dict(attempt.env),
+            volumes=_volumes(attempt),
+            labels={LABEL: attempt.env.get("KFGCP_RUN_ID", "")},
+            **_limits(command),
+        )
+        try:
+            with self._lock:
+                if attempt.id in self._stopped:
+                    return "stopped before it started"
+                self._containers[attempt.id] = container
+            container.start()
+            with attempt.log.open("ab", buffering=0) as log:
+                for chunk in container.logs(stream=True, follow=True, stdout=True, stderr=True):
+                    log.write(chunk)
+            status = container.wait()
+        finally:
+            with self._lock:
+                self._containers.pop(attempt.id, None)
+            with suppress(Exception):
+                container.remove(force=True)
+        return _why(status, command)
+
+
+def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
+    """Binds by the same path inside: what the attempt writes to, and what it reads."""
+    outputs = attempt.executor_input["outputs"]
+    written = {os.path.dirname(outputs["outputFile"]), str(attempt.scratch)}
+    written |= {os.path.dirname(item["outputFile"]) for item in outputs["parameters"].values()}
+    read = {
+        artifact["uri"]
+        for item in attempt.executor_input["inputs"]["artifacts"].values()
+        for artifact in item["artifacts"]
+        if artifact["uri"].startswith("/") and Path(artifact["uri"]).exists()
+    }
+    return {path: {"bind": path, "mode": "rw"} for path in written} | {
+        path: {"bind": path, "mode": "ro"} for path in read - written
+    }
+
+
+def _limits(command: Command) -> dict[str, Any]:
+    """The cpu and memory limits of the spec; numbers there are cores and gigabytes (10**9)."""
+    limits: dict[str, Any] = {}
+    cpu = command.resources.get("cpuLimit") or command.resources.get("resourceCpuLimit")
+    memory = command.resources.get("memoryLimit") or command.resources.get("resourceMemoryLimit")
+    if cpu:
+        limits["nano_cpus"] = int(_cores(cpu) * 1e9)
+    if memory:
+        limits["mem_limit"] = limits["memswap_limit"] = _bytes(memory)
+    return limits
+
+
+def _cores(value: Any) -> float:
+    text = str(value)
+    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+
+
+def _bytes(value: Any) -> int:
+    text = str(value)
+    for power, letter in enumerate("KMGTPE", 1):
+        for suffix, base in ((f"{letter}i", 1024), (letter, 1000)):
+            if text.endswith(suffix):
+                return int(float(text.removesuffix(suffix)) * base**power)
+    return int(text) if isinstance(value, str) else int(float(value) * 10**9)
+
+
+def _why(status: dict[str, Any], command: Command) -> str | None:
+    code = int(status["StatusCode"])
+    if code == 0:
+        return None
+    out_of_memory = " (137: killed, perhaps for memory beyond its limit)" if code == 137 else ""
+    return f"the container of {command.image} exited with code {code}{out_of_memory}"
+
+
+def _one_line(error: Exception) -> str:
+    explanation = getattr(error, "explanation", None) or str(error)
+    return " ".join(str(explanation).split())

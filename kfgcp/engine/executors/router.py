@@ -1,0 +1,74 @@
+"""Which executor runs a task: a process of this environment, one of a virtual environment, or a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kfgcp.engine.executors.base import Attempt, Command, Emit, Executor
+from kfgcp.engine.executors.python import PythonExecutor
+from kfgcp.engine.requirements import Requirements, missing
+
+PROCESS, DOCKER, AUTO = "process", "docker", "auto"
+
+
+class Router:
+    """An executor made of the others, each started when the first task needs it.
+
+    Args:
+        emit: takes the end of each attempt.
+        environments: the folder of virtual environments.
+        mode: `process`, `docker` (every task in a container), or `auto`: functions in processes, others in containers.
+        strict: take kfp pins of compiled commands literally.
+    """
+
+    def __init__(self, emit: Emit, environments: Path, *, mode: str = AUTO, strict: bool = False) -> None:
+        self._emit = emit
+        self._environments = environments
+        self._mode = mode
+        self._strict = strict
+        self._made: dict[Requirements | str | None, Executor] = {}
+        self._of: dict[int, Executor] = {}
+
+    def warm_up(self) -> None:
+        """Starts what most tasks need, while the caller does other things."""
+        if self._mode != DOCKER and not self._strict:
+            self._process(None)
+
+    def start(self, attempt: Attempt) -> None:
+        executor = self._choose(attempt)
+        self._of[attempt.id] = executor
+        executor.start(attempt)
+
+    def signal(self, attempt_id: int, number: int) -> None:
+        if (executor := self._of.get(attempt_id)) is not None:
+            executor.signal(attempt_id, number)
+
+    def forget(self, attempt_id: int) -> None:
+        """The attempt's end was handled."""
+        self._of.pop(attempt_id, None)
+
+    def close(self) -> None:
+        for executor in self._made.values():
+            executor.close()
+
+    def _choose(self, attempt: Attempt) -> Executor:
+        if self._mode == DOCKER or isinstance(attempt.work, Command):
+            return self._docker()
+        return self._process(missing(attempt.work, strict=self._strict))
+
+    def _process(self, requirements: Requirements | None) -> Executor:
+        if requirements not in self._made:
+            if requirements is None:
+                self._made[None] = PythonExecutor(self._emit)
+            else:
+                from kfgcp.engine.executors.venv import VenvExecutor
+
+                self._made[requirements] = VenvExecutor(self._emit, requirements, self._environments)
+        return self._made[requirements]
+
+    def _docker(self) -> Executor:
+        if DOCKER not in self._made:
+            from kfgcp.engine.executors.docker import DockerExecutor
+
+            self._made[DOCKER] = DockerExecutor(self._emit)
+        return self._made[DOCKER]

@@ -1,0 +1,164 @@
+"""Lightweight components whose packages this environment lacks: a virtual environment by uv, and a fork server in it.
+
+Environments lie in `<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart; an environment
+without its `ready` file was interrupted and is built anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kfgcp.engine.executors.base import Attempt, Emit, Ended
+from kfgcp.engine.executors.python import PythonExecutor
+from kfgcp.engine.requirements import Requirements
+
+READY = "ready"
+_FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
+
+
+class BuildError(Exception):
+    """uv could not build an environment; the message is the end of what it said."""
+
+
+class VenvExecutor:
+    """Builds the environment in a thread as soon as it is made; attempts wait for it."""
+
+    def __init__(self, emit: Emit, requirements: Requirements, folder: Path) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Attempt] = {}
+        self._inner: PythonExecutor | None = None
+        self._failure = ""
+        self._builder = Builder(requirements, folder)
+        self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
+        self._thread.start()
+
+    def start(self, attempt: Attempt) -> None:
+        with self._lock:
+            if not self._failure and self._inner is None:
+                self._waiting[attempt.id] = attempt
+                return
+        self._start(attempt)
+
+    def signal(self, attempt_id: int, number: int) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(attempt_id, None)
+        if waiting is not None:
+            self._emit(Ended(attempt_id, "stopped before its environment was built"))
+        elif self._inner is not None:
+            self._inner.signal(attempt_id, number)
+
+    def close(self) -> None:
+        self._builder.stop()
+        self._thread.join()
+        if self._inner is not None:
+            self._inner.close()
+
+    def _build(self) -> None:
+        try:
+            python = self._builder.build()
+            inner, failure = PythonExecutor(self._emit, str(python)), ""
+        except (BuildError, OSError) as error:
+            inner, failure = None, f"its packages cannot be installed: {error}"
+        with self._lock:
+            self._inner, self._failure = inner, failure
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for attempt in waiting:
+            self._start(attempt)
+
+    def _start(self, attempt: Attempt) -> None:
+        if self._inner is not None:
+            self._inner.start(attempt)
+            return
+        attempt.log.parent.mkdir(parents=True, exist_ok=True)
+        attempt.log.write_text(self._builder.output, encoding="utf-8")
+        self._emit(Ended(attempt.id, self._failure))
+
+
+class Builder:
+    """Builds one environment; `stop` from another thread ends it."""
+
+    def __init__(self, requirements: Requirements, folder: Path) -> None:
+        self.output = ""
+        self._requirements = requirements
+        self._folder = folder / requirements.key
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def build(self) -> Path:
+        """The environment's interpreter; built only when it is not there.
+
+        Raises:
+            BuildError: uv said no, or `stop` was called.
+        """
+        python = self._folder / "bin" / "python"
+        if (self._folder / READY).exists():
+            return python
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._folder.with_suffix(".lock")):
+            if not (self._folder / READY).exists():
+                shutil.rmtree(self._folder, ignore_errors=True)
+                try:
+                    self._install(python)
+                except BaseException:
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    raise
+                (self._folder / READY).touch()
+        return python
+
+    def stop(self) -> None:
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    def _install(self, python: Path) -> None:
+        wanted = self._requirements
+        self._uv("venv", "--python", sys.executable, str(self._folder))
+        options = [word for option in wanted.index_options for word in _uv_option(option)]
+        install = ("pip", "install", "--python", str(python), "--compile-bytecode", *options)
+        if wanted.packages:
+            self._uv(*install, *wanted.packages)
+        if wanted.kfp:
+            self._uv(*install, "--no-deps", wanted.kfp)
+
+    def _uv(self, *arguments: str) -> None:
+        from uv import find_uv_bin
+
+        if self._stopped:
+            raise BuildError("the run was stopped")
+        command = [find_uv_bin(), "--no-progress", "--color", "never", *arguments]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as self._process:
+            said, _ = self._process.communicate()
+        self.output += said
+        if self._process.returncode:
+            raise BuildError(_summary(said))
+
+
+def _uv_option(option: str) -> tuple[str, ...]:
+    name, _, value = option.partition(" ")
+    return {"--trusted-host": "--allow-insecure-host", "-i": "--index-url"}.get(name, name), value
+
+
+def _summary(said: str) -> str:
+    """What uv says of the cause, in one line."""
+    lines = [line.strip(_FRAME) for line in said.splitlines() if line.strip()]
+    first = next((number for number, line in enumerate(lines) if line.startswith("error")), 0)
+    return " ".join(lines[first:]) or "uv said nothing"
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,83 @@
+"""CEL: conditions of tasks and selectors of inputs, by Google's own implementation.
+
+Whatever the expression holds, evaluating it ends in a value or in a `ValueProblem`: the library bounds size and depth.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from kfgcp.engine.values import ValueProblem, Values, json_text, shown
+from kfgcp.spec.params import whole
+
+_OTHER_VALUES = {"int_value": int, "double_value": float, "bool_value": bool, "list_value": list, "struct_value": dict}
+_NO_VALUE: dict[str, Any] = dict.fromkeys(("string_value", *_OTHER_VALUES))
+
+
+def condition(expression: str, inputs: Values) -> bool:
+    """Whether a triggerPolicy.condition holds: a CEL bool over `inputs.parameter_values` and `inputs.artifacts`.
+
+    Raises:
+        ValueProblem: it cannot be evaluated, or is no bool; names the expression and the values.
+    """
+    artifacts = {name: {"artifacts": [item.to_wire() for item in items]} for name, items in inputs.artifacts.items()}
+    data = {"inputs": {"parameter_values": dict(inputs.params), "artifacts": artifacts}}
+    try:
+        value = _evaluate(expression, data)
+    except Exception as error:
+        raise ValueProblem(
+            f"the condition {expression} cannot be evaluated: {_reason(error)}; {_with(inputs)}"
+        ) from None
+    if not isinstance(value, bool):
+        raise ValueProblem(f"the condition {expression} is {shown(value)}, neither true nor false; {_with(inputs)}")
+    return value
+
+
+def select(expression: str, value: Any) -> Any:
+    """A parameterExpressionSelector applied to a value: `parseJson(string_value)["k"]` for example.
+
+    Raises:
+        ValueProblem: it cannot be evaluated; names the expression and the value.
+    """
+    data = {**_NO_VALUE, "string_value": value if isinstance(value, str) else json_text(value)}
+    data |= {name: value for name, kind in _OTHER_VALUES.items() if type(value) is kind}
+    try:
+        return whole(_evaluate(expression, data))
+    except Exception as error:
+        message = f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
+        raise ValueProblem(message) from None
+
+
+def _evaluate(expression: str, data: dict[str, Any]) -> Any:
+    from cel_expr_python import cel
+
+    result = _program(expression).eval(data=data)
+    if result.type() == cel.Type.ERROR:
+        raise ValueError(str(result.value()))
+    return result.plain_value()
+
+
+@cache
+def _environment() -> Any:
+    from cel_expr_python import cel
+
+    parse = cel.Overload(
+        "parse_json_string", return_type=cel.Type.DYN, parameters=[cel.Type.STRING], is_member=False, impl=json.loads
+    )
+    variables = dict.fromkeys(("inputs", *_NO_VALUE), cel.Type.DYN)
+    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [parse])])
+
+
+@cache
+def _program(expression: str) -> Any:
+    return _environment().compile(expression)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+
+
+def _with(inputs: Values) -> str:
+    return "its inputs are " + shown(dict(inputs.params), limit=400)

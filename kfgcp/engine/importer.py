@@ -1,0 +1,71 @@
+"""Importers: an artifact that is there already becomes an output of the run. Nothing is executed or copied."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfgcp.engine import placeholders
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
+from kfgcp.spec.graph import Constant, FromInput, Importer
+
+
+def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
+    """The imported artifact as the importer's output.
+
+    With `reimport: false` the artifact is the one of its URI, so tasks below can be cached; with `true` it is a new
+    one each time. A relative path is looked up in the folder that the run was submitted from.
+
+    Raises:
+        ValueProblem: the URI is empty, or a local file that is not there.
+    """
+    importer = node.component.executor
+    assert isinstance(importer, Importer)
+    uri = _uri(importer, node.inputs.params, job)
+    metadata = _filled(importer.metadata, node.inputs.params, job)
+    name = next(iter(node.component.output_artifacts), "artifact")
+    artifact = ArtifactValue(
+        name=name,
+        type=importer.type.type,
+        uri=_resolved(uri, submit_dir),
+        metadata=metadata,
+        version=importer.type.version,
+        made_by=uuid.uuid4().hex if importer.reimport else "",
+    )
+    return Values({}, {name: (artifact,)})
+
+
+def _uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
+    source = importer.uri.source
+    if isinstance(source, FromInput):
+        value = params.get(source.name)
+    else:
+        assert isinstance(source, Constant)
+        value = _filled(source.value, params, job)
+    if not value or not isinstance(value, str):
+        raise ValueProblem("the importer's artifact_uri has no value")
+    return value
+
+
+def _filled(value: Any, params: Mapping[str, Any], job: Mapping[str, str]) -> Any:
+    """The value with the placeholders in its texts filled in, in keys too."""
+    if isinstance(value, str):
+        return placeholders.fill_constant(value, params, job)
+    if isinstance(value, Mapping):
+        return {str(_filled(key, params, job)): _filled(item, params, job) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, params, job) for item in value]
+    return value
+
+
+def _resolved(uri: str, submit_dir: str) -> str:
+    """A remote URI as it is; a local path, or file:// URI, as an absolute path that exists."""
+    if "://" in uri and not uri.startswith("file://"):
+        return uri
+    path = Path(submit_dir, uri.removeprefix("file://"))
+    if not path.exists():
+        raise ValueProblem(f"the artifact to import is not there: {path}")
+    return str(path)

@@ -1,0 +1,77 @@
+"""ParallelFor: the iterations of a loop, and what is collected from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, coerce, shown
+from kfgcp.model import TaskKind
+from kfgcp.spec.graph import Iterator
+from kfgcp.spec.params import whole
+
+
+def iterations(loop: Node, iterator: Iterator) -> list[Node]:
+    """A node for each item, in their order; each has the loop's inputs and the item.
+
+    Raises:
+        ValueProblem: the items are no list, or one is not of the type that the loop's body declares.
+    """
+    assert loop.task is not None
+    kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
+    task = replace(loop.task, iterator=None, condition="")
+    return [
+        Node(f"{loop.path}[{number}]", kind, loop.component, loop, task, inputs=values)
+        for number, values in enumerate(_values(loop, iterator))
+    ]
+
+
+def collected(loop: Node) -> Values:
+    """What the iterations put out, gathered in their order (`dsl.Collected`).
+
+    An iteration that has no such output, because its producer was skipped, is left out; nested loops give nested
+    lists of parameters and one flat list of artifacts.
+    """
+    done = [node for node in loop.children.values() if node.state.ok]
+    params = {
+        name: [node.outputs.params[name] for node in done if name in node.outputs.params]
+        for name in loop.component.output_params
+    }
+    artifacts = {
+        name: tuple(item for node in done for item in node.outputs.artifacts.get(name, ()))
+        for name in loop.component.output_artifacts
+    }
+    return Values(params, artifacts)
+
+
+def _values(loop: Node, iterator: Iterator) -> list[Values]:
+    inputs = loop.inputs
+    if iterator.artifacts:
+        items = inputs.artifacts.get(iterator.input or "")
+        if items is None:
+            raise ValueProblem(f"the loop's list of artifacts '{iterator.input}' has no value")
+        return [_with_artifact(inputs, iterator.item, item) for item in items]
+    declared = loop.component.params.get(iterator.item)
+    values = []
+    for number, item in enumerate(_items(inputs, iterator)):
+        value = item if declared is None else coerce(item, declared, f"item {number} of the loop")
+        values.append(Values({**inputs.params, iterator.item: value}, inputs.artifacts))
+    return values
+
+
+def _with_artifact(inputs: Values, name: str, item: ArtifactValue) -> Values:
+    return Values(inputs.params, {**inputs.artifacts, name: (item,)})
+
+
+def _items(inputs: Values, iterator: Iterator) -> list[Any]:
+    items: Any = iterator.raw if iterator.raw is not None else inputs.params.get(iterator.input or "")
+    if isinstance(items, str):
+        try:
+            items = json.loads(items)
+        except (ValueError, RecursionError):
+            raise ValueProblem(f"the loop's items are no JSON list: {shown(items)}") from None
+    if not isinstance(items, list):
+        raise ValueProblem(f"the loop's items are no list: {shown(items)}")
+    return list(whole(items))

@@ -1,0 +1,104 @@
+"""The units of a run as they stand in it: tasks, DAGs, loops and their iterations."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfgcp.engine.values import ValueProblem, Values
+from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
+from kfgcp.spec.graph import Component, Dag, FromTask, Importer, TaskDef
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A task, DAG, loop or iteration of the run, at its path. What the engine stamps on it (times) is the engine's."""
+
+    path: str
+    kind: TaskKind
+    component: Component
+    parent: Node | None = None
+    task: TaskDef | None = None
+    state: TaskState = TaskState.PENDING
+    inputs: Values = field(default_factory=Values)
+    outputs: Values = field(default_factory=Values)
+    attempts: int = 0
+    cache: Cache | None = None
+    error: ErrorInfo | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    # of a task: upstream tasks that have not ended
+    waiting: int = 0
+    # of a DAG: its tasks by key; of a loop: its iterations by number; and how many of them have not ended
+    children: dict[str, Node] = field(default_factory=dict)
+    remaining: int = 0
+    # of a loop: the iterations that have not been opened
+    pending: deque[Node] = field(default_factory=deque)
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether it is the exit task of a `dsl.ExitHandler`, which KFP compiles to a DAG `exit-handler-N`."""
+        task = self.task
+        return task is not None and task.runs_always and any(key.startswith("exit-handler-") for key in task.upstream)
+
+
+def kind_of(component: Component, task: TaskDef) -> TaskKind:
+    """What a task's node is."""
+    if task.iterator is not None:
+        return TaskKind.LOOP
+    if component.dag is not None:
+        return TaskKind.DAG
+    return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
+
+
+def lineage(node: Node) -> Iterator[Node]:
+    """The node and the DAGs and loops it stands in, outwards."""
+    above: Node | None = node
+    while above is not None:
+        yield above
+        above = above.parent
+
+
+def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
+    """The PipelineTaskFinalStatus of a task that has ended, in its JSON form."""
+    state = "SUCCEEDED" if node.state.ok else node.state.value
+    status: dict[str, Any] = {
+        "state": state,
+        "pipelineTaskName": node.task.key if node.task else "",
+        "pipelineJobResourceName": job_resource_name,
+    }
+    if node.error is not None:
+        status["error"] = {"code": 1, "message": node.error.message}
+    return status
+
+
+def dag_outputs(dag: Dag, node: Node) -> Values:
+    """The outputs of a DAG whose tasks have all ended, from those of its tasks.
+
+    Raises:
+        ValueProblem: none of the producers of a `dsl.OneOf` ran.
+    """
+    params, artifacts = {}, {}
+    for name, producers in dag.param_outputs.items():
+        found = _first(name, producers, node, lambda child, key: child.outputs.params.get(key))
+        if found is not None:
+            params[name] = found
+    for name, producers in dag.artifact_outputs.items():
+        found = _first(name, producers, node, lambda child, key: child.outputs.artifacts.get(key))
+        if found is not None:
+            artifacts[name] = found
+    return Values(params, artifacts)
+
+
+def _first(name: str, producers: tuple[FromTask, ...], node: Node, output: Callable[[Node, str], Any]) -> Any:
+    """The output of the first producer that ran; with several producers, none is an error (dsl.OneOf)."""
+    for producer in producers:
+        child = node.children[producer.task]
+        if child.state.ok:
+            return output(child, producer.output)
+    if len(producers) > 1:
+        names = ", ".join(producer.task for producer in producers)
+        raise ValueProblem(f"output '{name}' has no value: none of its producers ran ({names})")
+    return None

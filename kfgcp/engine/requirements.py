@@ -1,0 +1,82 @@
+"""`packages_to_install`: whether this environment has them, and the key of the environment that would."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+
+from kfgcp.spec.lightweight import Lightweight
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a virtual environment must hold.
+
+    packages: pip requirements, sorted. index_options: pip's options that say where from. kfp: the requirement of kfp,
+    installed without its dependencies as the compiled command does, None when `packages` brings it.
+    """
+
+    packages: tuple[str, ...]
+    index_options: tuple[str, ...]
+    kfp: str | None
+
+    @property
+    def key(self) -> str:
+        """The same for the same packages, index options and Python."""
+        python = [sys.implementation.cache_tag, platform.machine(), sys.base_prefix]
+        text = json.dumps([self.packages, self.index_options, self.kfp, python])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def missing(function: Lightweight, *, strict: bool = False) -> Requirements | None:
+    """What must be installed elsewhere to run the function, None when this environment has it all.
+
+    An installed kfp 2 counts as whatever kfp 2 the compiled command pins, unless `strict`.
+    """
+    wanted = [text for text in function.requirements if not _is_kfp(text)]
+    pins = [text for text in function.requirements if _is_kfp(text)]
+    if not strict and all(_is_met(text) for text in wanted):
+        return None
+    ours = f"kfp=={metadata.version('kfp')}"
+    kfp = pins[0] if strict and pins else ours
+    return Requirements(tuple(sorted(wanted)), function.index_options, kfp)
+
+
+def _is_kfp(text: str) -> bool:
+    name = text.split(";")[0]
+    for mark in "=<>!~[ @":
+        name = name.split(mark)[0]
+    return name.strip().lower() == "kfp"
+
+
+def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
+    """Whether an installed distribution satisfies a requirement, with the extras that it names."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return False
+    if requirement.marker is not None and not _applies(requirement.marker, extras):
+        return True
+    if requirement.url is not None:
+        return False
+    try:
+        found = metadata.distribution(requirement.name)
+    except metadata.PackageNotFoundError:
+        return False
+    if not requirement.specifier.contains(found.version, prereleases=True):
+        return False
+    chosen = tuple(requirement.extras)
+    return not chosen or all(_is_met(need, chosen) for need in found.requires or ())
+
+
+def _applies(marker: object, extras: tuple[str, ...]) -> bool:
+    evaluate = marker.evaluate  # type: ignore[attr-defined]
+    return any(evaluate({"extra": extra}) for extra in extras or ("",))

@@ -1,0 +1,130 @@
+"""What goes into the store and comes out of it, and its form as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfgcp.errors import UsageError
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first: every field that is set must match.
+
+    since: RFC 3339 text; runs created at that time or later. labels: name -> value.
+    """
+
+    pipeline: str | None = None
+    experiment: str | None = None
+    env: str | None = None
+    states: Sequence[RunState] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """Outputs of a successful task, by the key of what they were made from.
+
+    task: path without the numbers of iterations. parts: what the key was made of. outputs: as the engine wrote them.
+    """
+
+    pipeline: str
+    key: str
+    task: str
+    run_id: str
+    stored_at: str
+    parts: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened in a run since the last write; what is None or empty did not change."""
+
+    tasks: Sequence[Task] = ()
+    artifacts: Sequence[Artifact] = ()
+    metrics: Sequence[Metric] = ()
+    state: RunState | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: ErrorInfo | None = None
+    cached: Sequence[CacheEntry] = ()
+
+
+def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
+    clauses: list[str] = ["1"]
+    values: list[Any] = []
+    for column, value in (
+        ("pipeline", wanted.pipeline),
+        ("experiment", wanted.experiment),
+        ("env", wanted.env),
+    ):
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    if wanted.states:
+        clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        values.extend(wanted.states)
+    if wanted.since is not None:
+        clauses.append("created_at >= ?")
+        values.append(wanted.since)
+    for name, value in wanted.labels.items():
+        clauses.append("run_id IN (SELECT run_id FROM labels WHERE name = ? AND value = ?)")
+        values.extend((name, value))
+    return " AND ".join(clauses), values
+
+
+def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
+    cache = None if task.cache is None else json_text(task.cache.to_dict())
+    return bound(
+        *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
+        *(task.started_at, task.ended_at, json_text(task.inputs), json_text(task.outputs), error_text(task.error)),
+    )
+
+
+def task(row: Any) -> Task:
+    return Task(
+        path=row["path"],
+        kind=TaskKind(row["kind"]),
+        state=TaskState(row["state"]),
+        attempts=row["attempts"],
+        cache=Cache(**json.loads(row["cache"])) if row["cache"] else None,
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        inputs=json.loads(row["inputs"]),
+        outputs=json.loads(row["outputs"]),
+        error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
+    )
+
+
+def only(cursor: Any, run_id: str) -> Any:
+    """The value that a query of one run asks for."""
+    row = cursor.fetchone()
+    if row is None:
+        raise no_run(run_id)
+    return row[0]
+
+
+def no_run(run: str) -> UsageError:
+    return UsageError(f"There is no run '{run}'.", hint="See them all: kfgcp list")
+
+
+def bound(*values: Any) -> tuple[Any, ...]:
+    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become escapes."""
+    return tuple(
+        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
+    )
+
+
+def error_text(error: ErrorInfo | None) -> str | None:
+    return None if error is None else json_text(error.to_dict())
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
