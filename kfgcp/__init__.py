@@ -13,7 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfgcp.api import cancel, compare, compile, export, init, list, logs, run, runs, show, submit, watch
+    from kfgcp.api import (
+        cancel,
+        compare,
+        compile,
+        export,
+        init,
+        list,
+        logs,
+        rerun,
+        resume,
+        run,
+        runs,
+        show,
+        submit,
+        watch,
+    )
     from kfgcp.errors import KfgcpError
     from kfgcp.model import Run, RunState, Task, TaskState
 
@@ -32,6 +47,8 @@ _HOME = {
     "init": "kfgcp.api",
     "list": "kfgcp.api",
     "logs": "kfgcp.api",
+    "rerun": "kfgcp.api",
+    "resume": "kfgcp.api",
     "run": "kfgcp.api",
     "runs": "kfgcp.api",
     "show": "kfgcp.api",
@@ -52,6 +69,8 @@ __all__ = [
     "init",
     "list",
     "logs",
+    "rerun",
+    "resume",
     "run",
     "runs",
     "show",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -18,7 +19,7 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.load import Spec, load
+from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.tracking.compare import Comparison
@@ -103,6 +104,59 @@ def open_run(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> tuple[Ru
         raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
     opened = backend.open(request)
     return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+
+
+def resume(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
+    """A run that was interrupted, for the caller to execute in this process; finished tasks are not done again.
+
+    Raises:
+        UsageError: it has ended, or is still running elsewhere.
+    """
+    handle = show(run)
+    if not isinstance(handle.backend, SupportsForeground):
+        raise Unsupported("Runs of this environment cannot be resumed from here.")
+    return handle, handle.backend.resume(handle.ref)
+
+
+def rerun(
+    run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
+) -> tuple[RunHandle, ForegroundRun]:
+    """A new run of what another run ran, for the caller to execute; tasks whose code and inputs are the same as in
+    that run are taken from it.
+
+    Args:
+        run: the run to repeat.
+        from_task: a task path of it: that task and all that depends on it run again.
+        options: fields of `SubmitOptions`; `params` changes single parameters, the others are those of the run.
+
+    Raises:
+        UsageError: the run has no such task.
+    """
+    handle = show(run)
+    before = handle.snapshot
+    if from_task is not None:
+        handle.task(from_task)
+    spec = spec_of(before)
+    given = {name: value for name, value in before.params.items() if value is not None}
+    options = {
+        "env": before.env,
+        "experiment": before.experiment,
+        "labels": before.labels,
+        **options,
+        "params": {**given, **(options.get("params") or {})},
+    }
+    backend, request = _prepare(spec, options)
+    if not isinstance(backend, SupportsForeground):
+        raise Unsupported("Runs of this environment cannot be repeated from here.")
+    opened = backend.open(replace(request, repeats=before.run_id, from_task=from_task))
+    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+
+
+def spec_of(run: RunLike = "latest") -> Spec:
+    """The pipeline of a run, as it was recorded."""
+    found = run if isinstance(run, Run) else show(run).snapshot
+    with Store(config.load().home) as store:
+        return from_documents([store.spec(found.version)], found.pipeline)
 
 
 def show(run: RunLike = "latest") -> RunHandle:
@@ -261,9 +315,12 @@ __all__ = [
     "list",
     "logs",
     "open_run",
+    "rerun",
+    "resume",
     "run",
     "runs",
     "show",
+    "spec_of",
     "submit",
     "watch",
 ]

@@ -26,7 +26,8 @@ class SubmitRequest:
     """A run to start.
 
     params: complete and typed, from `kfgcp.spec.params.resolve`. env: the environment's name. cache: for every task,
-    None as the spec says. max_parallel: tasks at the same time, None as many as the backend finds right.
+    None as the spec says. repeats: the id of a run of this backend whose unchanged tasks are not run again, but for
+    `from_task` and what depends on it. max_parallel: tasks at the same time, None as many as the backend finds right.
     """
 
     spec: Spec
@@ -41,6 +42,8 @@ class SubmitRequest:
     fail_fast: bool = False
     executor: str = "auto"
     strict_env: bool = False
+    repeats: str | None = None
+    from_task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,13 @@ class SupportsForeground(Protocol):
 
     def open(self, request: SubmitRequest) -> ForegroundRun:
         """Records a run that the caller must execute."""
+
+    def resume(self, ref: RunRef) -> ForegroundRun:
+        """A run that was interrupted, for the caller to execute; what it finished is not done again.
+
+        Raises:
+            UsageError: it has ended, or is still running elsewhere.
+        """
 
 
 class ForegroundRun(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
-from kfgcp.engine import lock, unsupported
+from kfgcp.engine import lock, orphans, unsupported
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.run import Engine, Options
 from kfgcp.errors import StateError, UsageError
@@ -23,6 +23,7 @@ from kfgcp.store.rows import Changes, RunFilter
 from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"
+INTERRUPTED = "the engine was killed or crashed before the run ended; go on with: kfgcp run --resume RUN"
 
 
 class LocalBackend:
@@ -85,6 +86,22 @@ class LocalBackend:
         run_id, held = self._add(request)
         return LocalRun(self._home, run_id, held)
 
+    def resume(self, ref: RunRef) -> LocalRun:
+        held = lock.take(self._home, ref.run_id)
+        if held is None:
+            raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
+        run = self._store.get(ref.run_id, whole=False)
+        interrupted = run.error is not None and run.error.message == INTERRUPTED
+        if run.state.final and not interrupted:
+            held.release()
+            raise UsageError(
+                f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
+                hint=f"Repeat it without what succeeded: kfgcp rerun {ref.run_id}",
+            )
+        orphans.kill(ref.run_id)
+        self._store.reopen(ref.run_id)
+        return LocalRun(self._home, ref.run_id, held)
+
     def refresh(self) -> None:
         """Runs whose engine is gone are ended as FAILED, so that none stays RUNNING for ever."""
         for run_id in self._store.unfinished("local"):
@@ -123,6 +140,8 @@ class LocalBackend:
             "fail_fast": request.fail_fast,
             "executor": request.executor,
             "strict_env": request.strict_env,
+            "repeats": request.repeats,
+            "from_task": request.from_task,
             **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
         }
         try:
@@ -141,10 +160,11 @@ class LocalBackend:
         try:
             if self._store.get(run_id, whole=False).state.final:
                 return
+            orphans.kill(run_id)
             if self._store.cancel_requested(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
-                self._end(run_id, RunState.FAILED, "the engine ended before the run did: it was killed, or crashed")
+                self._end(run_id, RunState.FAILED, INTERRUPTED)
         finally:
             held.release()
 

@@ -16,6 +16,7 @@ from kfgcp.errors import KfgcpError, SpecError
 VERBS: Final = {
     "run": "Run a pipeline and wait for its end.",
     "compile": "Compile and validate a pipeline.",
+    "rerun": "Run a run's pipeline again, without what did not change.",
     "list": "List runs, newest first.",
     "show": "Show a run: its tasks, metrics, artifacts and error.",
     "logs": "Print what a run's tasks wrote.",
@@ -69,6 +70,9 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with its code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(arguments))

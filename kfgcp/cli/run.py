@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import click
 
-from kfgcp import api, config
-from kfgcp.backends.base import ForegroundRun
+from kfgcp import api
 from kfgcp.cli import options, output
-from kfgcp.cli.live import Viewer
-from kfgcp.errors import RunTimeout, UsageError
-from kfgcp.model import RunState
+from kfgcp.cli.foreground import finish
+from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import load
-from kfgcp.store.store import Store
-from kfgcp.tracking.follow import follow
 from kfgcp.tracking.handle import RunHandle
-
-FAILED = 6
 
 
 @click.command(epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3")
-@click.argument("pipeline")
+@click.argument("pipeline", required=False)
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted, instead of PIPELINE.")
 @click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter's value.")
 @click.option("--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins.")
 @click.option("--env", metavar="NAME", help="The environment to run in.")
@@ -50,7 +40,8 @@ FAILED = 6
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Cancel it after S seconds; exit 7.")
 @options.as_json
 def command(
-    pipeline: str,
+    pipeline: str | None,
+    resume: str | None,
     assignments: tuple[str, ...],
     params_file: Path | None,
     env: str | None,
@@ -71,6 +62,11 @@ def command(
     PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. States and logs go to stderr as the run goes
     on; the result goes to stdout. Ctrl-C cancels the run, a second one kills it.
     """
+    if (pipeline is None) == (resume is None):
+        raise click.UsageError("Name a PIPELINE, or a run with --resume.")
+    if resume is not None:
+        return finish(*api.resume(resume), timeout, as_json)
+    assert pipeline is not None
     labels = options.labels(label)
     if timeout is not None and not timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"--timeout {timeout:g} is not a number of seconds.", hint="Leave it out to wait for ever.")
@@ -91,16 +87,7 @@ def command(
     )
     if detach:
         return _detached(api.submit(spec, **how), as_json)
-    handle, opened = api.open_run(spec, **how)
-    timed_out = _execute(handle, opened, timeout)
-    handle.refresh()
-    _report(handle, as_json)
-    if timed_out:
-        raise RunTimeout(
-            f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
-            hint="Give it longer with --timeout, or let it go on by itself with --detach.",
-        )
-    return 0 if handle.state is RunState.SUCCEEDED else FAILED
+    return finish(*api.open_run(spec, **how), timeout, as_json)
 
 
 def _detached(handle: RunHandle, as_json: bool) -> int:
@@ -110,82 +97,3 @@ def _detached(handle: RunHandle, as_json: bool) -> int:
         click.echo(handle.run_id)
         output.hint(f"kfgcp watch {handle.run_id}")
     return 0
-
-
-def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None) -> bool:
-    """Runs it in this thread and shows it from another. Whether it was cancelled because its time was over."""
-    ended = threading.Event()
-    viewer = threading.Thread(target=_show, args=(handle, ended), name="kfgcp-viewer", daemon=True)
-    over = threading.Event()
-
-    def time_over() -> None:
-        over.set()
-        opened.cancel()
-
-    timer = threading.Timer(timeout, time_over) if timeout is not None else None
-    with _interruptible(opened):
-        viewer.start()
-        if timer:
-            timer.start()
-        try:
-            opened.execute()
-        finally:
-            if timer:
-                timer.cancel()
-            ended.set()
-            viewer.join()
-    return over.is_set() and handle.refresh().state is RunState.CANCELLED
-
-
-def _show(handle: RunHandle, ended: threading.Event) -> None:
-    home = config.load().home
-
-    def check() -> None:
-        """After the engine's end one more look, and none after that: it may have ended without a final state."""
-        if checked_after_end:
-            raise _EngineEnded
-        if ended.is_set():
-            checked_after_end.append(True)
-
-    checked_after_end: list[bool] = []
-    with Viewer(handle.snapshot) as viewer, Store(home) as store:
-        try:
-            for update in follow(store, home, handle.run_id, check=check, sleep=ended.wait):
-                viewer.show(update)
-        except _EngineEnded:
-            pass
-
-
-class _EngineEnded(Exception):
-    pass
-
-
-@contextmanager
-def _interruptible(opened: ForegroundRun) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, SIGHUP) cancels the run, the second kills it."""
-    times: list[float] = []
-
-    def cancel(number: int, frame: FrameType | None) -> None:
-        times.append(time.monotonic())
-        opened.cancel(force=len(times) > 1)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, cancel) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _report(handle: RunHandle, as_json: bool) -> None:
-    run = handle.snapshot
-    if run.state is not RunState.SUCCEEDED:
-        output.print_failure(run)
-    if as_json:
-        output.print_json(handle.to_dict())
-        return
-    from kfgcp.cli.show import print_results
-
-    print_results(run)
-    output.hint(f"kfgcp show {run.run_id}   kfgcp compare   kfgcp list")

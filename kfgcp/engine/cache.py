@@ -53,12 +53,11 @@ class TaskCache:
         if found is None or found.run_id == self._run_id:  # equal tasks of one run all run, whichever comes first
             node.cache = Cache(False, self._why_not(node, parts))
             return None
-        gone = [item["uri"] for items in found.outputs["artifacts"].values() for item in items if _is_gone(item)]
-        if gone:
-            node.cache = Cache(False, f"the output of run {found.run_id} is gone: {gone[0]}")
+        if missing := gone(found.outputs):
+            node.cache = Cache(False, f"the output of run {found.run_id} is gone: {missing}")
             return None
         node.cache = Cache(True, f"same code and inputs as in run {found.run_id}")
-        return _values(found.outputs)
+        return values_of(found.outputs)
 
     def entry(self, node: Node, at: str) -> CacheEntry | None:
         """What to keep of a success, None when caching is off for the task."""
@@ -69,7 +68,7 @@ class TaskCache:
         return CacheEntry(
             *(self._pipeline, key, _ITERATION.sub("", node.path), self._run_id, at),
             parts,
-            _kept(node.outputs),
+            kept(node.outputs),
         )
 
     def _why_not(self, node: Node, parts: Mapping[str, Any]) -> str:
@@ -91,11 +90,20 @@ class TaskCache:
         return "the code of the component changed"
 
 
+def key_of(node: Node) -> str:
+    """The digest of a task's code and inputs, whatever its `cacheKey`."""
+    return _digest(_made_from(node))
+
+
 def _parts(node: Node) -> dict[str, Any]:
-    """What the key is made of: digests, so that large values are not kept."""
     assert node.task is not None
     if node.task.cache_key:
         return {"component": node.component.name, "key": node.task.cache_key}
+    return _made_from(node)
+
+
+def _made_from(node: Node) -> dict[str, Any]:
+    """What the key is made of: digests, so that large values are not kept."""
     container = node.component.executor
     assert isinstance(container, Container)
     component = node.component
@@ -120,7 +128,8 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _kept(outputs: Values) -> dict[str, Any]:
+def kept(outputs: Values) -> dict[str, Any]:
+    """Outputs as the store keeps them; `values_of` is the way back."""
     return {
         "params": dict(outputs.params),
         "artifacts": {name: [_artifact(item) for item in items] for name, items in outputs.artifacts.items()},
@@ -132,7 +141,8 @@ def _artifact(item: ArtifactValue) -> dict[str, Any]:
     return kept | {"metadata": dict(item.metadata), "on_disk": _local(item.uri) and Path(item.uri).exists()}
 
 
-def _values(kept: Mapping[str, Any]) -> Values:
+def values_of(kept: Mapping[str, Any]) -> Values:
+    """Outputs that the store kept."""
     return Values(
         kept["params"],
         {
@@ -142,8 +152,10 @@ def _values(kept: Mapping[str, Any]) -> Values:
     )
 
 
-def _is_gone(item: Mapping[str, Any]) -> bool:
-    return bool(item["on_disk"]) and not Path(item["uri"]).exists()
+def gone(kept: Mapping[str, Any]) -> str | None:
+    """The first artifact that was on this machine's disk and is not there any more."""
+    uris = (item["uri"] for items in kept["artifacts"].values() for item in items if item["on_disk"])
+    return next((uri for uri in uris if not Path(uri).exists()), None)
 
 
 def _local(uri: str) -> bool:

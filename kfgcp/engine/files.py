@@ -9,7 +9,7 @@ from typing import Any
 
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, coerce, finite, parse_text
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
 from kfgcp.spec.graph import Component
 from kfgcp.spec.params import whole
 
@@ -70,9 +70,9 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
         what = f"output '{name}'"
         file = Path(wire["outputs"]["parameters"][name]["outputFile"])
         if name in values:
-            params[name] = coerce(finite(values[name]), declared, what)
+            params[name] = coerce(carried(values[name], what), declared, what)
         elif file.is_file():
-            params[name] = parse_text(file.read_text(encoding="utf-8"), declared, what)
+            params[name] = parse_text(_text(file, what), declared, what)
         elif not declared.optional:
             raise ValueProblem(f"{what} is missing: the task ended without writing it")
     artifacts = {
@@ -92,6 +92,13 @@ def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(line[-2000:] for line in text.splitlines()[-lines:])
+
+
+def _text(file: Path, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueProblem(f"{what} is not UTF-8 text") from None
 
 
 def _output_file(file: Path) -> dict[str, Any]:

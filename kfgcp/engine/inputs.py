@@ -45,12 +45,12 @@ def resolve(
     raw: dict[str, Any] = {}
     templates: dict[str, str] = {}
     for name, binding in task.params.items():
-        if isinstance(binding.source, Constant) and isinstance(binding.source.value, str) and not binding.selector:
-            templates[name] = binding.source.value
+        source = binding.source
+        if isinstance(source, Constant) and placeholders.is_template(source.value) and not binding.selector:
+            templates[name] = source.value
         else:
             raw[name] = _param(binding, scope, outputs, status, select)
-    for name, template in templates.items():
-        raw[name] = placeholders.fill_constant(template, raw, constants)
+    raw |= {name: placeholders.fill_constant(template, raw, constants) for name, template in templates.items()}
     params = {}
     for name, value in raw.items():
         declared = component.params.get(name)

@@ -25,6 +25,9 @@ class Node:
     inputs: Values = field(default_factory=Values)
     outputs: Values = field(default_factory=Values)
     attempts: int = 0
+    failures: int = 0
+    losses: int = 0
+    recorded: bool = False  # its artifacts and metrics are in the store
     cache: Cache | None = None
     error: ErrorInfo | None = None
     started_at: str | None = None
@@ -36,6 +39,26 @@ class Node:
     remaining: int = 0
     # of a loop: the iterations that have not been opened
     pending: deque[Node] = field(default_factory=deque)
+
+    # it or what it depends on was asked to run again; something below it was
+    rerun: bool = False
+    spoiled: bool = False
+
+    @property
+    def must_run(self) -> bool:
+        """Whether the results of an earlier run may not be used."""
+        parent, task = self.parent, self.task
+        if self.rerun or parent is None or task is None or self.path.endswith("]"):
+            return self.rerun or (parent is not None and parent.must_run)
+        if parent.must_run or any(parent.children[key].spoiled for key in task.upstream):
+            self.spoil()
+        return self.rerun
+
+    def spoil(self) -> None:
+        """What depends on this, or on a DAG that holds it, must run again too."""
+        self.rerun = True
+        for above in lineage(self):
+            above.spoiled = True
 
     @property
     def is_exit(self) -> bool:

@@ -35,29 +35,28 @@ _NO_PLACEHOLDER = object()
 _ESCAPE = re.compile(r"\.json_escape\[(\d+)\]\Z")
 
 
+def is_template(constant: Any) -> bool:
+    """Whether a constant may hold placeholders."""
+    return isinstance(constant, str) and "{{$" in constant
+
+
 def fill_constant(template: str, params: Mapping[str, Any], job: Mapping[str, str]) -> Any:
     """A constant with the placeholders of the job and of the task's other inputs filled in.
 
     A text that is nothing but one input's placeholder gives that input's value, of whatever type; inside a longer
-    text values appear as text.
+    text values appear as text. What names nothing that is known is text like any other.
 
     Args:
         template: the constant.
-        params: the task's other input parameters.
+        params: the task's input parameters that are no templates themselves.
         job: values of `pipeline_job_name` and its like.
-
-    Raises:
-        ValueProblem: it names an input that the task does not have.
     """
 
     def value(expression: str) -> Any:
         if expression.removeprefix(".") in _JOB_NAMES:
             return job.get(expression.removeprefix("."), "")
-        if match := _PARAMETER.match(expression):
-            if match[2] not in params:
-                raise ValueProblem(f"the placeholder of input '{match[2]}' names no input of this task")
-            return params[match[2]]
-        return _NO_PLACEHOLDER
+        match = _PARAMETER.match(expression)
+        return params.get(match[2], _NO_PLACEHOLDER) if match else _NO_PLACEHOLDER
 
     whole = _ANY.fullmatch(template)
     if whole is not None:

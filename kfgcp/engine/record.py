@@ -32,7 +32,7 @@ def outputs_record(node: Node) -> tuple[list[Artifact], list[Metric]]:
     """The artifacts of a finished task, and the metrics in their metadata; none of a DAG or loop."""
     artifacts: list[Artifact] = []
     metrics: list[Metric] = []
-    if node.kind in (TaskKind.DAG, TaskKind.LOOP) or not node.state.ok:
+    if node.kind in (TaskKind.DAG, TaskKind.LOOP) or not node.state.ok or node.recorded:
         return artifacts, metrics
     for name, items in node.outputs.artifacts.items():
         for item in items:

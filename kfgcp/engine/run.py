@@ -19,19 +19,22 @@ from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
+from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.record import outputs_record, shown, task_record
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
-from kfgcp.model import Artifact, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.spec.lightweight import Lightweight, recognise
-from kfgcp.store.rows import CacheEntry, Changes
+from kfgcp.store.rows import CacheEntry, Changes, Outcome
 from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 10.0
+LOSSES = 3
+"""How often a task is started again because what ran it went down."""
 
 _RUN_STATES = {
     TaskState.SUCCEEDED: RunState.SUCCEEDED,
@@ -46,7 +49,8 @@ class Options:
 
     max_parallel: tasks at the same time. grace: seconds between asking a task to end and killing it. submit_dir: the
     folder the run was submitted from. caching: for every task, None as the spec says. fail_fast: start nothing new
-    after the first failure. executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally.
+    after the first failure. repeats: a run to take unchanged tasks from, but for `from_task` and what depends on it.
+    executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally.
     """
 
     max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -55,6 +59,8 @@ class Options:
     run_name: str = ""
     caching: bool | None = None
     fail_fast: bool = False
+    repeats: str | None = None
+    from_task: str | None = None
     executor: str = AUTO
     strict_env: bool = False
 
@@ -79,8 +85,10 @@ class Engine:
         self._retries: list[tuple[float, int, Node]] = []
         self._ids = itertools.count(1)
         self._to_cache: list[CacheEntry] = []
+        self._outcomes: list[Outcome] = []
         self._kill_at: float | None = None
         self._job = self._job_constants()
+        self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
         self._scheduler = Scheduler(
             graph, Values(params=dict(params)), constants=self._constants, fail_fast=options.fail_fast
@@ -99,6 +107,7 @@ class Engine:
     def execute(self) -> RunState:
         """Runs to the end. The final state, recorded in the store before it is returned."""
         run_id = self._layout.run_id
+        self._layout.remove_scratch()  # an engine that was killed left its own
         try:
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
@@ -134,11 +143,28 @@ class Engine:
         if node.kind is TaskKind.IMPORTER:
             self._import(node)
             return True
-        if node.attempts or (outputs := self._cache.look_up(node)) is None:
+        if node.failures or node.losses:
             return False
-        node.started_at = node.ended_at = self._clock.now()
-        self._scheduler.succeeded(node, outputs, node.cache)
+        if (done := self._memory.recall(node)) is not None:
+            self._recalled(node, done)
+            return True
+        if (outputs := self._cache.look_up(node)) is None:
+            return False
+        self._reused(node, outputs, node.cache)
         return True
+
+    def _recalled(self, node: Node, done: Done) -> None:
+        if done.error is not None:
+            self._scheduler.failed_before(node, done.error)
+        else:
+            self._reused(node, done.outputs, done.cache)
+
+    def _reused(self, node: Node, outputs: Values, cache: Cache | None) -> None:
+        if node.ended_at is None:
+            node.started_at = node.ended_at = self._clock.now()
+        node.outputs = outputs
+        self._outcomes.append(outcome_of(node))
+        self._scheduler.succeeded(node, outputs, cache)
 
     def _import(self, node: Node) -> None:
         node.attempts, node.started_at = 1, self._clock.now()
@@ -147,8 +173,7 @@ class Engine:
         except ValueProblem as problem:
             self._failed(node, str(problem))
         else:
-            node.ended_at = self._clock.now()
-            self._scheduler.succeeded(node, outputs)
+            self._reused(node, outputs, None)
 
     def _launch(self, node: Node) -> None:
         attempt_id = next(self._ids)
@@ -227,6 +252,9 @@ class Engine:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
+        if event.lost and node.losses < LOSSES:
+            node.losses += 1
+            return self._scheduler.retry(node)
         if event.message is not None:
             return self._failed(node, event.message)
         try:
@@ -235,6 +263,7 @@ class Engine:
             return self._failed(node, str(problem))
         node.ended_at = self._clock.now()
         node.outputs = outputs
+        self._outcomes.append(outcome_of(node))
         if (entry := self._cache.entry(node, node.ended_at)) is not None:
             self._to_cache.append(entry)
         self._scheduler.succeeded(node, outputs)
@@ -288,7 +317,10 @@ class Engine:
             artifacts += found_artifacts
             metrics += found_metrics
         cached, self._to_cache = self._to_cache, []
-        changes = replace(final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached)
+        outcomes, self._outcomes = self._outcomes, []
+        changes = replace(
+            final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached, outcomes=outcomes
+        )
         self._store.apply(self._layout.run_id, changes)
 
     def _stamp(self, node: Node) -> None:

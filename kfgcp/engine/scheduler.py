@@ -65,9 +65,10 @@ class Scheduler:
     def failed(self, node: Node, error: ErrorInfo) -> float | None:
         """An attempt failed. The seconds to wait before the next attempt, None when it was the last one."""
         retry = node.task.retry if node.task is not None else None
-        if retry is not None and node.attempts <= retry.count and not self._stopping:
+        node.failures += 1
+        if retry is not None and node.failures <= retry.count and not self._stopping:
             node.error = error
-            return min(retry.backoff * retry.factor ** (node.attempts - 1), retry.longest)
+            return min(retry.backoff * retry.factor ** (node.failures - 1), retry.longest)
         self._fail(node, error)
         self._advance()
         return None
@@ -75,6 +76,11 @@ class Scheduler:
     def retry(self, node: Node) -> None:
         """The wait before the next attempt is over."""
         self.ready.append(node)
+
+    def failed_before(self, node: Node, error: ErrorInfo) -> None:
+        """The task failed for good before the run was interrupted."""
+        self._fail(node, error)
+        self._advance()
 
     def stopped(self, node: Node) -> None:
         """A running task was stopped because the run is being cancelled."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kfgcp.spec.documents import UnfitError, check_plain
 from kfgcp.spec.graph import ParamDef
 from kfgcp.spec.params import whole
 
@@ -65,19 +66,25 @@ _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 def coerce(value: Any, declared: ParamDef, what: str) -> Any:
     """The value as a component that declares it so receives it.
 
-    A STRING that is given another kind of value receives its JSON text; every other type must match (semantics.md,
-    Values).
+    A STRING that is given another kind of value receives its JSON text; every other type must match, and the value
+    must be one of the literals where there are some (semantics.md, Values).
 
     Raises:
-        ValueProblem: the type does not match; `what` names the input or output in the message.
+        ValueProblem: it does not match; `what` names the input or output in the message.
     """
     value = whole(value)
     if declared.type == "STRING":
-        return value if isinstance(value, str) else json_text(value)
-    allowed = _PYTHON_TYPES.get(declared.type)
-    if allowed is None or (isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))):
-        return value
-    raise ValueProblem(f"{what} must be {declared.type}, but is {shown(value)}")
+        value = value if isinstance(value, str) else json_text(value)
+    elif not _fits(value, _PYTHON_TYPES.get(declared.type)):
+        raise ValueProblem(f"{what} must be {declared.type}, but is {shown(value)}")
+    if declared.literals and json_text(value) not in map(json_text, declared.literals):
+        allowed = ", ".join(map(shown, declared.literals))
+        raise ValueProblem(f"{what} must be one of {allowed}, but is {shown(value)}")
+    return value
+
+
+def _fits(value: Any, types: tuple[type, ...] | None) -> bool:
+    return types is None or (isinstance(value, types) and (bool in types or not isinstance(value, bool)))
 
 
 def parse_text(text: str, declared: ParamDef, what: str) -> Any:
@@ -94,9 +101,9 @@ def parse_text(text: str, declared: ParamDef, what: str) -> Any:
         if declared.type == "NUMBER_DOUBLE":
             return float(text)
         value = json.loads(text.lower() if declared.type == "BOOLEAN" else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueProblem(f"{what} must be {declared.type}, but its file holds {shown(text)}") from None
-    return coerce(value, declared, what)
+    return coerce(carried(value, what), declared, what)
 
 
 def json_text(value: Any) -> str:
@@ -108,6 +115,22 @@ def shown(value: Any, limit: int = 80) -> str:
     """A value as JSON text short enough for an error message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def carried(value: Any, what: str) -> Any:
+    """What a component put out, as JSON can carry it: see `finite`.
+
+    Raises:
+        ValueProblem: it nests too deep, or holds what is no Unicode text.
+    """
+    try:
+        value = finite(value)
+        check_plain(value)
+    except UnfitError as unfit:
+        raise ValueProblem(f"{what} {unfit.problem}") from None
+    except RecursionError:
+        raise ValueProblem(f"{what} nests too deep") from None
+    return value
 
 
 def finite(value: Any) -> Any:

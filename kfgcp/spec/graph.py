@@ -52,12 +52,13 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class ParamDef:
-    """A parameter of a component. type: KFP's name, NUMBER_INTEGER for example."""
+    """A parameter of a component. type: KFP's name, NUMBER_INTEGER for example. literals: the values allowed, () all."""
 
     type: str
     optional: bool = False
     has_default: bool = False
     default: Any = None
+    literals: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,7 @@ def _param(body: Mapping[str, Any]) -> ParamDef:
         optional=bool(body.get("isOptional")) or "defaultValue" in body,
         has_default="defaultValue" in body,
         default=whole(body.get("defaultValue")),
+        literals=tuple(whole(body.get("literals") or ())),
     )
 
 

@@ -43,6 +43,15 @@ class CacheEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a task of a run put out. key: of what it was made from. outputs: as the engine wrote them."""
+
+    path: str
+    key: str
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What happened in a run since the last write; what is None or empty did not change."""
 
@@ -55,6 +64,7 @@ class Changes:
     outputs: Mapping[str, Any] | None = None
     error: ErrorInfo | None = None
     cached: Sequence[CacheEntry] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:

@@ -17,6 +17,7 @@ from kfgcp.store import database
 from kfgcp.store.rows import (
     CacheEntry,
     Changes,
+    Outcome,
     RunFilter,
     bound,
     error_text,
@@ -94,6 +95,15 @@ class Store:
         with self._transaction():
             self._write(run_id, changes)
 
+    def reopen(self, run_id: str) -> None:
+        """A run that was interrupted goes on: it is RUNNING again, without an end and an error."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE runs SET rev = rev + 1, state = 'RUNNING', ended_at = NULL, error = NULL,"
+                " cancel_requested_at = NULL WHERE run_id = ?",
+                (run_id,),
+            )
+
     def request_cancel(self, run_id: str, at: str) -> None:
         """Asks the engine that runs it to cancel; no effect on a run that has ended."""
         with self._transaction():
@@ -121,6 +131,10 @@ class Store:
             " ended_at = excluded.ended_at, inputs = excluded.inputs, outputs = excluded.outputs,"
             " error = excluded.error",
             [task_row(run_id, rev, seq, task) for seq, task in enumerate(changes.tasks, rev * _BATCH)],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)",
+            [bound(run_id, o.path, o.key, json_text(o.outputs)) for o in changes.outcomes],
         )
         db.executemany(
             "INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -225,6 +239,12 @@ class Store:
                 "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
             ).fetchall()
             return [task(row) for row in rows]
+
+    def outcomes(self, run_id: str) -> dict[str, Outcome]:
+        """What the finished tasks of a run put out, by their path."""
+        with self._failures():
+            rows = self._db.execute("SELECT path, key, outputs FROM outcomes WHERE run_id = ?", (run_id,)).fetchall()
+        return {path: Outcome(path, key, json.loads(outputs)) for path, key, outputs in rows}
 
     def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
         """What an earlier success with this key put out; shared by the runs of one pipeline name."""

@@ -26,6 +26,14 @@ class RunHandle:
         return f"<run {self.run_id} of {self._run.pipeline}: {self.state}>"
 
     @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    @property
+    def ref(self) -> RunRef:
+        return self._ref
+
+    @property
     def run_id(self) -> str:
         return self._ref.run_id
 

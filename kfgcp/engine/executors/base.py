@@ -38,10 +38,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An attempt has ended. message: one line, why it failed; None when it exited with 0."""
+    """An attempt has ended.
+
+    message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran it went down.
+    """
 
     id: int
     message: str | None = None
+    lost: bool = False
 
 
 Emit = Callable[[Ended], None]

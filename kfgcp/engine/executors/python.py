@@ -39,23 +39,9 @@ class PythonExecutor:
 
     def __init__(self, emit: Emit, python: str = sys.executable) -> None:
         self._emit = emit
-        self._lock = threading.Lock()
-        self._running: dict[int, Path] = {}  # attempt id -> scratch
-        self._closed = False
-        self._lost = ""
-        ours, theirs = socket.socketpair()
-        self._connection = ours
-        with theirs:
-            self._server = subprocess.Popen(
-                [python, "-P", "-c", _LAUNCH, str(Path(kfgcp.__file__).parent), str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | {"_KFP_RUNTIME": "true"},
-                start_new_session=True,
-            )
-        self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)
-        self._reader.start()
+        self._python = python
+        self._server: _Server | None = None
+        self._connect()
 
     def start(self, attempt: Attempt) -> None:
         function = attempt.work
@@ -66,37 +52,75 @@ class PythonExecutor:
         program.write_text(function.source, encoding="utf-8")
         attempt.log.parent.mkdir(parents=True, exist_ok=True)
         attempt.log.touch()
-        with self._lock:
-            self._running[attempt.id] = attempt.scratch
-            lost = self._lost
-        if lost:
-            return self._report_lost(lost)
-        self._send(
-            {
-                "do": "start",
-                "id": attempt.id,
-                "function": function.function,
-                "executor_input": attempt.executor_input,
-                "env": dict(attempt.env),
-                "scratch": str(attempt.scratch),
-                "log": str(attempt.log),
-            }
-        )
+        message = {
+            "do": "start",
+            "id": attempt.id,
+            "function": function.function,
+            "executor_input": attempt.executor_input,
+            "env": dict(attempt.env),
+            "scratch": str(attempt.scratch),
+            "log": str(attempt.log),
+        }
+        self._connect().start(attempt, message)
 
     def signal(self, attempt_id: int, number: int) -> None:
-        self._send({"do": "signal", "id": attempt_id, "signal": number})
+        if self._server is not None:
+            self._server.send({"do": "signal", "id": attempt_id, "signal": number})
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def _connect(self) -> _Server:
+        """The fork server; a new one when the last one went down."""
+        if self._server is None or self._server.lost:
+            if self._server is not None:
+                self._server.close()
+            self._server = _Server(self._emit, self._python)
+        return self._server
+
+
+class _Server:
+    """A fork server and the thread that listens to it."""
+
+    def __init__(self, emit: Emit, python: str) -> None:
+        self.lost = ""
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._running: dict[int, Path] = {}  # attempt id -> scratch
+        self._closed = False
+        ours, theirs = socket.socketpair()
+        self._connection = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [python, "-P", "-c", _LAUNCH, str(Path(kfgcp.__file__).parent), str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"_KFP_RUNTIME": "true"},
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)
+        self._reader.start()
+
+    def start(self, attempt: Attempt, message: dict[str, object]) -> None:
+        with self._lock:
+            self._running[attempt.id] = attempt.scratch
+        self.send(message)
+        if self.lost:
+            self._report_lost()
+
+    def send(self, message: dict[str, object]) -> None:
+        with suppress(ConnectionError):  # the reader sees that the server is gone, and reports it
+            self._connection.sendall(wire.encode(message))
 
     def close(self) -> None:
         self._closed = True
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        self._server.wait()
+        self._process.wait()
         self._reader.join()
         self._connection.close()
-
-    def _send(self, message: dict[str, object]) -> None:
-        with suppress(ConnectionError):  # the reader sees that the server is gone, and reports it
-            self._connection.sendall(wire.encode(message))
 
     def _read(self) -> None:
         lines = wire.Lines()
@@ -107,18 +131,15 @@ class PythonExecutor:
                 if scratch is not None:
                     error = message.get("error") or _why(message["status"], scratch)
                     self._emit(Ended(message["id"], error))
-        if self._closed:
-            return
-        why = f"the process that starts tasks was {_described(self._server.wait())}"
-        with self._lock:
-            self._lost = why
-        self._report_lost(why)
+        if not self._closed:
+            self.lost = f"the process that starts tasks was {_described(self._process.wait())}"
+            self._report_lost()
 
-    def _report_lost(self, why: str) -> None:
+    def _report_lost(self) -> None:
         with self._lock:
             lost, self._running = list(self._running), {}
         for attempt_id in lost:
-            self._emit(Ended(attempt_id, why))
+            self._emit(Ended(attempt_id, self.lost, lost=True))
 
 
 def _why(status: int, scratch: Path) -> str | None:

@@ -1,0 +1,116 @@
+"""A run that this process executes: shown as it goes on, cancelled by Ctrl-C, reported at its end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from kfgcp import config
+from kfgcp.backends.base import ForegroundRun
+from kfgcp.cli import output
+from kfgcp.cli.live import Viewer
+from kfgcp.errors import RunFailed, RunTimeout
+from kfgcp.model import RunState
+from kfgcp.store.store import Store
+from kfgcp.tracking.follow import follow
+from kfgcp.tracking.handle import RunHandle
+
+
+def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_json: bool) -> int:
+    """The exit code of a run that was executed to its end and reported.
+
+    Raises:
+        RunTimeout: it took longer than `timeout` seconds and was cancelled.
+    """
+    timed_out = _execute(handle, opened, timeout)
+    handle.refresh()
+    _report(handle, as_json)
+    if timed_out:
+        raise RunTimeout(
+            f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
+            hint="Give it longer with --timeout, or let it go on by itself with --detach.",
+        )
+    return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
+
+
+def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None) -> bool:
+    """Runs it in this thread and shows it from another. Whether it was cancelled because its time was over."""
+    ended = threading.Event()
+    viewer = threading.Thread(target=_show, args=(handle, ended), name="kfgcp-viewer", daemon=True)
+    over = threading.Event()
+
+    def time_over() -> None:
+        over.set()
+        opened.cancel()
+
+    timer = threading.Timer(timeout, time_over) if timeout is not None else None
+    with _interruptible(opened):
+        viewer.start()
+        if timer:
+            timer.start()
+        try:
+            opened.execute()
+        finally:
+            if timer:
+                timer.cancel()
+            ended.set()
+            viewer.join()
+    return over.is_set() and handle.refresh().state is RunState.CANCELLED
+
+
+def _show(handle: RunHandle, ended: threading.Event) -> None:
+    home = config.load().home
+
+    def check() -> None:
+        """After the engine's end one more look, and none after that: it may have ended without a final state."""
+        if checked_after_end:
+            raise _EngineEnded
+        if ended.is_set():
+            checked_after_end.append(True)
+
+    checked_after_end: list[bool] = []
+    with Viewer(handle.snapshot) as viewer, Store(home) as store:
+        try:
+            for update in follow(store, home, handle.run_id, check=check, sleep=ended.wait):
+                viewer.show(update)
+        except _EngineEnded:
+            pass
+
+
+class _EngineEnded(Exception):
+    pass
+
+
+@contextmanager
+def _interruptible(opened: ForegroundRun) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM, SIGHUP) cancels the run, the second kills it."""
+    times: list[float] = []
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        times.append(time.monotonic())
+        opened.cancel(force=len(times) > 1)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, cancel) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _report(handle: RunHandle, as_json: bool) -> None:
+    run = handle.snapshot
+    if run.state is not RunState.SUCCEEDED:
+        output.print_failure(run)
+    if as_json:
+        output.print_json(handle.to_dict())
+        return
+    from kfgcp.cli.show import print_results
+
+    print_results(run)
+    output.hint(f"kfgcp show {run.run_id}   kfgcp compare   kfgcp list")

@@ -1,0 +1,79 @@
+"""What an engine that begins knows of tasks that were done before: by this run, before it was interrupted, or by
+another run that this one repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kfgcp.engine import cache
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.values import Values
+from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
+from kfgcp.store.rows import Outcome
+from kfgcp.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a task ended that does not run again. error: of a task that failed for good."""
+
+    outputs: Values
+    cache: Cache | None = None
+    error: ErrorInfo | None = None
+
+
+class Memory:
+    """Looks up tasks by their path.
+
+    Args:
+        store: where they are.
+        run_id: this run; what it finished before an interruption stays as it is.
+        repeats: a run to take unchanged tasks from.
+        from_task: a path of that run: it and all that depends on it run again, whatever they put out.
+    """
+
+    def __init__(self, store: Store, run_id: str, repeats: str | None, from_task: str | None) -> None:
+        self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
+        self._outcomes = store.outcomes(run_id) if self._tasks else {}
+        self._repeats = repeats
+        self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
+        self._from_task = from_task
+
+    def recall(self, node: Node) -> Done | None:
+        """How the task ended before, None when it must run."""
+        before = self._tasks.get(node.path)
+        if before is not None and before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+            _restore(node, before)
+            outcome = self._outcomes[node.path]
+            return Done(cache.values_of(outcome.outputs), before.cache)
+        if before is not None and before.state is TaskState.FAILED and before.error is not None:
+            _restore(node, before)
+            return Done(Values(), error=before.error)
+        if before is not None:  # interrupted: that attempt does not count
+            node.attempts, node.failures = before.attempts, max(before.attempts - 1, 0)
+        return self._unchanged(node)
+
+    def _unchanged(self, node: Node) -> Done | None:
+        if node.path == self._from_task:
+            node.spoil()
+        outcome = self._repeated.get(node.path)
+        if not self._repeated or node.must_run or outcome is None or outcome.key != cache.key_of(node):
+            return None
+        outputs = outcome.outputs
+        if cache.gone(outputs):
+            return None
+        return Done(cache.values_of(outputs), Cache(True, f"taken from run {self._repeats}: same code and inputs"))
+
+
+def outcome_of(node: Node) -> Outcome:
+    """What the store keeps of a task that succeeded."""
+    key = cache.key_of(node) if node.kind is TaskKind.CONTAINER else ""
+    outputs: dict[str, Any] = cache.kept(node.outputs)
+    return Outcome(node.path, key, outputs)
+
+
+def _restore(node: Node, before: Task) -> None:
+    node.attempts, node.started_at, node.ended_at = before.attempts, before.started_at, before.ended_at
+    node.recorded = True

@@ -1,0 +1,136 @@
+"""`kfgcp compare` and `kfgcp export` over recorded runs."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.store import Store
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def recorded(store: Store, make_run: MakeRun) -> list[Run]:
+    def run(number: int, seconds: int, **fields: Any) -> Run:
+        task = Task(
+            *("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1, None),
+            *("2020-01-01T00:00:00.000Z", f"2020-01-01T00:00:0{seconds}.000Z"),
+        )
+        return make_run(str(number) * 12, created_at=f"2020-01-0{number}T00:00:00.000Z", tasks=(task,), **fields)
+
+    runs = [
+        run(1, 1, params={"lr": 0.5, "same": 1}, metrics=(Metric("train", "m", "loss", 1.0),)),
+        run(2, 3, params={"lr": 0.25, "same": 1}, metrics=(Metric("train", "m", "loss", math.nan),)),
+        run(3, 3, params={"same": 1}, state=RunState.FAILED, pipeline="other", labels={"k": "v"}),
+    ]
+    for each in runs:
+        store.add_run(each)
+    return runs
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
+    done = kfgcp("compare", "1111", "2222", "3333")
+
+    assert (done.code, done.err) == (0, "")
+    assert [line.split() for line in done.out.splitlines()] == [
+        ["1" * 12, "2" * 12, "3" * 12],
+        ["run"],
+        ["state", "SUCCEEDED", "SUCCEEDED", "FAILED"],
+        ["pipeline", "train", "train", "other"],
+        [],
+        ["params"],
+        ["lr", "0.5", "0.25", "(-0.25)", "—"],
+        [],
+        ["metrics"],
+        ["train/m/loss", "1", "nan", "(+nan)", "—"],
+        [],
+        ["durations"],
+        ["train", "1.00", "s", "3.00", "s", "(+2.00", "s)", "3.00", "s", "(+2.00", "s)"],
+    ]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Any) -> None:
+    done = kfgcp("compare", "--json")
+
+    assert [run["run_id"] for run in done.json["runs"]] == ["2" * 12, "3" * 12]
+    assert [(each["group"], each["name"], each["values"]) for each in done.json["differences"]] == [
+        ("run", "state", ["SUCCEEDED", "FAILED"]),
+        ("run", "pipeline", ["train", "other"]),
+        ("params", "lr", [0.25, None]),
+        ("metrics", "train/m/loss", ["NaN", None]),
+    ]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_compared_with_itself_differs_in_nothing(kfgcp: Any) -> None:
+    done = kfgcp("compare", "1111", "1111")
+
+    assert (done.code, done.out) == (0, "Nothing differs.\n")
+    assert kfgcp("compare", "1111", "1111", "--json").json["differences"] == []
+
+
+@pytest.mark.usefixtures("recorded")
+def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
+    done = kfgcp("export")
+
+    assert (done.code, done.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["run_id"], row["state"], row["params.lr"], row["metrics.train.loss"]) for row in rows] == [
+        ("1" * 12, "SUCCEEDED", "0.5", "1.0"),
+        ("2" * 12, "SUCCEEDED", "0.25", "nan"),
+        ("3" * 12, "FAILED", "", ""),
+    ]
+
+
+def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> None:
+    done = kfgcp("export", "--format", "json")
+
+    assert done.json == [run.to_dict() for run in recorded]
+    assert kfgcp("export", "2222", "--format", "json").json == [kfgcp("show", "2222", "--json").json]
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["3333", "1111"], ["3", "1"]),
+        (["--pipeline", "train"], ["1", "2"]),
+        (["--state", "failed"], ["3"]),
+        (["--label", "k=v"], ["3"]),
+        (["--pipeline", "nothing"], []),
+    ],
+)
+def test_export_of_those_that_are_chosen(kfgcp: Any, options: list[str], found: list[str]) -> None:
+    rows = csv.DictReader(io.StringIO(kfgcp("export", *options).out))
+
+    assert [row["run_id"][0] for row in rows] == found
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
+    for name in ("runs.csv", "runs.json", "runs.parquet", "runs.txt"):
+        done = kfgcp("export", "-o", name)
+        assert (done.code, done.out, done.err) == (0, "", f"written to {name}\n")
+
+    assert (home / "runs.csv").read_text() == (home / "runs.txt").read_text() == kfgcp("export").out
+    assert (home / "runs.json").read_text() == kfgcp("export", "--format", "json").out
+    table = parquet.read_table(home / "runs.parquet")
+    assert table["run_id"].to_pylist() == ["1" * 12, "2" * 12, "3" * 12]
+    assert str(table.schema.field("metrics.train.loss").type) == "double"
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_file_that_cannot_be_written_exits_with_5(kfgcp: Any) -> None:
+    done = kfgcp("export", "-o", "no/such/folder/runs.csv")
+
+    assert (done.code, done.out) == (5, "")
+    assert "cannot be written: No such file or directory" in done.err

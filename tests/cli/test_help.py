@@ -1,0 +1,139 @@
+"""Help, usage errors and exit codes of all verbs."""
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kfgcp.cli.main import VERBS, cli
+
+VERB_NAMES = list(VERBS)
+
+
+def _help(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, [*arguments, "--help"], terminal_width=200)
+    assert done.exit_code == 0
+    return done.output
+
+
+def _command(verb: str) -> Any:
+    import click
+
+    return cli.get_command(click.Context(cli), verb)  # type: ignore[attr-defined]
+
+
+def test_the_help_lists_every_verb_with_its_line() -> None:
+    lines = [line.strip() for line in _help().splitlines()]
+
+    for verb, text in VERBS.items():
+        assert any(line.split() == [verb, *text.split()] for line in lines), verb
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_the_help_of_a_verb_begins_with_the_line_in_the_list(verb: str) -> None:
+    first = _command(verb).help.splitlines()[0]
+
+    assert first.startswith(VERBS[verb].removesuffix("."))
+    assert VERBS[verb].endswith(".")
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_every_verb_has_an_example_that_it_understands(verb: str) -> None:
+    import shlex
+
+    example = _command(verb).epilog.removeprefix("Example: kfgcp ")
+    words = shlex.split(example)
+
+    assert f"Example: kfgcp {example}" in _help(verb)
+    assert words[0] == verb
+    _command(verb).make_context(verb, words[1:])  # raises on an option or argument that is not there
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_every_option_has_help(verb: str) -> None:
+    for parameter in _command(verb).params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, f"{verb} {parameter.name}"
+            assert parameter.help.endswith("."), f"{verb} {parameter.name}"
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERB_NAMES if verb not in ("init", "export")])
+def test_verbs_with_results_can_print_json(verb: str) -> None:
+    assert "--json" in {name for parameter in _command(verb).params for name in parameter.opts}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["xyzzy"], "No such command 'xyzzy'.\n"),
+        (["--nonsense"], "No such option"),
+        (["run"], "PIPELINE"),
+        (["run", "x.yaml", "--parm", "a=1"], "--param"),
+        (["list", "--state", "DONE"], "'DONE' is not one of"),
+        (["list", "--limit", "0"], "0 is not in the range"),
+        (["list", "--since", "soon"], "--since 'soon' is not an age"),
+        (["list", "--label", "team"], "--label 'team' is not of the form K=V"),
+        (["run", "x.yaml", "--timeout", "-1"], "-1.0 is not in the range"),
+        (["run", "x.yaml", "--timeout", "nan"], "--timeout nan is not a number of seconds"),
+        (["run", "x.yaml", "--timeout", "inf"], "--timeout inf is not a number of seconds"),
+        (["run", "x.yaml", "--label", "=x"], "--label '=x' is not of the form K=V"),
+        (["logs", "latest", "t", "--attempt", "0"], "0 is not in the range"),
+        (["export", "--format", "xlsx"], "'xlsx' is not one of 'csv', 'json', 'parquet'"),
+        (["export", "--format", "parquet"], "Parquet is not text"),
+        (["show"], "There are no runs yet"),
+        (["show", "zzzz"], "There is no run 'zzzz'"),
+        (["logs", "zzzz"], "There is no run 'zzzz'"),
+        (["watch", "zzzz"], "There is no run 'zzzz'"),
+        (["cancel", "zzzz"], "There is no run 'zzzz'"),
+        (["compare"], "There are not two runs to compare"),
+        (["compare", "zzzz"], "There are not two runs to compare"),
+        (["run", "no.yaml"], "no.yaml"),
+        (["run", "no.py"], "no.py"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(
+    home: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    from kfgcp.cli.main import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_bug_is_one_line_and_exit_code_1(
+    home: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfgcp import api
+    from kfgcp.cli.main import main
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(api, "list", broken)
+    with pytest.raises(SystemExit) as stopped:
+        main(["list"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: kfgcp failed inside: ZeroDivisionError: oh",
+        "hint: This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
+    ]
+
+    monkeypatch.setenv("KFGCP_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_the_real_command_prints_its_help_and_version(kfgcp: Any) -> None:
+    shown, version = kfgcp("-h"), kfgcp("--version")
+
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith("Usage: kfgcp [OPTIONS] COMMAND")
+    assert (version.code, version.out.split()[0]) == (0, "kfgcp,")
+    assert kfgcp().code == 2

@@ -1,0 +1,270 @@
+"""What the terminal shows: colours only where they are wanted, texts of runs as texts, and the live table."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.cli import output
+from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.store import Store
+
+MakeRun = Callable[..., Run]
+HOSTILE = "\x1b[31m[red]x[/red]\x1b]0;title\x07 \u202eabc\u2066 :smile: a\rb\nc\x9b2J"
+SHOWN = r"\x1b[31m[red]x[/red]\x1b]0;title\x07 \u202eabc\u2066 :smile: a\rb\nc\x9b2J"
+COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-8]|4[0-8]|9[0-7])[\d;]*m")
+
+
+@pytest.fixture
+def terminal(kfgcp: Any, home: Path, environment: Callable[..., dict[str, str]]) -> Callable[..., tuple[int, str]]:
+    """Runs `kfgcp` in a pseudo terminal of 100 columns; its exit code and all that it wrote."""
+    command = Path(sys.executable).with_name("kfgcp")
+
+    def run(*arguments: str | Path, **environ: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        process = subprocess.Popen(
+            [str(command), *map(str, arguments)],
+            env=environment({"TERM": "xterm-256color", **environ}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        written = b""
+        try:
+            while data := os.read(ours, 65536):
+                written += data
+        except OSError:  # Linux says so when the other side is closed
+            pass
+        os.close(ours)
+        return process.wait(timeout=60), written.decode()
+
+    return run
+
+
+def screen(written: str) -> list[str]:
+    """The lines that a terminal shows in the end, without colours."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[\d;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", written):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif re.fullmatch(r"\x1b\[\d*A", part):
+            row = max(row - int(part[2:-1] or 1), 0)
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] != "\x1b":
+            lines[row] = part if column == 0 else lines[row] + part
+            column = len(lines[row])
+    return [line.rstrip() for line in lines]
+
+
+def test_the_live_table_ends_with_each_task_and_its_state(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+    code, written = terminal("run", pipeline("one_fails"))
+
+    lines = screen(written)
+    rows = [line.split() for line in lines]
+    assert code == 6
+    for wanted in (["✓", "fine", "SUCCEEDED"], ["✗", "boom", "FAILED"], ["✓", "below-2", "SUCCEEDED"]):
+        assert [row[:3] for row in rows].count(wanted) == 1, "\n".join(lines)
+    assert ["-", "below", "SKIPPED"] in [row[:3] for row in rows]
+    assert [row for row in rows if row[:2] == ["FAILED", "one-fails"]] != []
+    assert "boom │ about to fail" in lines
+    assert any(line == "failed in task boom: ValueError: no luck with 7" for line in lines)
+    assert COLOUR.search(written)
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is there again
+
+
+def test_the_live_table_of_a_run_that_succeeds_stands_above_its_results(
+    terminal: Any, pipeline: Callable[[str], Path]
+) -> None:
+    code, written = terminal("run", pipeline("chain"))
+
+    rows = [line.split()[:3] for line in screen(written)]
+    tasks = [["✓", path, "SUCCEEDED"] for path in ("add", "inner", "inner/double", "inner/add", "add-2")]
+    assert code == 0
+    assert [row for row in rows if row in tasks] == tasks
+    assert rows.index(["Output", "17"]) > rows.index(tasks[-1])
+
+
+def test_no_color_is_kept_to_in_a_terminal(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+    for arguments in (
+        ["run", pipeline("one_fails")],
+        ["list"],
+        ["show"],
+        ["compare", "latest", "latest"],
+        ["nonsense"],
+    ):
+        _, written = terminal(*arguments, NO_COLOR="1")
+        assert written
+        assert not COLOUR.search(written), arguments
+    assert COLOUR.search(terminal("list")[1])
+    assert COLOUR.search(terminal("show", "zzzz")[1])
+
+
+def test_a_dumb_terminal_gets_plain_lines(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+    code, written = terminal("run", pipeline("echo"), TERM="dumb")
+
+    assert code == 0
+    assert "\x1b" not in written
+    assert "say  RUNNING" in written.splitlines()
+
+
+@pytest.fixture
+def hostile(store: Store, make_run: MakeRun) -> Run:
+    """A run all of whose texts try to be more than text."""
+    run = make_run(
+        name=HOSTILE,
+        state=RunState.FAILED,
+        experiment=HOSTILE,
+        pipeline=HOSTILE,
+        labels={HOSTILE: HOSTILE},
+        params={HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}},
+        outputs={HOSTILE: HOSTILE},
+        metrics=(Metric(HOSTILE, HOSTILE, HOSTILE, 1.0),),
+        tasks=(Task(HOSTILE, TaskKind.CONTAINER, TaskState.FAILED),),
+        error=ErrorInfo(HOSTILE, HOSTILE, (HOSTILE,)),
+    )
+    store.add_run(run)
+    store.add_run(make_run("bbbb"))
+    return run
+
+
+DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["show", "aaaa"], ["compare", "aaaa", "bbbb"], ["watch", "aaaa"]],
+    ids=lambda words: words[0],
+)
+def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) -> None:
+    done = kfgcp(*arguments)
+
+    written = done.out + done.err
+    assert SHOWN[:20] in written
+    assert not [line for line in written.split("\n") if DANGEROUS.search(line)]
+
+
+@pytest.mark.usefixtures("hostile")
+def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None:
+    for arguments in (["list"], ["show", "aaaa"], ["watch", "aaaa"]):
+        _, written = terminal(*arguments)
+        assert "\x1b]0;" not in written
+        assert not re.search("[\x07\u202e\u2066\x9b]", written)
+        assert "[red]" in written
+        assert ":smile:" in written
+
+
+def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
+    done = kfgcp("show", "aaaa", "--json")
+
+    assert done.json == json.loads(json.dumps(hostile.to_dict()))
+    assert done.out.isascii()
+
+
+def test_a_hostile_parameter_goes_through_a_whole_run(kfgcp: Any, pipeline: Callable[[str], Path]) -> None:
+    text = HOSTILE.replace("\x00", "")
+
+    done = kfgcp("run", pipeline("echo"), "-p", f"text={text}", "--experiment", text, "--name", text)
+    shown = kfgcp("show")
+
+    assert done.code == 0
+    assert SHOWN in done.out
+    assert f"experiment {SHOWN}" in done.err.splitlines()[0]
+    assert SHOWN in shown.out
+    assert not [line for line in (done.out + shown.out).split("\n") if DANGEROUS.search(line)]
+    assert kfgcp("show", "--json").json["outputs"] == {"Output": text}
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_pipe_gets_no_colours_and_no_trailing_blanks(kfgcp: Any, pipeline: Callable[[str], Path]) -> None:
+    for arguments in (
+        ["list"],
+        ["show", "bbbb"],
+        ["compare"],
+        ["run", pipeline("one_fails")],
+        ["show", "zzzz"],
+        ["-h"],
+    ):
+        done = kfgcp(*arguments)
+        written = done.out + done.err
+        assert "\x1b" not in written, arguments
+        assert not [line for line in done.out.splitlines() if line != line.rstrip()], arguments
+
+
+def test_a_narrow_encoding_gets_escapes(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run(params={"text": "世界 \udcff"}))
+
+    narrow = kfgcp("show", env={"PYTHONIOENCODING": "iso-8859-1"})
+    whole = kfgcp("show")
+
+    assert (narrow.code, whole.code) == (0, 0)
+    assert r"\u4e16\u754c \udcff" in narrow.out
+    assert r"世界 \udcff" in whole.out
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_is_no_bug(environment: Callable[[], dict[str, str]], closed: str) -> None:
+    command = Path(sys.executable).with_name("kfgcp")
+
+    for verb, code in (("list", 0), ("nonsense", 2)):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" "$@" {closed}', command, verb], env=environment(), capture_output=True, text=True
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "0.00 s"),
+        (9.994, "9.99 s"),
+        (10, "10.0 s"),
+        (59.9, "59.9 s"),
+        (60, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float | None, text: str) -> None:
+    assert output.seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (None, "null"),
+        (1, "1"),
+        (10**30, "1" + "0" * 30),
+        (1 / 3, "0.333333"),
+        (1e-12, "1e-12"),
+        (float("nan"), "nan"),
+        ("plain", "plain"),
+        ("two\nlines\t.", "two\\nlines\t."),
+        ({"k": ["世", None]}, '{"k": ["世", null]}'),
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 59 + "…"),
+    ],
+)
+def test_values_are_one_short_line(value: Any, text: str) -> None:
+    assert output.value_text(value) == text

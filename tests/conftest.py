@@ -1,0 +1,219 @@
+"""What all tests share: no network but this machine's own, a project folder, the real command, small pipelines."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_socket import socket_allow_hosts
+
+from kfgcp.model import Run, RunState
+from kfgcp.store.store import Store
+
+PIPELINES = Path(__file__).parent / "pipelines"
+COMMAND = Path(sys.executable).with_name("kfgcp")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup() -> None:
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an empty project, which is the current one; no variable of the environment speaks to kfgcp."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("KFGCP_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    """The project's store."""
+    with Store(home / ".kfgcp") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Run]:
+    """Makes a run of which only what a test is about has to be said."""
+
+    def make(run_id: str = "aaaa00000001", **fields: Any) -> Run:
+        plain: dict[str, Any] = {
+            "env": "local",
+            "backend": "local",
+            "pipeline": "train",
+            "version": "sha256:" + "0" * 64,
+            "state": RunState.SUCCEEDED,
+            "created_at": "2026-01-02T03:04:05.678Z",
+        }
+        return Run(run_id=run_id, **plain | fields)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as exactly one JSON value; NaN and infinities are not JSON."""
+        return strict_json(self.out)
+
+
+def strict_json(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+class Command:
+    """Runs `kfgcp` in processes of their own, in the current folder."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 60
+    ) -> Result:
+        """The result of a whole command."""
+        done = subprocess.run(
+            [str(COMMAND), *map(str, arguments)],
+            env=clean_environment(env),
+            cwd=cwd,
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """A command under way, in a session of its own; killed when the test ends."""
+        process = subprocess.Popen(
+            [str(COMMAND), *map(str, arguments)],
+            env=clean_environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[str], timeout: float = 40) -> Result:
+        """The result of a command under way, which has to end by itself."""
+        late = threading.Timer(timeout, process.kill)
+        late.start()
+        with ThreadPoolExecutor() as pool:  # communicate() would lose what readline() has read ahead
+            out, err = pool.map(lambda stream: stream.read() if stream else "", (process.stdout, process.stderr))
+        code = process.wait()
+        assert late.is_alive(), f"not ended within {timeout:g} s: {err}"
+        late.cancel()
+        return Result(code, out, err)
+
+    def close(self) -> None:
+        for process in self._started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a person in a pipe: nothing set for kfgcp, no colours asked for or forbidden."""
+    dropped = ("KFGCP_", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return kept | {"PYTHONIOENCODING": "utf-8"} | dict(more or {})
+
+
+@pytest.fixture
+def kfgcp(home: Path) -> Iterator[Command]:
+    """The real command."""
+    command = Command()
+    yield command
+    command.close()
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """The environment that `kfgcp` runs in, for a test that starts a process by itself."""
+    return clean_environment
+
+
+@pytest.fixture(scope="session")
+def parse_json() -> Callable[[str], Any]:
+    """Reads JSON as the standard has it: without NaN and infinities."""
+    return strict_json
+
+
+@pytest.fixture(scope="session")
+def pipeline_file() -> Callable[[str], Path]:
+    """The Python file of a pipeline in tests/pipelines."""
+    return lambda name: PIPELINES / f"{name}.py"
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The function NAME of tests/pipelines/NAME.py compiled to YAML, once a session: it starts faster than Python."""
+    folder = tmp_path_factory.mktemp("compiled")
+
+    def compiled(name: str) -> Path:
+        file = folder / f"{name}.yaml"
+        if not file.exists():
+            from kfgcp import api
+
+            api.compile(f"{PIPELINES / name}.py:{name}", file)
+        return file
+
+    return compiled
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Waits until a condition holds and returns what it returned; fails when it does not in time."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 30) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not within {seconds:g} s"
+            time.sleep(0.02)
+        return found
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int], bool]:
+    """Whether a process is there and no zombie."""
+
+    def check(pid: int) -> bool:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            if sys.platform == "linux":
+                return False
+            found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+            return bool(found.strip()) and not found.startswith("Z")
+        return stat.rpartition(")")[2].split()[0] != "Z"
+
+    return check

@@ -1,0 +1,282 @@
+"""The file of the store: made, migrated, shared, and refused when it cannot be trusted."""
+
+import itertools
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from kfgcp.errors import StateError
+from kfgcp.model import Run
+from kfgcp.store import database
+from kfgcp.store.store import Store
+
+MakeRun = Callable[..., Run]
+Mount = Callable[[str], Path]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, make_run: MakeRun) -> Path:
+    """A database with forty runs, closed."""
+    with Store(tmp_path) as store:
+        for number in range(40):
+            store.add_run(make_run(f"run{number:09}", params={"text": "x" * 500}))
+    return tmp_path / "kfgcp.db"
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mounts a small file system of its own; skips where that cannot be done."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs a file system of its own: only root on Linux can mount one")
+    mounted: list[Path] = []
+
+    def make(options: str) -> Path:
+        folder = tmp_path / f"mounted{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"needs a file system of its own, and mount says: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def _tables(file: Path) -> set[str]:
+    connection = sqlite3.connect(file)
+    try:
+        return {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    finally:
+        connection.close()
+
+
+TABLES = {"specs", "runs", "params", "labels", "tasks", "artifacts", "metrics", "cache"}
+MIGRATIONS = Path(database.__file__).parent / "migrations"
+
+
+@pytest.mark.parametrize("there_before", [False, True], ids=["no-file", "empty-file"])
+def test_nothing_becomes_a_database_of_the_newest_schema(tmp_path: Path, there_before: bool) -> None:
+    file = tmp_path / "deep" / "kfgcp.db"
+    if there_before:
+        file.parent.mkdir()
+        file.touch()
+
+    connection = database.connect(file)
+
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == database.SCHEMA_VERSION
+    assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    connection.close()
+    assert _tables(file) >= TABLES
+
+
+def test_there_is_one_migration_a_version() -> None:
+    assert sorted(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql")) == [
+        number + 1 for number in range(database.SCHEMA_VERSION)
+    ]
+
+
+@pytest.mark.parametrize("version", range(1, database.SCHEMA_VERSION + 1))
+def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(tmp_path: Path, version: int) -> None:
+    file = tmp_path / "kfgcp.db"
+    old = sqlite3.connect(file, isolation_level=None)
+    for number in range(1, version + 1):
+        old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
+    old.execute(
+        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
+        " VALUES ('old', 'local', 'local', 'p', 'v', 'default', 'n', 'SUCCEEDED', '2020-01-01T00:00:00.000Z')"
+    )
+    old.execute(f"PRAGMA user_version = {version}")
+    old.close()
+
+    with Store(tmp_path) as store:
+        assert store.get("old").name == "n"
+
+    assert _tables(file) >= TABLES
+
+
+def test_processes_that_open_a_new_store_at_once_all_get_one(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from kfgcp.store.store import Store; Store(Path(sys.argv[1])).select()"
+    )
+    starting = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / "new"], stderr=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+
+    assert [process.communicate(timeout=60)[1] for process in starting] == [""] * 5
+    assert _tables(tmp_path / "new" / "kfgcp.db") >= TABLES
+
+
+def test_a_migration_that_was_killed_half_way_is_done_again(tmp_path: Path) -> None:
+    file = tmp_path / "kfgcp.db"
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE runs (half TEXT)")
+    connection.close()  # as if the process had died: nothing was committed
+
+    database.connect(file).close()
+
+    assert _tables(file) >= TABLES
+
+
+def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -> None:
+    connection = sqlite3.connect(recorded)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = recorded.read_bytes()
+
+    with pytest.raises(StateError, match=r"written by a newer kfgcp \(schema 99, this one knows \d+\)") as caught:
+        Store(recorded.parent)
+
+    assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
+    assert recorded.read_bytes() == before
+
+
+def _noise(count: int) -> bytes:
+    return random.Random(7).randbytes(count)  # noqa: S311
+
+
+def _random_bytes(good: bytes) -> bytes:
+    return _noise(len(good))
+
+
+def _truncated(good: bytes) -> bytes:
+    return good[: len(good) // 2]
+
+
+def _short(good: bytes) -> bytes:
+    return good[:700]
+
+
+def _overwritten(good: bytes) -> bytes:
+    """All but the first three pages: the header and the schema are as they were."""
+    return good[: 3 * 4096] + _noise(len(good) - 3 * 4096)
+
+
+@pytest.mark.parametrize("damage", [_random_bytes, _truncated, _short, _overwritten])
+def test_a_damaged_database_is_refused_and_left_alone(recorded: Path, damage: Callable[[bytes], bytes]) -> None:
+    damaged = damage(recorded.read_bytes())
+    recorded.write_bytes(damaged)
+
+    with pytest.raises(StateError) as caught, Store(recorded.parent) as store:
+        [store.get(run.run_id) for run in store.select()]
+
+    assert caught.value.message.startswith(f"{recorded} is damaged: ")
+    assert f"mv '{recorded}' '{recorded}.damaged'" in caught.value.hint
+    assert recorded.read_bytes() == damaged
+
+
+def test_a_write_to_a_damaged_database_is_refused(recorded: Path, make_run: MakeRun) -> None:
+    recorded.write_bytes(_overwritten(recorded.read_bytes()))
+
+    with pytest.raises(StateError, match="is damaged"), Store(recorded.parent) as store:
+        store.add_run(make_run("new"))
+
+
+def test_a_state_folder_that_is_no_folder_is_a_state_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StateError, match=r"The state folder .*/file/.kfgcp cannot be used") as caught:
+        Store(tmp_path / "file" / ".kfgcp")
+
+    assert "KFGCP_HOME" in caught.value.hint
+
+
+def test_a_folder_in_the_place_of_the_file_is_a_state_error(tmp_path: Path) -> None:
+    (tmp_path / "kfgcp.db").mkdir()
+
+    with pytest.raises(StateError, match="cannot be written"):
+        Store(tmp_path)
+
+
+def test_a_read_only_file_system_is_a_state_error(mount: Mount, make_run: MakeRun) -> None:
+    folder = mount("size=4m")
+    with Store(folder) as store:
+        store.add_run(make_run())
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+
+    for home in (folder, folder / "new"):
+        with pytest.raises(StateError, match=r"cannot be (written|used)") as caught, Store(home) as store:
+            store.add_run(make_run("another"))
+        assert "KFGCP_HOME" in caught.value.hint
+
+
+def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(mount: Mount, make_run: MakeRun) -> None:
+    folder = mount("size=600k")
+    written: list[str] = []
+
+    with Store(folder) as store:
+        with pytest.raises(StateError, match=r"The disk of .* is full; what was recorded before is kept") as caught:
+            _write_for_ever(store, make_run, written)
+        assert [run.run_id for run in store.select()] == written[::-1]
+
+    assert "Make room" in caught.value.hint
+    assert len(written) > 5
+    with Store(folder) as store:
+        assert [run.run_id for run in store.select()] == written[::-1]
+
+
+def test_a_disk_that_is_full_when_the_store_is_opened_says_so(mount: Mount, make_run: MakeRun) -> None:
+    folder = mount("size=600k")
+    with Store(folder) as store:
+        store.add_run(make_run("before"))
+    _fill(folder / "ballast")
+
+    with pytest.raises(StateError, match=r"The disk of .* is full"), Store(folder) as store:
+        store.select()
+
+    (folder / "ballast").unlink()
+    with Store(folder) as store:
+        assert store.get("before").state == "SUCCEEDED"
+
+
+def test_a_full_disk_can_be_used_again_when_there_is_room(mount: Mount, make_run: MakeRun) -> None:
+    folder = mount("size=600k")
+    with Store(folder) as store:
+        store.add_run(make_run("before"))
+        _fill(folder / "ballast")
+        with pytest.raises(StateError):
+            _write_for_ever(store, make_run, [])
+        (folder / "ballast").unlink()
+        store.add_run(make_run("after"))
+
+        found = {run.run_id for run in store.select()}
+
+    assert {"before", "after"} <= found
+
+
+def _write_for_ever(store: Store, make_run: MakeRun, written: list[str]) -> None:
+    for number in itertools.count():
+        store.add_run(make_run(f"run{number}", params={"text": "x" * 2000}))
+        written.append(f"run{number}")
+
+
+def _fill(file: Path) -> None:
+    with file.open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"x" * 4096)
+
+
+def test_a_locked_database_is_a_state_error(recorded: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    holder = sqlite3.connect(recorded, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        with Store(recorded.parent) as store:
+            assert len(store.select()) == 40
+            with pytest.raises(StateError, match="locked by another process"):
+                store.add_run(make_run("new"))
+    finally:
+        holder.close()

@@ -1,0 +1,463 @@
+"""What is written to the store is what is read from it."""
+
+import dataclasses
+import math
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kfgcp.errors import StateError, UsageError
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.rows import CacheEntry, Changes, RunFilter
+from kfgcp.store.store import Store
+
+MakeRun = Callable[..., Run]
+
+TASK = Task(
+    path="inner/train",
+    kind=TaskKind.CONTAINER,
+    state=TaskState.FAILED,
+    attempts=3,
+    cache=Cache(hit=False, reason="inputs changed: lr"),
+    started_at="2026-01-01T00:00:01.000Z",
+    ended_at="2026-01-01T00:00:02.500Z",
+    inputs={"lr": 0.1, "deep": {"list": [1, None, True]}},
+    outputs={"Output": 3},
+    error=ErrorInfo("ValueError: no", "inner/train", ("last", "lines")),
+)
+
+WHOLE = Run(
+    run_id="a1b2c3d4e5f6",
+    env="dev",
+    backend="vertex",
+    pipeline="churn",
+    version="sha256:abc",
+    state=RunState.FAILED,
+    experiment="spring",
+    name="churn-1",
+    backend_ref="projects/1/locations/l/pipelineJobs/9",
+    url="https://console.example/9",
+    labels={"team": "growth", "area": "eu"},
+    created_at="2026-01-01T00:00:00.000Z",
+    started_at="2026-01-01T00:00:00.100Z",
+    ended_at="2026-01-01T00:00:03.000Z",
+    params={"z": 1, "a": [1.5, "x"], "none": None},
+    outputs={"Output": {"k": [1]}},
+    metrics=(Metric("train", "metrics", "accuracy", 0.97), Metric("train", "metrics", "epochs", 3)),
+    artifacts=(Artifact("train", "model", "system.Model", "file:///m", {"size": 3}),),
+    tasks=(TASK, Task("after", TaskKind.DAG, TaskState.SKIPPED)),
+    error=ErrorInfo("ValueError: no", "inner/train", ("last",)),
+)
+
+
+def test_every_field_of_a_run_comes_back(store: Store) -> None:
+    store.add_run(WHOLE)
+
+    assert store.get(WHOLE.run_id) == WHOLE
+
+
+@pytest.mark.parametrize("value", [WHOLE, TASK], ids=["run", "task"])
+def test_the_run_of_these_tests_sets_every_field(value: Run | Task) -> None:
+    """So that a field added to the model and forgotten in the store fails the test above."""
+    for field in dataclasses.fields(value):
+        if field.default is not dataclasses.MISSING:
+            assert getattr(value, field.name) != field.default, field.name
+        if field.default_factory is not dataclasses.MISSING:
+            assert getattr(value, field.name) != field.default_factory(), field.name
+
+
+def test_params_and_metrics_keep_their_order_and_number_types(store: Store, make_run: MakeRun) -> None:
+    metrics = (Metric("t", "m", "whole", 1), Metric("t", "m", "real", 1.0), Metric("a", "m", "first", -0.0))
+    store.add_run(make_run(params={"z": 1, "y": 1.0, "a": True}, metrics=metrics))
+
+    run = store.get("aaaa00000001")
+
+    assert list(run.params.items()) == [("z", 1), ("y", 1.0), ("a", True)]
+    assert [type(value) for value in run.params.values()] == [int, float, bool]
+    assert [(metric.name, repr(metric.value)) for metric in run.metrics] == [
+        ("whole", "1"),
+        ("real", "1.0"),
+        ("first", "-0.0"),
+    ]
+
+
+def test_tasks_stay_in_the_order_they_were_first_written_in(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run(state=RunState.RUNNING))
+    for path in ("z", "m", "a"):
+        store.apply("aaaa00000001", Changes(tasks=[Task(path, TaskKind.CONTAINER, TaskState.RUNNING)]))
+    done = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
+    store.apply("aaaa00000001", Changes(tasks=[done]))
+
+    tasks = store.get("aaaa00000001").tasks
+
+    assert [task.path for task in tasks] == ["z", "m", "a"]
+    assert tasks[0] == done
+
+
+def test_changes_leave_alone_what_they_do_not_name(store: Store) -> None:
+    store.add_run(WHOLE)
+    store.apply(WHOLE.run_id, Changes(metrics=[Metric("evaluate", "metrics", "accuracy", 0.5)]))
+
+    run = store.get(WHOLE.run_id)
+
+    assert dataclasses.replace(run, metrics=WHOLE.metrics) == WHOLE
+    assert [metric.key for metric in run.metrics] == [
+        "train/metrics/accuracy",
+        "train/metrics/epochs",
+        "evaluate/metrics/accuracy",
+    ]
+
+
+def test_a_metric_reported_again_has_its_newest_value(store: Store) -> None:
+    store.add_run(WHOLE)
+    store.apply(WHOLE.run_id, Changes(metrics=[Metric("train", "metrics", "accuracy", 0.5)]))
+
+    assert {metric.key: metric.value for metric in store.get(WHOLE.run_id).metrics} == {
+        "train/metrics/accuracy": 0.5,
+        "train/metrics/epochs": 3,
+    }
+
+
+def test_the_end_of_a_run_is_recorded_in_one_write(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run(state=RunState.PENDING))
+    error = ErrorInfo("no", "train", ("tail",))
+    end = "2026-01-02T03:05:00.000Z"
+    store.apply("aaaa00000001", Changes(state=RunState.FAILED, ended_at=end, outputs={"Output": 1}, error=error))
+
+    run = store.get("aaaa00000001")
+
+    assert (run.state, run.ended_at, run.outputs, run.error) == (RunState.FAILED, end, {"Output": 1}, error)
+
+
+def test_a_row_of_the_list_has_no_tasks_and_artifacts(store: Store) -> None:
+    store.add_run(WHOLE)
+
+    assert store.select() == [dataclasses.replace(WHOLE, tasks=(), artifacts=())]
+
+
+def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) -> None:
+    for day in (2, 1, 3):
+        store.add_run(make_run(f"run{day}", created_at=f"2026-01-0{day}T00:00:00.000Z"))
+    store.add_run(make_run("run3b", created_at="2026-01-03T00:00:00.000Z"))
+
+    assert [run.run_id for run in store.select()] == ["run3b", "run3", "run2", "run1"]
+    assert [run.run_id for run in store.select(limit=2)] == ["run3b", "run3"]
+    assert [run.run_id for run in store.select(limit=2, offset=3)] == ["run1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (RunFilter(), ["old", "failed", "labelled"]),
+        (RunFilter(pipeline="churn"), ["failed"]),
+        (RunFilter(experiment="spring"), ["failed", "labelled"]),
+        (RunFilter(env="dev"), ["labelled"]),
+        (RunFilter(states=[RunState.FAILED]), ["failed"]),
+        (RunFilter(states=[RunState.FAILED, RunState.RUNNING]), ["failed", "labelled"]),
+        (RunFilter(labels={"team": "growth"}), ["labelled"]),
+        (RunFilter(labels={"team": "growth", "area": "us"}), []),
+        (RunFilter(labels={"team": "growth", "area": "eu"}), ["labelled"]),
+        (RunFilter(since="2026-01-02T00:00:00.000Z"), ["failed", "labelled"]),
+        (RunFilter(since="2026-01-02T00:00:00.001Z"), ["labelled"]),
+        (RunFilter(experiment="spring", states=[RunState.RUNNING]), ["labelled"]),
+        (RunFilter(pipeline="chur_"), []),
+    ],
+)
+def test_a_filter_lets_through_what_matches_all_of_it(
+    store: Store, make_run: MakeRun, wanted: RunFilter, found: list[str]
+) -> None:
+    store.add_run(make_run("old", created_at="2026-01-01T00:00:00.000Z"))
+    store.add_run(
+        make_run(
+            "failed",
+            created_at="2026-01-02T00:00:00.000Z",
+            pipeline="churn",
+            experiment="spring",
+            state=RunState.FAILED,
+        )
+    )
+    store.add_run(
+        make_run(
+            "labelled",
+            created_at="2026-01-03T00:00:00.000Z",
+            env="dev",
+            experiment="spring",
+            state=RunState.RUNNING,
+            labels={"team": "growth", "area": "eu"},
+        )
+    )
+
+    assert [run.run_id for run in reversed(store.select(wanted))] == found
+
+
+class TestFind:
+    @pytest.fixture(autouse=True)
+    def _runs(self, store: Store, make_run: MakeRun) -> None:
+        store.add_run(make_run("abcd11112222", name="first", created_at="2026-01-01T00:00:00.000Z"))
+        store.add_run(make_run("abcd33334444", name="twice", created_at="2026-01-03T00:00:00.000Z"))
+        store.add_run(make_run("ffff55556666", name="twice", created_at="2026-01-02T00:00:00.000Z"))
+        store.add_run(make_run("abcd", name="short", created_at="2026-01-01T00:00:00.000Z"))
+
+    @pytest.mark.parametrize(
+        ("run", "run_id"),
+        [
+            ("abcd11112222", "abcd11112222"),
+            ("abcd1", "abcd11112222"),
+            ("ffff", "ffff55556666"),
+            ("first", "abcd11112222"),
+            ("latest", "abcd33334444"),
+            ("abcd", "abcd"),
+        ],
+    )
+    def test_by_id_beginning_or_name(self, store: Store, run: str, run_id: str) -> None:
+        assert store.find(run) == run_id
+
+    @pytest.mark.parametrize("run", ["fff", "ABCD1", "1111", "firs", "", "abcd%", "abcd_1112222"])
+    def test_what_means_no_run_is_an_error(self, store: Store, run: str) -> None:
+        with pytest.raises(UsageError, match="There is no run"):
+            store.find(run)
+
+    def test_what_means_several_names_them(self, store: Store) -> None:
+        with pytest.raises(UsageError) as caught:
+            store.find("twice")
+
+        assert caught.value.message == "'twice' means more than one run: abcd33334444, ffff55556666."
+
+
+def test_latest_of_nothing_says_how_to_start(store: Store) -> None:
+    with pytest.raises(UsageError, match="no runs yet") as caught:
+        store.find("latest")
+
+    assert "kfgcp run" in caught.value.hint
+
+
+def test_rev_grows_with_each_change_and_tasks_tell_what_changed_after_one(store: Store, make_run: MakeRun) -> None:
+    one, two = (Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in ("one", "two"))
+    store.add_run(make_run(tasks=(one, two)))
+    before = store.rev("aaaa00000001")
+    ended = dataclasses.replace(two, state=TaskState.SUCCEEDED)
+    store.apply("aaaa00000001", Changes(tasks=[ended]))
+
+    assert store.rev("aaaa00000001") > before
+    assert store.tasks("aaaa00000001", after_rev=before) == [ended]
+    assert store.tasks("aaaa00000001", after_rev=store.rev("aaaa00000001")) == []
+    assert store.tasks("aaaa00000001") == [one, ended]
+
+
+def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
+    spec = {"root": {"dag": {}}, "schemaVersion": "2.1.0"}
+    store.add_run(make_run(version="v1"), pipeline_spec=spec, request={"submit_dir": "/x"})
+    store.add_run(make_run("aaaa00000002", version="v1"), pipeline_spec={"other": 1})
+
+    assert store.spec("v1") == spec
+    assert store.request("aaaa00000001") == {"submit_dir": "/x"}
+    assert store.request("aaaa00000002") == {}
+
+
+def test_cached_outputs_come_back_by_key_and_the_newest_by_task(store: Store, make_run: MakeRun) -> None:
+    def entry(key: str, day: int, pipeline: str = "train", task: str = "fit") -> CacheEntry:
+        return CacheEntry(pipeline, key, task, "aaaa00000001", f"2026-01-0{day}T00:00:00.000Z", {"lr": 1}, {"o": [key]})
+
+    old, new = entry("k1", 1), entry("k2", 2)
+    store.add_run(make_run())
+    store.apply("aaaa00000001", Changes(cached=[new, old, entry("k3", 3, task="other"), entry("k1", 4, "another")]))
+
+    assert store.find_cached("train", "k1") == old
+    assert store.newest_cached("train", "fit") == new
+    assert store.find_cached("train", "k4") is None
+    assert store.newest_cached("train", "nothing") is None
+    again = entry("k1", 5)
+    store.apply("aaaa00000001", Changes(cached=[again]))
+    assert store.find_cached("train", "k1") == store.newest_cached("train", "fit") == again
+
+
+def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(state=RunState.RUNNING))
+    with Store(home / ".kfgcp") as other:
+        assert not other.cancel_requested("aaaa00000001")
+        store.request_cancel("aaaa00000001", "2026-01-01T00:00:00.000Z")
+        assert other.cancel_requested("aaaa00000001")
+
+
+def test_unfinished_are_those_that_have_not_ended(store: Store, make_run: MakeRun) -> None:
+    for state in RunState:
+        store.add_run(make_run(state.value.lower(), state=state))
+    store.add_run(make_run("remote", state=RunState.RUNNING, backend="vertex"))
+
+    assert sorted(store.unfinished("local")) == ["cancelling", "paused", "pending", "running"]
+    assert store.unfinished("vertex") == ["remote"]
+
+
+def test_a_run_that_is_not_there_is_a_usage_error_everywhere(store: Store) -> None:
+    for call in (
+        lambda: store.get("nothing"),
+        lambda: store.rev("nothing"),
+        lambda: store.request("nothing"),
+        lambda: store.apply("nothing", Changes(state=RunState.FAILED)),
+    ):
+        with pytest.raises(UsageError, match="There is no run 'nothing'"):
+            call()
+
+
+def test_a_write_that_fails_leaves_nothing_behind(store: Store, make_run: MakeRun) -> None:
+    with pytest.raises(TypeError):
+        store.add_run(make_run(params={"fine": 1, "no": object()}))
+    assert store.select() == []
+
+    store.add_run(make_run())
+    with pytest.raises(StateError):
+        store.add_run(make_run())
+    assert len(store.select()) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        10**400,
+        -(2**63),
+        1e308,
+        5e-324,
+        "Grüße, 世界, سلام, \U0001f600",
+        "\x00 in the middle",
+        "'); DROP TABLE runs; --",
+        "x" * 1_000_000,
+        {"nested": [{"": []}, "\ud800", None]},
+        "\udcff half of a pair",
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_odd_values_come_back_equal(store: Store, make_run: MakeRun, value: object) -> None:
+    store.add_run(make_run(params={"p": value}, outputs={"o": value}))
+    store.apply("aaaa00000001", Changes(tasks=[Task("t", TaskKind.CONTAINER, TaskState.RUNNING, inputs={"i": value})]))
+
+    run = store.get("aaaa00000001")
+
+    assert (run.params, run.outputs, run.tasks[0].inputs) == ({"p": value}, {"o": value}, {"i": value})
+
+
+@pytest.mark.parametrize("text", ["Grüße 世界 سلام \U0001f600", "\u202eabc", "a\nb\x00c", " "])
+def test_odd_names_come_back_equal(store: Store, make_run: MakeRun, text: str) -> None:
+    run = make_run(
+        name=text, experiment=text, labels={text: text}, params={text: 1}, metrics=(Metric("t", text, text, 1),)
+    )
+    store.add_run(run)
+
+    assert store.get("aaaa00000001") == run
+    assert store.find(text) == "aaaa00000001"
+    assert store.select(RunFilter(experiment=text, labels={text: text})) == [run]
+
+
+def test_a_name_that_is_no_unicode_is_kept_as_escapes_and_found_by_itself(store: Store, make_run: MakeRun) -> None:
+    metric = Metric("t", "m", "acc\ud800", 1.0)
+    store.add_run(make_run(name="caf\udce9", labels={"k": "\udcff"}, metrics=(metric,)))
+
+    run = store.get(store.find("caf\udce9"))
+
+    assert (run.name, run.labels, run.metrics[0].name) == ("caf\\udce9", {"k": "\\udcff"}, "acc\\ud800")
+    assert store.select(RunFilter(labels={"k": "\udcff"})) != []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_metrics_that_are_no_numbers_come_back(store: Store, make_run: MakeRun, value: float) -> None:
+    store.add_run(make_run(metrics=(Metric("t", "m", "loss", value),)))
+
+    assert repr(store.get("aaaa00000001").metrics[0].value) == repr(value)
+
+
+def test_threads_that_write_at_once_lose_nothing(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(state=RunState.RUNNING))
+    failures: list[BaseException] = []
+
+    def write(name: str) -> None:
+        try:
+            with Store(home / ".kfgcp") as own:
+                for number in range(100):
+                    own.apply("aaaa00000001", Changes(metrics=[Metric(name, "m", str(number), number)]))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not failures
+    assert len(store.get("aaaa00000001").metrics) == 200
+    assert store.rev("aaaa00000001") == 201
+
+
+WRITER = """
+import itertools, sys
+from pathlib import Path
+from kfgcp.model import Metric
+from kfgcp.store.rows import Changes
+from kfgcp.store.store import Store
+
+home, name, count = sys.argv[1:]
+with Store(Path(home)) as store:
+    for number in range(int(count)) if count else itertools.count():
+        store.apply("aaaa00000001", Changes(metrics=[Metric(name, "m", str(number), number)]))
+        print(number, flush=True)
+"""
+
+
+def _writer(home: Path, name: str, count: str = "") -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(home), name, count],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_write_at_once_lose_nothing(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(state=RunState.RUNNING))
+    writers = [_writer(home / ".kfgcp", name, "150") for name in ("one", "two")]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=60)
+        assert (writer.returncode, errors) == (0, "")
+
+    assert {(metric.task, metric.value) for metric in store.get("aaaa00000001").metrics} == {
+        (name, number) for name in ("one", "two") for number in range(150)
+    }
+
+
+def test_what_a_killed_process_had_written_is_there(home: Path, make_run: MakeRun) -> None:
+    folder = home / ".kfgcp"
+    with Store(folder) as store:
+        store.add_run(make_run(state=RunState.RUNNING))
+    writer = _writer(folder, "killed")
+    assert writer.stdout is not None
+    acknowledged = [int(writer.stdout.readline()) for _ in range(40)]
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate()
+    acknowledged += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+
+    with Store(folder) as store:
+        found = {metric.value for metric in store.get("aaaa00000001").metrics}
+    connection = sqlite3.connect(folder / "kfgcp.db")
+    intact = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    connection.close()
+
+    assert writer.returncode == -signal.SIGKILL
+    assert found >= set(acknowledged)
+    assert len(found) <= len(acknowledged) + 1
+    assert intact == "ok"
+
+
+def test_a_value_that_damage_made_unreadable_is_a_state_error(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(params={"p": [1, 2, 3]}))
+    with sqlite3.connect(home / ".kfgcp/kfgcp.db") as connection:
+        connection.execute("UPDATE params SET value = '[1,2'")
+    connection.close()
+
+    with pytest.raises(StateError, match=r"kfgcp\.db is damaged: a value cannot be read") as caught:
+        store.get("aaaa00000001")
+    assert "Move it aside" in caught.value.hint

@@ -1,0 +1,183 @@
+"""What differs between runs is shown, and what does not is not."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.tracking.compare import MISSING, Difference, compare
+
+MakeRun = Callable[..., Run]
+
+
+def _differences(*runs: Run) -> list[tuple[str, str, tuple[Any, ...], tuple[Any, ...]]]:
+    return [(d.group, d.name, d.values, d.deltas) for d in compare(runs).differences]
+
+
+def _task(path: str, state: TaskState = TaskState.SUCCEEDED, seconds: float = 1.0) -> Task:
+    end = f"2026-01-01T00:00:{seconds:06.3f}Z"
+    return Task(path, TaskKind.CONTAINER, state, started_at="2026-01-01T00:00:00.000Z", ended_at=end)
+
+
+def test_equal_runs_differ_in_nothing(make_run: MakeRun) -> None:
+    one = make_run(params={"lr": 0.1}, metrics=(Metric("t", "m", "a", 1.0),), tasks=(_task("t"),))
+
+    assert _differences(one, replace(one, run_id="bbbb", name="other", created_at="2027-01-01T00:00:00.000Z")) == []
+
+
+def test_the_whole_of_two_runs_in_order_of_importance(make_run: MakeRun) -> None:
+    one = make_run(
+        params={"same": 1, "lr": 0.5, "only": "x"},
+        metrics=(Metric("eval", "metrics", "accuracy", 0.5), Metric("eval", "metrics", "loss", 1)),
+        tasks=(_task("eval", seconds=1.0), _task("train", seconds=2.0)),
+        started_at="2026-01-01T00:00:00.000Z",
+        ended_at="2026-01-01T00:00:10.000Z",
+    )
+    other = make_run(
+        "bbbb",
+        state=RunState.FAILED,
+        version="sha256:1",
+        env="dev",
+        experiment="spring",
+        pipeline="other",
+        params={"same": 1, "lr": 0.25},
+        metrics=(Metric("eval", "metrics", "accuracy", 0.75), Metric("eval", "metrics", "loss", 1)),
+        tasks=(_task("eval", seconds=1.05), _task("train", TaskState.FAILED, seconds=4.5)),
+        started_at="2026-01-01T00:00:00.000Z",
+        ended_at="2026-01-01T00:00:08.000Z",
+    )
+
+    assert _differences(one, other) == [
+        ("run", "state", ("SUCCEEDED", "FAILED"), (None, None)),
+        ("run", "pipeline", ("train", "other"), (None, None)),
+        ("run", "version", ("sha256:" + "0" * 64, "sha256:1"), (None, None)),
+        ("run", "environment", ("local", "dev"), (None, None)),
+        ("run", "experiment", ("default", "spring"), (None, None)),
+        ("params", "lr", (0.5, 0.25), (0.0, -0.25)),
+        ("params", "only", ("x", MISSING), (None, None)),
+        ("metrics", "eval/metrics/accuracy", (0.5, 0.75), (0.0, 0.25)),
+        ("tasks", "train", ("SUCCEEDED", "FAILED"), (None, None)),
+        ("durations", "whole run", (10.0, 8.0), (0.0, -2.0)),
+        ("durations", "train", (2.0, 4.5), (0.0, 2.5)),
+    ]
+
+
+def test_two_tasks_with_the_same_metric_are_two_lines(make_run: MakeRun) -> None:
+    one = make_run(metrics=(Metric("a", "m", "accuracy", 1), Metric("b", "m", "accuracy", 1)))
+    other = make_run(metrics=(Metric("a", "m", "accuracy", 2), Metric("b", "m", "accuracy", 3)))
+
+    assert _differences(one, other) == [
+        ("metrics", "a/m/accuracy", (1, 2), (0, 1)),
+        ("metrics", "b/m/accuracy", (1, 3), (0, 2)),
+    ]
+
+
+def test_three_runs_are_measured_against_the_first(make_run: MakeRun) -> None:
+    runs = [make_run(params={"n": n} if n is not None else {}) for n in (10, None, 7)]
+
+    assert _differences(*runs) == [("params", "n", (10, MISSING, 7), (0, None, -3))]
+
+
+def test_a_baseline_without_the_value_gives_no_deltas(make_run: MakeRun) -> None:
+    runs = [make_run(), make_run(params={"n": 1}), make_run(params={"n": 1})]
+
+    assert _differences(*runs) == [("params", "n", (MISSING, 1, 1), (None, None, None))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        (math.nan, float("nan")),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1.0}),
+        ([1, [True]], [1, [True]]),
+        ([float("nan")], [float("nan")]),
+        (None, None),
+    ],
+)
+def test_values_that_are_the_same(make_run: MakeRun, one: Any, other: Any) -> None:
+    assert _differences(make_run(params={"p": one}), make_run(params={"p": other})) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (0, False),
+        ("1", 1),
+        (None, MISSING + ""),
+        ([1], [True]),
+        ({"a": [0]}, {"a": [False]}),
+        ([1, 2], [2, 1]),
+        ([1], [1, 1]),
+        ({"a": 1}, {"b": 1}),
+        (1.0, 1.0000001),
+        ("a", "a "),
+        (10**400, 10**400 + 1),
+    ],
+)
+def test_values_that_are_not(make_run: MakeRun, one: Any, other: Any) -> None:
+    assert len(_differences(make_run(params={"p": one}), make_run(params={"p": other}))) == 1
+
+
+def test_a_text_that_looks_like_missing_is_not_missing(make_run: MakeRun) -> None:
+    [found] = compare([make_run(params={"p": "".join(["—"])}), make_run()]).differences
+
+    assert found.to_dict()["values"] == ["—", None]
+
+
+def test_deltas_of_numbers_only(make_run: MakeRun) -> None:
+    values = (0.1, 0.3, True, "x", math.nan, 10**400)
+    [found] = compare([make_run(params={"p": value}) for value in values]).differences
+
+    assert found.deltas[:4] == (0.0, 0.2, None, None)
+    assert math.isnan(found.deltas[4] or 0)
+    assert found.deltas[5] is None
+
+
+def test_a_comparison_with_nan_is_valid_json(make_run: MakeRun, parse_json: Callable[[str], Any]) -> None:
+    import json
+
+    runs = [make_run(metrics=(Metric("t", "m", "loss", value),)) for value in (1.0, math.nan, -math.inf)]
+    [found] = parse_json(json.dumps(compare(runs).to_dict()))["differences"]
+
+    assert found == {
+        "group": "metrics",
+        "name": "t/m/loss",
+        "values": [1.0, "NaN", "-Infinity"],
+        "deltas": [0.0, "NaN", "-Infinity"],
+    }
+
+
+def test_durations_a_moment_apart_are_the_same(make_run: MakeRun) -> None:
+    runs = [make_run(tasks=(_task("t", seconds=seconds),)) for seconds in (1.0, 1.099)]
+
+    assert _differences(*runs) == []
+    assert _differences(runs[0], make_run(tasks=(_task("t", seconds=1.1),))) == [
+        ("durations", "t", (1.0, 1.1), (0.0, 0.1))
+    ]
+
+
+def test_a_task_that_only_one_run_has_is_missing_in_the_other_and_has_no_duration(make_run: MakeRun) -> None:
+    assert _differences(make_run(tasks=(_task("t"),)), make_run()) == [
+        ("tasks", "t", ("SUCCEEDED", MISSING), (None, None))
+    ]
+
+
+def test_a_run_under_way_has_no_duration(make_run: MakeRun) -> None:
+    ended = make_run(started_at="2026-01-01T00:00:00.000Z", ended_at="2026-01-01T00:00:09.000Z")
+
+    assert _differences(ended, replace(ended, ended_at=None)) == []
+
+
+def test_the_json_of_a_comparison_names_the_runs(make_run: MakeRun) -> None:
+    one, other = make_run("aaaa"), make_run("bbbb", params={"n": 1})
+
+    assert compare([one, other]).to_dict() == {
+        "runs": [one.summary(), other.summary()],
+        "differences": [{"group": "params", "name": "n", "values": [None, 1], "deltas": [None, None]}],
+    }
+    assert compare([one, other]).differences == (Difference("params", "n", (MISSING, 1), (None, None)),)

@@ -1,0 +1,225 @@
+"""A run is followed: every line once and whole, every state, in bounded memory."""
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kfgcp.backends.base import LogLine
+from kfgcp.engine.layout import log_file
+from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.rows import Changes
+from kfgcp.store.store import Store
+from kfgcp.tracking.follow import LogTail, Update, follow
+
+MakeRun = Callable[..., Run]
+RUN = "aaaa00000001"
+
+
+class Log:
+    """The log of one attempt, written piece by piece."""
+
+    def __init__(self, home: Path, task: str = "t", attempt: int = 1) -> None:
+        self.file = log_file(home, RUN, task, attempt)
+        self.tail = LogTail(home, RUN, task, attempt)
+
+    def write(self, data: bytes) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as log:
+            log.write(data)
+
+    def read(self, *, to_the_end: bool = False) -> list[str]:
+        return [line.text for line in self.tail.read(to_the_end=to_the_end)]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path)
+
+
+def test_a_line_is_given_out_when_it_is_whole(log: Log) -> None:
+    log.write(b"one\ntw")
+    assert log.read() == ["one"]
+    log.write(b"o\nthree")
+    assert log.read() == ["two"]
+    assert log.read() == []
+    log.write(b"\n")
+    assert log.read() == ["three"]
+
+
+def test_a_last_line_without_a_newline_is_given_out_at_the_end_once(log: Log) -> None:
+    log.write(b"one\nlast")
+
+    assert log.read(to_the_end=True) == ["one", "last"]
+    assert log.read(to_the_end=True) == []
+
+
+def test_a_character_that_is_written_in_two_halves_is_one(log: Log) -> None:
+    whole = "世界\n".encode()
+    log.write(whole[:2])
+    assert log.read() == []
+    log.write(whole[2:4])
+    assert log.read() == []
+    log.write(whole[4:])
+    assert log.read() == ["世界"]
+
+
+def test_bytes_that_are_no_text_are_replaced(log: Log) -> None:
+    log.write(b"caf\xe9 \xff\nfine\n")
+
+    assert log.read() == ["caf� �", "fine"]
+
+
+def test_empty_lines_and_carriage_returns(log: Log) -> None:
+    log.write(b"\n\na\r\n 10%\r 20%\n\n")
+
+    assert log.read() == ["", "", "a", " 10%\r 20%", ""]
+
+
+def test_a_file_may_appear_late(log: Log) -> None:
+    assert log.read() == []
+    assert log.read(to_the_end=True) == []
+    log.write(b"now\n")
+    assert log.read() == ["now"]
+
+
+def test_a_line_knows_its_task_and_attempt(tmp_path: Path) -> None:
+    log = Log(tmp_path, "for-loop-1[2]/train", 3)
+    log.write(b"x\n")
+
+    assert list(log.tail.read()) == [LogLine("for-loop-1[2]/train", 3, "x")]
+
+
+def test_a_log_of_200_mb_is_read_in_little_memory(log: Log) -> None:
+    block = b"".join(b"%099d\n" % number for number in range(20_000))
+    for _ in range(100):
+        log.write(block)
+
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in log.tail.read(to_the_end=True))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert log.file.stat().st_size == 200_000_000
+    assert count == 2_000_000
+    assert peak < 20_000_000
+
+
+def test_a_line_without_end_is_given_out_in_pieces_and_little_memory(log: Log) -> None:
+    for _ in range(50):
+        log.write(b"x" * 1_000_000)
+
+    tracemalloc.start()
+    try:
+        length = sum(len(line.text) for line in log.tail.read(to_the_end=True))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert length == 50_000_000
+    assert peak < 20_000_000
+
+
+# -- follow
+
+
+class Script:
+    """Stands for the passing of time: each sleep of `follow` does the next thing that happens in the run."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._steps = list(steps)
+
+    def __call__(self, seconds: float) -> None:
+        assert self._steps, "the run did not end"
+        self._steps.pop(0)()
+
+
+def _task(state: TaskState, attempts: int = 1, path: str = "t") -> Task:
+    return Task(path, TaskKind.CONTAINER, state, attempts, started_at="2026-01-01T00:00:00.000Z")
+
+
+def _seen(update: Update) -> tuple[str, list[str], list[str]]:
+    return (
+        update.run.state.value,
+        [f"{task.path} {task.state}" for task in update.tasks],
+        [f"{line.task}.{line.attempt} {line.text}" for line in update.lines],
+    )
+
+
+def test_updates_hold_what_is_new(store: Store, home: Path, make_run: MakeRun) -> None:
+    state = home / ".kfgcp"
+    log = Log(state)
+    store.add_run(make_run(RUN, state=RunState.PENDING))
+    steps = Script(
+        lambda: store.apply(RUN, Changes(state=RunState.RUNNING, tasks=[_task(TaskState.RUNNING)])),
+        lambda: log.write(b"one\ntw"),
+        lambda: log.write(b"o\nthree"),
+        lambda: None,
+        lambda: store.apply(
+            RUN, Changes(state=RunState.SUCCEEDED, tasks=[_task(TaskState.SUCCEEDED), _task(TaskState.SKIPPED, 0, "u")])
+        ),
+    )
+
+    assert [_seen(update) for update in follow(store, state, RUN, sleep=steps)] == [
+        ("PENDING", [], []),
+        ("RUNNING", ["t RUNNING"], []),
+        ("RUNNING", [], ["t.1 one"]),
+        ("RUNNING", [], ["t.1 two"]),
+        ("RUNNING", [], []),
+        ("SUCCEEDED", ["t SUCCEEDED", "u SKIPPED"], ["t.1 three"]),
+    ]
+
+
+def test_a_run_that_has_ended_is_one_update_with_all_of_it(store: Store, home: Path, make_run: MakeRun) -> None:
+    state = home / ".kfgcp"
+    Log(state, attempt=1).write(b"first\n")
+    Log(state, attempt=2).write(b"second")
+    store.add_run(make_run(RUN, state=RunState.FAILED, tasks=(_task(TaskState.FAILED, 2),)))
+
+    assert [_seen(update) for update in follow(store, state, RUN, sleep=Script())] == [
+        ("FAILED", ["t FAILED"], ["t.1 first", "t.2 second"])
+    ]
+
+
+def test_without_logs_no_log_is_read(store: Store, home: Path, make_run: MakeRun) -> None:
+    Log(home / ".kfgcp").write(b"first\n")
+    store.add_run(make_run(RUN, tasks=(_task(TaskState.SUCCEEDED),)))
+
+    [update] = follow(store, home / ".kfgcp", RUN, logs=False)
+
+    assert list(update.lines) == []
+
+
+def test_check_comes_before_each_look_and_may_stop(store: Store, home: Path, make_run: MakeRun) -> None:
+    class StopError(Exception):
+        pass
+
+    looks: list[int] = []
+
+    def check() -> None:
+        looks.append(len(looks))
+        if len(looks) == 3:
+            raise StopError
+
+    store.add_run(make_run(RUN, state=RunState.RUNNING))
+    updates = follow(store, home / ".kfgcp", RUN, check=check, sleep=lambda _: None)
+
+    with pytest.raises(StopError):
+        list(updates)
+    assert looks == [0, 1, 2]
+
+
+def test_a_look_without_news_repeats_the_run(store: Store, home: Path, make_run: MakeRun) -> None:
+    run = make_run(RUN, state=RunState.RUNNING)
+    store.add_run(run)
+    steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.CANCELLED)))
+
+    assert [update.run for update in follow(store, home / ".kfgcp", RUN, sleep=steps)] == [
+        run,
+        run,
+        replace(run, state=RunState.CANCELLED),
+    ]

@@ -1,0 +1,154 @@
+"""A run held in the hand, on a backend that is only a list of answers."""
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
+from kfgcp.errors import RunTimeout, Unsupported, UsageError
+from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.rows import RunFilter
+from kfgcp.tracking.handle import RunHandle, TaskHandle
+
+MakeRun = Callable[..., Run]
+REF = RunRef("local", "aaaa00000001")
+
+
+class Answers:
+    """A backend that gives one answer after another, and the last one for ever."""
+
+    def __init__(self, *runs: Run) -> None:
+        self.runs = list(runs)
+        self.cancelled: list[RunRef] = []
+
+    def submit(self, request: SubmitRequest) -> RunRef:
+        raise NotImplementedError
+
+    def get(self, ref: RunRef) -> Run:
+        assert ref == REF
+        return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+
+    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+        raise NotImplementedError
+
+    def cancel(self, ref: RunRef) -> RunState:
+        self.cancelled.append(ref)
+        return self.runs[0].state
+
+
+class Talking(Answers):
+    lines: Sequence[LogLine] = (LogLine("train", 1, "a"), LogLine("train", 2, "b"), LogLine("eval", 1, "c"))
+
+    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+        for line in self.lines:
+            if task in (None, line.task) and attempt in (None, line.attempt):
+                yield line
+
+
+def _handle(backend: Answers) -> RunHandle:
+    return RunHandle(backend, REF)
+
+
+def test_facts_are_those_of_the_last_look(make_run: MakeRun) -> None:
+    handle = _handle(Answers(make_run(state=RunState.RUNNING), make_run(outputs={"Output": 1}, params={"n": 2})))
+
+    assert (handle.run_id, handle.state, handle.outputs) == ("aaaa00000001", RunState.RUNNING, {})
+    assert handle.refresh() is handle
+    assert (handle.state, handle.outputs, handle.params) == (RunState.SUCCEEDED, {"Output": 1}, {"n": 2})
+
+
+def test_metrics_of_the_same_name_are_both_there(make_run: MakeRun) -> None:
+    metrics = (Metric("a", "m", "accuracy", 0.5), Metric("b", "m", "accuracy", 1))
+
+    handle = _handle(Answers(make_run(metrics=metrics)))
+
+    assert handle.metrics == {"a/m/accuracy": 0.5, "b/m/accuracy": 1}
+    assert handle.metric_list == metrics
+
+
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
+def test_wait_returns_however_the_run_ends(make_run: MakeRun, state: RunState) -> None:
+    going = [make_run(state=each) for each in (RunState.PENDING, RunState.RUNNING, RunState.PAUSED)]
+
+    handle = _handle(Answers(*going, make_run(state=state)))
+
+    assert handle.wait(timeout=30).state is state
+
+
+def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRun) -> None:
+    handle = _handle(Answers(make_run(state=RunState.RUNNING)))
+
+    with pytest.raises(RunTimeout, match=r"aaaa00000001 is still RUNNING after 0\.01 s") as caught:
+        handle.wait(timeout=0.01)
+
+    assert "kfgcp watch aaaa00000001" in caught.value.hint
+    assert "kfgcp cancel aaaa00000001" in caught.value.hint
+
+
+def test_wait_for_no_time_looks_once(make_run: MakeRun) -> None:
+    assert _handle(Answers(make_run(state=RunState.RUNNING), make_run())).wait(timeout=0).state is RunState.SUCCEEDED
+    with pytest.raises(RunTimeout):
+        _handle(Answers(make_run(state=RunState.RUNNING))).wait(timeout=0)
+
+
+def test_cancel_of_an_ended_run_is_no_error(make_run: MakeRun) -> None:
+    backend = Answers(make_run())
+
+    assert _handle(backend).cancel().state is RunState.SUCCEEDED
+    assert backend.cancelled == [REF]
+
+
+def test_a_task_by_its_path(make_run: MakeRun) -> None:
+    task = Task("inner/train", TaskKind.CONTAINER, TaskState.FAILED, attempts=2, error=ErrorInfo("no"))
+    handle = _handle(Answers(make_run(tasks=(task, Task("eval", TaskKind.CONTAINER, TaskState.SKIPPED)))))
+
+    found = handle.task("inner/train")
+
+    assert (found.snapshot, found.state, found.attempts, found.error) == (task, TaskState.FAILED, 2, ErrorInfo("no"))
+    assert repr(found) == "<task inner/train: FAILED>"
+    assert [each.path for each in handle.tasks] == ["inner/train", "eval"]
+
+
+@pytest.mark.parametrize(("tasks", "known"), [(("a", "b"), "Its tasks: a, b."), ((), "Its tasks: none yet.")])
+def test_a_task_that_is_not_there_names_those_that_are(make_run: MakeRun, tasks: tuple[str, ...], known: str) -> None:
+    run = make_run(tasks=tuple(Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in tasks))
+
+    with pytest.raises(UsageError, match="has no task 'train'") as caught:
+        _handle(Answers(run)).task("train")
+
+    assert caught.value.hint == known
+
+
+def test_logs_of_a_run_a_task_and_an_attempt(make_run: MakeRun) -> None:
+    tasks = tuple(Task(path, TaskKind.CONTAINER, TaskState.SUCCEEDED) for path in ("train", "eval"))
+    handle = _handle(Talking(make_run(tasks=tasks)))
+
+    assert [line.text for line in handle.logs()] == ["a", "b", "c"]
+    assert [line.text for line in handle.logs("train", 2)] == ["b"]
+    assert handle.task("train").logs() == ["a", "b"]
+    assert handle.task("train").logs(attempt=1) == ["a"]
+    with pytest.raises(UsageError, match="has no task 'tarin'"):
+        handle.logs("tarin")
+
+
+def test_a_backend_without_logs_says_so(make_run: MakeRun) -> None:
+    with pytest.raises(Unsupported, match="The backend of environment 'local' keeps no logs"):
+        _handle(Answers(make_run())).logs()
+
+
+def test_a_handle_shows_what_it_is(make_run: MakeRun) -> None:
+    handle = _handle(Answers(make_run()))
+
+    assert repr(handle) == "<run aaaa00000001 of train: SUCCEEDED>"
+    assert handle.to_dict() == make_run().to_dict() == handle.snapshot.to_dict()
+
+
+def test_a_handle_can_be_copied(make_run: MakeRun) -> None:
+    handle = _handle(Talking(make_run(tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED),))))
+
+    again: TaskHandle = copy.copy(handle.task("train"))
+
+    assert again.snapshot == handle.task("train").snapshot
+    assert pickle.loads(pickle.dumps(handle)).snapshot == handle.snapshot  # noqa: S301

@@ -1,0 +1,295 @@
+"""kfgcp.toml and the environment: what is taken from where, and what is refused with which words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp import config
+from kfgcp.errors import ConfigError, StateError
+
+VERTEX = '[env.dev]\nbackend = "vertex"\nproject = "p"\nlocation = "l"\n'
+
+
+def _load(folder: Path, text: str, **environ: str) -> config.Project:
+    (folder / "kfgcp.toml").write_text(text, encoding="utf-8")
+    return config.load(folder, environ)
+
+
+def _refused(folder: Path, text: str, **environ: str) -> tuple[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        _load(folder, text, **environ)
+    return caught.value.message, caught.value.hint
+
+
+def test_without_a_file_there_is_the_environment_local(tmp_path: Path) -> None:
+    project = config.load(tmp_path, {})
+
+    assert (project.name, project.experiment, project.default_env) == (tmp_path.name, "default", "local")
+    assert (project.root, project.home, project.file) == (tmp_path, tmp_path / ".kfgcp", None)
+    assert project.env() == config.Environment("local", "local", {})
+
+
+def test_the_whole_of_a_file(tmp_path: Path) -> None:
+    project = _load(
+        tmp_path,
+        """
+        [project]
+        name = "demo"
+        experiment = "spring"
+
+        [env.local]
+        backend = "local"
+        max_parallel = 3
+
+        [env.dev]
+        backend = "vertex"
+        project = "acme"
+        location = "europe-west4"
+        pipeline_root = "gs://acme"
+        labels = { team = "growth" }
+        """,
+    )
+
+    assert (project.name, project.experiment, project.file) == ("demo", "spring", tmp_path / "kfgcp.toml")
+    assert sorted(project.environments) == ["dev", "local"]
+    assert project.env("local").get("max_parallel") == 3
+    dev = project.env("dev")
+    assert (dev.name, dev.backend, dev.get("project"), dev.get("labels")) == (
+        "dev",
+        "vertex",
+        "acme",
+        {"team": "growth"},
+    )
+    assert dev.settings["project"] == config.Setting("acme", "kfgcp.toml [env.dev]")
+    assert (dev.get("network"), dev.get("network", "none")) == (None, "none")
+
+
+def test_the_environment_local_is_always_there(tmp_path: Path) -> None:
+    assert sorted(_load(tmp_path, VERTEX).environments) == ["dev", "local"]
+
+
+def test_the_file_is_found_in_a_parent_and_the_nearest_wins(tmp_path: Path) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / "kfgcp.toml").write_text('[project]\nname = "far"\n')
+
+    far = config.load(below, {})
+    (tmp_path / "a" / "kfgcp.toml").write_text('[project]\nname = "near"\n')
+    near = config.load(below, {})
+
+    assert (far.name, far.root, far.home) == ("far", tmp_path, tmp_path / ".kfgcp")
+    assert (near.name, near.root) == ("near", tmp_path / "a")
+
+
+def test_the_current_folder_is_where_the_search_starts(home: Path) -> None:
+    assert config.load().root == home
+
+
+def test_a_current_folder_that_was_removed_is_a_state_error(home: Path) -> None:
+    home.rmdir()
+
+    with pytest.raises(StateError, match="The current folder does not exist any more"):
+        config.load()
+
+
+def test_kfgcp_home_is_the_state_folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/people/ada")
+
+    assert config.load(tmp_path, {"KFGCP_HOME": "/state/x"}).home == Path("/state/x")
+    assert config.load(tmp_path, {"KFGCP_HOME": "relative"}).home == home / "relative"
+    assert config.load(tmp_path, {"KFGCP_HOME": "~/state"}).home == Path("/people/ada/state")
+    assert config.load(tmp_path, {"KFGCP_HOME": ""}).home == tmp_path / ".kfgcp"
+
+
+def test_a_kfgcp_home_of_nobody_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"KFGCP_HOME is '~no-such-user/x', but there is no such user"):
+        config.load(tmp_path, {"KFGCP_HOME": "~no-such-user/x"})
+
+
+def test_kfgcp_env_chooses_the_default_environment(tmp_path: Path) -> None:
+    assert _load(tmp_path, VERTEX, KFGCP_ENV="dev").env().name == "dev"
+    assert _load(tmp_path, VERTEX, KFGCP_ENV="dev").env("local").name == "local"
+    assert _load(tmp_path, VERTEX, KFGCP_ENV="").env().name == "local"
+
+
+def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
+    project = _load(tmp_path, VERTEX, KFGCP_ENV="dve")
+
+    with pytest.raises(ConfigError) as caught:
+        project.env()
+
+    assert caught.value.message == "There is no environment 'dve' (kfgcp.toml)."
+    assert caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
+    with pytest.raises(ConfigError, match=r"'dev' \(no kfgcp.toml was found\)"):
+        config.load(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[projetc]\n", "kfgcp.toml: unknown key 'projetc'.", "Did you mean 'project'? Known keys: env, project."),
+        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: env, project."),
+        (
+            '[project]\nexperimnt = "x"\n',
+            "kfgcp.toml [project]: unknown key 'experimnt'.",
+            "Did you mean 'experiment'? Known keys: experiment, name.",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
+            "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
+            "Did you mean 'max_parallel'? Known keys: backend, labels, max_parallel, pipeline_root.",
+        ),
+        ('[env.local]\nbackend = "local"\nproject = "p"\n', "kfgcp.toml [env.local]: unknown key 'project'.", None),
+        (
+            '[env.x]\nbackend = "airflow"\n',
+            "kfgcp.toml [env.x] has the unknown backend 'airflow'.",
+            "backend is one of: local, vertex, kubeflow.",
+        ),
+        ("[env.x]\n", "kfgcp.toml [env.x] has no backend.", "backend is one of: local, vertex, kubeflow."),
+        ("[env.x]\nbackend = 3\n", "kfgcp.toml [env.x] has the unknown backend '3'.", None),
+        ("project = 1\n", "kfgcp.toml: project must be a table.", "Write [project]."),
+        ("env = []\n", "kfgcp.toml: env must be a table.", "Write [env]."),
+        ('[env]\ndev = "vertex"\n', "kfgcp.toml: env.dev must be a table.", "Write [env.dev]."),
+        ("[project]\nname = 1\n", "kfgcp.toml [project]: name must be a text, not 1.", ""),
+        (
+            '[env.local]\nbackend = "local"\nmax_parallel = "4"\n',
+            "kfgcp.toml [env.local]: max_parallel must be a whole number, not '4'.",
+            "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nmax_parallel = true\n',
+            "kfgcp.toml [env.local]: max_parallel must be a whole number, not True.",
+            "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nlabels = "a"\n',
+            "kfgcp.toml [env.local]: labels must be a table, not 'a'.",
+            "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nlabels = { n = 1 }\n',
+            "kfgcp.toml [env.local]: label n must be a text, not 1.",
+            "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nmax_parallel = 0\n',
+            "kfgcp.toml [env.local]: max_parallel must be at least 1.",
+            "",
+        ),
+        (
+            VERTEX + 'auth = "oauth"\n',
+            "kfgcp.toml [env.dev]: auth is 'oauth'.",
+            "auth is one of: google, iap, token-file, in-cluster, anonymous.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, message: str, hint: str | None) -> None:
+    said = _refused(tmp_path, text)
+
+    assert said[0] == message
+    if hint is not None:
+        assert said[1] == hint
+
+
+def test_a_file_that_is_no_toml_is_refused_with_the_line(tmp_path: Path) -> None:
+    message, hint = _refused(tmp_path, "[project]\nname = \n")
+
+    assert message.startswith(f"{tmp_path / 'kfgcp.toml'} is not valid TOML: ")
+    assert "line 2" in message
+    assert "README.md" in hint
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kfgcp.toml").write_bytes(b'[project]\nname = "caf\xe9"\n')
+
+    with pytest.raises(ConfigError, match=r"kfgcp\.toml cannot be read"):
+        config.load(tmp_path, {})
+
+
+def test_a_variable_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
+    project = _load(
+        tmp_path,
+        VERTEX.replace("env.dev", "env.my-dev"),
+        KFGCP_ENV_MY_DEV_PROJECT="other",
+        KFGCP_ENV_MY_DEV_LABELS="team=growth,area=a=b",
+        KFGCP_ENV_LOCAL_MAX_PARALLEL="5",
+    )
+
+    dev = project.env("my-dev")
+    assert dev.settings["project"] == config.Setting("other", "environment variable KFGCP_ENV_MY_DEV_PROJECT")
+    assert dev.settings["location"].origin == "kfgcp.toml [env.my-dev]"
+    assert dev.get("labels") == {"team": "growth", "area": "a=b"}
+    assert project.env("local").get("max_parallel") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MAX_PARALLEL", "many", "environment variable KFGCP_ENV_LOCAL_MAX_PARALLEL is 'many', not a whole number."),
+        ("LABELS", "team", "environment variable KFGCP_ENV_LOCAL_LABELS is 'team', not K=V,K=V."),
+        ("MAX_PARALLEL", "-1", "kfgcp.toml [env.local]: max_parallel must be at least 1."),
+    ],
+)
+def test_a_variable_of_the_wrong_type_is_refused(tmp_path: Path, name: str, value: str, message: str) -> None:
+    assert _refused(tmp_path, "", **{f"KFGCP_ENV_LOCAL_{name}": value})[0] == message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:2/x", "https://kfp.example", "http://LOCALHOST"],
+)
+def test_addresses_that_are_allowed(tmp_path: Path, url: str) -> None:
+    project = _load(tmp_path, f'{VERTEX}api_endpoint = "{url}"\n')
+
+    assert project.env("dev").get("api_endpoint") == url
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('api_endpoint = "http://kfp.example:8080"', "plain http is allowed for a loopback api_endpoint only"),
+        ('api_endpoint = "http://localhost.evil.example"', "plain http is allowed for a loopback"),
+        ('api_endpoint = "http://127.0.0.1@evil.example"', "plain http is allowed for a loopback"),
+        ('api_endpoint = "HTTP://evil.example"', "plain http is allowed for a loopback"),
+        (
+            'auth = "anonymous"\napi_endpoint = "https://kfp.example"',
+            'auth = "anonymous" is allowed for a loopback api_endpoint only, not for kfp.example',
+        ),
+        ('auth = "anonymous"', 'auth = "anonymous" is allowed for a loopback api_endpoint only'),
+        ('auth = "anonymous"\napi_endpoint = "kfp.example"', "api_endpoint is 'kfp.example', not a URL"),
+        ('api_endpoint = "kfp.example:8080"', "not a URL"),
+        ('api_endpoint = "http://[::1"', "not a URL"),
+        ('api_endpoint = ""', "not a URL"),
+        ('api_endpoint = "ftp://127.0.0.1"', "not a URL"),
+    ],
+)
+def test_credentials_stay_at_home(tmp_path: Path, settings: str, message: str) -> None:
+    """No token leaves in clear, and no host but this machine is spoken to without one."""
+    assert message in _refused(tmp_path, f"{VERTEX}{settings}\n")[0]
+
+
+def test_hosts_of_kubeflow_follow_the_same_rules(tmp_path: Path) -> None:
+    def text(host: str, more: str = "") -> str:
+        return f'[env.gke]\nbackend = "kubeflow"\nhost = "{host}"\n{more}'
+
+    anonymous = 'auth = "anonymous"\n'
+    assert _load(tmp_path, text("http://127.0.0.1:3000", anonymous)).env("gke").get("auth") == "anonymous"
+    assert "loopback host only, not for kfp.example" in _refused(tmp_path, text("http://kfp.example"))[0]
+    assert "loopback host only, not for kfp.example" in _refused(tmp_path, text("https://kfp.example", anonymous))[0]
+
+
+def test_a_variable_cannot_go_round_the_rules(tmp_path: Path) -> None:
+    said = _refused(tmp_path, VERTEX, KFGCP_ENV_DEV_API_ENDPOINT="http://evil.example")
+
+    assert "plain http is allowed for a loopback api_endpoint only, not for evil.example" in said[0]
+
+
+def test_every_required_key_is_a_key_of_its_backend() -> None:
+    known: dict[str, Any] = {backend: set(keys) for backend, keys in config.ENV_KEYS.items()}
+
+    assert {backend: set(keys) - known[backend] for backend, keys in config.REQUIRED_KEYS.items()} == {
+        "local": set(),
+        "vertex": set(),
+        "kubeflow": set(),
+    }

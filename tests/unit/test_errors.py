@@ -1,0 +1,65 @@
+"""The tree of errors is the one drawn in the docstring."""
+
+import inspect
+import re
+
+import pytest
+
+from kfgcp import errors
+from kfgcp.errors import KfgcpError, MissingExtra, SpecError
+
+CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)]
+
+
+def _drawn() -> dict[str, tuple[str, int]]:
+    """Class -> its parent and exit code, from the drawing."""
+    found: dict[str, tuple[str, int]] = {}
+    above: dict[int, str] = {}
+    for line in inspect.cleandoc(errors.__doc__ or "").splitlines():
+        match = re.match(r"^([ │├└─]*)([A-Z]\w+)\s+(\d+)\s+\S", line)
+        if match:
+            depth = (len(match[1]) - 4) // 4
+            above[depth] = match[2]
+            found[match[2]] = (above.get(depth - 1, "Exception"), int(match[3]))
+    return found
+
+
+def test_the_tree_is_the_one_drawn() -> None:
+    assert {each.__name__: (each.__bases__[0].__name__, each.exit_code) for each in CLASSES} == _drawn()
+
+
+def test_exit_codes_are_those_of_the_contract() -> None:
+    assert {each.__name__: each.exit_code for each in CLASSES} == {
+        "KfgcpError": 1,
+        "UsageError": 2,
+        "ConfigError": 2,
+        "ParamError": 2,
+        "SpecError": 3,
+        "CheckFailed": 4,
+        "BackendError": 5,
+        "Unsupported": 5,
+        "StateError": 5,
+        "RunFailed": 6,
+        "RunTimeout": 7,
+        "MissingExtra": 8,
+    }
+
+
+@pytest.mark.parametrize("kind", [each for each in CLASSES if each is not MissingExtra])
+def test_an_error_is_a_message_and_a_hint(kind: type[KfgcpError]) -> None:
+    error = kind("It broke.", hint="Mend it.")
+
+    assert (str(error), error.message, error.hint) == ("It broke.", "It broke.", "Mend it.")
+    assert kind("It broke.").hint == ""
+
+
+def test_a_missing_extra_says_how_to_install_it() -> None:
+    error = MissingExtra("Parquet", "frames")
+
+    assert error.message == "Parquet needs the extra 'frames', which is not installed."
+    assert (error.hint, error.extra) == ("pip install 'kfgcp[frames]'", "frames")
+
+
+def test_a_spec_error_may_carry_the_frames_of_the_users_code() -> None:
+    assert SpecError("no", user_traceback="File x").user_traceback == "File x"
+    assert SpecError("no").user_traceback == ""

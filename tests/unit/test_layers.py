@@ -1,0 +1,115 @@
+"""Each part of kfgcp sees only those below it; heavy and impure things stay where they belong."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kfgcp
+
+ROOT = Path(kfgcp.__file__).parent
+LAYERS = [
+    {"errors", "model", "config"},
+    {"spec"},
+    {"check", "store"},
+    {"engine"},
+    {"backends"},
+    {"tracking", "hooks"},
+    {"api", "scaffold", "testing"},
+    {"cli"},
+]
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+TOGETHER = [{"errors", "model", "config"}, {"api", "scaffold"}]
+"""Parts of one layer that may see each other; the others of a layer may not."""
+
+KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/")
+PURE = ("model.py", "spec/graph.py", "tracking/compare.py")
+IMPURE = {
+    *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),
+    *("tempfile", "threading", "time", "urllib"),
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def _imports(tree: ast.AST, file: Path) -> Iterator[str]:
+    """Dotted names of all imports, those inside functions too; a name imported from a package counts as a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _of(name: str) -> list[str]:
+    file = ROOT / name
+    return list(_imports(ast.parse(file.read_text(encoding="utf-8")), file))
+
+
+def _part(name: str) -> str | None:
+    """The part of kfgcp that a dotted name belongs to, None when it is not one of ours."""
+    segments = name.split(".")
+    return segments[1] if segments[0] == "kfgcp" and len(segments) > 1 and segments[1] in LEVEL else None
+
+
+def _violations(importer: str, imports: list[str]) -> list[str]:
+    found = []
+    for name in imports:
+        part = _part(name)
+        if part is None or part == importer or any({part, importer} <= group for group in TOGETHER):
+            continue
+        if LEVEL[part] >= LEVEL[importer]:
+            found.append(f"{importer} imports {name}")
+    return found
+
+
+def test_every_part_has_a_layer() -> None:
+    parts = {path.stem if path.is_file() else path.name for path in ROOT.iterdir() if path.name[0] not in "._"}
+
+    assert parts - {"py"} == set(LEVEL)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_part_sees_only_those_below_it(file: Path) -> None:
+    name = str(file.relative_to(ROOT))
+    if name == "__init__.py":
+        return
+    importer = name.removesuffix(".py").partition("/")[0]
+
+    assert _violations(importer, _of(name)) == []
+
+
+def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run() -> None:
+    importers = [
+        name
+        for name in (str(file.relative_to(ROOT)) for file in FILES)
+        if any(imported.split(".")[0] == "kfp" for imported in _of(name))
+    ]
+
+    assert [name for name in importers if not name.startswith(KFP_IMPORTERS)] == []
+    assert "spec/compile.py" in importers
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_no_clock_disk_or_network(name: str) -> None:
+    assert {imported.split(".")[0] for imported in _of(name)} & IMPURE == set()
+    source = (ROOT / name).read_text(encoding="utf-8")
+    calls = {
+        ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)
+    }
+    assert calls & {"open", "print", "now", "utcnow", "today"} == set()
+
+
+def test_a_wrong_import_would_be_found() -> None:
+    tree = ast.parse(
+        "def f():\n    from kfgcp.cli import output\n    import kfgcp.tracking.follow\n    from kfgcp import api"
+    )
+
+    assert _violations("store", list(_imports(tree, ROOT))) == [
+        "store imports kfgcp.cli.output",
+        "store imports kfgcp.tracking.follow",
+        "store imports kfgcp.api",
+    ]
+    assert _violations("check", ["kfgcp.store.store"]) == ["check imports kfgcp.store.store"]
+    assert _violations("cli", ["kfgcp.api.run", "os.path"]) == []
