@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -20,8 +21,8 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, from_documents, load
-from kfgcp.store.rows import RunFilter
-from kfgcp.store.store import Store
+from kfgcp.store.rows import RunFilter, no_run
+from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas
 
     from kfgcp.scaffold import Scaffold
+
+_CHECK_SECONDS = 1.0
 
 RunLike = str | RunHandle | Run
 
@@ -99,19 +102,22 @@ def run(pipeline: str | Spec, *, timeout: float | None = None, **options: Unpack
 
 def open_run(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> tuple[RunHandle, ForegroundRun]:
     """A run recorded but not started, for the caller to execute in this process. Arguments as of `submit`."""
-    backend, request = _prepare(pipeline, options)
-    if not isinstance(backend, SupportsForeground):
-        raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
-    opened = backend.open(request)
-    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+    return _open(*_prepare(pipeline, options))
 
 
-def resume(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
-    """A run that was interrupted, for the caller to execute in this process; finished tasks are not done again.
+def resume(run: RunLike = "latest") -> RunHandle:
+    """A run that was interrupted, taken to its end in this process; finished tasks are not done again.
 
     Raises:
         UsageError: it has ended, or is still running elsewhere.
     """
+    handle, opened = open_resumed(run)
+    opened.execute()
+    return handle.refresh()
+
+
+def open_resumed(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
+    """An interrupted run for the caller to execute, see `resume`."""
     handle = show(run)
     if not isinstance(handle.backend, SupportsForeground):
         raise Unsupported("Runs of this environment cannot be resumed from here.")
@@ -119,37 +125,32 @@ def resume(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
 
 
 def rerun(
-    run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
-) -> tuple[RunHandle, ForegroundRun]:
-    """A new run of what another run ran, for the caller to execute; tasks whose code and inputs are the same as in
-    that run are taken from it.
+    run: RunLike = "latest",
+    *,
+    from_task: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[SubmitOptions],
+) -> RunHandle:
+    """A new run of what another run ran, ended; tasks whose code and inputs are the same are taken from that run.
 
     Args:
         run: the run to repeat.
         from_task: a task path of it: that task and all that depends on it run again.
+        timeout: seconds to wait, see `RunHandle.wait`.
         options: fields of `SubmitOptions`; `params` changes single parameters, the others are those of the run.
 
     Raises:
         UsageError: the run has no such task.
     """
-    handle = show(run)
-    before = handle.snapshot
-    if from_task is not None:
-        handle.task(from_task)
-    spec = spec_of(before)
-    given = {name: value for name, value in before.params.items() if value is not None}
-    options = {
-        "env": before.env,
-        "experiment": before.experiment,
-        "labels": before.labels,
-        **options,
-        "params": {**given, **(options.get("params") or {})},
-    }
-    backend, request = _prepare(spec, options)
-    if not isinstance(backend, SupportsForeground):
-        raise Unsupported("Runs of this environment cannot be repeated from here.")
-    opened = backend.open(replace(request, repeats=before.run_id, from_task=from_task))
-    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+    backend, request = _repeat(run, from_task, options)
+    return RunHandle(backend, backend.submit(request)).wait(timeout)
+
+
+def open_rerun(
+    run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
+) -> tuple[RunHandle, ForegroundRun]:
+    """A repetition of a run recorded but not started, for the caller to execute. Arguments as of `rerun`."""
+    return _open(*_repeat(run, from_task, options))
 
 
 def spec_of(run: RunLike = "latest") -> Spec:
@@ -168,8 +169,11 @@ def show(run: RunLike = "latest") -> RunHandle:
     if isinstance(run, RunHandle):
         return run.refresh()
     project = config.load()
+    wanted = run.run_id if isinstance(run, Run) else run
+    if not (project.home / DATABASE_NAME).exists():
+        raise no_run(wanted)
     with Store(project.home) as store:
-        run_id = store.find(run.run_id if isinstance(run, Run) else run)
+        run_id = store.find(wanted)
         found = store.get(run_id, whole=False)
     backend = open_backend(project, _known_env(project, found))
     return RunHandle(backend, RunRef(found.env, run_id))
@@ -178,8 +182,11 @@ def show(run: RunLike = "latest") -> RunHandle:
 def list(wanted: RunFilter | None = None, *, limit: int | None = None) -> builtins.list[Run]:
     """Runs without their tasks and artifacts, newest first."""
     project = config.load()
-    _refresh_local(project)
+    if not (project.home / DATABASE_NAME).exists():
+        return []
     with Store(project.home) as store:
+        if store.unfinished("local"):
+            _refresh_local(project)
         return store.select(wanted, limit=limit)
 
 
@@ -210,7 +217,7 @@ def watch(run: RunLike = "latest", *, logs: bool = True) -> Iterator[Update]:
     handle = show(run)
     home = config.load().home
     with Store(home) as store:
-        yield from follow(store, home, handle.run_id, check=lambda: _note_end(handle), logs=logs)
+        yield from follow(store, home, handle.run_id, check=_now_and_then(handle), logs=logs)
 
 
 def cancel(run: RunLike = "latest") -> RunHandle:
@@ -249,8 +256,8 @@ def export(
     """
     from kfgcp.tracking.table import export as export_runs
 
-    chosen: Sequence[RunLike] = runs or [found for found in reversed(list(wanted))]
-    whole = [one if isinstance(one, Run) and form != "json" else show(one).snapshot for one in chosen]
+    chosen = [one if isinstance(one, Run) else show(one).snapshot for one in runs] or list(wanted)[::-1]
+    whole = [_whole(one) for one in chosen] if form == "json" else chosen
     return export_runs(whole, form, None if file is None else Path(file))
 
 
@@ -263,6 +270,26 @@ def init(folder: str | Path = ".") -> Scaffold:
     from kfgcp.scaffold import scaffold
 
     return scaffold(Path(folder))
+
+
+def _open(backend: Backend, request: SubmitRequest) -> tuple[RunHandle, ForegroundRun]:
+    if not isinstance(backend, SupportsForeground):
+        raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
+    opened = backend.open(request)
+    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+
+
+def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+    handle = show(run)
+    before = handle.snapshot
+    if from_task is not None:
+        handle.task(from_task)
+    given = {name: value for name, value in before.params.items() if value is not None}
+    how = SubmitOptions(env=before.env, experiment=before.experiment, labels=before.labels)
+    how.update(options)
+    how["params"] = {**given, **(options.get("params") or {})}
+    backend, request = _prepare(spec_of(before), how)
+    return backend, replace(request, repeats=before.run_id, from_task=from_task)
 
 
 def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
@@ -300,9 +327,20 @@ def _refresh_local(project: config.Project) -> None:
     LocalBackend(project, project.env("local")).refresh()
 
 
-def _note_end(handle: RunHandle) -> None:
-    if not handle.state.final:
-        handle.refresh()
+def _whole(run: Run) -> Run:
+    return run if run.tasks else show(run).snapshot
+
+
+def _now_and_then(handle: RunHandle) -> Callable[[], None]:
+    """Looks whether the run's engine is still there; often enough for people, seldom enough for large runs."""
+    last = [time.monotonic()]
+
+    def check() -> None:
+        if time.monotonic() - last[0] >= _CHECK_SECONDS:
+            handle.refresh()
+            last[0] = time.monotonic()
+
+    return check
 
 
 __all__ = [
@@ -314,6 +352,8 @@ __all__ = [
     "init",
     "list",
     "logs",
+    "open_rerun",
+    "open_resumed",
     "open_run",
     "rerun",
     "resume",

@@ -161,14 +161,14 @@ def _table(data: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any
 
 def _environment(name: str, table: Mapping[str, Any], environ: Mapping[str, str]) -> Environment:
     where = f"{FILE_NAME} [env.{name}]"
-    backend = table.get("backend")
+    prefix = f"KFGCP_ENV_{_variable(name)}_"
+    backend = environ.get(f"{prefix}BACKEND", table.get("backend"))
     if not isinstance(backend, str) or backend not in ENV_KEYS:
         said = "has no backend" if backend is None else f"has the unknown backend '{backend}'"
         raise ConfigError(f"{where} {said}.", hint=f"backend is one of: {', '.join(ENV_KEYS)}.")
     keys = ENV_KEYS[backend]
     _check_types(table, keys, where)
     settings = {key: Setting(value, where) for key, value in table.items() if key != "backend"}
-    prefix = f"KFGCP_ENV_{_variable(name)}_"
     for key, kind in keys.items():
         text = environ.get(prefix + _variable(key))
         if text is not None and key != "backend":

@@ -15,6 +15,7 @@ from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
 from kfgcp.engine import lock, orphans, unsupported
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
+from kfgcp.engine.logs import LogReader
 from kfgcp.engine.run import Engine, Options
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
@@ -23,7 +24,7 @@ from kfgcp.store.rows import Changes, RunFilter
 from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"
-INTERRUPTED = "the engine was killed or crashed before the run ended; go on with: kfgcp run --resume RUN"
+INTERRUPTED = "the engine was killed or crashed before the run ended"
 
 
 class LocalBackend:
@@ -80,7 +81,9 @@ class LocalBackend:
                 continue
             for number in range(1, found.attempts + 1):
                 if attempt in (None, number):
-                    yield from _lines(log_file(self._home, ref.run_id, found.path, number), found.path, number)
+                    reader = LogReader(log_file(self._home, ref.run_id, found.path, number))
+                    for line in reader.read(to_the_end=True):
+                        yield LogLine(found.path, number, line)
 
     def open(self, request: SubmitRequest) -> LocalRun:
         run_id, held = self._add(request)
@@ -91,7 +94,7 @@ class LocalBackend:
         if held is None:
             raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
         run = self._store.get(ref.run_id, whole=False)
-        interrupted = run.error is not None and run.error.message == INTERRUPTED
+        interrupted = run.error is not None and run.error.message.startswith(INTERRUPTED)
         if run.state.final and not interrupted:
             held.release()
             raise UsageError(
@@ -164,7 +167,7 @@ class LocalBackend:
             if self._store.cancel_requested(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
-                self._end(run_id, RunState.FAILED, INTERRUPTED)
+                self._end(run_id, RunState.FAILED, f"{INTERRUPTED}; go on with: kfgcp run --resume {run_id}")
         finally:
             held.release()
 
@@ -203,15 +206,6 @@ class LocalRun:
 
     def cancel(self, *, force: bool = False) -> None:
         self._engine.cancel(force=force)
-
-
-def _lines(file: Path, task: str, attempt: int) -> Iterator[LogLine]:
-    try:
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as log:
-            for line in log:
-                yield LogLine(task, attempt, line.rstrip("\n"))
-    except FileNotFoundError:
-        return
 
 
 def main(home: str, run_id: str, lock_fd: str) -> None:

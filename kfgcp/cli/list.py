@@ -44,7 +44,7 @@ def command(limit: int, as_json: bool, **chosen: Any) -> None:
         for run in runs
     ]
     headers = ("RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS")
-    output.print_table(output.table(headers, rows, right=[6]))
+    output.print_table(output.table(headers, rows, right=[6], short=range(len(headers))))
 
 
 def ago(created_at: str | None, now: float) -> str:

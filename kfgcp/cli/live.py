@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from kfgcp.model import Run, Task, TaskState, seconds_between, timestamp
 from kfgcp.tracking.follow import Update
 
 _ROWS = 20
+_RAN = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
 
 
 def _interactive() -> bool:
@@ -53,24 +56,34 @@ class PlainView:
         self._print(output.plain(f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"))
 
     def show(self, update: Update) -> None:
-        for task in update.tasks:
-            if task.path not in self._shown and task.started_at is not None:
-                self._state(task, TaskState.RUNNING, "RUNNING")
+        """Starts and ends in the order of their times, what a task wrote before its end."""
+        events = deque(sorted(self._events(update.tasks), key=lambda event: event[0]))
+        ends = {task.path: task.ended_at for task in update.tasks if task.state.final}
         for line in update.lines:
+            until = ends.get(line.task)
+            while events and (until is None or events[0][0] < (until, 1)):
+                self._state(*events.popleft()[1:])
             self._print(f"{output.plain(line.task)} | {line.text}")
-        for task in sorted(update.tasks, key=lambda task: task.ended_at or ""):
-            if task.state.final and self._shown.get(task.path) is not task.state:
-                self._state(task, task.state, " ".join((task.state.value, output.seconds(task.seconds))).rstrip())
+        for event in events:
+            self._state(*event[1:])
         self._run = update.run
+
+    def _events(self, tasks: Sequence[Task]) -> Iterator[tuple[tuple[str, int], Task, TaskState]]:
+        for task in tasks:
+            if task.path not in self._shown and task.started_at is not None and task.state in _RAN:
+                yield (task.started_at, 0), task, TaskState.RUNNING
+            if task.state.final and self._shown.get(task.path) is not task.state:
+                yield (task.ended_at or task.started_at or "~", 1), task, task.state
 
     def end(self) -> None:
         run = self._run
         if run.state.final:
             self._print(f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}".rstrip())
 
-    def _state(self, task: Task, state: TaskState, text: str) -> None:
+    def _state(self, task: Task, state: TaskState) -> None:
         self._shown[task.path] = state
-        self._print(f"{output.plain(task.path)}  {text}")
+        took = output.seconds(task.seconds) if state in _RAN and state.final else ""
+        self._print(f"{output.plain(task.path)}  {state.value}  {took}".rstrip())
 
     def _print(self, line: str) -> None:
         print(line, file=self._file, flush=True)

@@ -95,6 +95,9 @@ def _exit_code(arguments: list[str] | None) -> int:
     except (BrokenPipeError, SystemExit):  # click exits when the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OSError as error:
+        _print_error(KfgcpError(f"{error.strerror or error}: {error.filename or 'standard output'}"))
+        return 1
     except Exception as error:
         if os.environ.get("KFGCP_DEBUG"):
             raise

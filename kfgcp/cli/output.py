@@ -59,14 +59,24 @@ def color() -> bool | None:
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = ()) -> Any:
-    """A table without lines; a cell is text or a rich renderable. right: columns aligned to the right."""
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = (), short: Iterable[int] = ()
+) -> Any:
+    """A table without lines; a cell is text or a rich renderable.
+
+    right: columns aligned to the right. short: columns cut off where the terminal ends; the others are folded.
+    """
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    aligned = set(right)
+    aligned, cut = set(right), set(short)
     for number, header in enumerate(headers):
-        made.add_column(header, justify="right" if number in aligned else "left", overflow="fold")
+        made.add_column(
+            header,
+            justify="right" if number in aligned else "left",
+            overflow="ellipsis" if number in cut else "fold",
+            no_wrap=number in cut,
+        )
     for row in rows:
         made.add_row(*(cell(value) for value in row))
     return made
@@ -131,12 +141,12 @@ def print_table(made: Any, file: IO[str] | None = None) -> None:
         click.echo(line.rstrip(), file=file)
 
 
-def print_failure(run: Run) -> None:
-    """Why a run failed, with the end of the failing task's log, on stderr."""
+def print_failure(run: Run, *, tail: bool = True) -> None:
+    """Why a run failed, on stderr; with the end of the failing task's log unless that was shown already."""
     if run.error is None:
         return
     where = f" in task {plain(run.error.task)}" if run.error.task else ""
-    for line in run.error.log_tail:
+    for line in run.error.log_tail if tail else ():
         click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color())
     label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
     click.echo(f"{label} {plain(run.error.message)}", err=True, color=color())

@@ -38,4 +38,4 @@ def command(
     how = api.SubmitOptions(params=values)
     if env is not None:
         how["env"] = env
-    return finish(*api.rerun(run, from_task=from_task, **how), timeout, as_json)
+    return finish(*api.open_rerun(run, from_task=from_task, **how), timeout, as_json)

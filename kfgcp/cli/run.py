@@ -65,7 +65,7 @@ def command(
     if (pipeline is None) == (resume is None):
         raise click.UsageError("Name a PIPELINE, or a run with --resume.")
     if resume is not None:
-        return finish(*api.resume(resume), timeout, as_json)
+        return finish(*api.open_resumed(resume), timeout, as_json)
     assert pipeline is not None
     labels = options.labels(label)
     if timeout is not None and not timeout <= threading.TIMEOUT_MAX:

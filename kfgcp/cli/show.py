@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import click
 
 from kfgcp import api
 from kfgcp.cli import options, output
-from kfgcp.model import Run, RunState
+from kfgcp.model import Artifact, Run, RunState
 
 
 @click.command(epilog="Example: kfgcp show a1b2")
@@ -32,9 +34,17 @@ def command(run: str, as_json: bool) -> None:
         right=[2, 3],
     )
     print_results(found)
-    _print_section(("ARTIFACT", "TYPE", "URI"), [(f"{a.task}/{a.name}", a.type, a.uri) for a in found.artifacts])
+    _print_section(("ARTIFACT", "TYPE", "URI"), [_artifact(a) for a in found.artifacts])
     if found.state is not RunState.SUCCEEDED:
         output.print_failure(found)
+
+
+def _artifact(artifact: Artifact) -> tuple[str, str, str]:
+    """Name, type and place; metrics and their like live in the metadata, and no file need be at their URI."""
+    uri = artifact.uri
+    if uri.startswith("file://") and not Path(unquote(uri.removeprefix("file://"))).exists():
+        uri = "metadata-only" if artifact.metadata else "no-file"
+    return f"{artifact.task}/{artifact.name}", artifact.type, uri
 
 
 def print_results(run: Run) -> None:

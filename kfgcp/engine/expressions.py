@@ -44,7 +44,7 @@ def select(expression: str, value: Any) -> Any:
     data = {**_NO_VALUE, "string_value": value if isinstance(value, str) else json_text(value)}
     data |= {name: value for name, kind in _OTHER_VALUES.items() if type(value) is kind}
     try:
-        return whole(_evaluate(expression, data))
+        return _in_order(whole(_evaluate(expression, data)))
     except Exception as error:
         message = f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
         raise ValueProblem(message) from None
@@ -53,6 +53,7 @@ def select(expression: str, value: Any) -> Any:
 def _evaluate(expression: str, data: dict[str, Any]) -> Any:
     from cel_expr_python import cel
 
+    _refuse_nul(data)
     result = _program(expression).eval(data=data)
     if result.type() == cel.Type.ERROR:
         raise ValueError(str(result.value()))
@@ -64,7 +65,7 @@ def _environment() -> Any:
     from cel_expr_python import cel
 
     parse = cel.Overload(
-        "parse_json_string", return_type=cel.Type.DYN, parameters=[cel.Type.STRING], is_member=False, impl=json.loads
+        "parse_json_string", return_type=cel.Type.DYN, parameters=[cel.Type.STRING], is_member=False, impl=_parse_json
     )
     variables = dict.fromkeys(("inputs", *_NO_VALUE), cel.Type.DYN)
     return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [parse])])
@@ -73,6 +74,32 @@ def _environment() -> Any:
 @cache
 def _program(expression: str) -> Any:
     return _environment().compile(expression)
+
+
+def _parse_json(text: str) -> Any:
+    value = json.loads(text)
+    _refuse_nul(value)
+    return value
+
+
+def _refuse_nul(value: Any) -> None:
+    """The library ends texts at a NUL character: two that differ after it would be equal."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str) and "\0" in item:
+            raise ValueError("a text holds a NUL character, which no expression can handle")
+        if isinstance(item, dict):
+            todo += [*item, *item.values()]
+        elif isinstance(item, list):
+            todo += item
+
+
+def _in_order(value: Any) -> Any:
+    """The value with the keys of its structs sorted: the library gives them in any order."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.nodes import Node
@@ -13,8 +13,9 @@ from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, co
 from kfgcp.spec.graph import Component
 from kfgcp.spec.params import whole
 
+T = TypeVar("T")
+
 OUTPUT_FILE = "executor_output.json"
-_TAIL_BYTES = 64 * 1024
 
 
 def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
         ValueProblem: an output parameter is missing or of the wrong type, or the output file is not JSON.
     """
     written = _output_file(Path(wire["outputs"]["outputFile"]))
-    values = written.get("parameterValues") or {}
+    values = _field(written, "parameterValues", dict, "the task")
     params = {}
     for name, declared in component.output_params.items():
         what = f"output '{name}'"
@@ -80,18 +81,6 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
         for name in component.output_artifacts
     }
     return Values(params, artifacts)
-
-
-def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
-    """The last lines of a log; of a long line its end."""
-    try:
-        with file.open("rb") as log:
-            log.seek(0, 2)
-            log.seek(max(0, log.tell() - _TAIL_BYTES))
-            text = log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ()
-    return tuple(line[-2000:] for line in text.splitlines()[-lines:])
 
 
 def _text(file: Path, what: str) -> str:
@@ -115,21 +104,35 @@ def _output_file(file: Path) -> dict[str, Any]:
 
 def _artifacts(declared: list[dict[str, Any]], written: Mapping[str, Any], name: str) -> Iterator[ArtifactValue]:
     """The artifacts of one output: as they were declared, but for what the executor wrote over."""
-    found = ((written.get("artifacts") or {}).get(name) or {}).get("artifacts") or declared
+    what = f"output artifact '{name}'"
     base = declared[0]
-    for item in found:
-        kind = item.get("type") or base["type"]
+    found = _field(_field(_field(written, "artifacts", dict, what), name, dict, what), "artifacts", list, what)
+    for item in found or declared:
+        if not isinstance(item, dict):
+            raise ValueProblem(f"{what} is no JSON object in the executor's output file")
+        kind = _field(item, "type", dict, what) or base["type"]
         yield ArtifactValue(
-            name=item.get("name") or name,
-            type=kind.get("schemaTitle") or base["type"]["schemaTitle"],
-            uri=item.get("uri") or base["uri"],
-            metadata=_metadata(item),
-            version=kind.get("schemaVersion") or "",
-            custom_path=item.get("custom_path") or item.get("customPath") or "",
+            name=_field(item, "name", str, what) or name,
+            type=_field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"],
+            uri=_field(item, "uri", str, what) or base["uri"],
+            metadata=_metadata(_field(item, "metadata", dict, what), what),
+            version=_field(kind, "schemaVersion", str, what),
+            custom_path=_field(item, "custom_path", str, what) or _field(item, "customPath", str, what),
         )
 
 
-def _metadata(item: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(written: dict[str, Any], what: str) -> dict[str, Any]:
     """Metadata as the component left it; whole numbers as int, but NaN and infinities still floats."""
-    metadata: dict[str, Any] = whole(item.get("metadata") or {})
+    carried(written, f"the metadata of {what}")
+    metadata: dict[str, Any] = whole(written)
     return metadata
+
+
+def _field(body: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
+    """A field that the executor wrote, empty when it did not."""
+    value = body.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ValueProblem(f"{what} has a '{key}' that is no {kind.__name__} in the executor's output file")
+    return value

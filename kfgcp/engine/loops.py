@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, coerce, shown
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Iterator
 from kfgcp.spec.params import whole
@@ -74,4 +74,4 @@ def _items(inputs: Values, iterator: Iterator) -> list[Any]:
             raise ValueProblem(f"the loop's items are no JSON list: {shown(items)}") from None
     if not isinstance(items, list):
         raise ValueProblem(f"the loop's items are no list: {shown(items)}")
-    return list(whole(items))
+    return list(whole(carried(items, "the loop's list of items")))

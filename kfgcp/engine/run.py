@@ -19,6 +19,7 @@ from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
+from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.record import outputs_record, shown, task_record
@@ -270,7 +271,7 @@ class Engine:
 
     def _failed(self, node: Node, message: str) -> None:
         node.ended_at = self._clock.now()
-        tail = files.log_tail(self._layout.log(node.path, node.attempts))
+        tail = log_tail(self._layout.log(node.path, node.attempts))
         wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail))
         if wait is not None:
             heapq.heappush(self._retries, (time.monotonic() + wait, next(self._ids), node))

@@ -59,16 +59,17 @@ class Scheduler:
         """An attempt put out its outputs; `cache` says so when they came from an earlier run."""
         node.outputs = outputs
         node.cache = cache or node.cache
+        node.error = None
         self._settle(node, TaskState.CACHED if cache and cache.hit else TaskState.SUCCEEDED)
         self._advance()
 
     def failed(self, node: Node, error: ErrorInfo) -> float | None:
         """An attempt failed. The seconds to wait before the next attempt, None when it was the last one."""
-        retry = node.task.retry if node.task is not None else None
+        retry = node.task.retry if node.task is not None and node.kind is TaskKind.CONTAINER else None
         node.failures += 1
-        if retry is not None and node.failures <= retry.count and not self._stopping:
+        if retry is not None and node.failures <= retry.count and self._may_start(node):
             node.error = error
-            return min(retry.backoff * retry.factor ** (node.failures - 1), retry.longest)
+            return retry.wait(node.failures)
         self._fail(node, error)
         self._advance()
         return None
@@ -76,6 +77,7 @@ class Scheduler:
     def retry(self, node: Node) -> None:
         """The wait before the next attempt is over."""
         self.ready.append(node)
+        self._advance()
 
     def failed_before(self, node: Node, error: ErrorInfo) -> None:
         """The task failed for good before the run was interrupted."""
@@ -91,12 +93,6 @@ class Scheduler:
         """Nothing new is launched but exit tasks, and with `force` not even these; what waits is CANCELLED."""
         self._cancelled = True
         self._forced = self._forced or force
-        waiting, self.ready = list(self.ready), deque()
-        for node in waiting:
-            if self._may_start(node):
-                self.ready.append(node)
-            else:
-                self._settle(node, TaskState.CANCELLED)
         self._advance()
 
     @property
@@ -120,11 +116,20 @@ class Scheduler:
 
     def _advance(self) -> None:
         """Handles every iteration that may start and every task whose upstream has ended, until none is left."""
-        while self._following or self._unblocked:
+        while self._following or self._unblocked or self._drop_waiting():
             if self._following:
                 self._begin_iteration(self._following.popleft())
-            else:
+            elif self._unblocked:
                 self._begin(self._unblocked.popleft())
+
+    def _drop_waiting(self) -> bool:
+        """Ends the tasks that wait to be launched and may not any more; whether there were any."""
+        dropped = [node for node in self.ready if not self._may_start(node)] if self._stopping else []
+        for node in dropped:
+            self.ready.remove(node)
+            failed_before = node.failures and not self._cancelled
+            self._settle(node, TaskState.FAILED if failed_before else self._stopped_state)
+        return bool(dropped)
 
     def _may_start(self, node: Node) -> bool:
         """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""

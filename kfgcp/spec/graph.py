@@ -82,6 +82,15 @@ class Retry:
     factor: float = 2.0
     longest: float = 3600.0
 
+    def wait(self, failures: int) -> float:
+        """Seconds before the next attempt after so many failures; huge factors do not overflow."""
+        seconds = self.backoff
+        for _ in range(failures - 1):
+            if seconds >= self.longest:
+                break
+            seconds *= self.factor
+        return min(seconds, self.longest)
+
 
 @dataclass(frozen=True, slots=True)
 class Iterator:

@@ -122,6 +122,9 @@ def only(cursor: Any, run_id: str) -> Any:
 
 
 def no_run(run: str) -> UsageError:
+    """The error that no run is meant by a text."""
+    if run == "latest":
+        return UsageError("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
     return UsageError(f"There is no run '{run}'.", hint="See them all: kfgcp list")
 
 

@@ -182,7 +182,7 @@ class Store:
             if run == "latest":
                 row = self._db.execute("SELECT run_id FROM runs ORDER BY created_at DESC, rowid DESC").fetchone()
                 if row is None:
-                    raise UsageError("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
+                    raise no_run(run)
                 return str(row[0])
             ids = [
                 row[0]

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from kfgcp.backends.base import LogLine
 from kfgcp.engine.layout import log_file
+from kfgcp.engine.logs import LogReader
 from kfgcp.model import Run, Task, TaskKind
 from kfgcp.store.store import Store
 
 INTERVAL = 0.1
-_READ_BYTES = 256 * 1024
-_LONGEST_LINE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def follow(
         logs: whether to read the tasks' logs.
     """
     seen = -1
-    tails: dict[tuple[str, int], LogTail] = {}
+    tails: dict[tuple[str, int], LogReader] = {}
     while True:
         check()
         rev = store.rev(run_id)
@@ -65,46 +64,17 @@ def follow(
 
 
 def _new_lines(
-    home: Path, run_id: str, tasks: Sequence[Task], tails: dict[tuple[str, int], LogTail]
+    home: Path, run_id: str, tasks: Sequence[Task], tails: dict[tuple[str, int], LogReader]
 ) -> Iterator[LogLine]:
-    """What was written since the last look; a task that has ended is read to the end and then forgotten."""
+    """What was written since the last look, of tasks that have ended first, in the order of their ends."""
     for task in tasks:
         if task.kind is TaskKind.CONTAINER:
             for attempt in range(1, task.attempts + 1):
-                tails.setdefault((task.path, attempt), LogTail(home, run_id, task.path, attempt))
-    ended = {task.path for task in tasks if task.state.final}
-    for (path, attempt), tail in list(tails.items()):
-        yield from tail.read(to_the_end=path in ended)
+                tails.setdefault((task.path, attempt), LogReader(log_file(home, run_id, task.path, attempt)))
+    ended = {task.path: task.ended_at or "" for task in tasks if task.state.final}
+    in_order = sorted(tails.items(), key=lambda item: (item[0][0] not in ended, ended.get(item[0][0], "")))
+    for (path, attempt), tail in in_order:
+        for line in tail.read(to_the_end=path in ended):
+            yield LogLine(path, attempt, line)
         if path in ended:
             del tails[path, attempt]
-
-
-class LogTail:
-    """Reads an attempt's log as it grows; only whole lines until it has ended, but endless ones in pieces."""
-
-    def __init__(self, home: Path, run_id: str, task: str, attempt: int) -> None:
-        self._file = log_file(home, run_id, task, attempt)
-        self._task, self._attempt = task, attempt
-        self._offset = 0
-        self._rest = b""
-
-    def read(self, *, to_the_end: bool = False) -> Iterator[LogLine]:
-        """New lines; with `to_the_end` also a last one without a newline."""
-        try:
-            with self._file.open("rb") as log:
-                log.seek(self._offset)
-                while data := log.read(_READ_BYTES):
-                    self._offset += len(data)
-                    *lines, self._rest = (self._rest + data).split(b"\n")
-                    yield from map(self._line, lines)
-                    if len(self._rest) >= _LONGEST_LINE:
-                        piece, self._rest = self._rest, b""
-                        yield self._line(piece)
-        except FileNotFoundError:
-            pass
-        if to_the_end and self._rest:
-            piece, self._rest = self._rest, b""
-            yield self._line(piece)
-
-    def _line(self, raw: bytes) -> LogLine:
-        return LogLine(self._task, self._attempt, raw.decode("utf-8", errors="replace").rstrip("\r"))

@@ -123,7 +123,7 @@ def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Any) -> None:
         ["eval", "SKIPPED"],
         ["eval/metrics/a", "0.333333"],
         ["Output", "[1,", "2]"],
-        ["train/model", "system.Model", "file:///m"],
+        ["train/model", "system.Model", "no-file"],
     ):
         assert wanted in lines
 

@@ -90,12 +90,12 @@ def test_states_and_logs_go_to_stderr_and_results_to_stdout(kfgcp: Any, pipeline
     tasks = ("add", "inner", "inner/double", "inner/add", "add-2")
     assert shown == {
         *(f"{task}  RUNNING" for task in tasks),
-        *(f"{task}  SUCCEEDED T s" for task in tasks),
+        *(f"{task}  SUCCEEDED  T s" for task in tasks),
         *("add | 2 + 1", "inner/add | 6 + 10", "add-2 | 16 + 1"),
     }
     for task in tasks:
-        assert lines.index(f"{task}  RUNNING") < lines.index(f"{task}  SUCCEEDED T s")
-    assert lines.index("add | 2 + 1") < lines.index("add  SUCCEEDED T s")
+        assert lines.index(f"{task}  RUNNING") < lines.index(f"{task}  SUCCEEDED  T s")
+    assert lines.index("add | 2 + 1") < lines.index("add  SUCCEEDED  T s")
 
 
 def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) -> None:
@@ -143,7 +143,7 @@ def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(kfgcp: Any, 
     assert run["error"]["log_tail"][-1] == "ValueError: no luck with 7"
     [boom] = [task for task in run["tasks"] if task["path"] == "boom"]
     assert boom["error"] == run["error"]
-    assert "  about to fail" in done.err.splitlines()
+    assert "boom | about to fail" in done.err.splitlines()
     assert done.err.splitlines()[-1] == "failed in task boom: ValueError: no luck with 7"
 
     shown = kfgcp("show")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp.backends.base import LogLine
 from kfgcp.engine.layout import log_file
+from kfgcp.engine.logs import LogReader
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
-from kfgcp.tracking.follow import LogTail, Update, follow
+from kfgcp.tracking.follow import Update, follow
 
 MakeRun = Callable[..., Run]
 RUN = "aaaa00000001"
@@ -23,7 +23,7 @@ class Log:
 
     def __init__(self, home: Path, task: str = "t", attempt: int = 1) -> None:
         self.file = log_file(home, RUN, task, attempt)
-        self.tail = LogTail(home, RUN, task, attempt)
+        self.tail = LogReader(log_file(home, RUN, task, attempt))
 
     def write(self, data: bytes) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class Log:
             log.write(data)
 
     def read(self, *, to_the_end: bool = False) -> list[str]:
-        return [line.text for line in self.tail.read(to_the_end=to_the_end)]
+        return list(self.tail.read(to_the_end=to_the_end))
 
 
 @pytest.fixture
@@ -85,13 +85,6 @@ def test_a_file_may_appear_late(log: Log) -> None:
     assert log.read() == ["now"]
 
 
-def test_a_line_knows_its_task_and_attempt(tmp_path: Path) -> None:
-    log = Log(tmp_path, "for-loop-1[2]/train", 3)
-    log.write(b"x\n")
-
-    assert list(log.tail.read()) == [LogLine("for-loop-1[2]/train", 3, "x")]
-
-
 def test_a_log_of_200_mb_is_read_in_little_memory(log: Log) -> None:
     block = b"".join(b"%099d\n" % number for number in range(20_000))
     for _ in range(100):
@@ -115,7 +108,7 @@ def test_a_line_without_end_is_given_out_in_pieces_and_little_memory(log: Log) -
 
     tracemalloc.start()
     try:
-        length = sum(len(line.text) for line in log.tail.read(to_the_end=True))
+        length = sum(len(line) for line in log.tail.read(to_the_end=True))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -33,4 +33,5 @@ def train_classifier(
     trained = fit(read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed)
     write_model(trained.pipeline, classifier.path)
     classifier.metadata.update(trained.facts)
-    print("\n".join(f"{name}: {value}" for name, value in trained.facts.items()))
+    for name, value in trained.facts.items():
+        print(f"{name}: {len(value) if name.endswith('_features') else value}")

@@ -1,0 +1,160 @@
+"""The README does what it says, and leaves nothing out."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kfgcp import errors
+from kfgcp.cli.main import VERBS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
+FENCE = re.compile(r"^(```+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def _section(heading: str) -> str:
+    return re.split(r"^## ", README.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+def _first_cells(text: str) -> list[str]:
+    """Of each table row, the heading and the rule below it included."""
+    return re.findall(r"^\| `?([^|`]+?)`? \|", text, re.MULTILINE)
+
+
+class Shell:
+    """Runs lines one by one in processes of their own; the folder of one is that of the next."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self._environment = environment
+
+    def __call__(self, line: str) -> subprocess.CompletedProcess[str]:
+        where = self.folder / ".where"
+        done = subprocess.run(
+            ["sh", "-c", f"{line}\ncode=$?\npwd > '{where}'\nexit $code"],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        self.folder = Path(where.read_text(encoding="utf-8").strip())
+        return done
+
+
+@pytest.fixture
+def shell(tmp_path: Path, environment: Callable[..., dict[str, str]]) -> Shell:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return Shell(tmp_path, environment({"PATH": path}))
+
+
+def test_the_tour_runs_line_by_line_as_it_is(shell: Shell) -> None:
+    (tour,) = [block for block in _blocks("sh") if "kfgcp init" in block]
+    lines = tour.splitlines()
+    said: dict[str, str] = {}
+    for line in lines:
+        done = shell(line)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        said[line.split("&&")[0].strip()] = done.stdout
+
+    assert len(lines) == 10
+    for line, expected in {
+        "kfgcp init words": "pipelines/long_words.py",
+        "kfgcp run pipelines/long_words.py": "share_of_long_words  0.333333",
+        "kfgcp show hamlet": "to be or not to be",
+        "kfgcp logs hamlet make-words": "6 words\n",
+        "kfgcp compare": "2  (-2)",
+    }.items():
+        assert expected in said[line], line
+    listed = said["kfgcp list"].splitlines()
+    assert [line.split()[1] for line in listed] == ["STATE", "SUCCEEDED", "SUCCEEDED"]
+    assert len((shell.folder / "runs.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2
+    run = json.loads((shell.folder / "run.json").read_text(encoding="utf-8"))
+    assert (run["state"], run["pipeline"]) == ("SUCCEEDED", "long-words")
+
+
+def test_the_python_block_runs_as_it_is(shell: Shell) -> None:
+    (block,) = _blocks("python")
+    assert shell("kfgcp init .").returncode == 0
+    (shell.folder / "block.py").write_text(block, encoding="utf-8")
+
+    done = shell("python block.py")
+
+    assert done.returncode == 0, done.stderr
+    assert "SUCCEEDED" in done.stdout
+    assert "['9 words']" in done.stdout
+    assert "params longer_than (5, 4)" in done.stdout
+    assert "metrics.measure.mean_length" in done.stdout
+
+
+def test_the_configuration_is_valid(shell: Shell) -> None:
+    (block,) = _blocks("toml")
+    (shell.folder / "kfgcp.toml").write_text(block, encoding="utf-8")
+
+    assert shell("kfgcp list").returncode == 0
+
+
+def test_every_verb_is_in_the_table() -> None:
+    assert sorted(_first_cells(_section("Verbs"))[2:]) == sorted(VERBS)
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    def classes(base: type[errors.KfgcpError]) -> Iterator[type[errors.KfgcpError]]:
+        yield base
+        for below in base.__subclasses__():
+            if below.__module__ == errors.__name__:
+                yield from classes(below)
+
+    codes = {0, *(found.exit_code for found in classes(errors.KfgcpError))}
+
+    assert [int(cell) for cell in _first_cells(_section("Exit codes"))[2:]] == sorted(codes)
+
+
+def test_the_make_targets_that_it_names_are_there() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert set(re.findall(r"^make ([a-z]+)", "\n".join(_blocks("sh")), re.MULTILINE)) <= set(targets)
+
+
+def test_the_place_for_the_status_of_the_engine_is_marked_once() -> None:
+    assert README.count("<!-- engine status -->") == 1
+
+
+def _markdown() -> list[Path]:
+    ignored = {"node_modules", "build", "dist", "compiled"}
+    return sorted(
+        file
+        for file in ROOT.rglob("*.md")
+        if not any(part.startswith(".") or part in ignored for part in file.relative_to(ROOT).parts)
+    )
+
+
+@pytest.mark.parametrize("file", _markdown(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(file: Path) -> None:
+    text = CODE.sub("", FENCE.sub("", file.read_text(encoding="utf-8")))
+    links = [link for link in LINK.findall(text) if not re.match(r"[a-z]+:", link)]
+
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (file.parent / name) if name else file
+        assert target.exists(), link
+        if anchor:
+            assert anchor in _anchors(target), link
+
+
+def _anchors(file: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
