@@ -52,7 +52,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class ParamDef:
-    """A parameter of a component. type: KFP's name, NUMBER_INTEGER for example. literals: the values allowed, () all."""
+    """A parameter of a component. type: KFP's name, NUMBER_INTEGER for example. literals: what is allowed, () all."""
 
     type: str
     optional: bool = False
