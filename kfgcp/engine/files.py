@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ OUTPUT_FILE = "executor_output.json"
 
 
 def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]:
-    """The ExecutorInput of a node's next attempt, in its JSON form; the folders it names are made.
+    """The ExecutorInput of a node's next attempt, in its JSON form; who executes it makes the folders of its outputs.
 
     Args:
         node: the task.
@@ -27,10 +28,7 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
         layout: where the run keeps its files.
     """
     folder = layout.attempt(node.path, node.attempts)
-    folder.mkdir(parents=True, exist_ok=True)
     parameters = layout.outputs(node.path, node.attempts)
-    if node.component.output_params:
-        parameters.mkdir(parents=True, exist_ok=True)
     artifacts = {
         name: ArtifactValue(name, kind.type, str(folder / file_name(name)), kind.metadata, kind.version)
         for name, kind in node.component.output_artifacts.items()
@@ -111,14 +109,26 @@ def _artifacts(declared: list[dict[str, Any]], written: Mapping[str, Any], name:
         if not isinstance(item, dict):
             raise ValueProblem(f"{what} is no JSON object in the executor's output file")
         kind = _field(item, "type", dict, what) or base["type"]
+        uri = _field(item, "uri", str, what) or base["uri"]
+        _publish(_field(item, "custom_path", str, what) or _field(item, "customPath", str, what), uri)
         yield ArtifactValue(
             name=_field(item, "name", str, what) or name,
             type=_field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"],
-            uri=_field(item, "uri", str, what) or base["uri"],
+            uri=uri,
             metadata=_metadata(_field(item, "metadata", dict, what), what),
             version=_field(kind, "schemaVersion", str, what),
-            custom_path=_field(item, "custom_path", str, what) or _field(item, "customPath", str, what),
         )
+
+
+def _publish(custom_path: str, uri: str) -> None:
+    """Copies what a component wrote to a path of its own choice to where those below look for it: the URI."""
+    source, target = Path(custom_path), Path(uri)
+    if not (source.is_absolute() and target.is_absolute()) or source == target:
+        return
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    elif source.is_file():
+        shutil.copyfile(source, target)
 
 
 def _metadata(written: dict[str, Any], what: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 <home>/logs/<run>/<task path>/<attempt>.log
 <home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive
-<temporary folder>/kfgcp-<run>/<n>/      an attempt's working and temporary folder, removed when it ends
+<temporary folder>/kfgcp-<run>/<n>/      an attempt's working folder, removed when it ends
 """
 
 from __future__ import annotations

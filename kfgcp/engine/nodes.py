@@ -86,7 +86,8 @@ def lineage(node: Node) -> Iterator[Node]:
 
 def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
     """The PipelineTaskFinalStatus of a task that has ended, in its JSON form."""
-    state = "SUCCEEDED" if node.state.ok else node.state.value
+    failed = "FAILED" if node.state is TaskState.FAILED else "CANCELLED"  # what was skipped too: it did not do its work
+    state = "SUCCEEDED" if node.state.ok else failed
     status: dict[str, Any] = {
         "state": state,
         "pipelineTaskName": node.task.key if node.task else "",

@@ -24,7 +24,8 @@ _JOB_NAMES = (
     "pipeline_root",
     "workspace_path",
 )
-_ANY = re.compile(r"\{\{\$((?:[^}'\"]|'[^']*'|\"[^\"]*\"|\}(?!\}))*)\}\}")
+# a placeholder holds no opening brace, so that a text is read in linear time whatever it holds
+_ANY = re.compile(r"\{\{\$((?:[^{}'\"]|'[^'{]*'|\"[^\"{]*\"|\}(?!\}))*+)\}\}")
 _PARAMETER = re.compile(r"\.inputs\.parameters\[(['\"])(.*?)\1\]\Z", re.DOTALL)
 _OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\[(['\"])(.*?)\1\]\.output_file\Z", re.DOTALL)
 _ARTIFACT = re.compile(

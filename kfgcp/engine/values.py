@@ -35,7 +35,7 @@ class ArtifactValue:
     @property
     def identity(self) -> str:
         """The same for artifacts that are one and the same."""
-        return f"{self.type} {self.uri} {self.made_by}"
+        return f"{self.type} {self.uri} {self.made_by} {json.dumps(dict(self.metadata), sort_keys=True)}"
 
     def to_wire(self) -> dict[str, Any]:
         """The artifact as a RuntimeArtifact of the ExecutorInput."""

@@ -23,9 +23,9 @@ class Command:
 class Attempt:
     """One attempt to run.
 
-    id: unique in the engine. work: what to run. executor_input: the ExecutorInput, whose files lie below folders
-    that exist. env: variables beside those of the engine. scratch: a folder of the attempt's own; `work` in it is the
-    working folder, `tmp` the temporary one. log: where output and errors go, in the order they are written.
+    id: unique in the engine. work: what to run. executor_input: the ExecutorInput; the folders of its outputs are to be
+    made. env: variables beside those of the engine. scratch: the attempt's working folder, to be made, in a folder of
+    the run. log: where output and errors go, in the order they are written.
     """
 
     id: int

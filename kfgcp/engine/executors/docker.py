@@ -54,8 +54,8 @@ class DockerExecutor:
     def start(self, attempt: Attempt) -> None:
         attempt.log.parent.mkdir(parents=True, exist_ok=True)
         attempt.log.touch()
-        for folder in ("work", "tmp"):
-            (attempt.scratch / folder).mkdir(parents=True)
+        for folder in (str(attempt.scratch), *_written(attempt)):
+            os.makedirs(folder, exist_ok=True)
         thread = threading.Thread(target=self._watch, args=(attempt,), name="kfgcp-container", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -118,9 +118,7 @@ class DockerExecutor:
 
 def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
     """Binds by the same path inside: what the attempt writes to, and what it reads."""
-    outputs = attempt.executor_input["outputs"]
-    written = {os.path.dirname(outputs["outputFile"]), str(attempt.scratch)}
-    written |= {os.path.dirname(item["outputFile"]) for item in outputs["parameters"].values()}
+    written = _written(attempt)
     read = {
         artifact["uri"]
         for item in attempt.executor_input["inputs"]["artifacts"].values()
@@ -130,6 +128,13 @@ def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
     return {path: {"bind": path, "mode": "rw"} for path in written} | {
         path: {"bind": path, "mode": "ro"} for path in read - written
     }
+
+
+def _written(attempt: Attempt) -> set[str]:
+    """The folders of the attempt's outputs."""
+    outputs = attempt.executor_input["outputs"]
+    files = [outputs["outputFile"], *(item["outputFile"] for item in outputs["parameters"].values())]
+    return {os.path.dirname(file) for file in files}
 
 
 def _limits(command: Command) -> dict[str, Any]:

@@ -6,6 +6,7 @@ socket closes it kills every task with all that the task started. Nothing of a t
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -97,5 +98,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     task_process.preload()
+    gc.collect()
+    gc.freeze()  # what was imported stays in pages that the tasks share
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         ForkServer(connection).serve()

@@ -40,27 +40,24 @@ class PythonExecutor:
     def __init__(self, emit: Emit, python: str = sys.executable) -> None:
         self._emit = emit
         self._python = python
+        self._programs: dict[str, Path] = {}
         self._server: _Server | None = None
         self._connect()
 
     def start(self, attempt: Attempt) -> None:
         function = attempt.work
         assert isinstance(function, Lightweight)
-        for folder in ("work", TEMPORARY, "program"):
-            (attempt.scratch / folder).mkdir(parents=True)
-        program = attempt.scratch / "program" / f"{MODULE}.py"
-        program.write_text(function.source, encoding="utf-8")
-        attempt.log.parent.mkdir(parents=True, exist_ok=True)
-        attempt.log.touch()
         message = {
             "do": "start",
             "id": attempt.id,
+            "program": str(self._program(function, attempt.scratch.parent)),
             "function": function.function,
             "executor_input": attempt.executor_input,
             "env": dict(attempt.env),
             "scratch": str(attempt.scratch),
             "log": str(attempt.log),
         }
+        (attempt.scratch / TEMPORARY).mkdir(parents=True)
         self._connect().start(attempt, message)
 
     def signal(self, attempt_id: int, number: int) -> None:
@@ -70,6 +67,16 @@ class PythonExecutor:
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
+
+    def _program(self, function: Lightweight, folder: Path) -> Path:
+        """The file that holds the function's source, written once for all tasks that run it."""
+        program = self._programs.get(function.source)
+        if program is None:
+            program = folder / "programs" / f"{id(self):x}-{len(self._programs)}" / f"{MODULE}.py"
+            program.parent.mkdir(parents=True)
+            program.write_text(function.source, encoding="utf-8")
+            self._programs[function.source] = program
+        return program
 
     def _connect(self) -> _Server:
         """The fork server; a new one when the last one went down."""

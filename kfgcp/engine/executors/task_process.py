@@ -15,8 +15,8 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
 MODULE = "ephemeral_component"
-FAILURE = "failure.txt"
-TEMPORARY = "tmp"
+FAILURE = ".failure"
+TEMPORARY = ".tmp"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +32,7 @@ def run(message: dict[str, Any]) -> NoReturn:
     """Runs the function of a start message in this process, which ends with it.
 
     The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1; for 1 the
-    line that says why is left in the file `failure.txt` of the scratch folder.
+    line that says why is left in the file `.failure` of the working folder.
     """
     status = 1
     try:
@@ -58,6 +58,7 @@ def _become_task(message: dict[str, Any]) -> None:
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    os.makedirs(os.path.dirname(message["log"]), exist_ok=True)
     log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
@@ -67,8 +68,8 @@ def _become_task(message: dict[str, Any]) -> None:
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     scratch = message["scratch"]
-    os.chdir(f"{scratch}/work")
-    os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=f"{scratch}/work")
+    os.chdir(scratch)
+    os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=scratch)
 
 
 def _text_stream(fd: int) -> io.TextIOWrapper:
@@ -79,7 +80,7 @@ def _text_stream(fd: int) -> io.TextIOWrapper:
 def _execute(message: dict[str, Any]) -> int:
     from kfp.dsl.executor import Executor
 
-    file = Path(message["scratch"]) / "program" / f"{MODULE}.py"
+    file = Path(message["program"])
     try:
         module = _load(file)
         function = getattr(module, message["function"])

@@ -1,0 +1,262 @@
+"""Container components in real containers. Skipped, with the reason, where no Docker engine answers."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.errors import KfgcpError, Unsupported
+from kfgcp.model import Run, RunState, TaskState
+
+Execute = Callable[..., Run]
+IMAGE = "kfgcp-tests/busybox:1"
+PYTHON_IMAGE = "kfgcp-tests/python:1"
+HEAD = f"""
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Output
+IMAGE = {IMAGE!r}
+"""
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Any]:
+    from kfgcp.engine.executors.docker import connect
+
+    try:
+        client = connect()
+    except KfgcpError as error:
+        pytest.skip(error.message)
+    busybox = shutil.which("busybox") or "/bin/busybox"
+    if not Path(busybox).exists() or "statically linked" not in _kind(busybox):
+        pytest.skip("no static busybox to make an image of (Debian: busybox-static)")
+    _import(
+        IMAGE, {"bin/busybox": Path(busybox)}, links=("sh", "cat", "echo", "sleep", "mkdir", "dirname", "yes", "head")
+    )
+    yield client
+    client.close()
+
+
+def _kind(program: str) -> str:
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return "statically linked" if "not a dynamic executable" in done.stdout + done.stderr else done.stdout
+
+
+def _import(name: str, files: dict[str, Path], links: tuple[str, ...]) -> None:
+    """Makes an image of files of this machine."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", dereference=True) as archive:
+        for target, file in files.items():
+            archive.add(file, target, filter=lambda info: None if "__pycache__" in info.name else info)
+        for link in links:
+            entry = tarfile.TarInfo(f"bin/{link}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(entry)
+        temporary = tarfile.TarInfo("tmp")
+        temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
+        archive.addfile(temporary)
+    subprocess.run(["docker", "import", "-", name], input=data.getvalue(), check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("docker")
+def test_parameters_artifacts_and_logs_pass_between_containers_and_functions(execute: Execute, home: Path) -> None:
+    run = execute(
+        HEAD
+        + """
+@dsl.container_component
+def make(n: int, text: str, count: dsl.OutputPath(int), data: Output[Dataset]):
+    return dsl.ContainerSpec(
+        image=IMAGE,
+        command=["sh", "-c", 'printf %s "$0" > "$2"; echo "$1" > "$3"; echo out; echo err >&2'],
+        args=[n, text, count, data.path],
+    )
+
+@dsl.container_component
+def show(data: Input[Dataset], extra: str = None):
+    return dsl.ContainerSpec(
+        image=IMAGE, command=["cat", data.path, dsl.IfPresentPlaceholder("extra", then=[extra], else_=["/dev/null"])]
+    )
+
+@dsl.component(base_image="python:3.11")
+def read(data: Input[Dataset], n: int) -> str:
+    return open(data.path).read() + str(n)
+
+@dsl.pipeline(name="containers")
+def pipeline(text: str) -> str:
+    made = make(n=41, text=text)
+    show(data=made.outputs["data"])
+    return read(data=made.outputs["data"], n=made.outputs["count"]).output
+""",
+        params={"text": 'it\'s "quoted" {{$.x}}\nand two lines'},
+    )
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert run.outputs == {"Output": 'it\'s "quoted" {{$.x}}\nand two lines\n41'}
+    assert (home / ".kfgcp" / "logs" / run.run_id / "show" / "1.log").read_text() == (
+        'it\'s "quoted" {{$.x}}\nand two lines\n'
+    )
+    assert sorted((home / ".kfgcp" / "logs" / run.run_id / "make" / "1.log").read_text().split()) == ["err", "out"]
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("code", [1, 7, 255])
+def test_the_exit_code_is_the_containers(execute: Execute, code: int) -> None:
+    run = execute(
+        HEAD
+        + f"""
+@dsl.container_component
+def fail():
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", "echo last words; exit {code}"])
+
+@dsl.pipeline(name="fail")
+def pipeline():
+    fail()
+"""
+    )
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error.message == f"the container of {IMAGE} exited with code {code}"
+    assert run.error.log_tail == ("last words",)
+
+
+def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def watch() -> None:
+        deadline = time.monotonic() + 20
+        while not seen and time.monotonic() < deadline:
+            running = docker.containers.list(filters={"label": "kfgcp.run"}, ignore_removed=True)
+            seen.extend(found.attrs["HostConfig"] for found in running if found.attrs["HostConfig"]["Memory"])
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run = execute(
+        HEAD
+        + """
+EATER = "sleep 1; x=$(yes | head -c 200000000); echo done"
+
+@dsl.container_component
+def eat():
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", EATER])
+
+@dsl.pipeline(name="limits")
+def pipeline():
+    eat().set_memory_limit("32Mi").set_cpu_limit("500m")
+"""
+    )
+    watcher.join()
+    assert seen, "no container was seen"
+    assert seen[0]["Memory"] == seen[0]["MemorySwap"] == 32 * 2**20
+    assert seen[0]["NanoCpus"] == 500_000_000
+    assert run.state is RunState.FAILED, "reading 200 MB into a shell variable is beyond 32 MiB"
+
+
+def test_a_cancelled_container_is_gone(execute: Execute, docker: Any, home: Path, kfgcp: Any) -> None:
+    (home / "slow.py").write_text(
+        HEAD
+        + """
+WAITER = "trap 'exit 3' TERM; while true; do sleep 0.1; done"
+
+@dsl.container_component
+def slow():
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", WAITER])
+
+@dsl.pipeline(name="slow")
+def pipeline():
+    slow()
+""",
+        encoding="utf-8",
+    )
+    done = kfgcp("run", "slow.py", "--timeout", "2", "--json")
+    assert done.code == 7
+    assert done.json["state"] == "CANCELLED"
+    assert [task["state"] for task in done.json["tasks"]] == [TaskState.CANCELLED]
+    assert docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"}) == []
+
+
+@pytest.mark.usefixtures("docker")
+def test_an_image_that_is_not_there_is_named(execute: Execute) -> None:
+    run = execute(
+        HEAD
+        + """
+@dsl.container_component
+def gone():
+    return dsl.ContainerSpec(image="kfgcp-tests/no-such-image:9", command=["true"])
+
+@dsl.pipeline(name="gone")
+def pipeline():
+    gone()
+"""
+    )
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert "kfgcp-tests/no-such-image:9" in run.error.message
+
+
+@pytest.mark.usefixtures("docker")
+def test_functions_run_in_containers_too_when_asked(execute: Execute) -> None:
+    python = Path("/usr/bin/python3.11")
+    if not (python.exists() and Path("/usr/lib/python3.11").exists()):
+        pytest.skip("no system Python 3.11 to make an image of")
+    import kfp
+
+    libraries = subprocess.check_output(["ldd", python], text=True)
+    needed = [Path(word) for word in libraries.split() if word.startswith("/")]
+    _import(
+        PYTHON_IMAGE,
+        {
+            "bin/busybox": Path(shutil.which("busybox") or "/bin/busybox"),
+            "usr/bin/python3": python,
+            "usr/lib/python3.11": Path("/usr/lib/python3.11"),
+            "usr/lib/python3/dist-packages/kfp": Path(kfp.__path__[0]),
+            **{str(file)[1:]: file for file in needed},
+        },
+        links=("sh", "cat", "mktemp", "mkdir"),
+    )
+    run = execute(
+        f"""
+from kfp import dsl
+from kfp.dsl import Dataset, Output
+
+@dsl.component(base_image={PYTHON_IMAGE!r}, install_kfp_package=False)
+def inside(n: int, data: Output[Dataset]) -> str:
+    import os
+    from pathlib import Path
+
+    Path(data.path).write_text(str(n))
+    return f"{{os.path.exists('/.dockerenv')}} {{n + 1}}"
+
+@dsl.pipeline(name="inside")
+def pipeline() -> str:
+    return inside(n=4).outputs["Output"]
+""",
+        executor="docker",
+    )
+    assert run.outputs == {"Output": "True 5"}, run.error
+
+
+def test_without_an_engine_nothing_is_started(execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no-docker.sock")
+    with pytest.raises(Unsupported) as caught:
+        execute(
+            HEAD
+            + """
+@dsl.container_component
+def never():
+    return dsl.ContainerSpec(image=IMAGE, command=["true"])
+
+@dsl.pipeline(name="never")
+def pipeline():
+    never()
+"""
+        )
+    assert "never" in caught.value.message
+    assert "No Docker engine answers" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not (home / ".kfgcp" / "artifacts").exists()

@@ -1,0 +1,128 @@
+"""packages_to_install: environments built once, shared, isolated, and safe under races and interruptions.
+
+The packages are wheels made here; of the index only kfp itself is asked for, as the installed one's version.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kfgcp.engine.executors.venv import READY, Builder, BuildError
+from kfgcp.engine.requirements import Requirements
+from kfgcp.model import Run, RunState
+
+Execute = Callable[..., Run]
+MakeWheel = Callable[[str, str], Path]
+
+
+def source(wheel: Path, name: str, body: str) -> str:
+    return f"""
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11", packages_to_install=["{name} @ {wheel.as_uri()}"])
+def task() -> str:
+{body}
+
+@dsl.pipeline(name="packages")
+def pipeline() -> str:
+    return task().output
+"""
+
+
+def test_a_component_gets_its_packages_and_nothing_of_ours(execute: Execute, wheel: MakeWheel, home: Path) -> None:
+    body = """
+    import importlib.util
+    import probe_one
+    ours = [name for name in ("click", "rich", "pytest", "kfgcp_components") if importlib.util.find_spec(name)]
+    return f"{probe_one.VERSION} {ours}"
+"""
+    run = execute(source(wheel("probe_one", "1.2"), "probe_one", body))
+    assert run.outputs == {"Output": "1.2 []"}, run.error
+    [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
+    built = (environment / READY).stat().st_mtime_ns
+    assert execute(source(wheel("probe_one", "1.2"), "probe_one", body), cache=False).state is RunState.SUCCEEDED
+    assert (environment / READY).stat().st_mtime_ns == built, "the second run uses the environment of the first"
+
+
+def test_an_environment_that_was_interrupted_is_built_anew(execute: Execute, wheel: MakeWheel, home: Path) -> None:
+    text = source(wheel("probe_two", "3"), "probe_two", "    import probe_two\n    return probe_two.VERSION")
+    assert execute(text).outputs == {"Output": "3"}
+    [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
+    (environment / READY).unlink()
+    for file in environment.rglob("probe_two*"):
+        if file.is_file():
+            file.unlink()
+    assert execute(text, cache=False).outputs == {"Output": "3"}
+
+
+def test_packages_that_cannot_be_had_fail_the_task_with_what_uv_says(execute: Execute, tmp_path: Path) -> None:
+    gone = tmp_path / "gone-1-py3-none-any.whl"
+    run = execute(source(gone, "gone", "    return ''"))
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error.task == "task"
+    assert run.error.message.startswith("its packages cannot be installed: error:")
+    assert "gone" in run.error.message
+    assert "\n" not in run.error.message
+
+
+def test_two_builders_of_one_environment_install_it_once(tmp_path: Path, wheel: MakeWheel) -> None:
+    wanted = Requirements((f"probe_three @ {wheel('probe_three', '1').as_uri()}",), (), None)
+    builders = [Builder(wanted, tmp_path / "envs") for _ in range(4)]
+    threads = [threading.Thread(target=builder.build) for builder in builders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum("probe-three==1" in builder.output for builder in builders) == 1
+    python = tmp_path / "envs" / wanted.key / "bin" / "python"
+    assert subprocess.check_output([python, "-c", "import probe_three; print(probe_three.VERSION)"]) == b"1\n"
+
+
+def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, wheel: MakeWheel) -> None:
+    wanted = Requirements((f"probe_four @ {wheel('probe_four', '1').as_uri()}",), (), None)
+    code = f"""
+from pathlib import Path
+from kfgcp.engine.executors.venv import Builder
+from kfgcp.engine.requirements import Requirements
+Builder(Requirements({wanted.packages!r}, (), None), Path({str(tmp_path / "envs")!r})).build()
+"""
+    for delay in (0.05, 0.15, 0.25):
+        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        python = Builder(wanted, tmp_path / "envs").build()
+        assert subprocess.call([python, "-c", "import probe_four"]) == 0
+
+
+def test_a_stopped_builder_ends(tmp_path: Path) -> None:
+    builder = Builder(Requirements(("anything",), (), None), tmp_path)
+    builder.stop()
+    with pytest.raises(BuildError, match="stopped"):
+        builder.build()
+
+
+def test_strict_environments_have_the_pinned_kfp(execute: Execute) -> None:
+    text = """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11", packages_to_install=["kfp==2.14.6"])
+def task() -> str:
+    from importlib.metadata import version
+    return version("kfp")
+
+@dsl.pipeline(name="strict")
+def pipeline() -> str:
+    return task().output
+"""
+    from importlib.metadata import version
+
+    assert execute(text).outputs == {"Output": version("kfp")}
+    assert execute(text, strict_env=True, cache=False).outputs == {"Output": "2.14.6"}
