@@ -33,6 +33,7 @@ bench: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate.py
+	$(BIN)/python docs/reference/generate_rules.py
 
 lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv

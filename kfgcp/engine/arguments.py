@@ -41,7 +41,7 @@ def _words(part: Any, wire: Mapping[str, Any], job: Mapping[str, str]) -> Iterat
         yield "".join(_words(part["Concat"], wire, job))
     elif isinstance(part, dict) and "IfPresent" in part:
         choice = part["IfPresent"]
-        if not isinstance(choice, dict) or "InputName" not in choice:
+        if not isinstance(choice, dict) or not isinstance(choice.get("InputName"), str):
             raise ValueProblem(f"this IfPresent placeholder has no InputName: {json_text(part)}")
         chosen = "Then" if _present(choice["InputName"], wire) else "Else"
         yield from _words(choice.get(chosen, []), wire, job)

@@ -48,6 +48,9 @@ class TaskCache:
             by = "for this task" if self._override is None else "for this run"
             node.cache = Cache(False, f"caching is off {by}")
             return None
+        if node.must_run:
+            node.cache = Cache(False, "it, or a task it depends on, was asked to run again")
+            return None
         parts = _parts(node)
         found = self._store.find_cached(self._pipeline, _digest(parts))
         if found is None or found.run_id == self._run_id:  # equal tasks of one run all run, whichever comes first

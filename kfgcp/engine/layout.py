@@ -2,6 +2,7 @@
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
+<home>/workspaces/<run>/                 shared by the tasks of a run, removed when it ends
 <home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive
 <temporary folder>/kfgcp-<run>/<n>/      an attempt's working folder, removed when it ends
@@ -48,6 +49,13 @@ class Layout:
 
     def log(self, path: str, attempt: int) -> Path:
         return log_file(self.home, self.run_id, path, attempt)
+
+    @property
+    def workspace(self) -> Path:
+        return self.home / "workspaces" / self.run_id
+
+    def remove_workspace(self) -> None:
+        shutil.rmtree(self.workspace, ignore_errors=True)
 
     def remove_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -109,6 +109,7 @@ class Engine:
         """Runs to the end. The final state, recorded in the store before it is returned."""
         run_id = self._layout.run_id
         self._layout.remove_scratch()  # an engine that was killed left its own
+        self._layout.workspace.mkdir(parents=True, exist_ok=True)
         try:
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
@@ -249,7 +250,12 @@ class Engine:
             return self._cancel(event.force)
         node, wire = self._running.pop(event.id)
         self._executor.forget(event.id)
-        shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
+        try:
+            self._ended(node, wire, event)
+        finally:
+            shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
+
+    def _ended(self, node: Node, wire: dict[str, Any], event: Ended) -> None:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
@@ -339,6 +345,7 @@ class Engine:
         error = self._scheduler.first_error if state is RunState.FAILED else None
         final = Changes(state=state, ended_at=self._clock.now(), outputs=shown(root.outputs), error=error)
         self._record([], final)
+        self._layout.remove_workspace()
         return state
 
     # -- constants
@@ -352,6 +359,7 @@ class Engine:
             "pipeline_job_create_time_utc": self._clock.now(),
             "pipeline_job_schedule_time_utc": self._clock.now(),
             "pipeline_root": str(self._layout.home / "artifacts"),
+            "workspace_path": str(self._layout.workspace),
         }
 
     def _constants(self, node: Node) -> Mapping[str, str]:

@@ -86,7 +86,7 @@ def _execute(message: dict[str, Any]) -> int:
         function = getattr(module, message["function"])
         Executor(executor_input=message["executor_input"], function_to_execute=function).execute()
     except SystemExit as stop:
-        return _exit_status(stop)
+        return _exit_status(stop, message)
     except BaseException as error:
         _print_user_traceback(error, file)
         _leave_message(message, _last_line(error))
@@ -105,10 +105,11 @@ def _load(file: Path) -> ModuleType:
     return module
 
 
-def _exit_status(stop: SystemExit) -> int:
+def _exit_status(stop: SystemExit, message: dict[str, Any]) -> int:
     if stop.code is None or isinstance(stop.code, int):
         return (stop.code or 0) & 0xFF
     print(stop.code, file=sys.stderr)
+    _leave_message(message, str(stop.code).strip().rpartition("\n")[2])
     return 1
 
 

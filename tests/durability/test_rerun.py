@@ -1,0 +1,230 @@
+"""Repeating a run without what did not change, and going on with one that was interrupted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp import api
+from kfgcp.errors import UsageError
+from kfgcp.model import Run, RunState, TaskState
+from kfgcp.tracking.handle import RunHandle
+
+SOURCE = """
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+@dsl.component(base_image="python:3.11")
+def square(n: int, journal: str) -> int:
+    import os
+    with open(journal, "a") as file:
+        file.write(os.environ["KFGCP_TASK"] + chr(10))
+    return n * n
+
+@dsl.component(base_image="python:3.11")
+def table(n: int, data: Output[Dataset], metrics: Output[Metrics]):
+    metrics.log_metric("rows", n)
+    open(data.path, "w").write("row" * n)
+
+@dsl.component(base_image="python:3.11")
+def length(data: Input[Dataset], limit: int) -> int:
+    size = len(open(data.path).read())
+    if size > limit:
+        raise ValueError(f"{size} is more than {limit}")
+    return size
+
+@dsl.pipeline(name="inner")
+def inner(n: int, journal: str) -> int:
+    one = square(n=n, journal=journal)
+    return square(n=one.output, journal=journal).output
+
+@dsl.pipeline(name="repeat")
+def pipeline(journal: str, n: int = 2, other: int = 3, limit: int = 1000) -> int:
+    first = square(n=n, journal=journal).set_caching_options(False)
+    beside = square(n=other, journal=journal).set_caching_options(False)
+    nested = inner(n=first.output, journal=journal)
+    made = table(n=nested.output).set_caching_options(False)
+    return length(data=made.outputs["data"], limit=limit).set_caching_options(False).output
+"""
+
+
+@pytest.fixture
+def start(home: Path) -> Callable[..., Run]:
+    (home / "repeat.py").write_text(SOURCE, encoding="utf-8")
+
+    def run(**params: Any) -> Run:
+        return finish(*api.open_run("repeat.py:pipeline", params={"journal": f"{home}/journal", **params}))
+
+    return run
+
+
+def finish(handle: RunHandle, opened: Any) -> Run:
+    opened.execute()
+    return handle.refresh().snapshot
+
+
+def states(run: Run) -> dict[str, str]:
+    return {task.path: task.state.value for task in run.tasks}
+
+
+def test_what_failed_runs_again_and_what_succeeded_does_not(start: Callable[..., Run], home: Path) -> None:
+    failed = start(limit=10)
+    assert states(failed)["length"] == "FAILED"
+    assert failed.error is not None
+    assert failed.error.message == "ValueError: 768 is more than 10"
+    before = (home / "journal").read_text()
+
+    run = finish(*api.open_rerun(failed, params={"limit": 1000}))
+
+    assert run.run_id != failed.run_id
+    assert run.outputs == {"Output": 768}
+    assert states(run) == {
+        "square": "CACHED",
+        "square-2": "CACHED",
+        "inner": "SUCCEEDED",
+        "inner/square": "CACHED",
+        "inner/square-2": "CACHED",
+        "table": "CACHED",
+        "length": "SUCCEEDED",
+    }
+    assert (home / "journal").read_text() == before
+    [task] = [task for task in run.tasks if task.path == "table"]
+    assert task.cache is not None
+    assert task.cache.reason == f"taken from run {failed.run_id}: same code and inputs"
+    assert [(metric.task, metric.value) for metric in run.metrics] == [("table", 256)]
+
+
+def test_a_changed_parameter_runs_only_what_depends_on_it(start: Callable[..., Run]) -> None:
+    run = finish(*api.open_rerun(start(), params={"n": 1}))
+    assert run.outputs == {"Output": 3}
+    assert states(run)["square-2"] == "CACHED"
+    assert [path for path, state in states(run).items() if state == "SUCCEEDED"] == [
+        "square",
+        "inner",
+        "inner/square",
+        "inner/square-2",
+        "table",
+        "length",
+    ]
+
+
+def test_from_a_task_on_everything_that_depends_on_it_runs_again(start: Callable[..., Run]) -> None:
+    first = start()
+    run = finish(*api.open_rerun(first, from_task="inner/square-2"))
+    assert states(run) == {
+        "square": "CACHED",
+        "square-2": "CACHED",
+        "inner": "SUCCEEDED",
+        "inner/square": "CACHED",
+        "inner/square-2": "SUCCEEDED",
+        "table": "SUCCEEDED",
+        "length": "SUCCEEDED",
+    }
+    assert run.outputs == first.outputs
+
+
+def test_from_a_task_that_is_not_there_is_refused(start: Callable[..., Run]) -> None:
+    first = start()
+    with pytest.raises(UsageError, match="has no task 'nowhere'"):
+        api.open_rerun(first, from_task="nowhere")
+    assert len(api.list()) == 1
+
+
+def test_outputs_that_are_gone_are_made_again(start: Callable[..., Run], home: Path) -> None:
+    first = start()
+    [data] = [artifact for artifact in first.artifacts if artifact.name == "data"]
+    Path(data.uri.removeprefix("file://")).unlink()
+    run = finish(*api.open_rerun(first))
+    assert states(run)["table"] == "SUCCEEDED"
+    assert states(run)["inner/square"] == "CACHED"
+
+
+def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Any) -> None:
+    first = start()
+    done = kfgcp("run", "--resume", first.run_id)
+    assert done.code == 2
+    assert "was not interrupted: it ended SUCCEEDED" in done.err
+    assert f"kfgcp rerun {first.run_id}" in done.err
+
+
+def test_an_interrupted_run_goes_on_under_its_own_id(home: Path, kfgcp: Any) -> None:
+    (home / "slow.py").write_text(
+        """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11")
+def once(journal: str) -> str:
+    open(journal, "a").write("once ")
+    return "done"
+
+@dsl.component(base_image="python:3.11")
+def fails(journal: str):
+    open(journal, "a").write("fails ")
+    raise ValueError("for good")
+
+@dsl.component(base_image="python:3.11")
+def waits(go: str, before: str) -> str:
+    import os, time
+    open(go + ".started", "w").close()
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    return before + " and on"
+
+@dsl.pipeline(name="slow")
+def pipeline(journal: str, go: str) -> str:
+    fails(journal=journal)
+    return waits(go=go, before=once(journal=journal).output).output
+""",
+        encoding="utf-8",
+    )
+    command = [Path(sys.executable).with_name("kfgcp"), "run", "slow.py", "-p", f"journal={home}/journal"]
+    process = subprocess.Popen(
+        [*command, "-p", f"go={home}/go"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_until(lambda: (home / "go.started").exists())
+    running = api.show()
+    refused = kfgcp("run", "--resume", running.run_id)
+    assert refused.code == 2
+    assert "is still running" in refused.err
+
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    listed = kfgcp("list", "--json").json
+    assert [run["state"] for run in listed] == ["FAILED"]
+    assert f"kfgcp run --resume {running.run_id}" in listed[0]["error"]["message"]
+
+    (home / "go").touch()
+    done = kfgcp("run", "--resume", running.run_id, "--json")
+    assert done.code == 6, "one task failed for good before the interruption"
+    run = done.json
+    assert run["run_id"] == running.run_id
+    assert {task["path"]: task["state"] for task in run["tasks"]} == {
+        "once": "SUCCEEDED",
+        "fails": "FAILED",
+        "waits": "SUCCEEDED",
+    }
+    assert {task["path"]: task["attempts"] for task in run["tasks"]} == {"once": 1, "fails": 1, "waits": 2}
+    assert run["error"]["message"] == "ValueError: for good"
+    assert sorted((home / "journal").read_text().split()) == ["fails", "once"], "neither ran a second time"
+    assert [run["run_id"] for run in kfgcp("list", "--json").json] == [running.run_id]
+
+
+def test_repeating_a_run_from_python_gives_the_run_that_ended(start: Callable[..., Run]) -> None:
+    first = start()
+    run = api.rerun(first, timeout=60)
+    assert run.state is RunState.SUCCEEDED
+    assert run.run_id != first.run_id
+    assert {task.state for task in run.tasks if task.kind == "container"} == {TaskState.CACHED}
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

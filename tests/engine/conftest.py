@@ -1,0 +1,129 @@
+"""Running real pipelines: compiled from the KFP DSL, executed by the real engine in this process."""
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from kfgcp import api
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.scheduler import Scheduler
+from kfgcp.engine.values import Values
+from kfgcp.model import ErrorInfo, Run, Task, TaskState
+from kfgcp.spec.graph import build
+from kfgcp.spec.load import Spec, from_documents
+from kfgcp.spec.params import resolve
+
+
+def compile_to_dict(pipeline: Any) -> dict[str, Any]:
+    """The PipelineSpec that the KFP compiler makes of a pipeline function; a dict is taken for one."""
+    if isinstance(pipeline, Mapping):
+        return copy.deepcopy(dict(pipeline))
+    return json_format.MessageToDict(pipeline.pipeline_spec)
+
+
+def to_spec(pipeline: Any) -> Spec:
+    return pipeline if isinstance(pipeline, Spec) else from_documents([compile_to_dict(pipeline)], "test")
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[Any], dict[str, Any]]:
+    """The compiled form of a pipeline, to be edited where the DSL cannot say something."""
+    return compile_to_dict
+
+
+@pytest.fixture
+def execute(home: Path) -> Callable[..., Run]:
+    """Runs a pipeline to its end on the real engine. Options as of `kfgcp.submit`."""
+
+    def run(pipeline: Any, params: Mapping[str, Any] | None = None, **options: Any) -> Run:
+        handle, opened = api.open_run(to_spec(pipeline), params=params, **options)
+        opened.execute()
+        return handle.refresh().snapshot
+
+    return run
+
+
+@pytest.fixture
+def log(home: Path) -> Callable[..., list[str]]:
+    """The lines that a task of a run wrote."""
+    return lambda run, task, attempt=None: [line.text for line in api.logs(run.run_id, task, attempt)]
+
+
+@pytest.fixture(scope="session")
+def states() -> Callable[[Any], dict[str, str]]:
+    """The state of every task of a run, or of a simulated one, by path."""
+
+    def by_path(run: Any) -> dict[str, str]:
+        if isinstance(run, Scheduler):
+            return {node.path: node.state.value for node in every_node(run.root)}
+        return {task.path: task.state.value for task in run.tasks}
+
+    return by_path
+
+
+@pytest.fixture(scope="session")
+def task() -> Callable[[Run, str], Task]:
+    """The task of a run at a path."""
+    return lambda run, path: next(found for found in run.tasks if found.path == path)
+
+
+@pytest.fixture(scope="session")
+def written() -> Callable[[Run, str], Any]:
+    """The parameter `Output` of a task, which is JSON text."""
+    return lambda run, path: json.loads(next(t for t in run.tasks if t.path == path).outputs["Output"])
+
+
+def every_node(root: Node) -> list[Node]:
+    found, todo = [], list(root.children.values())
+    while todo:
+        node = todo.pop(0)
+        found.append(node)
+        todo = [*node.children.values(), *todo]
+    return found
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Callable[..., Scheduler]:
+    """Drives a scheduler to its end without processes.
+
+    Args: the pipeline; `behave`, which gives a node's outputs or, as text, why its attempt failed; the parameters;
+    `choose`, which of N running tasks ends next; `limit`, tasks at the same time; `watch`, called with what runs.
+    """
+
+    def run(
+        pipeline: Any,
+        behave: Callable[[Node], Values | str],
+        params: Mapping[str, Any] | None = None,
+        choose: Callable[[int], int] = lambda count: 0,
+        limit: int = 1000,
+        watch: Callable[[list[Node]], None] = lambda running: None,
+        **options: Any,
+    ) -> Scheduler:
+        spec = to_spec(pipeline)
+        scheduler = Scheduler(
+            build(spec.pipeline_spec), Values(resolve(spec.params, params or {})), constants=lambda node: {}, **options
+        )
+        scheduler.start()
+        running: list[Node] = []
+        while not scheduler.done:
+            while scheduler.ready and len(running) < limit:
+                node = scheduler.ready.popleft()
+                node.attempts += 1
+                node.state = TaskState.RUNNING
+                running.append(node)
+            assert running, "the scheduler waits for nothing"
+            watch(running)
+            node = running.pop(choose(len(running)))
+            result = behave(node)
+            if isinstance(result, Values):
+                scheduler.succeeded(node, result)
+            elif scheduler.failed(node, ErrorInfo(result, node.path)) is not None:
+                scheduler.retry(node)
+        return scheduler
+
+    return run

@@ -1,0 +1,132 @@
+"""Importers."""
+
+import pytest
+from kfp import dsl
+
+IMAGE = "python:3.11"
+
+
+@dsl.component(base_image=IMAGE)
+def read(data: dsl.Input[dsl.Dataset]) -> str:
+    import json
+
+    with open(data.path) as file:
+        return json.dumps([file.read(), data.metadata])
+
+
+@dsl.component(base_image=IMAGE)
+def locate(path: str) -> str:
+    return path
+
+
+@dsl.pipeline(name="imports")
+def imports(uri: str, note: str = "n"):
+    made = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, metadata={"note": note, "k": "v"})
+    read(data=made.output)
+
+
+@dsl.pipeline(name="reimports")
+def reimports(uri: str):
+    made = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=True)
+    read(data=made.output)
+
+
+@pytest.fixture
+def file(tmp_path):
+    found = tmp_path / "some data.csv"
+    found.write_text("content")
+    return found
+
+
+@pytest.mark.rule("Importer: the URI comes from a constant or an input")
+def test_the_uri_from_an_input_a_constant_and_a_task(execute, written, task, file):
+    path = str(file)
+
+    @dsl.pipeline(name="sources")
+    def sources(uri: str):
+        given = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
+        constant = dsl.importer(artifact_uri=path, artifact_class=dsl.Dataset)
+        made = locate(path=uri)
+        found = dsl.importer(artifact_uri=made.output, artifact_class=dsl.Dataset)
+        read(data=given.output)
+        read(data=constant.output)
+        read(data=found.output)
+
+    run = execute(sources, {"uri": path})
+
+    assert [written(run, name)[0] for name in ("read", "read-2", "read-3")] == ["content"] * 3
+    assert {artifact.uri for artifact in run.artifacts} == {file.as_uri()}
+    assert {artifact.type for artifact in run.artifacts} == {"system.Dataset"}
+    assert task(run, "importer").kind == "importer"
+    assert file.read_text() == "content"
+
+
+@pytest.mark.rule("Importer: metadata values may be inputs")
+def test_metadata(execute, written, file):
+    note = "it's {{$.inputs.parameters['uri']}}"
+
+    @dsl.pipeline(name="metadata")
+    def metadata(uri: str, note: str, n: int = 3):
+        made = dsl.importer(
+            artifact_uri=uri,
+            artifact_class=dsl.Dataset,
+            metadata={"note": note, "number": n, "nested": {"list": [note, "x"]}, note: "key", "text": f"<{note}>"},
+        )
+        read(data=made.output)
+
+    run = execute(metadata, {"uri": str(file), "note": note})
+
+    assert written(run, "read")[1] == {
+        "note": note,
+        "number": 3,
+        "nested": {"list": [note, "x"]},
+        note: "key",
+        "text": f"<{note}>",
+    }
+
+
+@pytest.mark.rule(
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+)
+def test_without_reimport_tasks_below_are_cached(execute, states, file):
+    execute(imports, {"uri": str(file)})
+
+    assert states(execute(imports, {"uri": str(file)})) == {"importer": "SUCCEEDED", "read": "CACHED"}
+
+
+@pytest.mark.rule(
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+)
+def test_other_metadata_is_another_artifact(execute, states, written, file):
+    execute(imports, {"uri": str(file)})
+    run = execute(imports, {"uri": str(file), "note": "other"})
+
+    assert states(run) == {"importer": "SUCCEEDED", "read": "SUCCEEDED"}
+    assert written(run, "read")[1]["note"] == "other"
+
+
+@pytest.mark.rule(
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+)
+def test_reimport_makes_a_new_artifact(execute, states, file):
+    execute(reimports, {"uri": str(file)})
+
+    assert states(execute(reimports, {"uri": str(file)})) == {"importer": "SUCCEEDED", "read": "SUCCEEDED"}
+
+
+@pytest.mark.rule("Importer: not cached")
+def test_an_importer_is_never_cached(execute, task, file):
+    execute(imports, {"uri": str(file)})
+    run = execute(imports, {"uri": str(file)}, cache=True)
+
+    assert task(run, "importer").state == "SUCCEEDED"
+    assert task(run, "importer").cache is None
+
+
+@pytest.mark.rule("Importer: the URI comes from a constant or an input")
+@pytest.mark.parametrize("uri", ["/nobody/has/this", "", "missing.csv"])
+def test_what_is_not_there_fails(uri, execute, states):
+    run = execute(imports, {"uri": uri})
+
+    assert run.state == "FAILED"
+    assert states(run) == {"importer": "FAILED", "read": "SKIPPED"}
