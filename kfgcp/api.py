@@ -295,6 +295,8 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
 def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
     project = config.load()
     environment = project.env(options.get("env"))
+    if options.get("name") == "latest":
+        raise UsageError("A run cannot be named 'latest': that word means the newest run.", hint="Choose another name.")
     spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
     request = SubmitRequest(
         spec=spec,

@@ -15,11 +15,11 @@ def one_line(error: object, limit: int = 300) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question such as ` Did you mean 'target'?`, or nothing when no known name is close."""
     by_folded = {candidate.strip().casefold(): candidate for candidate in known}
-    close = get_close_matches(name.strip().casefold(), by_folded, n=1)
+    close = get_close_matches(name.strip().casefold(), by_folded, n=1, cutoff=0.7)
     return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
 
 
-def listing(names: Iterable[str], limit: int = 8) -> str:
+def listing(names: Iterable[str], limit: int = 20) -> str:
     """The first names, separated by commas, and how many more there are."""
     names = [one_line(name, 60) for name in names]
     shown = ", ".join(names[:limit])

@@ -9,6 +9,7 @@ import click
 
 from kfgcp import api
 from kfgcp.cli import options, output
+from kfgcp.spec.params import TYPES
 
 
 @click.command(epilog="Example: kfgcp compile examples/train_classifier.py -o train.yaml")
@@ -45,7 +46,7 @@ def command(pipeline: str, file: Path | None, as_json: bool) -> None:
         rows = [
             (
                 p.name,
-                p.type,
+                TYPES.get(p.type, p.type),
                 output.value_text(p.default) if p.has_default else _needed(p.optional),
                 p.description,
             )

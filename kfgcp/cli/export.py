@@ -9,6 +9,7 @@ import click
 
 from kfgcp import api
 from kfgcp.cli import options
+from kfgcp.errors import UsageError
 from kfgcp.tracking.table import FORMATS
 
 
@@ -24,6 +25,8 @@ def command(runs: tuple[str, ...], form: str | None, file: Path | None, **chosen
     """
     if form is None:
         ending = file.suffix.removeprefix(".").lower() if file else ""
-        form = ending if ending in FORMATS else "csv"
+        if file and ending not in FORMATS:
+            raise UsageError(f"{file} does not end in .csv, .json or .parquet.", hint="Name the format: --format csv")
+        form = ending or "csv"
     text = api.export(runs, form=form, file=file, wanted=options.run_filter(**chosen))
     click.echo(text, nl=False) if file is None else click.echo(f"written to {file}", err=True)

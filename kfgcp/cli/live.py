@@ -16,6 +16,9 @@ from kfgcp.model import Run, Task, TaskState, seconds_between, timestamp
 from kfgcp.tracking.follow import Update
 
 _ROWS = 20
+_LINES = 100
+"""Of each look at most so many log lines are shown in a terminal, the last ones: more cannot be read."""
+
 _RAN = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -63,7 +66,7 @@ class PlainView:
             until = ends.get(line.task)
             while events and (until is None or events[0][0] < (until, 1)):
                 self._state(*events.popleft()[1:])
-            self._print(f"{output.plain(line.task)} | {line.text}")
+            self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
         for event in events:
             self._state(*event[1:])
         self._run = update.run
@@ -107,8 +110,20 @@ class LiveView:
     def show(self, update: Update) -> None:
         self._run = update.run
         self._tasks |= {task.path: task for task in update.tasks}
+        count = 0
+        last: deque[LogLine] = deque(maxlen=_LINES)
         for line in update.lines:
-            self._console.print(self._log_line(line))
+            count += 1
+            last.append(line)
+        if not last:
+            return
+        from rich.text import Text
+
+        shown = [self._log_line(line) for line in last]
+        if count > _LINES:
+            left_out = f"… {count - _LINES:,} lines left out, see: kfgcp logs {self._run.run_id}"
+            shown.insert(0, Text(left_out, style="dim"))
+        self._console.print(Text("\n").join(shown))
 
     def end(self) -> None:
         self._live.stop()

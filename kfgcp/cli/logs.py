@@ -21,8 +21,12 @@ def command(run: str, task: str | None, attempt: int | None, follow: bool, as_js
     With --json each line is an object of its own.
     """
     if not follow:
-        for line in api.logs(run, task, attempt):
+        handle = api.show(run)
+        for line in handle.logs(task, attempt):
             _print(line, task, as_json)
+        for found in handle.tasks:
+            if found.cache is not None and found.cache.hit and task in (None, found.path):
+                click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
         return
     for update in api.watch(run):
         for line in update.lines:

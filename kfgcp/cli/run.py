@@ -63,7 +63,7 @@ def command(
     on; the result goes to stdout. Ctrl-C cancels the run, a second one kills it.
     """
     if (pipeline is None) == (resume is None):
-        raise click.UsageError("Name a PIPELINE, or a run with --resume.")
+        raise click.UsageError("Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else "."))
     if resume is not None:
         return finish(*api.open_resumed(resume), timeout, as_json)
     assert pipeline is not None

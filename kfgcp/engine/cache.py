@@ -2,7 +2,8 @@
 
 The key is the digest of the input parameters, the identities of the input artifacts, the declared outputs, and the
 image, command and unresolved arguments (semantics.md, Caching); a custom `cacheKey` replaces all of that but the
-component's name.
+component's name. A text parameter that names a file of this machine counts with the file's size and time of change, so
+that an edited file is read again: on the cloud a path names a bucket, here it names what people edit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from kfgcp.engine.nodes import Node
@@ -21,6 +23,7 @@ from kfgcp.spec.graph import Container
 from kfgcp.store.rows import CacheEntry
 from kfgcp.store.store import Store
 
+_LONGEST_PATH = 4096
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -86,6 +89,8 @@ class TaskCache:
         ]
         if changed:
             return f"inputs changed: {', '.join(changed)}"
+        if parts.get("files") != before.parts.get("files"):
+            return "a file that a parameter names has changed"
         if parts.get("key") != before.parts.get("key"):
             return "the cache key changed"
         if parts.get("image") != before.parts.get("image"):
@@ -93,27 +98,22 @@ class TaskCache:
         return "the code of the component changed"
 
 
-def key_of(node: Node) -> str:
-    """The digest of a task's code and inputs, whatever its `cacheKey`."""
-    return _digest(_made_from(node))
+def note_inputs(node: Node, submit_dir: str) -> None:
+    """Keeps what a task is made from, as it is before the task runs: digests, so that large values are not kept.
 
-
-def _parts(node: Node) -> dict[str, Any]:
-    assert node.task is not None
-    if node.task.cache_key:
-        return {"component": node.component.name, "key": node.task.cache_key}
-    return _made_from(node)
-
-
-def _made_from(node: Node) -> dict[str, Any]:
-    """What the key is made of: digests, so that large values are not kept."""
+    Args:
+        node: the task.
+        submit_dir: where relative paths among its parameters lead from.
+    """
     container = node.component.executor
     assert isinstance(container, Container)
     component = node.component
-    return {
+    node.made_from = {
         "params": {name: _digest(value) for name, value in node.inputs.params.items()},
+        "files": {name: at for name, v in node.inputs.params.items() if (at := _state_of_file(v, submit_dir))},
         "artifacts": {
-            name: _digest([item.identity for item in items]) for name, items in node.inputs.artifacts.items()
+            name: _digest([(item.identity, _state_of_file(item.uri, submit_dir)) for item in items])
+            for name, items in node.inputs.artifacts.items()
         },
         "outputs": _digest(
             [
@@ -124,6 +124,29 @@ def _made_from(node: Node) -> dict[str, Any]:
         "image": container.image,
         "command": _digest([container.command, container.args]),
     }
+
+
+def key_of(node: Node) -> str:
+    """The digest of a task's code and inputs, whatever its `cacheKey`."""
+    return _digest(node.made_from)
+
+
+def _parts(node: Node) -> dict[str, Any]:
+    assert node.task is not None
+    if node.task.cache_key:
+        return {"component": node.component.name, "key": node.task.cache_key}
+    return node.made_from
+
+
+def _state_of_file(value: Any, submit_dir: str) -> str | None:
+    """Size and time of change of the file that a parameter names, None when it names none."""
+    if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH or "\0" in value:
+        return None
+    try:
+        found = Path(submit_dir, value.removeprefix("file://")).stat()
+    except OSError:
+        return None
+    return f"{found.st_size} {found.st_mtime_ns}" if S_ISREG(found.st_mode) else None
 
 
 def _digest(value: Any) -> str:

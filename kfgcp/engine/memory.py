@@ -58,8 +58,10 @@ class Memory:
     def _unchanged(self, node: Node) -> Done | None:
         if node.path == self._from_task:
             node.spoil()
+        if not self._repeated or node.must_run:
+            return None
         outcome = self._repeated.get(node.path)
-        if not self._repeated or node.must_run or outcome is None or outcome.key != cache.key_of(node):
+        if outcome is None or outcome.key != cache.key_of(node):
             return None
         outputs = outcome.outputs
         if cache.gone(outputs):

@@ -27,6 +27,7 @@ class Node:
     attempts: int = 0
     failures: int = 0
     losses: int = 0
+    made_from: dict[str, Any] = field(default_factory=dict)  # see `cache.note_inputs`
     recorded: bool = False  # its artifacts and metrics are in the store
     cache: Cache | None = None
     error: ErrorInfo | None = None

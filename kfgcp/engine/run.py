@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kfgcp.engine import arguments, files, importer
+from kfgcp.engine import arguments, cache, files, importer
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
@@ -147,6 +147,7 @@ class Engine:
             return True
         if node.failures or node.losses:
             return False
+        cache.note_inputs(node, self._options.submit_dir)
         if (done := self._memory.recall(node)) is not None:
             self._recalled(node, done)
             return True

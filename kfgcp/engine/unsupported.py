@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kfgcp.engine.executors.router import AUTO, DOCKER, PROCESS
-from kfgcp.errors import KfgcpError, Unsupported
+from kfgcp.errors import Unsupported
 from kfgcp.spec.graph import Component, Container, Graph, OtherExecutor
 from kfgcp.spec.lightweight import recognise
 
@@ -37,7 +37,7 @@ def refuse(graph: Graph, mode: str = AUTO) -> None:
 
         try:
             connect().close()
-        except KfgcpError as error:
+        except Unsupported as error:
             needs = (commands or containers)[0].name
             raise Unsupported(f"{needs} runs a container. {error.message}", hint=error.hint) from None
 

@@ -152,7 +152,7 @@ def _explained(error: BaseException, path: Path) -> SpecError:
     if use is not None:
         where = f"{where.rpartition(':')[0]}:{use.line}" if users else where
         what = f"{use.name} is of KFP 1; KFP 2 does not have it"
-        hint = f"Today: {use.today}."
+        hint = f"In KFP 2: {use.today}."
     return SpecError(f"{where}: {what}.", hint=hint, user_traceback=_traceback(error, users))
 
 

@@ -106,7 +106,7 @@ def _explain(error: sqlite3.Error, file: Path) -> StateError:
     if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the second: no room for the -shm file
         return StateError(
             f"The disk of {file} is full; what was recorded before is kept.",
-            hint="Make room, then run again.",
+            hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return _read_only(file)

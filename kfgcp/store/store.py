@@ -196,7 +196,7 @@ class Store:
         if not ids:
             raise no_run(run)
         if len(ids) > 1 and ids[0] != run:
-            raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Write more of the id.")
+            raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids.")
         return str(ids[0])
 
     def spec(self, version: str) -> dict[str, Any]:

@@ -117,15 +117,19 @@ def test_export_of_those_that_are_chosen(kfgcp: Any, options: list[str], found: 
 
 @pytest.mark.usefixtures("recorded")
 def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
-    for name in ("runs.csv", "runs.json", "runs.parquet", "runs.txt"):
+    for name in ("runs.csv", "runs.json", "runs.parquet"):
         done = kfgcp("export", "-o", name)
         assert (done.code, done.out, done.err) == (0, "", f"written to {name}\n")
 
-    assert (home / "runs.csv").read_text() == (home / "runs.txt").read_text() == kfgcp("export").out
+    assert (home / "runs.csv").read_text() == kfgcp("export").out
     assert (home / "runs.json").read_text() == kfgcp("export", "--format", "json").out
     table = parquet.read_table(home / "runs.parquet")
     assert table["run_id"].to_pylist() == ["1" * 12, "2" * 12, "3" * 12]
     assert str(table.schema.field("metrics.train.loss").type) == "double"
+    refused = kfgcp("export", "-o", "runs.xlsx")
+    assert (refused.code, (home / "runs.xlsx").exists()) == (2, False)
+    assert kfgcp("export", "--format", "csv", "-o", "runs.txt").code == 0
+    assert (home / "runs.txt").read_text() == (home / "runs.csv").read_text()
 
 
 @pytest.mark.usefixtures("recorded")

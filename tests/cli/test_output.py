@@ -268,3 +268,18 @@ def test_durations_are_for_people(seconds: float | None, text: str) -> None:
 )
 def test_values_are_one_short_line(value: Any, text: str) -> None:
     assert output.value_text(value) == text
+
+
+def test_a_flood_of_lines_does_not_hold_the_terminal_up(terminal: Any, home: Path) -> None:
+    (home / "flood.py").write_text(
+        "from kfp import dsl\n\n"
+        '@dsl.component(base_image="python:3.11")\n'
+        "def flood():\n    for number in range(200_000):\n        print('line', number)\n\n"
+        '@dsl.pipeline(name="flood")\ndef pipeline():\n    flood()\n',
+        encoding="utf-8",
+    )
+    code, written = terminal("run", "flood.py")
+    assert code == 0
+    assert "lines left out, see: kfgcp logs" in written
+    assert "line 199999" in written
+    assert written.count("line ") < 20_000

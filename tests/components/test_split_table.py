@@ -84,7 +84,7 @@ def test_an_unknown_target_is_answered_with_the_closest_column() -> None:
 
 def test_an_unknown_target_of_a_wide_table_lists_only_some_columns() -> None:
     wide = pd.DataFrame({f"c{i}": [1, 2] for i in range(50)})
-    with pytest.raises(ValueError, match=r"Columns: c0, c1, .*, c7 and 42 more$"):
+    with pytest.raises(ValueError, match=r"Columns: c0, c1, .*, c19 and 30 more$"):
         split(wide, "zzz")
 
 

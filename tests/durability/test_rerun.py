@@ -23,7 +23,7 @@ from kfp.dsl import Dataset, Input, Metrics, Output
 @dsl.component(base_image="python:3.11")
 def square(n: int, journal: str) -> int:
     import os
-    with open(journal, "a") as file:
+    with open(journal + "/journal", "a") as file:
         file.write(os.environ["KFGCP_TASK"] + chr(10))
     return n * n
 
@@ -59,7 +59,7 @@ def start(home: Path) -> Callable[..., Run]:
     (home / "repeat.py").write_text(SOURCE, encoding="utf-8")
 
     def run(**params: Any) -> Run:
-        return finish(*api.open_run("repeat.py:pipeline", params={"journal": f"{home}/journal", **params}))
+        return finish(*api.open_run("repeat.py:pipeline", params={"journal": str(home), **params}))
 
     return run
 

@@ -290,3 +290,32 @@ def test_loop_iterations_are_cached_by_their_item(execute, states):
 @dsl.component(base_image=IMAGE)
 def read_text(x: str) -> str:
     return x
+
+
+@dsl.component(base_image=IMAGE)
+def count(path: str) -> int:
+    import os
+
+    with open(os.path.join(os.environ["KFGCP_SUBMIT_DIR"], path)) as file:
+        return len(file.readlines())
+
+
+@dsl.pipeline(name="counts")
+def counts(path: str = "table.csv") -> int:
+    return count(path=path).output
+
+
+@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+def test_an_edited_file_is_a_changed_input(execute, home):
+    table = home / "table.csv"
+    table.write_text("1\n2\n")
+    assert execute(counts).outputs == {"Output": 2}
+    assert execute(counts).tasks[0].state == "CACHED"
+
+    table.write_text("1\n2\n3\n")
+    run = execute(counts)
+    assert run.outputs == {"Output": 3}
+    assert run.tasks[0].cache.reason == "a file that a parameter names has changed"
+
+    table.unlink()
+    assert execute(counts).state == "FAILED"

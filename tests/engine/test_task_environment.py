@@ -304,3 +304,38 @@ def test_the_same_whatever_the_parallelism(execute, states, task):
     assert states(runs[0]) == states(runs[1]) == states(runs[2])
     found = [{t.path: dict(t.outputs) for t in run.tasks} for run in runs]
     assert found[0] == found[1] == found[2]
+
+
+@dsl.component(base_image="python:3.11")
+def raises(kind: str):
+    import json
+
+    if kind == "lines":
+        raise ValueError("Input X contains NaN.\n\nSee the guide for what to do.")
+    if kind == "json":
+        json.loads("{")
+    if kind == "exit":
+        raise SystemExit("no data today")
+    raise KeyError
+
+
+@dsl.pipeline(name="raises")
+def raising(kind: str):
+    raises(kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("lines", "ValueError: Input X contains NaN."),
+        (
+            "json",
+            "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+        ("exit", "no data today"),
+        ("empty", "KeyError"),
+    ],
+)
+@pytest.mark.rule("Running a task: an error names the exception and the first line of what it says")
+def test_an_error_names_the_exception_and_its_first_line(execute, kind, message):
+    assert execute(raising, params={"kind": kind}).error.message == message

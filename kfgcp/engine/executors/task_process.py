@@ -122,8 +122,17 @@ def _print_user_traceback(error: BaseException, file: Path) -> None:
 
 
 def _last_line(error: BaseException) -> str:
-    text = "".join(traceback.format_exception_only(type(error), error)).strip()
-    return text.splitlines()[-1] if text else type(error).__name__
+    """`ValueError: the first line of its message`."""
+    if isinstance(error, SyntaxError):
+        return traceback.format_exception_only(type(error), error)[-1].strip()
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__", MODULE)
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{name}: {lines[0]}" if lines else name
 
 
 def _leave_message(message: dict[str, Any], line: str) -> None:

@@ -7,6 +7,7 @@ without its `ready` file was interrupted and is built anew.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -137,7 +138,12 @@ class Builder:
             raise BuildError("the run was stopped")
         command = [find_uv_bin(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"UV_SYSTEM_CERTS": "1", **os.environ},  # trusts whom pip trusts
         ) as self._process:
             said, _ = self._process.communicate()
         self.output += said
