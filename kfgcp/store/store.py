@@ -169,7 +169,7 @@ class Store:
     def select(self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0) -> list[Run]:
         """Runs without tasks and artifacts, newest first."""
         where, values = where_clause(wanted or RunFilter())
-        return list(self._runs(where, values, limit=-1 if limit is None else limit, offset=offset))
+        return self._runs(where, values, limit=-1 if limit is None else limit, offset=offset)
 
     def find(self, run: str) -> str:
         """The id of the run that `run` means: its id, an unambiguous beginning of one (4 characters or more), its
@@ -264,14 +264,13 @@ class Store:
 
     def _runs(
         self, where: str, values: Sequence[Any], *, whole: bool = False, limit: int = -1, offset: int = 0
-    ) -> Iterator[Run]:
+    ) -> list[Run]:
         with self._failures():
             rows = self._db.execute(
                 f"SELECT * FROM runs WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",  # noqa: S608
                 (*bound(*values), limit, offset),
             ).fetchall()
-            for row in rows:
-                yield self._run(row, whole)
+            return [self._run(row, whole) for row in rows]
 
     def _run(self, row: Any, whole: bool) -> Run:
         run_id = row["run_id"]
