@@ -19,6 +19,7 @@ from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
+from kfgcp.engine.libraries import common_libraries
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
@@ -94,7 +95,13 @@ class Engine:
         self._scheduler = Scheduler(
             graph, Values(params=dict(params)), constants=self._constants, fail_fast=options.fail_fast
         )
-        self._executor = Router(self._events.put, layout.environments, mode=options.executor, strict=options.strict_env)
+        self._executor = Router(
+            self._events.put,
+            layout.environments,
+            mode=options.executor,
+            strict=options.strict_env,
+            libraries=common_libraries(graph),
+        )
         self._executor.warm_up()
 
     def cancel(self, *, force: bool = False) -> None:

@@ -1,6 +1,8 @@
-"""The process that forks a task's process, with KFP's executor already imported; `main` takes FD as its argument.
+"""The process that forks a task's process, with KFP's executor already imported.
 
-It reads from the socket FD what to start and what to signal, and reports what ended. It dies with the engine: when the
+`main` takes as arguments the descriptor of a socket and the names of more modules to import.
+
+It reads from the socket what to start and what to signal, and reports what ended. It dies with the engine: when the
 socket closes it kills every task with all that the task started. Nothing of a task runs in this process.
 """
 
@@ -97,8 +99,9 @@ def _signal_group(pid: int, number: int) -> None:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    task_process.preload()
+    task_process.preload(sys.argv[2:])
     gc.collect()
     gc.freeze()  # what was imported stays in pages that the tasks share
     with socket.socket(fileno=int(sys.argv[1])) as connection:
+        connection.sendall(wire.encode({"id": None}))
         ForkServer(connection).serve()

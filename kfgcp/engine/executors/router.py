@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kfgcp.engine.executors.base import Attempt, Command, Emit, Executor
@@ -19,9 +20,13 @@ class Router:
         environments: the folder of virtual environments.
         mode: `process`, `docker` (every task in a container), or `auto`: functions in processes, others in containers.
         strict: take kfp pins of compiled commands literally.
+        libraries: modules that processes of this environment have imported when a task starts.
     """
 
-    def __init__(self, emit: Emit, environments: Path, *, mode: str = AUTO, strict: bool = False) -> None:
+    def __init__(
+        self, emit: Emit, environments: Path, *, mode: str = AUTO, strict: bool = False, libraries: Sequence[str] = ()
+    ) -> None:
+        self._libraries = libraries
         self._emit = emit
         self._environments = environments
         self._mode = mode
@@ -59,11 +64,11 @@ class Router:
     def _process(self, requirements: Requirements | None) -> Executor:
         if requirements not in self._made:
             if requirements is None:
-                self._made[None] = PythonExecutor(self._emit)
+                self._made[None] = PythonExecutor(self._emit, libraries=self._libraries)
             else:
                 from kfgcp.engine.executors.venv import VenvExecutor
 
-                self._made[requirements] = VenvExecutor(self._emit, requirements, self._environments)
+                self._made[requirements] = VenvExecutor(self._emit, requirements, self._environments, self._libraries)
         return self._made[requirements]
 
     def _docker(self) -> Executor:

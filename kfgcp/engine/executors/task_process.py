@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import importlib.util
 import io
 import os
@@ -10,6 +11,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn
@@ -20,9 +23,13 @@ TEMPORARY = ".tmp"
 _PR_SET_PDEATHSIG = 1
 
 
-def preload() -> None:
-    """Imports what every task needs, before the fork."""
+def preload(modules: Sequence[str]) -> None:
+    """Imports what tasks need, before the fork: KFP's executor, and modules of which some may not be installed."""
     import kfp.dsl.executor  # noqa: F401
+
+    for name in modules:
+        with suppress(Exception):  # the component that imports it will say what is wrong
+            importlib.import_module(name)
 
     if sys.platform == "linux":
         _libc()
@@ -65,6 +72,8 @@ def _become_task(message: dict[str, Any]) -> None:
         os.dup2(source, target)
     os.close(log)
     os.close(null)
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()  # else all tasks would draw the numbers that the server would
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     scratch = message["scratch"]

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,8 +31,9 @@ class BuildError(Exception):
 class VenvExecutor:
     """Builds the environment in a thread as soon as it is made; attempts wait for it."""
 
-    def __init__(self, emit: Emit, requirements: Requirements, folder: Path) -> None:
+    def __init__(self, emit: Emit, requirements: Requirements, folder: Path, libraries: Sequence[str] = ()) -> None:
         self._emit = emit
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
@@ -65,7 +66,7 @@ class VenvExecutor:
     def _build(self) -> None:
         try:
             python = self._builder.build()
-            inner, failure = PythonExecutor(self._emit, str(python)), ""
+            inner, failure = PythonExecutor(self._emit, str(python), self._libraries), ""
         except (BuildError, OSError) as error:
             inner, failure = None, f"its packages cannot be installed: {error}"
         with self._lock:

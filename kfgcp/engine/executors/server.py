@@ -1,0 +1,127 @@
+"""The engine's end of a fork server: the process, the socket to it, and what it reports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import kfgcp
+from kfgcp.engine.executors import wire
+from kfgcp.engine.executors.base import Attempt, Emit, Ended
+from kfgcp.engine.executors.task_process import FAILURE
+
+_LAUNCH = """
+import importlib.util, sys
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("kfgcp", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["kfgcp"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from kfgcp.engine.executors.forkserver import main
+main()
+"""
+"""Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run by."""
+
+
+class Server:
+    """A fork server and the thread that listens to it.
+
+    Args:
+        emit: takes the end of each attempt; called from that thread.
+        python: the interpreter to run in.
+        modules: what to import before the first task, beside KFP's executor; what is not installed is passed over.
+
+    Attributes:
+        ready: everything is imported.
+        lost: why the server is gone, empty while it lives.
+    """
+
+    def __init__(self, emit: Emit, python: str, modules: Sequence[str] = ()) -> None:
+        self.lost = ""
+        self.ready = False
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._running: dict[int, Path] = {}  # attempt id -> scratch
+        self._closed = False
+        ours, theirs = socket.socketpair()
+        self._connection = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [python, "-P", "-c", _LAUNCH, str(Path(kfgcp.__file__).parent), str(theirs.fileno()), *modules],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"_KFP_RUNTIME": "true"},
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)
+        self._reader.start()
+
+    def start(self, attempt: Attempt, message: dict[str, object]) -> None:
+        with self._lock:
+            self._running[attempt.id] = attempt.scratch
+        self.send(message)
+        if self.lost:
+            self._report_lost()
+
+    def send(self, message: dict[str, object]) -> None:
+        with suppress(ConnectionError):  # the reader sees that the server is gone, and reports it
+            self._connection.sendall(wire.encode(message))
+
+    def close(self) -> None:
+        self._closed = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        if not self.ready:
+            self._process.kill()  # it is still importing, and runs nothing
+        self._process.wait()
+        self._reader.join()
+        self._connection.close()
+
+    def _read(self) -> None:
+        lines = wire.Lines()
+        while data := wire.receive(self._connection):
+            for message in lines.feed(data):
+                if message["id"] is None:
+                    self.ready = True
+                    continue
+                with self._lock:
+                    scratch = self._running.pop(message["id"], None)
+                if scratch is not None:
+                    error = message.get("error") or _why(message["status"], scratch)
+                    self._emit(Ended(message["id"], error))
+        if not self._closed:
+            self.lost = f"the process that starts tasks was {_described(self._process.wait())}"
+            self._report_lost()
+
+    def _report_lost(self) -> None:
+        with self._lock:
+            lost, self._running = list(self._running), {}
+        for attempt_id in lost:
+            self._emit(Ended(attempt_id, self.lost, lost=True))
+
+
+def _why(status: int, scratch: Path) -> str | None:
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return None
+    if code == 1:
+        with suppress(OSError):
+            line = (scratch / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+            if line:
+                return line
+    return f"the process was {_described(code)}" if code < 0 else f"the process exited with code {code}"
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
