@@ -40,6 +40,7 @@ def pipeline():
     noop()
 """
 LOOP = """
+from typing import List
 from kfp import dsl
 
 @dsl.component(base_image="python:3.11")
@@ -47,7 +48,7 @@ def noop(item: int):
     pass
 
 @dsl.pipeline(name="loop")
-def pipeline(items: list):
+def pipeline(items: List[int]):
     with dsl.ParallelFor(items) as item:
         noop(item=item)
 """

@@ -285,11 +285,25 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
     if from_task is not None:
         handle.task(from_task)
     given = {name: value for name, value in before.params.items() if value is not None}
+    with Store(config.load().home) as store:
+        recorded = store.request(before.run_id)
     how = SubmitOptions(env=before.env, experiment=before.experiment, labels=before.labels)
+    how.update(
+        SubmitOptions(
+            cache=recorded["caching"],
+            max_parallel=recorded.get("max_parallel"),
+            fail_fast=recorded["fail_fast"],
+            executor=recorded["executor"],
+            strict_env=recorded["strict_env"],
+        )
+        if before.backend == "local"
+        else {}
+    )
     how.update(options)
     how["params"] = {**given, **(options.get("params") or {})}
     backend, request = _prepare(spec_of(before), how)
-    return backend, replace(request, repeats=before.run_id, from_task=from_task)
+    submit_dir = recorded.get("submit_dir", request.submit_dir)
+    return backend, replace(request, submit_dir=submit_dir, repeats=before.run_id, from_task=from_task)
 
 
 def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:

@@ -24,6 +24,8 @@ from kfgcp.store.rows import Changes, RunFilter
 from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"
+TASK_VARIABLES = ("KFGCP_RUN_ID", "KFGCP_TASK", "KFGCP_SUBMIT_DIR")
+"""What tells a task's process where it is; a run that is submitted from a task is another one."""
 INTERRUPTED = "the engine was killed or crashed before the run ended"
 
 
@@ -51,6 +53,7 @@ class LocalBackend:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    env={name: value for name, value in os.environ.items() if name not in TASK_VARIABLES},
                 )
         except OSError as error:
             self._end(run_id, RunState.FAILED, f"the engine could not be started: {error.strerror}")
@@ -87,7 +90,11 @@ class LocalBackend:
 
     def open(self, request: SubmitRequest) -> LocalRun:
         run_id, held = self._add(request)
-        return LocalRun(self._home, run_id, held)
+        try:
+            return LocalRun(self._home, run_id, held)
+        except BaseException:
+            held.release()
+            raise
 
     def resume(self, ref: RunRef) -> LocalRun:
         held = lock.take(self._home, ref.run_id)
@@ -101,9 +108,13 @@ class LocalBackend:
                 f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
                 hint=f"Repeat it without what succeeded: kfgcp rerun {ref.run_id}",
             )
-        orphans.kill(ref.run_id)
-        self._store.reopen(ref.run_id)
-        return LocalRun(self._home, ref.run_id, held)
+        try:
+            self._clean_up(ref.run_id)
+            self._store.reopen(ref.run_id)
+            return LocalRun(self._home, ref.run_id, held)
+        except BaseException:
+            held.release()
+            raise
 
     def refresh(self) -> None:
         """Runs whose engine is gone are ended as FAILED, so that none stays RUNNING for ever."""
@@ -113,7 +124,7 @@ class LocalBackend:
     # -- helpers
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
-        unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
+        uses_docker = unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
         root = self._env.get("pipeline_root")
         if root is not None:
             raise UsageError(
@@ -138,6 +149,7 @@ class LocalBackend:
             params=request.params,
         )
         how: dict[str, Any] = {
+            "uses_docker": uses_docker,
             "submit_dir": request.submit_dir,
             "caching": request.cache,
             "fail_fast": request.fail_fast,
@@ -163,13 +175,24 @@ class LocalBackend:
         try:
             if self._store.get(run_id, whole=False).state.final:
                 return
-            orphans.kill(run_id)
-            if self._store.cancel_requested(run_id):
+            self._clean_up(run_id)
+            cancelling = self._store.get(run_id, whole=False).state is RunState.CANCELLING
+            if cancelling or self._store.cancel_requested(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
                 self._end(run_id, RunState.FAILED, f"{INTERRUPTED}; go on with: kfgcp run --resume {run_id}")
         finally:
             held.release()
+
+    def _clean_up(self, run_id: str) -> None:
+        """Ends what an engine that was killed left running, and removes its scratch folder."""
+        orphans.kill(run_id)
+        run = self._store.get(run_id, whole=False)
+        Layout(self._home, run.pipeline, run_id).remove_scratch()
+        if self._store.request(run_id).get("uses_docker"):
+            from kfgcp.engine.executors.docker import remove_containers
+
+            remove_containers(run_id)
 
     def _end(self, run_id: str, state: RunState, message: str | None) -> None:
         now = timestamp(time.time())
@@ -194,7 +217,9 @@ class LocalRun:
         self._lock = held
         store = Store(home)
         run = store.get(run_id)
-        options = Options(run_name=run.name, **store.request(run_id))
+        how = store.request(run_id)
+        how.pop("uses_docker")
+        options = Options(run_name=run.name, **how)
         pipeline = graph.build(store.spec(run.version))
         self._engine = Engine(store, Layout(home, run.pipeline, run_id), pipeline, run.params, options)
 

@@ -94,7 +94,8 @@ def _interruptible(opened: ForegroundRun) -> Iterator[None]:
         times.append(time.monotonic())
         opened.cancel(force=len(times) > 1)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
     before = [signal.signal(number, cancel) for number in numbers]
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,3 +77,15 @@ def age(text: str) -> float:
     if match is None:
         raise UsageError(f"--since {text!r} is not an age.", hint="Write a number and a unit: 30m, 12h, 7d, 2w.")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """The value of --timeout, when it is a number of seconds that can be waited for."""
+    if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:
+        raise UsageError(f"--timeout {value:g} is not a number of seconds.", hint="Leave it out to wait for ever.")
+    return value
+
+
+timeout = click.option(
+    "--timeout", type=float, callback=seconds, metavar="S", help="Cancel it after S seconds; exit 7."
+)

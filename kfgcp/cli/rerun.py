@@ -18,7 +18,7 @@ from kfgcp.spec import params as spec_params
 @click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter.")
 @click.option("--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins.")
 @click.option("--env", metavar="NAME", help="The environment to run in, that of the run if not said.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Cancel it after S seconds; exit 7.")
+@options.timeout
 @options.as_json
 def command(
     run: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +36,7 @@ from kfgcp.tracking.handle import RunHandle
 )
 @click.option("--strict-env", is_flag=True, help="Install the very kfp that the compiled commands pin (local).")
 @click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Cancel it after S seconds; exit 7.")
+@options.timeout
 @options.as_json
 def command(
     pipeline: str | None,
@@ -65,11 +64,14 @@ def command(
     if (pipeline is None) == (resume is None):
         raise click.UsageError("Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else "."))
     if resume is not None:
+        if assignments or params_file or detach or name or label or experiment or env or cache is not None:
+            raise UsageError(
+                "A run that is resumed goes on as it was submitted: --resume takes --timeout and --json only.",
+                hint=f"To run it again with other options: kfgcp rerun {resume}",
+            )
         return finish(*api.open_resumed(resume), timeout, as_json)
     assert pipeline is not None
     labels = options.labels(label)
-    if timeout is not None and not timeout <= threading.TIMEOUT_MAX:
-        raise UsageError(f"--timeout {timeout:g} is not a number of seconds.", hint="Leave it out to wait for ever.")
     spec = load(pipeline)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -51,8 +52,23 @@ class Layout:
         return log_file(self.home, self.run_id, path, attempt)
 
     @property
+    def remote(self) -> Path:
+        """The folder of copies of what lies in buckets."""
+        return self.scratch / "remote"
+
+    @property
     def workspace(self) -> Path:
         return self.home / "workspaces" / self.run_id
+
+    def prepare(self) -> None:
+        """Makes the run's own folders, for this user alone; an engine that was killed may have left a scratch folder.
+
+        Raises:
+            OSError: there is a scratch folder that cannot be removed, another user's for example.
+        """
+        self.remove_scratch()
+        self.scratch.mkdir(mode=0o700)
+        self.workspace.mkdir(parents=True, exist_ok=True)
 
     def remove_workspace(self) -> None:
         shutil.rmtree(self.workspace, ignore_errors=True)
@@ -80,6 +96,8 @@ def task_folder(path: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """A name of the spec as the name of a file."""
+    """A name of the spec as the name of a file: another one for each name, whatever characters it has."""
     safe = quote(name, safe="[] ")
-    return quote(name, safe="").replace(".", "%2E") if safe.startswith(".") else safe[:200]
+    if safe.startswith("."):
+        safe = safe.replace(".", "%2E")
+    return safe if len(safe) <= 200 else f"{safe[:160]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

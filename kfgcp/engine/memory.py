@@ -51,8 +51,9 @@ class Memory:
         if before is not None and before.state is TaskState.FAILED and before.error is not None:
             _restore(node, before)
             return Done(Values(), error=before.error)
-        if before is not None:  # interrupted: that attempt does not count
-            node.attempts, node.failures = before.attempts, max(before.attempts - 1, 0)
+        if before is not None:  # interrupted: an attempt that was under way does not count as a failure
+            under_way = before.error is None and before.attempts > 0
+            node.attempts, node.failures = before.attempts, before.attempts - under_way
         return self._unchanged(node)
 
     def _unchanged(self, node: Node) -> Done | None:

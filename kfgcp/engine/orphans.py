@@ -11,8 +11,8 @@ from pathlib import Path
 def kill(run_id: str) -> None:
     """Kills what the tasks of a run started and what is still alive: processes of this user with KFGCP_RUN_ID set so.
 
-    Tasks themselves die with their fork server, and that with the engine; this is for what they started. Only where
-    the system shows the environment of processes (Linux).
+    Tasks themselves die with their fork server, and that with the engine; this is for what they started in sessions of
+    its own. Only where the system shows the environment of processes (Linux).
     """
     mark = f"KFGCP_RUN_ID={run_id}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):

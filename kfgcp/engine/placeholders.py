@@ -25,6 +25,8 @@ _JOB_NAMES = (
     "workspace_path",
 )
 # a placeholder holds no opening brace, so that a text is read in linear time whatever it holds
+MOUNTS = {"gs": "gcs", "s3": "s3", "minio": "minio"}
+"""Scheme -> the folder below / where its buckets are found inside a task."""
 _ANY = re.compile(r"\{\{\$((?:[^{}'\"]|'[^'{]*'|\"[^\"{]*\"|\}(?!\}))*+)\}\}")
 _PARAMETER = re.compile(r"\.inputs\.parameters\[(['\"])(.*?)\1\]\Z", re.DOTALL)
 _OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\[(['\"])(.*?)\1\]\.output_file\Z", re.DOTALL)
@@ -82,11 +84,8 @@ def as_text(value: Any) -> str:
 
 def local_path(uri: str) -> str:
     """Where a URI is found inside a task: remote stores below their mount points (semantics.md, Artifacts)."""
-    for scheme in ("gs", "s3", "minio"):
-        if uri.startswith(f"{scheme}://"):
-            mount = "gcs" if scheme == "gs" else scheme
-            return f"/{mount}/{uri[len(scheme) + 3 :]}"
-    return uri.removeprefix("file://")
+    scheme, _, rest = uri.partition("://")
+    return f"/{MOUNTS[scheme]}/{rest}" if rest and scheme in MOUNTS else uri.removeprefix("file://")
 
 
 def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mapping[str, str]) -> str:

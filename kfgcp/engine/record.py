@@ -1,8 +1,9 @@
-"""Nodes of a run as the store keeps them."""
+"""What the store keeps of a run under way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,60 @@ from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import Values, finite
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
+from kfgcp.store.rows import CacheEntry, Changes, Outcome
+from kfgcp.store.store import Store
+
+
+class Recorder:
+    """Writes what happened in a run since the last time, all of it in one transaction.
+
+    Args:
+        store: where to.
+        run_id: the run.
+        now: gives the time as a timestamp, for what no attempt has stamped.
+    """
+
+    def __init__(self, store: Store, run_id: str, now: Callable[[], str]) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._now = now
+        self._outcomes: list[Outcome] = []
+        self._cached: list[CacheEntry] = []
+
+    def keep(self, outcome: Outcome, cached: CacheEntry | None = None) -> None:
+        """Goes with the next write: what a task put out, and its entry in the cache."""
+        self._outcomes.append(outcome)
+        if cached is not None:
+            self._cached.append(cached)
+
+    def write(self, nodes: Iterable[Node], final: Changes | None = None) -> None:
+        """Writes these nodes, what was kept, and what `final` says of the run; nothing when there is nothing."""
+        tasks: list[Task] = []
+        artifacts: list[Artifact] = []
+        metrics: list[Metric] = []
+        for node in nodes:
+            if node.parent is None:
+                continue
+            self._stamp(node)
+            tasks.append(task_record(node))
+            found_artifacts, found_metrics = outputs_record(node)
+            artifacts += found_artifacts
+            metrics += found_metrics
+        if not tasks and final is None:
+            return
+        outcomes, self._outcomes = self._outcomes, []
+        cached, self._cached = self._cached, []
+        changes = replace(
+            final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached, outcomes=outcomes
+        )
+        self._store.apply(self._run_id, changes)
+
+    def _stamp(self, node: Node) -> None:
+        """Times of what no attempt stamped: DAGs, and tasks that never ran."""
+        if node.state is TaskState.RUNNING:
+            node.started_at = node.started_at or self._now()
+        elif node.started_at is not None:
+            node.ended_at = node.ended_at or self._now()
 
 
 def task_record(node: Node) -> Task:
@@ -22,9 +77,9 @@ def task_record(node: Node) -> Task:
         cache=node.cache if node.kind is TaskKind.CONTAINER else None,
         started_at=node.started_at,
         ended_at=node.ended_at if node.state.final else None,
-        inputs=shown(with_defaults(node.inputs, node.component)),
+        inputs=_inputs(node),
         outputs=shown(node.outputs),
-        error=node.error if node.state is TaskState.FAILED else None,
+        error=node.error if node.state in (TaskState.FAILED, TaskState.PENDING) else None,
     )
 
 
@@ -40,6 +95,15 @@ def outputs_record(node: Node) -> tuple[list[Artifact], list[Metric]]:
             if item.type == "system.Metrics":
                 metrics.extend(_metrics(node.path, name, item.metadata))
     return artifacts, metrics
+
+
+def _inputs(node: Node) -> dict[str, Any]:
+    """As the component receives them; of an iteration only its item of what the loop goes over."""
+    inputs = shown(with_defaults(node.inputs, node.component))
+    loop = node.parent
+    if loop is not None and loop.kind is TaskKind.LOOP and loop.task is not None and loop.task.iterator is not None:
+        inputs.pop(loop.task.iterator.input or "", None)
+    return inputs
 
 
 def shown(values: Values) -> dict[str, Any]:

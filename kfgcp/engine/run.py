@@ -8,13 +8,15 @@ import os
 import queue
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from kfgcp.engine import arguments, cache, files, importer
+from kfgcp.engine import arguments, cache, files, importer, orphans, remote
 from kfgcp.engine.cache import TaskCache
+from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
@@ -23,14 +25,14 @@ from kfgcp.engine.libraries import common_libraries
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.record import outputs_record, shown, task_record
+from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.spec.lightweight import Lightweight, recognise
-from kfgcp.store.rows import CacheEntry, Changes, Outcome
+from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
@@ -72,6 +74,13 @@ class _Cancel:
     force: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """What an attempt reads from buckets is here."""
+
+    attempt: Attempt
+
+
 class Engine:
     """Runs one pipeline. Made by `kfgcp.backends.local`, which holds the run's lock meanwhile."""
 
@@ -79,15 +88,14 @@ class Engine:
         self._store = store
         self._layout = layout
         self._options = options
-        self._clock = _Clock()
-        self._events: queue.SimpleQueue[Ended | _Cancel] = queue.SimpleQueue()
+        self._clock = Clock()
+        self._events: queue.SimpleQueue[Ended | _Cancel | _Copied] = queue.SimpleQueue()
         self._functions: dict[int, Lightweight | None] = {}
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
         self._retries: list[tuple[float, int, Node]] = []
         self._ids = itertools.count(1)
-        self._to_cache: list[CacheEntry] = []
-        self._outcomes: list[Outcome] = []
+        self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._kill_at: float | None = None
         self._job = self._job_constants()
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
@@ -115,14 +123,13 @@ class Engine:
     def execute(self) -> RunState:
         """Runs to the end. The final state, recorded in the store before it is returned."""
         run_id = self._layout.run_id
-        self._layout.remove_scratch()  # an engine that was killed left its own
-        self._layout.workspace.mkdir(parents=True, exist_ok=True)
         try:
+            self._layout.prepare()
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
             while not self._scheduler.done:
                 launched = self._take_ready()
-                self._record(launched)
+                self._recorder.write(self._scheduler.take_changed())
                 for node in launched:
                     self._launch(node)
                 if self._running or self._retries:
@@ -130,6 +137,7 @@ class Engine:
             return self._finish()
         finally:
             self._executor.close()
+            orphans.kill(run_id)
             self._layout.remove_scratch()
 
     # -- one turn of the loop
@@ -173,7 +181,7 @@ class Engine:
         if node.ended_at is None:
             node.started_at = node.ended_at = self._clock.now()
         node.outputs = outputs
-        self._outcomes.append(outcome_of(node))
+        self._recorder.keep(outcome_of(node))
         self._scheduler.succeeded(node, outputs, cache)
 
     def _import(self, node: Node) -> None:
@@ -191,13 +199,28 @@ class Engine:
             inputs = with_defaults(node.inputs, node.component)
             wire = files.executor_input(node, inputs, self._layout)
             self._running[attempt_id] = (node, wire)
-            self._executor.start(self._attempt(attempt_id, node, wire))
+            attempt = self._attempt(attempt_id, node, wire)
+            uris = remote.to_copy(itertools.chain(*inputs.artifacts.values()), self._layout.remote)
+            if uris:
+                threading.Thread(target=self._copy, args=(attempt, uris), name="kfgcp-copy", daemon=True).start()
+            else:
+                self._executor.start(attempt)
         except OSError as error:
             self._running.pop(attempt_id, None)
             self._failed(node, f"cannot prepare the task: {error.strerror or error}: {error.filename}")
-        except (ValueProblem, KfgcpError) as error:
+        except (ValueProblem, KfgcpError, ValueError, RecursionError) as error:  # of this task, not of the run
             self._running.pop(attempt_id, None)
-            self._failed(node, str(error))
+            self._failed(node, str(error) or type(error).__name__)
+
+    def _copy(self, attempt: Attempt, uris: list[str]) -> None:
+        """In a thread: what the attempt reads from buckets is copied, then it may start."""
+        try:
+            for uri in uris:
+                remote.copy(uri, self._layout.remote)
+        except ValueProblem as problem:
+            self._events.put(Ended(attempt.id, str(problem)))
+        else:
+            self._events.put(_Copied(attempt))
 
     def _attempt(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
         container = node.component.executor
@@ -214,6 +237,7 @@ class Engine:
             },
             scratch=self._layout.scratch / str(attempt_id),
             log=self._layout.log(node.path, node.attempts),
+            remote=self._layout.remote,
         )
 
     def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
@@ -236,7 +260,7 @@ class Engine:
         except queue.Empty:
             pass
         now = time.monotonic()
-        while self._retries and self._retries[0][0] <= now:
+        while self._retries and (self._scheduler.stopping or self._retries[0][0] <= now):
             self._scheduler.retry(heapq.heappop(self._retries)[2])
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
@@ -253,15 +277,28 @@ class Engine:
         self._clock.next_poll = now + POLL_SECONDS
         return self._store.cancel_requested(self._layout.run_id)
 
-    def _handle(self, event: Ended | _Cancel) -> None:
+    def _handle(self, event: Ended | _Cancel | _Copied) -> None:
         if isinstance(event, _Cancel):
             return self._cancel(event.force)
+        if isinstance(event, _Copied):
+            return self._start_copied(event.attempt)
+        if event.id not in self._running:  # its start had failed, and was handled
+            return None
         node, wire = self._running.pop(event.id)
         self._executor.forget(event.id)
         try:
             self._ended(node, wire, event)
         finally:
             shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
+
+    def _start_copied(self, attempt: Attempt) -> None:
+        if attempt.id in self._stopping:
+            self._events.put(Ended(attempt.id, "stopped before it started"))
+            return
+        try:
+            self._executor.start(attempt)
+        except (OSError, KfgcpError) as error:
+            self._events.put(Ended(attempt.id, f"cannot prepare the task: {error}"))
 
     def _ended(self, node: Node, wire: dict[str, Any], event: Ended) -> None:
         if event.id in self._stopping and event.message is not None:
@@ -278,9 +315,7 @@ class Engine:
             return self._failed(node, str(problem))
         node.ended_at = self._clock.now()
         node.outputs = outputs
-        self._outcomes.append(outcome_of(node))
-        if (entry := self._cache.entry(node, node.ended_at)) is not None:
-            self._to_cache.append(entry)
+        self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
         self._scheduler.succeeded(node, outputs)
 
     def _failed(self, node: Node, message: str) -> None:
@@ -315,36 +350,6 @@ class Engine:
 
     # -- recording
 
-    def _record(self, launched: list[Node], final: Changes | None = None) -> None:
-        """Writes every change since the last time in one transaction, and what `final` says of the run."""
-        changed, self._scheduler.changed = self._scheduler.changed, {}
-        if not changed and final is None:
-            return
-        tasks: list[Task] = []
-        artifacts: list[Artifact] = []
-        metrics: list[Metric] = []
-        for node in changed:
-            if node.parent is None:
-                continue
-            self._stamp(node)
-            tasks.append(task_record(node))
-            found_artifacts, found_metrics = outputs_record(node)
-            artifacts += found_artifacts
-            metrics += found_metrics
-        cached, self._to_cache = self._to_cache, []
-        outcomes, self._outcomes = self._outcomes, []
-        changes = replace(
-            final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached, outcomes=outcomes
-        )
-        self._store.apply(self._layout.run_id, changes)
-
-    def _stamp(self, node: Node) -> None:
-        """Times of what no attempt stamped: DAGs, and tasks that never ran."""
-        if node.state is TaskState.RUNNING:
-            node.started_at = node.started_at or self._clock.now()
-        elif node.started_at is not None:
-            node.ended_at = node.ended_at or self._clock.now()
-
     def _finish(self) -> RunState:
         root = self._scheduler.root
         state = _RUN_STATES[root.state]
@@ -352,7 +357,7 @@ class Engine:
             state = RunState.CANCELLED
         error = self._scheduler.first_error if state is RunState.FAILED else None
         final = Changes(state=state, ended_at=self._clock.now(), outputs=shown(root.outputs), error=error)
-        self._record([], final)
+        self._recorder.write(self._scheduler.take_changed(), final)
         self._layout.remove_workspace()
         return state
 
@@ -375,14 +380,3 @@ class Engine:
             "pipeline_task_name": node.task.key if node.task else "",
             "pipeline_task_uuid": f"{self._layout.run_id}/{node.path}",
         }
-
-
-class _Clock:
-    """Times that never go back during a run, whatever is done to the machine's clock."""
-
-    def __init__(self) -> None:
-        self._wall, self._start = time.time(), time.monotonic()
-        self.next_poll = self._start
-
-    def now(self) -> str:
-        return timestamp(self._wall + time.monotonic() - self._start)

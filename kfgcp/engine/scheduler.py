@@ -69,10 +69,17 @@ class Scheduler:
         node.failures += 1
         if retry is not None and node.failures <= retry.count and self._may_start(node):
             node.error = error
+            node.state = TaskState.PENDING
+            self.changed[node] = None
             return retry.wait(node.failures)
         self._fail(node, error)
         self._advance()
         return None
+
+    def take_changed(self) -> list[Node]:
+        """The nodes whose state is new since the last call, in the order of their changes."""
+        changed, self.changed = list(self.changed), {}
+        return changed
 
     def retry(self, node: Node) -> None:
         """The wait before the next attempt is over."""
@@ -106,7 +113,8 @@ class Scheduler:
     # -- the rules
 
     @property
-    def _stopping(self) -> bool:
+    def stopping(self) -> bool:
+        """Whether nothing new may start, but exit tasks."""
         return self._cancelled or (self._fail_fast and self.first_error is not None)
 
     @property
@@ -124,7 +132,7 @@ class Scheduler:
 
     def _drop_waiting(self) -> bool:
         """Ends the tasks that wait to be launched and may not any more; whether there were any."""
-        dropped = [node for node in self.ready if not self._may_start(node)] if self._stopping else []
+        dropped = [node for node in self.ready if not self._may_start(node)] if self.stopping else []
         for node in dropped:
             self.ready.remove(node)
             failed_before = node.failures and not self._cancelled
@@ -133,7 +141,7 @@ class Scheduler:
 
     def _may_start(self, node: Node) -> bool:
         """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""
-        if not self._stopping:
+        if not self.stopping:
             return True
         return not self._forced and any(above.is_exit for above in lineage(node))
 

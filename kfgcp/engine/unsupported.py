@@ -10,8 +10,8 @@ from kfgcp.spec.graph import Component, Container, Graph, OtherExecutor
 from kfgcp.spec.lightweight import recognise
 
 
-def refuse(graph: Graph, mode: str = AUTO) -> None:
-    """Passes a pipeline that the engine can run here by the rules.
+def refuse(graph: Graph, mode: str = AUTO) -> bool:
+    """Passes a pipeline that the engine can run here by the rules; whether it needs a Docker engine.
 
     Args:
         graph: the pipeline.
@@ -32,7 +32,8 @@ def refuse(graph: Graph, mode: str = AUTO) -> None:
         raise Unsupported(
             f"{commands[0].name} runs a container, and --executor process allows none.", hint="Use --executor auto."
         )
-    if commands or (mode == DOCKER and containers):
+    needs_docker = bool(commands or (mode == DOCKER and containers))
+    if needs_docker:
         from kfgcp.engine.executors.docker import connect
 
         try:
@@ -40,6 +41,7 @@ def refuse(graph: Graph, mode: str = AUTO) -> None:
         except Unsupported as error:
             needs = (commands or containers)[0].name
             raise Unsupported(f"{needs} runs a container. {error.message}", hint=error.hint) from None
+    return needs_docker
 
 
 def _components(graph: Graph) -> Iterator[Component]:

@@ -7,6 +7,7 @@ an SSD), so a state that was shown survives a power cut.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +45,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
@@ -60,7 +61,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             f"{file} was written by a newer kfgcp (schema {version}, this one knows {SCHEMA_VERSION}).",
             hint="Upgrade: pip install --upgrade kfgcp",
         )
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = next(_MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text(encoding="utf-8")
         with transaction(connection):
@@ -69,6 +70,19 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Several processes may open a new file at once; for this statement SQLite itself does not wait for the others."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -6,6 +6,7 @@ Each write is one transaction and is on disk when the call returns. Reads never 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,12 @@ _BATCH = 1_000_000
 
 
 class Store:
-    """A connection to the index; cheap to make, one for each thread."""
+    """A connection to the index; threads that share one take turns."""
 
     def __init__(self, home: Path) -> None:
         self.file = home / DATABASE_NAME
         self._db = database.connect(self.file)
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         self._db.close()
@@ -108,16 +110,20 @@ class Store:
         """Asks the engine that runs it to cancel; no effect on a run that has ended."""
         with self._transaction():
             self._db.execute(
-                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE run_id = ?",
+                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE run_id = ?"
+                " AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
                 (at, run_id),
             )
 
     def _write(self, run_id: str, changes: Changes) -> None:
         db = self._db
         rev = only(db.execute("UPDATE runs SET rev = rev + 1 WHERE run_id = ? RETURNING rev", (run_id,)), run_id)
+        if changes.started_at is not None:  # a run that goes on started when it first did
+            db.execute(
+                "UPDATE runs SET started_at = COALESCE(started_at, ?) WHERE run_id = ?", (changes.started_at, run_id)
+            )
         for column, value in (
             ("state", changes.state),
-            ("started_at", changes.started_at),
             ("ended_at", changes.ended_at),
             ("outputs", None if changes.outputs is None else json_text(changes.outputs)),
             ("error", error_text(changes.error)),
@@ -312,7 +318,7 @@ class Store:
     @contextmanager
     def _failures(self) -> Iterator[None]:
         """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
-        with database.failures(self.file):
+        with self._lock, database.failures(self.file):
             try:
                 yield
             except (ValueError, TypeError, KeyError) as error:
@@ -320,5 +326,5 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with database.failures(self.file), database.transaction(self._db):
+        with self._lock, database.failures(self.file), database.transaction(self._db):
             yield

@@ -75,7 +75,7 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["list", "--limit", "0"], "0 is not in the range"),
         (["list", "--since", "soon"], "--since 'soon' is not an age"),
         (["list", "--label", "team"], "--label 'team' is not of the form K=V"),
-        (["run", "x.yaml", "--timeout", "-1"], "-1.0 is not in the range"),
+        (["run", "x.yaml", "--timeout", "-1"], "--timeout -1 is not a number of seconds"),
         (["run", "x.yaml", "--timeout", "nan"], "--timeout nan is not a number of seconds"),
         (["run", "x.yaml", "--timeout", "inf"], "--timeout inf is not a number of seconds"),
         (["run", "x.yaml", "--label", "=x"], "--label '=x' is not of the form K=V"),

@@ -187,7 +187,7 @@ def test_an_image_that_is_not_there_is_named(execute: Execute) -> None:
         + """
 @dsl.container_component
 def gone():
-    return dsl.ContainerSpec(image="kfgcp-tests/no-such-image:9", command=["true"])
+    return dsl.ContainerSpec(image="127.0.0.1:9/no-such-image:9", command=["true"])
 
 @dsl.pipeline(name="gone")
 def pipeline():
@@ -196,7 +196,7 @@ def pipeline():
     )
     assert run.state is RunState.FAILED
     assert run.error is not None
-    assert "kfgcp-tests/no-such-image:9" in run.error.message
+    assert run.error.message.startswith("the image 127.0.0.1:9/no-such-image:9 is not here and cannot be pulled: ")
 
 
 @pytest.mark.usefixtures("docker")

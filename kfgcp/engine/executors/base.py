@@ -25,7 +25,8 @@ class Attempt:
 
     id: unique in the engine. work: what to run. executor_input: the ExecutorInput; the folders of its outputs are to be
     made. env: variables beside those of the engine. scratch: the attempt's working folder, to be made, in a folder of
-    the run. log: where output and errors go, in the order they are written.
+    the run. log: where output and errors go, in the order they are written. remote: a folder with copies of what lies
+    in buckets, see `kfgcp.engine.remote`.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Attempt:
     env: Mapping[str, str]
     scratch: Path
     log: Path
+    remote: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.engine.executors.base import Attempt, Command, Emit, Ended
+from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.errors import MissingExtra, Unsupported
 
 LABEL = "kfgcp.run"
@@ -38,6 +39,15 @@ def connect() -> Any:
             hint="Start Docker, or set DOCKER_HOST. Lightweight Python components need none.",
         ) from None
     return client
+
+
+def remove_containers(run_id: str) -> None:
+    """Removes what an engine that was killed left running; does nothing where no Docker engine answers."""
+    with suppress(Exception):
+        client = connect()
+        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={run_id}"}):
+            container.remove(force=True)
+        client.close()
 
 
 class DockerExecutor:
@@ -82,14 +92,30 @@ class DockerExecutor:
         message: str | None
         try:
             message = self._run(attempt)
+        except Unsupported as error:
+            message = error.message
         except Exception as error:
             message = f"the container could not run: {_one_line(error)}"
         self._emit(Ended(attempt.id, message))
 
+    def _create(self, image: str, **options: Any) -> Any:
+        """A container, of an image that is pulled when it is not here."""
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            return self._client.containers.create(image, **options)
+        except ImageNotFound:
+            try:
+                self._client.images.pull(image)
+            except APIError as error:
+                why = f"the image {image} is not here and cannot be pulled: {_one_line(error)}"
+                raise Unsupported(why) from None
+            return self._client.containers.create(image, **options)
+
     def _run(self, attempt: Attempt) -> str | None:
         command = attempt.work
         assert isinstance(command, Command)
-        container = self._client.containers.create(
+        container = self._create(
             command.image,
             command=list(command.argv[1:]) if command.argv else None,
             entrypoint=list(command.argv[:1]) or None,
@@ -125,9 +151,10 @@ def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
         for artifact in item["artifacts"]
         if artifact["uri"].startswith("/") and Path(artifact["uri"]).exists()
     }
-    return {path: {"bind": path, "mode": "rw"} for path in written} | {
-        path: {"bind": path, "mode": "ro"} for path in read - written
-    }
+    binds = {path: {"bind": path, "mode": "rw"} for path in written}
+    binds |= {path: {"bind": path, "mode": "ro"} for path in read - written}
+    mounts = [attempt.remote / mount for mount in MOUNTS.values()] if attempt.remote is not None else []
+    return binds | {str(path): {"bind": f"/{path.name}", "mode": "ro"} for path in mounts if path.is_dir()}
 
 
 def _written(attempt: Attempt) -> set[str]:

@@ -19,6 +19,9 @@ from typing import Any
 
 from kfgcp.engine.executors import task_process, wire
 
+_HIGHEST_FD = 64
+"""The server itself has a handful; libraries that it imported keep none open."""
+
 
 class ForkServer:
     def __init__(self, connection: socket.socket) -> None:
@@ -63,7 +66,7 @@ class ForkServer:
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            self._connection.close()
+            os.closerange(3, _HIGHEST_FD)
             task_process.run(message)
         with suppress(OSError):  # the child does the same: whichever comes first
             os.setpgid(pid, pid)

@@ -44,6 +44,7 @@ class PythonExecutor:
             "env": dict(attempt.env),
             "scratch": str(attempt.scratch),
             "log": str(attempt.log),
+            "remote": str(attempt.remote) if attempt.remote is not None else None,
         }
         (attempt.scratch / TEMPORARY).mkdir(parents=True)
         server = self._of[attempt.id] = self._choose()

@@ -46,6 +46,7 @@ class Server:
         self.ready = False
         self._emit = emit
         self._lock = threading.Lock()
+        self._send_lock = threading.Lock()
         self._running: dict[int, Path] = {}  # attempt id -> scratch
         self._closed = False
         ours, theirs = socket.socketpair()
@@ -70,7 +71,7 @@ class Server:
             self._report_lost()
 
     def send(self, message: dict[str, object]) -> None:
-        with suppress(ConnectionError):  # the reader sees that the server is gone, and reports it
+        with self._send_lock, suppress(OSError):  # the reader sees that the server is gone, and reports it
             self._connection.sendall(wire.encode(message))
 
     def close(self) -> None:

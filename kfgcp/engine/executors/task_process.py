@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,8 +48,7 @@ def run(message: dict[str, Any]) -> NoReturn:
         status = _execute(message)
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter's end does
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
     except BaseException as error:
         status = 1
         _leave_message(message, _last_line(error))
@@ -77,8 +77,23 @@ def _become_task(message: dict[str, Any]) -> None:
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     scratch = message["scratch"]
+    for path in reversed(message["env"].get("PYTHONPATH", "").split(os.pathsep)):
+        if path:
+            sys.path.insert(0, path)
     os.chdir(scratch)
     os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=scratch)
+    if "TZ" in message["env"]:
+        time.tzset()
+
+
+def _flush() -> None:
+    """Writes out what Python and C libraries hold back; the process ends without doing that itself."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    if sys.platform == "linux":
+        _libc().fflush(None)
 
 
 def _text_stream(fd: int) -> io.TextIOWrapper:
@@ -89,6 +104,8 @@ def _text_stream(fd: int) -> io.TextIOWrapper:
 def _execute(message: dict[str, Any]) -> int:
     from kfp.dsl.executor import Executor
 
+    if message["remote"] is not None:
+        _look_for_buckets_in(message["remote"])
     file = Path(message["program"])
     try:
         module = _load(file)
@@ -101,6 +118,15 @@ def _execute(message: dict[str, Any]) -> int:
         _leave_message(message, _last_line(error))
         return 1
     return 0
+
+
+def _look_for_buckets_in(folder: str) -> None:
+    """Lets `Artifact.path` lead to copies instead of mounts, for the buckets that were copied."""
+    from kfp.dsl.types import artifact_types
+
+    for name, mount in (("_GCS", "gcs"), ("_S3", "s3"), ("_MINIO", "minio")):
+        if os.path.isdir(f"{folder}/{mount}"):
+            setattr(artifact_types, f"{name}_LOCAL_MOUNT_PREFIX", f"{folder}/{mount}/")
 
 
 def _load(file: Path) -> ModuleType:

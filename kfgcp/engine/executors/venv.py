@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kfgcp.engine.executors.base import Attempt, Emit, Ended
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.requirements import Requirements
 
 READY = "ready"
+_PASSWORD = re.compile(r"//[^/@\s]+@")
 _FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
 
 
@@ -46,8 +50,8 @@ class VenvExecutor:
         with self._lock:
             if not self._failure and self._inner is None:
                 self._waiting[attempt.id] = attempt
-                return
-        self._start(attempt)
+            else:
+                self._start(attempt)
 
     def signal(self, attempt_id: int, number: int) -> None:
         with self._lock:
@@ -64,24 +68,26 @@ class VenvExecutor:
             self._inner.close()
 
     def _build(self) -> None:
+        inner, failure = None, ""
         try:
-            python = self._builder.build()
-            inner, failure = PythonExecutor(self._emit, str(python), self._libraries), ""
-        except (BuildError, OSError) as error:
-            inner, failure = None, f"its packages cannot be installed: {error}"
-        with self._lock:
+            inner = PythonExecutor(self._emit, str(self._builder.build()), self._libraries)
+        except Exception as error:  # whatever it is, the attempts that wait must end
+            failure = f"its packages cannot be installed: {' '.join(str(error).split()) or type(error).__name__}"
+        with self._lock:  # an attempt that comes now waits until those before it are started
             self._inner, self._failure = inner, failure
-            waiting, self._waiting = list(self._waiting.values()), {}
-        for attempt in waiting:
-            self._start(attempt)
+            for attempt in self._waiting.values():
+                self._start(attempt)
+            self._waiting.clear()
 
     def _start(self, attempt: Attempt) -> None:
-        if self._inner is not None:
-            self._inner.start(attempt)
-            return
-        attempt.log.parent.mkdir(parents=True, exist_ok=True)
-        attempt.log.write_text(self._builder.output, encoding="utf-8")
-        self._emit(Ended(attempt.id, self._failure))
+        try:
+            if self._inner is not None:
+                return self._inner.start(attempt)
+            attempt.log.parent.mkdir(parents=True, exist_ok=True)
+            attempt.log.write_text(self._builder.output, encoding="utf-8")
+            self._emit(Ended(attempt.id, self._failure))
+        except OSError as error:
+            self._emit(Ended(attempt.id, f"cannot prepare the task: {error.strerror or error}"))
 
 
 class Builder:
@@ -104,7 +110,7 @@ class Builder:
         if (self._folder / READY).exists():
             return python
         self._folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder.with_suffix(".lock")):
+        with self._locked(self._folder.with_suffix(".lock")):
             if not (self._folder / READY).exists():
                 shutil.rmtree(self._folder, ignore_errors=True)
                 try:
@@ -114,6 +120,23 @@ class Builder:
                     raise
                 (self._folder / READY).touch()
         return python
+
+    @contextmanager
+    def _locked(self, file: Path) -> Iterator[None]:
+        """Holds the environment's lock; waits for another builder, but not longer than until `stop`."""
+        with file.open("w") as held:
+            while True:
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    self._check_stopped()
+                    time.sleep(0.1)
+            yield
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise BuildError("the run was stopped")
 
     def stop(self) -> None:
         self._stopped = True
@@ -135,8 +158,7 @@ class Builder:
     def _uv(self, *arguments: str) -> None:
         from uv import find_uv_bin
 
-        if self._stopped:
-            raise BuildError("the run was stopped")
+        self._check_stopped()
         command = [find_uv_bin(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
             command,
@@ -144,17 +166,25 @@ class Builder:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             env={"UV_SYSTEM_CERTS": "1", **os.environ},  # trusts whom pip trusts
         ) as self._process:
+            if self._stopped:  # `stop` came before there was a process to kill
+                self._process.kill()
             said, _ = self._process.communicate()
+        said = _PASSWORD.sub("//***@", said)
         self.output += said
         if self._process.returncode:
             raise BuildError(_summary(said))
 
 
 def _uv_option(option: str) -> tuple[str, ...]:
+    """An option of pip as uv has it; KFP names whole URLs as trusted hosts, uv wants the host and port of it."""
     name, _, value = option.partition(" ")
-    return {"--trusted-host": "--allow-insecure-host", "-i": "--index-url"}.get(name, name), value
+    if name == "--trusted-host":
+        host = urlsplit(value).netloc if "://" in value else value
+        return "--allow-insecure-host", host.rpartition("@")[2]
+    return ("--index-url" if name == "-i" else name), value
 
 
 def _summary(said: str) -> str:
@@ -162,10 +192,3 @@ def _summary(said: str) -> str:
     lines = [line.strip(_FRAME) for line in said.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if line.startswith("error")), 0)
     return " ".join(lines[first:]) or "uv said nothing"
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
