@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kfgcp.spec.graph import Container, Graph
-from kfgcp.spec.lightweight import recognise
+from kfgcp.spec.lightweight import Lightweight, recognise
 
 SAFE_TO_FORK = frozenset({"numpy", "pandas", "pyarrow", "scipy", "sklearn", "kfgcp_components"})
 """Slow to import, and known to work in a process that was forked after (on Linux)."""
@@ -20,12 +20,14 @@ def common_libraries(graph: Graph) -> list[str]:
     """
     if sys.platform != "linux":
         return []
-    sources = {function.source for function in map(recognise, _containers(graph)) if function is not None}
+    sources = {function.source for function in functions_of(graph)}
     return sorted({name for source in sources for name in _imported(source)})
 
 
-def _containers(graph: Graph) -> Iterable[Container]:
-    return (c.executor for c in graph.components.values() if isinstance(c.executor, Container))
+def functions_of(graph: Graph) -> list[Lightweight]:
+    """The Python functions that the pipeline's components run, each once."""
+    containers = (c.executor for c in graph.components.values() if isinstance(c.executor, Container))
+    return list(dict.fromkeys(function for function in map(recognise, containers) if function is not None))
 
 
 def _imported(source: str) -> Iterator[str]:

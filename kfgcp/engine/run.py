@@ -21,7 +21,7 @@ from kfgcp.engine.executors.base import Attempt, Command, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.libraries import common_libraries
+from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
@@ -110,7 +110,7 @@ class Engine:
             strict=options.strict_env,
             libraries=common_libraries(graph),
         )
-        self._executor.warm_up()
+        self._executor.warm_up(functions_of(graph))
 
     def cancel(self, *, force: bool = False) -> None:
         """Asks the run to end; may be called from a signal handler and from any thread.

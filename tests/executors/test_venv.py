@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp.engine.executors.venv import READY, Builder, BuildError
-from kfgcp.engine.requirements import Requirements
+from kfgcp.engine.executors.venv import Builder, BuildError
+from kfgcp.engine.requirements import READY, Requirements
 from kfgcp.model import Run, RunState
 
 Execute = Callable[..., Run]

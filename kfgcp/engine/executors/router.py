@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kfgcp.engine.executors.base import Attempt, Command, Emit, Executor
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.requirements import Requirements, missing
+from kfgcp.engine.requirements import Requirements, is_built, missing
+from kfgcp.spec.lightweight import Lightweight
 
 PROCESS, DOCKER, AUTO = "process", "docker", "auto"
 
@@ -34,10 +35,14 @@ class Router:
         self._made: dict[Requirements | str | None, Executor] = {}
         self._of: dict[int, Executor] = {}
 
-    def warm_up(self) -> None:
-        """Starts what most tasks need, while the caller does other things."""
-        if self._mode != DOCKER and not self._strict:
-            self._process(None)
+    def warm_up(self, functions: Iterable[Lightweight]) -> None:
+        """Starts what these functions run in, while the caller does other things; environments only if they are built:
+        a function that is never reached needs none."""
+        if self._mode == DOCKER:
+            return
+        for requirements in dict.fromkeys(missing(function, strict=self._strict) for function in functions):
+            if requirements is None or is_built(requirements, self._environments):
+                self._process(requirements)
 
     def start(self, attempt: Attempt) -> None:
         executor = self._choose(attempt)

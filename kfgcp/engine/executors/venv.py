@@ -21,9 +21,8 @@ from urllib.parse import urlsplit
 
 from kfgcp.engine.executors.base import Attempt, Emit, Ended
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.requirements import Requirements
+from kfgcp.engine.requirements import READY, Requirements, is_built
 
-READY = "ready"
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 _FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
 
@@ -107,7 +106,7 @@ class Builder:
             BuildError: uv said no, or `stop` was called.
         """
         python = self._folder / "bin" / "python"
-        if (self._folder / READY).exists():
+        if is_built(self._requirements, self._folder.parent):
             return python
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(self._folder.with_suffix(".lock")):
