@@ -70,7 +70,7 @@ def _is_kfp(text: str) -> bool:
 
 def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
     """Whether an installed distribution satisfies a requirement, with the extras that it names."""
-    if (plain := _PLAIN.fullmatch(text)) is not None:  # spares the import of packaging, 20 ms
+    if (plain := _PLAIN.fullmatch(text)) is not None:  # spares the import of packaging
         try:
             if plain[2] in (None, metadata.version(plain[1])):
                 return True

@@ -20,7 +20,7 @@ from typing import Any
 from kfgcp.engine.executors import task_process, wire
 
 _HIGHEST_FD = 64
-"""The server itself has a handful; libraries that it imported keep none open."""
+"""Higher than any descriptor of the server: it has a handful, and the libraries that it imports open few."""
 
 
 class ForkServer:
