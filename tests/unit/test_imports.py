@@ -20,8 +20,14 @@ PUBLIC = [
 
 
 def _imported(code: str, environ: dict[str, str], cwd: Path) -> set[str]:
-    """The top-level modules that a fresh interpreter has when the code is through."""
-    code += "\nimport sys; print('imported:', *{name.partition('.')[0] for name in sys.modules})"
+    """The top-level modules that a fresh interpreter has when the code is through.
+
+    Namespace packages count when something in them was loaded: .pth files make some known at every start.
+    """
+    code += (
+        "\nimport sys\nloaded = [name for name, module in sys.modules.items() if getattr(module, '__file__', None)]"
+        "\nprint('imported:', *{name.partition('.')[0] for name in loaded})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )
