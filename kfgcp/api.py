@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 1.0
 
 RunLike = str | RunHandle | Run
+
+
+class NotHeeded(UserWarning):
+    """The backend leaves out something that the pipeline asks for, or gives it in another way."""
 
 
 def compile(pipeline: str, output: str | Path | None = None) -> Spec:
@@ -91,8 +96,7 @@ def submit(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
         ParamError: a parameter is unknown, missing or of the wrong type.
         BackendError: the backend refused it or cannot be reached.
     """
-    backend, request = _prepare(pipeline, options)
-    return RunHandle(backend, backend.submit(request))
+    return _submit(*_prepare(pipeline, options))
 
 
 def run(pipeline: str | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
@@ -143,7 +147,7 @@ def rerun(
         UsageError: the run has no such task.
     """
     backend, request = _repeat(run, from_task, options)
-    return RunHandle(backend, backend.submit(request)).wait(timeout)
+    return _submit(backend, request).wait(timeout)
 
 
 def open_rerun(
@@ -157,7 +161,8 @@ def spec_of(run: RunLike = "latest") -> Spec:
     """The pipeline of a run, as it was recorded."""
     found = run if isinstance(run, Run) else show(run).snapshot
     with Store(config.load().home) as store:
-        return from_documents([store.spec(found.version)], found.pipeline)
+        documents = [store.spec(found.version), store.request(found.run_id).get("platform_spec")]
+    return from_documents([each for each in documents if each is not None], found.pipeline)
 
 
 def show(run: RunLike = "latest") -> RunHandle:
@@ -272,11 +277,19 @@ def init(folder: str | Path = ".") -> Scaffold:
     return scaffold(Path(folder))
 
 
+def _submit(backend: Backend, request: SubmitRequest) -> RunHandle:
+    notes = backend.notes(request)
+    for note in notes:
+        warnings.warn(note, NotHeeded, stacklevel=3)
+    return RunHandle(backend, backend.submit(request), notes=notes)
+
+
 def _open(backend: Backend, request: SubmitRequest) -> tuple[RunHandle, ForegroundRun]:
     if not isinstance(backend, SupportsForeground):
         raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
+    notes = backend.notes(request)
     opened = backend.open(request)
-    return RunHandle(backend, RunRef(request.env, opened.run_id)), opened
+    return RunHandle(backend, RunRef(request.env, opened.run_id), notes=notes), opened
 
 
 def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:

@@ -67,6 +67,9 @@ class LogLine:
 class Backend(Protocol):
     """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""
 
+    def notes(self, request: SubmitRequest) -> Sequence[str]:
+        """What this backend leaves out of a request or gives in another way, a line each; asked before it starts."""
+
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts a run and returns at once; exactly one run is made or none."""
 

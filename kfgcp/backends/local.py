@@ -13,13 +13,15 @@ from typing import Any
 
 from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
-from kfgcp.engine import lock, orphans, unsupported
+from kfgcp.engine import cluster, lock, orphans, remote, unsupported
+from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.run import Engine, Options
-from kfgcp.errors import StateError, UsageError
+from kfgcp.engine.values import ValueProblem
+from kfgcp.errors import BackendError, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
-from kfgcp.spec import graph
+from kfgcp.spec import graph, platform
 from kfgcp.store.rows import Changes, RunFilter
 from kfgcp.store.store import Store
 
@@ -35,9 +37,16 @@ class LocalBackend:
     def __init__(self, project: Project, env: Environment) -> None:
         self._env = env
         self._home = project.home
+        self._project_root = project.root
         self._store = Store(project.home)
 
     # -- Backend
+
+    def notes(self, request: SubmitRequest) -> list[str]:
+        spec = request.spec
+        pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
+        asked = platform.pipeline_words(spec.platform_spec)
+        return [*cluster.notes(pipeline, asked, all_in_containers=request.executor == DOCKER)]
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts an engine process that outlives this one."""
@@ -125,12 +134,7 @@ class LocalBackend:
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
         uses_docker = unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
-        root = self._env.get("pipeline_root")
-        if root is not None:
-            raise UsageError(
-                "An environment of backend 'local' keeps its artifacts in the state folder.",
-                hint=f"Remove pipeline_root from [env.{self._env.name}], or point KFGCP_HOME at another folder.",
-            )
+        root = self._pipeline_root()
         run_id = secrets.token_hex(6)
         held = lock.take(self._home, run_id)
         assert held is not None
@@ -157,6 +161,8 @@ class LocalBackend:
             "strict_env": request.strict_env,
             "repeats": request.repeats,
             "from_task": request.from_task,
+            "platform_spec": request.spec.platform_spec,
+            "pipeline_root": root,
             **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
         }
         try:
@@ -165,6 +171,20 @@ class LocalBackend:
             held.release()
             raise
         return run_id, held
+
+    def _pipeline_root(self) -> str:
+        """Where output artifacts go: a URI, a folder, or "" for the state folder."""
+        root: str = self._env.get("pipeline_root") or ""
+        if remote.is_remote(root):
+            try:
+                remote.check(root)
+            except ValueProblem as problem:
+                raise BackendError(
+                    f"The pipeline root of environment '{self._env.name}' cannot be used: {problem}.",
+                    hint="Check the bucket's name and your sign-in: gcloud auth application-default login",
+                ) from None
+            return root.rstrip("/")
+        return str(self._project_root / root.removeprefix("file://")) if root else ""
 
     def _reconcile(self, run_id: str) -> None:
         if self._store.get(run_id, whole=False).state.final:
@@ -219,9 +239,9 @@ class LocalRun:
         run = store.get(run_id)
         how = store.request(run_id)
         how.pop("uses_docker")
-        options = Options(run_name=run.name, **how)
-        pipeline = graph.build(store.spec(run.version))
-        self._engine = Engine(store, Layout(home, run.pipeline, run_id), pipeline, run.params, options)
+        pipeline = graph.build(store.spec(run.version), how.pop("platform_spec", None))
+        layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
+        self._engine = Engine(store, layout, pipeline, run.params, Options(run_name=run.name, **how))
 
     def execute(self) -> RunState:
         try:

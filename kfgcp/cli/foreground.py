@@ -26,6 +26,7 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
     Raises:
         RunTimeout: it took longer than `timeout` seconds and was cancelled.
     """
+    output.print_notes(handle.notes)
     timed_out = _execute(handle, opened, timeout)
     handle.refresh()
     _report(handle, as_json)

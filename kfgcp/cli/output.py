@@ -49,6 +49,12 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """What a backend does not do as the pipeline says, on stderr."""
+    for note in notes:
+        click.echo(f"{click.style('note:', fg='yellow')} {plain(note)}", err=True, color=color())
+
+
 def hint(text: str) -> None:
     """What to type next, on stderr."""
     click.echo(f"{click.style('next:', fg='cyan')} {plain(text)}", err=True, color=color())

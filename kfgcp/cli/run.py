@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -88,11 +89,15 @@ def command(
         strict_env=strict_env,
     )
     if detach:
-        return _detached(api.submit(spec, **how), as_json)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", api.NotHeeded)
+            handle = api.submit(spec, **how)
+        return _detached(handle, as_json)
     return finish(*api.open_run(spec, **how), timeout, as_json)
 
 
 def _detached(handle: RunHandle, as_json: bool) -> int:
+    output.print_notes(handle.notes)
     if as_json:
         output.print_json(handle.to_dict())
     else:

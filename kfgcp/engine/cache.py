@@ -16,6 +16,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from kfgcp.engine import remote
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import ArtifactValue, Values
 from kfgcp.model import Cache
@@ -93,6 +94,8 @@ class TaskCache:
             return "a file that a parameter names has changed"
         if parts.get("key") != before.parts.get("key"):
             return "the cache key changed"
+        if parts.get("volumes") != before.parts.get("volumes"):
+            return "the volumes changed"
         if parts.get("image") != before.parts.get("image"):
             return "the image changed"
         return "the code of the component changed"
@@ -124,6 +127,8 @@ def note_inputs(node: Node, submit_dir: str) -> None:
         "image": container.image,
         "command": _digest([container.command, container.args]),
     }
+    if container.cluster.mounts:
+        node.made_from["volumes"] = _digest([f"{mount.source} at {mount.path}" for mount in container.cluster.mounts])
 
 
 def key_of(node: Node) -> str:
@@ -163,25 +168,25 @@ def kept(outputs: Values) -> dict[str, Any]:
 
 
 def _artifact(item: ArtifactValue) -> dict[str, Any]:
-    kept = {name: getattr(item, name) for name in ArtifactValue.__slots__ if name != "metadata"}
-    return kept | {"metadata": dict(item.metadata), "on_disk": _local(item.uri) and Path(item.uri).exists()}
+    kept = {name: getattr(item, name) for name in ArtifactValue.__slots__}
+    there = item.stored or (_local(item.uri) and Path(item.uri).exists())
+    return kept | {"metadata": dict(item.metadata), "stored": there}
 
 
 def values_of(kept: Mapping[str, Any]) -> Values:
     """Outputs that the store kept."""
     return Values(
         kept["params"],
-        {
-            name: tuple(ArtifactValue(**{k: v for k, v in item.items() if k != "on_disk"}) for item in items)
-            for name, items in kept["artifacts"].items()
-        },
+        {name: tuple(ArtifactValue(**item) for item in items) for name, items in kept["artifacts"].items()},
     )
 
 
 def gone(kept: Mapping[str, Any]) -> str | None:
-    """The first artifact that was on this machine's disk and is not there any more."""
-    uris = (item["uri"] for items in kept["artifacts"].values() for item in items if item["on_disk"])
-    return next((uri for uri in uris if not Path(uri).exists()), None)
+    """The first artifact that was stored and is not there any more, or cannot be reached."""
+    uris = (item["uri"] for items in kept["artifacts"].values() for item in items if item["stored"])
+    return next(
+        (uri for uri in uris if not (remote.exists(uri) if remote.is_remote(uri) else Path(uri).exists())), None
+    )
 
 
 def _local(uri: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kfgcp.engine import remote
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
@@ -30,7 +31,7 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
     folder = layout.attempt(node.path, node.attempts)
     parameters = layout.outputs(node.path, node.attempts)
     artifacts = {
-        name: ArtifactValue(name, kind.type, str(folder / file_name(name)), kind.metadata, kind.version)
+        name: ArtifactValue(name, kind.type, layout.uri(node.path, node.attempts, name), kind.metadata, kind.version)
         for name, kind in node.component.output_artifacts.items()
     }
     return {
@@ -50,7 +51,7 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
     }
 
 
-def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
+def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) -> Values:
     """What an attempt that exited with 0 put out.
 
     Values in the executor's output file win over the parameters' own files (semantics.md, Artifacts and outputs).
@@ -58,6 +59,7 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
     Args:
         component: declares the outputs.
         wire: the attempt's ExecutorInput.
+        copies: the folder where what goes to a bucket was written, see `kfgcp.engine.remote`.
 
     Raises:
         ValueProblem: an output parameter is missing or of the wrong type, or the output file is not JSON.
@@ -75,7 +77,7 @@ def read_outputs(component: Component, wire: Mapping[str, Any]) -> Values:
         elif not declared.optional:
             raise ValueProblem(f"{what} is missing: the task ended without writing it")
     artifacts = {
-        name: tuple(_artifacts(wire["outputs"]["artifacts"][name]["artifacts"], written, name))
+        name: tuple(_artifacts(wire["outputs"]["artifacts"][name]["artifacts"], written, name, copies))
         for name in component.output_artifacts
     }
     return Values(params, artifacts)
@@ -100,7 +102,9 @@ def _output_file(file: Path) -> dict[str, Any]:
     return data
 
 
-def _artifacts(declared: list[dict[str, Any]], written: Mapping[str, Any], name: str) -> Iterator[ArtifactValue]:
+def _artifacts(
+    declared: list[dict[str, Any]], written: Mapping[str, Any], name: str, copies: Path
+) -> Iterator[ArtifactValue]:
     """The artifacts of one output: as they were declared, but for what the executor wrote over."""
     what = f"output artifact '{name}'"
     base = declared[0]
@@ -110,7 +114,8 @@ def _artifacts(declared: list[dict[str, Any]], written: Mapping[str, Any], name:
             raise ValueProblem(f"{what} is no JSON object in the executor's output file")
         kind = _field(item, "type", dict, what) or base["type"]
         uri = _field(item, "uri", str, what) or base["uri"]
-        _publish(_field(item, "custom_path", str, what) or _field(item, "customPath", str, what), uri)
+        custom_path = _field(item, "custom_path", str, what) or _field(item, "customPath", str, what)
+        _publish(custom_path, remote.place(uri, copies) if remote.is_remote(uri) else Path(uri))
         yield ArtifactValue(
             name=_field(item, "name", str, what) or name,
             type=_field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"],
@@ -120,9 +125,9 @@ def _artifacts(declared: list[dict[str, Any]], written: Mapping[str, Any], name:
         )
 
 
-def _publish(custom_path: str, uri: str) -> None:
-    """Copies what a component wrote to a path of its own choice to where those below look for it: the URI."""
-    source, target = Path(custom_path), Path(uri)
+def _publish(custom_path: str, target: Path) -> None:
+    """Copies what a component wrote to a path of its own choice to where those below look for it."""
+    source = Path(custom_path)
     if not (source.is_absolute() and target.is_absolute()) or source == target:
         return
     if source.is_dir():

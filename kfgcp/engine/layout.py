@@ -20,9 +20,12 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class Layout:
+    """root: where output artifacts go instead, a folder or a URI without a slash at its end."""
+
     home: Path
     pipeline: str
     run_id: str
+    root: str = ""
 
     @property
     def artifacts(self) -> Path:
@@ -43,6 +46,11 @@ class Layout:
     def attempt(self, path: str, attempt: int) -> Path:
         """The folder of an attempt's artifacts."""
         return self.artifacts / task_folder(path) / str(attempt)
+
+    def uri(self, path: str, attempt: int, name: str) -> str:
+        """Where an output artifact of an attempt goes: a path, or a URI below a remote pipeline root."""
+        folder = f"{self.root}/{file_name(self.pipeline)}/{self.run_id}" if self.root else str(self.artifacts)
+        return f"{folder}/{task_folder(path)}/{attempt}/{file_name(name)}"
 
     def outputs(self, path: str, attempt: int) -> Path:
         """The folder of the files that an attempt writes its output parameters to."""

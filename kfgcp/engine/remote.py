@@ -1,4 +1,5 @@
-"""Input artifacts that lie in a bucket: copied to this machine before a task that reads them starts.
+"""Artifacts that lie in a bucket: copied to this machine before a task that reads them starts, and from it after a
+task that wrote them.
 
 Inside a task `gs://bucket/key` is found at `/gcs/bucket/key`, and likewise for s3 and minio (semantics.md, Artifacts).
 Where such a mount is not there, the copy lies at the same place below a folder of the run.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,28 @@ from kfgcp.engine.values import ArtifactValue, ValueProblem
 _EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 
 
+def is_remote(uri: str) -> bool:
+    """Whether it names something in a bucket."""
+    return uri.partition("://")[0] in MOUNTS and "://" in uri
+
+
 def to_copy(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
     """The URIs of those that must be copied to `folder` first: in a bucket, not mounted, not copied yet."""
-    uris = {item.uri for item in artifacts if item.uri.partition("://")[0] in MOUNTS}
+    uris = {item.uri for item in artifacts if is_remote(item.uri)}
     return sorted(uri for uri in uris if not _mount(uri).exists() and not place(uri, folder).exists())
+
+
+def written(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
+    """The URIs of those that were written below `folder` and belong in a bucket."""
+    return sorted({item.uri for item in artifacts if is_remote(item.uri) and place(item.uri, folder).exists()})
+
+
+def make_folders(wire: Mapping[str, Any], folder: Path) -> None:
+    """Makes the folders below `folder` for the output artifacts of an ExecutorInput that go to a bucket."""
+    for item in wire["outputs"]["artifacts"].values():
+        for artifact in item["artifacts"]:
+            if is_remote(artifact["uri"]):
+                place(artifact["uri"], folder).parent.mkdir(parents=True, exist_ok=True)
 
 
 def place(uri: str, folder: Path) -> Path:
@@ -38,26 +58,75 @@ def copy(uri: str, folder: Path) -> None:
     Raises:
         ValueProblem: the library for it is missing, or the store refused; one line.
     """
-    scheme = uri.partition("://")[0]
     target = place(uri, folder)
     partial = target.with_name(f".{uuid.uuid4().hex}")
     try:
-        from cloudpathlib import CloudPath
-
-        source: Any = CloudPath(uri.replace("minio://", "s3://", 1))  # type: ignore[abstract]
+        source = _cloud_path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             source.copytree(partial)
         else:
             source.download_to(partial)
         os.rename(partial, target)
-    except ImportError:
-        raise ValueProblem(f"reading {uri} needs a library: pip install 'kfgcp[{_EXTRAS[scheme]}]'") from None
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         if not target.exists():  # another task may have copied it meanwhile
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise ValueProblem(f"{uri} cannot be read: {said[:500]}") from None
+            raise _problem(uri, "read", error) from None
+
+
+def upload(uri: str, folder: Path) -> None:
+    """Copies the file or folder at the URI's place below `folder` to the bucket.
+
+    Raises:
+        ValueProblem: the library for it is missing, or the store refused; one line.
+    """
+    try:
+        _cloud_path(uri).upload_from(place(uri, folder), force_overwrite_to_cloud=True)
+    except Exception as error:
+        raise _problem(uri, "written", error) from None
+
+
+def exists(uri: str) -> bool:
+    """Whether there is an object at the URI, or one below it; False also when that cannot be found out."""
+    try:
+        return bool(_cloud_path(uri).exists())
+    except Exception:
+        return False
+
+
+def check(root: str) -> None:
+    """Passes a pipeline root whose bucket can be listed from here.
+
+    Raises:
+        ValueProblem: the library for it is missing, there is no such bucket, or it may not be read; one line.
+    """
+    try:
+        next(iter(_cloud_path(root).iterdir()), None)
+    except Exception as error:
+        raise _problem(root, "listed", error) from None
+
+
+def _cloud_path(uri: str) -> Any:
+    from cloudpathlib import CloudPath
+
+    client = _storage_client(os.environ.get("STORAGE_EMULATOR_HOST")) if uri.startswith("gs://") else None
+    return CloudPath(uri.replace("minio://", "s3://", 1), client=client)  # type: ignore[abstract]
+
+
+@lru_cache
+def _storage_client(emulator: str | None) -> Any:
+    """A client for each address, which it reads from the environment when it is made."""
+    from cloudpathlib import GSClient
+
+    return GSClient()
+
+
+def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
+    if isinstance(error, ImportError):
+        extra = _EXTRAS[uri.partition("://")[0]]
+        return ValueProblem(f"{uri} cannot be {what} without a library: pip install 'kfgcp[{extra}]'")
+    said = " ".join(str(error).split()) or type(error).__name__
+    return ValueProblem(f"{uri} cannot be {what}: {said[:500]}")
 
 
 def _mount(uri: str) -> Path:

@@ -8,13 +8,12 @@ import os
 import queue
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfgcp.engine import arguments, cache, files, importer, orphans, remote
+from kfgcp.engine import arguments, cache, cluster, files, importer, orphans, remote
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Command, Ended
@@ -27,6 +26,7 @@ from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
+from kfgcp.engine.transfers import Fetched, Stored, Transfers
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
@@ -74,11 +74,7 @@ class _Cancel:
     force: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Copied:
-    """What an attempt reads from buckets is here."""
-
-    attempt: Attempt
+_Event = Ended | Fetched | Stored | _Cancel
 
 
 class Engine:
@@ -89,20 +85,22 @@ class Engine:
         self._layout = layout
         self._options = options
         self._clock = Clock()
-        self._events: queue.SimpleQueue[Ended | _Cancel | _Copied] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._functions: dict[int, Lightweight | None] = {}
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
+        self._overdue: set[int] = set()  # attempts whose time is over
         self._retries: list[tuple[float, int, Node]] = []
+        self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
-        self._kill_at: float | None = None
         self._job = self._job_constants()
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
         self._scheduler = Scheduler(
             graph, Values(params=dict(params)), constants=self._constants, fail_fast=options.fail_fast
         )
+        self._transfers = Transfers(self._events.put, layout.remote)
         self._executor = Router(
             self._events.put,
             layout.environments,
@@ -200,9 +198,10 @@ class Engine:
             wire = files.executor_input(node, inputs, self._layout)
             self._running[attempt_id] = (node, wire)
             attempt = self._attempt(attempt_id, node, wire)
+            self._set_alarm(attempt_id, node)
             uris = remote.to_copy(itertools.chain(*inputs.artifacts.values()), self._layout.remote)
             if uris:
-                threading.Thread(target=self._copy, args=(attempt, uris), name="kfgcp-copy", daemon=True).start()
+                self._transfers.fetch(attempt, uris)
             else:
                 self._executor.start(attempt)
         except OSError as error:
@@ -212,33 +211,33 @@ class Engine:
             self._running.pop(attempt_id, None)
             self._failed(node, str(error) or type(error).__name__)
 
-    def _copy(self, attempt: Attempt, uris: list[str]) -> None:
-        """In a thread: what the attempt reads from buckets is copied, then it may start."""
-        try:
-            for uri in uris:
-                remote.copy(uri, self._layout.remote)
-        except ValueProblem as problem:
-            self._events.put(Ended(attempt.id, str(problem)))
-        else:
-            self._events.put(_Copied(attempt))
-
     def _attempt(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
         container = node.component.executor
         assert isinstance(container, Container)
+        work = self._work(container, node, wire)
+        in_container = isinstance(work, Command)
+        remote.make_folders(wire, self._layout.remote)
         return Attempt(
             id=attempt_id,
-            work=self._work(container, node, wire),
+            work=work,
             executor_input=wire,
             env={
                 "KFGCP_RUN_ID": self._layout.run_id,
                 "KFGCP_TASK": node.path,
                 "KFGCP_SUBMIT_DIR": self._options.submit_dir,
+                **cluster.variables(container.cluster),
                 **container.env,
             },
             scratch=self._layout.scratch / str(attempt_id),
             log=self._layout.log(node.path, node.attempts),
             remote=self._layout.remote,
+            mounts=cluster.folders(container.cluster, in_container=in_container),
         )
+
+    def _set_alarm(self, attempt_id: int, node: Node) -> None:
+        container = node.component.executor
+        if isinstance(container, Container) and container.cluster.timeout is not None:
+            heapq.heappush(self._alarms, (time.monotonic() + container.cluster.timeout, attempt_id, signal.SIGTERM))
 
     def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
         if id(container) not in self._functions:
@@ -262,14 +261,25 @@ class Engine:
         now = time.monotonic()
         while self._retries and (self._scheduler.stopping or self._retries[0][0] <= now):
             self._scheduler.retry(heapq.heappop(self._retries)[2])
-        if self._kill_at is not None and now >= self._kill_at:
-            self._kill_at = None
-            self._signal(signal.SIGKILL)
+        while self._alarms and self._alarms[0][0] <= now:
+            self._time_over(now, *heapq.heappop(self._alarms)[1:])
         if not self._scheduler.cancelled and self._cancel_requested(now):
             self._cancel(force=False)
 
     def _deadlines(self) -> list[float]:
-        return [at for at in (self._retries[0][0] if self._retries else None, self._kill_at) if at is not None]
+        return [heap[0][0] for heap in (self._retries, self._alarms) if heap]
+
+    def _time_over(self, now: float, attempt_id: int, number: int) -> None:
+        """An attempt that takes longer than its timeout is asked to end; one that was asked long ago is killed."""
+        if attempt_id not in self._running:
+            return
+        self._executor.signal(attempt_id, number)
+        if number == signal.SIGTERM:
+            self._overdue.add(attempt_id)
+            self._kill_later(attempt_id, now)
+
+    def _kill_later(self, attempt_id: int, now: float) -> None:
+        heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, signal.SIGKILL))
 
     def _cancel_requested(self, now: float) -> bool:
         if now < self._clock.next_poll:
@@ -277,11 +287,13 @@ class Engine:
         self._clock.next_poll = now + POLL_SECONDS
         return self._store.cancel_requested(self._layout.run_id)
 
-    def _handle(self, event: Ended | _Cancel | _Copied) -> None:
+    def _handle(self, event: _Event) -> None:
         if isinstance(event, _Cancel):
             return self._cancel(event.force)
-        if isinstance(event, _Copied):
-            return self._start_copied(event.attempt)
+        if isinstance(event, Fetched):
+            return self._fetched(event.attempt, event.problem)
+        if isinstance(event, Stored):
+            return self._stored(event)
         if event.id not in self._running:  # its start had failed, and was handled
             return None
         node, wire = self._running.pop(event.id)
@@ -291,9 +303,11 @@ class Engine:
         finally:
             shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
 
-    def _start_copied(self, attempt: Attempt) -> None:
-        if attempt.id in self._stopping:
-            self._events.put(Ended(attempt.id, "stopped before it started"))
+    def _fetched(self, attempt: Attempt, problem: str | None) -> None:
+        if attempt.id in self._stopping or attempt.id in self._overdue:
+            problem = "stopped before it started"
+        if problem is not None:
+            self._events.put(Ended(attempt.id, problem))
             return
         try:
             self._executor.start(attempt)
@@ -307,12 +321,31 @@ class Engine:
         if event.lost and node.losses < LOSSES:
             node.losses += 1
             return self._scheduler.retry(node)
+        if event.id in self._overdue:
+            assert isinstance(node.component.executor, Container)
+            return self._failed(node, f"took longer than its timeout of {node.component.executor.cluster.timeout:g} s")
         if event.message is not None:
             return self._failed(node, event.message)
         try:
-            outputs = files.read_outputs(node.component, wire)
+            outputs = files.read_outputs(node.component, wire, self._layout.remote)
         except (ValueProblem, OSError) as problem:
             return self._failed(node, str(problem))
+        uris = remote.written(itertools.chain(*outputs.artifacts.values()), self._layout.remote)
+        read = {item["uri"] for each in wire["inputs"]["artifacts"].values() for item in each["artifacts"]}
+        if new := [uri for uri in uris if uri not in read]:
+            self._running[event.id] = (node, wire)
+            self._transfers.store(event.id, outputs, new)
+        else:
+            self._succeeded(node, outputs)
+
+    def _stored(self, event: Stored) -> None:
+        node, _ = self._running.pop(event.attempt_id)
+        if event.problem is not None:
+            self._failed(node, event.problem)
+        else:
+            self._succeeded(node, event.outputs)
+
+    def _succeeded(self, node: Node, outputs: Values) -> None:
         node.ended_at = self._clock.now()
         node.outputs = outputs
         self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
@@ -341,7 +374,8 @@ class Engine:
         if force:
             self._signal(signal.SIGKILL)
         elif first:
-            self._kill_at = time.monotonic() + self._options.grace
+            for attempt_id in self._stopping:
+                self._kill_later(attempt_id, time.monotonic())
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
@@ -371,7 +405,7 @@ class Engine:
             "pipeline_job_uuid": run_id,
             "pipeline_job_create_time_utc": self._clock.now(),
             "pipeline_job_schedule_time_utc": self._clock.now(),
-            "pipeline_root": str(self._layout.home / "artifacts"),
+            "pipeline_root": self._layout.root or str(self._layout.home / "artifacts"),
             "workspace_path": str(self._layout.workspace),
         }
 

@@ -26,6 +26,12 @@ def refuse(graph: Graph, mode: str = AUTO) -> bool:
         raise Unsupported(
             f"The local engine cannot run {', '.join(foreign)}.", hint="Submit it to the backend that knows it."
         )
+    claims = [c.name for c in _components(graph) if isinstance(c.executor, Container) and _makes_volumes(c.executor)]
+    if claims:
+        raise Unsupported(
+            f"The local engine has no cluster to make or delete the volume of {', '.join(claims)}.",
+            hint="dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here and on Kubeflow.",
+        )
     containers = [c for c in _components(graph) if isinstance(c.executor, Container)]
     commands = [c for c in containers if isinstance(c.executor, Container) and recognise(c.executor) is None]
     if mode == PROCESS and commands:
@@ -42,6 +48,11 @@ def refuse(graph: Graph, mode: str = AUTO) -> bool:
             needs = (commands or containers)[0].name
             raise Unsupported(f"{needs} runs a container. {error.message}", hint=error.hint) from None
     return needs_docker
+
+
+def _makes_volumes(container: Container) -> bool:
+    """Of CreatePVC and DeletePVC in kfp-kubernetes: the image stands for a driver of KFP, nothing is run in it."""
+    return container.image in ("argostub/createpvc", "argostub/deletepvc")
 
 
 def _components(graph: Graph) -> Iterator[Component]:

@@ -22,6 +22,7 @@ class ArtifactValue:
     """An artifact at run time.
 
     type: schema title. uri: a path of this machine or a remote URI. made_by: tells artifacts of one URI apart.
+    stored: there was something at its URI when the task that made it had ended.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ArtifactValue:
     version: str = ""
     custom_path: str = ""
     made_by: str = ""
+    stored: bool = False
 
     @property
     def identity(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp.spec.params import whole
+from kfgcp.spec.platform import NOTHING, ClusterConfig, executor_configs
 
 ALL_COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
 
@@ -123,13 +124,14 @@ class TaskDef:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A command in an image; arguments still hold their placeholders."""
+    """A command in an image; arguments still hold their placeholders. cluster: what it asks of Kubernetes."""
 
     image: str
     command: tuple[str, ...]
     args: tuple[str, ...]
     env: Mapping[str, str]
     resources: Mapping[str, Any]
+    cluster: ClusterConfig = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,12 @@ class Graph:
         return self.components[task.component]
 
 
-def build(spec: Mapping[str, Any]) -> Graph:
-    """The graph of a valid PipelineSpec."""
+def build(spec: Mapping[str, Any], platform_spec: Mapping[str, Any] | None = None) -> Graph:
+    """The graph of a valid PipelineSpec, with what its platform spec says of its containers."""
+    cluster = executor_configs(platform_spec)
     executors = {
-        label: _executor(body) for label, body in ((spec.get("deploymentSpec") or {}).get("executors") or {}).items()
+        label: _executor(body, cluster.get(label, NOTHING))
+        for label, body in ((spec.get("deploymentSpec") or {}).get("executors") or {}).items()
     }
     components = {name: _component(name, body, executors) for name, body in (spec.get("components") or {}).items()}
     return Graph(
@@ -340,7 +344,7 @@ def _seconds(text: str | None) -> float:
     return float(text.removesuffix("s")) if text else 0.0
 
 
-def _executor(body: Mapping[str, Any]) -> Executor:
+def _executor(body: Mapping[str, Any], cluster: ClusterConfig) -> Executor:
     if container := body.get("container"):
         return Container(
             image=container.get("image") or "",
@@ -348,6 +352,7 @@ def _executor(body: Mapping[str, Any]) -> Executor:
             args=tuple(container.get("args") or ()),
             env={pair["name"]: pair.get("value") or "" for pair in container.get("env") or ()},
             resources=whole(container.get("resources") or {}),
+            cluster=cluster,
         )
     if importer := body.get("importer"):
         schema = importer.get("typeSchema") or {}

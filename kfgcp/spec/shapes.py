@@ -82,6 +82,11 @@ def _count(value: Any, place: Place) -> None:
         raise InvalidError(place, f"is {value}; a whole number from 0 is expected")
 
 
+def _int64(value: Any, place: Place) -> None:
+    """Proto JSON has a whole number of 64 bits as text."""
+    _count(int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value, place)
+
+
 def _duration(value: Any, place: Place) -> None:
     _text(value, place)
     if not re.fullmatch(r"[0-9]+(\.[0-9]{1,9})?s", value):
@@ -271,7 +276,27 @@ PIPELINE = _record(
     sdkVersion=_text,
     defaultPipelineRoot=_text,
 )
-_EXECUTOR_CONFIGS = _record(executors=_mapping(_mapping()))
+_VALUE = _record(runtimeValue=_record(constant=_anything))
+_SOURCE: dict[str, Check] = {
+    "optional": _boolean,
+    "secretNameParameter": _VALUE,
+    "configMapNameParameter": _VALUE,
+    "pvcNameParameter": _VALUE,
+}
+_VARIABLES = _list(_record({"keyToEnv": _list(_record({"envVar": _name}))}, **_SOURCE))
+_MOUNTS = _list(_record({"mountPath": _name}, **_SOURCE))
+_EXECUTOR_CONFIG = _record(
+    secretAsEnv=_VARIABLES,
+    configMapAsEnv=_VARIABLES,
+    fieldPathAsEnv=_list(_record({"name": _name})),
+    secretAsVolume=_MOUNTS,
+    configMapAsVolume=_MOUNTS,
+    pvcMount=_MOUNTS,
+    emptyDirMounts=_MOUNTS,
+    genericEphemeralVolume=_MOUNTS,
+    activeDeadlineSeconds=_int64,
+)
+_EXECUTOR_CONFIGS = _record(executors=_mapping(_EXECUTOR_CONFIG))
 PLATFORM = _record(
     {"platforms": _mapping(_record(deploymentSpec=_EXECUTOR_CONFIGS, config=_mapping(), pipelineConfig=_mapping()))}
 )

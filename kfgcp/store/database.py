@@ -15,7 +15,7 @@ from pathlib import Path
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 30.0
 
 

@@ -15,9 +15,13 @@ _POLL_SECONDS = (0.05, 2.0)
 
 
 class RunHandle:
-    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or `cancel`."""
+    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or `cancel`.
 
-    def __init__(self, backend: Backend, ref: RunRef, run: Run | None = None) -> None:
+    notes: what the backend left out of the request or gave in another way, a line each.
+    """
+
+    def __init__(self, backend: Backend, ref: RunRef, run: Run | None = None, notes: Sequence[str] = ()) -> None:
+        self.notes = notes
         self._backend = backend
         self._ref = ref
         self._run = run or backend.get(ref)

@@ -120,7 +120,7 @@ def put_out(node, layout, data):
     output_file = Path(wire["outputs"]["outputFile"])
     output_file.parent.mkdir(parents=True, exist_ok=True)
     output_file.write_text(json.dumps({"parameterValues": written}))
-    return files.read_outputs(node.component, wire)
+    return files.read_outputs(node.component, wire, layout.remote)
 
 
 @pytest.mark.rule("Running a task: whatever passes validation ends in a finished run or one of our errors")
@@ -286,7 +286,7 @@ def test_any_output_file_ends_in_values_or_a_problem(written, tmp_path_factory):
         }
     }
     try:
-        found = files.read_outputs(component, wire)
+        found = files.read_outputs(component, wire, folder / "remote")
     except ValueProblem:
         return
     json.dumps([dict(found.params), [item.to_wire() for item in found.artifacts["a"]]])

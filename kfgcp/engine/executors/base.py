@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class Attempt:
     id: unique in the engine. work: what to run. executor_input: the ExecutorInput; the folders of its outputs are to be
     made. env: variables beside those of the engine. scratch: the attempt's working folder, to be made, in a folder of
     the run. log: where output and errors go, in the order they are written. remote: a folder with copies of what lies
-    in buckets, see `kfgcp.engine.remote`.
+    in buckets, see `kfgcp.engine.remote`. mounts: for a container, path in it -> folder here, `""` for an empty one.
     """
 
     id: int
@@ -36,6 +36,7 @@ class Attempt:
     scratch: Path
     log: Path
     remote: Path | None = None
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

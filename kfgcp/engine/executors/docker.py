@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -154,13 +155,25 @@ def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
     binds = {path: {"bind": path, "mode": "rw"} for path in written}
     binds |= {path: {"bind": path, "mode": "ro"} for path in read - written}
     mounts = [attempt.remote / mount for mount in MOUNTS.values()] if attempt.remote is not None else []
-    return binds | {str(path): {"bind": f"/{path.name}", "mode": "ro"} for path in mounts if path.is_dir()}
+    binds |= {str(path): {"bind": f"/{path.name}", "mode": "rw"} for path in mounts if path.is_dir()}
+    return binds | {here: {"bind": path, "mode": "rw"} for path, here in _mounted(attempt)}
+
+
+def _mounted(attempt: Attempt) -> Iterator[tuple[str, str]]:
+    """Path in the container and folder here of what stands in for volumes of a cluster."""
+    for number, (path, here) in enumerate(attempt.mounts.items()):
+        if not here:
+            here = str(attempt.scratch / f"volume-{number}")
+            os.makedirs(here)
+        yield path, here
 
 
 def _written(attempt: Attempt) -> set[str]:
     """The folders of the attempt's outputs."""
     outputs = attempt.executor_input["outputs"]
+    uris = [artifact["uri"] for item in outputs["artifacts"].values() for artifact in item["artifacts"]]
     files = [outputs["outputFile"], *(item["outputFile"] for item in outputs["parameters"].values())]
+    files += [uri for uri in uris if uri.startswith("/")]
     return {os.path.dirname(file) for file in files}
 
 

@@ -1,0 +1,73 @@
+"""What tasks read from buckets and write to them, copied in threads so that the engine's loop goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kfgcp.engine import remote
+from kfgcp.engine.executors.base import Attempt
+from kfgcp.engine.values import ValueProblem, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What an attempt reads is here, or why it is not."""
+
+    attempt: Attempt
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an attempt wrote is in its bucket, or why it is not."""
+
+    attempt_id: int
+    outputs: Values
+    problem: str | None = None
+
+
+class Transfers:
+    """Copies between buckets and a folder of the run.
+
+    Args:
+        emit: takes the end of each transfer, from another thread.
+        folder: where the copies are, see `kfgcp.engine.remote`.
+    """
+
+    def __init__(self, emit: Callable[[Fetched | Stored], None], folder: Path) -> None:
+        self._emit = emit
+        self._folder = folder
+
+    def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
+        self._start(self._fetch, attempt, uris)
+
+    def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
+        self._start(self._store, attempt_id, outputs, uris)
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=target, args=args, name="kfgcp-transfer", daemon=True).start()
+
+    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
+        try:
+            for uri in uris:
+                remote.copy(uri, self._folder)
+        except ValueProblem as problem:
+            self._emit(Fetched(attempt, str(problem)))
+        else:
+            self._emit(Fetched(attempt))
+
+    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
+        try:
+            for uri in uris:
+                remote.upload(uri, self._folder)
+        except ValueProblem as problem:
+            self._emit(Stored(attempt_id, outputs, str(problem)))
+            return
+        artifacts = {
+            name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)
+            for name, items in outputs.artifacts.items()
+        }
+        self._emit(Stored(attempt_id, replace(outputs, artifacts=artifacts)))

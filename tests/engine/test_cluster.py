@@ -1,0 +1,248 @@
+"""What a pipeline asks of a Kubernetes cluster, by kfp-kubernetes: given in another way, failed, or named."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from kfp import dsl, kubernetes
+
+from kfgcp import api
+from kfgcp.engine.run import Options
+from kfgcp.errors import Unsupported
+from kfgcp.model import Run
+from kfgcp.spec.load import Spec, from_documents
+
+
+@dsl.component(base_image="python:3.11")
+def variables(names: list) -> str:
+    import os
+
+    return ",".join(os.environ.get(name, "-") for name in names)
+
+
+@dsl.component(base_image="python:3.11")
+def read_file(file: str) -> str:
+    with open(file) as opened:
+        return opened.read()
+
+
+@dsl.component(base_image="python:3.11")
+def sleep(seconds: float) -> str:
+    import time
+
+    print("asleep")
+    time.sleep(seconds)
+    return "rested"
+
+
+@dsl.component(base_image="python:3.11")
+def deaf(seconds: float) -> str:
+    import signal
+    import time
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(seconds)
+    return "rested"
+
+
+def spec_of(pipeline: Any) -> Spec:
+    """Both documents of a compiled pipeline."""
+    documents = [json_format.MessageToDict(each) for each in (pipeline.pipeline_spec, pipeline.platform_spec)]
+    return from_documents([each for each in documents if each], "test")
+
+
+def with_task(task: Callable[[], Any], configure: Callable[[Any], None], name: str = "asks") -> Spec:
+    @dsl.pipeline(name=name)
+    def pipeline() -> str:
+        made = task()
+        configure(made)
+        return made.output
+
+    return spec_of(pipeline)
+
+
+@pytest.fixture
+def run(home: Path, capsys: Any) -> Callable[[Spec], Run]:
+    def run(spec: Spec) -> Run:
+        handle, opened = api.open_run(spec)
+        opened.execute()
+        return handle.refresh().snapshot
+
+    return run
+
+
+def secret(task: Any, *, optional: bool = False) -> None:
+    kubernetes.use_secret_as_env(task, "db", {"password": "DB_PASSWORD", "user": "DB_USER"}, optional=optional)
+
+
+@pytest.mark.rule("Running a task: a secret's variables are taken from the user's environment")
+def test_variables_of_a_secret_come_from_the_environment(
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "s3cret")
+    monkeypatch.setenv("DB_USER", "ann")
+
+    done = run(with_task(lambda: variables(names=["DB_USER", "DB_PASSWORD"]), secret))
+
+    assert done.outputs == {"Output": "ann,s3cret"}, done.error
+
+
+@pytest.mark.rule("Running a task: what cannot be honoured here fails the task before it starts")
+def test_a_secret_that_is_not_there_fails_the_task_before_it_starts(
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_USER", "ann")
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+
+    done = run(with_task(lambda: variables(names=["DB_USER"]), secret))
+
+    assert done.error is not None
+    assert done.error.task == "variables"
+    assert done.error.message == (
+        "DB_PASSWORD comes from the secret 'db' on a cluster; here, set the variable DB_PASSWORD"
+    )
+    assert done.error.log_tail == ()
+
+
+def test_an_optional_secret_may_be_missing(run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    monkeypatch.delenv("DB_USER", raising=False)
+
+    done = run(with_task(lambda: variables(names=["DB_PASSWORD"]), lambda task: secret(task, optional=True)))
+
+    assert done.outputs == {"Output": "-"}, done.error
+
+
+@pytest.mark.rule("Running a task: a folder at the place of a volume stands in for it")
+def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("rows")
+
+    there = run(
+        with_task(
+            lambda: read_file(file=f"{tmp_path}/data.txt"),
+            lambda task: kubernetes.mount_pvc(task, "claim", str(tmp_path)),
+        )
+    )
+    absent = run(
+        with_task(
+            lambda: read_file(file=f"{tmp_path}/data.txt"),
+            lambda task: kubernetes.mount_pvc(task, "claim", "/no/such/folder"),
+        )
+    )
+
+    assert there.outputs == {"Output": "rows"}, there.error
+    assert absent.error is not None
+    assert absent.error.message == "/no/such/folder is the volume claim 'claim' on a cluster; here, make that folder"
+
+
+@pytest.mark.rule("Running a task: timeouts are honoured")
+@pytest.mark.parametrize("task", [sleep, deaf], ids=["ends-on-request", "must-be-killed"])
+def test_an_attempt_that_takes_too_long_is_ended(
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
+) -> None:
+    monkeypatch.setattr("kfgcp.backends.local.Options", functools.partial(Options, grace=0.5))
+
+    done = run(with_task(lambda: task(seconds=60.0), lambda made: kubernetes.set_timeout(made, 1)))
+
+    assert done.error is not None
+    assert done.error.message == "took longer than its timeout of 1 s"
+    seconds = done.tasks[0].seconds
+    assert seconds is not None
+    assert 1 <= seconds < 30
+
+
+def test_a_timeout_counts_for_each_attempt(run: Callable[[Spec], Run]) -> None:
+    def configure(task: Any) -> None:
+        task.set_retry(num_retries=1, backoff_duration="0s")
+        kubernetes.set_timeout(task, 1)
+
+    done = run(with_task(lambda: sleep(seconds=60.0), configure))
+
+    assert done.tasks[0].attempts == 2
+    assert done.tasks[0].error is not None
+    assert done.tasks[0].error.message == "took longer than its timeout of 1 s"
+
+
+def test_a_task_that_is_quick_enough_does_not_notice_its_timeout(run: Callable[[Spec], Run]) -> None:
+    done = run(with_task(lambda: sleep(seconds=0.1), lambda task: kubernetes.set_timeout(task, 30)))
+
+    assert done.outputs == {"Output": "rested"}
+
+
+@pytest.mark.rule("Running a task: what cannot change a result is reported as ignored")
+def test_the_rest_is_named_before_the_run_and_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "x")
+    monkeypatch.setenv("DB_USER", "x")
+
+    def configure(task: Any) -> None:
+        secret(task)
+        kubernetes.add_node_selector(task, "pool", "big")
+        kubernetes.add_toleration(task, key="gpu")
+        kubernetes.add_pod_label(task, "team", "growth")
+        task.set_cpu_limit("4").set_accelerator_type("NVIDIA_L4").set_accelerator_limit(2)
+
+    spec = with_task(lambda: variables(names=[]), configure)
+    handle, opened = api.open_run(spec)
+    opened.execute()
+
+    assert list(handle.notes) == [
+        "variables takes DB_PASSWORD, DB_USER from this environment, not from the secret 'db'",
+        "not heeded on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of variables; "
+        "node selector of variables; tolerations of variables; pod labels and annotations of variables",
+    ]
+    assert handle.refresh().state == "SUCCEEDED"
+
+
+def test_what_will_fail_is_named_before_the_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    monkeypatch.delenv("DB_USER", raising=False)
+
+    with pytest.warns(
+        api.NotHeeded,
+        match="variables will fail if it starts: DB_PASSWORD, DB_USER of the secret 'db' is not set here",
+    ):
+        handle = api.submit(with_task(lambda: variables(names=[]), secret))
+
+    assert handle.wait(60).state == "FAILED"
+
+
+def test_a_plain_pipeline_has_no_notes(home: Path) -> None:
+    handle, opened = api.open_run(with_task(lambda: variables(names=[]), lambda task: None))
+    opened.execute()
+
+    assert list(handle.notes) == []
+
+
+@pytest.mark.rule("Running a task: what cannot be honoured here fails the task before it starts")
+def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(home: Path) -> None:
+    @dsl.pipeline(name="makes-a-volume")
+    def pipeline() -> None:
+        made = kubernetes.CreatePVC(access_modes=["ReadWriteOnce"], size="1Gi", pvc_name_suffix="-x")
+        task = variables(names=[])
+        kubernetes.mount_pvc(task, made.outputs["name"], "/data")
+
+    with pytest.raises(Unsupported, match=r"no cluster to make or delete the volume of comp-createpvc\."):
+        api.open_run(spec_of(pipeline))
+
+    assert api.list() == []
+
+
+def test_a_repeated_run_asks_for_the_same(run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    monkeypatch.setenv("DB_USER", "ann")
+    first = run(with_task(lambda: variables(names=["DB_PASSWORD"]), secret))
+    assert first.state == "FAILED"
+
+    handle, opened = api.open_rerun(first.run_id)
+    opened.execute()
+    assert handle.refresh().state == "FAILED"
+
+    monkeypatch.setenv("DB_PASSWORD", "s3cret")
+    handle, opened = api.open_rerun(first.run_id)
+    opened.execute()
+    assert handle.refresh().outputs == {"Output": "s3cret"}
+    assert "DB_PASSWORD" in os.environ
