@@ -27,6 +27,7 @@ _REMOTE: Final[Mapping[str, type]] = {
     "service_account": str,
     "auth": str,
     "token_file": str,
+    "impersonate_service_account": str,
     "api_endpoint": str,
 }
 
@@ -42,6 +43,9 @@ REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "vertex": ("project", "location", "pipeline_root"),
     "kubeflow": ("host",),
 }
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Hosts that are this machine: plain http and no sign-in are allowed for them alone."""
 
 AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "anonymous")
 
@@ -217,7 +221,7 @@ def _check_values(environment: Environment, where: str) -> None:
     hosts = {key: environment.get(key) for key in ("host", "api_endpoint") if environment.get(key) is not None}
     for key, text in hosts.items():
         scheme, host = _address(text, f"{where}: {key}")
-        if host in ("localhost", "127.0.0.1", "::1"):
+        if host in LOOPBACK:
             continue
         if scheme == "http" or auth == "anonymous":
             what = "plain http" if scheme == "http" else 'auth = "anonymous"'

@@ -8,7 +8,11 @@
     ├── CheckFailed                4   a check found something
     ├── BackendError               5   the backend refused or cannot be reached
     │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
-    │   └── StateError             5   the state folder: disk full, read-only, database damaged
+    │   ├── StateError             5   the state folder: disk full, read-only, database damaged
+    │   ├── AuthError              5   the sign-in is missing, expired or not accepted
+    │   ├── Unreachable            5   no answer of the service: no connection, a timeout, only 5xx, a proxy's answer
+    │   └── Refused                5   the service answered that it will not do it (4xx)
+    │       └── NotFound           5   there is no such thing there (404)
     ├── RunFailed                  6   the run ended FAILED or CANCELLED
     ├── RunTimeout                 7   it did not end in time
     └── MissingExtra               8   an optional part of kfgcp is not installed
@@ -74,6 +78,38 @@ class Unsupported(BackendError):
 
 
 class StateError(BackendError):
+    pass
+
+
+class AuthError(BackendError):
+    pass
+
+
+class Unreachable(BackendError):
+    pass
+
+
+class Refused(BackendError):
+    """A service answered no.
+
+    Attributes:
+        status: of HTTP, 400 to 499 or 501.
+        reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not name one and none
+            belongs to the status.
+        retried: the request was sent more than once, so that an earlier try may have been carried out. A create that
+            is refused with 409 after one may have succeeded.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int = 0, reason: str = "", retried: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+        self.retried = retried
+
+
+class NotFound(Refused):
     pass
 
 

@@ -285,6 +285,15 @@ def test_a_variable_cannot_go_round_the_rules(tmp_path: Path) -> None:
     assert "plain http is allowed for a loopback api_endpoint only, not for evil.example" in said[0]
 
 
+@pytest.mark.parametrize("backend", ["vertex", "kubeflow"])
+def test_a_remote_environment_may_act_as_a_service_account(tmp_path: Path, backend: str) -> None:
+    account = "runner@p.iam.gserviceaccount.com"
+    text = f'[env.x]\nbackend = "{backend}"\nimpersonate_service_account = "{account}"\n'
+
+    assert _load(tmp_path, text).env("x").get("impersonate_service_account") == account
+    assert "unknown key" in _refused(tmp_path, f'[env.local]\n{text.splitlines()[2]}\nbackend = "local"\n')[0]
+
+
 def test_every_required_key_is_a_key_of_its_backend() -> None:
     known: dict[str, Any] = {backend: set(keys) for backend, keys in config.ENV_KEYS.items()}
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from kfgcp import errors
-from kfgcp.errors import KfgcpError, MissingExtra, SpecError
+from kfgcp.errors import KfgcpError, MissingExtra, NotFound, Refused, SpecError
 
 CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)]
 
@@ -39,6 +39,10 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "BackendError": 5,
         "Unsupported": 5,
         "StateError": 5,
+        "AuthError": 5,
+        "Unreachable": 5,
+        "Refused": 5,
+        "NotFound": 5,
         "RunFailed": 6,
         "RunTimeout": 7,
         "MissingExtra": 8,
@@ -63,3 +67,11 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
 def test_a_spec_error_may_carry_the_frames_of_the_users_code() -> None:
     assert SpecError("no", user_traceback="File x").user_traceback == "File x"
     assert SpecError("no").user_traceback == ""
+
+
+@pytest.mark.parametrize("kind", [Refused, NotFound])
+def test_a_refusal_says_how_the_service_answered(kind: type[Refused]) -> None:
+    error = kind("No.", hint="Ask.", status=409, reason="ALREADY_EXISTS", retried=True)
+
+    assert (error.status, error.reason, error.retried) == (409, "ALREADY_EXISTS", True)
+    assert (kind("No.").status, kind("No.").reason, kind("No.").retried) == (0, "", False)

@@ -1,0 +1,203 @@
+"""What an answer over HTTP says: the JSON object that was asked for, or one of our errors.
+
+Errors come as Google's JSON (`{"error": {"code", "message", "status", "details"}}`), as that of Kubeflow Pipelines
+(`{"error", "code", "message", "details"}`), or as a page or text of something in between: a proxy, a sign-in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kfgcp.backends.hints import hint
+from kfgcp.backends.secrecy import one_line
+from kfgcp.backends.wire import Answer
+from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable
+
+CODES: Final = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+"""Names of google.rpc.Code by number."""
+_OF_STATUS: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+}
+_SIGN_IN: Final = re.compile(r"sign[ -]?in\b|log[ -]?in\b|accounts\.google\.com|type=.?password", re.IGNORECASE)
+_SIGN_IN_URL: Final = re.compile(r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE)
+_WEB_PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked of whom, for messages. secrets: tokens that must not show; mend: how to sign in again."""
+
+    service: str
+    method: str
+    path: str
+    host: str
+    secrets: Sequence[str] = field(default=(), repr=False)
+    mend: str = ""
+    retried: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {one_line(self.path, *self.secrets, limit=120)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The error of an answer. code: google.rpc.Code; detail, facts: reason and metadata of its ErrorInfo."""
+
+    message: str = ""
+    code: str = ""
+    detail: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse(answer: Answer, call: Call) -> dict[str, Any]:
+    """The JSON object that an answer of success is; an empty answer is an empty one.
+
+    Raises:
+        AuthError: it is a web page: a sign-in that comes with status 200.
+        BackendError: it is something else.
+    """
+    if is_page(answer):
+        raise AuthError(
+            f"{call.service} answered {call} with a web page, not with JSON, as a sign-in does: "
+            f"{_quoted(answer, call)}.",
+            hint=f"{call.mend} Check the address ({call.host}) and the proxy, too.".strip(),
+        )
+    kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if not answer.body.strip():
+        return {}
+    problem = f"is {one_line(kind, limit=60)}, not JSON"
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            found = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            problem = "cannot be read as JSON"
+        else:
+            if isinstance(found, dict):
+                return found
+            problem = "is JSON, but no object"
+    raise BackendError(
+        f"The answer of {call.service} to {call} {problem}: {_quoted(answer, call)}.",
+        hint=f"Is {call.host} the address of {call.service}?",
+    )
+
+
+def refusal(answer: Answer, call: Call) -> BackendError:
+    """The error that an answer with another status than 2xx is."""
+    status = answer.status
+    if "x-goog-iap-generated-response" in answer.headers:
+        return AuthError(
+            f"Identity-Aware Proxy, in front of {call.host}, did not accept the sign-in to {call.service} ({status}).",
+            hint='Let the environment have auth = "iap" and iap_client_id, and your account the role '
+            "roles/iap.httpsResourceAccessor.",
+        )
+    if 300 <= status < 400:
+        return _redirect(answer, call)
+    if status in (407, 511) or (is_page(answer) and status in (401, 403)):
+        return _in_between(answer, call)
+    said = read_error(answer.body)
+    text = one_line(said.message, *call.secrets) or _quoted(answer, call)
+    code = said.code or _OF_STATUS.get(status, "")
+    named = f"{status} {one_line(code, limit=60)}".strip()
+    if status == 401:
+        return AuthError(f"{call.service} did not accept the sign-in: {text} ({named}).", hint=call.mend)
+    if status >= 500 and status != 501:
+        return Unreachable(
+            f"{call.service} failed to answer {call}: {text} ({named}).",
+            hint=f"Try again later; {call.service} may have an outage.",
+        )
+    kind = NotFound if status == 404 else Refused
+    return kind(
+        f"{call.service} refused {call}: {text} ({named}).",
+        hint=one_line(hint(status, text, said.detail, said.facts, call.path, call.host), *call.secrets, limit=600),
+        status=status,
+        reason=code,
+        retried=call.retried,
+    )
+
+
+def is_page(answer: Answer) -> bool:
+    """Whether it is HTML, by its type or, when that is missing or wrong, by how it begins."""
+    return answer.headers.get("content-type", "").lower().startswith("text/html") or bool(_WEB_PAGE.match(answer.body))
+
+
+def read_error(body: bytes | str) -> Said:
+    """The error that a body in JSON describes; an empty one when it is none."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return Said()
+    if isinstance(data, list) and data:
+        data = data[0]
+    if not isinstance(data, dict):
+        return Said()
+    error = data.get("error")
+    inner: Mapping[str, Any] = error if isinstance(error, dict) else data
+    texts = [inner.get("message"), inner.get("error_description"), error]
+    message = next((text for text in texts if isinstance(text, str) and text), "")
+    code, number = inner.get("status"), inner.get("code")
+    if not isinstance(code, str):
+        code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
+    details = inner.get("details")
+    for one in details if isinstance(details, list) else []:
+        if isinstance(one, dict) and isinstance(one.get("reason"), str):
+            facts = one.get("metadata")
+            facts = facts if isinstance(facts, dict) else {}
+            return Said(message, code, one["reason"], {str(key): str(value) for key, value in facts.items()})
+    return Said(message, code)
+
+
+def _quoted(answer: Answer, call: Call) -> str:
+    """The title of a page, else the first line with something on it."""
+    text = answer.body[:20_000].decode("utf-8", "replace")
+    title = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(answer) else None
+    line = title[2] if title else next((line for line in text.splitlines() if line.strip()), "")
+    return f"'{one_line(line, *call.secrets, limit=100)}'" if line.strip() else "nothing"
+
+
+def _redirect(answer: Answer, call: Call) -> BackendError:
+    place = answer.headers.get("location", "")
+    try:
+        url = urlsplit(place)
+        host = one_line(url.hostname or call.host, *call.secrets, limit=100)
+    except ValueError:
+        return Unreachable(f"{call.service} redirects to what is no address ({answer.status}).", hint=_ADDRESS)
+    if _SIGN_IN_URL.search((url.hostname or "") + url.path) or "client_id=" in url.query:
+        return AuthError(
+            f"{call.service} wants a sign-in at {host} instead of answering {call} ({answer.status}).", hint=call.mend
+        )
+    return Unreachable(
+        f"{call.host} redirects {call} to {host} ({answer.status}); tokens are not sent on to another address.",
+        hint=_ADDRESS,
+    )
+
+
+_ADDRESS: Final = "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+
+
+def _in_between(answer: Answer, call: Call) -> BackendError:
+    """A page with an error that the service itself would have sent as JSON."""
+    page = _quoted(answer, call)
+    if answer.status in (401, 403) and _SIGN_IN.search(answer.body[:20_000].decode("utf-8", "replace")):
+        return AuthError(
+            f"A sign-in page came instead of an answer of {call.service} to {call}: {page} ({answer.status}).",
+            hint=call.mend,
+        )
+    return Unreachable(
+        f"A proxy or gateway, not {call.service}, answered {call}: {page} ({answer.status}).",
+        hint=f"Check HTTPS_PROXY and NO_PROXY, and that the network lets you reach {call.host}.",
+    )

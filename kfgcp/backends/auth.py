@@ -1,0 +1,197 @@
+"""Where the tokens of requests come from: Google's login, a file, or nowhere for an emulator on this machine.
+
+`auth` of an environment chooses: `google` (the default) is in google_login.py; `token-file` and `anonymous` are here.
+`iap` and `in-cluster` have their place in `token_source`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from kfgcp.config import LOOPBACK, Environment
+from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable, Unsupported
+
+AHEAD: Final = 225.0
+"""Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
+keeps a token until 300 seconds before its end, has a new one."""
+LATER: Final = 30.0
+"""Seconds until the next try when renewing ahead failed."""
+_LARGEST: Final = 65536
+"""Bytes of a token file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token. quota_project: the project that pays for requests, when it is another than theirs."""
+
+    value: str = field(repr=False)
+    quota_project: str | None = None
+
+    def sign(self, request: Any) -> Any:
+        """The prepared request with the token."""
+        request.headers["Authorization"] = f"Bearer {self.value}"
+        return request
+
+
+class TokenSource(Protocol):
+    """Gives tokens; threads may share it."""
+
+    @property
+    def mend(self) -> str:
+        """What to do when a token is not accepted, in one line."""
+
+    def get(self, refused: Token | None = None) -> Token | None:
+        """The token to send now, None to send none.
+
+        Args:
+            refused: a token that a service did not accept: another one is got, once for all threads that say so. What
+                comes back is equal to it when there is no other.
+
+        Raises:
+            AuthError: there is none: not signed in, expired, refused.
+            Unreachable: the service that gives tokens does not answer.
+        """
+
+
+def token_source(env: Environment) -> TokenSource:
+    """The tokens that an environment's `auth` asks for; nothing is read or sent yet.
+
+    Raises:
+        ConfigError: a setting that it needs is missing.
+        Unsupported: this version cannot sign in that way.
+    """
+    mode = env.get("auth", "google")
+    where = f"Environment '{env.name}'"
+    if mode == "anonymous":
+        return _anonymous(env, where)
+    if mode == "token-file":
+        path = env.get("token_file")
+        if not path:
+            raise ConfigError(
+                f'{where} has auth = "token-file", but no token_file.', hint="Set token_file to its path."
+            )
+        return TokenFile(Path(path))
+    if mode == "google":
+        from kfgcp.backends.google_login import google_tokens
+
+        return google_tokens(env.get("impersonate_service_account"))
+    raise Unsupported(
+        f'{where} has auth = "{mode}", which is not there yet.', hint="This version has: google, token-file, anonymous."
+    )
+
+
+class Anonymous:
+    """No token, for an emulator."""
+
+    mend = "The service wants a sign-in: set auth of the environment to google or token-file."
+
+    def get(self, refused: Token | None = None) -> None:
+        return None
+
+
+class TokenFile:
+    """A token that somebody else writes into a file: the first line, read again whenever the file changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(os.path.expanduser(path))
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] = ()
+        self._token: Token | None = None
+
+    @property
+    def mend(self) -> str:
+        return f"Write a new token to {self._path}."
+
+    def get(self, refused: Token | None = None) -> Token:
+        with self._lock:
+            try:
+                stat = self._path.stat()
+                seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if self._token is None or seen != self._seen or refused == self._token:
+                    self._token = self._read(self._path.read_bytes()[:_LARGEST])
+                    self._seen = seen
+            except OSError as error:
+                raise AuthError(
+                    f"The token file {self._path} cannot be read: {error.strerror}.",
+                    hint="Write a token to it, or let token_file name another.",
+                ) from None
+            return self._token
+
+    def _read(self, content: bytes) -> Token:
+        text = content.strip()
+        if not text and self._token is not None:
+            return self._token  # it is being written just now
+        if not text:
+            raise AuthError(f"The token file {self._path} is empty.", hint=self.mend)
+        if any(not 0x21 <= byte <= 0x7E for byte in text):
+            raise AuthError(f"The token file {self._path} does not hold a token, and nothing else.", hint=self.mend)
+        return Token(text.decode("ascii"))
+
+
+class Renewing:
+    """Keeps a token until shortly before it ends, then gets the next; threads that need one wait for the one that asks.
+
+    Args:
+        fetch: a new token and when it ends, in seconds since 1970, None for never.
+        mend: see `TokenSource`.
+        now: the time.
+    """
+
+    def __init__(
+        self, fetch: Callable[[], tuple[Token, float | None]], *, mend: str, now: Callable[[], float] = time.time
+    ) -> None:
+        self.mend = mend
+        self._fetch = fetch
+        self._now = now
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._ends = self._renew_at = 0.0
+        self._failure: BackendError | None = None
+        self._fetches = 0
+
+    def get(self, refused: Token | None = None) -> Token:
+        before = self._fetches
+        with self._lock:
+            now = self._now()
+            if self._token is not None and self._token != refused and now < self._renew_at:
+                return self._token
+            if self._failure is not None and before != self._fetches:  # it failed while this thread waited
+                raise _again(self._failure)
+            try:
+                return self._renew(now)
+            except (AuthError, Unreachable) as error:
+                if self._token is not None and self._token != refused and now < self._ends:
+                    self._renew_at = now + LATER
+                    return self._token
+                self._failure = error
+                raise
+            finally:
+                self._fetches += 1
+
+    def _renew(self, now: float) -> Token:
+        self._failure = None
+        token, ends = self._fetch()
+        self._token = token
+        self._ends = float("inf") if ends is None else ends
+        self._renew_at = max(self._ends - AHEAD, now + (self._ends - now) / 2)
+        return token
+
+
+def _again(error: BackendError) -> BackendError:
+    """An error of its own for another thread."""
+    return type(error)(error.message, hint=error.hint)
+
+
+def _anonymous(env: Environment, where: str) -> Anonymous:
+    """Only for this machine; kfgcp.toml is checked for it too."""
+    addresses = [env.get(key) for key in ("host", "api_endpoint") if env.get(key)]
+    if not addresses or any(urlsplit(address).hostname not in LOOPBACK for address in addresses):
+        raise ConfigError(f'{where}: auth = "anonymous" is allowed for an emulator on this machine only.')
+    return Anonymous()

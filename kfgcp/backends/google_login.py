@@ -1,0 +1,187 @@
+"""Tokens of Google: Application Default Credentials, which may act as a service account.
+
+What signs in, first to last: the file that GOOGLE_APPLICATION_CREDENTIALS names, the one that `gcloud auth
+application-default login` writes, the metadata server of a machine at Google.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from datetime import UTC
+from pathlib import Path
+from typing import Any, Final
+
+from kfgcp.backends.answers import read_error
+from kfgcp.backends.auth import Renewing, Token
+from kfgcp.backends.hints import LOG_IN
+from kfgcp.backends.secrecy import one_line
+from kfgcp.backends.wire import NoAnswer, explain, new_session, proxies, unsigned
+from kfgcp.errors import AuthError, BackendError, Unreachable
+
+SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+TIMEOUT: Final = (5.0, 30.0)
+"""Seconds to connect to a service that gives tokens, and to wait for its answer."""
+_AGAIN: Final = f"Sign in again: {LOG_IN}"
+_PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
+
+
+def google_tokens(account: str | None = None) -> Renewing:
+    """Tokens of whoever is signed in on this machine, or of the service account that they may act as."""
+    return Renewing(_Login(account).fetch, mend=_AGAIN)
+
+
+class _Login:
+    """Google's credentials, read at the first use and again after a failure: the user may have signed in meanwhile."""
+
+    def __init__(self, account: str | None) -> None:
+        self._account = account
+        self._credentials: Any = None
+
+    def fetch(self) -> tuple[Token, float | None]:
+        """A new token and when it ends. `Renewing` calls it from one thread at a time."""
+        request = _request()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about quotas, and about interpreters
+                if self._credentials is None:
+                    self._credentials = _load(request, self._account)
+                self._credentials.refresh(request)
+        except Exception as error:
+            whose = self._credentials
+            self._credentials = None
+            raise _explain(error, whose, self._account) from None
+        found = self._credentials
+        expiry = found.expiry.replace(tzinfo=UTC).timestamp() if found.expiry else None
+        return Token(found.token, found.quota_project_id), expiry
+
+
+def _load(request: Any, account: str | None) -> Any:
+    """Credentials that can be refreshed.
+
+    `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a second and is not used.
+    """
+    import google.auth
+    from google.auth.credentials import with_scopes_if_required
+
+    file = _file()
+    if file:
+        found, _ = google.auth.load_credentials_from_file(file)
+    else:
+        found, _ = google.auth.default(request=request)
+    found = with_scopes_if_required(found, SCOPES)
+    if account is None:
+        return found
+    from google.auth import impersonated_credentials
+
+    return impersonated_credentials.Credentials(
+        found, target_principal=account, target_scopes=list(SCOPES), quota_project_id=found.quota_project_id
+    )
+
+
+def _file() -> str | None:
+    """The file with credentials, as google.auth looks for it."""
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if named:
+        return named
+    config = os.environ.get("CLOUDSDK_CONFIG")
+    folder = (
+        Path(config) if config else Path(os.environ.get("APPDATA", "~") if os.name == "nt" else "~/.config", "gcloud")
+    )
+    file = folder.expanduser() / "application_default_credentials.json"
+    return str(file) if file.is_file() else None
+
+
+def _request() -> Any:
+    """How google.auth sends: with our timeouts and without redirects, ~/.netrc or a proxy to this machine."""
+    from google.auth.transport.requests import Request
+
+    class Exchange(Request):
+        def __call__(
+            self, url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **more: Any
+        ) -> Any:
+            send: Any = super().__call__
+            plain = {"allow_redirects": False, "auth": unsigned, "proxies": proxies(url)}
+            return send(url, method, body, headers, timeout or TIMEOUT, **plain | more)
+
+    return Exchange(new_session())
+
+
+def _explain(error: Exception, credentials: Any, account: str | None) -> BackendError:
+    """What an error of google.auth says, without what it quotes of requests and answers."""
+    from google.auth import exceptions
+
+    found = _transport(error)
+    if found is not None:
+        return _no_connection(found, credentials)
+    secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
+    said = one_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
+    answer = error.args[1] if len(error.args) > 1 else None
+    if isinstance(error, exceptions.DefaultCredentialsError):
+        return _no_credentials(said)
+    if said.startswith("Unable to acquire impersonated credentials"):
+        return _not_impersonated(answer, account or getattr(credentials, "service_account_email", None))
+    if said.startswith("<"):
+        return Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=_PROXY)
+    if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
+        return Unreachable(f"Google's sign-in service failed: {said}.", hint="Try again later.")
+    if isinstance(error, exceptions.ReauthFailError) or said.startswith("Reauthentication is needed"):
+        return AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=_AGAIN)
+    return _refused(said, answer, credentials)
+
+
+def _transport(error: BaseException | None) -> BaseException | None:
+    """The failure of the connection that is behind an error, if one is."""
+    from google.auth.exceptions import TransportError
+
+    while error is not None and not isinstance(error, TransportError):
+        error = error.__cause__
+    return error
+
+
+def _no_connection(error: BaseException, credentials: Any) -> BackendError:
+    text = str(error.args[0]) if error.args else ""
+    if "metadata" in text:
+        if "404" in text:
+            return AuthError("This machine at Google has no service account.", hint="Attach one to it, or sign in.")
+        return Unreachable(
+            "The metadata server of this machine, which gives its tokens, does not answer.",
+            hint=f"Try again. Not on a machine at Google? {LOG_IN}",
+        )
+    inner = error.__cause__ or (error.args[0] if error.args and isinstance(error.args[0], Exception) else None)
+    failure = explain(inner, TIMEOUT) if inner is not None else NoAnswer("does not answer")
+    return Unreachable(f"Google's sign-in service {failure.what}.", hint=failure.hint)
+
+
+def _no_credentials(said: str) -> AuthError:
+    if "default credentials were not found" in said:
+        return AuthError(
+            "You are not signed in to Google: there are no Application Default Credentials on this machine.",
+            hint=f"{LOG_IN} (or let GOOGLE_APPLICATION_CREDENTIALS name a key file)",
+        )
+    return AuthError(
+        f"The Google credentials cannot be used: {said.rstrip('.')}.",
+        hint=f"Mend what GOOGLE_APPLICATION_CREDENTIALS names, or unset it and: {LOG_IN}",
+    )
+
+
+def _not_impersonated(answer: Any, account: str | None) -> AuthError:
+    whom = account or "the service account"
+    said = read_error(answer) if isinstance(answer, (str, bytes)) else read_error("")
+    text = one_line(said.message) or "no reason was given"
+    hint = f"Ask for roles/iam.serviceAccountTokenCreator on {whom}, and check its name."
+    if said.detail == "SERVICE_DISABLED" or "has not been used in project" in text:
+        hint = "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com"
+    return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
+
+
+def _refused(said: str, answer: Any, credentials: Any) -> AuthError:
+    """Google's sign-in service said no (RFC 6749, 5.2)."""
+    if said.startswith("invalid_grant") and hasattr(credentials, "signer_email"):
+        return AuthError(
+            f"Google does not accept the service account's key: {said}.",
+            hint="Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in another way.",
+        )
+    if said.startswith("invalid_grant"):
+        return AuthError(f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=_AGAIN)
+    return AuthError(f"Google refused the sign-in: {said.rstrip('.')}.", hint=_AGAIN)

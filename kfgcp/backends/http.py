@@ -1,0 +1,280 @@
+"""The one way to a remote service: signed in, tried again where that is safe; JSON or one of our errors comes back."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kfgcp.backends.answers import Call, parse, refusal
+from kfgcp.backends.auth import Token, TokenSource
+from kfgcp.backends.patience import Clock, Patience
+from kfgcp.backends.wire import Answer, NoAnswer, Wire
+from kfgcp.config import LOOPBACK
+from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable, UsageError
+
+AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which a request is sent again."""
+CONNECT_RETRIES: Final = 2
+"""Times more that a connection is tried: an address that nobody answers at is most often a wrong one."""
+
+
+class Http:
+    """A service at one address. Threads may share it.
+
+    Requests are sent again after the statuses of `AGAIN` and when the connection fails, with exponential backoff and
+    full jitter, or as Retry-After asks. One that must not be carried out twice is sent again only when it surely was
+    not: after 429, and when no connection was made.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        tokens: TokenSource,
+        *,
+        service: str,
+        snake_case: bool = False,
+        budget: float = 60,
+        retries: int = 8,
+        connect_timeout: float = 5,
+        read_timeout: float = 60,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """A client; nothing is imported or sent yet.
+
+        Args:
+            base: the part that all addresses begin with, https, or http for this machine.
+            service: its name in messages.
+            snake_case: pages are asked for as page_size and page_token, not pageSize and pageToken.
+            budget: seconds from the first try after which no other begins.
+            retries: how often a request is sent again at most.
+            read_timeout: seconds to wait for the next bytes of an answer.
+
+        Raises:
+            ConfigError: a token must not be sent to this address.
+        """
+        self._base, self._host, self._loopback = _base(base)
+        self._tokens = tokens
+        self._service = service
+        self._paging = ("page_size", "page_token") if snake_case else ("pageSize", "pageToken")
+        self._budget = budget
+        self._retries = retries
+        self._timeout = (connect_timeout, read_timeout)
+        self._clock = Clock(sleep, clock, jitter)
+        self._wire = Wire()
+
+    def get(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+        return self.send("GET", path, params=params, **how)
+
+    def post(
+        self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+    ) -> dict[str, Any]:
+        """Not sent a second time, unless `repeatable=True` says that twice does what once does."""
+        return self.send("POST", path, params=params, body=body, **how)
+
+    def patch(
+        self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+    ) -> dict[str, Any]:
+        return self.send("PATCH", path, params=params, body=body, **how)
+
+    def delete(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+        return self.send("DELETE", path, params=params, **how)
+
+    def send(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+    ) -> dict[str, Any]:
+        """The JSON object that the service answers; empty when it answers nothing.
+
+        Args:
+            path: below the base, quoted.
+            params: of the query; those that are None are left out.
+            body: a value for JSON, None for no body.
+            how: `repeatable`, `budget`, `retries`, `read_timeout` as for `exchange`.
+
+        Raises:
+            Refused: the service answered 4xx. NotFound: 404.
+            AuthError: it did not accept the sign-in, or there is none.
+            Unreachable: it did not answer in time, or something else did.
+            BackendError: the answer is no JSON object.
+            UsageError: the body cannot be written as JSON.
+        """
+        data = None if body is None else self._json(body)
+        return self.exchange(method, path, params=params, data=data, **how).json()
+
+    def pages(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None,
+        items: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        size: int | None = 100,
+        method: str = "GET",
+        **how: Any,
+    ) -> Iterator[Any]:
+        """All items of a list, page after page; a page is asked for when it is needed.
+
+        Ends when the service names no next page, or one that was read already. With method POST the page is asked
+        for in the body.
+
+        Args:
+            items: the key of the list in an answer; a page without it is empty.
+            size: items a page at most; None leaves it to the service.
+        """
+        size_key, token_key = self._paging
+        asked: dict[str, Any] = {} if size is None else {size_key: size}
+        seen: set[str] = set()
+        while True:
+            if method == "GET":
+                page = self.send(method, path, params={**(params or {}), **asked}, **how)
+            else:
+                sent = {**(body or {}), **asked}
+                page = self.send(method, path, params=params, body=sent, **{"repeatable": True, **how})
+            found = page.get(items) or []
+            if not isinstance(found, list):
+                raise BackendError(f"{self._service} answered {method} {path} with '{items}' that is no list.")
+            yield from found
+            token = page.get("nextPageToken") or page.get("next_page_token")
+            if not isinstance(token, str) or token in seen:
+                return
+            seen.add(token)
+            asked[token_key] = token
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+        repeatable: bool | None = None,
+        budget: float | None = None,
+        retries: int | None = None,
+        read_timeout: float | None = None,
+    ) -> Reply:
+        """The answer of status 2xx as it came; for what is not JSON. Errors are those of `send`.
+
+        Args:
+            repeatable: twice does what once does; None: yes but for POST.
+            budget, retries, read_timeout: for this call, see `__init__`. retries=0 sends once.
+        """
+        repeatable = method != "POST" if repeatable is None else repeatable
+        patience = Patience(
+            self._budget if budget is None else budget, self._retries if retries is None else retries, self._clock
+        )
+        call = Call(self._service, method, path.lstrip("/"), self._host, mend=self._tokens.mend)
+        refused: Token | None = None
+        denied: Answer | None = None
+        while True:
+            token = self._token(refused, patience)
+            if denied is not None and token == refused:  # there is no other
+                raise refusal(denied, call)
+            if token is not None:
+                call = replace(call, secrets=(*call.secrets, token.value))
+            try:
+                answer = self._wire.exchange(
+                    method,
+                    f"{self._base}/{call.path}",
+                    params=params,
+                    data=data,
+                    headers=_headers(token, None if data is None else content_type),
+                    sign=token.sign if token else None,
+                    timeout=(self._timeout[0], patience.limit(read_timeout or self._timeout[1])),
+                )
+            except NoAnswer as failure:
+                again = not failure.final and (repeatable or not failure.sent)
+                if not again or not patience.wait(most=None if failure.sent else CONNECT_RETRIES):
+                    raise patience.told(_unreachable(failure, call, repeatable)) from None
+                call = replace(call, retried=True)
+                continue
+            if answer.status == 401 and token is not None and refused is None:
+                refused, denied = token, answer
+            elif answer.status in AGAIN and (repeatable or answer.status == 429) and patience.wait(answer):
+                call = replace(call, retried=True)
+            elif 200 <= answer.status < 300:
+                return Reply(answer, call)
+            else:
+                raise patience.told(refusal(answer, call))
+
+    def close(self) -> None:
+        """Ends the connections; a later call opens new ones."""
+        self._wire.close()
+
+    def _token(self, refused: Token | None, patience: Patience) -> Token | None:
+        """The token to send; another one than `refused` when there is one."""
+        while True:
+            try:
+                token = self._tokens.get(refused)
+            except Unreachable as error:
+                if not patience.wait(most=CONNECT_RETRIES):
+                    raise patience.told(error) from None
+                continue
+            if token is None and not self._loopback:
+                raise AuthError(
+                    f"{self._service} at {self._host} is not spoken to without a sign-in.",
+                    hint='auth = "anonymous" is for emulators on this machine.',
+                )
+            return token
+
+    def _json(self, body: Any) -> bytes:
+        try:
+            return json.dumps(body, allow_nan=False).encode()
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UsageError(f"{self._service} is spoken to in JSON, which cannot say this: {error}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of success, and what it answers."""
+
+    answer: Answer
+    call: Call
+
+    @property
+    def body(self) -> bytes:
+        return self.answer.body
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
+        return self.answer.headers
+
+    def json(self) -> dict[str, Any]:
+        """The JSON object that it is; see `answers.parse`."""
+        return parse(self.answer, self.call)
+
+
+def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
+    """All but the token itself, which `Token.sign` adds."""
+    headers = {"Accept": "application/json"}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    if token is not None and token.quota_project:
+        headers["X-Goog-User-Project"] = token.quota_project
+    return headers
+
+
+def _unreachable(failure: NoAnswer, call: Call, repeatable: bool) -> Unreachable:
+    doubt = "" if repeatable or not failure.sent else " It may have been carried out all the same."
+    return Unreachable(f"{call.service}: {call.host} {failure.what} ({call}).{doubt}", hint=failure.hint)
+
+
+def _base(text: str) -> tuple[str, str, bool]:
+    """The base of addresses without a slash at its end, its host, and whether that is this machine."""
+    try:
+        url = urlsplit(text)
+        host = url.hostname or ""
+    except ValueError:
+        host = ""
+    if not host or url.scheme not in ("http", "https") or url.query or url.fragment or "@" in url.netloc:
+        raise ConfigError("The address of a service is no plain URL.", hint="Write https://HOST or https://HOST:PORT.")
+    if url.scheme == "http" and host not in LOOPBACK:
+        raise ConfigError(f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}")
+    return text.rstrip("/"), host, host in LOOPBACK

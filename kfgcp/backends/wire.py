@@ -1,0 +1,215 @@
+"""One exchange over HTTP: a request goes out once, an answer comes back or the reason why none did.
+
+Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and a host
+that is this machine is spoken to without a proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from kfgcp.config import LOOPBACK
+
+if TYPE_CHECKING:
+    import requests
+
+POOL: Final = 16
+"""Connections that are kept open: more than the threads that share one wire."""
+LARGEST: Final = 100_000_000
+"""Bytes of an answer, unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server sent. headers: names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """Why there is no whole answer.
+
+    Attributes:
+        what: completes `HOST ...` in one line.
+        hint: what to do about it.
+        sent: the server may have seen the request.
+        final: it is of no use to try again.
+    """
+
+    def __init__(self, what: str, *, hint: str = "", sent: bool = False, final: bool = False) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.sent = sent
+        self.final = final
+
+
+class Wire:
+    """Connections that are kept open and shared by threads; made at the first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: requests.Session | None = None
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        sign: Callable[[Any], Any] | None = None,
+        timeout: tuple[float, float] = (5, 60),
+    ) -> Answer:
+        """The answer to one request.
+
+        Args:
+            sign: adds what must not be seen, the token, to the prepared request.
+            timeout: seconds to connect in, and to wait for the next bytes.
+
+        Raises:
+            NoAnswer: there is none, or not a whole one.
+        """
+        try:
+            with self._open().request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=headers,
+                auth=sign or unsigned,
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+                proxies=proxies(url),
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_content(65536):
+                    body += chunk
+                    if len(body) > LARGEST:
+                        raise NoAnswer(f"sent more than {LARGEST // 1_000_000} MB", sent=True, final=True)
+                found = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status_code, found, bytes(body))
+        except NoAnswer:
+            raise
+        except Exception as error:
+            raise explain(error, timeout) from None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+
+    def _open(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = new_session()
+            return self._session
+
+
+def new_session() -> requests.Session:
+    """A session that threads may share: connections for all of them, and no cookies."""
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=POOL))
+    return session
+
+
+def unsigned(request: Any) -> Any:
+    """For `auth=`: as it is. Without any, requests would put a password from ~/.netrc in the place of a token."""
+    return request
+
+
+def proxies(url: str) -> dict[str, str]:
+    """For `proxies=`: none for this machine, those of the environment for others."""
+    return {"no_proxy": "*"} if urlsplit(url).hostname in LOOPBACK else {}
+
+
+def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:
+    """What an exception of `requests`, or of what lies below it, says about an exchange."""
+    import requests
+
+    causes = list(_causes(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    why = next((cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _proxy(causes)
+    if "SSLError" in kinds:
+        return _tls(causes)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return NoAnswer("is a host that cannot be found", hint="Check its name, and the connection to the network.")
+    if isinstance(error, requests.ConnectTimeout):
+        return NoAnswer(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
+    if "ConnectionRefusedError" in kinds:
+        return NoAnswer("refuses the connection", hint="Check the address, and that the server is running.")
+    if kinds & {"NewConnectionError", "ConnectTimeoutError"}:
+        return NoAnswer(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
+    if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
+        return NoAnswer(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
+    if "DecodeError" in kinds or "ContentDecodingError" in kinds:
+        return NoAnswer("sent an answer that cannot be unpacked", sent=True, final=True)
+    if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
+    if isinstance(error, requests.ConnectionError):
+        return NoAnswer("closed the connection without an answer", hint=_NETWORK, sent=True)
+    if isinstance(error, OSError) and "CA certificate" in str(error):
+        return NoAnswer(
+            "cannot be checked: the file with certificates is not there",
+            hint="Let REQUESTS_CA_BUNDLE name a file that exists.",
+            final=True,
+        )
+    return NoAnswer(f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True)
+
+
+_NETWORK: Final = "Check the connection to the network, and HTTPS_PROXY when a proxy is needed."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it holds: urllib3 and requests keep the cause in `args`, `reason` or the context."""
+    todo: list[Any] = [error]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            todo += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+
+
+def _proxy(causes: list[BaseException]) -> NoAnswer:
+    if any("407" in str(cause) for cause in causes):
+        return NoAnswer(
+            "is behind a proxy that asks for a sign-in",
+            hint="Put user and password into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT",
+            final=True,
+        )
+    return NoAnswer(
+        "is behind a proxy that does not let the request through",
+        hint="Check HTTPS_PROXY, or list the host in NO_PROXY.",
+    )
+
+
+def _tls(causes: list[BaseException]) -> NoAnswer:
+    untrusted = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if untrusted is None:
+        return NoAnswer("could not agree on TLS", hint="Check that the address is one of https, and the proxy.")
+    return NoAnswer(
+        f"has a certificate that is not trusted: {untrusted.verify_message or untrusted.reason}",
+        hint="For a company's own certificates let REQUESTS_CA_BUNDLE name the file with them.",
+        final=True,
+    )

@@ -1,0 +1,402 @@
+"""Requests to a remote service: what is sent, what is sent again, and how long it is tried."""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.http import Http
+from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable, UsageError
+
+Client = Callable[..., Http]
+
+
+def _busy(reply: Any, status: int = 503, **headers: str) -> Any:
+    return reply({"error": {"code": status, "message": "busy", "status": "UNAVAILABLE"}}, status, headers)
+
+
+def test_a_request_carries_its_token_parameters_and_body(server: Any, client: Client, secret: str) -> None:
+    server.answers({"name": "made"})
+
+    answer = client().post("v1/jobs", params={"id": "a b", "mask": None}, body={"x": [1, "é"]})
+
+    assert answer == {"name": "made"}
+    (asked,) = server.asked
+    assert (asked.method, asked.path, asked.query) == ("POST", "/v1/jobs", {"id": "a b"})
+    assert asked.json == {"x": [1, "é"]}
+    assert asked.headers["authorization"] == f"Bearer {secret}"
+    assert asked.headers["content-type"] == "application/json"
+
+
+def test_the_verbs(server: Any, client: Client) -> None:
+    server.answers(*({"n": n} for n in range(4)))
+    http = client(f"{server.url}/base/")
+
+    found = [http.get("/a"), http.post("a", body={}), http.patch("a", body={"b": 1}), http.delete("a")]
+
+    assert found == [{"n": n} for n in range(4)]
+    assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
+        ("GET", "/base/a", b""),
+        ("POST", "/base/a", b"{}"),
+        ("PATCH", "/base/a", b'{"b": 1}'),
+        ("DELETE", "/base/a", b""),
+    ]
+
+
+def test_an_empty_answer_is_an_empty_object(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(b""), reply(b"", 204, {"Content-Type": "text/plain"}))
+
+    assert [client().delete("x"), client().delete("x")] == [{}, {}]
+
+
+def test_the_answer_as_it_came(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(b"\x00line\n", headers={"Content-Type": "text/plain"}))
+
+    found = client().exchange("GET", "logs")
+
+    assert (found.body, found.headers["content-type"]) == (b"\x00line\n", "text/plain")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_it_is_tried_again_with_growing_waits(server: Any, client: Client, reply: Any, clock: Any, status: int) -> None:
+    server.answers(*[_busy(reply, status)] * 4, {"ok": True})
+
+    assert client().get("x") == {"ok": True}
+    assert clock.slept == [1, 2, 4, 8]
+
+
+def test_waits_are_jittered_from_nothing_to_the_whole(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    server.answers(*[_busy(reply)] * 3, {})
+    shares = iter([0.0, 0.5, 0.25])
+
+    client(jitter=lambda: next(shares)).get("x")
+
+    assert clock.slept == [0, 1, 1]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 408, 409, 412, 413, 422, 499, 501])
+def test_other_refusals_are_final(server: Any, client: Client, reply: Any, clock: Any, status: int) -> None:
+    server.answers(_busy(reply, status))
+
+    with pytest.raises(Refused) as caught:
+        client().get("x")
+
+    assert (caught.value.status, caught.value.reason, caught.value.retried) == (status, "UNAVAILABLE", False)
+    assert clock.slept == []
+
+
+def test_retry_after_in_seconds(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    server.answers(_busy(reply, 429, **{"Retry-After": "17"}), _busy(reply, 503, **{"Retry-After": "0"}), {})
+
+    client().get("x")
+
+    assert clock.slept == [17, 2]
+
+
+def test_retry_after_as_a_date(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    then = datetime.now(UTC) + timedelta(seconds=30)
+    past = datetime.now(UTC) - timedelta(days=1)
+    for when in (then, past):
+        server.answers(_busy(reply, 503, **{"Retry-After": format_datetime(when, usegmt=True)}))
+    server.answers({})
+
+    client().get("x")
+
+    assert 25 < clock.slept[0] <= 30
+    assert clock.slept[1] == 2
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "1e3", "\u0661", "Mon, 99 Foo 2026 99:99:99 GMT", ""])
+def test_a_retry_after_that_makes_no_sense_is_ignored(
+    server: Any, client: Client, reply: Any, clock: Any, value: str
+) -> None:
+    server.answers(_busy(reply, 503, **{"Retry-After": value.encode().decode("latin-1")}), {})
+
+    client().get("x")
+
+    assert clock.slept == [1]
+
+
+def test_a_wait_beyond_the_budget_ends_it_at_once(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    server.answers(_busy(reply, 503, **{"Retry-After": "3600"}))
+
+    with pytest.raises(Unreachable) as caught:
+        client().get("x")
+
+    assert caught.value.message == "Vertex AI failed to answer GET x: busy (503 UNAVAILABLE)."
+    assert caught.value.hint.startswith("It asks to wait 3600 s. ")
+    assert clock.slept == []
+
+
+def test_the_budget_bounds_all_tries(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    """Waits of 1, 2, 4, 8 and 16 s are 31 s; 32 more would be too many for 60."""
+    server.answers(*[_busy(reply)] * 6)
+
+    with pytest.raises(Unreachable) as caught:
+        client().get("x")
+
+    assert clock.slept == [1, 2, 4, 8, 16]
+    assert caught.value.message.endswith("busy (503 UNAVAILABLE). Tried 6 times in 31 s.")
+    assert str(caught.value) == caught.value.message
+
+
+def test_budget_and_retries_of_one_call(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    http = client(budget=2.5)
+    server.answers(*[_busy(reply)] * (2 + 1 + 1 + 3))
+
+    for how in ({}, {"budget": 0}, {"retries": 0}, {"budget": 100, "retries": 2}):
+        with pytest.raises(Unreachable):
+            http.get("x", **how)
+
+    assert clock.slept == [1, 1, 2]
+
+
+def test_no_budget_is_one_try_even_without_jitter(server: Any, client: Client, reply: Any) -> None:
+    server.answers(_busy(reply))
+
+    with pytest.raises(Unreachable):
+        client(budget=0, jitter=lambda: 0.0).get("x")
+
+
+def test_the_time_that_answers_take_counts(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    def slow(_: Any) -> Any:
+        clock.now += 40
+        return _busy(reply)
+
+    server.answers(slow, slow)
+
+    with pytest.raises(Unreachable, match="Tried 2 times in 81 s"):
+        client().get("x")
+
+
+@pytest.mark.parametrize(("status", "tries"), [(429, 2), (500, 1), (502, 1), (503, 1), (504, 1)])
+def test_a_post_is_sent_again_only_when_it_was_not_carried_out(
+    server: Any, client: Client, reply: Any, status: int, tries: int
+) -> None:
+    server.answers(*[_busy(reply, status)] * tries)
+
+    with pytest.raises(BackendError):
+        client(retries=1).post("jobs", body={})
+
+
+def test_a_post_that_may_be_repeated(server: Any, client: Client, reply: Any) -> None:
+    server.answers(_busy(reply), reply(hang_up=True), {"name": "made"})
+
+    assert client().post("jobs", body={"a": 1}, repeatable=True) == {"name": "made"}
+    assert [asked.json for asked in server.asked] == [{"a": 1}] * 3
+
+
+def test_a_conflict_after_a_retry_says_so(server: Any, client: Client, reply: Any) -> None:
+    conflict = reply({"error": {"code": 409, "message": "exists", "status": "ALREADY_EXISTS"}}, 409)
+    server.answers(reply(hang_up=True), conflict, conflict)
+
+    with pytest.raises(Refused) as after:
+        client().post("jobs", body={}, repeatable=True)
+    with pytest.raises(Refused) as first:
+        client().post("jobs", body={}, repeatable=True)
+
+    assert (after.value.status, after.value.reason, after.value.retried) == (409, "ALREADY_EXISTS", True)
+    assert first.value.retried is False
+
+
+def test_a_connection_that_ends_without_an_answer(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    server.answers(reply(hang_up=True), {"ok": 1}, reply(hang_up=True))
+
+    assert client().get("x") == {"ok": 1}
+    with pytest.raises(Unreachable) as caught:
+        client().post("jobs", body={})
+
+    assert caught.value.message == (
+        "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). It may have been carried out all "
+        "the same."
+    )
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply({"half": 1}, missing=500), {"whole": 1}, *[reply({"half": 1}, missing=1)] * 2)
+
+    assert client().get("x") == {"whole": 1}
+    with pytest.raises(Unreachable, match=r"broke off in the middle of its answer \(GET x\)\. Tried 2 times"):
+        client(retries=1).get("x")
+
+
+def test_a_chunk_that_breaks_off(server: Any, client: Client, reply: Any) -> None:
+    chunked = {"Transfer-Encoding": "chunked", "Content-Length": "0"}
+    server.answers(reply(b'ff\r\n{"a"', headers=chunked | {"Connection": "close"}), {"ok": 1})
+
+    assert client().get("x") == {"ok": 1}
+
+
+def test_a_server_that_says_nothing(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(silent=True), {"ok": 1}, reply(silent=True))
+
+    assert client(read_timeout=0.2).get("x") == {"ok": 1}
+    with pytest.raises(Unreachable, match=r"127.0.0.1 did not answer within 0.2 s \(GET x\)"):
+        client().get("x", read_timeout=0.2, retries=0)
+
+
+def test_a_refused_token_is_renewed_once(server: Any, client: Client, reply: Any, tokens: Any, secret: str) -> None:
+    source = tokens("second")
+    server.answers(reply(status=401), {"ok": 1}, reply(status=401))
+    http = client(source=source)
+
+    assert http.get("x") == {"ok": 1}
+    assert [asked.headers["authorization"] for asked in server.asked] == [f"Bearer {secret}", "Bearer second"]
+    with pytest.raises(AuthError) as caught:
+        http.get("x")  # there is no third
+
+    assert caught.value.hint == "Sign in again."
+    assert len(source.refused) == 2
+
+
+def test_a_token_that_is_refused_again_is_an_error(server: Any, client: Client, reply: Any, tokens: Any) -> None:
+    denied = reply({"error": {"code": 401, "message": "Bad token.", "status": "UNAUTHENTICATED"}}, 401)
+    server.answers(denied, denied)
+
+    with pytest.raises(AuthError) as caught:
+        client(source=tokens("second", "third")).post("x")
+
+    assert caught.value.message == "Vertex AI did not accept the sign-in: Bad token. (401 UNAUTHENTICATED)."
+
+
+def test_a_service_of_tokens_that_fails_is_tried_again(server: Any, client: Client, tokens: Any, clock: Any) -> None:
+    class Flaky(tokens):  # type: ignore[misc]
+        failures = 2
+
+        def get(self, refused: Any = None) -> Any:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise Unreachable("No tokens today.", hint="Wait.")
+            return super().get(refused)
+
+    server.answers({"ok": 1})
+    assert client(source=Flaky()).get("x") == {"ok": 1}
+    assert clock.slept == [1, 2]
+
+    broken = Flaky()
+    broken.failures = 9
+    with pytest.raises(Unreachable, match=r"No tokens today\. Tried 3 times"):
+        client(source=broken).get("x")
+
+
+def test_eight_threads_share_a_client(server: Any, client: Client, reply: Any) -> None:
+    gate = threading.Barrier(8, timeout=20)
+
+    def together(asked: Any) -> Any:
+        gate.wait()
+        return reply({"path": asked.path})
+
+    server.always(together)
+    http = client()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: http.get(f"n/{n}"), range(16)))
+
+    assert found == [{"path": f"/n/{n}"} for n in range(16)]
+
+
+# -- pages
+
+
+def test_pages_follow_one_another(server: Any, client: Client) -> None:
+    server.answers({"jobs": [1, 2], "nextPageToken": "p2"}, {"nextPageToken": "p3"}, {"jobs": [3], "nextPageToken": ""})
+
+    assert list(client().pages("jobs", {"filter": "f"}, "jobs", size=2)) == [1, 2, 3]
+    assert [asked.query for asked in server.asked] == [
+        {"filter": "f", "pageSize": "2"},
+        {"filter": "f", "pageSize": "2", "pageToken": "p2"},
+        {"filter": "f", "pageSize": "2", "pageToken": "p3"},
+    ]
+
+
+def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -> None:
+    server.answers({"jobs": [1, 2], "nextPageToken": "p2"})
+
+    assert next(client().pages("jobs", None, "jobs")) == 1
+    assert [asked.query for asked in server.asked] == [{"pageSize": "100"}]
+
+
+def test_pages_of_kubeflow(server: Any, client: Client) -> None:
+    server.answers({"runs": [1], "next_page_token": "a+b/c="}, {"runs": [2], "next_page_token": None})
+
+    assert list(client(snake_case=True).pages("runs", {"sort_by": "x"}, "runs", size=None)) == [1, 2]
+    assert [asked.query for asked in server.asked] == [{"sort_by": "x"}, {"sort_by": "x", "page_token": "a+b/c="}]
+
+
+def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply: Any) -> None:
+    server.answers({"entries": [1], "nextPageToken": "t"}, reply(hang_up=True), {"entries": [2]})
+    body = {"filter": "f"}
+
+    assert list(client().pages("entries:list", None, "entries", method="POST", body=body, size=5)) == [1, 2]
+    assert [asked.json for asked in server.asked] == [
+        {"filter": "f", "pageSize": 5},
+        {"filter": "f", "pageSize": 5, "pageToken": "t"},
+        {"filter": "f", "pageSize": 5, "pageToken": "t"},
+    ]
+    assert body == {"filter": "f"}
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "a"]])
+def test_a_server_that_goes_in_circles_is_left(server: Any, client: Client, names: list[str]) -> None:
+    server.answers(*({"jobs": [name], "nextPageToken": name} for name in names))
+
+    assert list(client().pages("jobs", None, "jobs")) == names
+
+
+@pytest.mark.parametrize("page", [{"jobs": {"a": 1}}, {"jobs": "text"}])
+def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
+    server.answers(page)
+
+    with pytest.raises(BackendError, match="Vertex AI answered GET jobs with 'jobs' that is no list"):
+        list(client().pages("jobs", None, "jobs"))
+
+
+@pytest.mark.parametrize("token", [5, ["x"], {}])
+def test_a_page_token_that_is_none_ends_it(server: Any, client: Client, token: Any) -> None:
+    server.answers({"jobs": [1], "nextPageToken": token})
+
+    assert list(client().pages("jobs", None, "jobs")) == [1]
+
+
+# -- what is not sent
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("http://kfp.example", "Plain http is allowed for this machine only, not for kfp.example."),
+        ("http://127.0.0.1.evil.example:80", "Plain http is allowed for this machine only"),
+        ("https://ada:pw@kfp.example", "The address of a service is no plain URL."),
+        ("https://kfp.example/?x=1", "The address of a service is no plain URL."),
+        ("ftp://kfp.example", "The address of a service is no plain URL."),
+        ("kfp.example", "The address of a service is no plain URL."),
+        ("https://[::1", "The address of a service is no plain URL."),
+    ],
+)
+def test_addresses_that_get_no_token(client: Client, base: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        client(base)
+
+    assert caught.value.message.startswith(message)
+    assert "pw" not in caught.value.message
+
+
+@pytest.mark.parametrize("body", [{"lr": float("nan")}, {"x": float("inf")}, {"x": {1, 2}}, {"x": object()}])
+def test_what_json_cannot_say_is_not_sent(client: Client, body: Any) -> None:
+    with pytest.raises(UsageError, match="Vertex AI is spoken to in JSON, which cannot say this"):
+        client().post("x", body=body)
+
+
+def test_not_found_is_a_refusal(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(b"404 page not found\n", 404, {"Content-Type": "text/plain"}))
+
+    with pytest.raises(NotFound) as caught:
+        client().get("apis/v2beta1/tasks")
+
+    assert caught.value.message == ("Vertex AI refused GET apis/v2beta1/tasks: '404 page not found' (404 NOT_FOUND).")
+    assert json.dumps([caught.value.status, caught.value.reason]) == '[404, "NOT_FOUND"]'
