@@ -112,7 +112,7 @@ def refusal(answer: Answer, call: Call) -> BackendError:
     said = read_error(answer.body)
     text = one_line(said.message, *call.secrets) or _quoted(answer, call)
     code = said.code or _OF_STATUS.get(status, "")
-    named = f"{status} {one_line(code, limit=60)}".strip()
+    named = f"{status} {code}".strip()
     if status == 401:
         return AuthError(f"{call.service} did not accept the sign-in: {text} ({named}).", hint=call.mend)
     if status >= 500 and status != 501:
@@ -150,7 +150,7 @@ def read_error(body: bytes | str) -> Said:
     texts = [inner.get("message"), inner.get("error_description"), error]
     message = next((text for text in texts if isinstance(text, str) and text), "")
     code, number = inner.get("status"), inner.get("code")
-    if not isinstance(code, str):
+    if not isinstance(code, str) or not re.fullmatch(r"[A-Z_]{2,40}", code):
         code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
     details = inner.get("details")
     for one in details if isinstance(details, list) else []:

@@ -117,6 +117,8 @@ def _explain(error: Exception, credentials: Any, account: str | None) -> Backend
     secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
     said = one_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
+    if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
+        return _no_credentials(f"they are not of the right form ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
         return _no_credentials(said)
     if said.startswith("Unable to acquire impersonated credentials"):
@@ -127,7 +129,7 @@ def _explain(error: Exception, credentials: Any, account: str | None) -> Backend
         return Unreachable(f"Google's sign-in service failed: {said}.", hint="Try again later.")
     if isinstance(error, exceptions.ReauthFailError) or said.startswith("Reauthentication is needed"):
         return AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=_AGAIN)
-    return _refused(said, answer, credentials)
+    return _refused(said)
 
 
 def _transport(error: BaseException | None) -> BaseException | None:
@@ -175,11 +177,11 @@ def _not_impersonated(answer: Any, account: str | None) -> AuthError:
     return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
 
 
-def _refused(said: str, answer: Any, credentials: Any) -> AuthError:
+def _refused(said: str) -> AuthError:
     """Google's sign-in service said no (RFC 6749, 5.2)."""
-    if said.startswith("invalid_grant") and hasattr(credentials, "signer_email"):
+    if said.startswith("invalid_grant") and "JWT" in said:
         return AuthError(
-            f"Google does not accept the service account's key: {said}.",
+            f"Google does not accept the service account's key: {said.rstrip('.')}.",
             hint="Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in another way.",
         )
     if said.startswith("invalid_grant"):

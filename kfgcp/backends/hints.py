@@ -8,7 +8,7 @@ from typing import Final
 
 LOG_IN: Final = "gcloud auth application-default login"
 
-_PERMISSION: Final = re.compile(r"\b(?:permission|permissions)\b[^a-z]*\b([a-z][a-zA-Z]+(?:\.[a-zA-Z]+){2,})")
+_PERMISSION: Final = re.compile(r"\b[Pp]ermissions?\b[^a-z]*\b([a-z][a-zA-Z]+(?:\.[a-zA-Z]+){2,})")
 _ACCOUNT: Final = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
 _PROJECT: Final = re.compile(r"\bprojects?[/ ]'?([a-z0-9:.-]*[a-z0-9])")
 _API: Final = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
@@ -29,7 +29,11 @@ def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: st
     if detail == "BILLING_DISABLED":
         return f"Give the project {project} a billing account."
     if detail == "USER_PROJECT_DENIED":
-        return f"Let {project} pay for the requests: gcloud auth application-default set-quota-project {project}"
+        payer = facts.get("consumer", "").removeprefix("projects/") or "of your login"
+        return (
+            f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer), or choose "
+            "another: gcloud auth application-default set-quota-project PROJECT"
+        )
     if detail in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
         return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
     if detail == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":

@@ -152,7 +152,9 @@ def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:
     if "SSLError" in kinds:
         return _tls(causes)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return NoAnswer("is a host that cannot be found", hint="Check its name, and the connection to the network.")
+        return NoAnswer(
+            "cannot be found: its name is unknown", hint="Check the name, and the connection to the network."
+        )
     if isinstance(error, requests.ConnectTimeout):
         return NoAnswer(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
     if "ConnectionRefusedError" in kinds:

@@ -1,0 +1,369 @@
+"""Where tokens come from, but for Google's: the settings, files, and the renewal that all of them share."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.auth import Renewing, Token, TokenFile, token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment, Setting
+from kfgcp.errors import AuthError, ConfigError, Unreachable, Unsupported
+
+Client = Callable[..., Http]
+
+
+def _env(**settings: str) -> Environment:
+    return Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+
+
+# -- anonymous
+
+
+def test_an_emulator_is_spoken_to_without_a_token(server: Any, client: Client) -> None:
+    source = token_source(_env(auth="anonymous", api_endpoint=server.url))
+    server.answers({"ok": 1})
+
+    assert client(source=source).get("x") == {"ok": 1}
+    assert "authorization" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"host": "https://kfp.example"},
+        {"host": "http://127.0.0.1:1", "api_endpoint": "https://kfp.example"},
+        {"api_endpoint": "http://127.0.0.1@evil.example"},
+    ],
+)
+def test_anonymous_is_for_this_machine(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match='auth = "anonymous" is allowed for an emulator on this machine only'):
+        token_source(_env(auth="anonymous", **settings))
+
+
+def test_no_token_no_request_to_another_machine(client: Client, server: Any) -> None:
+    source = token_source(_env(auth="anonymous", api_endpoint=server.url))
+
+    with pytest.raises(AuthError, match=r"Vertex AI at kfp\.example is not spoken to without a sign-in"):
+        client("https://kfp.example", source).get("x")
+
+
+def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(status=401))
+
+    with pytest.raises(AuthError) as caught:
+        client(source=token_source(_env(auth="anonymous", api_endpoint=server.url))).get("x")
+
+    assert caught.value.hint == "The service wants a sign-in: set auth of the environment to google or token-file."
+
+
+def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict[str, str]], home: Path) -> None:
+    """Importing google.auth would cost a fifth of a second."""
+    server.answers({"ok": 1})
+    code = f"""
+import sys
+from kfgcp.backends.auth import token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment, Setting
+assert "requests" not in sys.modules
+endpoint = {server.url!r}
+env = Environment("dev", "vertex", {{"auth": Setting("anonymous", ""), "api_endpoint": Setting(endpoint, "")}})
+http = Http(endpoint, token_source(env), service="Vertex AI")
+assert "requests" not in sys.modules
+assert http.get("x") == {{"ok": 1}}
+assert "requests" in sys.modules
+print([name for name in sys.modules if name.startswith(("google.auth", "google.oauth2"))])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+# -- other settings
+
+
+@pytest.mark.parametrize("mode", ["iap", "in-cluster"])
+def test_ways_that_are_not_there_yet(mode: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        token_source(_env(auth=mode))
+
+    assert caught.value.message == f"Environment 'dev' has auth = \"{mode}\", which is not there yet."
+    assert caught.value.hint == "This version has: google, token-file, anonymous."
+
+
+def test_a_token_file_has_to_be_named() -> None:
+    with pytest.raises(ConfigError, match="Environment 'dev' has auth = \"token-file\", but no token_file"):
+        token_source(_env(auth="token-file"))
+
+
+# -- a file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first-token\n")
+    return path
+
+
+def test_a_token_from_a_file(file: Path, server: Any, client: Client) -> None:
+    server.answers({})
+
+    client(source=token_source(_env(auth="token-file", token_file=str(file)))).get("x")
+
+    assert server.asked[0].headers["authorization"] == "Bearer first-token"
+
+
+def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert TokenFile(Path("~/token")).get() == Token("first-token")
+
+
+def test_a_file_that_is_written_anew_is_read_anew(file: Path, tmp_path: Path) -> None:
+    source = TokenFile(file)
+    before = source.get()
+
+    file.write_text("second")
+    written = source.get()
+    (tmp_path / "new").write_text("third!")  # as long as the second
+    os.utime(tmp_path / "new", ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    (tmp_path / "new").rename(file)
+    replaced = source.get()
+
+    assert [before, written, replaced] == [Token("first-token"), Token("second"), Token("third!")]
+
+
+def test_a_link_that_is_turned_is_followed(tmp_path: Path) -> None:
+    """Kubernetes replaces projected tokens so."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(name)
+    link = tmp_path / "data"
+    link.symlink_to("one")
+    source = TokenFile(link / "token")
+    assert source.get() == Token("one")
+
+    (tmp_path / "turned").symlink_to("two")
+    (tmp_path / "turned").rename(link)
+
+    assert source.get() == Token("two")
+
+
+def test_a_refused_token_of_a_file_that_was_replaced_meanwhile(
+    file: Path, server: Any, client: Client, reply: Any
+) -> None:
+    def replace(_: Any) -> Any:
+        file.write_text("second")
+        return reply(status=401)
+
+    server.answers(replace, {"ok": 1})
+
+    assert client(source=TokenFile(file)).get("x") == {"ok": 1}
+    assert server.asked[1].headers["authorization"] == "Bearer second"
+
+
+def test_a_refused_token_of_a_file_that_is_the_same(file: Path, server: Any, client: Client, reply: Any) -> None:
+    server.answers(reply(status=401))
+
+    with pytest.raises(AuthError) as caught:
+        client(source=TokenFile(file)).get("x")
+
+    assert caught.value.hint == f"Write a new token to {file}."
+
+
+def test_a_file_that_is_being_written_keeps_its_last_token(file: Path) -> None:
+    source = TokenFile(file)
+    source.get()
+
+    file.write_text("")
+    meanwhile = source.get()
+    file.write_text("second")
+
+    assert (meanwhile, source.get()) == (Token("first-token"), Token("second"))
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n"])
+def test_an_empty_file(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(AuthError, match=rf"The token file {file} is empty\."):
+        TokenFile(file).get()
+
+
+@pytest.mark.parametrize(
+    "content", [b"hush two", b"hush\r\nX-Evil: 1", b"hush\xc3\xa9", b"\x00hush", b"{'t': 'hush'}\x7f"]
+)
+def test_a_file_with_something_else(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(AuthError) as caught:
+        TokenFile(file).get()
+
+    assert caught.value.message == f"The token file {file} does not hold a token, and nothing else."
+    assert "hush" not in caught.value.message + caught.value.hint
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(AuthError) as caught:
+            TokenFile(path).get()
+        assert caught.value.message == f"The token file {path} cannot be read: {why}."
+        assert caught.value.__suppress_context__
+
+
+# -- renewal
+
+
+class Mint:
+    """Makes tokens that last an hour by the clock of the test."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.made = 0
+        self.life: float | None = 3600
+        self.error: Exception | None = None
+
+    def __call__(self) -> tuple[Token, float | None]:
+        if self.error is not None:
+            raise self.error
+        self.made += 1
+        return Token(f"token-{self.made}"), None if self.life is None else self.now + self.life
+
+
+@pytest.fixture
+def mint() -> Mint:
+    return Mint()
+
+
+@pytest.fixture
+def renewing(mint: Mint) -> Renewing:
+    return Renewing(mint, mend="Sign in.", now=lambda: mint.now)
+
+
+def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: Renewing) -> None:
+    found = []
+    for now in (0, 3600 - 226, 3600 - 224, 3600, 2 * 3600 - 224 - 226):
+        mint.now = 1_000_000.0 + now
+        found.append(renewing.get().value)
+
+    assert found == ["token-1", "token-1", "token-2", "token-2", "token-2"]
+
+
+def test_a_token_of_a_short_life_is_kept_for_half_of_it(mint: Mint, renewing: Renewing) -> None:
+    mint.life = 60
+    found = []
+    for _ in range(4):
+        found.append(renewing.get().value)
+        mint.now += 20
+
+    assert found == ["token-1", "token-1", "token-2", "token-2"]
+
+
+def test_a_token_without_an_end(mint: Mint, renewing: Renewing) -> None:
+    mint.life = None
+    renewing.get()
+    mint.now += 1e9
+
+    assert renewing.get() == Token("token-1")
+
+
+def test_renewing_ahead_may_fail(mint: Mint, renewing: Renewing) -> None:
+    """The token that is there is used to its end; the service is asked again only now and then."""
+    renewing.get()
+    mint.error = Unreachable("down")
+    mint.now += 3500
+    assert renewing.get() == Token("token-1")
+
+    mint.error = None
+    mint.now += 29
+    assert renewing.get() == Token("token-1")
+    mint.now += 2
+    assert renewing.get() == Token("token-2")
+
+
+def test_a_token_that_ended_is_not_used(mint: Mint, renewing: Renewing) -> None:
+    renewing.get()
+    mint.error = Unreachable("down")
+    mint.now += 3600
+
+    with pytest.raises(Unreachable, match="down"):
+        renewing.get()
+
+
+def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: Renewing) -> None:
+    first = renewing.get()
+    gate = threading.Barrier(8, timeout=20)
+
+    def renew(_: int) -> Token:
+        gate.wait()
+        return renewing.get(first)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(renew, range(8)))
+
+    assert found == {Token("token-2")}
+    assert mint.made == 2
+
+
+def test_a_failure_is_told_to_all_that_waited(mint: Mint) -> None:
+    """Eight threads do not each wait for a service that does not answer."""
+    asked: list[int] = []
+    release = threading.Event()
+
+    def fetch() -> tuple[Token, float | None]:
+        asked.append(1)
+        release.wait(20)
+        raise AuthError("no", hint="Sign in.")
+
+    source = Renewing(fetch, mend="")
+    gate = threading.Barrier(8, action=lambda: threading.Timer(0.3, release.set).start(), timeout=20)
+
+    def get() -> Token:
+        gate.wait()
+        return source.get()
+
+    with ThreadPoolExecutor(8) as pool:
+        errors = [each.exception(timeout=20) for each in [pool.submit(get) for _ in range(8)]]
+
+    assert [str(error) for error in errors] == ["no"] * 8
+    assert len(set(map(id, errors))) == 8
+    assert len(asked) == 1
+
+
+def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: Renewing) -> None:
+    mint.error = AuthError("no")
+    with pytest.raises(AuthError):
+        renewing.get()
+    mint.error = None
+
+    assert renewing.get() == Token("token-1")
+
+
+def test_eight_threads_of_requests_renew_once(
+    server: Any, client: Client, reply: Any, mint: Mint, renewing: Any
+) -> None:
+    gate = threading.Barrier(8, timeout=20)
+
+    def answer(asked: Any) -> Any:
+        if asked.headers["authorization"] == "Bearer token-1":
+            gate.wait()  # all eight are refused before the first renews
+            return reply(status=401)
+        return reply({"token": asked.headers["authorization"]})
+
+    server.always(answer)
+    http = client(source=renewing)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: http.get(f"{n}"), range(8)))
+
+    assert found == [{"token": "Bearer token-2"}] * 8
+    assert (mint.made, len(server.asked)) == (2, 16)

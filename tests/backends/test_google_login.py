@@ -1,0 +1,472 @@
+"""Google's Application Default Credentials against a stand-in of the services that give tokens."""
+
+import json
+import os
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from kfgcp.backends.auth import TokenSource, token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment, Setting
+from kfgcp.errors import AuthError, BackendError, Unreachable
+
+Client = Callable[..., Http]
+ACCOUNT = "runner@acme.iam.gserviceaccount.com"
+REFRESH = "1//0e-a-refresh-token-that-is-long"
+SIGN_IN = "Sign in again: gcloud auth application-default login"
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is signed in, and there is no metadata server."""
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "CLOUDSDK_", "GCE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
+
+
+@pytest.fixture
+def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
+    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come from."""
+    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token")
+
+    def write(content: Any) -> Path:
+        file = tmp_path / "gcloud" / "application_default_credentials.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def _user(**more: str) -> dict[str, Any]:
+    secret = {"client_secret": "GOCSPX-client-secret", "refresh_token": REFRESH}
+    return {"type": "authorized_user", "client_id": "c"} | secret | more
+
+
+def _source(**settings: str) -> TokenSource:
+    return token_source(Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}))
+
+
+def _error(source: TokenSource) -> BackendError:
+    with pytest.raises(BackendError) as caught:
+        source.get()
+    shown = "".join(traceback.format_exception(caught.value)) + caught.value.hint
+    for secret in (REFRESH, "GOCSPX", "assertion=", "ya29.source"):
+        assert secret not in shown
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
+
+
+def _granted(token: str = "ya29.granted", seconds: int = 3600) -> dict[str, Any]:  # noqa: S107
+    return {"access_token": token, "expires_in": seconds, "token_type": "Bearer"}
+
+
+# -- a person
+
+
+def test_a_login_of_gcloud(server: Any, another_server: Any, client: Client, sign_in: Any) -> None:
+    sign_in(_user(quota_project_id="payer"))
+    server.answers(_granted())
+    another_server.answers({"n": 1}, {"n": 2})
+    http = client(another_server.url, _source())
+
+    assert [http.get("x"), http.get("x")] == [{"n": 1}, {"n": 2}]
+    (asked,) = server.asked
+    assert (asked.path, asked.form["grant_type"], asked.form["refresh_token"]) == ("/token", "refresh_token", REFRESH)
+    assert another_server.asked[1].headers["authorization"] == "Bearer ya29.granted"
+    assert another_server.asked[1].headers["x-goog-user-project"] == "payer"
+
+
+def test_a_login_needs_no_gcloud(server: Any, sign_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """google.auth.default() would start it, for a second, to learn a project that we do not use."""
+    gcloud = tmp_path / "bin" / "gcloud"
+    gcloud.parent.mkdir()
+    gcloud.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\necho acme\n")
+    gcloud.chmod(0o755)
+    monkeypatch.setenv("PATH", str(gcloud.parent), prepend=os.pathsep)
+    sign_in(_user())
+    server.answers(_granted())
+
+    assert _source().get().value == "ya29.granted"  # type: ignore[union-attr]
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_token_that_ends_soon_is_renewed_ahead(server: Any, sign_in: Any, eventually: Any) -> None:
+    """At half of its life, when that is short."""
+    sign_in(_user())
+    server.answers(_granted("ya29.one", 1), _granted("ya29.two"))
+    source = _source()
+    assert source.get().value == "ya29.one"  # type: ignore[union-attr]
+
+    eventually(lambda: source.get().value == "ya29.two")  # type: ignore[union-attr]
+
+
+def test_eight_threads_sign_in_once(server: Any, sign_in: Any) -> None:
+    sign_in(_user())
+    server.answers(_granted())
+    source = _source()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: source.get().value, range(8))) == {"ya29.granted"}  # type: ignore[union-attr]
+
+
+def test_a_login_that_was_revoked(server: Any, sign_in: Any, reply: Any) -> None:
+    sign_in(_user())
+    said = {"error": "invalid_grant", "error_description": f"Token has been expired or revoked. {REFRESH}"}
+    server.answers(reply(said, 400))
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == (
+        "The Google login has expired or was revoked: invalid_grant: Token has been expired or revoked. [hidden]."
+    )
+    assert error.hint == SIGN_IN
+
+
+def test_signing_in_anew_mends_it_at_once(server: Any, sign_in: Any, reply: Any) -> None:
+    """A `watch` that runs on finds the new login."""
+    sign_in(_user())
+    server.answers(reply({"error": "invalid_grant"}, 400), _granted())
+    source = _source()
+    _error(source)
+
+    sign_in(_user(refresh_token="another"))  # noqa: S106
+
+    assert source.get().value == "ya29.granted"  # type: ignore[union-attr]
+    assert server.asked[1].form["refresh_token"] == "another"  # noqa: S105
+
+
+@pytest.mark.parametrize("subtype", ["invalid_rapt", "rapt_required"])
+def test_an_organisation_that_limits_sessions(server: Any, sign_in: Any, reply: Any, subtype: str) -> None:
+    sign_in(_user())
+    server.answers(reply({"error": "invalid_grant", "error_subtype": subtype}, 400))
+
+    error = _error(_source())
+
+    assert error.message == "Google wants you to sign in anew (your organisation limits sessions)."
+    assert error.hint == SIGN_IN
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (({"error": "invalid_client"}, 401), "Google refused the sign-in: invalid_client: None."),
+        (({"secret": REFRESH}, 400), 'Google refused the sign-in: {"secret": "[hidden]"}.'),
+        ((b"no", 400), "Google refused the sign-in: no."),
+        (({"expires_in": 3}, 200), "Google refused the sign-in: No access token in response."),
+    ],
+)
+def test_other_refusals(server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str) -> None:
+    sign_in(_user())
+    server.answers(reply(*answer))
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == message
+
+
+def test_a_page_instead_of_a_token(server: Any, sign_in: Any, reply: Any) -> None:
+    sign_in(_user())
+    server.answers(reply(b"<html>blocked</html>", 403))
+
+    error = _error(_source())
+
+    assert isinstance(error, Unreachable)
+    assert error.message == "A web page came instead of an answer of Google's sign-in service."
+
+
+def test_a_redirect_of_the_sign_in_service_is_not_followed(
+    server: Any, another_server: Any, sign_in: Any, reply: Any
+) -> None:
+    sign_in(_user())
+    server.answers(reply(b"moved", 307, {"Location": f"{another_server.url}/token"}))
+
+    assert isinstance(_error(_source()), AuthError)
+    assert another_server.asked == []
+
+
+def test_a_sign_in_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
+    sign_in(_user())
+    server.answers(reply(hang_up=True))
+
+    error = _error(_source())
+
+    assert isinstance(error, Unreachable)
+    assert error.message == "Google's sign-in service closed the connection without an answer."
+
+
+def test_a_sign_in_service_that_says_nothing(
+    server: Any, sign_in: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfgcp.backends.google_login.TIMEOUT", (5, 0.2))
+    sign_in(_user())
+    server.answers(reply(silent=True))
+
+    error = _error(_source())
+
+    assert error.message == "Google's sign-in service did not answer within 0.2 s."
+
+
+def test_a_sign_in_service_that_is_not_there(sign_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_in(_user())
+    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", "http://127.0.0.1:9/token")
+
+    error = _error(_source())
+
+    assert isinstance(error, Unreachable)
+    assert error.message == "Google's sign-in service refuses the connection."
+
+
+# -- nobody, and files that are wrong
+
+
+def test_nobody_is_signed_in() -> None:
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == (
+        "You are not signed in to Google: there are no Application Default Credentials on this machine."
+    )
+    assert error.hint.startswith("gcloud auth application-default login ")
+
+
+def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/key.json")
+
+    error = _error(_source())
+
+    assert error.message == "The Google credentials cannot be used: File /no/such/key.json was not found."
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f'{{"refresh_token": "{REFRESH}"', "is not a valid json file"),
+        ({"type": "magic", "refresh_token": REFRESH}, "does not have a valid type. Type is magic"),
+        ({"type": "authorized_user", "refresh_token": REFRESH}, "Failed to load authorized user credentials from"),
+        ({"type": "service_account", "private_key": "x"}, "Failed to load service account credentials from"),
+        ([1], "The Google credentials cannot be used: they are not of the right form"),
+    ],
+)
+def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
+    sign_in(content)
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert message in error.message
+
+
+# -- a service account
+
+
+@pytest.fixture
+def key_file(server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The key of a service account, as GOOGLE_APPLICATION_CREDENTIALS names it."""
+    key = {"type": "service_account", "client_email": ACCOUNT, "private_key": private_key, "private_key_id": "k"}
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(key | {"project_id": "acme", "token_uri": f"{server.url}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    return file
+
+
+def test_the_key_of_a_service_account(server: Any, key_file: Path) -> None:
+    import google.auth.jwt
+
+    server.answers(_granted())
+
+    assert _source().get().value == "ya29.granted"  # type: ignore[union-attr]
+    claims = google.auth.jwt.decode(server.asked[0].form["assertion"], verify=False)
+    assert (claims["iss"], claims["scope"]) == (ACCOUNT, "https://www.googleapis.com/auth/cloud-platform")
+
+
+def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
+    server.answers(reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400))
+
+    error = _error(_source())
+
+    assert error.message == ("Google does not accept the service account's key: invalid_grant: Invalid JWT Signature.")
+    assert error.hint.startswith("Is the key deleted, or the clock of this machine wrong?")
+
+
+# -- acting as a service account
+
+
+@pytest.fixture
+def impersonation(another_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The stand-in of iamcredentials.googleapis.com."""
+    monkeypatch.setattr(
+        "google.auth.iam._IAM_ENDPOINT", another_server.url + "/v1/projects/-/serviceAccounts/{}:generateAccessToken"
+    )
+    return another_server
+
+
+def test_acting_as_a_service_account(server: Any, impersonation: Any, sign_in: Any) -> None:
+    sign_in(_user(quota_project_id="payer"))
+    server.answers(_granted("ya29.source"))
+    impersonation.answers({"accessToken": "ya29.runner", "expireTime": "2099-01-01T00:00:00Z"})
+
+    token = _source(impersonate_service_account=ACCOUNT).get()
+
+    assert token is not None
+    assert (token.value, token.quota_project) == ("ya29.runner", "payer")
+    (asked,) = impersonation.asked
+    assert asked.path == f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
+    assert asked.headers["authorization"] == "Bearer ya29.source"
+    assert asked.json["scope"] == ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "detail", "hint"),
+    [
+        (
+            403,
+            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",
+            "IAM_PERMISSION_DENIED",
+            f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name.",
+        ),
+        (
+            404,
+            "Not found; Gaia id not found for email",
+            "",
+            f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name.",
+        ),
+        (
+            403,
+            "IAM Service Account Credentials API has not been used in project 1 before or it is disabled.",
+            "SERVICE_DISABLED",
+            "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com",
+        ),
+    ],
+)
+def test_one_may_not_act_as_it(
+    server: Any, impersonation: Any, sign_in: Any, reply: Any, status: int, message: str, detail: str, hint: str
+) -> None:
+    sign_in(_user())
+    server.answers(_granted("ya29.source"))
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": detail}] if detail else []
+    said = {"error": {"code": status, "message": f"{message} ya29.source", "details": details}}
+    impersonation.answers(reply(said, status))
+
+    error = _error(_source(impersonate_service_account=ACCOUNT))
+
+    assert isinstance(error, AuthError)
+    assert error.message == f"You may not act as {ACCOUNT}: {message} [hidden]."
+    assert error.hint == hint
+
+
+def test_a_login_that_was_revoked_before_one_could_act(
+    server: Any, impersonation: Any, sign_in: Any, reply: Any
+) -> None:
+    sign_in(_user())
+    server.answers(reply({"error": "invalid_grant", "error_description": "Bad Request"}, 400))
+
+    error = _error(_source(impersonate_service_account=ACCOUNT))
+
+    assert error.message == "The Google login has expired or was revoked: invalid_grant: Bad Request."
+    assert impersonation.asked == []
+
+
+def test_credentials_that_act_by_themselves(server: Any, impersonation: Any, sign_in: Any, reply: Any) -> None:
+    """As `gcloud auth application-default login --impersonate-service-account` writes them."""
+    url = f"{impersonation.url}/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
+    content = {"type": "impersonated_service_account", "source_credentials": _user(), "delegates": []}
+    sign_in(content | {"service_account_impersonation_url": url})
+    server.answers(_granted("ya29.source"))
+    impersonation.answers(reply({"error": {"code": 403, "message": "Permission denied."}}, 403))
+
+    error = _error(_source())
+
+    assert error.message == f"You may not act as {ACCOUNT}: Permission denied."
+
+
+def test_a_federated_login(server: Any, sign_in: Any, tmp_path: Path) -> None:
+    """Workload identity federation: a token of somebody else is exchanged for one of Google."""
+    (tmp_path / "subject").write_text("foreign-token")
+    sign_in(
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"{server.url}/v1/token",
+            "credential_source": {"file": str(tmp_path / "subject")},
+        }
+    )
+    server.answers(_granted("ya29.federated"))
+
+    assert _source().get().value == "ya29.federated"  # type: ignore[union-attr]
+    assert server.asked[0].form["subject_token"] == "foreign-token"  # noqa: S105
+
+
+# -- a machine at Google
+
+
+@pytest.fixture
+def metadata(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A metadata server."""
+    host = server.url.removeprefix("http://")
+    monkeypatch.setenv("GCE_METADATA_IP", host)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
+    return server
+
+
+def test_a_machine_at_google(metadata: Any, reply: Any) -> None:
+    def answer(asked: Any) -> Any:
+        google = {"Metadata-Flavor": "Google"}
+        if asked.path.endswith("/token"):
+            return reply(_granted("ya29.machine"), headers=google)
+        if asked.path.endswith("/service-accounts/default/"):
+            return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
+        return reply(b"acme", headers=google | {"Content-Type": "text/plain"})
+
+    metadata.always(answer)
+
+    assert _source().get().value == "ya29.machine"  # type: ignore[union-attr]
+    assert all(asked.headers["metadata-flavor"] == "Google" for asked in metadata.asked)
+
+
+def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
+    def answer(asked: Any) -> Any:
+        found = "/service-accounts/" not in asked.path
+        return reply(b"acme", 200 if found else 404, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+
+    metadata.always(answer)
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == "This machine at Google has no service account."
+
+
+def test_a_metadata_server_that_fails(metadata: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
+
+    def answer(asked: Any) -> Any:
+        broken = "/service-accounts/" in asked.path
+        return reply(b"acme", 503 if broken else 200, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+
+    metadata.always(answer)
+
+    error = _error(_source())
+
+    assert isinstance(error, Unreachable)
+    assert error.message == "The metadata server of this machine, which gives its tokens, does not answer."
