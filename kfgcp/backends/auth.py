@@ -170,7 +170,7 @@ class Renewing:
                 if self._token is not None and self._token != refused and now < self._ends:
                     self._renew_at = now + LATER
                     return self._token
-                self._failure = error
+                self._failure = _again(error)
                 raise
             finally:
                 self._fetches += 1
@@ -185,7 +185,7 @@ class Renewing:
 
 
 def _again(error: BackendError) -> BackendError:
-    """An error of its own for another thread."""
+    """The same error as an object of its own: each thread raises, and may add to, its own."""
     return type(error)(error.message, hint=error.hint)
 
 

@@ -176,7 +176,7 @@ class Http:
             token = self._token(refused, patience)
             if denied is not None and token == refused:  # there is no other
                 raise refusal(denied, call)
-            if token is not None:
+            if token is not None and token.value not in call.secrets:
                 call = replace(call, secrets=(*call.secrets, token.value))
             try:
                 answer = self._wire.exchange(

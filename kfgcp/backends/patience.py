@@ -47,6 +47,7 @@ class Patience:
         if self._tries > min(self._retries, self._retries if most is None else most) or spent + delay >= self._budget:
             return False
         self._tries += 1
+        self._asked = None
         self._clock.sleep(delay)
         return True
 

@@ -133,6 +133,16 @@ def test_a_wait_beyond_the_budget_ends_it_at_once(server: Any, client: Client, r
     assert clock.slept == []
 
 
+def test_a_wait_that_is_over_is_not_told(server: Any, client: Client, reply: Any) -> None:
+    server.answers(_busy(reply, 503, **{"Retry-After": "5"}), _busy(reply, 404))
+
+    with pytest.raises(NotFound) as caught:
+        client().get("x")
+
+    assert caught.value.hint == "Check the id, and that 127.0.0.1 is the right address."
+    assert caught.value.retried
+
+
 def test_the_budget_bounds_all_tries(server: Any, client: Client, reply: Any, clock: Any) -> None:
     """Waits of 1, 2, 4, 8 and 16 s are 31 s; 32 more would be too many for 60."""
     server.answers(*[_busy(reply)] * 6)
