@@ -32,7 +32,7 @@ _REMOTE: Final[Mapping[str, type]] = {
 }
 
 ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
-    "local": {**_SHARED, "max_parallel": int},
+    "local": {**_SHARED, "max_parallel": int, "container_credentials": bool},
     "vertex": {**_SHARED, **_REMOTE, "project": str, "location": str, "network": str, "encryption_key": str},
     "kubeflow": {**_SHARED, **_REMOTE, "host": str, "namespace": str, "iap_client_id": str},
 }
@@ -46,6 +46,8 @@ REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 """Hosts that are this machine: plain http and no sign-in are allowed for them alone."""
+
+_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
 AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "anonymous")
 
@@ -188,24 +190,26 @@ def _variable(text: str) -> str:
 
 
 def _parse(text: str, kind: type, origin: str) -> Any:
-    """The value of an environment variable: text, a whole number, or `k=v,k=v` for a table."""
+    """The value of an environment variable: text, a whole number, `true` or `false`, or `k=v,k=v` for a table."""
     try:
+        if kind is bool:
+            return _TRUTH[text.strip().lower()]
         if kind is int:
             return int(text)
         if kind is dict:
             return dict(pair.split("=", 1) for pair in text.split(",") if pair)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "K=V,K=V"
+    except (ValueError, KeyError):
+        wanted = {int: "a whole number", bool: "true or false"}.get(kind, "K=V,K=V")
         raise ConfigError(f"{origin} is {text!r}, not {wanted}.") from None
     return text
 
 
 def _check_types(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
     _refuse_unknown(table, keys, where)
-    names = {str: "a text", int: "a whole number", dict: "a table"}
+    names = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
     for key, value in table.items():
         kind = keys[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ConfigError(f"{where}: {key} must be {names[kind]}, not {value!r}.")
 
 

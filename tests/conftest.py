@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +23,8 @@ from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
 
 PIPELINES = Path(__file__).parent / "pipelines"
+DOCKER_SOCKET = "/var/run/docker.sock"
+UID = 54321
 COMMAND = Path(sys.executable).with_name("kfgcp")
 
 
@@ -217,3 +221,51 @@ def alive() -> Callable[[int], bool]:
         return stat.rpartition(")")[2].split()[0] != "Z"
 
     return check
+
+
+@pytest.fixture
+def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Somebody"]:
+    """Somebody who is not root, with a folder of theirs: who runs the tests, or where that is root another user."""
+    if os.getuid() != 0:
+        yield Somebody(tmp_path_factory.mktemp("somebody"), [])
+        return
+    groups = f"{os.stat(DOCKER_SOCKET).st_gid}" if os.path.exists(DOCKER_SOCKET) else f"{UID}"
+    reads = "+dac_read_search"  # the interpreter may lie in a folder of root's
+    become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", f"--groups={groups}"]
+    become += [f"--inh-caps={reads}", f"--ambient-caps={reads}"]
+    try:
+        subprocess.run([*become, sys.executable, "-c", ""], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"root cannot become another user here: {error}")
+    folder = Path(tempfile.mkdtemp(prefix="kfgcp-somebody-"))
+    os.chown(folder, UID, UID)
+    yield Somebody(folder, become)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Somebody:
+    """A user of this machine. folder: theirs, the current one of what they run."""
+
+    folder: Path
+    become: list[str]
+
+    @property
+    def uid(self) -> int:
+        return UID if self.become else os.getuid()
+
+    def kfgcp(self, *arguments: str, **env: str) -> Result:
+        """The result of the real command, started by them."""
+        return self.run(str(COMMAND), *arguments, **env)
+
+    def run(self, *command: str, **env: str) -> Result:
+        done = subprocess.run(
+            [*self.become, *command],
+            env=clean_environment({"HOME": str(self.folder), "TMPDIR": str(self.folder), **env}),
+            cwd=self.folder,
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)

@@ -159,6 +159,7 @@ class LocalBackend:
             "fail_fast": request.fail_fast,
             "executor": request.executor,
             "strict_env": request.strict_env,
+            "container_credentials": self._env.get("container_credentials", False),
             "repeats": request.repeats,
             "from_task": request.from_task,
             "platform_spec": request.spec.platform_spec,

@@ -16,7 +16,7 @@ from typing import Any
 from kfgcp.engine import arguments, cache, cluster, files, importer, orphans, remote
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
-from kfgcp.engine.executors.base import Attempt, Command, Ended
+from kfgcp.engine.executors.base import Attempt, Command, Containers, Ended
 from kfgcp.engine.executors.router import AUTO, DOCKER, Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
@@ -54,7 +54,8 @@ class Options:
     max_parallel: tasks at the same time. grace: seconds between asking a task to end and killing it. submit_dir: the
     folder the run was submitted from. caching: for every task, None as the spec says. fail_fast: start nothing new
     after the first failure. repeats: a run to take unchanged tasks from, but for `from_task` and what depends on it.
-    executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally.
+    executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally. container_credentials: give
+    containers the Google credentials of this machine.
     """
 
     max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -67,6 +68,7 @@ class Options:
     from_task: str | None = None
     executor: str = AUTO
     strict_env: bool = False
+    container_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Engine:
             mode=options.executor,
             strict=options.strict_env,
             libraries=common_libraries(graph),
+            containers=Containers(layout.workspace, options.container_credentials),
         )
         self._executor.warm_up(functions_of(graph))
 

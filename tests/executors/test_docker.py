@@ -1,18 +1,16 @@
 """Container components in real containers. Skipped, with the reason, where no Docker engine answers."""
 
-import io
 import shutil
 import subprocess
-import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kfgcp.errors import KfgcpError, Unsupported
+from kfgcp.errors import Unsupported
 from kfgcp.model import Run, RunState, TaskState
 
 Execute = Callable[..., Run]
@@ -23,45 +21,6 @@ from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
 IMAGE = {IMAGE!r}
 """
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Any]:
-    from kfgcp.engine.executors.docker import connect
-
-    try:
-        client = connect()
-    except KfgcpError as error:
-        pytest.skip(error.message)
-    busybox = shutil.which("busybox") or "/bin/busybox"
-    if not Path(busybox).exists() or "statically linked" not in _kind(busybox):
-        pytest.skip("no static busybox to make an image of (Debian: busybox-static)")
-    _import(
-        IMAGE, {"bin/busybox": Path(busybox)}, links=("sh", "cat", "echo", "sleep", "mkdir", "dirname", "yes", "head")
-    )
-    yield client
-    client.close()
-
-
-def _kind(program: str) -> str:
-    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-    return "statically linked" if "not a dynamic executable" in done.stdout + done.stderr else done.stdout
-
-
-def _import(name: str, files: dict[str, Path], links: tuple[str, ...]) -> None:
-    """Makes an image of files of this machine."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", dereference=True) as archive:
-        for target, file in files.items():
-            archive.add(file, target, filter=lambda info: None if "__pycache__" in info.name else info)
-        for link in links:
-            entry = tarfile.TarInfo(f"bin/{link}")
-            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
-            archive.addfile(entry)
-        temporary = tarfile.TarInfo("tmp")
-        temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
-        archive.addfile(temporary)
-    subprocess.run(["docker", "import", "-", name], input=data.getvalue(), check=True, capture_output=True)
 
 
 @pytest.mark.usefixtures("docker")
@@ -122,6 +81,25 @@ def pipeline():
     assert run.error is not None
     assert run.error.message == f"the container of {IMAGE} exited with code {code}"
     assert run.error.log_tail == ("last words",)
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_last_line_without_a_newline_is_kept(execute: Execute, home: Path) -> None:
+    run = execute(
+        HEAD
+        + """
+@dsl.container_component
+def say(n: int):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'echo one; printf "two $0"'], args=[n])
+
+@dsl.pipeline(name="say")
+def pipeline():
+    with dsl.ParallelFor(list(range(20))) as n:
+        say(n=n)
+"""
+    )
+    logs = sorted((home / ".kfgcp" / "logs" / run.run_id).rglob("1.log"))
+    assert sorted(log.read_text() for log in logs) == sorted(f"one\ntwo {n}" for n in range(20))
 
 
 def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
@@ -200,7 +178,7 @@ def pipeline():
 
 
 @pytest.mark.usefixtures("docker")
-def test_functions_run_in_containers_too_when_asked(execute: Execute) -> None:
+def test_functions_run_in_containers_too_when_asked(execute: Execute, import_image: Any) -> None:
     python = Path("/usr/bin/python3.11")
     if not (python.exists() and Path("/usr/lib/python3.11").exists()):
         pytest.skip("no system Python 3.11 to make an image of")
@@ -208,7 +186,7 @@ def test_functions_run_in_containers_too_when_asked(execute: Execute) -> None:
 
     libraries = subprocess.check_output(["ldd", python], text=True)
     needed = [Path(word) for word in libraries.split() if word.startswith("/")]
-    _import(
+    import_image(
         PYTHON_IMAGE,
         {
             "bin/busybox": Path(shutil.which("busybox") or "/bin/busybox"),

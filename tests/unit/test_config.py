@@ -138,7 +138,8 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         (
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
-            "Did you mean 'max_parallel'? Known keys: backend, labels, max_parallel, pipeline_root.",
+            "Did you mean 'max_parallel'? "
+            "Known keys: backend, container_credentials, labels, max_parallel, pipeline_root.",
         ),
         ('[env.local]\nbackend = "local"\nproject = "p"\n', "kfgcp.toml [env.local]: unknown key 'project'.", None),
         (
@@ -171,6 +172,11 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
             '[env.local]\nbackend = "local"\nlabels = { n = 1 }\n',
             "kfgcp.toml [env.local]: label n must be a text, not 1.",
             "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\ncontainer_credentials = 1\n',
+            "kfgcp.toml [env.local]: container_credentials must be true or false, not 1.",
+            None,
         ),
         (
             '[env.local]\nbackend = "local"\nmax_parallel = 0\n',
@@ -223,11 +229,23 @@ def test_a_variable_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
     assert project.env("local").get("max_parallel") == 5
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("True", True)])
+def test_true_and_false_in_a_variable(tmp_path: Path, text: str, value: bool) -> None:
+    project = _load(tmp_path, "", KFGCP_ENV_LOCAL_CONTAINER_CREDENTIALS=text)
+
+    assert project.env("local").get("container_credentials") is value
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("MAX_PARALLEL", "many", "environment variable KFGCP_ENV_LOCAL_MAX_PARALLEL is 'many', not a whole number."),
         ("LABELS", "team", "environment variable KFGCP_ENV_LOCAL_LABELS is 'team', not K=V,K=V."),
+        (
+            "CONTAINER_CREDENTIALS",
+            "yes",
+            "environment variable KFGCP_ENV_LOCAL_CONTAINER_CREDENTIALS is 'yes', not true or false.",
+        ),
         ("MAX_PARALLEL", "-1", "kfgcp.toml [env.local]: max_parallel must be at least 1."),
     ],
 )

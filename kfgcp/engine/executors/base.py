@@ -40,6 +40,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Containers:
+    """What the containers of a run get beside what their attempts name.
+
+    workspace: a folder that they share at the path it has here. credentials: whether they get Google's credentials, see
+    `kfgcp.engine.executors.credentials`.
+    """
+
+    workspace: Path | None = None
+    credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """An attempt has ended.
 

@@ -7,17 +7,21 @@ here, so the ExecutorInput means the same inside and outside. The exit status is
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kfgcp.engine.executors.base import Attempt, Command, Emit, Ended
+from kfgcp.engine.executors import credentials, ownership
+from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.errors import MissingExtra, Unsupported
 
 LABEL = "kfgcp.run"
+_NO_INIT = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
+"""What engines call the program that is missing where they cannot honour `init`."""
 
 
 def connect() -> Any:
@@ -52,10 +56,16 @@ def remove_containers(run_id: str) -> None:
 
 
 class DockerExecutor:
-    """Runs each attempt in a container of its own, watched by a thread."""
+    """Runs each attempt in a container of its own, watched by a thread.
 
-    def __init__(self, emit: Emit) -> None:
+    A small init is its first process, where the engine has one: a shell in that place would ignore SIGTERM.
+    """
+
+    def __init__(self, emit: Emit, options: Containers = Containers()) -> None:  # noqa: B008  # frozen
         self._emit = emit
+        self._options = options
+        self._workspace = None if options.workspace is None else str(options.workspace)
+        self._init = True
         self._client = connect()
         self._lock = threading.Lock()
         self._containers: dict[int, Any] = {}
@@ -116,36 +126,82 @@ class DockerExecutor:
     def _run(self, attempt: Attempt) -> str | None:
         command = attempt.work
         assert isinstance(command, Command)
-        container = self._create(
-            command.image,
-            command=list(command.argv[1:]) if command.argv else None,
-            entrypoint=list(command.argv[:1]) or None,
-            environment=dict(attempt.env),
-            volumes=_volumes(attempt),
-            labels={LABEL: attempt.env.get("KFGCP_RUN_ID", "")},
+        labels = {LABEL: attempt.env.get("KFGCP_RUN_ID", "")}
+        volumes = _volumes(attempt, self._options)
+        options: dict[str, Any] = {
+            "command": list(command.argv[1:]) if command.argv else None,
+            "entrypoint": list(command.argv[:1]) or None,
+            "environment": (credentials.environment() if self._options.credentials else {}) | dict(attempt.env),
+            "volumes": volumes,
+            "labels": labels,
             **_limits(command),
-        )
+        }
+        written = [path for path, bind in volumes.items() if bind["mode"] == "rw"]
         try:
-            with self._lock:
-                if attempt.id in self._stopped:
-                    return "stopped before it started"
-                self._containers[attempt.id] = container
-            container.start()
-            with attempt.log.open("ab", buffering=0) as log:
-                for chunk in container.logs(stream=True, follow=True, stdout=True, stderr=True):
-                    log.write(chunk)
-            status = container.wait()
+            status = self._run_once(attempt, command.image, options, written)
+        except _NoInit:
+            self._init = False
+            status = self._run_once(attempt, command.image, options, written)
+        if status is None:
+            return "stopped before it started"
+        problem = ownership.hand_over(self._client, command.image, written, labels)
+        if problem is not None:
+            with attempt.log.open("a", encoding="utf-8") as log:
+                log.write(f"kfgcp: files of this task do not belong to you: {problem}\n")
+        return _why(status, command)
+
+    def _run_once(
+        self, attempt: Attempt, image: str, options: dict[str, Any], written: list[str]
+    ) -> dict[str, Any] | None:
+        """How the container ended, None when it was stopped before it started."""
+        init = self._init
+        container = None
+        try:
+            with _init_missing(init):
+                container = self._create(image, init=init, **options)
+            with ownership.writable(written, self._workspace, container.attrs["Config"].get("User") or ""):
+                with self._lock:
+                    if attempt.id in self._stopped:
+                        return None
+                    self._containers[attempt.id] = container
+                output = container.attach(stream=True)  # following its logs can miss a last line without a newline
+                with _init_missing(init):
+                    container.start()
+                with attempt.log.open("ab", buffering=0) as log:
+                    for chunk in output:
+                        log.write(chunk)
+                status: dict[str, Any] = container.wait()
+                return status
         finally:
             with self._lock:
                 self._containers.pop(attempt.id, None)
-            with suppress(Exception):
-                container.remove(force=True)
-        return _why(status, command)
+            if container is not None:
+                with suppress(Exception):
+                    container.remove(force=True)
 
 
-def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
-    """Binds by the same path inside: what the attempt writes to, and what it reads."""
+class _NoInit(Exception):
+    """The engine lacks the program that would be the first process of a container."""
+
+
+@contextmanager
+def _init_missing(wanted: bool) -> Iterator[None]:
+    """Tells the failure of a missing init from any other."""
+    from docker.errors import APIError
+
+    try:
+        yield
+    except APIError as error:
+        if wanted and _NO_INIT.search(str(error)):
+            raise _NoInit from None
+        raise
+
+
+def _volumes(attempt: Attempt, options: Containers) -> dict[str, dict[str, str]]:
+    """Binds by the same path inside: what the attempt writes to, and what it reads; and Google's credentials."""
     written = _written(attempt)
+    if options.workspace is not None:
+        written.add(str(options.workspace))
     read = {
         artifact["uri"]
         for item in attempt.executor_input["inputs"]["artifacts"].values()
@@ -154,6 +210,8 @@ def _volumes(attempt: Attempt) -> dict[str, dict[str, str]]:
     }
     binds = {path: {"bind": path, "mode": "rw"} for path in written}
     binds |= {path: {"bind": path, "mode": "ro"} for path in read - written}
+    if options.credentials:
+        binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
     mounts = [attempt.remote / mount for mount in MOUNTS.values()] if attempt.remote is not None else []
     binds |= {str(path): {"bind": f"/{path.name}", "mode": "rw"} for path in mounts if path.is_dir()}
     return binds | {here: {"bind": path, "mode": "rw"} for path, here in _mounted(attempt)}

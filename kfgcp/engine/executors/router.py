@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kfgcp.engine.executors.base import Attempt, Command, Emit, Executor
+from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Executor
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.requirements import Requirements, is_built, missing
 from kfgcp.spec.lightweight import Lightweight
@@ -22,11 +22,20 @@ class Router:
         mode: `process`, `docker` (every task in a container), or `auto`: functions in processes, others in containers.
         strict: take kfp pins of compiled commands literally.
         libraries: modules that processes of this environment have imported when a task starts.
+        containers: what containers get.
     """
 
     def __init__(
-        self, emit: Emit, environments: Path, *, mode: str = AUTO, strict: bool = False, libraries: Sequence[str] = ()
+        self,
+        emit: Emit,
+        environments: Path,
+        *,
+        mode: str = AUTO,
+        strict: bool = False,
+        libraries: Sequence[str] = (),
+        containers: Containers = Containers(),  # noqa: B008  # frozen
     ) -> None:
+        self._containers = containers
         self._libraries = libraries
         self._emit = emit
         self._environments = environments
@@ -80,5 +89,5 @@ class Router:
         if DOCKER not in self._made:
             from kfgcp.engine.executors.docker import DockerExecutor
 
-            self._made[DOCKER] = DockerExecutor(self._emit)
+            self._made[DOCKER] = DockerExecutor(self._emit, self._containers)
         return self._made[DOCKER]

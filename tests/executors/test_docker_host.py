@@ -1,0 +1,224 @@
+"""What containers see of this machine, and what they leave on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.model import Run, RunState
+
+Execute = Callable[..., Run]
+IMAGE = "kfgcp-tests/busybox:1"
+AS_USER = "kfgcp-tests/as-user:1"
+HEAD = f"""
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Output
+IMAGE = {IMAGE!r}
+"""
+SLOW = """
+@dsl.container_component
+def slow():
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", "echo up; sleep 300; echo never"])
+
+@dsl.pipeline(name="slow")
+def pipeline():
+    slow()
+"""
+ENVIRONMENT = """
+@dsl.container_component
+def look(found: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(
+        image=IMAGE, command=["sh", "-c", 'env > "$0"; echo ---; cat "$GOOGLE_APPLICATION_CREDENTIALS"'], args=[found]
+    )
+
+@dsl.pipeline(name="look")
+def pipeline() -> str:
+    return look().outputs["found"]
+"""
+FILES = """
+WRITES = 'umask 077; id -u; mkdir -p "$0/a/b"; echo deep > "$0/a/b/c"; echo "it" > "$1"'
+
+@dsl.container_component
+def make(data: Output[Dataset], text: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", WRITES], args=[data.path, text])
+
+@dsl.container_component
+def show(data: Input[Dataset]):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'cat "$0/a/b/c"'], args=[data.path])
+
+@dsl.component(base_image="python:3.11")
+def read(data: Input[Dataset]) -> str:
+    return open(data.path + "/a/b/c").read()
+
+@dsl.pipeline(name="files")
+def pipeline() -> str:
+    made = make()
+    show(data=made.outputs["data"])
+    return read(data=made.outputs["data"]).output
+"""
+CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_shell_that_waits_ends_when_it_is_asked_to(home: Path, kfgcp: Any) -> None:
+    (home / "slow.py").write_text(HEAD + SLOW, encoding="utf-8")
+    begun = time.monotonic()
+    done = kfgcp("run", "slow.py", "--timeout", "2", "--json")
+    assert done.json["state"] == "CANCELLED", done.err
+    assert time.monotonic() - begun < 9, "without an init, sh as process 1 lasts for the whole grace of 10 s"
+
+
+@pytest.fixture
+def engine_without_init(docker: Any) -> Iterator[str]:
+    """The address of a Docker engine of its own whose init is not there; it has IMAGE."""
+    if os.getuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("starting another Docker engine takes root and dockerd")
+    folder = Path(tempfile.mkdtemp(prefix="kfgcp-engine-"))  # short: it holds sockets
+    address = f"unix://{folder}/sock"
+    paths = [f"--{option}={folder}/{option}" for option in ("data-root", "exec-root", "pidfile", "init-path")]
+    with (folder / "log").open("wb") as log:
+        command = ["unshare", "--net", "dockerd", f"--host={address}", *paths, "--bridge=none", "--iptables=false"]
+        engine = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 30
+        while subprocess.run(["docker", "-H", address, "info"], capture_output=True, check=False).returncode:
+            if time.monotonic() > until or engine.poll() is not None:
+                pytest.skip(f"another Docker engine does not start here: {(folder / 'log').read_text()[-300:]}")
+            time.sleep(0.1)
+        image = subprocess.run(["docker", "save", IMAGE], capture_output=True, check=True).stdout
+        subprocess.run(["docker", "-H", address, "load"], input=image, capture_output=True, check=True)
+        yield address
+    finally:
+        engine.terminate()
+        engine.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_an_engine_without_an_init_runs_containers_too(
+    execute: Execute, engine_without_init: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine_without_init)
+    run = execute(HEAD + FILES)
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert run.outputs == {"Output": "deep\n"}
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("user", ["root", "54322:54322"])
+def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import_image: Any, user: str) -> None:
+    image = IMAGE
+    if user != "root":
+        image = AS_USER
+        subprocess.run(
+            ["docker", "build", "-q", "-t", image, "-"],
+            input=f"FROM {IMAGE}\nUSER {user}\n".encode(),
+            check=True,
+            capture_output=True,
+        )
+    (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")
+
+    done = somebody.kfgcp("run", "files.py", "--json")
+
+    assert done.code == 0, done.err
+    assert done.json["outputs"] == {"Output": "deep\n"}
+    written = [path for path in (somebody.folder / ".kfgcp").rglob("*") if path.exists()]
+    assert {path.name for path in written} >= {"a", "b", "c"}
+    assert {path.lstat().st_uid for path in written} == {somebody.uid}
+    [attempt] = [path.parent.parent for path in written if path.name == "a"]
+    assert oct(attempt.stat().st_mode & 0o777) == "0o755", "open to all while the container ran, not longer"
+    ran_as = next((somebody.folder / ".kfgcp" / "logs").glob("*/make/1.log")).read_text()
+    assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
+    assert somebody.run("rm", "-r", ".kfgcp").code == 0
+    assert sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-")) == []
+
+
+@pytest.mark.usefixtures("docker")
+def test_the_workspace_is_shared_by_containers_and_functions(execute: Execute) -> None:
+    run = execute(
+        HEAD
+        + """
+@dsl.container_component
+def leave(place: str):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'echo from a container > "$0/note"'], args=[place])
+
+@dsl.component(base_image="python:3.11")
+def add(place: str):
+    with open(place + "/note", "a") as file:
+        file.write("from a function")
+
+@dsl.container_component
+def find(place: str, text: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'cat "$0/note" > "$1"'], args=[place, text])
+
+@dsl.pipeline(name="shared", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+def pipeline() -> str:
+    left = leave(place=dsl.WORKSPACE_PATH_PLACEHOLDER)
+    added = add(place=dsl.WORKSPACE_PATH_PLACEHOLDER).after(left)
+    return find(place=dsl.WORKSPACE_PATH_PLACEHOLDER).after(added).outputs["text"]
+"""
+    )
+    assert run.outputs == {"Output": "from a container\nfrom a function"}, run.error
+
+
+@pytest.fixture
+def credentials(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Google's credentials, as this machine's environment names them."""
+    file = home / "adc.json"
+    file.write_text(json.dumps(CREDENTIALS), encoding="utf-8")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "project-of-a-test")
+    monkeypatch.delenv("CLOUDSDK_CORE_PROJECT", raising=False)
+    return file
+
+
+def _looked(run: Run, home: Path) -> tuple[dict[str, str], str]:
+    """The variables of the container, and what it read in the credentials."""
+    lines = (line.partition("=") for line in str(run.outputs["Output"]).splitlines())
+    log = (home / ".kfgcp" / "logs" / run.run_id / "look" / "1.log").read_text()
+    return {name: value for name, _, value in lines}, log.partition("---\n")[2]
+
+
+@pytest.mark.usefixtures("docker", "credentials")
+def test_containers_get_no_credentials_by_themselves(execute: Execute, home: Path) -> None:
+    variables, read = _looked(execute(HEAD + ENVIRONMENT.replace("cat", "true; : ")), home)
+    assert not [name for name in variables if name.startswith(("GOOGLE", "CLOUDSDK"))]
+    assert "of-a-test" not in read + json.dumps(variables)
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("place", ["variable", "gcloud"])
+def test_containers_get_the_credentials_when_asked(
+    execute: Execute, home: Path, credentials: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "gcloud":
+        monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)
+        (home / ".config" / "gcloud").mkdir(parents=True)
+        credentials.rename(home / ".config" / "gcloud" / "application_default_credentials.json")
+    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\ncontainer_credentials = true\n')
+    run = execute(HEAD + ENVIRONMENT.replace("cat ", '(echo x >> "$GOOGLE_APPLICATION_CREDENTIALS") 2>&1; cat '))
+    variables, read = _looked(run, home)
+    assert json.dumps(CREDENTIALS) in read
+    assert "Read-only file system" in read, "the container cannot change them"
+    assert variables["GOOGLE_CLOUD_PROJECT"] == "project-of-a-test"
+    assert "CLOUDSDK_CORE_PROJECT" not in variables
+
+
+@pytest.mark.usefixtures("docker")
+def test_credentials_that_are_not_there_fail_the_task(
+    execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(home / "gone.json"))
+    monkeypatch.setenv("KFGCP_ENV_LOCAL_CONTAINER_CREDENTIALS", "true")
+    run = execute(HEAD + ENVIRONMENT)
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error.message == f"container_credentials is set, but there is no file {home / 'gone.json'}"
