@@ -160,6 +160,9 @@ def _last_line(error: BaseException) -> str:
     """`ValueError: the first line of its message`."""
     if isinstance(error, SyntaxError):
         return traceback.format_exception_only(type(error), error)[-1].strip()
+    cell: Any = error.__cause__
+    if hasattr(cell, "ename") and hasattr(cell, "evalue"):  # what nbclient raises when a cell of a notebook fails
+        return f"{cell.ename}: {cell.evalue}".strip().partition("\n")[0]
     kind = type(error)
     name = (
         kind.__qualname__
