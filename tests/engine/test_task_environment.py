@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,26 @@ def test_the_users_environment_reaches_the_task_and_comes_back_unchanged(execute
     assert written(run, "surroundings")["env"]["OF_THE_USER"] == "yes"
     assert written(run, "surroundings")["env"]["HOME"] == "/nowhere"
     assert dict(os.environ) == before
+
+
+@pytest.mark.rule("Running a task: variables that an interpreter or a library reads at its start have their effect")
+def test_variables_that_are_read_at_start(execute, task):
+    @dsl.component(base_image=IMAGE)
+    def hashes(x: str) -> int:
+        return hash(x)
+
+    @dsl.pipeline(name="hashes")
+    def pipeline():
+        hashes(x="a").set_env_variable("PYTHONHASHSEED", "1").set_caching_options(False)
+        hashes(x="a").set_env_variable("PYTHONHASHSEED", "2").set_caching_options(False)
+
+    run = execute(pipeline)
+
+    for path, seed in (("hashes", "1"), ("hashes-2", "2")):
+        fresh = subprocess.check_output(
+            [sys.executable, "-c", "print(hash('a'))"], env=os.environ | {"PYTHONHASHSEED": seed}
+        )
+        assert task(run, path).outputs == {"Output": int(fresh)}
 
 
 @pytest.mark.rule("Running a task: the exit status comes from the process itself")

@@ -2,7 +2,9 @@
 
 import os
 import queue
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,11 +38,13 @@ def start(ended: "queue.SimpleQueue[Ended]", tmp_path: Path) -> Iterator[Callabl
         executor = PythonExecutor(ended.put, libraries=libraries)
         made.append(executor)
 
-        def run(number: int, body: str) -> str:
+        def run(number: int, body: str, **env: str) -> str:
             log = tmp_path / f"{number}.log"
             wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / str(number) / "out.json")}}
             source = f"def f():\n    {body}\n"
-            executor.start(Attempt(number, Lightweight("f", source), wire, {}, tmp_path / "scratch" / str(number), log))
+            executor.start(
+                Attempt(number, Lightweight("f", source), wire, env, tmp_path / "scratch" / str(number), log)
+            )
             found = ended.get(timeout=30)
             assert found == Ended(number, None)
             return log.read_text().strip()
@@ -72,6 +76,71 @@ def test_random_numbers_of_tasks_differ(start: Any) -> None:
     drawn = {run(number, "import numpy, random; print(numpy.random.rand(), random.random())") for number in range(5)}
     assert len({line.split()[0] for line in drawn}) == 5
     assert len({line.split()[1] for line in drawn}) == 5
+
+
+def fresh(code: str, **env: str) -> str:
+    """What an interpreter prints that is started with these variables."""
+    return subprocess.check_output([sys.executable, "-c", code], env=os.environ | env, text=True).strip()
+
+
+def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path: Path) -> None:
+    executor, run = start()
+    seeds = [fresh("print(hash('a'))", PYTHONHASHSEED=seed) for seed in ("1", "2")]
+    assert seeds[0] != seeds[1]
+    assert run(1, "print(hash('a'))", PYTHONHASHSEED="1") == seeds[0]
+    assert run(2, "print(hash('a'))", PYTHONHASHSEED="2", OTHER="x") == seeds[1]
+    assert run(3, "print(hash('a'))", PYTHONHASHSEED="1", OTHER="y") == seeds[0]
+    assert len(executor._others) == 2, "tasks with the same ones share their servers"
+
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "only_there.py").write_text("print('found')")
+    assert run(4, "import only_there", PYTHONPATH=str(tmp_path / "lib")) == "found"
+    assert run(
+        5, "import sys; print(sys.flags.utf8_mode, sys.warnoptions)", PYTHONUTF8="1", PYTHONWARNINGS="error"
+    ) == ("1 ['error']")
+    assert run(6, "import sys; print(sys.flags.utf8_mode, sys.warnoptions)") == "0 []"
+    assert len(executor._others) == 4
+
+
+@linux
+def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Any) -> None:
+    executor, run = start("sklearn.ensemble")
+    until(lambda: executor._warm.ready)
+    body = (
+        "import sklearn.ensemble, threadpoolctl; "
+        "print(*{p['num_threads'] for p in threadpoolctl.threadpool_info() if p['user_api'] == 'openmp'})"
+    )
+    assert run(1, body, OMP_NUM_THREADS="5") == "5"
+    assert run(2, body) == fresh(body) != "5"
+    assert run(3, "import os; print(os.environ['OMP_NUM_THREADS'])", OMP_NUM_THREADS="5") == "5"
+
+
+@linux
+def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to make a library with")
+    library = tmp_path / "seven.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", library, "-x", "c", "-"],
+        input=b"int getpagesize(void) { return 7; }",
+        check=True,
+    )
+    _, run = start()
+    assert run(1, "import ctypes; print(ctypes.CDLL(None).getpagesize())", LD_PRELOAD=str(library)) == "7"
+    assert run(2, "import ctypes; print(ctypes.CDLL(None).getpagesize())") == str(os.sysconf("SC_PAGE_SIZE"))
+
+
+def test_output_is_not_held_back_when_it_is_to_be_unbuffered(start: Any, tmp_path: Path, ended: Any) -> None:
+    executor, _ = start()
+    source = "def f():\n    import time\n    print('half a line', end='')\n    time.sleep(60)\n"
+    log = tmp_path / "half.log"
+    wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
+    env = {"PYTHONUNBUFFERED": "1"}
+    executor.start(Attempt(1, Lightweight("f", source), wire, env, tmp_path / "scratch" / "1", log))
+    until(lambda: log.exists() and log.read_text() == "half a line")
+    executor.signal(1, signal.SIGKILL)
+    assert ended.get(timeout=30) == Ended(1, "the process was killed by SIGKILL")
 
 
 def kill(server: Any) -> None:

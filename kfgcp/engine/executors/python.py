@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kfgcp.engine.executors.base import Attempt, Emit
 from kfgcp.engine.executors.server import Server
+from kfgcp.engine.executors.startup import read_at_start
 from kfgcp.engine.executors.task_process import MODULE, TEMPORARY
 from kfgcp.spec.lightweight import Lightweight
 
@@ -16,23 +17,36 @@ class PythonExecutor:
     """Runs attempts in children of fork servers, which start at once and import while the engine prepares.
 
     One server has KFP's executor and is there in a moment; a second one imports common libraries that the components
-    use, and takes the tasks over when it is ready.
+    use, and takes the tasks over when it is ready. Tasks with variables that are read at start (see `startup`) have
+    servers of their own, shared by those with the same ones.
 
     Args:
         emit: takes the end of each attempt; called from a thread of the executor.
         python: the interpreter to run in.
         libraries: modules for the second server; none for no second server.
+        environ: variables that the servers start with, beside those of this process.
     """
 
-    def __init__(self, emit: Emit, python: str = sys.executable, libraries: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        python: str = sys.executable,
+        libraries: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._emit = emit
         self._python = python
+        self._libraries = libraries
+        self._environ = environ or {}
+        self._others: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
         self._programs: dict[str, Path] = {}
         self._of: dict[int, Server] = {}
-        self._plain = Server(emit, python)
-        self._warm = Server(emit, python, libraries) if libraries else None
+        self._plain = Server(emit, python, environ=self._environ)
+        self._warm = Server(emit, python, libraries, self._environ) if libraries else None
 
     def start(self, attempt: Attempt) -> None:
+        if (early := read_at_start(attempt.env)) and early != self._environ:
+            return self._other(early).start(attempt)
         function = attempt.work
         assert isinstance(function, Lightweight)
         message = {
@@ -53,11 +67,22 @@ class PythonExecutor:
     def signal(self, attempt_id: int, number: int) -> None:
         if (server := self._of.get(attempt_id)) is not None:
             server.send({"do": "signal", "id": attempt_id, "signal": number})
+        for other in self._others.values():
+            other.signal(attempt_id, number)
 
     def close(self) -> None:
+        for other in self._others.values():
+            other.close()
         self._plain.close()
         if self._warm is not None:
             self._warm.close()
+
+    def _other(self, environ: Mapping[str, str]) -> PythonExecutor:
+        """The executor whose servers start with these variables."""
+        key = tuple(sorted(environ.items()))
+        if key not in self._others:
+            self._others[key] = PythonExecutor(self._emit, self._python, self._libraries, environ)
+        return self._others[key]
 
     def _program(self, function: Lightweight, folder: Path) -> Path:
         """The file that holds the function's source, written once for all tasks that run it."""
@@ -75,5 +100,5 @@ class PythonExecutor:
             return self._warm
         if self._plain.lost:
             self._plain.close()
-            self._plain = Server(self._emit, self._python)
+            self._plain = Server(self._emit, self._python, environ=self._environ)
         return self._plain

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,13 +35,16 @@ class Server:
         emit: takes the end of each attempt; called from that thread.
         python: the interpreter to run in.
         modules: what to import before the first task, beside KFP's executor; what is not installed is passed over.
+        environ: variables that it starts with, beside those of this process.
 
     Attributes:
         ready: everything is imported.
         lost: why the server is gone, empty while it lives.
     """
 
-    def __init__(self, emit: Emit, python: str, modules: Sequence[str] = ()) -> None:
+    def __init__(
+        self, emit: Emit, python: str, modules: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    ) -> None:
         self.lost = ""
         self.ready = False
         self._emit = emit
@@ -57,7 +60,7 @@ class Server:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=os.environ | {"_KFP_RUNTIME": "true"},
+                env=os.environ | dict(environ or {}) | {"_KFP_RUNTIME": "true"},
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)

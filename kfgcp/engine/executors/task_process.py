@@ -77,9 +77,6 @@ def _become_task(message: dict[str, Any]) -> None:
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     scratch = message["scratch"]
-    for path in reversed(message["env"].get("PYTHONPATH", "").split(os.pathsep)):
-        if path:
-            sys.path.insert(0, path)
     os.chdir(scratch)
     os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=scratch)
     if "TZ" in message["env"]:
@@ -98,6 +95,9 @@ def _flush() -> None:
 
 def _text_stream(fd: int) -> io.TextIOWrapper:
     """Line by line, so that output and errors keep their order and can be read while the task runs."""
+    if os.environ.get("PYTHONUNBUFFERED"):
+        raw: Any = io.FileIO(fd, "w", closefd=False)
+        return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
