@@ -22,18 +22,20 @@ class Requirements:
     """What a virtual environment must hold.
 
     packages: pip requirements, sorted. index_options: pip's options that say where from. kfp: the requirement of kfp,
-    installed without its dependencies as the compiled command does, None when `packages` brings it.
+    installed without its dependencies as the compiled command does, None when `packages` brings it. contents: the state
+    of the folders and files that packages name, see `kfgcp.engine.pinning`.
     """
 
     packages: tuple[str, ...]
     index_options: tuple[str, ...]
     kfp: str | None
+    contents: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The same for the same packages, index options and Python."""
         python = [sys.implementation.cache_tag, platform.machine(), sys.base_prefix]
-        text = json.dumps([self.packages, self.index_options, self.kfp, python])
+        text = json.dumps([self.packages, self.index_options, self.kfp, python, *self.contents])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -110,6 +110,7 @@ class Engine:
             strict=options.strict_env,
             libraries=common_libraries(graph),
             containers=Containers(layout.workspace, options.container_credentials),
+            submit_dir=options.submit_dir,
         )
         self._executor.warm_up(functions_of(graph))
 

@@ -15,12 +15,16 @@ from kfgcp.spec.graph import Container
 
 _EXECUTORS = ("kfp.dsl.executor_main", "kfp.components.executor_main")
 _PIP_INSTALL = re.compile(r"-m pip install\b(.*?)(?=&&|\n|$)", re.DOTALL)
+_EDITABLE = re.compile(r"(?:-e|--editable)[ =]*")
 _OPTIONS_WITH_VALUE = frozenset({"--index-url", "-i", "--extra-index-url", "--trusted-host"})
 
 
 @dataclass(frozen=True, slots=True)
 class Lightweight:
-    """A Python function to run. `requirements` are pip requirements, kfp's own pin among them."""
+    """A Python function to run.
+
+    `requirements` are pip requirements, kfp's own pin among them; `-e PATH` is one too.
+    """
 
     function: str
     source: str
@@ -60,6 +64,8 @@ def _requirements(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str,
             for word in words:
                 if word in _OPTIONS_WITH_VALUE:
                     options[f"{word} {next(words, '')}"] = None
+                elif (editable := _EDITABLE.match(word)) is not None:
+                    requirements[f"-e {word[editable.end() :] or next(words, '')}"] = None
                 elif not word.startswith("-"):
                     requirements[word] = None
     return tuple(requirements), tuple(options)

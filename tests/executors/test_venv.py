@@ -81,7 +81,7 @@ def test_two_builders_of_one_environment_install_it_once(tmp_path: Path, wheel: 
     for thread in threads:
         thread.join()
     assert sum("probe-three==1" in builder.output for builder in builders) == 1
-    python = tmp_path / "envs" / wanted.key / "bin" / "python"
+    python = builders[0].build()
     assert subprocess.check_output([python, "-c", "import probe_three; print(probe_three.VERSION)"]) == b"1\n"
 
 

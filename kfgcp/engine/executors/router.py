@@ -23,6 +23,7 @@ class Router:
         strict: take kfp pins of compiled commands literally.
         libraries: modules that processes of this environment have imported when a task starts.
         containers: what containers get.
+        submit_dir: where relative paths among requirements lead from.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Router:
         strict: bool = False,
         libraries: Sequence[str] = (),
         containers: Containers = Containers(),  # noqa: B008  # frozen
+        submit_dir: str = "",
     ) -> None:
+        self._submit_dir = Path(submit_dir)
         self._containers = containers
         self._libraries = libraries
         self._emit = emit
@@ -82,7 +85,9 @@ class Router:
             else:
                 from kfgcp.engine.executors.venv import VenvExecutor
 
-                self._made[requirements] = VenvExecutor(self._emit, requirements, self._environments, self._libraries)
+                self._made[requirements] = VenvExecutor(
+                    self._emit, requirements, self._environments, self._libraries, self._submit_dir
+                )
         return self._made[requirements]
 
     def _docker(self) -> Executor:

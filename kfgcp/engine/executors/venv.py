@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from kfgcp.engine.executors.base import Attempt, Emit, Ended
 from kfgcp.engine.executors.python import PythonExecutor
+from kfgcp.engine.pinning import changeable, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 
 _PASSWORD = re.compile(r"//[^/@\s]+@")
@@ -34,14 +35,21 @@ class BuildError(Exception):
 class VenvExecutor:
     """Builds the environment in a thread as soon as it is made; attempts wait for it."""
 
-    def __init__(self, emit: Emit, requirements: Requirements, folder: Path, libraries: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        requirements: Requirements,
+        folder: Path,
+        libraries: Sequence[str] = (),
+        submit_dir: Path = Path(),
+    ) -> None:
         self._emit = emit
         self._libraries = libraries
         self._lock = threading.Lock()
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._builder = Builder(requirements, folder)
+        self._builder = Builder(requirements, folder, submit_dir)
         self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
         self._thread.start()
 
@@ -90,11 +98,14 @@ class VenvExecutor:
 
 
 class Builder:
-    """Builds one environment; `stop` from another thread ends it."""
+    """Builds one environment in a folder of them; `stop` from another thread ends it. Relative paths among the
+    requirements lead from `submit_dir`."""
 
-    def __init__(self, requirements: Requirements, folder: Path) -> None:
+    def __init__(self, requirements: Requirements, folder: Path, submit_dir: Path = Path()) -> None:
         self.output = ""
         self._requirements = requirements
+        self._environments = folder
+        self._submit_dir = submit_dir
         self._folder = folder / requirements.key
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
@@ -105,6 +116,8 @@ class Builder:
         Raises:
             BuildError: uv said no, or `stop` was called.
         """
+        self._requirements = self._pinned()
+        self._folder = self._environments / self._requirements.key
         python = self._folder / "bin" / "python"
         if is_built(self._requirements, self._folder.parent):
             return python
@@ -117,8 +130,13 @@ class Builder:
                 except BaseException:
                     shutil.rmtree(self._folder, ignore_errors=True)
                     raise
-                (self._folder / READY).touch()
+                if self._pinned() == self._requirements:  # else something changed meanwhile: for this run only
+                    (self._folder / READY).touch()
         return python
+
+    def _pinned(self) -> Requirements:
+        wanted = self._requirements
+        return pin(wanted, self._submit_dir, self._environments / "refs") if changeable(wanted) else wanted
 
     @contextmanager
     def _locked(self, file: Path) -> Iterator[None]:
@@ -150,7 +168,8 @@ class Builder:
         options = [word for option in wanted.index_options for word in _uv_option(option)]
         install = ("pip", "install", "--python", str(python), "--compile-bytecode", *options)
         if wanted.packages:
-            self._uv(*install, *wanted.packages)
+            words = [word for text in wanted.packages for word in (text.split(" ", 1) if text[0] == "-" else (text,))]
+            self._uv(*install, *words)
         if wanted.kfp:
             self._uv(*install, "--no-deps", wanted.kfp)
 
@@ -166,6 +185,7 @@ class Builder:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            cwd=self._submit_dir if self._requirements.contents else None,
             env={"UV_SYSTEM_CERTS": "1", **os.environ},  # trusts whom pip trusts
         ) as self._process:
             if self._stopped:  # `stop` came before there was a process to kill

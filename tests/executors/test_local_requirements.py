@@ -1,0 +1,214 @@
+"""packages_to_install that name folders and git repositories: what is installed is what is there now.
+
+The packages are built by a backend that lies beside them, so that nothing but kfp comes from the index.
+"""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.engine.pinning import changeable, pin
+from kfgcp.engine.requirements import Requirements
+from kfgcp.model import Run, RunState
+from kfgcp.spec.graph import Container
+from kfgcp.spec.lightweight import recognise
+
+Execute = Callable[..., Run]
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+
+[project]
+name = "mine"
+version = "1"
+"""
+BACKEND = """
+import zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "mine-1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.write("mine.py", "mine.py")
+        wheel.writestr("mine-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1\\n")
+        wheel.writestr(
+            "mine-1.dist-info/WHEEL",
+            "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        )
+        wheel.writestr("mine-1.dist-info/RECORD", "")
+    return name
+
+build_editable = build_wheel
+"""
+
+
+def write(folder: Path, value: str) -> Path:
+    """A project whose module `mine` has the constant VALUE; nothing but that is written when it is there."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(PROJECT)
+        (folder / "backend.py").write_text(BACKEND)
+    (folder / "mine.py").write_text(f"VALUE = {value!r}\n")
+    return folder
+
+
+def source(requirement: str) -> str:
+    return f"""
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11", packages_to_install={[requirement]!r})
+def task() -> str:
+    import mine
+    return mine.VALUE
+
+@dsl.pipeline(name="local-package")
+def pipeline() -> str:
+    return task().output
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    settings = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = write(tmp_path / "repository", "first")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "form", ["./lib", "../project/lib", "mine @ file://{lib}", "file://{lib}", "{lib}", "-e ./lib"]
+)
+def test_a_changed_folder_is_installed_anew(execute: Execute, home: Path, form: str) -> None:
+    lib = write(home / "lib", "one")
+    text = source(form.format(lib=lib))
+
+    assert execute(text, cache=False).outputs == {"Output": "one"}
+    before = set((home / ".kfgcp" / "envs").iterdir())
+    assert execute(text, cache=False).outputs == {"Output": "one"}
+    assert set((home / ".kfgcp" / "envs").iterdir()) == before, "unchanged: the same environment"
+    write(lib, "two")
+    assert execute(text, cache=False).outputs == {"Output": "two"}
+
+
+def test_a_relative_path_leads_from_where_the_run_was_submitted(
+    home: Path, kfgcp: Any, tmp_path: Path, eventually: Any
+) -> None:
+    write(home / "lib", "of the project")
+    (home / "kfgcp.toml").touch()
+    (home / "pipeline.py").write_text(source("./lib"))
+    (home / "below").mkdir()
+
+    assert kfgcp("run", "pipeline.py", "--json").json["outputs"] == {"Output": "of the project"}
+    again = kfgcp("rerun", "--from", "task", "--json", cwd=home / "below")
+    assert again.json["outputs"] == {"Output": "of the project"}, again.err
+
+
+def test_a_folder_that_is_not_there_is_named(execute: Execute) -> None:
+    run = execute(source("./gone"))
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error.message.startswith("its packages cannot be installed: error:")
+    assert "gone" in run.error.message
+
+
+def test_a_branch_is_installed_as_it_is_now(execute: Execute, repository: Path) -> None:
+    text = source(f"git+{repository.as_uri()}@main")
+    assert execute(text, cache=False).outputs == {"Output": "first"}
+    write(repository, "second")
+    git(repository, "commit", "-qam", "second")
+    assert execute(text, cache=False).outputs == {"Output": "second"}
+
+
+def wanted(*packages: str) -> Requirements:
+    return Requirements(packages, (), None)
+
+
+def test_git_references_lead_to_commits(repository: Path, tmp_path: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    git(repository, "tag", "-am", "a tag", "v1")
+    git(repository, "checkout", "-qb", "feature/x")
+    write(repository, "second")
+    git(repository, "commit", "-qam", "second")
+    second = git(repository, "rev-parse", "HEAD")
+    at = f"git+{repository.as_uri()}"
+
+    def pinned(text: str) -> str:
+        [found] = pin(wanted(text), tmp_path, tmp_path / "refs").packages
+        return found
+
+    assert pinned(f"{at}@main") == f"{at}@{first}"
+    assert pinned(f"{at}@v1") == f"{at}@{first}", "the commit, not the tag's own object"
+    assert pinned(f"{at}@feature/x") == f"{at}@{second}"
+    assert pinned(at) == f"{at}@{second}", "without a reference: what is checked out there"
+    assert pinned(f"mine[x] @ {at}@main#subdirectory=a") == f"mine[x] @ {at}@{first}#subdirectory=a"
+    assert pinned(f"mine @ {at}@main ; python_version > '3'") == f"mine @ {at}@{first} ; python_version > '3'"
+    assert pinned(f"{at}@{first}") == f"{at}@{first}"
+    assert pinned(f"{at}@no-such") == f"{at}@no-such"
+
+
+def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(repository: Path, tmp_path: Path) -> None:
+    text = f"git+{repository.as_uri()}@main"
+    online = pin(wanted(text), tmp_path, tmp_path / "refs")
+    repository.rename(tmp_path / "away")
+    assert pin(wanted(text), tmp_path, tmp_path / "refs") == online
+    assert pin(wanted(text), tmp_path, tmp_path / "other").packages == (text,)
+
+
+@pytest.mark.parametrize(
+    "text", ["pandas", "pandas>=2,<3", "x[a]==1 ; python_version<'3'", "https://e.invalid/x-1.whl"]
+)
+def test_what_cannot_change_is_left_as_it_is(text: str) -> None:
+    assert not changeable(wanted(text))
+
+
+def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
+    lib = write(tmp_path / "lib", "one")
+
+    def key() -> str:
+        return pin(wanted("./lib"), tmp_path, tmp_path / "refs").key
+
+    first = key()
+    for made in (".git/index", "build/lib/mine.py", "__pycache__/mine.pyc", "mine.egg-info/PKG-INFO", "env/x.py"):
+        (lib / made).parent.mkdir(parents=True, exist_ok=True)
+        (lib / made).write_text(made)
+        if made == "env/x.py":
+            (lib / "env" / "pyvenv.cfg").touch()
+        assert key() == first, made
+    (lib / "link").symlink_to("nowhere")
+    assert key() == first
+
+    seen = {first}
+    for file, text in (("mine.py", "VALUE = 'eno'\n"), ("sub/build/x.py", "1"), ("data.txt", ""), ("setup.cfg", "[x]")):
+        (lib / file).parent.mkdir(parents=True, exist_ok=True)
+        (lib / file).write_text(text)
+        assert key() not in seen, file
+        seen.add(key())
+    (lib / "data.txt").rename(lib / "renamed.txt")
+    assert key() not in seen
+
+
+@pytest.mark.parametrize("words", ["-e ./lib", "'-e ./lib'", "--editable ./lib", "--editable=./lib", "-e./lib"])
+def test_editable_requirements_are_read_from_the_compiled_command(words: str) -> None:
+    script = 'x $program_path/ephemeral_component.py kfp.dsl.executor_main "$@"'
+    found = recognise(
+        Container(
+            image="python:3.11",
+            command=("sh", "-c", f"python3 -m pip install --quiet {words} 'other==1'", "sh", "-ec", script, "source"),
+            args=("--executor_input", "{{$}}", "--function_to_execute", "f"),
+            env={},
+            resources={},
+        )
+    )
+    assert found is not None
+    assert found.requirements == ("-e ./lib", "other==1")
