@@ -188,7 +188,7 @@ class LocalBackend:
         return str(self._project_root / root.removeprefix("file://")) if root else ""
 
     def _reconcile(self, run_id: str) -> None:
-        if self._store.get(run_id, whole=False).state.final:
+        if self._store.get(run_id, whole=False).state.final or not self._store.writable:
             return
         held = lock.take(self._home, run_id)
         if held is None:

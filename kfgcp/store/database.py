@@ -6,11 +6,13 @@ an SSD), so a state that was shown survives a power cut.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from kfgcp.errors import StateError
 
@@ -20,15 +22,17 @@ BUSY_SECONDS = 30.0
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """A connection to the database at `file`, made if it is not there, with the newest schema.
+    """A connection to the database at `file`, made if it is not there, with the newest schema. One that cannot be
+    written can be read.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
     """
     with failures(file):
+        if file.exists() and not writable(file):
+            return _connect_to_read(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
+        connection = _open(str(file))
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
@@ -37,6 +41,44 @@ def connect(file: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def writable(file: Path) -> bool:
+    """Whether this user may write the database and the files that SQLite makes beside it."""
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """A connection that refuses writes.
+
+    Beside a database that nobody has open SQLite wants to make files even to read it. Where it cannot, the database is
+    taken for one that does not change: what runs start meanwhile record is not seen, or seen in part.
+    """
+    address = f"file:{quote(str(file))}"
+    connection = _open(f"{address}?mode=ro", uri=True)
+    try:
+        try:
+            version = _version(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
+            version = _version(connection)
+        if version < SCHEMA_VERSION:
+            raise StateError(
+                f"{file} was written by an older kfgcp, and cannot be brought up to date: it cannot be written.",
+                hint="Make its folder writable, or point KFGCP_HOME at a copy of the folder.",
+            )
+        _refuse_newer(version, file)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(address: str, *, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 @contextmanager
@@ -56,11 +98,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     version = _version(connection)
     if version == SCHEMA_VERSION:
         return
-    if version > SCHEMA_VERSION:
-        raise StateError(
-            f"{file} was written by a newer kfgcp (schema {version}, this one knows {SCHEMA_VERSION}).",
-            hint="Upgrade: pip install --upgrade kfgcp",
-        )
+    _refuse_newer(version, file)
     _switch_to_wal(connection)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = next(_MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text(encoding="utf-8")
@@ -70,6 +108,14 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _refuse_newer(version: int, file: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise StateError(
+            f"{file} was written by a newer kfgcp (schema {version}, this one knows {SCHEMA_VERSION}).",
+            hint="Upgrade: pip install --upgrade kfgcp",
+        )
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

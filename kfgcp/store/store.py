@@ -44,6 +44,11 @@ class Store:
         self._db = database.connect(self.file)
         self._lock = threading.RLock()
 
+    @property
+    def writable(self) -> bool:
+        """Whether this user may write to it; else it can only be read."""
+        return database.writable(self.file)
+
     def close(self) -> None:
         self._db.close()
 

@@ -1,0 +1,130 @@
+"""A state folder that can be read but not written: everything is shown, and nothing is changed."""
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.model import RunState, Task, TaskKind, TaskState
+from kfgcp.store import database
+from kfgcp.store.store import Store
+
+
+@pytest.fixture
+def recorded(somebody: Any, make_run: Any) -> Iterator[Path]:
+    """The state folder of somebody's project, with an ended run and one that seems to run; not theirs to write."""
+    home = somebody.folder / ".kfgcp"
+    with Store(home) as store:
+        tasks = (Task("say", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)
+        store.add_run(make_run("aaaa00000001", name="hamlet", tasks=tasks))
+        store.add_run(make_run("bbbb00000002", state=RunState.RUNNING))
+    (home / "logs" / "aaaa00000001" / "say").mkdir(parents=True)
+    (home / "logs" / "aaaa00000001" / "say" / "1.log").write_text("to be\n")
+    close(home)
+    yield home
+    for path in (home, *home.rglob("*")):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def close(home: Path) -> None:
+    for path in (*home.rglob("*"), home):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def everything_is_shown_and_nothing_changed(somebody: Any, home: Path) -> None:
+    before = contents(home)
+
+    listed = somebody.kfgcp("list", "--json")
+    assert listed.code == 0, listed.err
+    assert [(run["run_id"], run["state"]) for run in json.loads(listed.out)] == [
+        ("bbbb00000002", "RUNNING"),
+        ("aaaa00000001", "SUCCEEDED"),
+    ]
+    shown = somebody.kfgcp("show", "hamlet", "--json")
+    assert shown.code == 0, shown.err
+    assert [task["path"] for task in shown.json["tasks"]] == ["say"]
+    assert somebody.kfgcp("show", "bbbb", "--json").json["state"] == "RUNNING"
+    logs = somebody.kfgcp("logs", "hamlet")
+    assert (logs.code, "to be" in logs.out) == (0, True), logs.err
+    assert somebody.kfgcp("export").code == 0
+
+    assert contents(home) == before
+
+
+def test_without_files_of_sqlite_beside_it(somebody: Any, recorded: Path) -> None:
+    assert [path.name for path in recorded.glob("kfgcp.db*")] == ["kfgcp.db"]
+    everything_is_shown_and_nothing_changed(somebody, recorded)
+
+
+def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any) -> None:
+    if not somebody.become:
+        pytest.skip("only root can write to what another user cannot")
+    with Store(recorded) as store:
+        store.add_run(make_run("cccc00000003", created_at="2030-01-01T00:00:00.000Z"))
+        assert (recorded / "kfgcp.db-wal").stat().st_size > 0, "it is not in the database itself yet"
+        listed = somebody.kfgcp("list", "--json")
+        assert listed.code == 0, listed.err
+        assert [run["run_id"] for run in json.loads(listed.out)] == ["cccc00000003", "bbbb00000002", "aaaa00000001"]
+
+
+@pytest.mark.parametrize(("arguments", "where"), [(("run", "echo.py"), "/locks"), (("cancel", "bbbb"), "")])
+def test_a_write_is_refused_in_one_line(
+    somebody: Any, recorded: Path, pipeline_file: Any, arguments: tuple[str, ...], where: str
+) -> None:
+    shutil.copy(pipeline_file("echo"), somebody.folder / "echo.py")
+    before = contents(recorded)
+
+    done = somebody.kfgcp(*arguments)
+
+    assert done.code == 5, done.err
+    assert done.err.splitlines() == [
+        f"error: The state folder {recorded}{where} cannot be written.",
+        "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
+    ]
+    assert contents(recorded) == before
+
+
+def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
+    for path in (recorded, recorded / "kfgcp.db"):
+        path.chmod(0o777)
+    connection = sqlite3.connect(recorded / "kfgcp.db")
+    connection.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION - 1}")
+    connection.close()
+    close(recorded)
+
+    done = somebody.kfgcp("list")
+
+    assert done.code == 5
+    assert "was written by an older kfgcp" in done.err.splitlines()[0]
+    assert "a copy of the folder" in done.err.splitlines()[1]
+
+
+def test_a_read_only_file_system(somebody: Any, recorded: Path) -> None:
+    """A bind mount; for root too, who may write anything else."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    read_only = somebody.folder / "mounted"
+    read_only.mkdir()
+    for command in (["--bind", recorded], ["-o", "remount,bind,ro"]):
+        done = subprocess.run(["mount", *command, read_only], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mount says: {done.stderr.strip()}")
+    try:
+        with Store(read_only) as store:
+            assert [run.run_id for run in store.select()] == ["bbbb00000002", "aaaa00000001"]
+            assert not store.writable
+        listed = somebody.kfgcp("list", "--json", KFGCP_HOME=str(read_only))
+        assert len(json.loads(listed.out)) == 2, listed.err
+    finally:
+        subprocess.run(["umount", "-l", read_only], check=True)
