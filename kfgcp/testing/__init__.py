@@ -1,0 +1,34 @@
+"""Stand-ins of the services that pipelines run on: small servers on this machine, for tests and for trying things.
+
+    import kfgcp.testing
+
+    with kfgcp.testing.vertex() as env:
+        print(env.toml())              # an environment of kfgcp.toml that leads there
+        env.fail_next("503")           # the next request fails
+        print(env.requests.count("POST", "*/pipelineJobs"))
+
+They need the extra `testing`; without it, starting one raises MissingExtra. With pytest there is the fixture
+`vertex_stand_in`. The guide is docs/guides/testing.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kfgcp.testing.vertex_ai import VertexStandIn, vertex
+
+__all__ = ["VertexStandIn", "vertex"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'kfgcp.testing' has no attribute {name!r}")
+    from kfgcp.testing import vertex_ai
+
+    globals()[name] = value = getattr(vertex_ai, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

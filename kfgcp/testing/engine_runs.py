@@ -1,0 +1,121 @@
+"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for all of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from kfgcp.backends.base import RunRef, SubmitRequest
+from kfgcp.backends.local import LocalBackend, LocalRun
+from kfgcp.config import Environment, Project, Setting
+from kfgcp.engine.layout import log_file
+from kfgcp.engine.logs import LogReader
+from kfgcp.errors import KfgcpError
+from kfgcp.model import Run
+from kfgcp.testing.rules import Submission
+
+WRITES_TO_BUCKETS: Final = False
+"""Whether the engine can write below a gs:// root; then artifacts of jobs are in the bucket of the job."""
+_ENV: Final = "stand-in"
+_CLOSE_SECONDS: Final = 15.0
+
+
+class Execution(Protocol):
+    """What carries a job out."""
+
+    def run(self) -> Run:
+        """As it is now."""
+
+    def cancel(self) -> None:
+        """Asks it to end."""
+
+    def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
+        """The lines of an attempt so far."""
+
+
+class Engines:
+    """Runs jobs; `close` ends those that still run and removes all they left."""
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="kfgcp-stand-in-"))
+        self._backends: dict[str, LocalBackend] = {}
+        self._running: list[_EngineRun] = []
+        self._lock = threading.Lock()
+
+    def start(self, submission: Submission, job: str, root: str, fail_fast: bool) -> Execution:
+        """Starts a job. root: its gcsOutputDirectory.
+
+        Raises:
+            KfgcpError: the engine cannot run this pipeline.
+        """
+        backend = self._backend(root if WRITES_TO_BUCKETS else "")
+        request = SubmitRequest(
+            spec=submission.spec,
+            params=submission.params,
+            env=_ENV,
+            experiment="default",
+            name=job,
+            submit_dir=str(self._home),
+            fail_fast=fail_fast,
+        )
+        started = _EngineRun(backend, backend.open(request), self._home)
+        with self._lock:
+            self._running = [run for run in self._running if run.alive] + [started]
+        return started
+
+    def close(self) -> None:
+        with self._lock:
+            running, self._running = self._running, []
+        for run in running:
+            run.end()
+        for run in running:
+            run.join(_CLOSE_SECONDS)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _backend(self, root: str) -> LocalBackend:
+        with self._lock:
+            if root not in self._backends:
+                settings: Mapping[str, Any] = {"pipeline_root": Setting(root, "the job")} if root else {}
+                project = Project("stand-in", "default", self._home, self._home, None, _ENV, {})
+                self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings))
+            return self._backends[root]
+
+
+class _EngineRun:
+    def __init__(self, backend: LocalBackend, opened: LocalRun, home: Path) -> None:
+        self._backend = backend
+        self._opened = opened
+        self._home = home
+        self._ref = RunRef(_ENV, opened.run_id)
+        self._thread = threading.Thread(target=self._execute, name=f"job-{opened.run_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def run(self) -> Run:
+        return self._backend.get(self._ref)
+
+    def cancel(self) -> None:
+        self._backend.cancel(self._ref)
+
+    def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
+        file = log_file(self._home, self._ref.run_id, path, attempt)
+        return LogReader(file).read(to_the_end=ended)
+
+    def end(self) -> None:
+        """Kills what runs."""
+        self._opened.cancel(force=True)
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def _execute(self) -> None:
+        with suppress(KfgcpError):  # a run whose engine ended early is seen as failed
+            self._opened.execute()

@@ -1,0 +1,142 @@
+"""What Vertex AI refuses in a pipeline job, as far as its documentation and clients say.
+
+Job ids, labels and display names: the reference of `projects.locations.pipelineJobs`. Parameters: a value for each that
+is required, none that is unknown, each of its declared type, as the service checks them at creation. Not confirmed: the
+limit of a request's size, the order of the checks, and the texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kfgcp.errors import ParamError, SpecError
+from kfgcp.spec.load import Spec, from_documents
+from kfgcp.spec.params import declared, resolve
+from kfgcp.testing.google import denied, invalid
+
+JOB_ID: Final = re.compile(r"[a-z][-a-z0-9]{0,127}")
+MAX_LABELS: Final = 64
+MAX_DISPLAY_NAME: Final = 128
+MAX_REQUEST_BYTES: Final = 4 * 2**20
+_LABEL_KEY: Final = re.compile(r"[a-z][-_a-z0-9]{0,62}")
+_LABEL_VALUE: Final = re.compile(r"[-_a-z0-9]{0,63}")
+_NETWORK: Final = re.compile(r"projects/[^/]+/global/networks/[^/]+")
+_KMS_KEY: Final = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that was accepted. params: complete and typed."""
+
+    spec: Spec
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a job may use. has_bucket: whether there is a bucket of that name. may_act_as: whether for an account."""
+
+    has_bucket: Callable[[str], bool]
+    may_act_as: Callable[[str], bool]
+
+
+def check_job(job: Mapping[str, Any], around: Surroundings) -> Submission:
+    """The pipeline of a job's body, which was read by `protos.read`.
+
+    Raises:
+        GoogleError: 400 or 403, the service would refuse it.
+    """
+    check_display_name(job.get("displayName", ""), "pipeline_job.display_name")
+    _check_labels(job.get("labels") or {})
+    _check_resources(job, around)
+    spec = _spec(job.get("pipelineSpec"))
+    return Submission(spec, _params(spec, job.get("runtimeConfig") or {}))
+
+
+def check_job_id(job_id: str) -> None:
+    """Refuses an id that is not of the documented form."""
+    if not JOB_ID.fullmatch(job_id):
+        raise invalid(f'Invalid pipeline_job_id "{job_id}": it must match {JOB_ID.pattern}.', "pipeline_job_id")
+
+
+def check_display_name(name: str, field: str) -> None:
+    if len(name) > MAX_DISPLAY_NAME:
+        raise invalid(f"The display name has {len(name)} characters, at most {MAX_DISPLAY_NAME} are allowed.", field)
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    field = "pipeline_job.labels"
+    if len(labels) > MAX_LABELS:
+        raise invalid(f"There are {len(labels)} labels, at most {MAX_LABELS} are allowed.", field)
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            raise invalid(
+                f'Invalid label key "{key}": it must start with a lowercase letter and have at most 63 lowercase '
+                "letters, digits, underscores and dashes.",
+                field,
+            )
+        if not _LABEL_VALUE.fullmatch(value):
+            raise invalid(
+                f'Invalid label value "{value}" of "{key}": it may have at most 63 lowercase letters, digits, '
+                "underscores and dashes.",
+                field,
+            )
+
+
+def _check_resources(job: Mapping[str, Any], around: Surroundings) -> None:
+    root = (job.get("runtimeConfig") or {}).get("gcsOutputDirectory") or ""
+    field = "pipeline_job.runtime_config.gcs_output_directory"
+    scheme, _, rest = root.partition("://")
+    bucket = rest.partition("/")[0]
+    if scheme != "gs" or not bucket:
+        raise invalid(f'Invalid gcs_output_directory "{root}": it must be gs://BUCKET or a folder below one.', field)
+    if not around.has_bucket(bucket):
+        raise invalid(f"The bucket gs://{bucket} of the gcs_output_directory does not exist.", field)
+    network, key = job.get("network", ""), (job.get("encryptionSpec") or {}).get("kmsKeyName", "")
+    if network and not _NETWORK.fullmatch(network):
+        raise invalid(f'Invalid network "{network}".', "pipeline_job.network")
+    if key and not _KMS_KEY.fullmatch(key):
+        raise invalid(f'Invalid kms_key_name "{key}".', "pipeline_job.encryption_spec.kms_key_name")
+    account = job.get("serviceAccount", "")
+    if account and not around.may_act_as(account):
+        raise denied(f"You do not have permission to act as service_account: {account}. (or it may not exist).")
+
+
+def _spec(document: Any) -> Spec:
+    if not document:
+        raise invalid("pipeline_spec is required.", "pipeline_job.pipeline_spec")
+    try:
+        return from_documents([document], "pipeline_spec")
+    except SpecError as error:
+        raise invalid(f"Invalid pipeline_spec: {error.message}", "pipeline_job.pipeline_spec") from None
+
+
+def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
+    old = spec.pipeline_spec.get("schemaVersion") == "2.0.0"
+    name, other = ("parameters", "parameterValues") if old else ("parameterValues", "parameters")
+    field = f"pipeline_job.runtime_config.{'parameters' if old else 'parameter_values'}"
+    if runtime.get(other):
+        raise invalid(
+            f"runtime_config.{other} is not used by schema version {spec.pipeline_spec.get('schemaVersion')}.", field
+        )
+    values = dict(runtime.get(name) or {})
+    if old:
+        values = {key: _old_value(value) for key, value in values.items()}
+    definitions = declared(spec.pipeline_spec)
+    for key, value in values.items():
+        if key in definitions and definitions[key].type == "STRING" and not isinstance(value, str | None):
+            raise invalid(f"Invalid value of the parameter {key}: it is declared as STRING.", field)
+    try:
+        return resolve(definitions, values)
+    except ParamError as error:
+        raise invalid(f"Invalid parameters: {error.message}", field) from None
+
+
+def _old_value(value: Mapping[str, Any]) -> Any:
+    """A Value of schema 2.0.0: {intValue: "3"}."""
+    if "intValue" in value:
+        return int(value["intValue"])
+    return next(iter(value.values()), None)

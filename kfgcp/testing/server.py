@@ -1,0 +1,247 @@
+"""A small HTTP server for stand-ins: routes, requests that are recorded, faults on purpose. It knows no service.
+
+A stand-in gives it a function from `Request` to `Response`. The server reads the request, records it, asks `Faults`
+whether this one is to go wrong, and answers. Each connection has a thread; connections are kept alive.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from kfgcp.testing.faults import GARBAGE, LOST, RESET, Fault, Faults
+from kfgcp.testing.requests import RequestLog
+
+LOG = logging.getLogger(__name__)
+_GARBAGE_BODY: Final = b"<html><head><title>Sign in</title></head><body>not what you asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent. `query` has the last value of each name; names of `headers` are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token, None without one."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token if scheme.lower() == "bearer" and token else None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is answered; `body` is sent as JSON unless it is bytes."""
+
+    status: int = 200
+    body: Any = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def encoded(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return json.dumps(self.body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+Handler = Callable[..., Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Requests of `method` to paths like `template`, whose `{name}` is one segment without colons, go to `handler`.
+
+    The handler is called with the request and the segments by name. query: the parameters that it understands.
+    """
+
+    method: str
+    template: str
+    handler: Handler
+    query: Sequence[str] = ()
+
+
+class Router:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = [(route, _pattern(route.template)) for route in routes]
+
+    def find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
+        """The route and the segments by name, None when there is none."""
+        for route, pattern in self._routes:
+            if route.method == request.method and (match := pattern.fullmatch(request.path)):
+                return route, match.groupdict()
+        return None
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", template)
+    return re.compile(
+        "".join(f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    )
+
+
+class HttpServer:
+    """Serves on 127.0.0.1 until it is closed.
+
+    Args:
+        handle: gives the answer; what it raises becomes a 500.
+        refuse: makes the service's error for a status and a text, for faults and crashes.
+        port: 0 for a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def __init__(
+        self, handle: Callable[[Request], Response], refuse: Callable[[int, str], Response], port: int = 0
+    ) -> None:
+        self.faults = Faults()
+        self.requests = RequestLog()
+        self._handle = handle
+        self._refuse = refuse
+        self._open: set[socket.socket] = set()
+        self._stopped = threading.Event()
+        self._http = _Http(("127.0.0.1", port), self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def close(self) -> None:
+        """Stops serving and closes every connection."""
+        self._stopped.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    # -- for the handler
+
+    def opened(self, connection: socket.socket) -> None:
+        self._open.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        self._open.discard(connection)
+
+    def answer(self, request: Request, fault: Fault | None) -> Response:
+        """The answer, or the error that a fault asks for."""
+        if fault is not None and fault.status is not None:
+            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+            refused = self._refuse(fault.status, "The stand-in fails this request on purpose.")
+            return Response(fault.status, refused.body, headers)
+        try:
+            response = self._handle(request)
+        except Exception as error:
+            LOG.exception("%s %s", request.method, request.path)
+            return self._refuse(500, f"The stand-in failed inside: {type(error).__name__}: {error}")
+        if fault is not None and fault.kind == GARBAGE:
+            return Response(200, _GARBAGE_BODY, {"Content-Type": "text/html"})
+        return response
+
+    def wait(self, seconds: float) -> None:
+        """Waits, but not longer than the server lives."""
+        if seconds > 0:
+            self._stopped.wait(seconds)
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], owner: HttpServer) -> None:
+        self.owner = owner
+        super().__init__(address, _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return not self.owner.faults.is_offline
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Http
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.owner.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.owner.closed(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def _serve(self) -> None:
+        owner = self.server.owner
+        request = self._read()
+        if owner.faults.is_offline:
+            return self._drop()
+        fault = owner.faults.take(request.method, request.path)
+        entry = owner.requests.add(request.method, request.path, request.query, request.headers, request.body)
+        entry.fault = fault.kind if fault else None
+        owner.wait(owner.faults.latency)
+        if fault is not None and fault.kind == RESET:
+            return self._reset()
+        response = owner.answer(request, fault)
+        if fault is not None and fault.kind == LOST:
+            owner.requests.done(entry)
+            return self._drop()
+        entry.status = response.status
+        owner.requests.done(entry)
+        self._send(response)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def _read(self) -> Request:
+        url = urlsplit(self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        return Request(
+            method=self.command,
+            path=unquote(url.path),
+            query=dict(parse_qsl(url.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=self.rfile.read(size) if size else b"",
+        )
+
+    def _send(self, response: Response) -> None:
+        data = response.encoded()
+        self.send_response(response.status)
+        for name, value in {"Content-Type": "application/json; charset=UTF-8", **response.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _drop(self) -> None:
+        """Closes the connection without an answer."""
+        self.close_connection = True
+
+    def _reset(self) -> None:
+        """Closes it so that the client's system reports a reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are recorded instead."""

@@ -1,0 +1,132 @@
+"""What every stand-in has: an address, the requests it got, knobs for what goes wrong, tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Self
+
+from kfgcp.testing.requests import RequestLog
+from kfgcp.testing.server import HttpServer, Request, Response
+
+
+class StandIn:
+    """A service on this machine, for tests and by hand; use it with `with`."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._tokens: frozenset[str] | None = None
+        self._seen: set[str | None] = set()
+        self._expired: frozenset[str | None] = frozenset()
+        self._token_lock = threading.Lock()
+        self._server = HttpServer(self._admit, self.refusal, port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._server.close()
+
+    # -- for the service
+
+    def handle(self, request: Request) -> Response:
+        """The service's answer to a request whose token is good."""
+        raise NotImplementedError
+
+    def refusal(self, status: int, text: str) -> Response:
+        """The service's error of that status."""
+        raise NotImplementedError
+
+    # -- where, and what was asked
+
+    @property
+    def api_endpoint(self) -> str:
+        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        return self._server.url
+
+    @property
+    def requests(self) -> RequestLog:
+        """What clients asked so far."""
+        return self._server.requests
+
+    # -- what goes wrong
+
+    @property
+    def latency(self) -> float:
+        """Seconds that every request waits before anything is done."""
+        return self._server.faults.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._server.faults.latency = seconds
+
+    def faults(
+        self,
+        rate: float,
+        kinds: Sequence[str] = ("503", "429", "reset", "lost"),
+        *,
+        seed: int = 0,
+        method: str | None = None,
+        path: str = "*",
+        retry_after: float | None = None,
+    ) -> None:
+        """From now on a share of the requests fail, each with one of `kinds`; replaces what was set before.
+
+        Args:
+            rate: from 0 (none) to 1 (all).
+            kinds: statuses as text, `reset`, `lost`, `garbage`; see `kfgcp.testing.faults`.
+            seed: the same one makes the same requests fail, when they come in the same order.
+            method: only requests of this method.
+            path: only requests whose path is like this glob.
+            retry_after: seconds for the header of that name in answers with a status.
+        """
+        self._server.faults.at_rate(rate, kinds, seed, method, path, retry_after)
+
+    def fail_next(
+        self,
+        kind: str,
+        times: int = 1,
+        *,
+        method: str | None = None,
+        path: str = "*",
+        retry_after: float | None = None,
+    ) -> None:
+        """The next matching requests fail so; arguments as of `faults`. Before a rate is looked at."""
+        self._server.faults.next(kind, times, method, path, retry_after)
+
+    @property
+    def unused_faults(self) -> list[str]:
+        """Faults of `fail_next` that no request has met, in words."""
+        return self._server.faults.unused
+
+    def offline(self, seconds: float | None = None) -> AbstractContextManager[None]:
+        """Closes every connection from now on, for so many seconds, or until `online` or the end of a `with` block."""
+        self._server.faults.go_offline(seconds)
+        return self._server.faults.until_left()
+
+    def online(self) -> None:
+        """Serves again."""
+        self._server.faults.go_online()
+
+    # -- tokens
+
+    def accept_tokens(self, *tokens: str) -> None:
+        """Only these bearer tokens are good from now on; without any, every one is, and none too."""
+        with self._token_lock:
+            self._tokens = frozenset(tokens) or None
+            self._expired = frozenset()
+
+    def expire_tokens(self) -> None:
+        """Tokens that were used so far are refused with 401 from now on, and requests without one."""
+        with self._token_lock:
+            self._expired = self._expired | frozenset(self._seen) | {None}
+
+    def _admit(self, request: Request) -> Response:
+        token = request.token
+        with self._token_lock:
+            self._seen.add(token)
+            good = token not in self._expired and (self._tokens is None or token in self._tokens)
+        return self.handle(request) if good else self.refusal(401, "The access token is expired or unknown.")

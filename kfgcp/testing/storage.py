@@ -1,0 +1,66 @@
+"""Cloud Storage for stand-ins: the package gcp-storage-emulator in this process, in memory, on a port of its own."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+from kfgcp.errors import MissingExtra
+
+
+class Storage:
+    """Buckets and objects until it is closed; `google.cloud.storage` finds it by STORAGE_EMULATOR_HOST.
+
+    Args:
+        port: 0 for a free one.
+
+    Raises:
+        MissingExtra: gcp-storage-emulator is not installed.
+        OSError: the port is taken.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        try:
+            from gcp_storage_emulator.handlers.buckets import create_bucket
+            from gcp_storage_emulator.server import RequestHandler
+            from gcp_storage_emulator.storage import Storage as Emulated
+        except ImportError:
+            raise MissingExtra("The stand-in of Cloud Storage", "testing") from None
+        from http.server import HTTPServer
+
+        self._create = create_bucket
+        self._storage = Emulated(use_memory_fs=True)
+        self._http = HTTPServer(("127.0.0.1", port), partial(_quiet(RequestHandler), self._storage))
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True)
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def has_bucket(self, name: str) -> bool:
+        return bool(self._storage.get_bucket(name))
+
+    def make_bucket(self, name: str) -> None:
+        """Makes a bucket unless there is one of that name."""
+        if not self.has_bucket(name):
+            self._create(name, self._storage)
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+def _quiet(handler: Any) -> Any:
+    """The handler, which shares one lock with all its requests by being served one after another."""
+
+    class Quiet(handler):  # type: ignore[misc]
+        timeout = 30
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Not logged."""
+
+    return Quiet
