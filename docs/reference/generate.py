@@ -25,8 +25,16 @@ def render() -> str:
         command = cli.get_command(top, verb)
         assert command is not None
         context = click.Context(command, info_name=verb, parent=top, terminal_width=WIDTH)
-        parts += [f"## kfgcp {verb}", _block(command.get_help(context))]
+        parts += _command(command, context)
     return "\n\n".join(parts) + "\n"
+
+
+def _command(command: click.Command, context: click.Context) -> list[str]:
+    """The part of a command, and those of the commands below it."""
+    parts = [f"## {context.command_path}", _block(command.get_help(context))]
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        parts += _command(inner, click.Context(inner, info_name=name, parent=context, terminal_width=WIDTH))
+    return parts
 
 
 def _block(text: str) -> str:

@@ -25,6 +25,7 @@ VERBS: Final = {
     "compare": "Show what differs between runs.",
     "export": "Write runs as CSV, JSON or Parquet.",
     "init": "Start a new project.",
+    "testing": "Run stand-ins of services on this machine.",
 }
 """Verb -> its line in the help; the command `name` is in the module `kfgcp.cli.<name>`."""
 

@@ -148,13 +148,14 @@ class Jobs:
         read = protos.read("PipelineJob", body, "pipeline_job")
         submission = check_job(read, self._around)
         job_id = self._reserve(job_id, submission.spec.name)
+        created = int(time.time() * 1000) / 1000  # the engine's times have no more digits
         try:
             execution = self._start(submission, job_id, read)
         except KfgcpError as error:
             raise invalid(f"The stand-in cannot run this pipeline: {error.message}") from None
         finally:
             self._reserved.discard(job_id)
-        return self.add(job_id, read, submission, time.time(), execution, schedule)
+        return self.add(job_id, read, submission, created, execution, schedule)
 
     def add(
         self,

@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from kfgcp.errors import UsageError
 from kfgcp.testing.faults import GARBAGE, LOST, RESET, Fault, Faults
 from kfgcp.testing.requests import RequestLog
 
@@ -103,7 +104,7 @@ class HttpServer:
         port: 0 for a free one.
 
     Raises:
-        OSError: the port is taken.
+        UsageError: the port is taken.
     """
 
     def __init__(
@@ -115,7 +116,10 @@ class HttpServer:
         self._refuse = refuse
         self._open: set[socket.socket] = set()
         self._stopped = threading.Event()
-        self._http = _Http(("127.0.0.1", port), self)
+        try:
+            self._http = _Http(("127.0.0.1", port), self)
+        except OSError as error:
+            raise unusable(port, error) from None
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True)
         self._thread.start()
 
@@ -160,6 +164,13 @@ class HttpServer:
         """Waits, but not longer than the server lives."""
         if seconds > 0:
             self._stopped.wait(seconds)
+
+
+def unusable(port: int, error: OSError) -> UsageError:
+    """The error that a port cannot be used."""
+    return UsageError(
+        f"Port {port} of this machine cannot be used: {error.strerror}.", hint="Choose another one, or 0."
+    )
 
 
 class _Http(ThreadingHTTPServer):

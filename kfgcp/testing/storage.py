@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from kfgcp.errors import MissingExtra
+from kfgcp.testing.server import unusable
 
 
 class Storage:
@@ -17,7 +18,7 @@ class Storage:
 
     Raises:
         MissingExtra: gcp-storage-emulator is not installed.
-        OSError: the port is taken.
+        UsageError: the port is taken.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -31,7 +32,10 @@ class Storage:
 
         self._create = create_bucket
         self._storage = Emulated(use_memory_fs=True)
-        self._http = HTTPServer(("127.0.0.1", port), partial(_quiet(RequestHandler), self._storage))
+        try:
+            self._http = HTTPServer(("127.0.0.1", port), partial(_quiet(RequestHandler), self._storage))
+        except OSError as error:
+            raise unusable(port, error) from None
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True)
         self._thread.start()
 

@@ -87,7 +87,7 @@ class VertexStandIn(StandIn):
         self._storage = Storage(storage_port)
         try:
             super().__init__(port)
-        except OSError:
+        except UsageError:
             self._storage.close()
             raise
         self._storage.make_bucket(self.bucket)
@@ -295,7 +295,7 @@ def vertex(
 
     Raises:
         MissingExtra: the extra `testing` is not installed.
-        OSError: a port is taken.
+        UsageError: a port is taken.
     """
     return VertexStandIn(mode=mode, project=project, location=location, port=port, storage_port=storage_port)
 

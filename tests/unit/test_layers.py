@@ -23,6 +23,9 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOGETHER = [{"errors", "model", "config"}, {"api", "scaffold"}]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
+ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", "testing/stand_in.py")
+"""What stand-ins of all services share."""
+
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/")
 PURE = ("model.py", "spec/graph.py", "tracking/compare.py")
 IMPURE = {
@@ -99,6 +102,15 @@ def test_pure_modules_know_no_clock_disk_or_network(name: str) -> None:
         ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)
     }
     assert calls & {"open", "print", "now", "utcnow", "today"} == set()
+
+
+@pytest.mark.parametrize("name", ANY_SERVICE)
+def test_what_stand_ins_share_knows_no_service(name: str) -> None:
+    shared = {f"kfgcp.testing.{Path(file).stem}" for file in ANY_SERVICE}
+    ours = {imported.rpartition(".")[0] for imported in _of(name) if imported.startswith("kfgcp.")}
+
+    assert ours <= shared | {"kfgcp.errors"}
+    assert not [imported for imported in _of(name) if imported.split(".")[0] in ("google", "kfp")]
 
 
 def test_a_wrong_import_would_be_found() -> None:

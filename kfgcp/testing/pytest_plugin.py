@@ -1,0 +1,26 @@
+"""The fixtures that pytest finds where kfgcp is installed; nothing is imported before one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from kfgcp.testing.vertex_ai import VertexStandIn
+
+
+@pytest.fixture
+def vertex_stand_in() -> Iterator[VertexStandIn]:
+    """A stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage for one test.
+
+    A fault that was scripted with `fail_next` and that no request has met fails the test.
+    """
+    from kfgcp.testing import vertex
+
+    with vertex() as env:
+        yield env
+        unused = env.unused_faults
+    if unused:
+        pytest.fail(f"no request has met these faults: {', '.join(unused)}")
