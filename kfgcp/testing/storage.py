@@ -14,6 +14,7 @@ class Storage:
     """Buckets and objects until it is closed; `google.cloud.storage` finds it by STORAGE_EMULATOR_HOST.
 
     Args:
+        project_number: whose buckets they are.
         port: 0 for a free one.
 
     Raises:
@@ -21,7 +22,7 @@ class Storage:
         UsageError: the port is taken.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, project_number: int, port: int = 0) -> None:
         try:
             from gcp_storage_emulator.handlers.buckets import create_bucket
             from gcp_storage_emulator.server import RequestHandler
@@ -31,7 +32,7 @@ class Storage:
         from http.server import HTTPServer
 
         self._create = create_bucket
-        self._storage = Emulated(use_memory_fs=True)
+        self._storage = Emulated(use_memory_fs=True, project_number=str(project_number))
         try:
             self._http = HTTPServer(("127.0.0.1", port), partial(_quiet(RequestHandler), self._storage))
         except OSError as error:

@@ -84,7 +84,7 @@ class VertexStandIn(StandIn):
         self._router = Router(self._routes())
         self._engines: Engines | None = None
         self._lock = threading.Lock()
-        self._storage = Storage(storage_port)
+        self._storage = Storage(self.project_number, storage_port)
         try:
             super().__init__(port)
         except UsageError:
