@@ -66,7 +66,7 @@ class Metadata:
         self._jobs = jobs
         self._canonical = canonical
         self._stores: dict[str, _Store] = {}
-        self._kept: dict[tuple[str, str], list[Node]] = {}  # nodes of jobs that have ended, by job and kind
+        self._kept: dict[tuple[Job, str], list[Node]] = {}  # nodes of jobs that have ended, by job and kind
         self._count = 0
         self._lock = threading.RLock()
         self._add_store("default", {})
@@ -302,11 +302,11 @@ class Metadata:
         return list(found.values())
 
     def _of_job(self, job: Job, kind: str) -> list[Node]:
-        if (job.id, kind) in self._kept:
-            return self._kept[job.id, kind]
+        if (job, kind) in self._kept:
+            return self._kept[job, kind]
         found = self._made_of(job, kind)
         if job.ended is not None:
-            self._kept[job.id, kind] = found
+            self._kept[job, kind] = found
         return found
 
     def _made_of(self, job: Job, kind: str) -> list[Node]:

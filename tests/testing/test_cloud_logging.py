@@ -1,0 +1,158 @@
+"""Log entries of tasks and jobs, what clients write, and the filters that are understood."""
+
+from typing import Any
+
+import pytest
+
+SCRIPT = '{"message": "structured", "severity": "WARNING", "step": 3}'
+
+
+@pytest.fixture
+def number(rest: Any, body_of: Any, ended: Any, tasks: Any) -> str:
+    """The id of the custom job of a task that has written six lines."""
+    text = f"plain\nWARNING: careful\nERROR bad\n{SCRIPT}\n[INFO] fine\nlast"
+    rest.post("pipelineJobs", body_of("echo", {"text": text}), pipelineJobId="says")
+    container = tasks(ended(rest, "says"))["say"]["executorDetail"]["containerDetail"]
+    return str(container["mainJob"].rpartition("/")[2])
+
+
+def _messages(entries: Any) -> list[str]:
+    return [entry["jsonPayload"]["message"] for entry in entries]
+
+
+def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> None:
+    entries = rest.logs(f'resource.type="ml_job" AND resource.labels.job_id="{number}"')
+
+    assert _messages(entries) == ["plain", "WARNING: careful", "ERROR bad", "structured", "[INFO] fine", "last"]
+    assert [entry["severity"] for entry in entries] == ["INFO", "WARNING", "ERROR", "WARNING", "INFO", "INFO"]
+    assert entries[3]["jsonPayload"]["step"] == 3
+    times = [entry["timestamp"] for entry in entries]
+    assert times == sorted(set(times))
+    assert len({entry["insertId"] for entry in entries}) == 6
+    assert {entry["resource"]["labels"]["project_id"] for entry in entries} == {rest.env.project}
+
+
+def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> None:
+    wanted = {"resourceNames": [f"projects/{rest.env.project_number}"], "filter": f"resource.labels.job_id={number}"}
+    wanted |= {"pageSize": 4, "orderBy": "timestamp desc"}
+    url = f"{rest.env.api_endpoint}/v2/entries:list"
+
+    first = rest.session.post(url, json=wanted, timeout=20).json()
+    second = rest.session.post(url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=20).json()
+
+    assert _messages(first["entries"])[0] == "last"
+    assert _messages(second["entries"]) == ["WARNING: careful", "plain"]
+    assert "nextPageToken" not in second
+
+
+def test_filters_by_severity_time_and_payload(rest: Any, number: str) -> None:
+    base = f'resource.type="ml_job" resource.labels.job_id="{number}"'
+    third = rest.logs(base)[2]["timestamp"]
+
+    def found(more: str) -> list[str]:
+        return _messages(rest.logs(f"{base} {more}"))
+
+    assert found("severity>=WARNING") == ["WARNING: careful", "ERROR bad", "structured"]
+    assert found("AND severity=ERROR") == ["ERROR bad"]
+    assert found(f'timestamp>="{third}"') == ["ERROR bad", "structured", "[INFO] fine", "last"]
+    assert found(f'timestamp>"{third}" AND severity>=WARNING') == ["structured"]
+    assert found(f'timestamp<"{third}"') == ["plain", "WARNING: careful"]
+    assert found('jsonPayload.message:"CAREFUL"') == ["WARNING: careful"]
+    assert found('jsonPayload.message=~"^.INFO"') == ["[INFO] fine"]
+    assert found("jsonPayload.step=3") == ["structured"]
+    assert found("jsonPayload.step:*") == ["structured"]
+    assert found('NOT severity="INFO" AND NOT jsonPayload.step=3') == ["WARNING: careful", "ERROR bad"]
+    assert found('(severity=ERROR OR jsonPayload.message="last")') == ["ERROR bad", "last"]
+
+
+def test_another_custom_job_has_no_entries(rest: Any, number: str) -> None:
+    assert rest.logs('resource.type="ml_job" AND resource.labels.job_id="123"') == []
+
+
+def test_without_a_custom_job_the_logs_of_all_tasks_are_found(rest: Any, number: str) -> None:
+    assert _messages(rest.logs('resource.type="ml_job" severity=ERROR')) == ["ERROR bad"]
+    assert _messages(rest.logs(f'resource.type="ml_job" NOT resource.labels.job_id="{number}"')) == []
+
+
+def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
+    entries = rest.logs(
+        'resource.type="aiplatform.googleapis.com/PipelineJob" AND resource.labels.pipeline_job_id="says"'
+    )
+
+    assert _messages(entries) == ["Pipeline job is RUNNING.", "Task say is SUCCEEDED.", "Pipeline job is SUCCEEDED."]
+
+
+def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
+    rest.env.logging.payload = "text"
+
+    entries = rest.logs(f"resource.labels.job_id={number}")
+
+    assert entries[0]["textPayload"] == "plain"
+    assert entries[3]["jsonPayload"]["message"] == "structured"
+
+
+def test_lines_of_a_task_that_runs_are_there_already(rest: Any, body_of: Any, eventually: Any, tasks: Any) -> None:
+    rest.post("pipelineJobs", body_of("sleeps", {"seconds": 600}), pipelineJobId="long")
+
+    def lines() -> Any:
+        detail = tasks(rest.get("pipelineJobs/long")).get("sleep", {})
+        name = detail.get("executorDetail", {}).get("containerDetail", {}).get("mainJob", "")
+        return name and rest.logs(f'resource.labels.job_id="{name.rpartition("/")[2]}"')
+
+    assert _messages(eventually(lines)) == ["asleep"]
+
+
+def test_a_traceback_is_an_error_only_where_the_attempt_failed(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+    rest.post("pipelineJobs", body_of("one_fails"), pipelineJobId="fails")
+    container = tasks(ended(rest, "fails"))["boom"]["executorDetail"]["containerDetail"]
+
+    entries = rest.logs(f'resource.labels.job_id="{container["mainJob"].rpartition("/")[2]}"')
+
+    severities = {entry["jsonPayload"]["message"]: entry["severity"] for entry in entries}
+    assert severities["about to fail"] == "INFO"
+    assert severities["Traceback (most recent call last):"] == "ERROR"
+    assert severities["ValueError: no luck with 7"] == "ERROR"
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        *('"free text"', "word", 'colour="red"', "severity=LOUD", 'timestamp>"soon"', "sample(insertId, 0.1)"),
+        *('resource.type="ml_job" AND', 'jsonPayload.message=~"("', 'textPayload>"a"', "labels=x"),
+    ],
+)
+def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
+    body = {"resourceNames": [f"projects/{quick.env.project}"], "filter": filter}
+
+    answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=20)
+
+    assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT")
+
+
+def test_other_requests_are_refused(quick: Any) -> None:
+    def refused(**body: Any) -> Any:
+        answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=20)
+        return quick.refused(answer)[:2]
+
+    assert refused() == (400, "INVALID_ARGUMENT")
+    assert refused(resourceNames=["projects/another"]) == (403, "PERMISSION_DENIED")
+    assert refused(resourceNames=[f"projects/{quick.env.project}"], colour="red") == (400, "INVALID_ARGUMENT")
+    assert refused(resourceNames=[f"projects/{quick.env.project}"], orderBy="severity") == (400, "INVALID_ARGUMENT")
+
+
+def test_entries_that_clients_write_are_kept(quick: Any) -> None:
+    name = f"projects/{quick.env.project}/logs/mine"
+    body = {
+        "logName": name,
+        "labels": {"shared": "yes"},
+        "entries": [
+            {"textPayload": "one", "severity": "ERROR", "timestamp": "2026-01-01T00:00:00Z", "labels": {"n": "1"}},
+            {"jsonPayload": {"message": "two"}},
+        ],
+    }
+
+    assert quick.session.post(f"{quick.env.api_endpoint}/v2/entries:write", json=body, timeout=20).json() == {}
+
+    (one, two) = quick.logs(f'logName="{name}" labels.shared="yes"')
+    assert (one["textPayload"], one["severity"], one["labels"]) == ("one", "ERROR", {"shared": "yes", "n": "1"})
+    assert (two["jsonPayload"], two["severity"]) == ({"message": "two"}, "DEFAULT")

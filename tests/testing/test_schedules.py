@@ -1,0 +1,202 @@
+"""Schedules: their form, their states, and the jobs that they start when told to."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.cloud.aiplatform_v1 import types
+from google.protobuf import json_format
+
+from kfgcp.errors import UsageError
+from kfgcp.testing.cron import Cron
+
+
+@pytest.fixture
+def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
+    """The body of a schedule of the pipeline `echo`."""
+
+    def make(**fields: Any) -> dict[str, Any]:
+        parent = f"projects/{quick.env.project}/locations/{quick.env.location}"
+        request = {"parent": parent, "pipelineJob": body_of("echo", {"text": "scheduled"}, labels={"team": "growth"})}
+        plain = {"displayName": "nightly", "cron": "0 3 * * *", "maxConcurrentRunCount": "1"}
+        return plain | {"createPipelineJobRequest": request} | fields
+
+    return make
+
+
+def _id(schedule: Any) -> str:
+    return str(schedule["name"].rpartition("/")[2])
+
+
+def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
+    body = schedule_of(
+        cron="TZ=Europe/Amsterdam 0 3 * * 1-5",
+        startTime="2030-01-01T00:00:00Z",
+        endTime="2031-01-01T00:00:00Z",
+        maxRunCount="9",
+        maxConcurrentRunCount="2",
+        maxConcurrentActiveRunCount="3",
+        allowQueueing=True,
+    )
+
+    made = quick.post("schedules", body).json()
+    found = quick.get(f"schedules/{_id(made)}")
+
+    assert found == made
+    assert {name: found[name] for name in body} == body
+    assert (found["state"], found["startedRunCount"]) == ("ACTIVE", "0")
+    assert found["nextRunTime"] == "2030-01-01T02:00:00.000000Z"  # a Tuesday, 03:00 in Amsterdam
+    json_format.ParseDict(found, types.Schedule.pb()())
+    json_format.ParseDict(quick.get("schedules"), types.ListSchedulesResponse.pb()())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"displayName": ""}, "display_name is required"),
+        ({"displayName": "x" * 129}, "129 characters"),
+        ({"cron": "0 3 * *"}, "4 fields"),
+        ({"cron": "61 3 * * *"}, "outside 0 to 59"),
+        ({"cron": "TZ=Mars/Base 0 3 * * *"}, "time zone"),
+        ({"maxConcurrentRunCount": "0"}, "max_concurrent_run_count"),
+        ({"maxRunCount": "-1"}, "max_run_count"),
+        ({"startTime": "2030-01-02T00:00:00Z", "endTime": "2030-01-01T00:00:00Z"}, "end_time"),
+        ({"createPipelineJobRequest": {}}, "create_pipeline_job_request"),
+        ({"colour": "red"}, 'Unknown name "colour"'),
+    ],
+)
+def test_a_schedule_is_refused_for(quick: Any, schedule_of: Any, fields: Any, said: str) -> None:
+    code, status, message = quick.refused(quick.post("schedules", schedule_of(**fields)))
+
+    assert (code, status) == (400, "INVALID_ARGUMENT")
+    assert said in message
+
+
+def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_of: Any) -> None:
+    body = schedule_of()
+    body["createPipelineJobRequest"]["pipelineJob"]["runtimeConfig"] = {"gcsOutputDirectory": "gs://nobody"}
+    parent = schedule_of()
+    parent["createPipelineJobRequest"]["parent"] = "projects/p/locations/elsewhere"
+
+    assert "gs://nobody" in quick.refused(quick.post("schedules", body))[2]
+    assert "parent" in quick.refused(quick.post("schedules", parent))[2]
+
+
+def test_a_fired_schedule_starts_a_job_that_names_it(quick: Any, schedule_of: Any) -> None:
+    made = quick.post("schedules", schedule_of(maxRunCount="2")).json()
+
+    first = quick.env.fire(made["name"])
+    second = quick.env.fire(_id(made))
+
+    found = quick.get(f"schedules/{_id(made)}")
+    assert (found["startedRunCount"], found["state"]) == ("2", "COMPLETED")
+    assert "nextRunTime" not in found
+    assert found["lastScheduledRunResponse"]["runResponse"].endswith(f"/pipelineJobs/{second}")
+    jobs = quick.get("pipelineJobs", filter=f"schedule_name={made['name']}")["pipelineJobs"]
+    assert [job["name"].rpartition("/")[2] for job in jobs] == [second, first]
+    assert {job["labels"]["team"] for job in jobs} == {"growth"}
+    assert jobs[0]["runtimeConfig"]["parameterValues"] == {"text": "scheduled"}
+    for action in (":pause", ":resume"):
+        answer = quick.refused(quick.post(f"schedules/{_id(made)}{action}"))
+        assert answer[:2] == (400, "FAILED_PRECONDITION")
+    with pytest.raises(UsageError, match="COMPLETED"):
+        quick.env.fire(made["name"])
+
+
+def test_a_paused_schedule_starts_nothing_until_it_is_resumed(quick: Any, schedule_of: Any) -> None:
+    made = quick.post("schedules", schedule_of()).json()
+
+    assert quick.post(f"schedules/{_id(made)}:pause").json() == {}
+    paused = quick.get(f"schedules/{_id(made)}")
+    with pytest.raises(UsageError, match="PAUSED"):
+        quick.env.fire(made["name"])
+    quick.post(f"schedules/{_id(made)}:resume", {"catchUp": True})
+    resumed = quick.get(f"schedules/{_id(made)}")
+    quick.env.fire(made["name"])
+
+    assert paused["state"] == "PAUSED"
+    assert paused["lastPauseTime"]
+    assert "nextRunTime" not in paused
+    assert (resumed["state"], resumed["catchUp"]) == ("ACTIVE", True)
+    assert resumed["nextRunTime"]
+
+
+def test_only_so_many_runs_are_under_way(quick: Any, schedule_of: Any) -> None:
+    quick.env.instant.seconds = 600
+    made = quick.post("schedules", schedule_of(maxConcurrentActiveRunCount="1")).json()
+    quick.env.fire(made["name"])
+
+    with pytest.raises(UsageError, match="at most 1"):
+        quick.env.fire(made["name"])
+
+
+def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> None:
+    made = quick.post("schedules", schedule_of(allowQueueing=True)).json()
+    path = f"schedules/{_id(made)}"
+
+    body = {"displayName": "weekly", "cron": "30 4 * * 1", "maxRunCount": "7"}
+    changed = quick.call("PATCH", path, params={"updateMask": "display_name,cron,allowQueueing"}, json=body).json()
+
+    assert changed == quick.get(path)
+    assert (changed["displayName"], changed["cron"]) == ("weekly", "30 4 * * 1")
+    assert "maxRunCount" not in changed
+    assert "allowQueueing" not in changed
+    assert changed["nextRunTime"][11:16] == "04:30"
+    for mask in ("", "name", "state", "colour"):
+        answer = quick.call("PATCH", path, params={"updateMask": mask}, json=body)
+        assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT"), mask
+    assert quick.refused(quick.call("PATCH", path, params={"updateMask": "cron"}, json={"cron": "soon"}))[0] == 400
+
+
+def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any) -> None:
+    made = [quick.post("schedules", schedule_of(displayName=f"s{number}")).json() for number in range(3)]
+    quick.post(f"schedules/{_id(made[0])}:pause")
+
+    def listed(filter: str = "", **query: Any) -> list[str]:
+        return [item["displayName"] for item in quick.get("schedules", filter=filter, **query)["schedules"]]
+
+    assert sorted(listed()) == ["s0", "s1", "s2"]
+    assert listed(orderBy="displayName") == ["s0", "s1", "s2"]
+    assert listed('state="PAUSED"') == ["s0"]
+    assert listed('NOT display_name:"s*"') == []
+    assert sorted(listed("create_pipeline_job_request:*")) == ["s0", "s1", "s2"]
+    page = quick.get("schedules", pageSize=2)
+    assert len(page["schedules"]) == 2
+    assert len(quick.get("schedules", pageSize=2, pageToken=page["nextPageToken"])["schedules"]) == 1
+    assert quick.refused(quick.call("GET", "schedules", params={"filter": 'colour="red"'}))[0] == 400
+    assert quick.call("DELETE", f"schedules/{_id(made[1])}").json()["done"]
+    assert quick.refused(quick.call("GET", f"schedules/{_id(made[1])}"))[:2] == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("cron", "after", "due"),
+    [
+        ("* * * * *", "2026-03-01T10:00:30", "2026-03-01T10:01:00"),
+        ("0 3 * * *", "2026-03-01T03:00:00", "2026-03-02T03:00:00"),
+        ("*/20 * * * *", "2026-03-01T10:41:00", "2026-03-01T11:00:00"),
+        ("5-59/10 9-17 * * *", "2026-03-01T17:56:00", "2026-03-02T09:05:00"),
+        ("0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00:00"),
+        ("0 12 * * mon,FRI", "2026-03-04T00:00:00", "2026-03-06T12:00:00"),  # 2026-03-04 is a Wednesday
+        ("0 12 * * 7", "2026-03-04T00:00:00", "2026-03-08T12:00:00"),
+        ("0 0 13 * 5", "2026-03-09T00:00:00", "2026-03-13T00:00:00"),
+        ("0 0 1 * 5", "2026-03-09T00:00:00", "2026-03-13T00:00:00"),  # the day of the month or of the week
+        ("0 0 1 jan *", "2026-03-09T00:00:00", "2027-01-01T00:00:00"),
+        ("TZ=America/New_York 0 9 * * *", "2026-07-01T00:00:00", "2026-07-01T13:00:00"),
+        ("CRON_TZ=America/New_York 0 9 * * *", "2026-01-01T00:00:00", "2026-01-01T14:00:00"),
+    ],
+)
+def test_a_cron_expression_is_due(cron: str, after: str, due: str) -> None:
+    found = Cron.parse(cron).after(datetime.fromisoformat(after).replace(tzinfo=UTC))
+
+    assert found == datetime.fromisoformat(due).replace(tzinfo=UTC)
+
+
+def test_a_cron_expression_can_be_never_due() -> None:
+    assert Cron.parse("0 0 31 2 *").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("cron", ["", "x * * * *", "* * * * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "@daily"])
+def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError):
+        Cron.parse(cron)

@@ -1,0 +1,152 @@
+"""How a stand-in is started: in a `with`, as a fixture, by the command; and what it leaves behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from kfgcp import config
+from kfgcp.testing import VertexStandIn, vertex
+
+pytest_plugins = ["pytester"]
+
+
+def test_the_table_and_the_variables_lead_there(instant: VertexStandIn, home: Path) -> None:
+    (home / "kfgcp.toml").write_text(instant.toml("dev"))
+
+    by_table = config.load(environ={}).env("dev")
+    (home / "kfgcp.toml").write_text('[env.stand-in]\nbackend = "local"\n')
+    by_variables = config.load(environ=instant.environ).env("stand-in")
+
+    assert tomllib.loads(instant.toml("dev"))["env"]["dev"]["api_endpoint"] == instant.api_endpoint
+    for environment in (by_table, by_variables):
+        assert environment.backend == "vertex"
+        for key in ("project", "location", "pipeline_root", "api_endpoint"):
+            assert environment.get(key) == getattr(instant, key)
+        assert environment.get("auth") == "anonymous"
+
+
+def test_the_storage_variable_is_set_meanwhile_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+
+    with vertex(mode="instant") as env:
+        assert os.environ["STORAGE_EMULATOR_HOST"] == env.storage_endpoint == env.environ["STORAGE_EMULATOR_HOST"]
+    assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    with vertex(mode="instant"):
+        pass
+    assert "STORAGE_EMULATOR_HOST" not in os.environ
+
+
+def test_two_stand_ins_know_nothing_of_each_other(quick: Any) -> None:
+    with vertex(mode="instant", project="other-project", location="us-central1") as other:
+        other.seed(3)
+
+        assert quick.env.jobs() == []
+        url = f"{other.api_endpoint}/v1/projects/other-project/locations/us-central1/pipelineJobs"
+        assert len(requests.get(url, timeout=20).json()["pipelineJobs"]) == 3
+
+
+def test_nobody_answers_any_more_after_the_end() -> None:
+    with vertex(mode="instant") as env:
+        urls = (env.api_endpoint, env.storage_endpoint)
+        for url in urls:
+            requests.get(url, timeout=20)
+
+    for url in urls:
+        with pytest.raises(requests.exceptions.ConnectionError):
+            requests.get(url, timeout=20)
+
+
+@pytest.mark.parametrize("name", ["google.cloud.aiplatform_v1", "gcp_storage_emulator"])
+def test_a_missing_package_says_which_extra(name: str, environment: Any, home: Path) -> None:
+    code = f"""
+import sys
+sys.modules[{name!r}] = None
+import kfgcp.testing
+from kfgcp.errors import MissingExtra
+try:
+    kfgcp.testing.vertex()
+except MissingExtra as error:
+    print(error.extra, error.hint)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "testing pip install 'kfgcp[testing]'", done.stderr
+
+
+def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import requests
+
+        def test_met(vertex_stand_in):
+            vertex_stand_in.fail_next("503")
+            assert requests.get(vertex_stand_in.api_endpoint).status_code == 503
+
+        def test_not_met(vertex_stand_in):
+            vertex_stand_in.fail_next("503")
+        """
+    )
+
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+
+    done.assert_outcomes(passed=2, errors=1)
+    done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_stopped(
+    kfgcp: Any, number: int, body_of: Any, tmp_path: Path, eventually: Any, alive: Any
+) -> None:
+    process = kfgcp.start("testing", "vertex")
+    lines = iter(process.stdout.readline, "")
+    table = tomllib.loads("".join(line for line, _ in zip(lines, range(8), strict=False)))["env"]["stand-in"]
+    assert next(lines).strip() == "# shell"
+    assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
+    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+    pids = tmp_path / "pids"
+    body = body_of("sleeps", {"seconds": 600, "pids": str(pids)})
+    assert requests.post(f"{url}?pipelineJobId=long", json=body, timeout=20).status_code == 200
+    eventually(pids.exists)
+    numbers = [int(text) for text in pids.read_text().split()]
+
+    process.send_signal(number)
+    done = kfgcp.end(process)
+
+    assert done.code == 0, done.err
+    assert eventually(lambda: not any(map(alive, numbers)))
+    (line,) = [line for line in done.err.splitlines() if "POST" in line]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d POST /v1/\S+/pipelineJobs 200 \d+ ms", line)
+
+
+def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any) -> None:
+    process = kfgcp.start("testing", "vertex", "--instant", "--latency", "0.2")
+    lines = iter(process.stdout.readline, "")
+    table = tomllib.loads("".join(line for line, _ in zip(lines, range(8), strict=False)))["env"]["stand-in"]
+    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+
+    answer = requests.post(f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=20)
+
+    assert answer.json()["state"] == "PIPELINE_STATE_SUCCEEDED"
+    assert answer.elapsed.total_seconds() >= 0.2
+    process.send_signal(signal.SIGTERM)
+    kfgcp.end(process)
+
+
+def test_a_taken_port_is_an_error_of_one_line(kfgcp: Any, instant: VertexStandIn) -> None:
+    port = instant.api_endpoint.rpartition(":")[2]
+
+    done = kfgcp("testing", "vertex", "--port", port)
+
+    assert done.code == 2
+    assert done.err.startswith(f"error: Port {port} of this machine cannot be used: ")
