@@ -1,14 +1,17 @@
-"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for all of them."""
+"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for all of them.
+
+Their artifacts are in the bucket of the job, which the engine finds by STORAGE_EMULATOR_HOST: while jobs run, the last
+stand-in that was opened has to be theirs."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from kfgcp.backends.base import RunRef, SubmitRequest
 from kfgcp.backends.local import LocalBackend, LocalRun
@@ -19,8 +22,6 @@ from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
 from kfgcp.testing.rules import Submission
 
-WRITES_TO_BUCKETS: Final = False
-"""Whether the engine can write below a gs:// root; then artifacts of jobs are in the bucket of the job."""
 _ENV: Final = "stand-in"
 _CLOSE_SECONDS: Final = 15.0
 
@@ -53,7 +54,7 @@ class Engines:
         Raises:
             KfgcpError: the engine cannot run this pipeline.
         """
-        backend = self._backend(root if WRITES_TO_BUCKETS else "")
+        backend = self._backend(root)
         request = SubmitRequest(
             spec=submission.spec,
             params=submission.params,
@@ -80,7 +81,7 @@ class Engines:
     def _backend(self, root: str) -> LocalBackend:
         with self._lock:
             if root not in self._backends:
-                settings: Mapping[str, Any] = {"pipeline_root": Setting(root, "the job")} if root else {}
+                settings = {"pipeline_root": Setting(root, "gcsOutputDirectory of the job")}
                 project = Project("stand-in", "default", self._home, self._home, None, _ENV, {})
                 self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings))
             return self._backends[root]

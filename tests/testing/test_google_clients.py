@@ -241,10 +241,6 @@ def test_the_storage_client_finds_the_bucket_and_what_is_put_there(env: VertexSt
 def test_the_storage_client_reads_an_artifact_of_a_job(
     env: VertexStandIn, rest: Any, body_of: Any, ended: Any, tasks: Any
 ) -> None:
-    from kfgcp.testing import engine_runs
-
-    if not engine_runs.WRITES_TO_BUCKETS:
-        pytest.skip("the local engine cannot write below a gs:// root yet")
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
