@@ -7,14 +7,12 @@ asked for. Filters: schema_title, display_name, uri, state, in_context(...), par
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kfgcp.testing import protos
-from kfgcp.testing.filters import Call, Compare, Field, FilterError, Leaf, Predicate, compile_filter, leaf_of
+from kfgcp.testing.filters import FilterError, compile_filter
 from kfgcp.testing.google import (
     GoogleError,
     check_query,
@@ -22,7 +20,6 @@ from kfgcp.testing.google import (
     json_body,
     micros,
     not_found,
-    number_of,
     only_fields,
     page,
     snake_case,
@@ -30,27 +27,14 @@ from kfgcp.testing.google import (
 )
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
+from kfgcp.testing.metadata_nodes import KINDS, Node, Nodes, Store
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.server import Request, Response, Route
 
-Node = dict[str, Any]
-
-_KINDS: Final = {"contexts": "Context", "executions": "Execution", "artifacts": "Artifact"}
 _ALLOW: Final = ("allowMissing", "updateMask", "etag")
 
 
-@dataclass(slots=True)
-class _Store:
-    """The nodes of a metadata store that clients made, by resource name, and what belongs to what."""
-
-    body: Node
-    nodes: dict[str, dict[str, Node]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
-    children: dict[str, set[str]] = field(default_factory=dict)  # context -> contexts
-    members: dict[str, set[str]] = field(default_factory=dict)  # context -> artifacts, executions
-    events: list[Node] = field(default_factory=list)
-
-
-class Metadata:
+class Metadata(Nodes):
     """The metadata stores of a location; `default` is there from the start.
 
     Args:
@@ -61,15 +45,8 @@ class Metadata:
     """
 
     def __init__(self, place: Place, operations: Operations, jobs: Jobs, canonical: Callable[[str], str]) -> None:
-        self._place = place
+        super().__init__(place, jobs, canonical)
         self._operations = operations
-        self._jobs = jobs
-        self._canonical = canonical
-        self._stores: dict[str, _Store] = {}
-        self._kept: dict[tuple[Job, str], list[Node]] = {}  # nodes of jobs that have ended, by job and kind
-        self._count = 0
-        self._lock = threading.RLock()
-        self._add_store("default", {})
 
     def routes(self, base: str) -> list[Route]:
         stores = base + "/metadataStores"
@@ -86,7 +63,7 @@ class Metadata:
             Route("POST", store + "/executions/{execution}:addExecutionEvents", self.add_events),
             Route("GET", store + "/executions/{execution}:queryExecutionInputsAndOutputs", self.lineage_of_execution),
         ]
-        for kind, message in _KINDS.items():
+        for kind, message in KINDS.items():
             new = f"{message[0].lower()}{message[1:]}Id"
             found += [
                 Route("POST", f"{store}/{kind}", self._of(kind, self._create), (new,)),
@@ -184,8 +161,8 @@ class Metadata:
     def _of(self, kind: str, method: Callable[..., Response]) -> Callable[..., Response]:
         return lambda request, store, node="", **_: method(request, self._store(store), store, kind, node)
 
-    def _create(self, request: Request, store: _Store, name: str, kind: str, node: str) -> Response:
-        message = _KINDS[kind]
+    def _create(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
+        message = KINDS[kind]
         wanted = f"{message[0].lower()}{message[1:]}Id"
         node = check_query(request, (wanted,)).get(wanted) or self._new_id()
         full = f"{self._store_name(name)}/{kind}/{node}"
@@ -195,10 +172,10 @@ class Metadata:
                 raise GoogleError(409, f"The {message} {full} already exists.")
             return Response(body=self._add(store, kind, full, body))
 
-    def _get(self, request: Request, store: _Store, name: str, kind: str, node: str) -> Response:
+    def _get(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         return Response(body=self._shown(store, self._find(store, kind, f"{self._store_name(name)}/{kind}/{node}")))
 
-    def _list(self, request: Request, store: _Store, name: str, kind: str, node: str) -> Response:
+    def _list(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         query = check_query(request, ("filter", "pageSize", "pageToken", "orderBy"))
         try:
             wanted = compile_filter(query.get("filter", ""), self._leaf(store))
@@ -217,11 +194,11 @@ class Metadata:
         shown = [self._shown(store, item) for item in items]
         return Response(body={kind: shown} | ({"nextPageToken": token} if token else {}))
 
-    def _patch(self, request: Request, store: _Store, name: str, kind: str, node: str) -> Response:
+    def _patch(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         query = check_query(request, _ALLOW)
         full = f"{self._store_name(name)}/{kind}/{node}"
-        body = protos.read(_KINDS[kind], json_body(request), kind[:-1])
-        mask = protos.mask_paths(_KINDS[kind], query.get("updateMask", ""), "update_mask")
+        body = protos.read(KINDS[kind], json_body(request), kind[:-1])
+        mask = protos.mask_paths(KINDS[kind], query.get("updateMask", ""), "update_mask")
         with self._lock:
             known = store.nodes[kind].get(full)
             if known is None and query.get("allowMissing") != "true":
@@ -232,7 +209,7 @@ class Metadata:
             known.update((protos.masked(body, mask) if mask else body) | fixed | {"updateTime": time_text(time.time())})
             return Response(body=self._shown(store, known))
 
-    def _delete(self, request: Request, store: _Store, name: str, kind: str, node: str) -> Response:
+    def _delete(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         full = f"{self._store_name(name)}/{kind}/{node}"
         with self._lock:
             if store.nodes[kind].pop(full, None) is None:
@@ -243,138 +220,22 @@ class Metadata:
 
     # -- helpers
 
-    def _add_store(self, name: str, body: Mapping[str, Any]) -> _Store:
-        now = time_text(time.time())
-        store = _Store({**body, "name": self._store_name(name), "createTime": now, "updateTime": now})
-        self._stores[name] = store
-        return store
-
-    def _add(self, store: _Store, kind: str, full: str, body: Mapping[str, Any]) -> Node:
-        now = time_text(time.time())
-        node = {**body, "name": full, "createTime": now, "updateTime": now, "etag": str(number_of(full, now))}
-        store.nodes[kind][full] = node
-        return node
-
     def _relation(
         self, request: Request, store: str, context: str, fields: tuple[str, ...]
-    ) -> tuple[_Store, str, dict[str, Any]]:
+    ) -> tuple[Store, str, dict[str, Any]]:
         known, name = self._store(store), f"{self._store_name(store)}/contexts/{context}"
         self._find(known, "contexts", name)
         body = json_body(request)
         only_fields(body, fields)
         return known, name, body
 
-    def _new_id(self) -> str:
-        with self._lock:
-            self._count += 1
-            return str(number_of("node", self._count))
-
-    def _store_name(self, name: str) -> str:
-        return f"{self._place.parent}/metadataStores/{name}"
-
-    def _store(self, name: str) -> _Store:
-        if name not in self._stores:
-            raise not_found(self._store_name(name))
-        return self._stores[name]
-
-    def _find(self, store: _Store, kind: str, name: str) -> Node:
-        node = self._look_up(store, kind, name)
-        if node is None:
-            raise not_found(name)
-        return node
-
-    def _look_up(self, store: _Store, kind: str, name: str) -> Node | None:
-        if name in store.nodes[kind]:
-            return store.nodes[kind][name]
-        if kind == "contexts":
-            job = self._jobs.find(name.rpartition("/")[2])
-            if job is not None and store is self._stores["default"]:
-                return self._jobs.contexts(job)["pipelineRunContext"]
-        return next((node for node in self._of_jobs(store, kind) if node["name"] == name), None)
-
-    def _all(self, store: _Store, kind: str) -> list[Node]:
-        return [*store.nodes[kind].values(), *self._of_jobs(store, kind)]
-
-    def _of_jobs(self, store: _Store, kind: str) -> list[Node]:
-        if store is not self._stores["default"]:
-            return []
-        found = {node["name"]: node for job in self._jobs.all() for node in self._of_job(job, kind)}
-        return list(found.values())
-
-    def _of_job(self, job: Job, kind: str) -> list[Node]:
-        if (job, kind) in self._kept:
-            return self._kept[job, kind]
-        found = self._made_of(job, kind)
-        if job.ended is not None:
-            self._kept[job, kind] = found
-        return found
-
-    def _made_of(self, job: Job, kind: str) -> list[Node]:
-        if kind == "contexts":
-            return list(self._jobs.contexts(job).values())
-        created = {"createTime": time_text(job.created), "updateTime": time_text(job.created)}
-        details = self._jobs.details(job)
-        if kind == "executions":
-            found = [detail["execution"] for detail in details if "execution" in detail]
-        else:
-            lists = [output for detail in details for output in (detail.get("outputs") or {}).values()]
-            found = [artifact for output in lists for artifact in output["artifacts"]]
-        return [{**node, **created, "\0job": job.id} for node in found]
-
-    def _shown(self, store: _Store, node: Node) -> Node:
-        shown = {key: value for key, value in node.items() if key[0] != "\0"}
-        if "/contexts/" in node["name"]:
-            parents = [*(node.get("parentContexts") or ()), *self._parents(store, node["name"])]
-            shown |= {"parentContexts": parents} if parents else {}
-        return shown
-
-    def _parents(self, store: _Store, name: str) -> list[str]:
-        return [parent for parent, children in store.children.items() if name in children]
-
-    def _is_in(self, store: _Store, node: Node, context: str) -> bool:
-        """Whether an artifact or execution belongs to a context: directly, or by the job that it is of."""
-        if node["name"] in store.members.get(context, ()):
-            return True
-        job = self._jobs.find(node.get("\0job", ""))
-        return job is not None and context in [found["name"] for found in self._jobs.contexts(job).values()]
-
-    def _subgraph(self, store: _Store, executions: Mapping[str, Node]) -> dict[str, Any]:
+    def _subgraph(self, store: Store, executions: Mapping[str, Node]) -> dict[str, Any]:
         events = [event for event in store.events if event["execution"] in executions]
         artifacts = [self._find(store, "artifacts", name) for name in {event["artifact"] for event in events}]
         nodes = {"artifacts": artifacts, "executions": list(executions.values())}
         shown = {kind: [self._shown(store, node) for node in found] for kind, found in nodes.items()}
         return {**shown, "events": events}
 
-    def _leaf(self, store: _Store) -> Callable[[Leaf], Predicate[Node]]:
-        plain = leaf_of(_FIELDS)
-
-        def leaf(node: Leaf) -> Predicate[Node]:
-            if isinstance(node, Call) and node.name == "in_context" and len(node.arguments) == 1:
-                context = self._canonical(node.arguments[0])
-                return lambda item: self._is_in(store, item, context)
-            if isinstance(node, Compare) and node.field in (("parent_contexts",), ("parentContexts",)):
-                wanted = {self._canonical(value) for value in node.values}
-                return lambda item: bool(
-                    wanted & {*(item.get("parentContexts") or ()), *self._parents(store, item["name"])}
-                )
-            return plain(node)
-
-        return leaf
-
 
 def _newest(node: Node) -> tuple[int, str]:
     return -micros(node.get("createTime")), node["name"]
-
-
-def _plain(name: str) -> Callable[[Node], Any]:
-    return lambda node: node.get(name)
-
-
-_FIELDS: Final[Mapping[str, Field[Node]]] = {
-    "name": Field(_plain("name")),
-    "schema_title": Field(_plain("schemaTitle")),
-    "display_name": Field(_plain("displayName"), ("=", "!=", ":")),
-    "uri": Field(_plain("uri")),
-    "state": Field(_plain("state")),
-    "create_time": Field(_plain("createTime"), ("=", "!=", "<", ">", "<=", ">="), "time"),
-}
