@@ -53,6 +53,9 @@ def _order(text: str) -> Callable[[View, int], tuple[int, ...]]:
             raise invalid(f'Invalid order_by: "{part}" is not one of {", ".join(_ORDERS)} [desc].', "order_by")
         fields.append((camel_case(name), -1 if direction.strip().lower() == "desc" else 1))
     last = fields[-1][1]
+    if len(fields) == 1:
+        only = fields[0][0]
+        return lambda view, number: (last * micros(view.get(only)), last * number)
     return lambda view, number: (*(sign * micros(view.get(name)) for name, sign in fields), last * number)
 
 
