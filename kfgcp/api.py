@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import builtins
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from kfgcp import config
-from kfgcp.backends.base import Backend, ForegroundRun, LogLine, RunRef, SubmitRequest, SupportsForeground
+from kfgcp import config, labels
+from kfgcp.backends.base import (
+    Backend,
+    ForegroundRun,
+    LogFilter,
+    LogLine,
+    Pace,
+    RunRef,
+    SubmitRequest,
+    SupportsForeground,
+    SupportsRefresh,
+)
 from kfgcp.backends.registry import open_backend
-from kfgcp.errors import Unsupported, UsageError
+from kfgcp.errors import BackendError, ConfigError, Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, from_documents, load
@@ -36,6 +45,10 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 1.0
 
 RunLike = str | RunHandle | Run
+
+
+class NotRefreshed(UserWarning):
+    """A remote backend could not be asked what has changed."""
 
 
 class NotHeeded(UserWarning):
@@ -104,9 +117,17 @@ def run(pipeline: str | Spec, *, timeout: float | None = None, **options: Unpack
     return submit(pipeline, **options).wait(timeout)
 
 
-def open_run(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> tuple[RunHandle, ForegroundRun]:
-    """A run recorded but not started, for the caller to execute in this process. Arguments as of `submit`."""
-    return _open(*_prepare(pipeline, options))
+def open_run(
+    pipeline: str | Spec, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
+) -> tuple[RunHandle, ForegroundRun]:
+    """A run for the caller to take to its end: a local one is recorded but not started, a remote one is submitted.
+
+    Args:
+        pipeline: as of `submit`.
+        notice: takes a line when a remote backend cannot be reached for a while, and one when it can again.
+        options: as of `submit`.
+    """
+    return _open(*_prepare(pipeline, options), notice)
 
 
 def resume(run: RunLike = "latest") -> RunHandle:
@@ -151,17 +172,24 @@ def rerun(
 
 
 def open_rerun(
-    run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
+    run: RunLike = "latest",
+    *,
+    from_task: str | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+    **options: Unpack[SubmitOptions],
 ) -> tuple[RunHandle, ForegroundRun]:
-    """A repetition of a run recorded but not started, for the caller to execute. Arguments as of `rerun`."""
-    return _open(*_repeat(run, from_task, options))
+    """A repetition of a run for the caller to take to its end. Arguments as of `rerun` and `open_run`."""
+    return _open(*_repeat(run, from_task, options), notice)
 
 
 def spec_of(run: RunLike = "latest") -> Spec:
     """The pipeline of a run, as it was recorded."""
     found = run if isinstance(run, Run) else show(run).snapshot
     with Store(config.load().home) as store:
-        documents = [store.spec(found.version), store.request(found.run_id).get("platform_spec")]
+        spec = store.spec(found.version)
+        if spec is None:
+            raise UsageError(f"The pipeline of run {found.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
+        documents = [spec, store.request(found.run_id).get("platform_spec")]
     return from_documents([each for each in documents if each is not None], found.pipeline)
 
 
@@ -175,18 +203,24 @@ def show(run: RunLike = "latest") -> RunHandle:
         return run.refresh()
     project = config.load()
     wanted = run.run_id if isinstance(run, Run) else run
-    if not (project.home / DATABASE_NAME).exists():
-        raise no_run(wanted)
-    with Store(project.home) as store:
-        run_id = store.find(wanted)
-        found = store.get(run_id, whole=False)
+    found = _find(project, wanted)
     backend = open_backend(project, _known_env(project, found))
-    return RunHandle(backend, RunRef(found.env, run_id))
+    return RunHandle(backend, RunRef(found.env, found.run_id))
 
 
-def list(wanted: RunFilter | None = None, *, limit: int | None = None) -> builtins.list[Run]:
-    """Runs without their tasks and artifacts, newest first."""
+def list(wanted: RunFilter | None = None, *, limit: int | None = None, refresh: bool = True) -> builtins.list[Run]:
+    """Runs of all environments without their tasks and artifacts, newest first, whoever made them.
+
+    Args:
+        wanted: which runs, all by default.
+        limit: so many at most.
+        refresh: read from remote backends what has changed. One that cannot be reached is an error when it is the
+            environment that is asked for, and otherwise the warning `NotRefreshed`; its runs are listed as last seen.
+    """
     project = config.load()
+    wanted = wanted or RunFilter()
+    if refresh:
+        _refresh(project, wanted)
     if not (project.home / DATABASE_NAME).exists():
         return []
     with Store(project.home) as store:
@@ -210,24 +244,57 @@ def runs(wanted: RunFilter | None = None, **equals: Any) -> pandas.DataFrame:
     return run_frame(list(wanted or RunFilter(**equals)))
 
 
-def logs(run: RunLike = "latest", task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
-    """The lines that a run's tasks wrote so far, of one task and attempt when they are named."""
-    return show(run).logs(task, attempt)
+def logs(
+    run: RunLike = "latest",
+    task: str | None = None,
+    attempt: int | None = None,
+    *,
+    since: str | None = None,
+    severity: str | None = None,
+) -> Iterator[LogLine]:
+    """The lines that a run's tasks wrote so far; see `RunHandle.logs`."""
+    return show(run).logs(task, attempt, since=since, severity=severity)
 
 
-def watch(run: RunLike = "latest", *, logs: bool = True) -> Iterator[Update]:
-    """A run as it goes on, until it has ended: changed tasks and new log lines."""
+def watch(
+    run: RunLike = "latest",
+    *,
+    logs: bool | LogFilter = True,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Iterator[Update]:
+    """A run as it goes on, until it has ended: changed tasks and new log lines.
+
+    Goes on by itself when the backend cannot be reached for a while.
+
+    Args:
+        run: which run.
+        logs: which lines; False for none.
+        notice: takes a line when the backend cannot be reached, and one when it can again.
+    """
     from kfgcp.tracking.follow import follow
+    from kfgcp.tracking.poll import Poller
 
     handle = show(run)
-    home = config.load().home
-    with Store(home) as store:
-        yield from follow(store, home, handle.run_id, check=_now_and_then(handle), logs=logs)
+    wanted = logs if isinstance(logs, LogFilter) else LogFilter()
+    tail = handle.tail(wanted) if logs else None
+    pace = Pace(max(_CHECK_SECONDS, handle.backend.pace.shortest), handle.backend.pace.longest)
+    poller = Poller(handle.backend, handle.ref, pace=pace, notice=notice)
+    with Store(config.load().home) as store:
+        yield from follow(store, handle.run_id, tail, check=poller.look, notice=notice)
 
 
 def cancel(run: RunLike = "latest") -> RunHandle:
     """Asks a run to end; no error when it has ended."""
     return show(run).cancel()
+
+
+def delete(run: RunLike) -> None:
+    """Removes a run that has ended, on its backend and here, with its logs and artifacts in the state folder.
+
+    Raises:
+        UsageError: it has not ended.
+    """
+    show(run).delete()
 
 
 def compare(runs: Sequence[RunLike] = ()) -> Comparison:
@@ -284,10 +351,13 @@ def _submit(backend: Backend, request: SubmitRequest) -> RunHandle:
     return RunHandle(backend, backend.submit(request), notes=notes)
 
 
-def _open(backend: Backend, request: SubmitRequest) -> tuple[RunHandle, ForegroundRun]:
-    if not isinstance(backend, SupportsForeground):
-        raise Unsupported("Runs of this environment cannot be executed in this process.", hint="Use submit.")
+def _open(backend: Backend, request: SubmitRequest, notice: Callable[[str], None]) -> tuple[RunHandle, ForegroundRun]:
     notes = backend.notes(request)
+    if not isinstance(backend, SupportsForeground):
+        from kfgcp.tracking.watched import WatchedRun
+
+        handle = RunHandle(backend, backend.submit(request), notes=notes)
+        return handle, WatchedRun(handle, notice)
     opened = backend.open(request)
     return RunHandle(backend, RunRef(request.env, opened.run_id), notes=notes), opened
 
@@ -300,17 +370,15 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
     given = {name: value for name, value in before.params.items() if value is not None}
     with Store(config.load().home) as store:
         recorded = store.request(before.run_id)
-    how = SubmitOptions(env=before.env, experiment=before.experiment, labels=before.labels)
-    how.update(
-        SubmitOptions(
-            cache=recorded["caching"],
-            max_parallel=recorded.get("max_parallel"),
-            fail_fast=recorded["fail_fast"],
-            executor=recorded["executor"],
-            strict_env=recorded["strict_env"],
-        )
-        if before.backend == "local"
-        else {}
+    how = SubmitOptions(
+        env=before.env,
+        experiment=before.experiment,
+        labels=labels.repeated(before.labels),
+        cache=recorded.get("caching"),
+        max_parallel=recorded.get("max_parallel"),
+        fail_fast=recorded.get("fail_fast", False),
+        executor=recorded.get("executor", "auto"),
+        strict_env=recorded.get("strict_env", False),
     )
     how.update(options)
     how["params"] = {**given, **(options.get("params") or {})}
@@ -331,7 +399,13 @@ def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, Sub
         env=environment.name,
         experiment=options.get("experiment") or project.experiment,
         name=options.get("name", ""),
-        labels={**(environment.get("labels") or {}), **(options.get("labels") or {})},
+        labels={
+            **labels.automatic(
+                pipeline=spec.name, version=spec.version, env=environment.name, folder=_folder_of(spec.origin)
+            ),
+            **(environment.get("labels") or {}),
+            **(options.get("labels") or {}),
+        },
         submit_dir=os.getcwd(),
         cache=options.get("cache"),
         max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
@@ -340,6 +414,58 @@ def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, Sub
         strict_env=options.get("strict_env", False),
     )
     return open_backend(project, environment), request
+
+
+def _folder_of(origin: str) -> Path:
+    """Where a pipeline comes from: the folder of its file, else the current one."""
+    file = Path(origin.rpartition(":")[0] if origin.rpartition(":")[0].endswith(".py") else origin)
+    return file.parent if file.is_file() else Path.cwd()
+
+
+def _find(project: config.Project, wanted: str) -> Run:
+    """The record of the run that a text means; one of others is looked for on the remote backends."""
+    try:
+        return _recorded(project, wanted)
+    except UsageError:
+        if wanted == "latest" or not _remote(project):
+            raise
+    _refresh(project, RunFilter())
+    return _recorded(project, wanted)
+
+
+def _recorded(project: config.Project, wanted: str) -> Run:
+    if not (project.home / DATABASE_NAME).exists():
+        raise no_run(wanted)
+    with Store(project.home) as store:
+        return store.get(store.find(wanted), whole=False)
+
+
+def _remote(project: config.Project) -> builtins.list[config.Environment]:
+    return [env for env in project.environments.values() if env.backend != "local"]
+
+
+def _refresh(project: config.Project, wanted: RunFilter) -> None:
+    """Reads what has changed on the remote backends: of one environment, or of all that are different places."""
+    if wanted.env is not None:
+        env = project.environments.get(wanted.env)  # one that was removed still has runs here
+        if env is not None and env.backend != "local":
+            _refreshable(project, env).refresh(wanted.since)
+        return
+    places = set()
+    for env in _remote(project):
+        try:
+            backend = _refreshable(project, env)
+            if backend.place not in places:
+                places.add(backend.place)
+                backend.refresh(wanted.since)
+        except (BackendError, ConfigError) as error:
+            warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=3)
+
+
+def _refreshable(project: config.Project, env: config.Environment) -> SupportsRefresh:
+    backend = open_backend(project, env)
+    assert isinstance(backend, SupportsRefresh)
+    return backend
 
 
 def _known_env(project: config.Project, run: Run) -> config.Environment:
@@ -360,23 +486,12 @@ def _whole(run: Run) -> Run:
     return run if run.tasks else show(run).snapshot
 
 
-def _now_and_then(handle: RunHandle) -> Callable[[], None]:
-    """Looks whether the run's engine is still there; often enough for people, seldom enough for large runs."""
-    last = [time.monotonic()]
-
-    def check() -> None:
-        if time.monotonic() - last[0] >= _CHECK_SECONDS:
-            handle.refresh()
-            last[0] = time.monotonic()
-
-    return check
-
-
 __all__ = [
     "RunState",
     "cancel",
     "compare",
     "compile",
+    "delete",
     "export",
     "init",
     "list",

@@ -33,7 +33,19 @@ _REMOTE: Final[Mapping[str, type]] = {
 
 ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
     "local": {**_SHARED, "max_parallel": int, "container_credentials": bool},
-    "vertex": {**_SHARED, **_REMOTE, "project": str, "location": str, "network": str, "encryption_key": str},
+    "vertex": {
+        **_SHARED,
+        **_REMOTE,
+        "project": str,
+        "location": str,
+        "network": str,
+        "psc_network_attachment": str,
+        "reserved_ip_ranges": list,
+        "encryption_key": str,
+        "failure_policy": str,
+        "preflight_validations": bool,
+        "experiment_tracking": bool,
+    },
     "kubeflow": {**_SHARED, **_REMOTE, "host": str, "namespace": str, "iap_client_id": str},
 }
 """Backend -> the keys an environment of it may have, and their types."""
@@ -190,12 +202,15 @@ def _variable(text: str) -> str:
 
 
 def _parse(text: str, kind: type, origin: str) -> Any:
-    """The value of an environment variable: text, a whole number, `true` or `false`, or `k=v,k=v` for a table."""
+    """The value of an environment variable: text, a whole number, `true` or `false`, `a,b` for a list, or `k=v,k=v` for
+    a table."""
     try:
         if kind is bool:
             return _TRUTH[text.strip().lower()]
         if kind is int:
             return int(text)
+        if kind is list:
+            return [each.strip() for each in text.split(",") if each.strip()]
         if kind is dict:
             return dict(pair.split("=", 1) for pair in text.split(",") if pair)
     except (ValueError, KeyError):
@@ -206,7 +221,7 @@ def _parse(text: str, kind: type, origin: str) -> Any:
 
 def _check_types(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
     _refuse_unknown(table, keys, where)
-    names = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
+    names = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
     for key, value in table.items():
         kind = keys[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -219,6 +234,12 @@ def _check_values(environment: Environment, where: str) -> None:
         raise ConfigError(f"{where}: auth is {auth!r}.", hint=f"auth is one of: {', '.join(AUTH_MODES)}.")
     if environment.get("max_parallel", 1) < 1:
         raise ConfigError(f"{where}: max_parallel must be at least 1.")
+    policy = environment.get("failure_policy")
+    if policy not in (None, "slow", "fast"):
+        raise ConfigError(f"{where}: failure_policy is {policy!r}.", hint="failure_policy is one of: slow, fast.")
+    for each in environment.get("reserved_ip_ranges") or ():
+        if not isinstance(each, str):
+            raise ConfigError(f"{where}: reserved_ip_ranges holds {each!r}, not a text.")
     for key, value in (environment.get("labels") or {}).items():
         if not isinstance(value, str):
             raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")

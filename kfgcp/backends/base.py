@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
-from kfgcp.model import Run, RunState
+from kfgcp.model import Run, RunState, Task
 from kfgcp.spec.load import Spec
 from kfgcp.store.rows import RunFilter
 
@@ -56,16 +56,63 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line of a task's log, without its newline. task: path; attempt: from 1."""
+    """A line of a task's log, without its newline. task: path; attempt: from 1.
+
+    at: when it was written, "" when that was not kept. severity: as Cloud Logging calls it, likewise.
+    """
 
     task: str
     attempt: int
     text: str
+    at: str = ""
+    severity: str = ""
+
+
+SEVERITIES: Final = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines of a run: every field that is set must match.
+
+    task: path. attempt: from 1. since: RFC 3339 text. severity: this or a higher one of `SEVERITIES`.
+    """
+
+    task: str | None = None
+    attempt: int | None = None
+    since: str | None = None
+    severity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a run that goes on is looked at: seconds between two looks, at least and at most."""
+
+    shortest: float
+    longest: float
+
+    def pause(self, age: float) -> float:
+        """Seconds until the next look at a run that has not changed for `age` seconds: a tenth of that, so that what
+        is short is seen soon and what is long is not disturbed."""
+        return min(max(age / 10, self.shortest), self.longest)
+
+
+class LogTail(Protocol):
+    """The logs of a run under way."""
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        """What was written since the last call; must be read to its end before the next.
+
+        Args:
+            tasks: those that have changed since then.
+        """
 
 
 @runtime_checkable
 class Backend(Protocol):
     """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""
+
+    pace: Pace
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
         """What this backend leaves out of a request or gives in another way, a line each; asked before it starts."""
@@ -87,8 +134,55 @@ class Backend(Protocol):
 class SupportsLogs(Protocol):
     """Keeps what tasks write."""
 
-    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
-        """The lines there are now: by task in the order they started, by attempt, as they were written."""
+    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+        """The lines there are now: by task in the order they started, by attempt, as they were written.
+
+        Raises:
+            Unsupported: lines are kept without what the filter asks for.
+        """
+
+    def tail(self, ref: RunRef, wanted: LogFilter) -> LogTail:
+        """The lines of a run as it goes on, those that are there already first."""
+
+
+@runtime_checkable
+class SupportsRefresh(Protocol):
+    """Has runs elsewhere, which are read into the store."""
+
+    @property
+    def place(self) -> str:
+        """Where they are: the same for environments that share their runs."""
+
+    def refresh(self, since: str | None = None) -> None:
+        """Reads what has changed.
+
+        Args:
+            since: runs created since then must be there too, RFC 3339 text.
+        """
+
+
+@runtime_checkable
+class SupportsDelete(Protocol):
+    """Can remove runs that have ended."""
+
+    def delete(self, ref: RunRef) -> None:
+        """Removes a run, its record here included.
+
+        Raises:
+            UsageError: it has not ended.
+        """
+
+
+@runtime_checkable
+class SupportsNative(Protocol):
+    """Has an official client."""
+
+    def native(self, ref: RunRef) -> Any:
+        """The run as an object of that client.
+
+        Raises:
+            MissingExtra: the client is not installed.
+        """
 
 
 @runtime_checkable

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import LogFilter, LogLine, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.local_logs import FileTail
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, unsupported
 from kfgcp.engine.executors.router import DOCKER
@@ -19,7 +20,8 @@ from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.run import Engine, Options
 from kfgcp.engine.values import ValueProblem
-from kfgcp.errors import BackendError, StateError, UsageError
+from kfgcp.errors import BackendError, StateError, Unsupported, UsageError
+from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
 from kfgcp.spec import graph, platform
 from kfgcp.store.rows import Changes, RunFilter
@@ -33,6 +35,8 @@ INTERRUPTED = "the engine was killed or crashed before the run ended"
 
 class LocalBackend:
     """Runs on this machine. Its runs live in the store of the state folder, which several processes may share."""
+
+    pace = Pace(0.05, 2.0)
 
     def __init__(self, project: Project, env: Environment) -> None:
         self._env = env
@@ -87,15 +91,31 @@ class LocalBackend:
 
     # -- capabilities
 
-    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+        if wanted.since or wanted.severity:
+            raise Unsupported(
+                "The logs of runs on this machine are what tasks wrote, without times and severities.",
+                hint="Leave out --since and --severity.",
+            )
         for found in self._store.tasks(ref.run_id):
-            if task is not None and found.path != task:
-                continue
             for number in range(1, found.attempts + 1):
-                if attempt in (None, number):
+                if wanted.task in (None, found.path) and wanted.attempt in (None, number):
                     reader = LogReader(log_file(self._home, ref.run_id, found.path, number))
                     for line in reader.read(to_the_end=True):
                         yield LogLine(found.path, number, line)
+
+    def tail(self, ref: RunRef, wanted: LogFilter) -> FileTail:
+        if wanted.since or wanted.severity:
+            return self.logs(ref, wanted)  # type: ignore[return-value]  # which refuses it
+        return FileTail(self._home, ref.run_id, wanted)
+
+    def delete(self, ref: RunRef) -> None:
+        run = self.get(ref)
+        if not run.state.final:
+            raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
+        layout = Layout(self._home, run.pipeline, ref.run_id)
+        self._store.forget(ref.run_id)
+        layout.remove()
 
     def open(self, request: SubmitRequest) -> LocalRun:
         run_id, held = self._add(request)
@@ -148,7 +168,7 @@ class LocalBackend:
             state=RunState.PENDING,
             experiment=request.experiment,
             name=request.name or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
-            labels=request.labels,
+            labels={**request.labels, SUBMISSION: run_id},
             created_at=timestamp(now),
             params=request.params,
         )
@@ -240,7 +260,10 @@ class LocalRun:
         run = store.get(run_id)
         how = store.request(run_id)
         how.pop("uses_docker")
-        pipeline = graph.build(store.spec(run.version), how.pop("platform_spec", None))
+        spec = store.spec(run.version)
+        if spec is None:
+            raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
+        pipeline = graph.build(spec, how.pop("platform_spec", None))
         layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
         self._engine = Engine(store, layout, pipeline, run.params, Options(run_name=run.name, **how))
 

@@ -6,16 +6,20 @@ from importlib import import_module
 from typing import Final
 
 from kfgcp.backends.base import Backend
-from kfgcp.config import Environment, Project
-from kfgcp.errors import Unsupported
+from kfgcp.config import REQUIRED_KEYS, Environment, Project
+from kfgcp.errors import ConfigError, Unsupported
 
-_BACKENDS: Final = {"local": "kfgcp.backends.local:LocalBackend"}
+_BACKENDS: Final = {
+    "local": "kfgcp.backends.local:LocalBackend",
+    "vertex": "kfgcp.backends.vertex.backend:VertexBackend",
+}
 
 
 def open_backend(project: Project, env: Environment) -> Backend:
     """The backend of an environment, ready to use.
 
     Raises:
+        ConfigError: a setting is missing.
         Unsupported: this version has no such backend yet.
     """
     if env.backend not in _BACKENDS:
@@ -23,6 +27,12 @@ def open_backend(project: Project, env: Environment) -> Backend:
             f"The backend '{env.backend}' of environment '{env.name}' is not there yet.",
             hint=f"This version has: {', '.join(_BACKENDS)}.",
         )
+    for key in REQUIRED_KEYS[env.backend]:
+        if not env.get(key):
+            raise ConfigError(
+                f"Environment '{env.name}' has no {key}, which the backend '{env.backend}' needs.",
+                hint=f"Set {key} in [env.{env.name}] of kfgcp.toml.",
+            )
     module, _, name = _BACKENDS[env.backend].partition(":")
     backend: Backend = getattr(import_module(module), name)(project, env)
     return backend

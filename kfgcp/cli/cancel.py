@@ -11,12 +11,13 @@ from kfgcp.cli import options, output
 @click.command(epilog="Example: kfgcp cancel a1b2 --wait")
 @options.run_argument
 @click.option("--wait", is_flag=True, help="Return when it has ended.")
+@click.option("--timeout", type=float, callback=options.seconds, metavar="S", help="Wait S seconds at most; exit 7.")
 @options.as_json
-def command(run: str, wait: bool, as_json: bool) -> None:
+def command(run: str, wait: bool, timeout: float | None, as_json: bool) -> None:
     """Cancel a run. A run that has ended stays as it is, and that is no error."""
     handle = api.cancel(run)
-    if wait:
-        handle.wait()
+    if wait or timeout is not None:
+        handle.wait(timeout)
     if as_json:
         output.print_json(handle.to_dict())
     else:

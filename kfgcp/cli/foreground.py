@@ -76,7 +76,8 @@ def _show(handle: RunHandle, ended: threading.Event) -> None:
     checked_after_end: list[bool] = []
     with Viewer(handle.snapshot) as viewer, Store(home) as store:
         try:
-            for update in follow(store, home, handle.run_id, check=check, sleep=ended.wait):
+            tail = handle.tail()
+            for update in follow(store, handle.run_id, tail, check=check, sleep=ended.wait, notice=output.note):
                 viewer.show(update)
         except _EngineEnded:
             pass

@@ -18,10 +18,12 @@ DAY, HOUR, MINUTE = 86400, 3600, 60
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
 @options.filters
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@click.option("--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed.")
 @options.as_json
-def command(limit: int, as_json: bool, **chosen: Any) -> None:
-    """List runs, newest first."""
-    runs = api.list(options.run_filter(**chosen), limit=limit)
+def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
+    """List runs of all environments, newest first."""
+    with output.warnings_as_notes():
+        runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh)
     if as_json:
         output.print_json([run.summary() for run in runs])
         return

@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 import click
 
 from kfgcp import api
-from kfgcp.backends.base import LogLine
+from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
+from kfgcp.errors import UsageError
+from kfgcp.model import timestamp
 
 
 @click.command(epilog="Example: kfgcp logs a1b2 train-classifier --follow")
 @options.run_argument
 @click.argument("task", required=False)
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only this attempt.")
+@click.option("--since", metavar="AGE", help="Only lines younger than 30m, 12h, or since a time (remote runs).")
+@click.option(
+    "--severity",
+    type=click.Choice(SEVERITIES, case_sensitive=False),
+    help="Only lines of this severity or a higher one (remote runs).",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @options.as_json
-def command(run: str, task: str | None, attempt: int | None, follow: bool, as_json: bool) -> None:
-    """Print what a run's tasks wrote: of all tasks, or of the one at a path.
+def command(
+    run: str,
+    task: str | None,
+    attempt: int | None,
+    since: str | None,
+    severity: str | None,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Print what a run's tasks wrote: of all tasks, or of the one at a path, such as 'for-loop-1[2]/train'.
 
     With --json each line is an object of its own.
     """
-    if not follow:
-        handle = api.show(run)
-        for line in handle.logs(task, attempt):
-            _print(line, task, as_json)
-        for found in handle.tasks:
-            if found.cache is not None and found.cache.hit and task in (None, found.path):
-                click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
-        return
-    for update in api.watch(run):
-        for line in update.lines:
-            if task in (None, line.task) and attempt in (None, line.attempt):
+    wanted = LogFilter(task, attempt, None if since is None else _time(since), severity and severity.upper())
+    handle = api.show(run)
+    if follow:
+        for update in api.watch(handle, logs=wanted, notice=output.note):
+            for line in update.lines:
                 _print(line, task, as_json)
+        return
+    for line in handle.logs(task, attempt, since=wanted.since, severity=wanted.severity):
+        _print(line, task, as_json)
+    for found in handle.tasks:
+        if found.cache is not None and found.cache.hit and task in (None, found.path):
+            click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
+
+
+def _time(text: str) -> str:
+    """The time that `30m` or an RFC 3339 text means."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        return timestamp(max(time.time() - options.age(text), 0))
+    if given.tzinfo is None:
+        raise UsageError(f"--since {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
+    return timestamp(given.timestamp())
 
 
 def _print(line: LogLine, task: str | None, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps({"task": line.task, "attempt": line.attempt, "text": line.text}))
+        facts = {"task": line.task, "attempt": line.attempt, "text": line.text}
+        click.echo(json.dumps(facts | ({"at": line.at, "severity": line.severity} if line.at else {})))
     else:
         click.echo(line.text if task else f"{output.plain(line.task)} | {line.text}")

@@ -10,11 +10,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from kfgcp.api import NotRefreshed
 from kfgcp.model import Run, RunState, TaskState
 
 if TYPE_CHECKING:
@@ -51,8 +54,25 @@ def print_json(value: Any) -> None:
 
 def print_notes(notes: Iterable[str]) -> None:
     """What a backend does not do as the pipeline says, on stderr."""
-    for note in notes:
-        click.echo(f"{click.style('note:', fg='yellow')} {plain(note)}", err=True, color=color())
+    for each in notes:
+        note(each)
+
+
+def note(text: str) -> None:
+    """What people should know and need not act on, on stderr."""
+    click.echo(f"{click.style('note:', fg='yellow')} {plain(text)}", err=True, color=color())
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Shows the warnings of kfgcp that are raised inside as notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotRefreshed)
+        try:
+            yield
+        finally:
+            ours = [each.message for each in caught if issubclass(each.category, NotRefreshed)]
+            print_notes(str(message) for message in ours)
 
 
 def hint(text: str) -> None:

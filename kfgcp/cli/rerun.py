@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kfgcp import api
-from kfgcp.cli import options
+from kfgcp.cli import options, output
 from kfgcp.cli.foreground import finish
 from kfgcp.spec import params as spec_params
 
@@ -38,4 +38,4 @@ def command(
     how = api.SubmitOptions(params=values)
     if env is not None:
         how["env"] = env
-    return finish(*api.open_rerun(run, from_task=from_task, **how), timeout, as_json)
+    return finish(*api.open_rerun(run, from_task=from_task, notice=output.note, **how), timeout, as_json)

@@ -93,7 +93,7 @@ def command(
             warnings.simplefilter("ignore", api.NotHeeded)
             handle = api.submit(spec, **how)
         return _detached(handle, as_json)
-    return finish(*api.open_run(spec, **how), timeout, as_json)
+    return finish(*api.open_run(spec, notice=output.note, **how), timeout, as_json)
 
 
 def _detached(handle: RunHandle, as_json: bool) -> int:

@@ -22,7 +22,7 @@ def command(run: str, as_json: bool) -> int:
     """
     handle = api.show(run)
     with Viewer(handle.snapshot) as viewer:
-        for update in api.watch(handle):
+        for update in api.watch(handle, notice=output.note):
             viewer.show(update)
     handle.refresh()
     if handle.state is not RunState.SUCCEEDED:

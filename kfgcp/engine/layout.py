@@ -78,6 +78,12 @@ class Layout:
         self.scratch.mkdir(mode=0o700)
         self.workspace.mkdir(parents=True, exist_ok=True)
 
+    def remove(self) -> None:
+        """Removes what the run keeps in the state folder; not what went to a pipeline root of the user."""
+        for folder in (self.artifacts, self.logs, self.workspace):
+            shutil.rmtree(folder, ignore_errors=True)
+        lock_file(self.home, self.run_id).unlink(missing_ok=True)
+
     def remove_workspace(self) -> None:
         shutil.rmtree(self.workspace, ignore_errors=True)
 

@@ -29,11 +29,13 @@ class Spec:
             a whole one may be `3.0`.
         platform_spec: what the file says for single platforms, its second document; None without one.
         origin: what the user named, for messages.
+        template: the address of the version it was taken from, with its digest; None for a file.
     """
 
     pipeline_spec: dict[str, Any]
     platform_spec: dict[str, Any] | None
     origin: str
+    template: str | None = None
 
     @property
     def name(self) -> str:

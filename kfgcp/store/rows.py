@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,35 @@ from typing import Any
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
 
+BY_BEGINNING = ("git", "version")
+"""Labels whose values are digests, of which nobody types all."""
+
+
+class Read(enum.StrEnum):
+    """How much of a run is in the store. LISTED: what a list says. TASKS: all but the ends of its tasks' logs."""
+
+    LISTED = "listed"
+    TASKS = "tasks"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How far the runs of a remote place were read.
+
+    changed_until: all changes until then are known. created_since: of all runs created since then.
+    """
+
+    changed_until: str
+    created_since: str
+
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list, newest first: every field that is set must match.
 
-    since: RFC 3339 text; runs created at that time or later. labels: name -> value.
+    since: RFC 3339 text; runs created at that time or later. labels: name -> value; of `git` and `version` the
+    beginning of the value is enough.
     """
 
     pipeline: str | None = None
@@ -85,8 +109,9 @@ def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
         clauses.append("created_at >= ?")
         values.append(wanted.since)
     for name, value in wanted.labels.items():
-        clauses.append("run_id IN (SELECT run_id FROM labels WHERE name = ? AND value = ?)")
-        values.extend((name, value))
+        same = "substr(value, 1, length(?)) = ?" if name in BY_BEGINNING else "value = ?"
+        clauses.append(f"run_id IN (SELECT run_id FROM labels WHERE name = ? AND {same})")  # noqa: S608
+        values.extend((name, value, value) if name in BY_BEGINNING else (name, value))
     return " AND ".join(clauses), values
 
 

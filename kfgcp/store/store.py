@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,9 @@ from kfgcp.store import database
 from kfgcp.store.rows import (
     CacheEntry,
     Changes,
+    Observed,
     Outcome,
+    Read,
     RunFilter,
     bound,
     error_text,
@@ -69,33 +72,92 @@ class Store:
     ) -> None:
         """Records a new run, its spec (once for each version) and how it was submitted."""
         with self._transaction():
-            if pipeline_spec is not None:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
-                    (run.version, run.pipeline, json_text(pipeline_spec), run.created_at),
-                )
+            self._add(run, pipeline_spec, request)
+
+    def _add(self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: Mapping[str, Any] | None) -> None:
+        self._add_spec(run, pipeline_spec)
+        self._db.execute(
+            "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version, experiment, name,"
+            " state, created_at, started_at, ended_at, outputs, error, request, rev)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            bound(
+                *(run.run_id, run.env, run.backend, run.backend_ref, run.url, run.pipeline, run.version),
+                *(run.experiment, run.name, run.state, run.created_at, run.started_at, run.ended_at),
+                *(json_text(run.outputs), error_text(run.error), json_text(request or {})),
+            ),
+        )
+        self._add_params_and_labels(run)
+        self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
+
+    def _add_spec(self, run: Run, pipeline_spec: Mapping[str, Any] | None) -> None:
+        if pipeline_spec is not None:
             self._db.execute(
-                "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version, experiment, name,"
-                " state, created_at, started_at, ended_at, outputs, error, request, rev)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                bound(
-                    *(run.run_id, run.env, run.backend, run.backend_ref, run.url, run.pipeline, run.version),
-                    *(run.experiment, run.name, run.state, run.created_at, run.started_at, run.ended_at),
-                    *(json_text(run.outputs), error_text(run.error), json_text(request or {})),
-                ),
+                "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
+                bound(run.version, run.pipeline, json_text(pipeline_spec), run.created_at or ""),
             )
-            self._db.executemany(
-                "INSERT INTO params VALUES (?, ?, ?, ?)",
-                [
-                    bound(run.run_id, seq, name, json_text(value))
-                    for seq, (name, value) in enumerate(run.params.items())
-                ],
+
+    def _add_params_and_labels(self, run: Run) -> None:
+        params = [(run.run_id, seq, name, json_text(value)) for seq, (name, value) in enumerate(run.params.items())]
+        self._db.executemany("INSERT INTO params VALUES (?, ?, ?, ?)", [bound(*row) for row in params])
+        labels = [(run.run_id, name, value) for name, value in run.labels.items()]
+        self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", [bound(*row) for row in labels])
+
+    def _replace(self, run: Run, version: str, pipeline_spec: Mapping[str, Any] | None, *, tasks: bool) -> None:
+        """Of a run that is known: all that its backend says of it. What was submitted here keeps its version, which
+        the spec that the backend was sent need not have."""
+        if not version:
+            self._add_spec(run, pipeline_spec)
+        self._db.execute(
+            "UPDATE runs SET url = ?, version = ?, name = ?, created_at = ?, started_at = ?, ended_at = NULL,"
+            " error = NULL WHERE run_id = ?",
+            bound(run.url, version or run.version, run.name, run.created_at, run.started_at, run.run_id),
+        )
+        for table in ("params", "labels", *(("artifacts", "metrics") if tasks else ())):
+            self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", bound(run.run_id))  # noqa: S608
+        self._add_params_and_labels(run)
+        known = {task.path: task for task in self.tasks(run.run_id)}
+        changes = Changes(state=run.state, ended_at=run.ended_at, error=run.error)
+        if tasks:
+            changed = [task for task in run.tasks if known.get(task.path) != task]
+            changes = replace(changes, tasks=changed, artifacts=run.artifacts, metrics=run.metrics, outputs=run.outputs)
+        self._write(run.run_id, changes)
+
+    def put(
+        self,
+        run: Run,
+        *,
+        read: Read = Read.EVERYTHING,
+        pipeline_spec: Mapping[str, Any] | None = None,
+        request: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Records a run of a remote backend as it is now, whether it was known or not.
+
+        Args:
+            run: with its tasks, but for `Read.LISTED`, which leaves those that are known as they are.
+            read: how much of it this is.
+            pipeline_spec: its spec, when that was read.
+            request: how it was submitted, when it is a new one of ours.
+        """
+        with self._transaction():
+            known = self._db.execute("SELECT version FROM runs WHERE run_id = ?", bound(run.run_id)).fetchone()
+            if known is None:
+                self._add(run, pipeline_spec, request)
+            else:
+                self._replace(run, known["version"], pipeline_spec, tasks=read is not Read.LISTED)
+            self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
+
+    def forget(self, run_id: str) -> None:
+        """Removes the record of a run; what it put into the cache goes too."""
+        with self._transaction():
+            for table in ("cache", "outcomes", "runs"):  # the rest goes with its run
+                self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
+
+    def set_observed(self, place: str, observed: Observed) -> None:
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO observed VALUES (?, ?, ?)",
+                bound(place, observed.changed_until, observed.created_since),
             )
-            self._db.executemany(
-                "INSERT INTO labels VALUES (?, ?, ?)",
-                [bound(run.run_id, name, value) for name, value in run.labels.items()],
-            )
-            self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
 
     def apply(self, run_id: str, changes: Changes) -> None:
         """Records what happened in a run."""
@@ -183,8 +245,8 @@ class Store:
         return self._runs(where, values, limit=-1 if limit is None else limit, offset=offset)
 
     def find(self, run: str) -> str:
-        """The id of the run that `run` means: its id, an unambiguous beginning of one (4 characters or more), its
-        name, or `latest`.
+        """The id of the run that `run` means: its id, its name, `latest`, or 4 characters or more that only this id, or
+        the last 12 characters of only this id, begin with.
 
         Raises:
             UsageError: there is none, or more than one.
@@ -198,8 +260,8 @@ class Store:
             ids = [
                 row[0]
                 for row in self._db.execute(
-                    "SELECT run_id FROM runs WHERE run_id = :run OR name = :run"
-                    " OR (length(:run) >= 4 AND substr(run_id, 1, length(:run)) = :run)"
+                    "SELECT run_id FROM runs WHERE run_id = :run OR name = :run OR (length(:run) >= 4 AND :run IN"
+                    " (substr(run_id, 1, length(:run)), substr(substr(run_id, -12), 1, length(:run))))"
                     " ORDER BY run_id = :run DESC, created_at DESC LIMIT 6",
                     {"run": bound(run)[0]},
                 )
@@ -210,11 +272,11 @@ class Store:
             raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids.")
         return str(ids[0])
 
-    def spec(self, version: str) -> dict[str, Any]:
-        """The PipelineSpec of a version that a run was recorded with."""
+    def spec(self, version: str) -> dict[str, Any] | None:
+        """The PipelineSpec of a version that a run was recorded with, None when its backend did not tell."""
         with self._failures():
             row = self._db.execute("SELECT pipeline_spec FROM specs WHERE version = ?", (version,)).fetchone()
-            data: dict[str, Any] = json.loads(row[0])
+            data: dict[str, Any] | None = None if row is None else json.loads(row[0])
         return data
 
     def request(self, run_id: str) -> dict[str, Any]:
@@ -228,6 +290,35 @@ class Store:
         with self._failures():
             row = self._db.execute("SELECT cancel_requested_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return row is not None and row[0] is not None
+
+    def read_of(self, run_id: str) -> Read:
+        """How much of a run is here."""
+        with self._failures():
+            return Read(only(self._db.execute("SELECT read FROM runs WHERE run_id = ?", (run_id,)), run_id))
+
+    def refs(self, run_id: str) -> tuple[str, str] | None:
+        """The environment and the backend's own name of a run, None when it is not known."""
+        with self._failures():
+            row = self._db.execute("SELECT env, backend_ref FROM runs WHERE run_id = ?", bound(run_id)).fetchone()
+        return None if row is None else (row["env"], row["backend_ref"] or "")
+
+    def settled(self, place: str) -> set[str]:
+        """The backend's own names of the runs below a place that have ended and were read with their tasks."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT backend_ref FROM runs WHERE substr(backend_ref, 1, length(?)) = ? AND read != 'listed'"
+                " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
+                bound(place, place),
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def observed(self, place: str) -> Observed | None:
+        """How far the runs of a place were read; None when never."""
+        with self._failures():
+            row = self._db.execute(
+                "SELECT changed_until, created_since FROM observed WHERE place = ?", bound(place)
+            ).fetchone()
+        return None if row is None else Observed(*row)
 
     def unfinished(self, backend: str) -> list[str]:
         """The ids of the runs of a backend that have not ended."""

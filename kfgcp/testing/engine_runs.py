@@ -61,7 +61,7 @@ class Engines:
             env=_ENV,
             experiment="default",
             name=job,
-            submit_dir=str(self._home),
+            submit_dir=str(Path.cwd()),
             fail_fast=fail_fast,
         )
         started = _EngineRun(backend, backend.open(request), self._home)

@@ -7,11 +7,19 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from kfgcp.backends.base import Backend, LogLine, RunRef, SupportsLogs
+from kfgcp.backends.base import (
+    Backend,
+    LogFilter,
+    LogLine,
+    LogTail,
+    RunRef,
+    SupportsDelete,
+    SupportsLogs,
+    SupportsNative,
+)
 from kfgcp.errors import RunTimeout, Unsupported, UsageError
 from kfgcp.model import Artifact, Metric, Run, RunState, Task
-
-_POLL_SECONDS = (0.05, 2.0)
+from kfgcp.tracking.poll import Poller
 
 
 class RunHandle:
@@ -102,34 +110,78 @@ class RunHandle:
             RunTimeout: it has not ended by then; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = _POLL_SECONDS[0]
-        while not self.refresh().state.final:
-            left = pause if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+        poller = Poller(self._backend, self._ref)
+        while True:
+            self._run = poller.look() or self._run
+            if self._run.state.final:
+                return self
+            left = poller.wait if deadline is None else deadline - time.monotonic()
+            if left <= 0 and deadline is not None:
                 raise RunTimeout(
                     f"Run {self.run_id} is still {self.state} after {timeout:g} s.",
                     hint=f"It goes on. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
                 )
-            threading.Event().wait(min(pause, left))
-            pause = min(pause * 1.5, _POLL_SECONDS[1])
-        return self
+            threading.Event().wait(min(poller.wait, left))
 
     def cancel(self) -> Self:
         """Asks the run to end; no error when it has ended."""
         self._backend.cancel(self._ref)
         return self.refresh()
 
-    def logs(self, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
-        """The lines that its tasks wrote so far, of one task and attempt when they are named."""
+    def logs(
+        self,
+        task: str | None = None,
+        attempt: int | None = None,
+        *,
+        since: str | None = None,
+        severity: str | None = None,
+    ) -> Iterator[LogLine]:
+        """The lines that its tasks wrote so far.
+
+        Args:
+            task: only of the task at this path.
+            attempt: only of this attempt, from 1.
+            since: only lines written at this time or later, RFC 3339 text.
+            severity: only lines of this severity of Cloud Logging or a higher one.
+
+        Raises:
+            Unsupported: the backend keeps no times or severities.
+        """
         if task is not None:
             self.task(task)
-        if not isinstance(self._backend, SupportsLogs):
-            raise Unsupported(f"The backend of environment '{self._ref.env}' keeps no logs.")
-        return self._backend.logs(self._ref, task, attempt)
+        return self._logs().logs(self._ref, LogFilter(task, attempt, since, severity))
+
+    def tail(self, wanted: LogFilter | None = None) -> LogTail:
+        """Its logs as it goes on."""
+        return self._logs().tail(self._ref, wanted or LogFilter())
+
+    def delete(self) -> None:
+        """Removes the run, on its backend and here.
+
+        Raises:
+            UsageError: it has not ended.
+        """
+        if not isinstance(self._backend, SupportsDelete):
+            raise self._lacks("cannot remove runs")
+        self._backend.delete(self._ref)
+
+    def native(self) -> Any:
+        """The run as an object of the backend's official client, `aiplatform.PipelineJob` for example."""
+        if not isinstance(self._backend, SupportsNative):
+            raise self._lacks("has no other client")
+        return self._backend.native(self._ref)
 
     def to_dict(self) -> dict[str, Any]:
         """The run JSON."""
         return self._run.to_dict()
+
+    def _logs(self) -> SupportsLogs:
+        if not isinstance(self._backend, SupportsLogs):
+            raise self._lacks("keeps no logs")
+        return self._backend
+
+    def _lacks(self, what: str) -> Unsupported:
+        return Unsupported(f"The backend of environment '{self._ref.env}' {what}.")
 
 
 class TaskHandle:

@@ -40,7 +40,9 @@ def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(kfgcp: Any, p
         "experiment": "spring",
         "name": "my run",
     }
-    assert run["labels"] == {"team": "growth", "eq": "a=b"}
+    assert {"team": "growth", "eq": "a=b", "pipeline": run["pipeline"], "submission": run["run_id"]}.items() <= (
+        run["labels"].items()
+    )
     assert (run["state"], run["error"]) == ("SUCCEEDED", None)
     assert (run["params"], run["outputs"]) == ({"n": 5}, {"Output": 23})  # 2 (5 + 1) + 10, and 1
     assert (run["metrics"], run["artifacts"]) == ([], [])

@@ -223,4 +223,4 @@ def test_the_python_functions_do_the_same(home: Path, pipeline: Pipeline) -> Non
     updates = list(api.watch(handle))
     assert time.monotonic() - begun < 5
     assert updates[-1].run.state == "CANCELLED"
-    assert json.loads(json.dumps(api.show(handle.run_id).to_dict()))["labels"] == {"k": "v"}
+    assert json.loads(json.dumps(api.show(handle.run_id).to_dict()))["labels"]["k"] == "v"

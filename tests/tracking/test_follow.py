@@ -1,14 +1,17 @@
 """A run is followed: every line once and whole, every state, in bounded memory."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.local_logs import FileTail
 from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
+from kfgcp.errors import AuthError, Unreachable
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
@@ -157,7 +160,7 @@ def test_updates_hold_what_is_new(store: Store, home: Path, make_run: MakeRun) -
         ),
     )
 
-    assert [_seen(update) for update in follow(store, state, RUN, sleep=steps)] == [
+    assert [_seen(update) for update in follow(store, RUN, FileTail(state, RUN, LogFilter()), sleep=steps)] == [
         ("PENDING", [], []),
         ("RUNNING", ["t RUNNING"], []),
         ("RUNNING", [], ["t.1 one"]),
@@ -173,7 +176,7 @@ def test_a_run_that_has_ended_is_one_update_with_all_of_it(store: Store, home: P
     Log(state, attempt=2).write(b"second")
     store.add_run(make_run(RUN, state=RunState.FAILED, tasks=(_task(TaskState.FAILED, 2),)))
 
-    assert [_seen(update) for update in follow(store, state, RUN, sleep=Script())] == [
+    assert [_seen(update) for update in follow(store, RUN, FileTail(state, RUN, LogFilter()), sleep=Script())] == [
         ("FAILED", ["t FAILED"], ["t.1 first", "t.2 second"])
     ]
 
@@ -182,7 +185,7 @@ def test_without_logs_no_log_is_read(store: Store, home: Path, make_run: MakeRun
     Log(home / ".kfgcp").write(b"first\n")
     store.add_run(make_run(RUN, tasks=(_task(TaskState.SUCCEEDED),)))
 
-    [update] = follow(store, home / ".kfgcp", RUN, logs=False)
+    [update] = follow(store, RUN)
 
     assert list(update.lines) == []
 
@@ -199,7 +202,7 @@ def test_check_comes_before_each_look_and_may_stop(store: Store, home: Path, mak
             raise StopError
 
     store.add_run(make_run(RUN, state=RunState.RUNNING))
-    updates = follow(store, home / ".kfgcp", RUN, check=check, sleep=lambda _: None)
+    updates = follow(store, RUN, check=check, sleep=lambda _: None)
 
     with pytest.raises(StopError):
         list(updates)
@@ -211,8 +214,47 @@ def test_a_look_without_news_repeats_the_run(store: Store, home: Path, make_run:
     store.add_run(run)
     steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.CANCELLED)))
 
-    assert [update.run for update in follow(store, home / ".kfgcp", RUN, sleep=steps)] == [
+    assert [update.run for update in follow(store, RUN, sleep=steps)] == [
         run,
         run,
         replace(run, state=RunState.CANCELLED),
     ]
+
+
+class Failing:
+    """Logs that are refused, or out of reach, at some looks."""
+
+    def __init__(self, *looks: Exception | str) -> None:
+        self.looks = list(looks)
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        look = self.looks.pop(0)
+        if isinstance(look, Exception):
+            raise look
+        yield LogLine("t", 1, look)
+
+
+def test_logs_out_of_reach_are_read_at_a_later_look(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(RUN, state=RunState.RUNNING))
+    notices: list[str] = []
+    tail = Failing("a", Unreachable("no network"), "b")
+    steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.SUCCEEDED)))
+
+    updates = [_seen(update)[2] for update in follow(store, RUN, tail, sleep=steps, notice=notices.append)]
+
+    assert updates == [["t.1 a"], [], ["t.1 b"]]
+    assert notices == []
+
+
+def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(
+    store: Store, home: Path, make_run: MakeRun
+) -> None:
+    store.add_run(make_run(RUN, state=RunState.RUNNING))
+    notices: list[str] = []
+    tail = Failing(AuthError("may not read logs"))
+    steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.SUCCEEDED)))
+
+    updates = [_seen(update) for update in follow(store, RUN, tail, sleep=steps, notice=notices.append)]
+
+    assert [state for state, _, _ in updates] == ["RUNNING", "RUNNING", "SUCCEEDED"]
+    assert notices == ["the logs cannot be followed: may not read logs"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from kfgcp.backends.base import LogLine, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
 from kfgcp.errors import RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import RunFilter
@@ -19,9 +19,14 @@ REF = RunRef("local", "aaaa00000001")
 class Answers:
     """A backend that gives one answer after another, and the last one for ever."""
 
+    pace = Pace(0.01, 0.05)
+
     def __init__(self, *runs: Run) -> None:
         self.runs = list(runs)
         self.cancelled: list[RunRef] = []
+
+    def notes(self, request: SubmitRequest) -> Sequence[str]:
+        return ()
 
     def submit(self, request: SubmitRequest) -> RunRef:
         raise NotImplementedError
@@ -41,10 +46,13 @@ class Answers:
 class Talking(Answers):
     lines: Sequence[LogLine] = (LogLine("train", 1, "a"), LogLine("train", 2, "b"), LogLine("eval", 1, "c"))
 
-    def logs(self, ref: RunRef, task: str | None = None, attempt: int | None = None) -> Iterator[LogLine]:
+    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
         for line in self.lines:
-            if task in (None, line.task) and attempt in (None, line.attempt):
+            if wanted.task in (None, line.task) and wanted.attempt in (None, line.attempt):
                 yield line
+
+    def tail(self, ref: RunRef, wanted: LogFilter) -> LogTail:
+        raise NotImplementedError
 
 
 def _handle(backend: Answers) -> RunHandle:

@@ -14,7 +14,20 @@ HEAVY = (
     *("sqlite3", "streamlit", "yaml"),
 )
 PUBLIC = [
-    *("KfgcpError", "Run", "RunState", "Task", "TaskState", "cancel", "compare", "compile", "export", "init", "list"),
+    *(
+        "KfgcpError",
+        "Run",
+        "RunState",
+        "Task",
+        "TaskState",
+        "cancel",
+        "compare",
+        "compile",
+        "delete",
+        "export",
+        "init",
+        "list",
+    ),
     *("logs", "rerun", "resume", "run", "runs", "show", "submit", "watch"),
 ]
 

@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"errors", "model", "config"},
+    {"errors", "model", "config", "labels"},
     {"spec"},
     {"check", "store"},
     {"engine"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-TOGETHER = [{"errors", "model", "config"}, {"api", "scaffold"}]
+TOGETHER = [{"errors", "model", "config", "labels"}, {"api", "scaffold"}]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
 ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", "testing/stand_in.py")

@@ -1,0 +1,107 @@
+"""Entries of Cloud Logging, by its REST API v2 (`entries.list`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from kfgcp.backends.http import Http
+from kfgcp.model import timestamp
+
+ADDRESS: Final = "https://logging.googleapis.com"
+PAGE: Final = 1000
+LATE: Final = 20.0
+"""Seconds that an entry may be found after others that are newer: a tail looks back so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry. at: when it was written, as the service says. resource: the labels of what wrote it."""
+
+    id: str
+    at: str
+    severity: str
+    text: str
+    resource: Mapping[str, str]
+
+
+class CloudLogging:
+    """The entries of one project. Threads may share it."""
+
+    def __init__(self, http: Http, project: str) -> None:
+        self._http = http
+        self._project = project
+
+    def entries(self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE) -> Iterator[Entry]:
+        """The entries that match all clauses of the Logging query language, page after page.
+
+        Args:
+            clauses: `resource.type="ml_job"` and the like.
+            newest_first: the order; oldest first otherwise.
+            size: entries a page at most.
+        """
+        body = {
+            "resourceNames": [f"projects/{self._project}"],
+            "filter": " AND ".join(clauses),
+            "orderBy": "timestamp desc" if newest_first else "timestamp asc",
+        }
+        for found in self._http.pages("v2/entries:list", None, "entries", body=body, size=size, method="POST"):
+            if isinstance(found, dict):
+                yield _entry(found)
+
+
+class Tail:
+    """What is new among the entries that match, each once."""
+
+    def __init__(self, logging: CloudLogging, clauses: Sequence[str]) -> None:
+        self._logging = logging
+        self._clauses = list(clauses)
+        self._until = ""
+        self._seen: dict[str, str] = {}
+
+    def read(self, alternatives: Sequence[str]) -> Iterator[Entry]:
+        """The entries since the last call, which must have been read to its end.
+
+        Args:
+            alternatives: clauses of which one must match; asked for one after the other.
+        """
+        clauses = [*self._clauses]
+        if self._until:
+            back = datetime.fromisoformat(self._until) - timedelta(seconds=LATE)
+            since = timestamp(back.timestamp())
+            clauses.append(f'timestamp>="{since}"')
+            self._seen = {key: at for key, at in self._seen.items() if at >= since}
+        for alternative in alternatives:
+            for entry in self._logging.entries([*clauses, alternative]):
+                if entry.id not in self._seen:
+                    self._seen[entry.id] = entry.at
+                    self._until = max(self._until, entry.at)
+                    yield entry
+
+
+def quoted(text: str) -> str:
+    """A text as a value in a filter."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _entry(data: Mapping[str, Any]) -> Entry:
+    at = str(data.get("timestamp") or data.get("receiveTimestamp") or "")
+    return Entry(
+        id=f"{data.get('insertId', '')} {at}",
+        at=at,
+        severity=str(data.get("severity") or "DEFAULT"),
+        text=_text(data),
+        resource=(data.get("resource") or {}).get("labels") or {},
+    )
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """What was written: as text, or the message of a structured entry."""
+    if "textPayload" in data:
+        return str(data["textPayload"]).rstrip("\r\n")
+    payload = data.get("jsonPayload") or data.get("protoPayload") or {}
+    message = payload.get("message")
+    return str(message).rstrip("\r\n") if isinstance(message, str) else json.dumps(payload, ensure_ascii=False)

@@ -1,0 +1,216 @@
+"""What remote backends have in common: their runs are read over the wire and kept in the store.
+
+A run that has ended does not change any more, so it is read once and for good. Lists are read from where the last
+reading ended: a refresh costs a request for each page of changed runs, and one for each run that has ended since.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
+from kfgcp.config import Environment, Project
+from kfgcp.errors import NotFound, StateError, UsageError
+from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.store.rows import Changes, Observed, Read, RunFilter, no_run
+from kfgcp.store.store import Store
+
+LOOK_BACK: Final = 30 * 86400.0
+"""Seconds of history that the first reading of a list takes in; `RunFilter.since` reaches further back."""
+OVERLAP: Final = 60.0
+"""Seconds that a reading goes back behind the end of the last one: a list may show a change late."""
+READERS: Final = 8
+"""Runs that are read at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A run as it was read. spec: of it, None when it cannot be read. changed_at: when it last changed."""
+
+    run: Run
+    changed_at: str
+    spec: Mapping[str, Any] | None = None
+
+
+class RemoteBackend(ABC):
+    """A backend whose runs are elsewhere; subclasses say how to speak to it. Threads may not share one."""
+
+    pace = Pace(1.0, 30.0)
+
+    def __init__(self, project: Project, env: Environment) -> None:
+        self._project = project
+        self._env = env
+        self._store = Store(project.home)
+
+    # -- what subclasses say
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """What the backend's own names of all runs of this environment begin with."""
+
+    @abstractmethod
+    def _create(self, request: SubmitRequest) -> Run:
+        """Makes exactly one run, or none and raises."""
+
+    @abstractmethod
+    def _fetch(self, backend_ref: str) -> Fetched:
+        """A run with its tasks; must be safe to call from several threads. NotFound when there is none."""
+
+    @abstractmethod
+    def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
+        """Runs without their tasks: those that have changed since `observed`, or those created in a window of time."""
+
+    @abstractmethod
+    def _complete(self, run: Run, backend_ref: str) -> Run:
+        """A failed run with the end of the failing task's log, when that can be had."""
+
+    @abstractmethod
+    def _stop(self, backend_ref: str) -> None:
+        """Asks a run to end; no error when it has ended."""
+
+    @abstractmethod
+    def _remove(self, backend_ref: str) -> None:
+        """Removes a run that has ended; no error when it is gone."""
+
+    def _ref_of(self, run_id: str) -> str:
+        """The backend's own name of a run that was never read."""
+        return f"{self.place}{run_id}"
+
+    # -- Backend
+
+    def submit(self, request: SubmitRequest) -> RunRef:
+        run = self._create(request)
+        spec = request.spec
+        how = {"platform_spec": spec.platform_spec, "caching": request.cache, "fail_fast": request.fail_fast}
+        try:
+            self._store.put(run, read=Read.LISTED, pipeline_spec=spec.pipeline_spec, request=how)
+        except StateError as error:
+            raise StateError(
+                f"Run {run.run_id} was submitted and goes on, but not recorded here: {error.message}", hint=error.hint
+            ) from error
+        return RunRef(self._env.name, run.run_id)
+
+    def get(self, ref: RunRef) -> Run:
+        """As it is now; what has ended comes from the store."""
+        known = self._store.refs(ref.run_id)
+        backend_ref = known[1] if known else self._ref_of(ref.run_id)
+        read = self._store.read_of(ref.run_id) if known else Read.LISTED
+        stored = self._store.get(ref.run_id, whole=read is Read.EVERYTHING) if known else None
+        if stored is not None and stored.state.final and read is Read.EVERYTHING:
+            return stored
+        if stored is not None and stored.state.final and read is Read.TASKS:
+            found = Fetched(self._store.get(ref.run_id), "")
+        else:
+            found = self._fetch_known(ref, backend_ref, known is not None)
+        if found.run.state is RunState.FAILED:
+            found = replace(found, run=self._complete(found.run, backend_ref))
+        run_id = self._keep(found, Read.EVERYTHING)
+        return self._store.get(run_id)
+
+    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+        if page is None:
+            self.refresh(wanted.since)
+        offset = int(page or 0)
+        found = self._store.select(replace(wanted, env=self._env.name), limit=size + 1, offset=offset)
+        return Page(found[:size], str(offset + size) if len(found) > size else None)
+
+    def cancel(self, ref: RunRef) -> RunState:
+        run = self.get(ref)
+        if not run.state.final:
+            assert run.backend_ref is not None
+            self._stop(run.backend_ref)
+        return self.get(ref).state
+
+    # -- capabilities
+
+    def delete(self, ref: RunRef) -> None:
+        run = self.get(ref)
+        if not run.state.final:
+            raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
+        self._remove(run.backend_ref or self._ref_of(ref.run_id))
+        self._store.forget(ref.run_id)
+
+    def refresh(self, since: str | None = None) -> None:
+        """Reads into the store what has changed: all runs, whoever made them.
+
+        Args:
+            since: runs created since then must be there too, RFC 3339 text.
+        """
+        observed = self._store.observed(self.place)
+        settled = self._store.settled(self.place)
+        back = min(since or "9", timestamp(time.time() - LOOK_BACK))
+        if observed is None:
+            until = self._take(self._changes(None, (back, None)), settled)
+            observed = Observed(until or back, back)
+        else:
+            behind = _earlier(observed.changed_until, OVERLAP)
+            until = self._take(self._changes(replace(observed, changed_until=behind), (back, None)), settled)
+            observed = replace(observed, changed_until=max(until, observed.changed_until))
+            if since is not None and since < observed.created_since:
+                self._take(self._changes(None, (since, observed.created_since)), settled)
+                observed = replace(observed, created_since=since)
+        self._store.set_observed(self.place, observed)
+
+    # -- helpers
+
+    def _take(self, changes: Iterator[Fetched], settled: set[str]) -> str:
+        """Records changed runs, those that have ended with their tasks; when the last of them changed, "" for none."""
+        until = ""
+        ended = []
+        for change in changes:
+            until = max(until, change.changed_at)
+            ref = change.run.backend_ref or ""
+            if ref in settled:
+                continue
+            if change.run.state.final:
+                ended.append(ref)
+            else:
+                self._keep(change, Read.LISTED)
+        if ended:
+            with ThreadPoolExecutor(min(READERS, len(ended)), thread_name_prefix="kfgcp-read") as pool:
+                for found in pool.map(self._fetch_or_none, ended):
+                    if found is not None:
+                        failed = found.run.state is RunState.FAILED
+                        self._keep(found, Read.TASKS if failed else Read.EVERYTHING)
+        return until
+
+    def _fetch_or_none(self, backend_ref: str) -> Fetched | None:
+        try:
+            return self._fetch(backend_ref)
+        except NotFound:  # deleted since it was listed
+            return None
+
+    def _fetch_known(self, ref: RunRef, backend_ref: str, known: bool) -> Fetched:
+        try:
+            return self._fetch(backend_ref)
+        except NotFound as error:
+            if not known:
+                raise no_run(ref.run_id) from error
+            now = timestamp(time.time())
+            gone = ErrorInfo("the run was deleted before it had ended here")
+            self._store.apply(ref.run_id, Changes(state=RunState.CANCELLED, ended_at=now, error=gone))
+            raise NotFound(
+                f"Run {ref.run_id} is not there any more: it was deleted ({error.message})",
+                hint="See what was recorded of it: kfgcp list",
+            ) from error
+
+    def _keep(self, found: Fetched, read: Read) -> str:
+        """Records a run; the id that it has here, which is another one when that of the backend was taken."""
+        run = found.run
+        known = self._store.refs(run.run_id)
+        if known is not None and known[1] != run.backend_ref:
+            run = replace(run, run_id=f"{run.run_id}@{self._env.name}")
+            known = self._store.refs(run.run_id)
+        self._store.put(run, read=read, pipeline_spec=found.spec)
+        return run.run_id
+
+
+def _earlier(at: str, seconds: float) -> str:
+    return timestamp((datetime.fromisoformat(at) - timedelta(seconds=seconds)).timestamp())

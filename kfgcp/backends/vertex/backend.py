@@ -1,0 +1,182 @@
+"""The backend `vertex`: Vertex AI Pipelines over its REST API, v1."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from kfgcp.backends.auth import token_source
+from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
+from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
+from kfgcp.backends.cloud_logging import CloudLogging
+from kfgcp.backends.http import Http
+from kfgcp.backends.remote import Fetched, RemoteBackend
+from kfgcp.backends.vertex import body
+from kfgcp.backends.vertex.job import Where, at, run_of
+from kfgcp.backends.vertex.logs import JobLogs, JobTail
+from kfgcp.config import Environment, Project
+from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.labels import SUBMISSION
+from kfgcp.model import Run
+from kfgcp.store.rows import Observed
+
+LISTED: Final = (
+    *("name", "displayName", "state", "createTime", "startTime", "endTime", "updateTime", "error", "labels"),
+    *("runtimeConfig", "templateUri", "scheduleName", "pipelineSpec.pipelineInfo"),
+)
+"""The fields of a job that a list asks for: not the spec and the tasks, which are large."""
+PAGE: Final = 100
+CONFLICT: Final = 409
+TAIL_LINES: Final = 20
+
+
+class VertexBackend(RemoteBackend):
+    """Runs in one project and location."""
+
+    def __init__(self, project: Project, env: Environment) -> None:
+        super().__init__(project, env)
+        self._where = Where(env.get("project"), env.get("location"), env.name)
+        tokens = token_source(env)
+        emulator = env.get("api_endpoint")
+        self._http = Http(emulator or _address(self._where.location), tokens, service="Vertex AI")
+        self._logging = CloudLogging(
+            Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging"), self._where.project
+        )
+
+        self._latest: tuple[str, Mapping[str, Any]] = ("", {})
+
+    # -- what RemoteBackend asks for
+
+    @property
+    def place(self) -> str:
+        return f"{self._parent}/pipelineJobs/"
+
+    @property
+    def _parent(self) -> str:
+        return f"projects/{self._where.project}/locations/{self._where.location}"
+
+    def notes(self, request: SubmitRequest) -> list[str]:
+        return [*body.notes(request)]
+
+    def _create(self, request: SubmitRequest) -> Run:
+        """One create request. It names the job, so that when the answer is lost a second one makes no second job."""
+        submission = secrets.token_hex(6)
+        job_id = body.job_id(request.spec.name, submission)
+        job = body.job(request, self._env, submission)
+        path = f"v1/{self._parent}/pipelineJobs"
+        try:
+            made = self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
+        except Refused as refused:
+            if refused.status != CONFLICT or not refused.retried:
+                raise
+            made = self._http.get(f"{path}/{job_id}")  # an earlier try was carried out, its answer was lost
+            if (made.get("labels") or {}).get(SUBMISSION) != submission:
+                raise
+        if not str(made.get("name") or "").endswith(f"/{job_id}"):
+            raise BackendError(
+                f"Vertex AI did not answer with the run that it was asked to make: {job_id}.",
+                hint="See whether it is there: kfgcp list",
+            )
+        run, _ = self._run({**made, "pipelineSpec": job["pipelineSpec"]})
+        return replace(
+            run,
+            backend_ref=self._ref_of(job_id),
+            version=request.spec.version,
+            experiment=request.experiment,
+            params=request.params,
+        )
+
+    def _fetch(self, backend_ref: str) -> Fetched:
+        job = self._job(backend_ref)
+        self._latest = (backend_ref, job)
+        run, spec = self._run(job)
+        return Fetched(run, at(job.get("updateTime")) or "", spec)
+
+    def _job(self, backend_ref: str) -> dict[str, Any]:
+        return self._http.get(f"v1/{quote(backend_ref, safe='/')}")
+
+    def _run(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
+        """The run of a job; it belongs to the environment that its label names, when that is for the same place."""
+        run, spec = run_of(job, self._where)
+        named = self._project.environments.get(run.labels.get("env", ""))
+        if named is not None and named.backend == "vertex" and named.name != self._env.name:
+            place = (named.get("project"), named.get("location"), named.get("api_endpoint"))
+            if place == (self._where.project, self._where.location, self._env.get("api_endpoint")):
+                run = replace(run, env=named.name)
+        return replace(run, backend_ref=self._ref_of(run.run_id)), spec
+
+    def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
+        since, before = window
+        if observed is not None:
+            clauses = [f'update_time>="{observed.changed_until}"']
+        else:
+            clauses = [f'create_time>="{since}"', *([f'create_time<"{before}"'] if before else [])]
+        params = {
+            "filter": " AND ".join(clauses),
+            "orderBy": "update_time desc" if observed is not None else "create_time desc",
+            "readMask": ",".join(LISTED),
+        }
+        for job in self._http.pages(f"v1/{self._parent}/pipelineJobs", params, "pipelineJobs", size=PAGE):
+            run, _ = self._run(job)
+            yield Fetched(run, at(job.get("updateTime")) or at(job.get("createTime")) or "")
+
+    def _complete(self, run: Run, backend_ref: str) -> Run:
+        """The end of the failing task's log; without it when Cloud Logging may not be read or does not answer."""
+        error = run.error
+        if error is None or error.task is None or error.log_tail:
+            return run
+        try:
+            tail = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
+        except BackendError:
+            return run
+        failing = replace(error, log_tail=tail)
+        tasks = tuple(replace(task, error=failing) if task.path == error.task else task for task in run.tasks)
+        return replace(run, error=failing, tasks=tasks)
+
+    def _stop(self, backend_ref: str) -> None:
+        try:
+            self._http.post(f"v1/{backend_ref}:cancel", body={}, repeatable=True)
+        except Refused as refused:
+            if refused.reason != "FAILED_PRECONDITION":  # it has ended meanwhile
+                raise
+
+    def _remove(self, backend_ref: str) -> None:
+        with suppress(NotFound):
+            self._http.delete(f"v1/{backend_ref}")
+
+    # -- capabilities
+
+    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+        return self._logs(self._job(self._named(ref))).read(wanted)
+
+    def tail(self, ref: RunRef, wanted: LogFilter) -> JobTail:
+        backend_ref = self._named(ref)
+
+        def job() -> Mapping[str, Any]:
+            """As it was last looked at; the tail follows who looks."""
+            latest, found = self._latest
+            return found if latest == backend_ref else self._job(backend_ref)
+
+        return JobTail(self._logging, job, wanted)
+
+    def native(self, ref: RunRef) -> Any:
+        from kfgcp.backends.vertex.native import pipeline_job
+
+        return pipeline_job(self._env, ref.run_id.partition("@")[0])
+
+    def _logs(self, job: Mapping[str, Any]) -> JobLogs:
+        return JobLogs(self._logging, job)
+
+    def _named(self, ref: RunRef) -> str:
+        known = self._store.refs(ref.run_id)
+        return known[1] if known else self._ref_of(ref.run_id)
+
+
+def _address(location: str) -> str:
+    """Of the service for a location; `global` has no prefix."""
+    prefix = "" if location == "global" else f"{location}-"
+    return f"https://{prefix}aiplatform.googleapis.com"

@@ -1,0 +1,157 @@
+"""A submission as the body of `pipelineJobs.create`.
+
+Field names and limits are those of the REST reference of `projects.locations.pipelineJobs`, v1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.config import Environment
+from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
+from kfgcp.labels import SUBMISSION, fitting
+from kfgcp.spec import platform
+from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.load import Spec
+
+LONGEST_ID: Final = 128
+LONGEST_NAME: Final = 128
+MOST_LABELS: Final = 64
+EXACT: Final = 2**53
+"""Whole numbers beyond this are not kept exactly: the service holds every number as a double."""
+_LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+def job_id(pipeline: str, submission: str) -> str:
+    """The id of a new job: the pipeline's name, and what tells this submission apart."""
+    name = re.sub(r"[^a-z0-9-]+", "-", pipeline.lower())[: LONGEST_ID - len(submission) - 1].strip("-")
+    return f"{name if name[:1].isalpha() else f'p{name}'}-{submission}"
+
+
+def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, Any]:
+    """The body of the request that makes a run.
+
+    Raises:
+        UsageError: a label or the name is not as Google wants it.
+        ParamError: a number is too large to be kept exactly.
+        SpecError: so is one in the spec.
+        Unsupported: it repeats from a task that this service cannot be told to repeat.
+    """
+    if len(request.name) > LONGEST_NAME:
+        raise UsageError(f"The run's name has {len(request.name)} characters; Vertex AI takes {LONGEST_NAME}.")
+    _refuse_inexact(request.spec.pipeline_spec, request.params)
+    body: dict[str, Any] = {
+        "displayName": request.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
+        "pipelineSpec": _spec(request),
+        "labels": labels(request, submission),
+        "runtimeConfig": _runtime(request, env),
+        "serviceAccount": env.get("service_account"),
+        "network": env.get("network"),
+        "reservedIpRanges": env.get("reserved_ip_ranges"),
+        "preflightValidations": env.get("preflight_validations"),
+    }
+    if key := env.get("encryption_key"):
+        body["encryptionSpec"] = {"kmsKeyName": key}
+    if attachment := env.get("psc_network_attachment"):
+        body["pscInterfaceConfig"] = {"networkAttachment": attachment}
+    if request.spec.template is not None:
+        body["templateUri"] = request.spec.template
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
+    """The labels of the job: those of the request, its experiment, and the submission's."""
+    found = {"experiment": fitting(request.experiment), **request.labels, SUBMISSION: submission}
+    if len(found) > MOST_LABELS:
+        raise UsageError(f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.")
+    for name, value in found.items():
+        if not _LABEL_KEY.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
+            raise UsageError(
+                f"Google refuses the label {name}={value}.",
+                hint="Names and values have at most 63 lowercase letters, digits, _ and -; a name starts with a letter."
+                + (f" For example: {fitting(name)}={fitting(value)}" if fitting(name)[:1].isalpha() else ""),
+            )
+    return found
+
+
+def notes(request: SubmitRequest) -> Iterator[str]:
+    """What Vertex AI cannot be told, a line each."""
+    spec = request.spec
+    words = [
+        f"{word} of {label.removeprefix('exec-')}"
+        for label, config in platform.executor_configs(spec.platform_spec).items()
+        for word in config.words()
+    ]
+    words += [f"{word} of the pipeline" for word in platform.pipeline_words(spec.platform_spec)]
+    if words:
+        yield f"Vertex AI takes no Kubernetes settings; left out: {'; '.join(words)}"
+    options = {
+        "--max-parallel": request.max_parallel is not None,
+        "--executor": request.executor != "auto",
+        "--strict-env": request.strict_env,
+    }
+    if local := [name for name, given in options.items() if given]:
+        yield f"{', '.join(local)} is for runs on this machine; Vertex AI runs each task in its own image"
+
+
+def _spec(request: SubmitRequest) -> dict[str, Any]:
+    """The spec with the request's caching; what of a repeated run must run again does not use the cache."""
+    spec = request.spec.pipeline_spec
+    if request.cache is not None:
+        spec = caching(spec, enabled=request.cache)
+    if request.from_task is None:
+        return spec
+    try:
+        return again_from(spec, request.from_task)
+    except ValueError as error:
+        raise Unsupported(
+            f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
+            hint="Name a task outside of loops, or repeat it without --from: what succeeded comes from the cache.",
+        ) from None
+
+
+def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
+    fast = request.fail_fast or env.get("failure_policy") == "fast"
+    values = {name: value for name, value in request.params.items() if value is not None}
+    runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
+    if request.spec.pipeline_spec.get("schemaVersion") == "2.0.0":
+        runtime["parameters"] = {name: _old_value(request.spec, name, value) for name, value in values.items()}
+    else:
+        runtime["parameterValues"] = values
+    if fast or env.get("failure_policy") is not None:
+        runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
+    return runtime
+
+
+def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:
+    """A Value of schema 2.0.0."""
+    kind = spec.params[name].type
+    if kind == "NUMBER_INTEGER":
+        return {"intValue": str(value)}
+    return {"doubleValue": value} if kind == "NUMBER_DOUBLE" else {"stringValue": value}
+
+
+def _refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    hint = "Vertex AI keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING) instead."
+    for name, value in params.items():
+        if (number := _inexact(value)) is not None:
+            raise ParamError(
+                f"The parameter {name} holds {number}, which would reach the run as another number.", hint=hint
+            )
+    if (number := _inexact(spec)) is not None:
+        raise SpecError(f"The pipeline holds {number}, which would reach the run as another number.", hint=hint)
+
+
+def _inexact(value: Any) -> int | None:
+    """The first whole number in a JSON value that no double is equal to."""
+    if isinstance(value, int) and abs(value) > EXACT:
+        try:
+            return None if int(float(value)) == value else value
+        except OverflowError:
+            return value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return next((found for item in items if (found := _inexact(item)) is not None), None)

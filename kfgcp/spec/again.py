@@ -1,0 +1,80 @@
+"""A spec with other caching: for a whole run, or so that a task and all that depends on it run again."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def caching(spec: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
+    """The spec with caching on or off for every task, nested ones too; a custom cacheKey stays."""
+    changed: dict[str, Any] = copy.deepcopy(dict(spec))
+    for component in (changed["root"], *(changed.get("components") or {}).values()):
+        for task in _tasks(component).values():
+            _set(task, enabled)
+    return changed
+
+
+def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The spec with caching off for the task at `path` and for all that depends on it, inside its DAG and outside.
+
+    Raises:
+        ValueError: a single iteration of a loop cannot be told apart in a spec, or there is no such task; one line.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(spec))
+    components: dict[str, Any] = changed.get("components") or {}
+    tasks = _tasks(changed["root"])
+    steps = path.split("/")
+    for depth, step in enumerate(steps, 1):
+        if re.fullmatch(r".*\[\d+\]", step):
+            raise ValueError("a spec has its loop once, not each iteration")
+        if step not in tasks:
+            raise ValueError(f"the pipeline has no task {step} there")
+        for key in _below(tasks, step):
+            _everything(tasks[key], components, lambda task: _set(task, False))
+        if depth == len(steps):
+            _everything(tasks[step], components, lambda task: _set(task, False))
+        tasks = _tasks(components[tasks[step]["componentRef"]["name"]])
+    return changed
+
+
+def _below(tasks: Mapping[str, Any], start: str) -> list[str]:
+    """The tasks of a DAG that depend on one of them, directly or not."""
+    found: list[str] = []
+    waiting = [start]
+    while waiting:
+        above = waiting.pop()
+        for key, task in tasks.items():
+            if key not in found and key != start and above in _upstream(task):
+                found.append(key)
+                waiting.append(key)
+    return found
+
+
+def _upstream(task: Mapping[str, Any]) -> set[str]:
+    found = set(task.get("dependentTasks") or ())
+    inputs = task.get("inputs") or {}
+    for source in (*(inputs.get("parameters") or {}).values(), *(inputs.get("artifacts") or {}).values()):
+        for field in ("taskOutputParameter", "taskOutputArtifact", "taskFinalStatus"):
+            if field in source:
+                found.add(source[field]["producerTask"])
+    return found
+
+
+def _everything(task: dict[str, Any], components: Mapping[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes a task and, when it is a DAG, all inside; a component that others use too is changed for them as well."""
+    change(task)
+    for inner in _tasks(components[task["componentRef"]["name"]]).values():
+        _everything(inner, components, change)
+
+
+def _tasks(component: Mapping[str, Any]) -> dict[str, Any]:
+    tasks: dict[str, Any] = (component.get("dag") or {}).get("tasks") or {}
+    return tasks
+
+
+def _set(task: dict[str, Any], enabled: bool) -> None:
+    kept = {name: value for name, value in (task.get("cachingOptions") or {}).items() if name != "enableCache"}
+    task["cachingOptions"] = {**kept, "enableCache": True} if enabled else kept

@@ -1,0 +1,46 @@
+"""A run of a remote backend that this process waits for, as it waits for one that it executes itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from kfgcp.model import RunState
+from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.poll import Poller
+
+_NAP = 0.1
+
+
+class WatchedRun:
+    """Fulfils `kfgcp.backends.base.ForegroundRun`: `execute` looks at the run until it has ended.
+
+    Args:
+        handle: the run, which was submitted.
+        notice: takes a line when its backend cannot be reached, and one when it can again.
+    """
+
+    def __init__(self, handle: RunHandle, notice: Callable[[str], None] = lambda text: None) -> None:
+        self.run_id = handle.run_id
+        self._handle = handle
+        self._notice = notice
+        self._cancel = self._leave = False
+
+    def execute(self) -> RunState:
+        poller = Poller(self._handle.backend, self._handle.ref, notice=self._notice)
+        while True:
+            if self._cancel:
+                self._cancel = False
+                self._handle.cancel()
+            run = poller.look()
+            state = run.state if run is not None else RunState.RUNNING
+            if state.final or self._leave:
+                return state
+            until = time.monotonic() + poller.wait
+            while time.monotonic() < until and not (self._cancel or self._leave):
+                time.sleep(_NAP)  # short, as a signal handler can only leave a mark
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Asks the run to end; with `force` it is not waited for any longer."""
+        self._cancel = not force
+        self._leave = force
