@@ -170,6 +170,54 @@ def test_an_attempt_whose_server_is_killed_is_reported_as_lost(start: Any, ended
     assert "SIGKILL" in (found.message or "")
 
 
+def waiting(server: Any) -> list[int]:
+    """The processes of an idle server: those that wait for a task."""
+    pid = server._process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@linux
+def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
+    executor, run = start()
+    seen = []
+    for number in range(3):
+        until(lambda: len(waiting(executor._plain)) == 1)
+        seen += waiting(executor._plain)
+        assert run(number, "import os; print(os.getpid(), os.getpgid(0))") == f"{seen[-1]} {seen[-1]}"
+    assert len(set(seen)) == 3
+
+
+@linux
+def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Any) -> None:
+    executor, run = start()
+    until(lambda: len(waiting(executor._plain)) == 1)
+    os.kill(waiting(executor._plain)[0], signal.SIGKILL)
+    until(lambda: waiting(executor._plain) == [])
+    assert run(1, "print('done')") == "done"
+    until(lambda: len(waiting(executor._plain)) == 1)
+
+
+@linux
+def test_processes_that_wait_end_with_their_server(start: Any) -> None:
+    executor, _ = start()
+    until(lambda: len(waiting(executor._plain)) == 1)
+    pid = waiting(executor._plain)[0]
+    kill(executor._plain)
+    until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+
+
+def test_an_input_of_megabytes_reaches_a_task(start: Any, ended: Any, tmp_path: Path) -> None:
+    executor, _ = start()
+    text = "x" * 3_000_000
+    wire = {"inputs": {"parameterValues": {"text": text}}, "outputs": {"outputFile": str(tmp_path / "o" / "out.json")}}
+    function = Lightweight("f", "def f(text: str):\n    print(len(text))\n")
+    for number in range(2):
+        log = tmp_path / f"{number}.log"
+        executor.start(Attempt(number, function, wire, {}, tmp_path / "scratch" / str(number), log))
+        assert ended.get(timeout=30) == Ended(number, None)
+        assert log.read_text() == "3000000\n"
+
+
 def test_closing_does_not_wait_for_libraries_that_are_still_imported(tmp_path: Path, start: Any) -> None:
     executor = PythonExecutor(lambda ended: None, libraries=["sklearn.ensemble", "pandas", "scipy.stats"])
     begun = time.monotonic()

@@ -6,6 +6,7 @@ import atexit
 import importlib
 import importlib.util
 import io
+import json
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ MODULE = "ephemeral_component"
 FAILURE = ".failure"
 TEMPORARY = ".tmp"
 _PR_SET_PDEATHSIG = 1
+_HEAD = compile("import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n", "<head>", "exec")
+"""The imports that KFP puts before the source of a component."""
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -34,6 +37,26 @@ def preload(modules: Sequence[str]) -> None:
 
     if sys.platform == "linux":
         _libc()
+
+
+def wait_and_run(orders: int, *, rehearse: bool) -> NoReturn:
+    """Waits for a start message and runs it; ends when the server is gone before one came.
+
+    Args:
+        orders: the descriptor to read the message from.
+        rehearse: go through the beginning of a task first. After a fork each page of memory is copied when it is first
+            written to, and that is most of the time of a small task.
+    """
+    try:
+        _leave_server()
+        if rehearse:
+            with suppress(Exception):  # of another kfp; the task will do without
+                _rehearse()
+        with open(orders, "rb", buffering=1 << 16) as lines:
+            message = json.loads(lines.readline())
+    except BaseException:
+        os._exit(1)
+    run(message)
 
 
 def run(message: dict[str, Any]) -> NoReturn:
@@ -56,7 +79,7 @@ def run(message: dict[str, Any]) -> NoReturn:
         os._exit(status)
 
 
-def _become_task(message: dict[str, Any]) -> None:
+def _leave_server() -> None:
     os.setpgid(0, 0)
     parent = os.getppid()
     if sys.platform == "linux":
@@ -65,6 +88,21 @@ def _become_task(message: dict[str, Any]) -> None:
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()  # else all tasks would draw the numbers that the server would
+
+
+def _rehearse() -> None:
+    """What most components do before their own code, in memory only; the task does all of it again."""
+    from kfp.dsl.executor import Executor
+
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+    importlib.util.spec_from_file_location(MODULE, Path(os.devnull))
+    exec(_HEAD, {})  # noqa: S102
+    Executor(executor_input={"inputs": {}, "outputs": {"outputFile": ""}}, function_to_execute=_rehearse)
+
+
+def _become_task(message: dict[str, Any]) -> None:
     os.makedirs(os.path.dirname(message["log"]), exist_ok=True)
     log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -72,8 +110,6 @@ def _become_task(message: dict[str, Any]) -> None:
         os.dup2(source, target)
     os.close(log)
     os.close(null)
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        numpy_random.seed()  # else all tasks would draw the numbers that the server would
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     scratch = message["scratch"]
