@@ -267,7 +267,7 @@ def json_number(value: Any) -> Any:
 
 def timestamp(seconds: float) -> str:
     """RFC 3339 text in UTC with milliseconds for a Unix time in seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:

@@ -11,14 +11,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """root: where output artifacts go instead, a folder or a URI without a slash at its end."""
 
@@ -27,7 +29,7 @@ class Layout:
     run_id: str
     root: str = ""
 
-    @property
+    @cached_property
     def artifacts(self) -> Path:
         return self.home / "artifacts" / file_name(self.pipeline) / self.run_id
 
@@ -35,11 +37,11 @@ class Layout:
     def environments(self) -> Path:
         return self.home / "envs"
 
-    @property
+    @cached_property
     def logs(self) -> Path:
         return logs_folder(self.home, self.run_id)
 
-    @property
+    @cached_property
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f"kfgcp-{self.run_id}"
 
@@ -59,7 +61,7 @@ class Layout:
     def log(self, path: str, attempt: int) -> Path:
         return log_file(self.home, self.run_id, path, attempt)
 
-    @property
+    @cached_property
     def remote(self) -> Path:
         """The folder of copies of what lies in buckets."""
         return self.scratch / "remote"
@@ -83,6 +85,18 @@ class Layout:
         for folder in (self.artifacts, self.logs, self.workspace):
             shutil.rmtree(folder, ignore_errors=True)
         lock_file(self.home, self.run_id).unlink(missing_ok=True)
+
+    def working_folder(self, attempt_id: int) -> Path:
+        return self.scratch / str(attempt_id)
+
+    def remove_working_folder(self, attempt_id: int) -> None:
+        folder = self.working_folder(attempt_id)
+        try:  # most tasks leave nothing but an empty folder in it
+            for name in os.listdir(folder):
+                os.rmdir(folder / name)
+            os.rmdir(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove_workspace(self) -> None:
         shutil.rmtree(self.workspace, ignore_errors=True)

@@ -6,7 +6,6 @@ import heapq
 import itertools
 import os
 import queue
-import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -92,6 +91,7 @@ class Engine:
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
         self._overdue: set[int] = set()  # attempts whose time is over
+        self._left: list[int] = []  # attempts that have ended, whose working folders are still there
         self._retries: list[tuple[float, int, Node]] = []
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._ids = itertools.count(1)
@@ -134,6 +134,7 @@ class Engine:
                 self._recorder.write(self._scheduler.take_changed())
                 for node in launched:
                     self._launch(node)
+                self._tidy()  # while those that were launched are at work
                 if self._running or self._retries:
                     self._wait()
             return self._finish()
@@ -232,7 +233,7 @@ class Engine:
                 **cluster.variables(container.cluster),
                 **container.env,
             },
-            scratch=self._layout.scratch / str(attempt_id),
+            scratch=self._layout.working_folder(attempt_id),
             log=self._layout.log(node.path, node.attempts),
             remote=self._layout.remote,
             mounts=cluster.folders(container.cluster, in_container=in_container),
@@ -302,10 +303,14 @@ class Engine:
             return None
         node, wire = self._running.pop(event.id)
         self._executor.forget(event.id)
-        try:
-            self._ended(node, wire, event)
-        finally:
-            shutil.rmtree(self._layout.scratch / str(event.id), ignore_errors=True)
+        self._left.append(event.id)
+        self._ended(node, wire, event)
+
+    def _tidy(self) -> None:
+        """Removes the working folders of the attempts that have ended."""
+        for attempt_id in self._left:
+            self._layout.remove_working_folder(attempt_id)
+        self._left.clear()
 
     def _fetched(self, attempt: Attempt, problem: str | None) -> None:
         if attempt.id in self._stopping or attempt.id in self._overdue:

@@ -5,32 +5,34 @@
 It reads from the socket what to start and what to signal, and reports what ended. It dies with the engine: when the
 socket closes it kills every task with all that the task started. Nothing of a task runs in this process.
 
-A child reads its task from a pipe. While there is nothing else to do one child is forked ahead, the spare, which makes
-itself ready meanwhile. Like any other it runs one task and ends.
+While a core is free one child is forked ahead, the spare: it makes itself ready and reads its task from a pipe. Like
+any other it runs one task and ends.
 """
 
 from __future__ import annotations
 
 import gc
+import marshal
 import os
 import selectors
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from kfgcp.engine.executors import task_process, wire
 
-_ORDERS_FD = 3
 _HIGHEST_FD = 64
 """Higher than any descriptor of the server: it has a handful, and the libraries that it imports open few."""
+_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
-    """A process that waits for its task. orders: where to write the task's start message, the end of a pipe."""
+class _Spare:
+    """A process that waits for its task. orders: the end of a pipe, where to write the task's start message."""
 
     pid: int
     orders: int
@@ -40,8 +42,8 @@ class ForkServer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._running: dict[int, int] = {}  # process id -> attempt id
-        self._spare: _Child | None = None
-        self._wants_spare = True  # since the last start, until one try
+        self._spare: _Spare | None = None
+        self._wants_spare = True  # when there is nothing else to do
 
     def serve(self) -> None:
         """Serves until the engine closes its end."""
@@ -78,20 +80,26 @@ class ForkServer:
 
     def _fork_ahead(self) -> None:
         self._wants_spare = False
-        with suppress(OSError):  # the next start will say so, if it lasts
-            self._spare = _fork(ahead=True)
+        theirs, ours = os.pipe()
+        try:
+            pid = _fork(lambda: task_process.wait_and_run(theirs), keep=theirs)
+            self._spare = _Spare(pid, ours)
+        except OSError:  # the next start will say so, if it lasts
+            os.close(ours)
+        os.close(theirs)
 
     def _start(self, message: dict[str, Any]) -> None:
-        order = wire.encode(message)
-        child, self._spare, self._wants_spare = self._spare, None, True
-        if child is None or not _give(child, order):
-            try:
-                child = _fork(ahead=False)
-            except OSError as error:
-                self._send({"id": message["id"], "status": None, "error": f"cannot start a process: {error.strerror}"})
-                return
-            _give(child, order)
-        self._running[child.pid] = message["id"]
+        spare, self._spare = self._spare, None
+        try:
+            if spare is not None and _give(spare, message):
+                pid = spare.pid
+            else:
+                pid = _fork(lambda: task_process.run(message))
+        except OSError as error:
+            self._send({"id": message["id"], "status": None, "error": f"cannot start a process: {error.strerror}"})
+            return
+        self._running[pid] = message["id"]
+        self._wants_spare = len(self._running) < _CORES
 
     def _reap(self) -> None:
         while True:
@@ -115,36 +123,24 @@ class ForkServer:
             _signal_group(pid, signal.SIGKILL)
 
 
-def _fork(*, ahead: bool) -> _Child:
-    """A child that waits for its task.
-
-    Args:
-        ahead: it has the time to make more ready than it must.
-    """
-    theirs, ours = os.pipe()
-    try:
-        pid = os.fork()
-    except OSError:
-        os.close(theirs)
-        os.close(ours)
-        raise
+def _fork(run: Callable[[], NoReturn], *, keep: int = _HIGHEST_FD) -> int:
+    """The id of a child that runs this, and has of the server's descriptors none but `keep`."""
+    pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
-        os.dup2(theirs, _ORDERS_FD)
-        os.closerange(_ORDERS_FD + 1, _HIGHEST_FD)
-        task_process.wait_and_run(_ORDERS_FD, rehearse=ahead)
-    os.close(theirs)
+        os.closerange(3, keep)
+        os.closerange(keep + 1, _HIGHEST_FD)
+        run()
     with suppress(OSError):  # the child does the same: whichever comes first
         os.setpgid(pid, pid)
-    return _Child(pid, ours)
+    return pid
 
 
-def _give(child: _Child, order: bytes) -> bool:
-    """Hands a task over; False when somebody has killed the child."""
+def _give(spare: _Spare, message: dict[str, Any]) -> bool:
+    """Hands a task over; False when somebody has killed the spare."""
     try:
-        with open(child.orders, "wb", buffering=0) as orders:
-            while order:
-                order = order[orders.write(order) :]
+        with open(spare.orders, "wb") as orders:
+            marshal.dump(message, orders)
     except BrokenPipeError:
         return False
     return True

@@ -6,7 +6,7 @@ import atexit
 import importlib
 import importlib.util
 import io
-import json
+import marshal
 import os
 import signal
 import sys
@@ -39,24 +39,24 @@ def preload(modules: Sequence[str]) -> None:
         _libc()
 
 
-def wait_and_run(orders: int, *, rehearse: bool) -> NoReturn:
+def wait_and_run(orders: int) -> NoReturn:
     """Waits for a start message and runs it; ends when the server is gone before one came.
+
+    Meanwhile it goes through the beginning of a task. After a fork each page of memory is copied when it is first
+    written to, and that is most of the time of a small task.
 
     Args:
         orders: the descriptor to read the message from.
-        rehearse: go through the beginning of a task first. After a fork each page of memory is copied when it is first
-            written to, and that is most of the time of a small task.
     """
     try:
         _leave_server()
-        if rehearse:
-            with suppress(Exception):  # of another kfp; the task will do without
-                _rehearse()
-        with open(orders, "rb", buffering=1 << 16) as lines:
-            message = json.loads(lines.readline())
+        with suppress(Exception):  # of a kfp where this goes otherwise; the task will do without
+            _rehearse()
+        with open(orders, "rb", buffering=0) as pipe:
+            message = marshal.loads(pipe.readall())  # noqa: S302 - the server wrote it
     except BaseException:
         os._exit(1)
-    run(message)
+    _run(message)
 
 
 def run(message: dict[str, Any]) -> NoReturn:
@@ -65,6 +65,14 @@ def run(message: dict[str, Any]) -> NoReturn:
     The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1; for 1 the
     line that says why is left in the file `.failure` of the working folder.
     """
+    try:
+        _leave_server()
+    except BaseException:
+        os._exit(1)
+    _run(message)
+
+
+def _run(message: dict[str, Any]) -> NoReturn:
     status = 1
     try:
         _become_task(message)

@@ -31,6 +31,6 @@ class Lines:
 def receive(connection: socket.socket) -> bytes:
     """The next bytes; empty when the other side is gone."""
     try:
-        return connection.recv(1 << 20)
+        return connection.recv(1 << 16)
     except ConnectionError:
         return b""
