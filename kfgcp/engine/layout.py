@@ -14,10 +14,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
+
+_DYING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,22 @@ class Layout:
         return self.home / "workspaces" / self.run_id
 
     def prepare(self) -> None:
-        """Makes the run's own folders, for this user alone; an engine that was killed may have left a scratch folder.
+        """Makes the run's own folders, for this user alone; an engine that was killed may have left a scratch folder,
+        and tasks that die with it may write to it for a moment more.
 
         Raises:
             OSError: there is a scratch folder that cannot be removed, another user's for example.
         """
-        self.remove_scratch()
-        self.scratch.mkdir(mode=0o700)
+        deadline = time.monotonic() + _DYING_SECONDS
+        while True:
+            self.remove_scratch()
+            try:
+                self.scratch.mkdir(mode=0o700)
+                break
+            except FileExistsError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
         self.workspace.mkdir(parents=True, exist_ok=True)
 
     def remove(self) -> None:

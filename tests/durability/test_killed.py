@@ -70,9 +70,10 @@ def _run_killed_often(spec: Path, project: Path, chance: random.Random) -> int:
 
 def _killed(arguments: list[str], project: Path, after: float, chance: random.Random) -> bool:
     """Whether it had to be killed: the engine, or the server of its tasks, or all of its processes at once."""
-    process = subprocess.Popen(
-        [KFGCP, *arguments], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    with (project / "stderr").open("ab") as said:
+        process = subprocess.Popen(
+            [KFGCP, *arguments], cwd=project, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
     try:
         process.wait(timeout=after)
         return False
@@ -151,7 +152,7 @@ def _check_nothing_done_twice(project: Path, done_before: dict[str, int]) -> Non
 def _check_end(project: Path) -> None:
     run = _only_run(project)
     assert run is not None
-    assert run.state is RunState.SUCCEEDED, run.error
+    assert run.state is RunState.SUCCEEDED, (run.error, (project / "stderr").read_text()[-2000:])
     states = {task.path: task.state for task in run.tasks}
     assert {task.path: task.outputs for task in run.tasks}["exit-handler-1/total"] == {"Output": EXPECTED}
     assert set(states.values()) == {TaskState.SUCCEEDED}

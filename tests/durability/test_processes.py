@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from kfgcp import api
 from kfgcp.engine import lock
 from kfgcp.engine.executors.venv import _PASSWORD, Builder, BuildError, _uv_option
-from kfgcp.engine.layout import file_name
+from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.store.rows import Changes
@@ -80,6 +81,22 @@ def test_the_lock_of_a_stale_file_is_not_taken_for_the_runs(tmp_path: Path) -> N
     assert lock.take(tmp_path, "r") is None
     first.close()
     assert lock.take(tmp_path, "r") is None
+
+
+def test_a_run_starts_although_a_dying_task_still_writes_to_its_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    layout = Layout(tmp_path / "home", "p", "aaaa00000000")
+    code = (
+        "import os, sys, time\nend = time.monotonic() + 0.5\nprint('up', flush=True)\n"
+        "while time.monotonic() < end:\n    os.makedirs(sys.argv[1] + '/1', exist_ok=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, layout.scratch], stdout=subprocess.PIPE) as task:
+        assert task.stdout is not None
+        task.stdout.readline()
+        layout.prepare()
+    assert layout.scratch.is_dir()
 
 
 def test_a_run_under_nohup_survives_the_terminal(home: Path) -> None:

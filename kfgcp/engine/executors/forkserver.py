@@ -41,6 +41,7 @@ class _Spare:
 class ForkServer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._pid = os.getpid()
         self._running: dict[int, int] = {}  # process id -> attempt id
         self._spare: _Spare | None = None
         self._wants_spare = True  # when there is nothing else to do
@@ -82,7 +83,7 @@ class ForkServer:
         self._wants_spare = False
         theirs, ours = os.pipe()
         try:
-            pid = _fork(lambda: task_process.wait_and_run(theirs), keep=theirs)
+            pid = _fork(lambda: task_process.wait_and_run(theirs, self._pid), keep=theirs)
             self._spare = _Spare(pid, ours)
         except OSError:  # the next start will say so, if it lasts
             os.close(ours)
@@ -94,7 +95,7 @@ class ForkServer:
             if spare is not None and _give(spare, message):
                 pid = spare.pid
             else:
-                pid = _fork(lambda: task_process.run(message))
+                pid = _fork(lambda: task_process.run(message, self._pid))
         except OSError as error:
             self._send({"id": message["id"], "status": None, "error": f"cannot start a process: {error.strerror}"})
             return
@@ -160,3 +161,4 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.sendall(wire.encode({"id": None}))
         ForkServer(connection).serve()
+    os._exit(0)  # taking the interpreter down takes longer than a small task, and the engine waits for it

@@ -39,7 +39,7 @@ def preload(modules: Sequence[str]) -> None:
         _libc()
 
 
-def wait_and_run(orders: int) -> NoReturn:
+def wait_and_run(orders: int, server: int) -> NoReturn:
     """Waits for a start message and runs it; ends when the server is gone before one came.
 
     Meanwhile it goes through the beginning of a task. After a fork each page of memory is copied when it is first
@@ -47,9 +47,10 @@ def wait_and_run(orders: int) -> NoReturn:
 
     Args:
         orders: the descriptor to read the message from.
+        server: the process that forked this one.
     """
     try:
-        _leave_server()
+        _leave_server(server)
         with suppress(Exception):  # of a kfp where this goes otherwise; the task will do without
             _rehearse()
         with open(orders, "rb", buffering=0) as pipe:
@@ -59,14 +60,14 @@ def wait_and_run(orders: int) -> NoReturn:
     _run(message)
 
 
-def run(message: dict[str, Any]) -> NoReturn:
-    """Runs the function of a start message in this process, which ends with it.
+def run(message: dict[str, Any], server: int) -> NoReturn:
+    """Runs the function of a start message in this process, which ends with it, and with `server`.
 
     The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1; for 1 the
     line that says why is left in the file `.failure` of the working folder.
     """
     try:
-        _leave_server()
+        _leave_server(server)
     except BaseException:
         os._exit(1)
     _run(message)
@@ -87,12 +88,11 @@ def _run(message: dict[str, Any]) -> NoReturn:
         os._exit(status)
 
 
-def _leave_server() -> None:
+def _leave_server(server: int) -> None:
     os.setpgid(0, 0)
-    parent = os.getppid()
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
+        if os.getppid() != server:  # it was killed before this process could ask to go with it
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
