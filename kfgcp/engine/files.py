@@ -92,7 +92,7 @@ def _text(file: Path, what: str) -> str:
 
 def _output_file(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(file.read_bytes().decode())
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError):

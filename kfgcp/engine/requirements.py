@@ -9,12 +9,14 @@ import re
 import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 from kfgcp.spec.lightweight import Lightweight
 
 _PLAIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:==([0-9][0-9A-Za-z.]*))?")
+
+_NEVER = '; python_version<"3.9"'
+"""How KFP ends a requirement of its own in each command that installs; this Python is newer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def missing(function: Lightweight, *, strict: bool = False) -> Requirements | No
     pins = [text for text in function.requirements if _is_kfp(text)]
     if not strict and all(_is_met(text) for text in wanted):
         return None
+    from importlib import metadata
+
     ours = f"kfp=={metadata.version('kfp')}"
     kfp = pins[0] if strict and pins else ours
     return Requirements(tuple(sorted(wanted)), function.index_options, kfp)
@@ -72,6 +76,10 @@ def _is_kfp(text: str) -> bool:
 
 def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
     """Whether an installed distribution satisfies a requirement, with the extras that it names."""
+    if text.endswith(_NEVER):
+        return True
+    from importlib import metadata  # slow to import, as packaging is
+
     if (plain := _PLAIN.fullmatch(text)) is not None:  # spares the import of packaging
         try:
             if plain[2] in (None, metadata.version(plain[1])):

@@ -20,6 +20,7 @@ def function(*requirements: str, options: tuple[str, ...] = ()) -> Lightweight:
     [
         (),
         ("kfp==2.17.0", "typing-extensions>=3.7.4,<5; python_version<'3.9'"),
+        ("kfp==2.17.0", 'typing-extensions>=3.7.4,<5; python_version<"3.9"'),
         ("kfp==2.0.1",),
         ("PyYAML",),
         ("pyyaml>=5,<100",),
