@@ -73,6 +73,20 @@ def compile(pipeline: str, output: str | Path | None = None) -> Spec:
     return spec
 
 
+def load_pipeline(pipeline: str, env: str | None = None) -> Spec:
+    """The pipeline that a text names: as of `compile`, or an address in Artifact Registry, read as `env` signs in.
+
+    Raises:
+        SpecError: it does not compile or is not a valid spec.
+        BackendError: Artifact Registry refused it or cannot be reached.
+    """
+    from kfgcp.backends.vertex.templates import is_template, load_template
+
+    if is_template(pipeline):
+        return load_template(pipeline, config.load().env(env))
+    return load(pipeline)
+
+
 class SubmitOptions(TypedDict, total=False):
     """How to start a run.
 
@@ -101,7 +115,8 @@ def submit(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has been started and goes on by itself, also when this process ends.
 
     Args:
-        pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or what `compile` returned.
+        pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a version in Artifact
+            Registry, or what `compile` returned.
         options: fields of `SubmitOptions`.
 
     Raises:
@@ -392,7 +407,7 @@ def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, Sub
     environment = project.env(options.get("env"))
     if options.get("name") == "latest":
         raise UsageError("A run cannot be named 'latest': that word means the newest run.", hint="Choose another name.")
-    spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+    spec = pipeline if isinstance(pipeline, Spec) else load_pipeline(pipeline, environment.name)
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, options.get("params") or {}),

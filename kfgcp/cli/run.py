@@ -13,7 +13,6 @@ from kfgcp.cli import options, output
 from kfgcp.cli.foreground import finish
 from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.load import load
 from kfgcp.tracking.handle import RunHandle
 
 
@@ -59,7 +58,8 @@ def command(
 ) -> int:
     """Run a pipeline and wait for its end.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. States and logs go to stderr as the run goes
+    PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in Artifact Registry,
+    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to stderr as the run goes
     on; the result goes to stdout. Ctrl-C cancels the run, a second one kills it.
     """
     if (pipeline is None) == (resume is None):
@@ -73,7 +73,7 @@ def command(
         return finish(*api.open_resumed(resume), timeout, as_json)
     assert pipeline is not None
     labels = options.labels(label)
-    spec = load(pipeline)
+    spec = api.load_pipeline(pipeline, env)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)
     how = api.SubmitOptions(

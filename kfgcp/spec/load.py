@@ -72,6 +72,15 @@ def load(pipeline: str) -> Spec:
     return _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
 
 
+def from_text(text: str, origin: str) -> Spec:
+    """The pipeline of the text of a compiled YAML or JSON file.
+
+    Raises:
+        SpecError: it is not a valid PipelineSpec; names the field.
+    """
+    return _spec(parse_documents(text, origin, as_json=False), origin, text)
+
+
 def from_documents(documents: Sequence[Any], origin: str) -> Spec:
     """The pipeline of one or two plain documents, as a compiled file holds them.
 

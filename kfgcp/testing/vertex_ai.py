@@ -15,6 +15,7 @@ from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.load import from_documents
 from kfgcp.spec.params import declared, resolve
 from kfgcp.testing import protos
+from kfgcp.testing.artifact_registry import ArtifactRegistry
 from kfgcp.testing.cloud_logging import CloudLogging
 from kfgcp.testing.engine_runs import Engines, Execution
 from kfgcp.testing.google import GoogleError, check_query, denied, invalid, not_found
@@ -81,6 +82,7 @@ class VertexStandIn(StandIn):
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
         self.logging = CloudLogging(project, place, self._jobs)
+        self._registry = ArtifactRegistry(location)
         self._router = Router(self._routes())
         self._engines: Engines | None = None
         self._lock = threading.Lock()
@@ -162,6 +164,20 @@ class VertexStandIn(StandIn):
     def jobs(self) -> list[str]:
         """The ids of all jobs, oldest first."""
         return [job.id for job in self._jobs.all()]
+
+    def publish(self, package: str, content: str, *tags: str, repository: str = "pipelines") -> str:
+        """Adds a version of a compiled pipeline to Artifact Registry.
+
+        Args:
+            package: its name there.
+            content: the compiled file's text.
+            tags: that lead to this version from now on.
+            repository: of format KFP, in the stand-in's project and location.
+
+        Returns:
+            The version's address, with its digest.
+        """
+        return self._registry.publish(self.project, repository, package, content, tags)
 
     def fire(self, schedule: str) -> str:
         """Starts a job of a schedule now, as its cron would; the job's id. schedule: its resource name or id.
@@ -247,7 +263,8 @@ class VertexStandIn(StandIn):
     def _routes(self) -> list[Route]:
         parts = (self._jobs, self._schedules, self._metadata, self.operations)
         place = Route("GET", _BASE, self._get_place)
-        return [*self.logging.routes(), place, *(route for part in parts for route in part.routes(_BASE))]
+        based = [route for part in parts for route in part.routes(_BASE)]
+        return [*self.logging.routes(), place, *based, *self._registry.routes()]
 
     def _get_place(self, request: Request, project: str, location: str) -> Response:
         return Response(body={"name": f"projects/{project}/locations/{location}", "locationId": location})

@@ -16,6 +16,7 @@ from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.http import Http
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.backends.vertex import body
+from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.config import Environment, Project
@@ -47,6 +48,7 @@ class VertexBackend(RemoteBackend):
             Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging"), self._where.project
         )
 
+        self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})
 
     # -- what RemoteBackend asks for
@@ -67,6 +69,8 @@ class VertexBackend(RemoteBackend):
         submission = secrets.token_hex(6)
         job_id = body.job_id(request.spec.name, submission)
         job = body.job(request, self._env, submission)
+        if self._experiments is not None:
+            self._experiments.ensure(request.experiment)
         path = f"v1/{self._parent}/pipelineJobs"
         try:
             made = self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
@@ -93,6 +97,8 @@ class VertexBackend(RemoteBackend):
     def _fetch(self, backend_ref: str) -> Fetched:
         job = self._job(backend_ref)
         self._latest = (backend_ref, job)
+        if self._experiments is not None:
+            self._experiments.join(job)
         run, spec = self._run(job)
         return Fetched(run, at(job.get("updateTime")) or "", spec)
 

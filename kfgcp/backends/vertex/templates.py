@@ -1,0 +1,69 @@
+"""Pipelines in Artifact Registry: `https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/VERSION`.
+
+VERSION is a tag, or `sha256:` and a digest. A tag may be moved, so it is resolved first: what runs, and what the run
+says it was made from, is one version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from kfgcp.backends.auth import token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment
+from kfgcp.errors import BackendError, UsageError
+from kfgcp.spec.load import Spec, from_text
+
+_ADDRESS: Final = re.compile(
+    r"https://(?P<location>[\w-]+)-kfp\.pkg\.dev/(?P<project>[\w.:-]+)/(?P<repository>[\w-]+)/(?P<package>[\w.-]+)"
+    r"/(?P<version>sha256:[0-9a-f]{64}|[a-zA-Z][\w.-]{0,127})"
+)
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_API: Final = "https://artifactregistry.googleapis.com"
+
+
+def is_template(pipeline: str) -> bool:
+    """Whether a text names a pipeline by its address."""
+    return pipeline.startswith("https://")
+
+
+def load_template(address: str, env: Environment) -> Spec:
+    """The pipeline at an address, with the digest of its version.
+
+    Raises:
+        UsageError: it is no address of a pipeline.
+        NotFound: there is no such version.
+        SpecError: it is not a valid PipelineSpec.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise UsageError(
+            f"{address} is not the address of a pipeline.",
+            hint="https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG, or sha256:DIGEST in place of the tag.",
+        )
+    place = match.groupdict()
+    emulator = env.get("api_endpoint")
+    tokens = token_source(env)
+    version = place["version"]
+    if not version.startswith("sha256:"):
+        version = _resolve(Http(emulator or _API, tokens, service="Artifact Registry"), place)
+    host = emulator or f"https://{place['location']}-kfp.pkg.dev"
+    repository = Http(host, tokens, service="Artifact Registry")
+    path = f"{place['project']}/{place['repository']}/{place['package']}/{version}"
+    try:
+        text = repository.exchange("GET", path).body.decode()
+    except UnicodeDecodeError:
+        raise BackendError(f"What Artifact Registry has at {address} is no text.") from None
+    return replace(from_text(text, address), template=address.removesuffix(place["version"]) + version)
+
+
+def _resolve(api: Http, place: dict[str, str]) -> str:
+    """The version that a tag stands for now."""
+    parent = f"v1/projects/{place['project']}/locations/{place['location']}/repositories/{place['repository']}"
+    tag = api.get(f"{parent}/packages/{place['package']}/tags/{place['version']}")
+    version = str(tag.get("version") or "").rpartition("/")[2]
+    if not _DIGEST.fullmatch(version):
+        raise BackendError(f"Artifact Registry answered with a tag that names no version: {version[:100]}.")
+    return version

@@ -1,0 +1,84 @@
+"""Pipelines by their address in Artifact Registry."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kfgcp
+import kfgcp.testing
+from kfgcp.errors import NotFound, SpecError, UsageError
+
+PIPELINE = """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11")
+def double(n: int) -> int:
+    return 2 * n
+
+@dsl.pipeline(name="doubled")
+def pipeline(n: int = 21) -> int:
+    return double(n=n).output
+"""
+ADDRESS = "https://europe-west4-kfp.pkg.dev/stand-in-project/pipelines/doubled"
+
+
+@pytest.fixture
+def compiled(home: Path) -> str:
+    (home / "pipe.py").write_text(PIPELINE)
+    kfgcp.compile("pipe.py", "pipe.yaml")
+    return (home / "pipe.yaml").read_text()
+
+
+@pytest.fixture
+def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with kfgcp.testing.vertex() as env:
+        (home / "kfgcp.toml").write_text(env.toml("dev"))
+        for name, value in env.environ.items():
+            monkeypatch.setenv(name, value)
+        yield env
+
+
+def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, compiled: str) -> None:
+    address = cloud.publish("doubled", compiled, "latest", "v1")
+
+    run = kfgcp.run(f"{ADDRESS}/v1", env="dev", params={"n": 4}, timeout=60)
+
+    assert run.outputs == {"Output": 8}
+    [create] = cloud.requests.select("POST", "*/pipelineJobs")
+    assert create.body["templateUri"] == address
+    assert address.startswith(f"{ADDRESS}/sha256:")
+
+
+def test_a_digest_needs_no_question_for_the_tag(cloud: Any, compiled: str) -> None:
+    address = cloud.publish("doubled", compiled)
+
+    assert kfgcp.run(address, env="dev", timeout=60).outputs == {"Output": 42}
+    assert cloud.requests.count("GET", "*/tags/*") == 0
+
+
+def test_it_runs_on_this_machine_too(cloud: Any, compiled: str) -> None:
+    cloud.publish("doubled", compiled, "v1")
+    spec = kfgcp.api.load_pipeline(f"{ADDRESS}/v1", "dev")
+
+    assert kfgcp.run(spec, env="local", timeout=60).outputs == {"Output": 42}
+
+
+def test_what_is_not_there_is_told(cloud: Any) -> None:
+    with pytest.raises(NotFound, match="doubled"):
+        kfgcp.submit(f"{ADDRESS}/v7", env="dev")
+
+
+@pytest.mark.parametrize("address", ["https://example.com/pipe.yaml", ADDRESS, f"{ADDRESS}/sha256:12"])
+def test_other_addresses_are_refused(cloud: Any, address: str) -> None:
+    with pytest.raises(UsageError, match="is not the address of a pipeline"):
+        kfgcp.submit(address, env="dev")
+    assert len(list(cloud.requests)) == 0
+
+
+def test_what_is_no_pipeline_is_told(cloud: Any) -> None:
+    address = cloud.publish("doubled", "a: 1\n")
+
+    with pytest.raises(SpecError, match="sha256"):
+        kfgcp.submit(address, env="dev")
