@@ -109,7 +109,7 @@ def _interruptible(opened: ForegroundRun) -> Iterator[None]:
 def _report(handle: RunHandle, as_json: bool) -> None:
     run = handle.snapshot
     if run.state is not RunState.SUCCEEDED:
-        output.print_failure(run, tail=False)
+        output.print_failure(run, tail=run.backend != "local")  # there the log was shown as it was written
     if as_json:
         output.print_json(handle.to_dict())
         return

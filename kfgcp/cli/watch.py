@@ -26,7 +26,7 @@ def command(run: str, as_json: bool) -> int:
             viewer.show(update)
     handle.refresh()
     if handle.state is not RunState.SUCCEEDED:
-        output.print_failure(handle.snapshot, tail=False)
+        output.print_failure(handle.snapshot, tail=handle.snapshot.backend != "local")
     if as_json:
         output.print_json(handle.to_dict())
     return 0 if handle.state is RunState.SUCCEEDED else FAILED

@@ -124,11 +124,26 @@ class VertexBackend(RemoteBackend):
         params = {
             "filter": " AND ".join(clauses),
             "orderBy": "update_time desc" if observed is not None else "create_time desc",
-            "readMask": ",".join(LISTED),
         }
-        for job in self._http.pages(f"v1/{self._parent}/pipelineJobs", params, "pipelineJobs", size=PAGE):
+        for job in self._listed(params):
             run, _ = self._run(job)
             yield Fetched(run, at(job.get("updateTime")) or at(job.get("createTime")) or "")
+
+    def _listed(self, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Jobs of a list; whole ones where the service does not take the mask, whose paths into a spec are not
+        documented."""
+        path = f"v1/{self._parent}/pipelineJobs"
+        jobs = self._http.pages(path, {**params, "readMask": ",".join(LISTED)}, "pipelineJobs", size=PAGE)
+        try:
+            first = next(jobs, None)
+        except Refused as refused:
+            if refused.reason != "INVALID_ARGUMENT" or "mask" not in refused.message.lower():
+                raise
+            jobs = self._http.pages(path, params, "pipelineJobs", size=PAGE)
+            first = next(jobs, None)
+        if first is not None:
+            yield first
+            yield from jobs
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """The end of the failing task's log; without it when Cloud Logging may not be read or does not answer."""
