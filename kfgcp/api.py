@@ -235,7 +235,7 @@ def list(wanted: RunFilter | None = None, *, limit: int | None = None, refresh: 
     project = config.load()
     wanted = wanted or RunFilter()
     if refresh:
-        _refresh(project, wanted)
+        _refresh(project, wanted, limit)
     if not (project.home / DATABASE_NAME).exists():
         return []
     with Store(project.home) as store:
@@ -459,12 +459,15 @@ def _remote(project: config.Project) -> builtins.list[config.Environment]:
     return [env for env in project.environments.values() if env.backend != "local"]
 
 
-def _refresh(project: config.Project, wanted: RunFilter) -> None:
-    """Reads what has changed on the remote backends: of one environment, or of all that are different places."""
+def _refresh(project: config.Project, wanted: RunFilter, limit: int | None = None) -> None:
+    """Reads what has changed on the remote backends: of one environment, or of all that are different places.
+
+    With a limit only the newest runs that match are read, where the backend can choose them.
+    """
     if wanted.env is not None:
         env = project.environments.get(wanted.env)  # one that was removed still has runs here
         if env is not None and env.backend != "local":
-            _refreshable(project, env).refresh(wanted.since)
+            _read(_refreshable(project, env), wanted, limit)
         return
     places = set()
     for env in _remote(project):
@@ -472,9 +475,14 @@ def _refresh(project: config.Project, wanted: RunFilter) -> None:
             backend = _refreshable(project, env)
             if backend.place not in places:
                 places.add(backend.place)
-                backend.refresh(wanted.since)
+                _read(backend, wanted, limit)
         except (BackendError, ConfigError) as error:
             warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=3)
+
+
+def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None) -> None:
+    if limit is None or not backend.recent(wanted, limit):
+        backend.refresh(wanted.since)
 
 
 def _refreshable(project: config.Project, env: config.Environment) -> SupportsRefresh:

@@ -153,6 +153,9 @@ class SupportsRefresh(Protocol):
     def place(self) -> str:
         """Where they are: the same for environments that share their runs."""
 
+    def recent(self, wanted: RunFilter, limit: int) -> bool:
+        """Reads the newest runs that match; False when that cannot be asked for."""
+
     def refresh(self, since: str | None = None) -> None:
         """Reads what has changed.
 

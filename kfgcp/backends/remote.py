@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
@@ -66,6 +67,10 @@ class RemoteBackend(ABC):
     @abstractmethod
     def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
         """Runs without their tasks: those that have changed since `observed`, or those created in a window of time."""
+
+    @abstractmethod
+    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
+        """Runs without their tasks, those that match, newest first; None when the service cannot choose so."""
 
     @abstractmethod
     def _complete(self, run: Run, backend_ref: str) -> Run:
@@ -157,6 +162,18 @@ class RemoteBackend(ABC):
                 self._take(self._changes(None, (since, observed.created_since)), settled)
                 observed = replace(observed, created_since=since)
         self._store.set_observed(self.place, observed)
+
+    def recent(self, wanted: RunFilter, limit: int) -> bool:
+        """Reads into the store the newest runs that match; a request for each hundred of them.
+
+        Returns:
+            Whether the service could choose them; if not, nothing was read and `refresh` is the way.
+        """
+        newest = self._newest(wanted)
+        if newest is None:
+            return False
+        self._take(islice(newest, limit), self._store.settled(self.place))
+        return True
 
     # -- helpers
 

@@ -1,13 +1,16 @@
 """Lists of Vertex AI, answer by answer."""
 
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
 
 from kfgcp import config
+from kfgcp.backends.base import SupportsRefresh
 from kfgcp.backends.registry import open_backend
 from kfgcp.errors import Refused
+from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 
 TOML = """
@@ -57,3 +60,42 @@ def test_another_refusal_is_an_error(project: config.Project) -> None:
     with pytest.raises(Refused, match="Invalid filter"):
         open_backend(project, project.env("dev")).list(RunFilter())
     assert len(responses.calls) == 1
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [
+        (RunFilter(), None),
+        (RunFilter(pipeline='a"b'), 'pipeline_name="a\\"b"'),
+        (RunFilter(since="2026-01-02T00:00:00.000Z"), 'create_time>="2026-01-02T00:00:00.000Z"'),
+        (RunFilter(labels={"team": "growth"}), 'labels.team="growth"'),
+        (RunFilter(experiment="My Runs"), 'labels.experiment="my-runs"'),
+        (RunFilter(states=[RunState.FAILED]), 'state="PIPELINE_STATE_FAILED"'),
+        (RunFilter(states=[RunState.PENDING]), '(state="PIPELINE_STATE_QUEUED" OR state="PIPELINE_STATE_PENDING")'),
+        (
+            RunFilter(pipeline="train", states=[RunState.FAILED], labels={"a": "b"}),
+            'pipeline_name="train" AND labels.a="b" AND state="PIPELINE_STATE_FAILED"',
+        ),
+    ],
+)
+def test_the_service_chooses_the_newest_runs_in_one_request(
+    project: config.Project, wanted: RunFilter, asked: str | None
+) -> None:
+    responses.get(URL, json={"pipelineJobs": [JOB], "nextPageToken": "more"})
+    backend = open_backend(project, project.env("dev"))
+    assert isinstance(backend, SupportsRefresh)
+
+    assert backend.recent(wanted, 1)
+
+    [call] = responses.calls
+    assert parse_qs(urlsplit(call.request.url or "").query).get("filter") == (None if asked is None else [asked])
+
+
+@responses.activate
+@pytest.mark.parametrize("wanted", [RunFilter(labels={"git": "ab12"}), RunFilter(experiment="default")])
+def test_what_it_cannot_choose_is_not_asked_for(project: config.Project, wanted: RunFilter) -> None:
+    backend = open_backend(project, project.env("dev"))
+    assert isinstance(backend, SupportsRefresh)
+
+    assert not backend.recent(wanted, 20)

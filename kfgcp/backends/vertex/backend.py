@@ -15,7 +15,7 @@ from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.http import Http
 from kfgcp.backends.remote import Fetched, RemoteBackend
-from kfgcp.backends.vertex import body
+from kfgcp.backends.vertex import body, filters
 from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
@@ -23,7 +23,7 @@ from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
-from kfgcp.store.rows import Observed
+from kfgcp.store.rows import Observed, RunFilter
 
 LISTED: Final = (
     *("name", "displayName", "state", "createTime", "startTime", "endTime", "updateTime", "error", "labels"),
@@ -125,6 +125,15 @@ class VertexBackend(RemoteBackend):
             "filter": " AND ".join(clauses),
             "orderBy": "update_time desc" if observed is not None else "create_time desc",
         }
+        return self._fetched(params)
+
+    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
+        clauses = filters.clauses(wanted)
+        if clauses is None:
+            return None
+        return self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"})
+
+    def _fetched(self, params: Mapping[str, Any]) -> Iterator[Fetched]:
         for job in self._listed(params):
             run, _ = self._run(job)
             yield Fetched(run, at(job.get("updateTime")) or at(job.get("createTime")) or "")

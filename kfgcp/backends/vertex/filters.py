@@ -1,0 +1,33 @@
+"""A RunFilter as clauses of the list filter of `pipelineJobs`, whose fields are those of its REST reference."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from kfgcp.backends.vertex.job import RUN_STATES
+from kfgcp.labels import fitting
+from kfgcp.store.rows import BY_BEGINNING, RunFilter
+
+DEFAULT_EXPERIMENT: Final = "default"
+
+
+def clauses(wanted: RunFilter) -> list[str] | None:
+    """What must all be true of a job, none for every job; None when the service cannot be asked so: it knows no
+    beginnings of labels, and does not find what lacks a label."""
+    if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(BY_BEGINNING):
+        return None
+    found = []
+    if wanted.pipeline is not None:
+        found.append(f"pipeline_name={json.dumps(wanted.pipeline)}")
+    if wanted.since is not None:
+        found.append(f'create_time>="{wanted.since}"')
+    labels = dict(wanted.labels)
+    if wanted.experiment is not None:
+        labels["experiment"] = fitting(wanted.experiment)
+    found += [f"labels.{name}={json.dumps(value)}" for name, value in labels.items()]
+    if wanted.states:
+        states = [name for name, state in RUN_STATES.items() if state in wanted.states]
+        either = " OR ".join(f'state="{name}"' for name in states)
+        found.append(f"({either})" if len(states) > 1 else either)
+    return found
