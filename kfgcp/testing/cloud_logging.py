@@ -52,7 +52,7 @@ _TEXT: Final = ("logName", "insertId", "textPayload", "trace", "spanId", "resour
 _LEVEL: Final = re.compile(r"\W{0,2}(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
 _LEVELS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 _TRACEBACK: Final = "Traceback (most recent call last):"
-_JOB_ID: Final = re.compile(r'resource\.labels\.job_id\s*=\s*"?(\d+)"?')
+_JOB_IDS: Final = re.compile(r'resource\.labels\.job_id\s*=\s*("?\d+"?|\([^()]*\))')
 
 
 class CloudLogging:
@@ -85,7 +85,7 @@ class CloudLogging:
         if order not in ("timestamp", "timestamp asc", "timestamp desc"):
             raise invalid(f'Invalid order_by: "{order}" is not timestamp asc or timestamp desc.', "order_by")
         try:
-            wanted = compile_filter(text, _leaf)
+            wanted = compile_filter(text, _leaf, alternatives=True)
         except FilterError as error:
             raise invalid(f"Unparseable filter: {error}.", "filter") from None
         sign = -1 if order.endswith("desc") else 1
@@ -116,14 +116,15 @@ class CloudLogging:
     def _entries(self, text: str) -> Iterator[Entry]:
         """All that a filter could want; when it names custom jobs, and only by =, of task logs no more than theirs."""
         yield from list(self._written)
-        numbers = _JOB_ID.findall(text)
+        numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
+        others = _JOB_IDS.sub("", text)
         if numbers:
             found = [self._jobs.attempt(number) for number in dict.fromkeys(numbers)]
             for job, attempt in filter(None, found):
                 yield from self._of_attempt(job, attempt)
         for job in self._jobs.all():
             yield from self._events(job)
-            if not numbers or "NOT" in text or "OR" in text or "!=" in text:
+            if not numbers or "NOT" in others or "OR" in others or "!=" in others:
                 for attempt in attempts_of(job.id, job.run()):
                     if custom_job(attempt) not in numbers:
                         yield from self._of_attempt(job, attempt)

@@ -1,7 +1,8 @@
 """The filter language of Google's list methods (AIP-160), enough of it; what is not understood is an error.
 
 `NOT` and `-` bind tightest, then `OR`, then `AND`; words side by side are joined by AND. A comparison is FIELD OP
-VALUE, where a field is names joined by dots, each of which may be quoted. What a field is, the caller says.
+VALUE, where a field is names joined by dots, each of which may be quoted. What a field is, the caller says. Cloud
+Logging takes FIELD OP (VALUE OR VALUE) too.
 """
 
 from __future__ import annotations
@@ -50,19 +51,20 @@ class Call:
 Leaf = Compare | Call
 
 
-def compile_filter(text: str, leaf: Callable[[Leaf], Predicate[T]]) -> Predicate[T]:
+def compile_filter(text: str, leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False) -> Predicate[T]:
     """What decides whether an item fits the filter; an empty one fits all.
 
     Args:
         text: the filter.
         leaf: gives the predicate of a comparison or call, or raises FilterError.
+        alternatives: whether a field may be compared with several values, joined by OR in parentheses.
 
     Raises:
         FilterError: the text is no filter, or `leaf` does not know a part of it.
     """
     if not text.strip():
         return lambda item: True
-    parser = _Parser(text, leaf)
+    parser = _Parser(text, leaf, alternatives)
     found = parser.expression()
     parser.end()
     return found
@@ -77,10 +79,11 @@ _WORD = re.compile(r"(AND|OR|NOT)\b")
 
 
 class _Parser(Generic[T]):
-    def __init__(self, text: str, leaf: Callable[[Leaf], Predicate[T]]) -> None:
+    def __init__(self, text: str, leaf: Callable[[Leaf], Predicate[T]], alternatives: bool) -> None:
         self._text = text
         self._at = 0
         self._leaf = leaf
+        self._alternatives = alternatives
 
     def expression(self) -> Predicate[T]:
         parts = [self._either()]
@@ -97,7 +100,7 @@ class _Parser(Generic[T]):
         parts = [self._factor()]
         while self._word("OR"):
             parts.append(self._factor())
-        return parts[0] if len(parts) == 1 else lambda item: any(part(item) for part in parts)
+        return _any(parts)
 
     def _factor(self) -> Predicate[T]:
         if self._word("NOT") or self._take("-"):
@@ -108,23 +111,31 @@ class _Parser(Generic[T]):
             if not self._take(")"):
                 raise self._error("a parenthesis is not closed")
             return inner
-        return self._leaf(self._term())
+        return _any([self._leaf(each) for each in self._terms()])
 
-    def _term(self) -> Leaf:
+    def _terms(self) -> list[Leaf]:
+        """A call or a comparison; one for each value where there are several."""
         field = self._field()
         if len(field) == 1 and self._take("("):
             arguments = self._values()
             if not self._take(")"):
                 raise self._error("a parenthesis is not closed")
-            return Call(field[0], arguments)
+            return [Call(field[0], arguments)]
         operator = _OPERATOR.match(self._text, self._skip())
         if not operator:
             raise self._error(f"{'.'.join(field)} is compared with nothing")
         self._at = operator.end()
+        if self._alternatives and self._take("("):
+            found = [self._one_value()]
+            while self._word("OR"):
+                found.append(self._one_value())
+            if not self._take(")"):
+                raise self._error("a parenthesis is not closed")
+            return [Compare(field, operator[0], (value,)) for value in found]
         values = self._values()
         if len(values) > 1 and operator[0] != ":":
             raise self._error("a comparison has one value")
-        return Compare(field, operator[0], values)
+        return [Compare(field, operator[0], values)]
 
     def _field(self) -> tuple[str, ...]:
         names: list[str] = []
@@ -178,6 +189,10 @@ class _Parser(Generic[T]):
 
     def _error(self, problem: str) -> FilterError:
         return FilterError(f"at character {self._at + 1} {problem}")
+
+
+def _any(parts: list[Predicate[T]]) -> Predicate[T]:
+    return parts[0] if len(parts) == 1 else lambda item: any(part(item) for part in parts)
 
 
 def _unquoted(match: re.Match[str]) -> str:

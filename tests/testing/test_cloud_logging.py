@@ -69,6 +69,16 @@ def test_another_custom_job_has_no_entries(rest: Any, number: str) -> None:
     assert rest.logs('resource.type="ml_job" AND resource.labels.job_id="123"') == []
 
 
+def test_a_field_may_be_compared_with_several_values(rest: Any, number: str) -> None:
+    assert _messages(rest.logs(f'resource.labels.job_id=("123" OR "{number}") AND severity=ERROR')) == ["ERROR bad"]
+    assert _messages(rest.logs('resource.labels.job_id=("123" OR "456")')) == []
+    assert _messages(rest.logs(f'resource.labels.job_id={number} severity=("ERROR" OR WARNING)')) == [
+        "WARNING: careful",
+        "ERROR bad",
+        "structured",
+    ]
+
+
 def test_without_a_custom_job_the_logs_of_all_tasks_are_found(rest: Any, number: str) -> None:
     assert _messages(rest.logs('resource.type="ml_job" severity=ERROR')) == ["ERROR bad"]
     assert _messages(rest.logs(f'resource.type="ml_job" NOT resource.labels.job_id="{number}"')) == []
