@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kfgcp import api
+from kfgcp import api, config
 from kfgcp.cli import options, output
 from kfgcp.model import Run
 
@@ -24,6 +24,8 @@ def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
     """List runs of all environments, newest first."""
     with output.warnings_as_notes():
         runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh)
+    if not runs and chosen["env"]:
+        config.load().env(chosen["env"])  # a name that was mistyped has no runs either
     if as_json:
         output.print_json([run.summary() for run in runs])
         return
@@ -46,7 +48,7 @@ def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
         for run in runs
     ]
     headers = ("RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS")
-    output.print_table(output.table(headers, rows, right=[6], short=range(len(headers))))
+    output.print_table(output.table(headers, rows, right=[6], short=[2, 3, 4, 7]))
 
 
 def ago(created_at: str | None, now: float) -> str:

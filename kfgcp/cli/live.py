@@ -106,6 +106,7 @@ class LiveView:
 
     def begin(self) -> None:
         self._live.start()
+        output.drawn_on(self._console)
 
     def show(self, update: Update) -> None:
         self._run = update.run
@@ -126,6 +127,7 @@ class LiveView:
         self._console.print(Text("\n").join(shown))
 
     def end(self) -> None:
+        output.drawn_on(None)
         self._live.stop()
 
     def _log_line(self, line: LogLine) -> Any:

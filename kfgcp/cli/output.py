@@ -58,9 +58,22 @@ def print_notes(notes: Iterable[str]) -> None:
         note(each)
 
 
+_drawn: list[Console] = []
+
+
+def drawn_on(screen: Console | None) -> None:
+    """Says that a console keeps something at the bottom of the terminal: notes go above it. None: not any more."""
+    _drawn[:] = [] if screen is None else [screen]
+
+
 def note(text: str) -> None:
     """What people should know and need not act on, on stderr."""
-    click.echo(f"{click.style('note:', fg='yellow')} {plain(text)}", err=True, color=color())
+    if _drawn:
+        from rich.text import Text
+
+        _drawn[0].print(Text.assemble(("note: ", "yellow"), plain(text)))
+    else:
+        click.echo(f"{click.style('note:', fg='yellow')} {plain(text)}", err=True, color=color())
 
 
 @contextmanager
@@ -90,22 +103,31 @@ def table(
 ) -> Any:
     """A table without lines; a cell is text or a rich renderable.
 
-    right: columns aligned to the right. short: columns cut off where the terminal ends; the others are folded.
+    right: columns aligned to the right. short: columns that are cut off where the terminal is narrow, the widest first;
+    with any, the others stay whole, and are folded without.
     """
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     aligned, cut = set(right), set(short)
     for number, header in enumerate(headers):
         made.add_column(
-            header,
+            Text(header, no_wrap=True, overflow="ellipsis") if number in cut else header,
             justify="right" if number in aligned else "left",
             overflow="ellipsis" if number in cut else "fold",
-            no_wrap=number in cut,
+            no_wrap=bool(cut) and number not in cut,  # such a column keeps its width while others can give way
         )
     for row in rows:
-        made.add_row(*(cell(value) for value in row))
+        made.add_row(*(_cut(value) if number in cut else cell(value) for number, value in enumerate(row)))
     return made
+
+
+def _cut(value: Any) -> Any:
+    """A text of one line, cut off where its column ends."""
+    shown = cell(value)
+    shown.no_wrap = True
+    return shown
 
 
 def cell(value: Any) -> Any:

@@ -79,7 +79,7 @@ def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
         ([], ["cccc", "bbbb", "aaaa"]),
         (["--pipeline", "churn"], ["bbbb"]),
         (["--experiment", "spring"], ["cccc"]),
-        (["--env", "dev"], []),
+        (["--env", "local"], ["cccc", "bbbb", "aaaa"]),
         (["--state", "failed"], ["bbbb"]),
         (["--state", "FAILED", "--state", "SUCCEEDED"], ["cccc", "bbbb", "aaaa"]),
         (["--label", "team=growth"], ["cccc", "bbbb"]),
@@ -103,6 +103,13 @@ def test_an_empty_list_says_how_to_start(kfgcp: Any) -> None:
     assert (done.code, done.out, done.err) == (0, "", "No runs yet.\nnext: kfgcp run PIPELINE\n")
     assert kfgcp("list", "--state", "failed").err.startswith("No runs.\n")
     assert kfgcp("list", "--json").json == []
+
+
+def test_an_environment_that_is_not_there_and_has_no_runs_is_an_error(kfgcp: Any) -> None:
+    done = kfgcp("list", "--env", "locla")
+
+    assert (done.code, done.out) == (2, "")
+    assert "Did you mean 'local'?" in done.err
 
 
 @pytest.mark.usefixtures("recorded")

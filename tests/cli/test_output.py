@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from kfgcp.cli import output
+from kfgcp.cli.live import LiveView
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 
@@ -89,6 +90,19 @@ def test_the_live_table_ends_with_each_task_and_its_state(terminal: Any, pipelin
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is there again
 
 
+def test_a_note_stands_above_the_live_table(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView(make_run(state=RunState.RUNNING))
+    view.begin()
+    output.note("the backend is away [bold]")
+    view.end()
+
+    shown = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert shown[0] == "note: the backend is away [bold]"
+    assert shown[1].startswith("RUNNING  train")
+    output.note("later")
+    assert capsys.readouterr().err == "note: later\n"
+
+
 def test_the_live_table_of_a_run_that_succeeds_stands_above_its_results(
     terminal: Any, pipeline: Callable[[str], Path]
 ) -> None:
@@ -159,6 +173,20 @@ def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) ->
     written = done.out + done.err
     assert SHOWN[:20] in written
     assert not [line for line in written.split("\n") if DANGEROUS.search(line)]
+
+
+def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(terminal: Any, store: Store, make_run: MakeRun) -> None:
+    run_id = "train-classifier-af37395e4533"
+    metrics = tuple(Metric("evaluate", "metrics", name, 0.123456) for name in ("accuracy", "precision", "recall"))
+    store.put(make_run(run_id, pipeline="train-classifier", state=RunState.CANCELLED, metrics=metrics))
+
+    code, written = terminal("list")
+
+    line = next(line for line in screen(written) if "train-classifier-" in line)
+    assert code == 0
+    assert line.startswith(f"{run_id}  CANCELLED  ")
+    assert len(line) <= 100
+    assert "…" in line
 
 
 @pytest.mark.usefixtures("hostile")
