@@ -110,10 +110,15 @@ def _report(handle: RunHandle, as_json: bool) -> None:
     run = handle.snapshot
     if run.state is not RunState.SUCCEEDED:
         output.print_failure(run, tail=run.backend != "local")  # there the log was shown as it was written
+    if not run.state.final:
+        output.note(f"run {run.run_id} is {run.state} and not waited for any longer")
     if as_json:
         output.print_json(handle.to_dict())
         return
     from kfgcp.cli.show import print_results
 
     print_results(run)
+    if not run.state.final:
+        output.hint(f"kfgcp watch {run.run_id}   kfgcp show {run.run_id}")
+        return
     output.hint(f"kfgcp show {run.run_id}   kfgcp compare   kfgcp list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from kfgcp.errors import Unreachable
 from kfgcp.model import RunState
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import Poller
@@ -24,14 +25,14 @@ class WatchedRun:
         self.run_id = handle.run_id
         self._handle = handle
         self._notice = notice
-        self._cancel = self._leave = False
+        self._cancel = self._leave = self._unasked = False
 
     def execute(self) -> RunState:
         poller = Poller(self._handle.backend, self._handle.ref, notice=self._notice)
         while True:
-            if self._cancel:
+            if self._cancel or self._unasked:
                 self._cancel = False
-                self._handle.cancel()
+                self._unasked = not self._ask()
             run = poller.look()
             state = run.state if run is not None else RunState.RUNNING
             if state.final or self._leave:
@@ -39,6 +40,16 @@ class WatchedRun:
             until = time.monotonic() + poller.wait
             while time.monotonic() < until and not (self._cancel or self._leave):
                 time.sleep(_NAP)  # short, as a signal handler can only leave a mark
+
+    def _ask(self) -> bool:
+        """Asks the run to end; False when its backend cannot be reached, which is tried again."""
+        try:
+            self._handle.cancel()
+        except Unreachable as error:
+            if not self._unasked:
+                self._notice(f"run {self.run_id} is not told to end yet; this is tried again: {error.message}")
+            return False
+        return True
 
     def cancel(self, *, force: bool = False) -> None:
         """Asks the run to end; with `force` it is not waited for any longer."""
