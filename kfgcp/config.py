@@ -237,6 +237,11 @@ def _check_values(environment: Environment, where: str) -> None:
     policy = environment.get("failure_policy")
     if policy not in (None, "slow", "fast"):
         raise ConfigError(f"{where}: failure_policy is {policy!r}.", hint="failure_policy is one of: slow, fast.")
+    root = environment.get("pipeline_root", "gs://")
+    if environment.backend == "vertex" and not root.startswith("gs://"):
+        raise ConfigError(
+            f"{where}: pipeline_root is {root!r}, not in Cloud Storage.", hint="Write gs://BUCKET/FOLDER."
+        )
     for each in environment.get("reserved_ip_ranges") or ():
         if not isinstance(each, str):
             raise ConfigError(f"{where}: reserved_ip_ranges holds {each!r}, not a text.")

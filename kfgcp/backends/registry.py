@@ -27,12 +27,13 @@ def open_backend(project: Project, env: Environment) -> Backend:
             f"The backend '{env.backend}' of environment '{env.name}' is not there yet.",
             hint=f"This version has: {', '.join(_BACKENDS)}.",
         )
-    for key in REQUIRED_KEYS[env.backend]:
-        if not env.get(key):
-            raise ConfigError(
-                f"Environment '{env.name}' has no {key}, which the backend '{env.backend}' needs.",
-                hint=f"Set {key} in [env.{env.name}] of kfgcp.toml.",
-            )
+    missing = [key for key in REQUIRED_KEYS[env.backend] if not env.get(key)]
+    if missing:
+        named = " and ".join(missing)
+        raise ConfigError(
+            f"Environment '{env.name}' has no {named}, which the backend '{env.backend}' needs.",
+            hint=f"Set {named} in [env.{env.name}] of kfgcp.toml.",
+        )
     module, _, name = _BACKENDS[env.backend].partition(":")
     backend: Backend = getattr(import_module(module), name)(project, env)
     return backend

@@ -16,7 +16,7 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
 
     Artifacts in a bucket stay.
     """
-    handles = [api.show(run) for run in runs]
+    handles = [*{handle.run_id: handle for handle in map(api.show, runs)}.values()]
     for handle in handles:
         if not handle.state.final:
             raise UsageError(

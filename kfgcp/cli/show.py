@@ -67,6 +67,8 @@ def _print_facts(run: Run) -> None:
         ("created", run.created_at or ""),
         ("took", output.seconds(run.seconds)),
     ]
+    if run.url:
+        rows.append(("console", run.url))
     if run.labels:
         rows.append(("labels", " ".join(f"{name}={value}" for name, value in run.labels.items())))
     made = output.table(("", ""), rows)

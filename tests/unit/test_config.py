@@ -184,6 +184,11 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
             "",
         ),
         (
+            VERTEX + 'pipeline_root = "bucket/runs"\n',
+            "kfgcp.toml [env.dev]: pipeline_root is 'bucket/runs', not in Cloud Storage.",
+            "Write gs://BUCKET/FOLDER.",
+        ),
+        (
             VERTEX + 'auth = "oauth"\n',
             "kfgcp.toml [env.dev]: auth is 'oauth'.",
             "auth is one of: google, iap, token-file, in-cluster, anonymous.",
