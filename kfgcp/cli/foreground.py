@@ -13,7 +13,7 @@ from kfgcp import config
 from kfgcp.backends.base import ForegroundRun
 from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
-from kfgcp.errors import RunFailed, RunTimeout
+from kfgcp.errors import RunFailed, RunTimeout, Unreachable
 from kfgcp.model import RunState
 from kfgcp.store.store import Store
 from kfgcp.tracking.follow import follow
@@ -28,7 +28,7 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
     """
     output.print_notes(handle.notes)
     timed_out = _execute(handle, opened, timeout)
-    handle.refresh()
+    _look_again(handle)
     _report(handle, as_json)
     if timed_out:
         raise RunTimeout(
@@ -36,6 +36,16 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
             hint="Give it longer with --timeout, or let it go on by itself with --detach.",
         )
     return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
+
+
+def _look_again(handle: RunHandle) -> None:
+    try:
+        handle.refresh()
+    except Unreachable as error:
+        raise Unreachable(
+            f"Run {handle.run_id} may go on, it cannot be looked at: {error.message}",
+            hint=f"When it can again: kfgcp watch {handle.run_id}, or kfgcp cancel {handle.run_id}",
+        ) from error
 
 
 def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None) -> bool:
