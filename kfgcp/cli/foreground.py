@@ -129,6 +129,6 @@ def _report(handle: RunHandle, as_json: bool) -> None:
 
     print_results(run)
     if not run.state.final:
-        output.hint(f"kfgcp watch {run.run_id}   kfgcp show {run.run_id}")
+        output.hint(f"kfgcp watch {run.run_id}   kfgcp cancel {run.run_id}")
         return
     output.hint(f"kfgcp show {run.run_id}   kfgcp compare   kfgcp list")
