@@ -86,7 +86,9 @@ def masked(data: Mapping[str, Any], paths: Iterable[tuple[str, ...]]) -> dict[st
 
 
 def whole_numbers(value: Any) -> Any:
-    """Doubles without a fraction as integers, as JSON from Google has them."""
+    """Doubles without a fraction as integers, as JSON from Google has them; beyond 2**53 as floats: `1e+300`."""
+    if type(value) in (int, float) and abs(value) > 2**53:
+        return float(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

@@ -127,8 +127,11 @@ def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
         values = {key: _old_value(value) for key, value in values.items()}
     definitions = declared(spec.pipeline_spec)
     for key, value in values.items():
-        if key in definitions and definitions[key].type == "STRING" and not isinstance(value, str | None):
+        kind = definitions[key].type if key in definitions else ""
+        if kind == "STRING" and not isinstance(value, str | None):
             raise invalid(f"Invalid value of the parameter {key}: it is declared as STRING.", field)
+        if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+            values[key] = int(value)
     try:
         return resolve(definitions, values)
     except ParamError as error:

@@ -175,10 +175,17 @@ def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
     if spec is None:
         return given
     declared = {
-        name: given.get(name, whole(param.default) if param.has_default else None)
+        name: _typed(given.get(name, param.default if param.has_default else None), param.type)
         for name, param in spec.params.items()
     }
     return declared | {name: value for name, value in given.items() if name not in declared}
+
+
+def _typed(value: Any, kind: str) -> Any:
+    """A number of the service as its parameter has it: it may write 2**60 as a float, and 1e300 with all digits."""
+    if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return float(value) if kind == "NUMBER_DOUBLE" and type(value) is int and abs(value) >= 2**53 else value
 
 
 def _given(value: Mapping[str, Any]) -> Any:
@@ -232,11 +239,11 @@ def _in_order(values: Mapping[str, Any], component: Component | None, *, inside:
     """As the component declares them; a JSON object of the service has no order."""
     if component is None:
         return dict(values)
-    declared = (
-        [*component.params, *component.artifacts] if inside else [*component.output_params, *component.output_artifacts]
-    )
-    order = {name: number for number, name in enumerate(declared)}
-    return dict(sorted(values.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    params = component.params if inside else component.output_params
+    artifacts = component.artifacts if inside else component.output_artifacts
+    order = {name: number for number, name in enumerate([*params, *artifacts])}
+    typed = {name: _typed(value, params[name].type) if name in params else value for name, value in values.items()}
+    return dict(sorted(typed.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 def _artifacts(placed: Placed) -> Iterator[Artifact]:
