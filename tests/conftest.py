@@ -151,11 +151,17 @@ def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 @pytest.fixture
-def kfgcp(home: Path) -> Iterator[Command]:
-    """The real command."""
+def command() -> Iterator[Command]:
+    """The real command, wherever the current folder is."""
     command = Command()
     yield command
     command.close()
+
+
+@pytest.fixture
+def kfgcp(home: Path, command: Command) -> Command:
+    """The real command, in an empty project."""
+    return command
 
 
 @pytest.fixture(scope="session")

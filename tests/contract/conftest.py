@@ -1,0 +1,122 @@
+"""A project for each backend: a folder in a git repository, whose default environment is that backend.
+
+What is expected is written from the contract (run JSON, states, docstrings of kfgcp/backends/base.py), and is the same
+for all of them. A module shares its project, and the runs that it only looks at.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from kfgcp import api, testing
+from kfgcp.config import Project, load
+from kfgcp.tracking.handle import RunHandle
+
+BACKENDS = ("local", "vertex")
+DATA = "one\ntwo\nthree\n"
+
+
+@dataclass
+class Place:
+    """A project. env: its only environment that is not of another backend. data: URI of a file of three lines."""
+
+    backend: str
+    env: str
+    folder: Path
+    commit: str
+    data: str
+    root: str
+    compiled: Callable[[str], Path]
+    known: dict[str, RunHandle] = field(default_factory=dict)
+
+    @property
+    def project(self) -> Project:
+        return load()
+
+    def file(self, name: str) -> Path:
+        """The compiled pipeline of tests/pipelines, inside the repository."""
+        target = self.folder / f"{name}.yaml"
+        if not target.exists():
+            shutil.copy(self.compiled(name), target)
+        return target
+
+    def submit(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+        return api.submit(str(self.file(pipeline)), params=params, env=self.env, **options)
+
+    def run(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+        return self.submit(pipeline, params, **options).wait(60)
+
+    def shared(self, pipeline: str, params: Mapping[str, Any] | None = None) -> RunHandle:
+        """The one run of a pipeline that tests of a module look at; started by the first that asks."""
+        if pipeline not in self.known:
+            self.known[pipeline] = self.run(pipeline, params)
+        return self.known[pipeline]
+
+
+def _places(folder: Path, backend: str, compiled: Callable[[str], Path]) -> Iterator[Place]:
+    with ExitStack() as stack:
+        change = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in [name for name in os.environ if name.startswith("KFGCP_")]:
+            change.delenv(name)
+        change.setenv("LOGNAME", "Ann.Lee")
+        text = '[env.local]\nbackend = "local"\n'
+        env, data, root = "local", str(folder / "data.txt"), f"{folder}/.kfgcp/artifacts/"
+        (folder / "data.txt").write_text(DATA)
+        if backend == "vertex":
+            stand_in = stack.enter_context(testing.vertex())
+            url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
+            query = {"uploadType": "media", "name": "data.txt"}
+            requests.post(url, params=query, data=DATA, timeout=20).raise_for_status()
+            env, data, root = "cloud", f"gs://{stand_in.bucket}/data.txt", f"{stand_in.pipeline_root}/"
+            text += stand_in.toml(env)
+        (folder / "kfgcp.toml").write_text(text)
+        commit = _commit(folder)
+        change.chdir(folder)
+        yield Place(backend, env, folder, commit, data, root, compiled)
+
+
+def _commit(folder: Path) -> str:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+        done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("add", "kfgcp.toml")
+    git("commit", "-q", "-m", "first")
+    return git("rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
+) -> Iterator[Place]:
+    """The project of a backend, which is the current folder."""
+    yield from _places(tmp_path_factory.mktemp(request.param), request.param, pipeline)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]) -> Iterator[Place]:
+    """A project that has the environments `cloud` and `local`."""
+    yield from _places(tmp_path_factory.mktemp("both"), "vertex", pipeline)
+
+
+@pytest.fixture(scope="session")
+def typed_params() -> dict[str, Any]:
+    """Values of the pipeline `typed`, each of another type."""
+    return {
+        "text": "\u00fcn\u00efcode \u2603 'quoted' {{$}}\nnew line",
+        "n": 3,
+        "ratio": 1e300,
+        "flag": True,
+        "items": [1, "two", [3.5, None, False]],
+        "config": {"a": {"b": [1, 2], "\u00e9": {}}, "n": 4},
+    }

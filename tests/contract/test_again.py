@@ -1,0 +1,106 @@
+"""The same work twice: caching, and repeating a run."""
+
+from typing import Any
+
+import pytest
+
+import kfgcp
+from kfgcp import api
+from kfgcp.errors import UsageError
+from kfgcp.model import Run, RunState, TaskState
+
+OK, CACHED = TaskState.SUCCEEDED, TaskState.CACHED
+
+
+def states(run: Run) -> dict[str, TaskState]:
+    return {task.path: task.state for task in run.tasks}
+
+
+def test_the_second_run_takes_what_the_first_one_made(place: Any) -> None:
+    first = place.run("chain", {"n": 1}).snapshot
+    second = place.run("chain", {"n": 1}).snapshot
+
+    assert set(states(first).values()) == {OK}
+    assert states(second) == {
+        **dict.fromkeys(("add", "inner/double", "inner/add", "add-2"), CACHED),
+        "inner": states(second)["inner"],
+    }
+    assert states(second)["inner"] in (OK, CACHED)
+    assert second.outputs == first.outputs == {"Output": 15}
+    for task in second.tasks:
+        if task.kind == "container":
+            assert (task.cache.hit, task.attempts) == (True, 0)
+            assert task.cache.reason
+            assert task.outputs == {other.path: other for other in first.tasks}[task.path].outputs
+    for task in first.tasks:
+        assert task.cache is None or not task.cache.hit
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cache: bool) -> None:
+    place.run("chain", {"n": 3})
+
+    run = place.run("chain", {"n": 3}, cache=cache).snapshot
+
+    ran = {task.path: task.state for task in run.tasks if task.kind == "container"}
+    assert set(ran) == {"add", "inner/double", "inner/add", "add-2"}
+    assert set(ran.values()) == {CACHED if cache else OK}
+
+
+def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
+    first = place.run("two_scores", {"first": 0.1, "second": 0.2})
+
+    again = kfgcp.rerun(first.run_id, params={"second": 0.3}, timeout=60)
+
+    assert again.run_id != first.run_id
+    assert again.params == {"first": 0.1, "second": 0.3}
+    assert states(again.snapshot) == {"evaluate": CACHED, "evaluate-2": OK}
+    assert again.metrics == {"evaluate/metrics/accuracy": 0.1, "evaluate-2/metrics/accuracy": 0.3}
+    assert again.snapshot.env == place.env
+    assert again.snapshot.version == first.snapshot.version
+    assert again.snapshot.experiment == first.snapshot.experiment
+    assert again.snapshot.labels["git"] == place.commit
+    assert again.snapshot.labels["submission"] != first.snapshot.labels["submission"]
+
+
+def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(place: Any) -> None:
+    first = place.run("chain", {"n": 4})
+
+    again = kfgcp.rerun(first.run_id, from_task="inner/add", timeout=60)
+
+    found = states(again.snapshot)
+    assert (found["add"], found["inner/double"]) == (CACHED, CACHED)
+    assert (found["inner/add"], found["add-2"]) == (OK, OK)
+    assert again.outputs == first.outputs == {"Output": 21}
+    assert again.snapshot.version == first.snapshot.version
+    with pytest.raises(UsageError, match="no task 'inner/nothing'"):
+        kfgcp.rerun(first.run_id, from_task="inner/nothing")
+
+
+def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
+    first = place.run("one_fails", {"x": 8})
+
+    again = kfgcp.rerun(first.run_id, timeout=60).snapshot
+
+    assert again.state is RunState.FAILED
+    assert states(again) == {
+        "fine": CACHED,
+        "boom": TaskState.FAILED,
+        "below": TaskState.SKIPPED,
+        "below-2": CACHED,
+    }
+
+
+def test_the_command_line_repeats_a_run_too(place: Any, command: Any) -> None:
+    first = place.run("chain", {"n": 6})
+
+    done = command("rerun", first.run_id, "--from", "add-2", "-p", "n=6", "--json")
+
+    assert done.code == 0, done.err
+    assert {task["path"]: task["state"] for task in done.json["tasks"] if task["kind"] == "container"} == {
+        "add": "CACHED",
+        "inner/double": "CACHED",
+        "inner/add": "CACHED",
+        "add-2": "SUCCEEDED",
+    }
+    assert api.show(done.json["run_id"]).to_dict() == done.json

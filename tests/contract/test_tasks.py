@@ -1,0 +1,127 @@
+"""Which tasks a run has, where, how they ended, and what they wrote."""
+
+from typing import Any
+
+import pytest
+
+from kfgcp.model import Run, RunState
+
+OK, SKIPPED = "SUCCEEDED", "SKIPPED"
+
+
+def states(run: Run) -> dict[str, str]:
+    return {task.path: task.state.value for task in run.tasks}
+
+
+@pytest.fixture
+def shapes(place: Any) -> Any:
+    return place.shared("shapes", {"uri": place.data, "items": [5, 6, 7]})
+
+
+def test_every_executed_unit_is_at_its_path(shapes: Any) -> None:
+    iterations = {f"for-loop-4[{number}]{below}": OK for number in range(3) for below in ("", "/double")}
+    assert shapes.state is RunState.SUCCEEDED, shapes.snapshot.error
+    assert states(shapes.snapshot) == {
+        "condition-branches-1": OK,
+        "condition-branches-1/condition-2": SKIPPED,
+        "condition-branches-1/condition-3": OK,
+        "condition-branches-1/condition-3/say-2": OK,
+        "say-3": OK,
+        "for-loop-4": OK,
+        **iterations,
+        "total": OK,
+        "importer": OK,
+        "lines": OK,
+        "inner": OK,
+        "inner/double": OK,
+        "inner/double-2": OK,
+    }
+
+
+def test_a_task_is_a_container_an_importer_a_dag_or_a_loop(shapes: Any) -> None:
+    kinds = {task.path: task.kind.value for task in shapes.snapshot.tasks}
+
+    assert {path for path, kind in kinds.items() if kind == "loop"} == {"for-loop-4"}
+    assert {path for path, kind in kinds.items() if kind == "importer"} == {"importer"}
+    assert {path for path, kind in kinds.items() if kind == "dag"} == {
+        "condition-branches-1",
+        "condition-branches-1/condition-2",
+        "condition-branches-1/condition-3",
+        "inner",
+        *(f"for-loop-4[{number}]" for number in range(3)),
+    }
+
+
+def test_one_of_takes_the_branch_that_ran(shapes: Any) -> None:
+    assert shapes.task("say-3").inputs == {"text": "small"}
+    assert shapes.outputs["chosen"] == "small"
+
+
+def test_collected_values_are_in_the_order_of_the_iterations(shapes: Any) -> None:
+    assert shapes.task("total").inputs == {"numbers": [10, 12, 14]}
+    assert (shapes.outputs["total"], shapes.outputs["nested"]) == (36, 8)
+    for number, item in enumerate((5, 6, 7)):
+        assert shapes.task(f"for-loop-4[{number}]/double").inputs == {"x": item}
+
+
+def test_what_was_imported_is_an_artifact_of_the_importer(place: Any, shapes: Any) -> None:
+    (artifact,) = [each for each in shapes.artifacts if each.task == "importer"]
+
+    assert (artifact.name, artifact.type) == ("artifact", "system.Dataset")
+    assert artifact.uri.removeprefix("file://") == place.data
+    assert shapes.task("lines").outputs == {"Output": 3}
+
+
+def test_only_tasks_that_ran_have_attempts(shapes: Any) -> None:
+    attempts = {task.path: task.attempts for task in shapes.snapshot.tasks}
+
+    assert attempts["say-3"] == attempts["for-loop-4[2]/double"] == 1
+    assert attempts["condition-branches-1"] == attempts["inner"] == attempts["for-loop-4"] == 0
+    assert attempts["condition-branches-1/condition-2"] == 0
+
+
+def test_logs_of_an_iteration(shapes: Any) -> None:
+    assert shapes.task("for-loop-4[1]/double").logs() == ["twice 6"]
+    lines = {(line.task, line.text) for line in shapes.logs()}
+    assert {(f"for-loop-4[{n}]/double", f"twice {n + 5}") for n in range(3)} < lines
+    assert ("condition-branches-1/condition-3/say-2", "small") in lines
+
+
+def test_logs_are_by_task_in_the_order_they_started(shapes: Any) -> None:
+    spoken = list(dict.fromkeys(line.task for line in shapes.logs()))
+    started = [task.path for task in shapes.snapshot.tasks]
+
+    assert spoken == sorted(spoken, key=started.index)
+
+
+def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None:
+    run = place.shared("guarded").snapshot
+
+    assert run.state is RunState.FAILED
+    assert states(run) == {"exit-handler-1": "FAILED", "exit-handler-1/broken": "FAILED", "report": OK}
+    assert place.shared("guarded").task("report").outputs == {"Output": "FAILED"}
+    assert (run.error.task, run.error.message) == ("exit-handler-1/broken", "ValueError: on purpose")
+
+
+def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
+    handle = place.shared("guarded")
+    task = handle.task("exit-handler-1/broken")
+
+    assert task.attempts == 2
+    for attempt in (1, 2):
+        lines = task.logs(attempt)
+        assert (lines[0], lines[-1]) == ("an attempt", "ValueError: on purpose")
+        assert {line.attempt for line in handle.logs(task.path, attempt)} == {attempt}
+    assert task.logs() == task.logs(1) + task.logs(2)
+
+
+def test_logs_on_the_command_line(place: Any, shapes: Any, command: Any) -> None:
+    path = "for-loop-4[1]/double"
+
+    assert command("logs", shapes.run_id, path).out == "twice 6\n"
+    assert command("logs", shapes.run_id, path, "--follow").out == "twice 6\n"
+    line = command("logs", shapes.run_id, path, "--json").json
+    assert (line["task"], line["attempt"], line["text"]) == (path, 1, "twice 6")
+    wrong = command("logs", shapes.run_id, "for-loop-4[9]/double")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "has no task 'for-loop-4[9]/double'" in wrong.err

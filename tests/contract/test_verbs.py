@@ -1,0 +1,212 @@
+"""Submitting, looking up, listing, waiting, watching, cancelling and deleting runs."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import kfgcp
+from kfgcp import api
+from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.registry import open_backend
+from kfgcp.errors import ParamError, RunTimeout, UsageError
+from kfgcp.model import RunState, TaskState
+from kfgcp.store.rows import RunFilter
+
+GOING_ON = (RunState.PENDING, RunState.RUNNING)
+
+
+@pytest.fixture
+def asleep(place: Any) -> Iterator[Any]:
+    """A run that goes on until it is cancelled."""
+    handle = place.submit("sleeps")
+    yield handle
+    handle.cancel().wait(60)
+
+
+def _backend(place: Any) -> Any:
+    return open_backend(place.project, place.project.env(place.env))
+
+
+def _running(handle: Any, eventually: Any) -> None:
+    """Waits until its first task is under way."""
+    eventually(lambda: any(task.state is TaskState.RUNNING for task in handle.refresh().tasks))
+
+
+def test_submit_returns_at_once_and_the_run_goes_on(place: Any, asleep: Any, eventually: Any) -> None:
+    assert asleep.state in GOING_ON
+    assert asleep.snapshot.ended_at is None
+    assert [run.run_id for run in api.list(RunFilter(states=GOING_ON))] == [asleep.run_id]
+    _running(asleep, eventually)
+    assert asleep.state is RunState.RUNNING
+
+
+def test_waiting_ends_with_the_time_and_the_run_goes_on(place: Any, asleep: Any) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(RunTimeout, match=asleep.run_id) as caught:
+        asleep.wait(0.3)
+
+    assert 0.3 <= time.monotonic() - began < 30
+    assert f"kfgcp cancel {asleep.run_id}" in caught.value.hint
+    assert asleep.refresh().state in GOING_ON
+
+
+def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(place: Any, eventually: Any) -> None:
+    handle = place.submit("sleeps")
+    _running(handle, eventually)
+
+    first = _backend(place).cancel(handle.ref)
+    second = _backend(place).cancel(handle.ref)
+    handle.wait(60)
+
+    assert first in (RunState.RUNNING, RunState.CANCELLING, RunState.CANCELLED)
+    assert second in (RunState.RUNNING, RunState.CANCELLING, RunState.CANCELLED)
+    assert handle.state is RunState.CANCELLED
+    assert {task.path: task.state for task in handle.snapshot.tasks}["sleep"] is TaskState.CANCELLED
+    assert handle.snapshot.error is None
+    assert _backend(place).cancel(handle.ref) is RunState.CANCELLED
+
+
+def test_cancelling_a_run_that_has_ended_changes_nothing(place: Any) -> None:
+    handle = place.shared("echo")
+    before = handle.snapshot
+
+    assert handle.cancel().snapshot == before
+    assert _backend(place).cancel(handle.ref) is RunState.SUCCEEDED
+
+
+def test_a_run_under_way_is_not_deleted(place: Any, asleep: Any) -> None:
+    with pytest.raises(UsageError, match=r"is (PENDING|RUNNING)") as caught:
+        asleep.delete()
+
+    assert f"kfgcp cancel {asleep.run_id}" in caught.value.hint
+    assert asleep.refresh().state in GOING_ON
+
+
+def test_a_deleted_run_is_gone(place: Any) -> None:
+    handle = place.run("echo", {"text": "to be deleted"})
+
+    api.delete(handle.run_id)
+
+    with pytest.raises(UsageError, match=f"no run '{handle.run_id}'"):
+        api.show(handle.run_id)
+    with pytest.raises(UsageError, match=f"no run '{handle.run_id}'"):
+        _backend(place).get(handle.ref)
+    assert handle.run_id not in [run.run_id for run in api.list()]
+
+
+def test_a_run_that_is_not_there_is_a_usage_error(place: Any) -> None:
+    for verb in (_backend(place).get, _backend(place).cancel, _backend(place).delete):
+        with pytest.raises(UsageError, match="no run 'nobody-0000'"):
+            verb(RunRef(place.env, "nobody-0000"))
+
+
+def test_a_wrong_parameter_makes_no_run(place: Any) -> None:
+    before = [run.run_id for run in api.list()]
+
+    for params in ({"txet": "hello"}, {"text": None}):
+        with pytest.raises(ParamError, match="Wrong parameters"):
+            place.submit("echo", params)
+
+    assert [run.run_id for run in api.list()] == before
+
+
+def test_lists_are_in_pages_newest_first_and_filtered(place: Any) -> None:
+    made = [place.run("echo", {"text": f"page {n}"}, experiment="pages", labels={"n": str(n)}).run_id for n in range(3)]
+    backend = _backend(place)
+
+    first = backend.list(RunFilter(experiment="pages"), size=2)
+    second = backend.list(RunFilter(experiment="pages"), page=first.next, size=2)
+
+    assert [run.run_id for run in (*first.items, *second.items)] == made[::-1]
+    assert (len(first.items), second.next) == (2, None)
+    assert all((run.tasks, run.artifacts) == ((), ()) for run in first.items)
+    created = [run.created_at for run in (*first.items, *second.items)]
+    assert created == sorted(created, reverse=True)
+
+    def found(**wanted: Any) -> list[str]:
+        return [run.run_id for run in backend.list(RunFilter(experiment="pages", **wanted)).items]
+
+    assert found(labels={"n": "1"}) == [made[1]]
+    assert found(labels={"n": "1", "pipeline": "chain"}) == []
+    assert found(states=[RunState.FAILED, RunState.CANCELLED]) == []
+    assert found(states=[RunState.SUCCEEDED]) == made[::-1]
+    assert found(pipeline="chain") == []
+    assert found(since=created[1]) == made[:0:-1]
+    assert found(since="2100-01-01T00:00:00.000Z") == []
+    assert backend.list(RunFilter(experiment="nobody")).items == []
+
+
+def test_watching_shows_each_task_and_line_once_and_ends_with_the_run(place: Any) -> None:
+    handle = place.submit("chain", {"n": 5})
+
+    states: dict[str, list[TaskState]] = {}
+    lines = []
+    for update in kfgcp.watch(handle.run_id):
+        for task in update.tasks:
+            states.setdefault(task.path, []).append(task.state)
+        lines += [(line.task, line.attempt, line.text) for line in update.lines]
+        last = update.run
+
+    assert last.state is RunState.SUCCEEDED
+    assert (last.tasks, last.artifacts) == ((), ())
+    assert {path: seen[-1] for path, seen in states.items()} == dict.fromkeys(
+        ("add", "inner", "inner/double", "inner/add", "add-2"), TaskState.SUCCEEDED
+    )
+    assert sorted(lines) == [("add", 1, "5 + 1"), ("add-2", 1, "22 + 1"), ("inner/add", 1, "12 + 10")]
+
+
+def test_watching_a_run_that_has_ended_gives_all_of_it(place: Any) -> None:
+    handle = place.shared("echo")
+
+    updates = [
+        (update.run.state, [task.path for task in update.tasks], list(update.lines))
+        for update in kfgcp.watch(handle.run_id)
+    ]
+
+    assert [state for state, _, _ in updates] == [RunState.SUCCEEDED]
+    assert updates[0][1] == ["say"]
+    assert [line.text for line in updates[0][2]] == ["hello"]
+
+
+def test_watching_one_task(place: Any) -> None:
+    handle = place.shared("chain", {"n": 7})
+
+    (update,) = kfgcp.watch(handle.run_id, logs=LogFilter(task="inner/add"))
+    assert [(line.task, line.text) for line in update.lines] == [("inner/add", "16 + 10")]
+    (update,) = kfgcp.watch(handle.run_id, logs=False)
+    assert list(update.lines) == []
+
+
+def test_the_tail_of_a_run_follows_it(place: Any, asleep: Any, eventually: Any) -> None:
+    tail = asleep.tail()
+    found: list[tuple[str, str]] = []
+
+    def spoken() -> Any:
+        found.extend((line.task, line.text) for line in tail.read(asleep.refresh().snapshot.tasks))
+        return found
+
+    eventually(spoken)
+    assert found == [("sleep", "asleep")]
+    assert list(tail.read([])) == [], "each line once"
+
+
+def test_a_handle_is_what_can_be_known_and_done(place: Any) -> None:
+    handle = place.shared("chain", {"n": 7})
+
+    assert repr(handle) == f"<run {handle.run_id} of chain: SUCCEEDED>"
+    assert handle.outputs == {"Output": 27}
+    assert handle.params == {"n": 7}
+    assert handle.task("inner/add").outputs == {"Output": 26}
+    assert handle.task("inner/add").logs() == ["16 + 10"]
+    assert [line.text for line in handle.logs("add", 1)] == ["7 + 1"]
+    assert list(handle.logs("add", 2)) == []
+    assert handle.refresh() is handle
+    assert handle.to_dict() == api.show(handle.run_id).to_dict()
+    assert kfgcp.show(handle.run_id[-12:][:6]).run_id == handle.run_id, "the beginning of what tells it apart"
+    with pytest.raises(UsageError, match="no task 'innr/add'"):
+        handle.task("innr/add")
+    frame = kfgcp.runs(pipeline="chain")
+    assert 7 in list(frame["params.n"])
