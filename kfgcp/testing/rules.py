@@ -7,8 +7,10 @@ limit of a request's size, the order of the checks, and the texts.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -123,9 +125,10 @@ def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
             f"runtime_config.{other} is not used by schema version {spec.pipeline_spec.get('schemaVersion')}.", field
         )
     values = dict(runtime.get(name) or {})
-    if old:
-        values = {key: _old_value(value) for key, value in values.items()}
     definitions = declared(spec.pipeline_spec)
+    if old:
+        kinds = {key: definition.type for key, definition in definitions.items()}
+        values = {key: _old_value(value, kinds.get(key, "")) for key, value in values.items()}
     for key, value in values.items():
         kind = definitions[key].type if key in definitions else ""
         if kind == "STRING" and not isinstance(value, str | None):
@@ -138,8 +141,12 @@ def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
         raise invalid(f"Invalid parameters: {error.message}", field) from None
 
 
-def _old_value(value: Mapping[str, Any]) -> Any:
-    """A Value of schema 2.0.0: {intValue: "3"}."""
+def _old_value(value: Mapping[str, Any], kind: str) -> Any:
+    """A Value of schema 2.0.0: {intValue: "3"}; what is neither number nor text is JSON in a stringValue."""
     if "intValue" in value:
         return int(value["intValue"])
-    return next(iter(value.values()), None)
+    found = next(iter(value.values()), None)
+    if kind in ("BOOLEAN", "LIST", "STRUCT") and isinstance(found, str):
+        with suppress(ValueError):
+            return json.loads(found)
+    return found

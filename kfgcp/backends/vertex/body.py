@@ -5,6 +5,7 @@ Field names and limits are those of the REST reference of `projects.locations.pi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -128,11 +129,13 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
 
 
 def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:
-    """A Value of schema 2.0.0."""
+    """A Value of schema 2.0.0, which knows numbers and text: others are their JSON."""
     kind = spec.params[name].type
     if kind == "NUMBER_INTEGER":
         return {"intValue": str(value)}
-    return {"doubleValue": value} if kind == "NUMBER_DOUBLE" else {"stringValue": value}
+    if kind == "NUMBER_DOUBLE":
+        return {"doubleValue": value}
+    return {"stringValue": value if isinstance(value, str) else json.dumps(value)}
 
 
 def _refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -27,7 +28,7 @@ from kfgcp.model import (
     TaskState,
     timestamp,
 )
-from kfgcp.spec.documents import whole
+from kfgcp.spec.documents import parse_json, whole
 from kfgcp.spec.graph import Component, FromTask, Graph, build
 from kfgcp.spec.load import Spec, from_documents
 
@@ -182,7 +183,11 @@ def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
 
 
 def _typed(value: Any, kind: str) -> Any:
-    """A number of the service as its parameter has it: it may write 2**60 as a float, and 1e300 with all digits."""
+    """A value of the service as its parameter has it: 2**60 may come as a float, 1e300 with all digits, and in schema
+    2.0.0 a list as its JSON."""
+    if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
+        with suppress(ValueError):
+            return parse_json(value)
     if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
         return int(value)
     return float(value) if kind == "NUMBER_DOUBLE" and type(value) is int and abs(value) >= 2**53 else value
