@@ -1,0 +1,345 @@
+"""The bodies that make runs, with Google's own message types as the judge of every field."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud.aiplatform_v1 import types
+from google.protobuf import json_format
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kfgcp.backends.vertex import body
+from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
+from kfgcp.spec.load import from_documents
+
+ROOT = Path(__file__).parents[3]
+SPECS = (
+    *sorted(file.name for file in (ROOT / "tests" / "engine" / "specs").glob("*.yaml")),
+    *sorted(f"tests/pipelines/{file.name}" for file in (ROOT / "tests" / "pipelines").glob("*.py")),
+    *sorted(f"examples/{file.name}" for file in (ROOT / "examples").glob("*.py")),
+    *("ingest_table", "split_table", "train_classifier", "evaluate_classifier"),
+)
+VALUES = {
+    "STRING": "a",
+    "NUMBER_INTEGER": 3,
+    "NUMBER_DOUBLE": 0.5,
+    "BOOLEAN": True,
+    "LIST": [1, "b"],
+    "STRUCT": {"c": 1},
+}
+CONFIG = {
+    "network": "projects/12345/global/networks/net",
+    "psc_network_attachment": "projects/acme/regions/europe-west4/networkAttachments/one",
+    "reserved_ip_ranges": ["one", "two"],
+    "encryption_key": "projects/acme/locations/europe-west4/keyRings/ring/cryptoKeys/key",
+    "failure_policy": "fast",
+    "preflight_validations": True,
+    "service_account": "runner@acme.iam.gserviceaccount.com",
+}
+
+
+def parsed(made: dict[str, Any]) -> Any:
+    """The message that a body is; a field that Google does not know is an error."""
+    sent = json.loads(json.dumps(made, allow_nan=False))
+    return json_format.ParseDict(sent, types.PipelineJob.pb()())
+
+
+def values_of(spec: Any) -> dict[str, Any]:
+    return {name: VALUES[param.type] for name, param in spec.params.items() if param.required}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_body_is_a_pipeline_job(compiled: Any, request_of: Any, environment_of: Any, name: str) -> None:
+    spec = compiled(name)
+    params = values_of(spec)
+
+    job = parsed(body.job(request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"))
+
+    assert json_format.MessageToDict(job.pipeline_spec) == json.loads(json.dumps(spec.pipeline_spec))
+    assert job.display_name == "named"
+    assert job.runtime_config.gcs_output_directory == "gs://acme-pipelines"
+    given = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
+    assert params.items() <= given.items()
+    assert dict(job.labels) == {"experiment": "churn-2", "submission": "abc123"}
+    assert not job.service_account
+    assert not job.network
+    assert not job.runtime_config.failure_policy
+
+
+@pytest.mark.parametrize("name", SPECS[:3])
+@pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])
+def test_every_setting_is_a_field_of_the_job(
+    edited: Any, request_of: Any, environment_of: Any, name: str, version: str
+) -> None:
+    spec = edited(name, lambda each: each.update(schemaVersion=version))
+
+    job = parsed(body.job(request_of(spec), environment_of(**CONFIG), "abc123"))
+
+    assert job.network == CONFIG["network"]
+    assert job.psc_interface_config.network_attachment == CONFIG["psc_network_attachment"]
+    assert list(job.reserved_ip_ranges) == ["one", "two"]
+    assert job.encryption_spec.kms_key_name == CONFIG["encryption_key"]
+    assert job.service_account == CONFIG["service_account"]
+    assert job.preflight_validations is True
+    assert job.runtime_config.failure_policy == types.PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
+
+
+@pytest.mark.parametrize(
+    ("setting", "fail_fast", "policy"),
+    [(None, False, ""), (None, True, "FAST"), ("slow", False, "SLOW"), ("slow", True, "FAST"), ("fast", False, "FAST")],
+)
+def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
+    compiled: Any, request_of: Any, environment_of: Any, setting: str | None, fail_fast: bool, policy: str
+) -> None:
+    settings = {} if setting is None else {"failure_policy": setting}
+    request = request_of(compiled("tests/pipelines/echo.py"), fail_fast=fail_fast)
+
+    runtime = body.job(request, environment_of(**settings), "abc123")["runtimeConfig"]
+
+    assert runtime.get("failurePolicy", "") == (f"PIPELINE_FAILURE_POLICY_FAIL_{policy}" if policy else "")
+
+
+def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, environment_of: Any) -> None:
+    def spec(version: str) -> Any:
+        return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
+
+    params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
+    new = parsed(body.job(request_of(spec("2.1.0"), params), environment_of(), "abc123")).runtime_config
+    assert {name: json_format.MessageToDict(value) for name, value in new.parameter_values.items()} == {
+        "n": 7,
+        "ratio": 2.5,
+        "text": "t",
+        "items": [1, 2],
+        "flag": True,
+        "config": {"depth": {"of": 2}},
+    }
+    assert not new.parameters
+    old = parsed(body.job(request_of(spec("2.0.0"), params), environment_of(), "abc123")).runtime_config
+    assert not old.parameter_values
+    assert old.parameters["n"].int_value == 7
+    assert old.parameters["ratio"].double_value == 2.5
+    assert old.parameters["text"].string_value == "t"
+    assert old.parameters["items"].string_value == "[1, 2]"
+    assert old.parameters["flag"].string_value == "true"
+
+
+def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    spec = compiled("tests/pipelines/typed.py")
+
+    made = body.job(request_of(spec, values_of(spec)), environment_of(), "abc123")
+
+    assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
+
+
+def test_a_version_of_a_registry_is_named(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    from dataclasses import replace
+
+    address = "https://europe-west4-kfp.pkg.dev/acme/repo/echo/sha256:" + "a" * 64
+    spec = replace(compiled("tests/pipelines/echo.py"), template=address)
+
+    assert parsed(body.job(request_of(spec), environment_of(), "abc123")).template_uri == address
+
+
+# -- caching
+
+
+def tasks_of(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    components = {"root": spec["root"], **spec["components"]}
+    return {
+        (name, key): task
+        for name, component in components.items()
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+    }
+
+
+def with_keys(spec: dict[str, Any]) -> None:
+    for (name, key), task in tasks_of(spec).items():
+        if "componentRef" in task and name != "root":
+            task["cachingOptions"] = {"enableCache": key.startswith("double"), "cacheKey": f"mine-{key}"}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
+    edited: Any, request_of: Any, environment_of: Any, cache: bool
+) -> None:
+    spec = edited("features-2.14.6.yaml", with_keys)
+    before = json.dumps(spec.pipeline_spec, sort_keys=True)
+
+    sent = body.job(request_of(spec, cache=cache), environment_of(), "abc123")["pipelineSpec"]
+
+    tasks = tasks_of(sent)
+    assert len(tasks) > 10
+    for (name, key), task in tasks.items():
+        assert task["cachingOptions"].get("enableCache", False) is cache
+        assert task["cachingOptions"].get("cacheKey") == (f"mine-{key}" if name != "root" else None)
+    assert json.dumps(spec.pipeline_spec, sort_keys=True) == before, "the spec of the request stays as it is"
+
+
+def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(edited: Any, request_of: Any, environment_of: Any) -> None:
+    spec = edited("features-2.14.6.yaml", with_keys)
+
+    assert body.job(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
+
+
+def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
+    return {place for place, task in tasks_of(spec).items() if not task["cachingOptions"].get("enableCache")}
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        ("add-2", {("root", "add-2")}),
+        ("inner", {("root", "inner"), ("root", "add-2"), ("comp-inner", "double"), ("comp-inner", "add")}),
+        ("inner/add", {("comp-inner", "add"), ("root", "add-2")}),
+        ("inner/double", {("comp-inner", "double"), ("comp-inner", "add"), ("root", "add-2")}),
+        (
+            "add",
+            {
+                *(("root", key) for key in ("add", "inner", "add-2")),
+                *(("comp-inner", key) for key in ("double", "add")),
+            },
+        ),
+    ],
+)
+def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
+    compiled: Any, request_of: Any, environment_of: Any, start: str, again: set[tuple[str, str]]
+) -> None:
+    spec = compiled("tests/pipelines/chain.py")
+    assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
+
+    sent = body.job(request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123")["pipelineSpec"]
+
+    assert uncached(sent) - {("root", "inner")} == again - {("root", "inner")}
+    parsed(body.job(request_of(spec, from_task=start), environment_of(), "abc123"))
+
+
+@pytest.mark.parametrize(
+    ("start", "why"), [("for-loop-3[1]/double-3", "its loop once"), ("nobody", "no task nobody there")]
+)
+def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
+    compiled: Any, request_of: Any, environment_of: Any, start: str, why: str
+) -> None:
+    with pytest.raises(Unsupported, match=why) as caught:
+        body.job(request_of(compiled("features-2.14.6.yaml"), from_task=start), environment_of(), "abc123")
+
+    assert "without --from" in caught.value.hint
+
+
+# -- what is refused before anything is sent
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
+def test_numbers_that_no_double_is_equal_to_are_refused(
+    compiled: Any, edited: Any, request_of: Any, environment_of: Any, number: int
+) -> None:
+    from dataclasses import replace
+
+    request = request_of(compiled("features-2.14.6.yaml"))
+    for name, value in (("n", number), ("items", [1, number]), ("config", {"a": {"b": [number]}})):
+        wrong = replace(request, params={**request.params, name: value})
+        with pytest.raises(ParamError, match=rf"parameter {name} holds {number}"):
+            body.job(wrong, environment_of(), "abc123")
+    constant = replace(
+        request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
+    )
+    with pytest.raises(SpecError, match=f"pipeline holds {number}") as caught:
+        body.job(constant, environment_of(), "abc123")
+    assert "STRING" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])
+def test_numbers_that_a_double_holds_are_not(compiled: Any, request_of: Any, environment_of: Any, number: int) -> None:
+    from dataclasses import replace
+
+    request = request_of(compiled("features-2.14.6.yaml"))
+    request = replace(request, params={**request.params, "items": [number]})
+
+    job = parsed(body.job(request, environment_of(), "abc123"))
+
+    assert json_format.MessageToDict(job.runtime_config.parameter_values["items"]) == [number]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("Team", "a"), ("1team", "a"), ("", "a"), ("team", "A"), ("team", "a b"), ("team", "ü"), ("a" * 64, "a")),
+        *(("team", "a" * 64), ("team", "a.b"), ("team", "a\n"), ("-team", "a"), ("team\n", "a")),
+    ],
+)
+def test_labels_that_google_refuses_are_refused(
+    compiled: Any, request_of: Any, environment_of: Any, name: str, value: str
+) -> None:
+    request = request_of(compiled("tests/pipelines/echo.py"), labels={name: value})
+
+    with pytest.raises(UsageError, match="Google refuses the label") as caught:
+        body.job(request, environment_of(), "abc123")
+
+    assert "at most 63 lowercase letters" in caught.value.hint
+
+
+def test_more_labels_than_google_takes_are_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    def made(count: int) -> Any:
+        labels = {f"l{number}": "x" for number in range(count)}
+        return body.job(request_of(compiled("tests/pipelines/echo.py"), labels=labels), environment_of(), "abc123")
+
+    assert len(parsed(made(62)).labels) == 64
+    with pytest.raises(UsageError, match="There are 65 labels; Vertex AI takes 64"):
+        made(63)
+
+
+def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    spec = compiled("tests/pipelines/echo.py")
+
+    assert body.job(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"] == "ü" * 128
+    with pytest.raises(UsageError, match="129 characters; Vertex AI takes 128"):
+        body.job(request_of(spec, name="x" * 129), environment_of(), "abc123")
+
+
+# -- names
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=300) | st.from_regex(r"[a-z0-9-]{1,200}", fullmatch=True))
+@example("")
+@example("-")
+@example("2-scores")
+@example("Ünï")
+@example("a" * 127 + "-b")
+@example("-" * 300)
+def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(pipeline: str) -> None:
+    made = body.job_id(pipeline, "0123456789ab")
+
+    assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", made), made
+    assert made.endswith("-0123456789ab")
+
+
+def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
+    assert body.job_id("Train Churn_v2", "ab12") == "train-churn-v2-ab12"
+    assert body.job_id("train", "ab12") != body.job_id("train", "ab13")
+
+
+# -- what the service cannot be told
+
+
+def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
+    from dataclasses import replace
+
+    spec = compiled("tests/pipelines/echo.py")
+    platform = {
+        "platforms": {
+            "kubernetes": {
+                "deploymentSpec": {"executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}},
+            }
+        }
+    }
+    cluster = from_documents([spec.pipeline_spec, platform], "echo")
+
+    assert not list(body.notes(request_of(spec)))
+    (note,) = body.notes(request_of(cluster))
+    assert note.startswith("Vertex AI takes no Kubernetes settings; left out: ")
+    assert "say" in note
+    (local,) = body.notes(replace(request_of(spec), max_parallel=2, executor="docker", strict_env=True))
+    assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
