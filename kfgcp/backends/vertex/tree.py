@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class _Walk:
 
     def root(self, component: Component | None) -> Iterator[Placed]:
         top = self._children.get("", [])
-        names = component.dag.tasks if component is not None and component.dag is not None else {}
+        names = _names(component)
         whole = [detail for detail in top if _is_pipeline(detail, names, bool(self._below(detail)), len(top))]
         for detail in whole:
             yield from self._dag(self._below(detail), "", component)
@@ -62,8 +62,10 @@ class _Walk:
         return self._children.get(str(detail.get("taskId")), [])
 
     def _dag(self, details: Sequence[Mapping[str, Any]], prefix: str, component: Component | None) -> Iterator[Placed]:
+        taken: set[str] = set()
         for detail in details:
-            key, task = _task_of(detail, component)
+            key, task = _task_of(detail, component, taken)
+            taken.add(key)
             yield from self._task(detail, f"{prefix}{key}", task)
 
     def _task(self, detail: Mapping[str, Any], path: str, task: TaskDef | None) -> Iterator[Placed]:
@@ -79,7 +81,7 @@ class _Walk:
     def _iterations(
         self, details: Sequence[Mapping[str, Any]], path: str, component: Component | None
     ) -> Iterator[Placed]:
-        names = component.dag.tasks if component is not None and component.dag is not None else {}
+        names = _names(component)
         shown = [detail for detail in details if str(detail.get("taskName")) not in names]
         for position, detail in enumerate(sorted(shown, key=_iteration_order)):
             number = _iteration_number(detail, position)
@@ -99,7 +101,13 @@ def _start(detail: Mapping[str, Any]) -> tuple[str, str]:
     return str(detail.get("startTime") or detail.get("createTime") or "~"), str(detail.get("taskName"))
 
 
-def _is_pipeline(detail: Mapping[str, Any], names: Mapping[str, Any], has_tasks: bool, count: int) -> bool:
+def _names(component: Component | None) -> set[str]:
+    """What the tasks of a DAG may be shown as: their keys and their display names."""
+    tasks = component.dag.tasks if component is not None and component.dag is not None else {}
+    return {*tasks, *(task.label for task in tasks.values())}
+
+
+def _is_pipeline(detail: Mapping[str, Any], names: set[str], has_tasks: bool, count: int) -> bool:
     """Whether a task without a parent is the pipeline itself."""
     name = str(detail.get("taskName"))
     schema = (detail.get("execution") or {}).get("schemaTitle")
@@ -108,13 +116,16 @@ def _is_pipeline(detail: Mapping[str, Any], names: Mapping[str, Any], has_tasks:
     return not has_tasks and count == 1 and bool(names) and name not in names
 
 
-def _task_of(detail: Mapping[str, Any], component: Component | None) -> tuple[str, TaskDef | None]:
-    """Key and definition of a task: it is shown by its key or by its display name."""
+def _task_of(
+    detail: Mapping[str, Any], component: Component | None, taken: Container[str] = ()
+) -> tuple[str, TaskDef | None]:
+    """Key and definition of a task: it is shown by its key, or by its display name, which others may share."""
     name = str(detail.get("taskName"))
     tasks = component.dag.tasks if component is not None and component.dag is not None else {}
     if name in tasks:
         return name, tasks[name]
-    return next(((key, task) for key, task in tasks.items() if task.label == name), (name, None))
+    found = ((key, task) for key, task in tasks.items() if task.label == name and key not in taken)
+    return next(found, (name, None))
 
 
 def _kind(component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool) -> TaskKind:
