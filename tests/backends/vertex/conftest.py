@@ -68,3 +68,21 @@ def edited(compiled: Callable[[str], Spec]) -> Callable[..., Spec]:
         return from_documents([spec], "edited")
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def detail() -> Callable[..., dict[str, Any]]:
+    """A taskDetail that succeeded: `number` is its id and, in seconds, its start."""
+
+    def make(number: int, name: str, parent: int | None = None, **more: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "taskId": str(number),
+            "taskName": name,
+            "state": "SUCCEEDED",
+            "startTime": f"2026-01-02T03:00:{number % 60:02d}.000Z",
+            "endTime": f"2026-01-02T03:01:{number % 60:02d}.000Z",
+            **({} if parent is None else {"parentTaskId": str(parent)}),
+        }
+        return {key: value for key, value in (made | more).items() if value is not None}
+
+    return make

@@ -1,0 +1,227 @@
+"""Where tasks stand, from taskDetails in every shape that the documentation leaves open."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.vertex.tree import place_tasks
+from kfgcp.spec.graph import build
+
+TOP = ("condition-branches-1", "for-loop-4", "importer", "inner", "say-3", "lines", "total")
+EXPECTED = {
+    "condition-branches-1": "dag",
+    "condition-branches-1/condition-2": "dag",
+    "condition-branches-1/condition-3": "dag",
+    "condition-branches-1/condition-3/say-2": "container",
+    "for-loop-4": "loop",
+    "for-loop-4[0]": "dag",
+    "for-loop-4[0]/double": "container",
+    "for-loop-4[1]": "dag",
+    "for-loop-4[1]/double": "container",
+    "importer": "importer",
+    "inner": "dag",
+    "inner/double": "container",
+    "inner/double-2": "container",
+    "say-3": "container",
+    "lines": "container",
+    "total": "container",
+}
+
+
+@pytest.fixture(scope="module")
+def graph(compiled: Any) -> Any:
+    """The graph of the pipeline `shapes`."""
+    return build(compiled("tests/pipelines/shapes.py").pipeline_spec)
+
+
+@pytest.fixture
+def shapes(detail: Any) -> Any:
+    """The taskDetails of `shapes`, in the order of EXPECTED, with two iterations; `root` is the parent of the top."""
+
+    def make(root: int | None, iterations: bool = True, loop: str = "for-loop-4-{}") -> list[dict[str, Any]]:
+        def over(number: int) -> int:
+            return 5 + 2 * number if iterations else 5
+
+        looped = [
+            each
+            for number in range(2)
+            for each in (
+                *([detail(5 + 2 * number + 0, loop.format(number), 50)] if iterations else []),
+                detail(6 + 2 * number, "double", over(number) if iterations else 50),
+            )
+        ]
+        return [
+            detail(1, "condition-branches-1", root),
+            detail(2, "condition-2", 1, state="NOT_TRIGGERED"),
+            detail(3, "condition-3", 1),
+            detail(4, "say-2", 3),
+            detail(50, "for-loop-4", root, startTime="2026-01-02T03:00:04.500Z"),
+            *looped,
+            detail(10, "importer", root),
+            detail(11, "inner", root),
+            detail(12, "double", 11),
+            detail(13, "double-2", 11),
+            detail(14, "say-3", root),
+            detail(15, "lines", root),
+            detail(16, "total", root),
+        ]
+
+    return make
+
+
+def placed(details: Any, graph: Any) -> dict[str, str]:
+    found = place_tasks(details, graph)
+    paths = [each.path for each in found]
+    assert len(set(paths)) == len(paths), "each at a path of its own"
+    return {each.path: each.kind.value for each in found}
+
+
+def test_the_pipeline_itself_may_be_a_task_or_not(shapes: Any, graph: Any, detail: Any) -> None:
+    whole = detail(0, "shapes-abc123", execution={"schemaTitle": "system.Run"})
+    forms = {
+        "no task of its own": shapes(None),
+        "their parent": [whole, *shapes(0)],
+        "their parent, without an execution": [detail(0, "shapes-abc123"), *shapes(0)],
+        "beside them": [whole, *shapes(None)],
+        "a parent that is not shown": shapes(99),
+    }
+
+    for form, details in forms.items():
+        assert placed(details, graph) == EXPECTED, form
+
+
+def test_the_order_of_details_does_not_matter(shapes: Any, graph: Any) -> None:
+    details = shapes(None)
+
+    for other in (details[::-1], details[5:] + details[:5]):
+        found = place_tasks(other, graph)
+        assert [each.path for each in found] == list(EXPECTED), "in the order they started"
+
+
+def test_an_iteration_that_is_not_shown_is_told_by_the_repetition(shapes: Any, graph: Any) -> None:
+    shown = {path: kind for path, kind in EXPECTED.items() if path not in ("for-loop-4[0]", "for-loop-4[1]")}
+
+    assert placed(shapes(None, iterations=False), graph) == shown
+
+
+@pytest.mark.parametrize("name", ["for-loop-4-{}", "iteration-{}", "{}", "for-loop-4[{}]", "loop 4 item #{}!"])
+def test_an_iteration_is_counted_by_its_name(shapes: Any, graph: Any, name: str) -> None:
+    assert placed(shapes(None, loop=name), graph) == EXPECTED
+
+
+def test_iterations_without_a_number_are_counted_by_their_start(shapes: Any, graph: Any) -> None:
+    assert placed(shapes(None, loop="iteration"), graph) == EXPECTED
+
+
+def test_more_than_ten_iterations_keep_their_numbers(graph: Any, detail: Any) -> None:
+    order = [10, 2, 11, 0, 1]  # as they started
+    details = [detail(1, "for-loop-4")]
+    for at, number in enumerate(order):
+        details += [detail(10 + at, f"for-loop-4-{number}", 1), detail(30 + at, "double", 10 + at)]
+
+    found = [each.path for each in place_tasks(details, graph)]
+
+    assert found[1:6] == [f"for-loop-4[{number}]" for number in order]
+    assert found[6:] == [f"for-loop-4[{number}]/double" for number in order]
+
+
+def named(spec: dict[str, Any], **names: str) -> None:
+    """Gives tasks of a spec display names."""
+    for component in (spec["root"], *spec["components"].values()):
+        for key, task in component.get("dag", {}).get("tasks", {}).items():
+            task["taskInfo"]["name"] = names.get(key.replace("-", "_"), task["taskInfo"]["name"])
+
+
+def test_tasks_may_be_shown_by_their_display_names(edited: Any, detail: Any) -> None:
+    names = {"inner": "the inner one", "double": "twice", "double_2": "twice", "for_loop_4": "each"}
+    graph = build(edited("tests/pipelines/shapes.py", lambda spec: named(spec, **names)).pipeline_spec)
+    inner = [detail(1, "the inner one"), detail(2, "twice", 1), detail(3, "twice", 1)]
+    loop = [detail(4, "each"), detail(5, "each-0", 4), detail(6, "twice", 5)]
+    unshown = [detail(4, "each"), detail(6, "twice", 4), detail(7, "twice", 4)]
+
+    expected = {"inner": "dag", "inner/double": "container", "inner/double-2": "container"}
+    assert placed(inner, graph) == expected, "alone at the top, it is not the pipeline"
+    assert placed([*inner, *loop], graph) == {
+        **expected,
+        "for-loop-4": "loop",
+        "for-loop-4[0]": "dag",
+        "for-loop-4[0]/double": "container",
+    }
+    assert placed([*inner, *unshown], graph) == {
+        **expected,
+        "for-loop-4": "loop",
+        "for-loop-4[0]/double": "container",
+        "for-loop-4[1]/double": "container",
+    }
+
+
+def test_without_parents_every_task_is_still_there(shapes: Any, graph: Any) -> None:
+    details = [{key: value for key, value in each.items() if key != "parentTaskId"} for each in shapes(None)]
+
+    found = place_tasks(details, graph)
+
+    assert len(found) == len(details)
+    assert set(TOP) <= {each.path for each in found}
+
+
+def test_without_a_spec_parents_tell_and_kinds_are_those_of_the_executions(detail: Any) -> None:
+    details = [
+        detail(0, "job-1", execution={"schemaTitle": "system.Run"}),
+        detail(1, "train", 0, execution={"schemaTitle": "system.ContainerExecution"}),
+        detail(2, "read", 0, execution={"schemaTitle": "system.ImporterExecution"}),
+        detail(3, "part", 0),
+        detail(4, "deep", 3),
+        detail(5, "empty", 0, execution={"schemaTitle": "system.DagExecution"}),
+    ]
+
+    for each in (details, [details[0], *reversed(details[1:])]):
+        assert placed(each, None) == {
+            "train": "container",
+            "read": "importer",
+            "part": "dag",
+            "part/deep": "container",
+            "empty": "dag",
+        }
+    assert placed([detail(1, "only")], None) == {"only": "container"}
+
+
+def test_a_task_that_the_spec_does_not_have_is_there_too(graph: Any, detail: Any) -> None:
+    details = [detail(1, "lines"), detail(2, "of-a-newer-service"), detail(3, "inner"), detail(4, "odd", 3)]
+
+    assert placed(details, graph) == {
+        "lines": "container",
+        "of-a-newer-service": "container",
+        "inner": "dag",
+        "inner/odd": "container",
+    }
+
+
+def test_a_pipeline_of_one_task_is_not_taken_for_the_task(compiled: Any, detail: Any) -> None:
+    graph = build(compiled("tests/pipelines/echo.py").pipeline_spec)
+
+    assert placed([detail(1, "say")], graph) == {"say": "container"}
+    assert placed([detail(0, "echo-1"), detail(1, "say", 0)], graph) == {"say": "container"}
+    assert placed([detail(0, "echo-1")], graph) == {}, "the pipeline, whose task has not started"
+
+
+def test_tasks_that_have_not_started_come_last(graph: Any, detail: Any) -> None:
+    waiting = detail(1, "lines", state="PENDING", startTime=None, endTime=None)
+    created = detail(2, "total", startTime=None, createTime="2026-01-02T02:00:00Z")
+
+    found = [each.path for each in place_tasks([waiting, created, detail(3, "importer")], graph)]
+
+    assert found == ["total", "importer", "lines"]
+
+
+def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
+    details = shapes(0)
+
+    for name, tree in itertools.product(("taskId", "taskName", "state", "startTime", "endTime"), (graph, None)):
+        less = [{key: value for key, value in each.items() if key != name} for each in details]
+        before = json.dumps(less)
+        assert all(each.path for each in place_tasks(less, tree)), name
+        assert json.dumps(less) == before
+    assert place_tasks([], graph) == []
+    assert len(place_tasks([{}], None)) == 1
