@@ -1,0 +1,137 @@
+"""Log entries over the wire: pages, what is new, and what was written."""
+
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.cloud_logging import CloudLogging, Entry, Tail, quoted
+
+JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
+
+
+def entry(at: str, text: str, id: str | None = None, **more: Any) -> dict[str, Any]:
+    """An entry of 2026-01-02, written at `at`: 03:04:05.1"""
+    stamp = f"2026-01-02T{at}Z"
+    return {"insertId": id or text, "timestamp": stamp, "severity": "INFO", "resource": JOB, "textPayload": text} | more
+
+
+@pytest.fixture
+def logging(client: Any) -> CloudLogging:
+    return CloudLogging(client(service="Cloud Logging"), "acme")
+
+
+def test_entries_are_asked_for_page_after_page(logging: CloudLogging, server: Any) -> None:
+    server.answers(
+        {"entries": [entry("03:00:01", "a")], "nextPageToken": "t1"},
+        {"nextPageToken": "t2"},
+        {"entries": [entry("03:00:02", "b")]},
+    )
+
+    found = list(logging.entries(['resource.type="ml_job"', "severity>=INFO"], size=7))
+
+    assert [each.text for each in found] == ["a", "b"]
+    assert [(each.method, each.path) for each in server.asked] == [("POST", "/v2/entries:list")] * 3
+    asked = {
+        "resourceNames": ["projects/acme"],
+        "filter": 'resource.type="ml_job" AND severity>=INFO',
+        "orderBy": "timestamp asc",
+        "pageSize": 7,
+    }
+    assert [each.json for each in server.asked] == [asked, asked | {"pageToken": "t1"}, asked | {"pageToken": "t2"}]
+
+
+def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server: Any) -> None:
+    server.answers({"entries": [entry("03:00:02", "b"), entry("03:00:01", "a")], "nextPageToken": "t1"})
+
+    newest = next(logging.entries([], newest_first=True, size=2))
+
+    assert newest.text == "b"
+    assert server.asked[0].json["orderBy"] == "timestamp desc"
+
+
+def test_a_failing_page_is_asked_for_again(logging: CloudLogging, server: Any, reply: Any) -> None:
+    server.answers(reply(status=503), {"entries": [entry("03:00:01", "a")]})
+
+    assert [each.text for each in logging.entries([])] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        ({"textPayload": "a line\n"}, "a line"),
+        ({"textPayload": ""}, ""),
+        ({"jsonPayload": {"message": "said\r\n", "levelname": "INFO"}}, "said"),
+        ({"jsonPayload": {"step": 3, "what": "ü"}}, '{"step": 3, "what": "ü"}'),
+        ({"jsonPayload": {"message": {"nested": 1}}}, '{"message": {"nested": 1}}'),
+        ({"protoPayload": {"@type": "audit", "message": "by proto"}}, "by proto"),
+        ({}, "{}"),
+    ],
+)
+def test_the_text_of_an_entry(logging: CloudLogging, server: Any, payload: dict[str, Any], text: str) -> None:
+    made = {key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"}
+    server.answers({"entries": [made | payload]})
+
+    (found,) = logging.entries([])
+
+    assert (found.text, found.severity, found.resource) == (text, "INFO", {"job_id": "7"})
+
+
+def test_an_entry_may_lack_everything(logging: CloudLogging, server: Any) -> None:
+    server.answers({"entries": [{}, "no entry", {"receiveTimestamp": "2026-01-02T03:00:00Z", "resource": None}]})
+
+    found = list(logging.entries([]))
+
+    assert found[0] == Entry(" ", "", "DEFAULT", "{}", {})
+    assert [each.at for each in found] == ["", "2026-01-02T03:00:00Z"]
+
+
+def test_values_in_filters_are_quoted() -> None:
+    assert quoted('a "b" \\ ü') == '"a \\"b\\" \\\\ ü"'
+
+
+def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(logging: CloudLogging, server: Any) -> None:
+    tail = Tail(logging, ["base"])
+    one, two = entry("03:00:01", "one"), entry("03:00:30.5", "two")
+    late, three = entry("03:00:12", "late"), entry("03:00:31", "three")
+    server.answers({"entries": [one, two]}, {"entries": [late, two]}, {"entries": [late, two, three]}, {})
+
+    read = [[each.text for each in tail.read(["this"])] for _ in range(4)]
+
+    assert read == [["one", "two"], ["late"], ["three"], []]
+    assert [each.json["filter"] for each in server.asked] == [
+        "base AND this",
+        'base AND timestamp>="2026-01-02T03:00:10.500Z" AND this',
+        'base AND timestamp>="2026-01-02T03:00:10.500Z" AND this',
+        'base AND timestamp>="2026-01-02T03:00:11.000Z" AND this',
+    ]
+
+
+def test_entries_of_the_same_time_are_told_apart_by_their_ids(logging: CloudLogging, server: Any) -> None:
+    tail = Tail(logging, [])
+    same = [entry("03:00:01", "tick", id=f"i{number}") for number in range(3)]
+    server.answers({"entries": same[:2]}, {"entries": same}, {"entries": [*same, entry("03:00:02", "tock", id="i0")]})
+
+    read = [[each.text for each in tail.read(["this"])] for _ in range(3)]
+
+    assert read == [["tick", "tick"], ["tick"], ["tock"]]
+
+
+def test_each_alternative_is_asked_for_and_none_is_no_request(logging: CloudLogging, server: Any) -> None:
+    tail = Tail(logging, ["base"])
+    server.answers({"entries": [entry("03:00:09", "b")]}, {"entries": [entry("03:00:01", "a")]})
+
+    assert list(tail.read([])) == []
+    assert [each.text for each in tail.read(["first", "second"])] == ["b", "a"]
+
+    assert [each.json["filter"] for each in server.asked] == ["base AND first", "base AND second"]
+
+
+def test_what_is_long_past_is_forgotten(logging: CloudLogging, server: Any) -> None:
+    tail = Tail(logging, [])
+    old, new = entry("03:00:00", "old"), entry("03:10:00", "new")
+    server.answers({"entries": [old]}, {"entries": [new]}, {"entries": []})
+
+    for _ in range(3):
+        list(tail.read(["this"]))
+
+    assert list(tail._seen) == ["new 2026-01-02T03:10:00Z"]
