@@ -1,0 +1,364 @@
+"""How runs elsewhere come into the store, and what that costs in requests."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from kfgcp import api, testing
+from kfgcp.backends.base import RunRef
+from kfgcp.backends.registry import open_backend
+from kfgcp.config import load
+from kfgcp.errors import NotFound, Unreachable, UsageError
+from kfgcp.model import RunState
+from kfgcp.store.rows import RunFilter
+from kfgcp.store.store import Store
+from kfgcp.testing import VertexStandIn
+
+JOBS = "*/pipelineJobs"
+ONE = "*/pipelineJobs/*"
+DAY = 86400.0
+
+
+@pytest.fixture
+def cloud(home: Path) -> Iterator[VertexStandIn]:
+    """A stand-in that makes jobs up; the environment `cloud` of the project leads there."""
+    with testing.vertex(mode="instant") as env:
+        (home / "kfgcp.toml").write_text(env.toml("cloud"))
+        yield env
+
+
+def backend(env: str = "cloud") -> Any:
+    project = load()
+    return open_backend(project, project.env(env))
+
+
+class Counted:
+    """Requests since the last look: (lists, gets, all)."""
+
+    def __init__(self, env: VertexStandIn) -> None:
+        self._env = env
+        self._since = len(env.requests)
+
+    def __call__(self) -> tuple[int, int, int]:
+        log, since = self._env.requests, self._since
+        self._since = len(log)
+        return log.count("GET", JOBS, since=since), log.count("GET", ONE, since=since), len(log) - since
+
+
+@pytest.fixture
+def counted(cloud: VertexStandIn) -> Counted:
+    return Counted(cloud)
+
+
+@pytest.fixture
+def create(cloud: VertexStandIn, pipeline: Callable[[str], Path]) -> Callable[..., None]:
+    """Makes a job as somebody else does, who has no kfgcp: with the id given."""
+    import yaml
+
+    spec = next(iter(yaml.safe_load_all(pipeline("two_scores").read_text())))
+
+    def make(job_id: str, env: VertexStandIn = cloud, **more: Any) -> None:
+        url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs"
+        body = {"displayName": job_id, "pipelineSpec": spec, "runtimeConfig": {"gcsOutputDirectory": env.pipeline_root}}
+        answer = requests.post(url, params={"pipelineJobId": job_id}, json=body | more, timeout=20)
+        assert answer.status_code == 200, answer.text
+
+    return make
+
+
+def test_a_refresh_costs_a_request_a_page_and_one_for_each_run_that_has_ended(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
+    made = cloud.seed(130, step=1.0, params={"lr": lambda n: n / 8}, metrics={"accuracy": lambda n: n / 256})
+
+    found = api.list()
+
+    assert counted() == (2, 130, 132)
+    assert [run.run_id for run in found] == made[::-1]
+    assert [run.params["lr"] for run in found[:3]] == [129 / 8, 128 / 8, 127 / 8]
+    assert [metric.value for metric in found[0].metrics] == [129 / 256]
+
+
+def test_what_has_ended_is_never_read_again(cloud: VertexStandIn, counted: Counted) -> None:
+    made = cloud.seed(20, age=5.0)
+    api.list()
+    counted()
+
+    assert len(api.list()) == 20
+    assert counted() == (1, 0, 1)
+    api.show(made[3])
+    assert counted() == (0, 0, 0)
+    new = cloud.seed(2, step=0.1)
+    assert [run.run_id for run in api.list()][:2] == new[::-1]
+    assert counted() == (1, 2, 3)
+    api.list(refresh=False)
+    api.compare(made[:4])
+    assert counted() == (0, 0, 0)
+
+
+def test_only_what_changed_is_listed(cloud: VertexStandIn, counted: Counted) -> None:
+    cloud.seed(250, age=3600.0, step=10.0)
+    api.list()
+    assert counted() == (3, 250, 253)
+
+    api.list()
+
+    assert counted() == (1, 0, 1)
+    (asked,) = cloud.requests.select("GET", JOBS)[-1:]
+    assert asked.query["filter"].startswith('update_time>="')
+    assert "jobDetail" not in asked.query["readMask"]
+    assert "pipelineSpec.pipelineInfo" in asked.query["readMask"]
+
+
+def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
+    cloud: VertexStandIn, counted: Counted, create: Any, eventually: Any
+) -> None:
+    cloud.instant.seconds = 1.0
+    create("slow-1")
+    counted()
+
+    (run,) = api.list()
+    assert (run.state, counted()) == (RunState.RUNNING, (1, 0, 1))
+
+    (run,) = eventually(lambda: api.list(RunFilter(states=[RunState.SUCCEEDED])))
+    lists, gets, every = counted()
+    assert (gets, every) == (1, lists + 1)
+    assert run.run_id == "slow-1"
+    api.list()
+    assert counted() == (1, 0, 1)
+
+
+def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: VertexStandIn, counted: Counted) -> None:
+    (failed,) = cloud.seed(1, failing={"train": "no luck"})
+    (row,) = api.list()
+    assert counted() == (1, 1, 2)
+    assert (row.state, row.error and row.error.message) == (RunState.FAILED, "no luck")
+
+    first = api.show(failed).snapshot
+    lists, gets, every = counted()
+    second = api.show(failed).snapshot
+
+    assert (lists, gets, every) == (0, 1, 2), "the job for its attempts, and the log"
+    assert counted() == (0, 0, 0)
+    assert first == second
+    assert first.error is not None
+    assert first.error.log_tail == ("train is made up",)
+
+
+def test_the_first_list_reads_a_month_and_since_reads_what_is_older(cloud: VertexStandIn, counted: Counted) -> None:
+    (ancient,) = cloud.seed(1, age=90 * DAY)
+    (older,) = cloud.seed(1, age=40 * DAY)
+    (old,) = cloud.seed(1, age=20 * DAY)
+
+    def listed(days: float | None = None) -> list[str]:
+        import time
+
+        from kfgcp.model import timestamp
+
+        since = None if days is None else timestamp(time.time() - days * DAY)
+        return [run.run_id for run in api.list(RunFilter(since=since))]
+
+    assert listed() == [old]
+    assert counted() == (1, 1, 2)
+    assert listed(50) == [old, older]
+    assert counted() == (2, 1, 3), "one for the changes, one for the window that was not read yet"
+    assert listed(50) == [old, older]
+    assert counted() == (1, 0, 1)
+    assert listed(100) == [old, older, ancient]
+    assert counted() == (2, 1, 3)
+    assert listed() == [old, older, ancient], "it stays known"
+    assert counted() == (1, 0, 1)
+    windows = [
+        asked.query["filter"] for asked in cloud.requests.select("GET", JOBS) if " AND " in asked.query["filter"]
+    ]
+    assert len(windows) == 2
+    assert all("create_time>=" in window and "create_time<" in window for window in windows)
+
+
+def test_a_first_list_with_since_reads_that_far(cloud: VertexStandIn, counted: Counted) -> None:
+    made = cloud.seed(3, age=100 * DAY, step=DAY)
+
+    assert [run.run_id for run in api.list(RunFilter(since="2000-01-01T00:00:00.000Z"))] == made[::-1]
+    assert counted() == (1, 3, 4)
+
+
+def test_a_run_that_is_not_known_is_looked_for_once(cloud: VertexStandIn, counted: Counted) -> None:
+    (made,) = cloud.seed(1)
+
+    assert api.show(made).run_id == made
+    assert counted() == (1, 1, 2)
+    with pytest.raises(UsageError, match="There is no run 'nobody-1'"):
+        api.show("nobody-1")
+    assert counted() == (1, 0, 1)
+
+
+def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
+    made = cloud.seed(120, step=1.0)
+    cloud.fail_next("404", path=f"*/pipelineJobs/{made[7]}")
+    cloud.fail_next("403", path=f"*/pipelineJobs/{made[50]}")
+
+    with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
+        api.list()
+    found = [run.run_id for run in api.list()]
+
+    assert found == made[::-1]
+
+
+def test_the_same_job_id_in_two_projects_is_two_runs(home: Path, create: Any, cloud: VertexStandIn) -> None:
+    with testing.vertex(mode="instant", project="other-project") as other:
+        (home / "kfgcp.toml").write_text(cloud.toml("cloud") + other.toml("other"))
+        create("train-1")
+        create("train-1", other)
+
+        found = {run.run_id: (run.env, run.backend_ref) for run in api.list()}
+        assert {run.run_id for run in api.list()} == set(found)
+
+        assert len(found) == 2
+        assert sorted(env for env, _ in found.values()) == ["cloud", "other"]
+        assert {ref for _, ref in found.values()} == {
+            f"projects/{env.project}/locations/{env.location}/pipelineJobs/train-1" for env in (cloud, other)
+        }
+        for run_id, (env, ref) in found.items():
+            shown = api.show(run_id).snapshot
+            assert (shown.env, shown.backend_ref, len(shown.tasks)) == (env, ref, 2)
+        renamed = next(run_id for run_id in found if "@" in run_id)
+        api.delete(renamed)
+        left = [run.run_id for run in api.list()]
+        assert left == ["train-1"]
+        assert (cloud.jobs(), other.jobs()).count(["train-1"]) == 1
+
+
+def test_two_environments_of_one_place_share_its_runs(
+    home: Path, cloud: VertexStandIn, counted: Counted, pipeline: Callable[[str], Path]
+) -> None:
+    (home / "kfgcp.toml").write_text(cloud.toml("dev") + cloud.toml("prod"))
+    mine = api.submit(str(pipeline("echo")), env="prod").wait(30)
+    (others,) = cloud.seed(1, age=60.0)
+    counted()
+
+    found = {run.run_id: run.env for run in api.list()}
+
+    assert counted()[0] == 1, "one list for both"
+    assert found == {mine.run_id: "prod", others: "dev"}
+    assert [run.run_id for run in api.list(RunFilter(env="prod"))] == [mine.run_id]
+    assert [run.run_id for run in api.list(RunFilter(env="dev"))] == [others]
+    (home / ".kfgcp" / "kfgcp.db").unlink()
+    assert {run.run_id: run.env for run in api.list()} == found, "by its label"
+
+
+def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, create: Any) -> None:
+    cloud.instant.seconds = 600.0
+    create("gone-1")
+    handle = api.show("gone-1")
+    assert handle.state is RunState.RUNNING
+    url = f"{cloud.api_endpoint}/v1/{backend().place}gone-1"
+    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
+    assert requests.delete(url, timeout=20).status_code == 200
+
+    with pytest.raises(NotFound, match="Run gone-1 is not there any more: it was deleted"):
+        for _ in api.watch("gone-1"):
+            pass
+
+    (row,) = api.list()
+    assert (row.run_id, row.state) == ("gone-1", RunState.CANCELLED)
+    assert row.error is not None
+    assert row.error.message == "the run was deleted before it had ended here"
+    assert row.ended_at is not None
+
+
+def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(cloud: VertexStandIn, create: Any) -> None:
+    create("done-1")
+    before = api.show("done-1").snapshot
+    assert requests.delete(f"{cloud.api_endpoint}/v1/{backend().place}done-1", timeout=20).status_code == 200
+
+    assert [run.run_id for run in api.list()] == ["done-1"]
+    assert api.show("done-1").snapshot == before
+    api.delete("done-1")
+    assert api.list() == [], "deleting what is gone there is no error"
+
+
+def test_a_run_that_is_deleted_between_list_and_get_is_left_out(cloud: VertexStandIn) -> None:
+    one, two = cloud.seed(2)
+    cloud.fail_next("404", path=f"*/pipelineJobs/{one}")
+
+    assert [run.run_id for run in api.list()] == [two]
+
+
+def test_a_submission_whose_answer_is_lost_makes_one_run(
+    cloud: VertexStandIn, counted: Counted, pipeline: Callable[[str], Path]
+) -> None:
+    for kind in ("lost", "reset", "503"):
+        cloud.fail_next(kind, method="POST", path=JOBS)
+        handle = api.submit(str(pipeline("echo")), env="cloud")
+        assert cloud.jobs()[-1] == handle.run_id
+    assert len(cloud.jobs()) == len(api.list()) == 3
+
+
+def test_a_job_that_is_there_already_is_not_taken_for_ours(
+    cloud: VertexStandIn, create: Any, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import secrets
+
+    from kfgcp.errors import Refused
+
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0123456789ab"[: 2 * size])
+    create("echo-0123456789ab", labels={"submission": "another"})
+    cloud.fail_next("503", method="POST", path=JOBS)
+
+    for _ in ("after a retry", "at once"):
+        with pytest.raises(Refused, match="already exists"):
+            api.submit(str(pipeline("echo")), env="cloud")
+    assert cloud.jobs() == ["echo-0123456789ab"]
+
+
+def test_what_was_submitted_here_keeps_its_version_and_parameters(
+    cloud: VertexStandIn, pipeline: Callable[[str], Path]
+) -> None:
+    spec = api.compile(str(pipeline("echo")))
+    handle = api.submit(str(pipeline("echo")), env="cloud", cache=False, params={"text": "a"}).wait(30)
+
+    assert handle.snapshot.version == spec.version, "though the spec that was sent says no caching"
+    (row,) = api.list()
+    assert (row.version, row.params) == (spec.version, {"text": "a"})
+    assert api.spec_of(handle.run_id).pipeline_spec == spec.pipeline_spec
+
+
+def test_pages_of_a_list_come_from_the_store(cloud: VertexStandIn, counted: Counted) -> None:
+    made = cloud.seed(5)
+    vertex = backend()
+
+    first = vertex.list(RunFilter(), size=2)
+    assert counted() == (1, 5, 6)
+    second = vertex.list(RunFilter(), first.next, 2)
+    third = vertex.list(RunFilter(), second.next, 2)
+
+    assert [run.run_id for page in (first, second, third) for run in page.items] == made[::-1]
+    assert (third.next, counted()) == (None, (0, 0, 0))
+
+
+def test_an_outage_shows_what_was_last_seen(cloud: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cloud.seed(2)
+    api.list()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("KFGCP_ENV_CLOUD_API_ENDPOINT", f"http://127.0.0.1:{port}")
+
+    with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
+        assert [run.run_id for run in api.list()] == made[::-1]
+    with pytest.raises(Unreachable):
+        api.list(RunFilter(env="cloud"))
+
+
+def test_a_store_of_others_runs_is_plain_json(cloud: VertexStandIn, home: Path) -> None:
+    (made,) = cloud.seed(1, metrics={"accuracy": 0.5})
+    api.list()
+
+    with Store(home / ".kfgcp") as store:
+        run = store.get(made)
+    assert json.loads(json.dumps(run.to_dict())) == run.to_dict()
+    assert backend().get(RunRef("cloud", made)) == run
