@@ -363,7 +363,7 @@ def _submit(backend: Backend, request: SubmitRequest) -> RunHandle:
     notes = backend.notes(request)
     for note in notes:
         warnings.warn(note, NotHeeded, stacklevel=3)
-    return RunHandle(backend, backend.submit(request), notes=notes)
+    return _submitted(backend, request, notes)
 
 
 def _open(backend: Backend, request: SubmitRequest, notice: Callable[[str], None]) -> tuple[RunHandle, ForegroundRun]:
@@ -371,10 +371,17 @@ def _open(backend: Backend, request: SubmitRequest, notice: Callable[[str], None
     if not isinstance(backend, SupportsForeground):
         from kfgcp.tracking.watched import WatchedRun
 
-        handle = RunHandle(backend, backend.submit(request), notes=notes)
+        handle = _submitted(backend, request, notes)
         return handle, WatchedRun(handle, notice)
     opened = backend.open(request)
     return RunHandle(backend, RunRef(request.env, opened.run_id), notes=notes), opened
+
+
+def _submitted(backend: Backend, request: SubmitRequest, notes: Sequence[str]) -> RunHandle:
+    """The run as it was recorded: nothing that can fail is asked of its backend once it goes on."""
+    ref = backend.submit(request)
+    with Store(config.load().home) as store:
+        return RunHandle(backend, ref, store.get(ref.run_id), notes)
 
 
 def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:

@@ -70,7 +70,14 @@ class CheckFailed(KfgcpError):
 
 
 class BackendError(KfgcpError):
+    """The backend, or the way to it, failed.
+
+    Attributes:
+        unknown: what was asked for may have been done all the same: it was sent, and no answer tells.
+    """
+
     exit_code = 5
+    unknown = False
 
 
 class Unsupported(BackendError):

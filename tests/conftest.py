@@ -230,6 +230,27 @@ def alive() -> Callable[[int], bool]:
 
 
 @pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a small file system of its own, with options of tmpfs; skips where that cannot be done."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs a file system of its own: only root on Linux can mount one")
+    mounted: list[Path] = []
+
+    def make(options: str) -> Path:
+        folder = tmp_path / f"mounted{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"needs a file system of its own, and mount says: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
 def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Somebody"]:
     """Somebody who is not root, with a folder of theirs: who runs the tests, or where that is root another user."""
     if os.getuid() != 0:

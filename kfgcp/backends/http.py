@@ -172,6 +172,7 @@ class Http:
         call = Call(self._service, method, path.lstrip("/"), self._host, mend=self._tokens.mend)
         refused: Token | None = None
         denied: Answer | None = None
+        unknown = False
         while True:
             token = self._token(refused, patience)
             if denied is not None and token == refused:  # there is no other
@@ -189,11 +190,13 @@ class Http:
                     timeout=(self._timeout[0], patience.limit(read_timeout or self._timeout[1])),
                 )
             except NoAnswer as failure:
+                unknown = unknown or failure.sent
                 again = not failure.final and (repeatable or not failure.sent)
                 if not again or not patience.wait(most=None if failure.sent else CONNECT_RETRIES):
-                    raise patience.told(_unreachable(failure, call, repeatable)) from None
+                    raise _told(_unreachable(failure, call, repeatable), patience, unknown) from None
                 call = replace(call, retried=True)
                 continue
+            unknown = unknown or answer.status >= 500
             if answer.status == 401 and token is not None and refused is None:
                 refused, denied = token, answer
             elif answer.status in AGAIN and (repeatable or answer.status == 429) and patience.wait(answer):
@@ -201,7 +204,7 @@ class Http:
             elif 200 <= answer.status < 300:
                 return Reply(answer, call)
             else:
-                raise patience.told(refusal(answer, call))
+                raise _told(refusal(answer, call), patience, unknown)
 
     def close(self) -> None:
         """Ends the connections; a later call opens new ones."""
@@ -248,7 +251,11 @@ class Reply:
 
     def json(self) -> dict[str, Any]:
         """The JSON object that it is; see `answers.parse`."""
-        return parse(self.answer, self.call)
+        try:
+            return parse(self.answer, self.call)
+        except BackendError as error:
+            error.unknown = True
+            raise
 
 
 def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
@@ -259,6 +266,11 @@ def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
     if token is not None and token.quota_project:
         headers["X-Goog-User-Project"] = token.quota_project
     return headers
+
+
+def _told(error: BackendError, patience: Patience, unknown: bool) -> BackendError:
+    error.unknown = unknown
+    return patience.told(error)
 
 
 def _unreachable(failure: NoAnswer, call: Call, repeatable: bool) -> Unreachable:

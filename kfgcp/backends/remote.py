@@ -19,6 +19,7 @@ from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
 from kfgcp.errors import NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.store.database import read_only
 from kfgcp.store.rows import Changes, Observed, Read, RunFilter, no_run
 from kfgcp.store.store import Store
 
@@ -91,6 +92,8 @@ class RemoteBackend(ABC):
     # -- Backend
 
     def submit(self, request: SubmitRequest) -> RunRef:
+        if not self._store.writable:
+            raise read_only(self._store.file)
         run = self._create(request)
         spec = request.spec
         how = {"platform_spec": spec.platform_spec, "caching": request.cache, "fail_fast": request.fail_fast}

@@ -153,7 +153,7 @@ def failures(file: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _explain(error, file) from error
     except PermissionError as error:
-        raise _read_only(file) from error
+        raise read_only(file) from error
     except OSError as error:
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
@@ -169,7 +169,7 @@ def _explain(error: sqlite3.Error, file: Path) -> StateError:
             hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return _read_only(file)
+        return read_only(file)
     if code.startswith("SQLITE_BUSY"):
         return StateError(
             f"{file} has been locked by another process for {BUSY_SECONDS:.0f} s.",
@@ -193,7 +193,8 @@ def damaged(file: Path, how: str) -> StateError:
     )
 
 
-def _read_only(file: Path) -> StateError:
+def read_only(file: Path) -> StateError:
+    """The error that nothing can be recorded."""
     return StateError(
         f"The state folder {file.parent} cannot be written.",
         hint="Make it writable, or point KFGCP_HOME at a folder that is.",

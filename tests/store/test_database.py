@@ -1,13 +1,11 @@
 """The file of the store: made, migrated, shared, and refused when it cannot be trusted."""
 
 import itertools
-import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,27 +27,6 @@ def recorded(tmp_path: Path, make_run: MakeRun) -> Path:
         for number in range(40):
             store.add_run(make_run(f"run{number:09}", params={"text": "x" * 500}))
     return tmp_path / "kfgcp.db"
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mounts a small file system of its own; skips where that cannot be done."""
-    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs a file system of its own: only root on Linux can mount one")
-    mounted: list[Path] = []
-
-    def make(options: str) -> Path:
-        folder = tmp_path / f"mounted{len(mounted)}"
-        folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"needs a file system of its own, and mount says: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _tables(file: Path) -> set[str]:

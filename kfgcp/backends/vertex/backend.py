@@ -71,15 +71,14 @@ class VertexBackend(RemoteBackend):
         job = body.job(request, self._env, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.experiment)
-        path = f"v1/{self._parent}/pipelineJobs"
         try:
-            made = self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
-        except Refused as refused:
-            if refused.status != CONFLICT or not refused.retried:
-                raise
-            made = self._http.get(f"{path}/{job_id}")  # an earlier try was carried out, its answer was lost
-            if (made.get("labels") or {}).get(SUBMISSION) != submission:
-                raise
+            made = self._made(job_id, job, submission)
+        except BackendError as error:
+            if error.unknown:
+                error.message += f" Whether the run {job_id} was made is not known."
+                error.args = (error.message,)
+                error.hint = f"See whether it is there before you start it again: kfgcp show {job_id}"
+            raise
         if not str(made.get("name") or "").endswith(f"/{job_id}"):
             raise BackendError(
                 f"Vertex AI did not answer with the run that it was asked to make: {job_id}.",
@@ -93,6 +92,22 @@ class VertexBackend(RemoteBackend):
             experiment=request.experiment,
             params=request.params,
         )
+
+    def _made(self, job_id: str, job: Mapping[str, Any], submission: str) -> dict[str, Any]:
+        path = f"v1/{self._parent}/pipelineJobs"
+        try:
+            return self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
+        except Refused as refused:
+            if refused.status != CONFLICT or not refused.retried:
+                raise
+            try:
+                made = self._http.get(f"{path}/{job_id}")  # an earlier try was carried out, its answer was lost
+            except BackendError as error:
+                error.unknown = True
+                raise
+            if (made.get("labels") or {}).get(SUBMISSION) != submission:
+                raise
+            return made
 
     def _fetch(self, backend_ref: str) -> Fetched:
         job = self._job(backend_ref)
