@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PIPELINE = """
@@ -55,17 +55,23 @@ def main() -> None:
             folder,
             rounds,
         )
-    machine = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores"
-    print(f"{machine}, median of {rounds} rounds\n")
+    print(f"{machine()}, median of {rounds} rounds\n")
     print_table(found)
 
 
-def measure(commands: Mapping[str, Sequence[str]], folder: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each command, a value a round."""
+def machine() -> str:
+    return f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores"
+
+
+def measure(
+    commands: Mapping[str, Sequence[str]], folder: str, rounds: int, ended: Callable[[str], None] = lambda name: None
+) -> dict[str, list[float]]:
+    """Seconds of each command, a value a round. ended: is told of each that was run."""
     found: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
             seconds = once(command, folder)
+            ended(name)
             if number:
                 found[name].append(seconds)
     return found

@@ -14,13 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_socket import socket_allow_hosts
 
 from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
+
+if TYPE_CHECKING:
+    from kfgcp.testing import VertexStandIn
 
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -42,6 +45,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("KFGCP_")]:
         monkeypatch.delenv(name)
     return folder
+
+
+@pytest.fixture
+def service(home: Path) -> Iterator["VertexStandIn"]:
+    """A stand-in of Vertex AI that makes results up; the environment `dev` of the current project leads there."""
+    from kfgcp.testing import vertex
+
+    with vertex(mode="instant") as env:
+        (home / "kfgcp.toml").write_text(env.toml("dev"))
+        yield env
+        assert env.unused_faults == []
 
 
 @pytest.fixture

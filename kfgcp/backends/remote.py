@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -27,7 +27,7 @@ LOOK_BACK: Final = 30 * 86400.0
 """Seconds of history that the first reading of a list takes in; `RunFilter.since` reaches further back."""
 OVERLAP: Final = 60.0
 """Seconds that a reading goes back behind the end of the last one: a list may show a change late."""
-READERS: Final = 8
+READERS: Final = 16
 """Runs that are read at the same time."""
 
 
@@ -181,25 +181,34 @@ class RemoteBackend(ABC):
     # -- helpers
 
     def _take(self, changes: Iterator[Fetched], settled: set[str]) -> str:
-        """Records changed runs, those that have ended with their tasks; when the last of them changed, "" for none."""
+        """Records changed runs, those that have ended with their tasks; when the last of them changed, "" for none.
+
+        They are read while the list goes on. What was recorded before an error is not read again.
+        """
+        from concurrent.futures import Future, ThreadPoolExecutor
+
         until = ""
-        ended = []
-        for change in changes:
-            until = max(until, change.changed_at)
-            ref = change.run.backend_ref or ""
-            if ref in settled:
-                continue
-            if change.run.state.final:
-                ended.append(ref)
-            else:
-                self._keep(change, Read.LISTED)
-        if ended:
-            with ThreadPoolExecutor(min(READERS, len(ended)), thread_name_prefix="kfgcp-read") as pool:
-                for found in pool.map(self._fetch_or_none, ended):
-                    if found is not None:
-                        failed = found.run.state is RunState.FAILED
-                        self._keep(found, Read.TASKS if failed else Read.EVERYTHING)
+        reading: deque[Future[Fetched | None]] = deque()
+        pool = ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read")
+        try:
+            for change in changes:
+                until = max(until, change.changed_at)
+                ref = change.run.backend_ref or ""
+                if change.run.state.final and ref not in settled:
+                    reading.append(pool.submit(self._fetch_or_none, ref))
+                elif ref not in settled:
+                    self._keep(change, Read.LISTED)
+                while reading and reading[0].done():
+                    self._keep_ended(reading.popleft().result())
+            while reading:
+                self._keep_ended(reading.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
         return until
+
+    def _keep_ended(self, found: Fetched | None) -> None:
+        if found is not None:
+            self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
 
     def _fetch_or_none(self, backend_ref: str) -> Fetched | None:
         try:

@@ -19,7 +19,7 @@ from kfgcp.config import LOOPBACK
 if TYPE_CHECKING:
     import requests
 
-POOL: Final = 16
+POOL: Final = 24
 """Connections that are kept open: more than the threads that share one wire."""
 LARGEST: Final = 100_000_000
 """Bytes of an answer, unpacked."""

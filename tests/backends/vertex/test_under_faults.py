@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,21 +20,12 @@ import kfgcp as public
 from kfgcp.errors import BackendError, StateError, Unreachable
 from kfgcp.spec.load import Spec, load
 from kfgcp.store.store import Store
-from kfgcp.testing import VertexStandIn, vertex
+from kfgcp.testing import VertexStandIn
 
 THREADS = 8
 CREATES = "*/pipelineJobs"
 TOO_LONG = 61
 """Seconds of a Retry-After that no call waits for: the budget of one is 60."""
-
-
-@pytest.fixture
-def service(home: Path) -> Iterator[VertexStandIn]:
-    """A stand-in that makes results up; the environment `dev` of the current project leads there."""
-    with vertex(mode="instant") as env:
-        (home / "kfgcp.toml").write_text(env.toml("dev"))
-        yield env
-        assert env.unused_faults == []
 
 
 @pytest.fixture
