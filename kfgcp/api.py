@@ -73,7 +73,7 @@ def compile(pipeline: str, output: str | Path | None = None) -> Spec:
     return spec
 
 
-def load_pipeline(pipeline: str, env: str | None = None) -> Spec:
+def load_pipeline(pipeline: str | Path, env: str | None = None) -> Spec:
     """The pipeline that a text names: as of `compile`, or an address in Artifact Registry, read as `env` signs in.
 
     Raises:
@@ -82,9 +82,8 @@ def load_pipeline(pipeline: str, env: str | None = None) -> Spec:
     """
     from kfgcp.backends.vertex.templates import is_template, load_template
 
-    if is_template(pipeline):
-        return load_template(pipeline, config.load().env(env))
-    return load(pipeline)
+    text = str(pipeline)
+    return load_template(text, config.load().env(env)) if is_template(text) else load(text)
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -111,7 +110,7 @@ class SubmitOptions(TypedDict, total=False):
     strict_env: bool
 
 
-def submit(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
+def submit(pipeline: str | Path | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has been started and goes on by itself, also when this process ends.
 
     Args:
@@ -127,13 +126,13 @@ def submit(pipeline: str | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
     return _submit(*_prepare(pipeline, options))
 
 
-def run(pipeline: str | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
+def run(pipeline: str | Path | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has ended: `submit` and `RunHandle.wait` in one."""
     return submit(pipeline, **options).wait(timeout)
 
 
 def open_run(
-    pipeline: str | Spec, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
+    pipeline: str | Path | Spec, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
 ) -> tuple[RunHandle, ForegroundRun]:
     """A run for the caller to take to its end: a local one is recorded but not started, a remote one is submitted.
 
@@ -409,7 +408,7 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
     return backend, replace(request, submit_dir=submit_dir, repeats=before.run_id, from_task=from_task)
 
 
-def _prepare(pipeline: str | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
     project = config.load()
     environment = project.env(options.get("env"))
     if options.get("name") == "latest":

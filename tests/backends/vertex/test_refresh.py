@@ -199,11 +199,12 @@ def test_a_run_that_is_not_known_is_looked_for_once(cloud: VertexStandIn, counte
 
 def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
     made = cloud.seed(120, step=1.0)
-    cloud.fail_next("404", path=f"*/pipelineJobs/{made[7]}")
+    cloud.fail_next("403", path=f"*/pipelineJobs/{made[7]}")
     cloud.fail_next("403", path=f"*/pipelineJobs/{made[50]}")
 
-    with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
-        api.list()
+    for _ in range(2):
+        with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
+            api.list()
     found = [run.run_id for run in api.list()]
 
     assert found == made[::-1]
