@@ -67,13 +67,13 @@ def _print_facts(run: Run) -> None:
         ("created", run.created_at or ""),
         ("took", output.seconds(run.seconds)),
     ]
-    if run.url:
-        rows.append(("console", run.url))
     if run.labels:
         rows.append(("labels", " ".join(f"{name}={value}" for name, value in run.labels.items())))
     made = output.table(("", ""), rows)
     made.show_header = False
     output.print_table(made)
+    if run.url:
+        click.echo(f"{'console':13}{output.plain(run.url)}")  # outside of the table, which would break it in two
 
 
 def _print_section(headers: tuple[str, ...], rows: list[tuple[Any, ...]], right: list[int] | None = None) -> None:
