@@ -40,6 +40,8 @@ def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: st
         return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
     if detail == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
         return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
+    if status == 403 and path.startswith("v2/entries"):  # of Cloud Logging; its paths and refusals name no project
+        return "Ask for roles/logging.viewer on the project that the runs are in."
     return _access(status, text, facts, project) or _other(status, text, path, project, host)
 
 

@@ -77,4 +77,4 @@ class _Lines:
             return
         except BackendError as error:
             self._tail = None
-            self._notice(f"the logs cannot be followed: {error.message}")
+            self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())

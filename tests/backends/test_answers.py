@@ -210,6 +210,14 @@ def test_what_to_do(client: Client, status: int, body: Any, hint: str) -> None:
     assert (error.hint, error.status) == (hint, status)
 
 
+def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
+    body = _google(403, "Permission denied for all log views", "PERMISSION_DENIED")
+
+    error = _asked_of_europe(client, 403, body, "v2/entries:list")
+
+    assert error.hint == "Ask for roles/logging.viewer on the project that the runs are in."
+
+
 # -- what is no answer of the service
 
 

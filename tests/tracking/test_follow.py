@@ -251,10 +251,10 @@ def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(
 ) -> None:
     store.add_run(make_run(RUN, state=RunState.RUNNING))
     notices: list[str] = []
-    tail = Failing(AuthError("may not read logs"))
+    tail = Failing(AuthError("May not read logs.", hint="Ask for it."))
     steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.SUCCEEDED)))
 
     updates = [_seen(update) for update in follow(store, RUN, tail, sleep=steps, notice=notices.append)]
 
     assert [state for state, _, _ in updates] == ["RUNNING", "RUNNING", "SUCCEEDED"]
-    assert notices == ["the logs cannot be followed: may not read logs"]
+    assert notices == ["the logs cannot be followed: May not read logs. Ask for it."]
