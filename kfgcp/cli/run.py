@@ -59,8 +59,8 @@ def command(
     """Run a pipeline and wait for its end.
 
     PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in Artifact Registry,
-    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to stderr as the run goes
-    on; the result goes to stdout. Ctrl-C cancels the run, a second one kills it.
+    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to stderr as the run goes on; the
+    result goes to stdout. Ctrl-C cancels the run; a second one kills it, or leaves a remote one as it is.
     """
     if (pipeline is None) == (resume is None):
         raise click.UsageError("Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else "."))
