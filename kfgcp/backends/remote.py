@@ -18,7 +18,7 @@ from typing import Any, Final
 from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
 from kfgcp.errors import NotFound, StateError, UsageError
-from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.store.database import read_only
 from kfgcp.store.rows import Changes, Observed, Read, RunFilter, no_run
 from kfgcp.store.store import Store
@@ -224,9 +224,14 @@ class RemoteBackend(ABC):
                 raise no_run(ref.run_id) from error
             now = timestamp(time.time())
             gone = ErrorInfo("the run was deleted before it had ended here")
-            self._store.apply(ref.run_id, Changes(state=RunState.CANCELLED, ended_at=now, error=gone))
+            tasks = [
+                replace(task, state=TaskState.CANCELLED)
+                for task in self._store.tasks(ref.run_id)
+                if not task.state.final
+            ]
+            self._store.apply(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=gone))
             raise NotFound(
-                f"Run {ref.run_id} is not there any more: it was deleted ({error.message})",
+                f"Run {ref.run_id} was deleted, it is not there any more: {error.message}",
                 hint="See what was recorded of it: kfgcp list",
             ) from error
 

@@ -19,6 +19,9 @@ from kfgcp.store.store import Store
 from kfgcp.tracking.follow import follow
 from kfgcp.tracking.handle import RunHandle
 
+LEFT_SECONDS = 1.0
+"""How long the logs of a run that was left are waited for: its backend may not answer."""
+
 
 def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_json: bool) -> int:
     """The exit code of a run that was executed to its end and reported.
@@ -27,10 +30,12 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
         RunTimeout: it took longer than `timeout` seconds and was cancelled.
     """
     output.print_notes(handle.notes)
-    timed_out = _execute(handle, opened, timeout)
-    _look_again(handle)
+    over = threading.Event()
+    state = _execute(handle, opened, timeout, over)
+    if state.final or handle.snapshot.backend == "local":  # one that was left may not answer
+        _look_again(handle)
     _report(handle, as_json)
-    if timed_out:
+    if over.is_set() and handle.state is RunState.CANCELLED:
         raise RunTimeout(
             f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
             hint="Give it longer with --timeout, or let it go on by itself with --detach.",
@@ -48,11 +53,11 @@ def _look_again(handle: RunHandle) -> None:
         ) from error
 
 
-def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None) -> bool:
-    """Runs it in this thread and shows it from another. Whether it was cancelled because its time was over."""
+def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, over: threading.Event) -> RunState:
+    """Runs it in this thread and shows it from another; `over` is set when it is cancelled because its time is over."""
     ended = threading.Event()
     viewer = threading.Thread(target=_show, args=(handle, ended), name="kfgcp-viewer", daemon=True)
-    over = threading.Event()
+    state = RunState.RUNNING
 
     def time_over() -> None:
         over.set()
@@ -64,13 +69,13 @@ def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None) ->
         if timer:
             timer.start()
         try:
-            opened.execute()
+            state = opened.execute()
         finally:
             if timer:
                 timer.cancel()
             ended.set()
-            viewer.join()
-    return over.is_set() and handle.refresh().state is RunState.CANCELLED
+            viewer.join(None if state.final or handle.snapshot.backend == "local" else LEFT_SECONDS)
+    return state
 
 
 def _show(handle: RunHandle, ended: threading.Event) -> None:

@@ -143,8 +143,9 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        first = {task.path for task in sorted(self._tasks.values(), key=lambda task: task.state.final)[:_ROWS]}
-        shown = [task for task in self._tasks.values() if task.path in first]
+        tasks = sorted(self._tasks.values(), key=lambda task: task.started_at or "~")
+        first = {task.path for task in sorted(tasks, key=lambda task: task.state.final)[:_ROWS]}
+        shown = [task for task in tasks if task.path in first]
         grid = Table.grid(padding=(0, 2))
         for task in shown:
             style = output.STYLES[task.state.value]

@@ -34,9 +34,21 @@ def command(run: str, as_json: bool) -> None:
         right=[2, 3],
     )
     print_results(found)
-    _print_section(("ARTIFACT", "TYPE", "URI"), [_artifact(a) for a in found.artifacts])
+    _print_artifacts(found)
     if found.state is not RunState.SUCCEEDED:
         output.print_failure(found)
+
+
+def _print_artifacts(run: Run) -> None:
+    """A line each, never folded: an address that is copied from a terminal must be whole."""
+    rows = [("ARTIFACT", "TYPE", "URI"), *(_artifact(artifact) for artifact in run.artifacts)]
+    if len(rows) == 1:
+        return
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    click.echo()
+    for number, (name, kind, uri) in enumerate(rows):
+        line = f"{output.plain(name).ljust(widths[0])}  {output.plain(kind).ljust(widths[1])}  {output.plain(uri)}"
+        click.echo(line if number else click.style(line, bold=True), color=output.color())
 
 
 def _artifact(artifact: Artifact) -> tuple[str, str, str]:

@@ -121,6 +121,11 @@ class Store:
             changed = [task for task in run.tasks if known.get(task.path) != task]
             changes = replace(changes, tasks=changed, artifacts=run.artifacts, metrics=run.metrics, outputs=run.outputs)
         self._write(run.run_id, changes)
+        if tasks and [task.path for task in run.tasks] != [*known]:  # what was pending has no order yet
+            rows = [(seq, run.run_id, task.path) for seq, task in enumerate(run.tasks)]
+            self._db.executemany(
+                "UPDATE tasks SET seq = ? WHERE run_id = ? AND path = ?", [bound(*row) for row in rows]
+            )
 
     def put(
         self,

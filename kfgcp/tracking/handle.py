@@ -54,6 +54,11 @@ class RunHandle:
         return self._run.state
 
     @property
+    def url(self) -> str | None:
+        """Where the backend's own console shows it, None for a local run."""
+        return self._run.url
+
+    @property
     def params(self) -> dict[str, Any]:
         return dict(self._run.params)
 

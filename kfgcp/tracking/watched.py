@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -25,9 +26,19 @@ class WatchedRun:
         self.run_id = handle.run_id
         self._handle = handle
         self._notice = notice
-        self._cancel = self._leave = self._unasked = False
+        self._cancel = self._leave = self._unasked = self._asked = False
+        self._thread: threading.Thread | None = None
 
     def execute(self) -> RunState:
+        self._thread = threading.current_thread()
+        try:
+            return self._watch()
+        except _LeftError:
+            return RunState.CANCELLING if self._asked else RunState.RUNNING
+        finally:
+            self._thread = None
+
+    def _watch(self) -> RunState:
         poller = Poller(self._handle.backend, self._handle.ref, notice=self._notice)
         while True:
             if self._cancel or self._unasked:
@@ -49,9 +60,18 @@ class WatchedRun:
             if not self._unasked:
                 self._notice(f"run {self.run_id} is not told to end yet; this is tried again: {error.message}")
             return False
+        self._asked = True
         return True
 
     def cancel(self, *, force: bool = False) -> None:
-        """Asks the run to end; with `force` it is not waited for any longer."""
-        self._cancel = not force
-        self._leave = force
+        """Asks the run to end; with `force` it is not waited for any longer, nor for an answer that does not come."""
+        if not force:
+            self._cancel = True
+            return
+        self._leave = True
+        if threading.current_thread() is self._thread:  # in a signal handler: a request may hang below it
+            raise _LeftError
+
+
+class _LeftError(BaseException):
+    """Waiting was given up, wherever it was."""

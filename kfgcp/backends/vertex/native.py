@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.config import Environment
-from kfgcp.errors import MissingExtra
+from kfgcp.errors import BackendError, MissingExtra, NotFound
+
+NOT_FOUND: Final = 404
 
 
 def pipeline_job(env: Environment, job_id: str) -> Any:
@@ -15,9 +17,13 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
 
     Raises:
         MissingExtra: the client is not installed.
+        NotFound: the job was deleted.
+        BackendError: the client failed in another way.
     """
     try:
+        from google.api_core.exceptions import GoogleAPICallError
         from google.auth.credentials import AnonymousCredentials
+        from google.auth.exceptions import GoogleAuthError
         from google.cloud import aiplatform
     except ImportError:
         raise MissingExtra("The official client of Vertex AI", "gcp") from None
@@ -25,4 +31,12 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
     if endpoint := env.get("api_endpoint"):
         anonymous = {"credentials": AnonymousCredentials()} if env.get("auth") == "anonymous" else {}
         aiplatform.init(**place, api_endpoint=endpoint, api_transport="rest", **anonymous)
-    return aiplatform.PipelineJob.get(job_id, **place)
+    try:
+        return aiplatform.PipelineJob.get(job_id, **place)
+    except (GoogleAPICallError, GoogleAuthError) as error:
+        if isinstance(error, GoogleAPICallError) and error.code == NOT_FOUND:
+            raise NotFound(
+                f"Vertex AI has no run {job_id} any more.", hint="See what was recorded: kfgcp list"
+            ) from None
+        said = " ".join(str(error).split())
+        raise BackendError(f"The official client of Vertex AI failed: {said[:300]}") from None
