@@ -12,6 +12,16 @@ _PERMISSION: Final = re.compile(r"\b[Pp]ermissions?\b[^a-z]*\b([a-z][a-zA-Z]+(?:
 _ACCOUNT: Final = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
 _PROJECT: Final = re.compile(r"\bprojects?[/ ]'?([a-z0-9:.-]*[a-z0-9])")
 _API: Final = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
+_SETTINGS: Final = {
+    "gcs_output_directory": "pipeline_root",
+    "bucket": "pipeline_root",
+    "kms_key_name": "encryption_key",
+    "network_attachment": "psc_network_attachment",
+    "reserved_ip_ranges": "reserved_ip_ranges",
+    "network": "network",
+    "service_account": "service_account",
+}
+"""What Vertex AI calls a field in a message -> the setting that it comes from; the first that fits."""
 _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+|us|eu)-(?P<api>[a-z]+\.googleapis\.com)$")
 
 
@@ -47,7 +57,7 @@ def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: st
 
 def _access(status: int, text: str, facts: Mapping[str, str], project: str) -> str:
     account = _first(_ACCOUNT, text)
-    if "actAs" in text or "act as service account" in text:
+    if "actAs" in text or re.search(r"\bact as service[ _]account\b", text):
         return (
             f"Ask for roles/iam.serviceAccountUser on {account or 'the service account'} (iam.serviceAccounts.actAs)."
         )
@@ -67,6 +77,11 @@ def _other(status: int, text: str, path: str, project: str, host: str) -> str:
             "Wait a minute and start less at once, or ask for more quota: "
             f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
         )
+    if "payload size exceeds" in text or status == 413:
+        return "Make the pipeline smaller: move code out of components into their images, and large values into files."
+    setting = next((setting for word, setting in _SETTINGS.items() if word in text), None) if status == 400 else None
+    if setting is not None:
+        return f"Correct {setting} of the environment, in kfgcp.toml."
     regional = _REGIONAL.match(host)
     where = regional["location"] if regional else _first(re.compile(r"/locations/([^/:]+)"), path)
     if where and (status == 404 or (status == 400 and re.search(r"\b(?:location|region)\b", text, re.IGNORECASE))):

@@ -138,7 +138,10 @@ class Http:
                 page = self.send(method, path, params=params, body=sent, **{"repeatable": True, **how})
             found = page.get(items) or []
             if not isinstance(found, list):
-                raise BackendError(f"{self._service} answered {method} {path} with '{items}' that is no list.")
+                raise BackendError(
+                    f"{self._service} answered {method} {path} with '{items}' that is no list.",
+                    hint=f"Is {self._host} the address of {self._service}?",
+                )
             yield from found
             token = page.get("nextPageToken") or page.get("next_page_token")
             if not isinstance(token, str) or token in seen:

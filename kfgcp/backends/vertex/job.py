@@ -56,6 +56,7 @@ TASK_STATES: Final = {
 _HIT: Final = Cache(True, "Vertex AI took the outputs of an earlier run with the same code and inputs")
 _MISS: Final = Cache(False, "Vertex AI does not say why")
 _METRICS: Final = "system.Metrics"
+_GARBAGE: Final = "Is api_endpoint of the environment right, and does a proxy change answers? If not, update kfgcp."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     Raises:
         BackendError: it is no PipelineJob.
     """
-    name = job.get("name")
+    name = job.get("name") if isinstance(job, Mapping) else job
     if not isinstance(name, str) or job.get("state", "PIPELINE_STATE_PENDING") not in RUN_STATES:
-        raise BackendError(f"Vertex AI answered with what is no pipeline job: {str(name)[:200]}.")
+        raise BackendError(f"Vertex AI answered with what is no pipeline job: {str(name)[:200]}.", hint=_GARBAGE)
     job_id = name.rpartition("/")[2]
     spec, graph = _spec(job)
     labels = {str(key): str(value) for key, value in (job.get("labels") or {}).items()}
@@ -123,7 +124,7 @@ def at(text: Any) -> str | None:
     try:
         return timestamp(datetime.fromisoformat(text).timestamp())
     except ValueError:
-        raise BackendError(f"Vertex AI answered with a time that is none: {text[:100]}.") from None
+        raise BackendError(f"Vertex AI answered with a time that is none: {text[:100]}.", hint=_GARBAGE) from None
 
 
 def state_of(task: Mapping[str, Any]) -> TaskState:
