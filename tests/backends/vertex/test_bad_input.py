@@ -1,0 +1,270 @@
+"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from kfgcp import api, testing
+from kfgcp.store.store import Store
+from kfgcp.testing import VertexStandIn
+
+TOKEN = "ya29.not-a-real-token"  # noqa: S105
+
+
+@pytest.fixture
+def cloud(home: Path) -> Iterator[VertexStandIn]:
+    """A stand-in; the environment `cloud` of the project leads there and is the default one."""
+    with testing.vertex(mode="instant") as env:
+        (home / "kfgcp.toml").write_text(env.toml("cloud"))
+        yield env
+
+
+@pytest.fixture
+def fails(kfgcp: Any, home: Path) -> Callable[..., tuple[str, str]]:
+    """Runs a command that must fail with a code; its error line and its hint line."""
+
+    def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
+        done = kfgcp(*arguments, env={"KFGCP_ENV": "cloud"} | (env or {}))
+        assert (done.code, done.out) == (code, ""), done.err
+        assert "Traceback" not in done.err
+        lines = done.err.splitlines()
+        assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], done.err
+        return lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
+
+    return run
+
+
+def setting(key: str, value: str) -> dict[str, str]:
+    return {f"KFGCP_ENV_CLOUD_{key.upper()}": value}
+
+
+def nothing_was_started(home: Path, env: VertexStandIn | None = None) -> None:
+    assert env is None or env.jobs() == []
+    if (home / ".kfgcp" / "kfgcp.db").exists():
+        with Store(home / ".kfgcp") as store:
+            assert store.select() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause", "mend"),
+    [
+        ("project", "other", "denied on resource project other", "gcloud projects describe other"),
+        ("location", "us-central1", "us-central1 was not found", "location (us-central1) are right"),
+        ("pipeline_root", "gs://nobodys/runs", "bucket gs://nobodys of the", "pipeline_root"),
+        ("pipeline_root", "runs", 'gcs_output_directory "runs"', "pipeline_root"),
+        ("service_account", "x@acme.iam.gserviceaccount.com", "act as service_account", "iam.serviceAccountUser on x@"),
+        ("network", "default", 'network "default"', "network"),
+        ("encryption_key", "mine", 'kms_key_name "mine"', "encryption_key"),
+    ],
+)
+def test_a_setting_that_the_service_refuses(
+    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, key: str, value: str, cause: str, mend: str
+) -> None:
+    cloud.service_accounts = {"runner@acme.iam.gserviceaccount.com"}
+
+    for mode in ((), ("--detach",), ("--json",)):
+        error, hint = fails(5, "run", pipeline("echo"), *mode, env=setting(key, value))
+
+        assert cause in error
+        assert mend in hint
+        nothing_was_started(home, cloud)
+
+
+def test_an_exhausted_quota(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    cloud.fail_next("429", method="POST", retry_after=90)
+
+    error, hint = fails(5, "run", pipeline("echo"))
+
+    assert "429 RESOURCE_EXHAUSTED" in error
+    assert "asks to wait 90 s" in hint
+    assert f"console.cloud.google.com/iam-admin/quotas?project={cloud.project}" in hint
+    nothing_was_started(home, cloud)
+
+
+def test_an_expired_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    file = home / "token"
+    file.write_text(TOKEN)
+    cloud.accept_tokens("another")
+    env = setting("auth", "token-file") | setting("token_file", str(file))
+
+    for verb in (("run", pipeline("echo")), ("list", "--env", "cloud")):
+        error, hint = fails(5, *verb, env=env)
+        assert "did not accept the sign-in" in error
+        assert f"Write a new token to {file}" in hint
+        assert TOKEN not in error + hint
+    nothing_was_started(home, cloud)
+
+
+def test_no_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    nowhere = {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(home / "nothing.json"),
+        "NO_GCE_CHECK": "true",
+        "CLOUDSDK_CONFIG": str(home / "gcloud"),
+        "HOME": str(home),
+    }
+
+    error, hint = fails(5, "run", pipeline("echo"), env=setting("auth", "google") | nowhere)
+
+    assert "nothing.json" in error
+    assert "gcloud auth application-default login" in hint
+    nothing_was_started(home, cloud)
+
+
+@pytest.mark.parametrize("verb", ["run", "list"])
+def test_an_unknown_host(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, verb: str) -> None:
+    (home / "token").write_text(TOKEN)
+    env = setting("api_endpoint", "https://vertex.invalid") | setting("auth", "token-file")
+    arguments = (verb, pipeline("echo")) if verb == "run" else (verb, "--env", "cloud")
+
+    error, hint = fails(5, *arguments, env=env | setting("token_file", str(home / "token")))
+
+    assert "vertex.invalid" in error
+    assert hint
+    nothing_was_started(home, cloud)
+
+
+def test_nobody_at_the_address(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    error, hint = fails(5, "run", pipeline("echo"), env=setting("api_endpoint", f"http://127.0.0.1:{port}"))
+
+    assert "127.0.0.1" in error
+    assert hint
+    nothing_was_started(home, cloud)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "cause"),
+    [
+        (b"<html><title>Welcome</title>", "text/html", "web page"),
+        (b"\x00\xff garbage", "application/json", "cannot be read as JSON"),
+        (b"[1, 2]", "application/json", "is JSON, but no object"),
+        (b'{"name": "projects/x"', "application/json", "cannot be read as JSON"),
+        (b"{}", "application/json", "did not answer with the run"),
+        (b'{"name": "projects/p/locations/l/pipelineJobs/other", "state": "?"}', "application/json", "did not answer"),
+        (b"ok", "text/plain", "text/plain, not JSON"),
+    ],
+)
+def test_a_server_that_answers_garbage(
+    cloud: VertexStandIn,
+    home: Path,
+    fails: Any,
+    pipeline: Any,
+    server: Any,
+    reply: Any,
+    body: bytes,
+    kind: str,
+    cause: str,
+) -> None:
+    server.always(lambda asked: reply(body, headers={"Content-Type": kind}))
+
+    error, hint = fails(5, "run", pipeline("echo"), env=setting("api_endpoint", server.url))
+
+    assert cause in error
+    assert hint
+    assert [asked.method for asked in server.asked if asked.method == "POST"] == ["POST"]
+    nothing_was_started(home)
+
+
+@pytest.mark.parametrize(
+    "jobs", ["[3]", '[{"name": 3}]', '[{"state": "PIPELINE_STATE_RUNNING"}]', '{"name": 1}', '"x"']
+)
+def test_a_server_that_lists_garbage(
+    cloud: VertexStandIn, home: Path, fails: Any, server: Any, reply: Any, jobs: str
+) -> None:
+    server.always(lambda asked: reply(f'{{"pipelineJobs": {jobs}}}'.encode()))
+
+    error, hint = fails(5, "list", "--env", "cloud", env=setting("api_endpoint", server.url))
+
+    assert "Vertex AI" in error
+    assert hint
+    nothing_was_started(home)
+
+
+def test_a_pipeline_that_is_too_large(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    cloud.max_request_bytes = 1000
+
+    error, hint = fails(5, "run", pipeline("echo"))
+
+    assert "payload size exceeds the limit" in error
+    assert "smaller" in hint
+    nothing_was_started(home, cloud)
+
+
+@pytest.mark.parametrize(
+    ("label", "mend"),
+    [("Team=growth", "team=growth"), ("team=Growth & Co", "team=growth-co"), ("1=a", "a name starts with a letter")],
+)
+def test_a_label_that_google_refuses(
+    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, label: str, mend: str
+) -> None:
+    error, hint = fails(2, "run", pipeline("echo"), "--label", label)
+
+    assert f"Google refuses the label {label}." in error
+    assert mend in hint
+    assert len(cloud.requests) == 0
+    nothing_was_started(home, cloud)
+
+
+def test_a_number_that_would_change(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+    error, hint = fails(2, "run", pipeline("one_fails"), "-p", f"x={2**53 + 1}")
+
+    assert f"The parameter x holds {2**53 + 1}" in error
+    assert "STRING" in hint
+    assert len(cloud.requests) == 0
+    nothing_was_started(home, cloud)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("show",), ("logs",), ("logs", "--follow"), ("watch",), ("cancel",), ("delete", "--yes"), ("rerun",)),
+        ("compare", "also-not-there"),
+    ],
+)
+def test_a_run_that_is_not_there(cloud: VertexStandIn, home: Path, fails: Any, arguments: tuple[str, ...]) -> None:
+    verb, *more = arguments
+
+    error, hint = fails(2, verb, "train-0000", *more)
+
+    assert error == "There is no run 'train-0000'."
+    assert hint == "See them all: kfgcp list"
+    nothing_was_started(home, cloud)
+
+
+def test_a_task_that_is_not_there(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+    run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
+
+    for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
+        error, hint = fails(2, *verb)
+        assert f"Run {run} has no task 'nobody'." in error
+        assert hint == "Its tasks: say."
+    assert cloud.jobs() == [run]
+
+
+def test_a_run_that_is_deleted_while_it_is_watched(
+    cloud: VertexStandIn, kfgcp: Any, home: Path, pipeline: Any, eventually: Any
+) -> None:
+    cloud.instant.seconds = 600.0
+    run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
+    watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
+    url = f"{cloud.api_endpoint}/v1/projects/{cloud.project}/locations/{cloud.location}/pipelineJobs/{run}"
+    before = len(cloud.requests)
+    eventually(lambda: cloud.requests.count("GET", f"*/pipelineJobs/{run}", since=before) > 1)
+
+    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
+    assert requests.delete(url, timeout=20).status_code == 200
+    done = kfgcp.end(watching)
+
+    assert done.code in (5, 6), done.err
+    assert "Traceback" not in done.err
+    if done.code == 5:  # it was not seen as cancelled in between
+        error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
+        assert f"Run {run} is not there any more: it was deleted" in error
+        assert "kfgcp list" in hint
+    assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]
