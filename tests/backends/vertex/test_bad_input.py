@@ -55,7 +55,6 @@ def nothing_was_started(home: Path, env: VertexStandIn | None = None) -> None:
         ("project", "other", "denied on resource project other", "gcloud projects describe other"),
         ("location", "us-central1", "us-central1 was not found", "location (us-central1) are right"),
         ("pipeline_root", "gs://nobodys/runs", "bucket gs://nobodys of the", "pipeline_root"),
-        ("pipeline_root", "runs", 'gcs_output_directory "runs"', "pipeline_root"),
         ("service_account", "x@acme.iam.gserviceaccount.com", "act as service_account", "iam.serviceAccountUser on x@"),
         ("network", "default", 'network "default"', "network"),
         ("encryption_key", "mine", 'kms_key_name "mine"', "encryption_key"),
@@ -72,6 +71,26 @@ def test_a_setting_that_the_service_refuses(
         assert cause in error
         assert mend in hint
         nothing_was_started(home, cloud)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause", "mend"),
+    [
+        ("pipeline_root", "runs", "pipeline_root is 'runs'", "gs://BUCKET"),
+        ("failure_policy", "often", "failure_policy is 'often'", "slow, fast"),
+        ("auth", "magic", "auth is 'magic'", "auth is one of"),
+        ("api_endpoint", "vertex", "api_endpoint is 'vertex', not a URL", "https://HOST"),
+    ],
+)
+def test_a_setting_that_cannot_be_right(
+    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, key: str, value: str, cause: str, mend: str
+) -> None:
+    error, hint = fails(2, "run", pipeline("echo"), env=setting(key, value))
+
+    assert cause in error
+    assert mend in hint
+    assert len(cloud.requests) == 0
+    nothing_was_started(home, cloud)
 
 
 def test_an_exhausted_quota(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
