@@ -35,6 +35,7 @@ bench: $(VENV)/dev.stamp
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_rules.py
+	$(BIN)/python docs/reference/generate_backends.py
 
 lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv

@@ -9,10 +9,11 @@ from kfgcp.backends.base import Backend
 from kfgcp.config import REQUIRED_KEYS, Environment, Project
 from kfgcp.errors import ConfigError, Unsupported
 
-_BACKENDS: Final = {
+BACKENDS: Final = {
     "local": "kfgcp.backends.local:LocalBackend",
     "vertex": "kfgcp.backends.vertex.backend:VertexBackend",
 }
+"""Name -> module and class."""
 
 
 def open_backend(project: Project, env: Environment) -> Backend:
@@ -22,10 +23,10 @@ def open_backend(project: Project, env: Environment) -> Backend:
         ConfigError: a setting is missing.
         Unsupported: this version has no such backend yet.
     """
-    if env.backend not in _BACKENDS:
+    if env.backend not in BACKENDS:
         raise Unsupported(
             f"The backend '{env.backend}' of environment '{env.name}' is not there yet.",
-            hint=f"This version has: {', '.join(_BACKENDS)}.",
+            hint=f"This version has: {', '.join(BACKENDS)}.",
         )
     missing = [key for key in REQUIRED_KEYS[env.backend] if not env.get(key)]
     if missing:
@@ -34,6 +35,6 @@ def open_backend(project: Project, env: Environment) -> Backend:
             f"Environment '{env.name}' has no {named}, which the backend '{env.backend}' needs.",
             hint=f"Set {named} in [env.{env.name}] of kfgcp.toml.",
         )
-    module, _, name = _BACKENDS[env.backend].partition(":")
+    module, _, name = BACKENDS[env.backend].partition(":")
     backend: Backend = getattr(import_module(module), name)(project, env)
     return backend

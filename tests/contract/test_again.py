@@ -16,6 +16,7 @@ def states(run: Run) -> dict[str, TaskState]:
     return {task.path: task.state for task in run.tasks}
 
 
+@pytest.mark.feature("Again: a second run takes what the first one made")
 def test_the_second_run_takes_what_the_first_one_made(place: Any) -> None:
     first = place.run("chain", {"n": 1}).snapshot
     second = place.run("chain", {"n": 1}).snapshot
@@ -36,6 +37,7 @@ def test_the_second_run_takes_what_the_first_one_made(place: Any) -> None:
         assert task.cache is None or not task.cache.hit
 
 
+@pytest.mark.feature("Again: --cache and --no-cache, for nested tasks too")
 @pytest.mark.parametrize("cache", [False, True])
 def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cache: bool) -> None:
     place.run("chain", {"n": 3})
@@ -47,6 +49,7 @@ def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cach
     assert set(ran.values()) == {CACHED if cache else OK}
 
 
+@pytest.mark.feature("Again: rerun with a changed parameter")
 def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
     first = place.run("two_scores", {"first": 0.1, "second": 0.2})
 
@@ -63,6 +66,7 @@ def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
     assert again.snapshot.labels["submission"] != first.snapshot.labels["submission"]
 
 
+@pytest.mark.feature("Again: rerun --from a task, also in a nested pipeline")
 def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(place: Any) -> None:
     first = place.run("chain", {"n": 4})
 

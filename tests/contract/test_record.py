@@ -4,6 +4,8 @@ import ast
 import re
 from typing import Any
 
+import pytest
+
 from kfgcp import api
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.registry import open_backend
@@ -41,6 +43,7 @@ def check(data: dict[str, Any], form: dict[str, tuple[type, ...]]) -> None:
         assert isinstance(data[key], kinds), (key, data[key])
 
 
+@pytest.mark.feature("Runs: the run JSON")
 def test_the_run_json_has_the_keys_and_types_of_the_contract(place: Any) -> None:
     for name in ("two_scores", "one_fails"):
         data = place.shared(name).to_dict()
@@ -87,6 +90,7 @@ def test_times_are_utc_and_in_order(place: Any) -> None:
     assert [task.started_at for task in run.tasks] == sorted(task.started_at for task in run.tasks)
 
 
+@pytest.mark.feature("Runs: metrics by task, artifact and name")
 def test_two_tasks_report_the_same_metric_and_both_are_kept(place: Any) -> None:
     handle = place.shared("two_scores")
 
@@ -97,6 +101,7 @@ def test_two_tasks_report_the_same_metric_and_both_are_kept(place: Any) -> None:
     ]
 
 
+@pytest.mark.feature("Runs: artifacts with type, URI and metadata")
 def test_artifacts_have_their_type_and_are_below_the_pipeline_root(place: Any) -> None:
     found = {(artifact.task, artifact.name): artifact for artifact in place.shared("two_scores").artifacts}
 
@@ -111,6 +116,7 @@ def test_artifacts_have_their_type_and_are_below_the_pipeline_root(place: Any) -
     assert len({artifact.uri for artifact in found.values()}) == 4
 
 
+@pytest.mark.feature("Runs: parameters keep their types")
 def test_parameters_keep_their_types(place: Any, typed_params: dict[str, Any]) -> None:
     handle = place.shared("typed", typed_params)
 
@@ -131,6 +137,7 @@ def test_parameters_reach_the_task_as_they_were_given(place: Any, typed_params: 
     assert ", 3, 1e+300, True, [1, 'two', [3.5, None, False]], " in task.outputs["Output"], "not 3.0, not 1"
 
 
+@pytest.mark.feature("Runs: whole numbers beyond 2**53 that a double can hold")
 def test_a_large_whole_number_that_a_double_can_hold_stays_one(place: Any) -> None:
     handle = place.run("one_fails", {"x": 2**60})
 
@@ -140,6 +147,7 @@ def test_a_large_whole_number_that_a_double_can_hold_stays_one(place: Any) -> No
     assert type(handle.task("fine").outputs["Output"]) is int
 
 
+@pytest.mark.feature("Runs: outputs of the pipeline")
 def test_outputs_are_those_of_the_pipeline(place: Any, typed_params: dict[str, Any]) -> None:
     handle = place.shared("typed", typed_params)
 
@@ -148,6 +156,7 @@ def test_outputs_are_those_of_the_pipeline(place: Any, typed_params: dict[str, A
     assert handle.task("count").outputs == {"Output": 4}
 
 
+@pytest.mark.feature("Runs: a failure has its task, its reason and the end of its log")
 def test_a_failure_names_the_task_the_reason_and_the_end_of_the_log(place: Any) -> None:
     run = place.shared("one_fails").snapshot
 
@@ -177,6 +186,7 @@ def test_a_new_look_and_a_new_process_see_the_same_run(place: Any) -> None:
             assert store.get(handle.run_id) == handle.snapshot
 
 
+@pytest.mark.feature("Runs: labels of the pipeline, its version, the git commit, the environment and the user")
 def test_every_run_carries_where_it_came_from(place: Any) -> None:
     run = place.shared("two_scores").snapshot
 
@@ -195,6 +205,7 @@ def test_every_run_carries_where_it_came_from(place: Any) -> None:
     }
 
 
+@pytest.mark.feature("Verbs: list by label, by the beginning of a commit too")
 def test_a_run_is_found_by_the_beginning_of_its_commit_and_by_its_other_labels(place: Any, command: Any) -> None:
     run = place.shared("two_scores")
 

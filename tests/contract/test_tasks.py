@@ -18,6 +18,7 @@ def shapes(place: Any) -> Any:
     return place.shared("shapes", {"uri": place.data, "items": [5, 6, 7]})
 
 
+@pytest.mark.feature("Tasks: conditions, loops, nested pipelines and importers at their paths")
 def test_every_executed_unit_is_at_its_path(shapes: Any) -> None:
     iterations = {f"for-loop-4[{number}]{below}": OK for number in range(3) for below in ("", "/double")}
     assert shapes.state is RunState.SUCCEEDED, shapes.snapshot.error
@@ -52,11 +53,13 @@ def test_a_task_is_a_container_an_importer_a_dag_or_a_loop(shapes: Any) -> None:
     }
 
 
+@pytest.mark.feature("Tasks: OneOf")
 def test_one_of_takes_the_branch_that_ran(shapes: Any) -> None:
     assert shapes.task("say-3").inputs == {"text": "small"}
     assert shapes.outputs["chosen"] == "small"
 
 
+@pytest.mark.feature("Tasks: Collected")
 def test_collected_values_are_in_the_order_of_the_iterations(shapes: Any) -> None:
     assert shapes.task("total").inputs == {"numbers": [10, 12, 14]}
     assert (shapes.outputs["total"], shapes.outputs["nested"]) == (36, 8)
@@ -64,6 +67,7 @@ def test_collected_values_are_in_the_order_of_the_iterations(shapes: Any) -> Non
         assert shapes.task(f"for-loop-4[{number}]/double").inputs == {"x": item}
 
 
+@pytest.mark.feature("Tasks: importers")
 def test_what_was_imported_is_an_artifact_of_the_importer(place: Any, shapes: Any) -> None:
     (artifact,) = [each for each in shapes.artifacts if each.task == "importer"]
 
@@ -80,6 +84,7 @@ def test_only_tasks_that_ran_have_attempts(shapes: Any) -> None:
     assert attempts["condition-branches-1/condition-2"] == 0
 
 
+@pytest.mark.feature("Logs: by task, attempt and iteration")
 def test_logs_of_an_iteration(shapes: Any) -> None:
     assert shapes.task("for-loop-4[1]/double").logs() == ["twice 6"]
     lines = {(line.task, line.text) for line in shapes.logs()}
@@ -94,6 +99,7 @@ def test_logs_are_by_task_in_the_order_they_started(shapes: Any) -> None:
     assert spoken == sorted(spoken, key=started.index)
 
 
+@pytest.mark.feature("Tasks: exit handlers")
 def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None:
     run = place.shared("guarded").snapshot
 
@@ -103,6 +109,7 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
     assert (run.error.task, run.error.message) == ("exit-handler-1/broken", "ValueError: on purpose")
 
 
+@pytest.mark.feature("Tasks: retries, each attempt with its log")
 def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
     handle = place.shared("guarded")
     task = handle.task("exit-handler-1/broken")

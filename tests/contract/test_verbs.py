@@ -34,6 +34,7 @@ def _running(handle: Any, eventually: Any) -> None:
     eventually(lambda: any(task.state is TaskState.RUNNING for task in handle.refresh().tasks))
 
 
+@pytest.mark.feature("Verbs: submit returns at once")
 def test_submit_returns_at_once_and_the_run_goes_on(place: Any, asleep: Any, eventually: Any) -> None:
     assert asleep.state in GOING_ON
     assert asleep.snapshot.ended_at is None
@@ -42,6 +43,7 @@ def test_submit_returns_at_once_and_the_run_goes_on(place: Any, asleep: Any, eve
     assert asleep.state is RunState.RUNNING
 
 
+@pytest.mark.feature("Verbs: wait, with a time")
 def test_waiting_ends_with_the_time_and_the_run_goes_on(place: Any, asleep: Any) -> None:
     began = time.monotonic()
 
@@ -53,6 +55,7 @@ def test_waiting_ends_with_the_time_and_the_run_goes_on(place: Any, asleep: Any)
     assert asleep.refresh().state in GOING_ON
 
 
+@pytest.mark.feature("Verbs: cancel")
 def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(place: Any, eventually: Any) -> None:
     handle = place.submit("sleeps")
     _running(handle, eventually)
@@ -85,6 +88,7 @@ def test_a_run_under_way_is_not_deleted(place: Any, asleep: Any) -> None:
     assert asleep.refresh().state in GOING_ON
 
 
+@pytest.mark.feature("Verbs: delete")
 def test_a_deleted_run_is_gone(place: Any) -> None:
     handle = place.run("echo", {"text": "to be deleted"})
 
@@ -113,6 +117,7 @@ def test_a_wrong_parameter_makes_no_run(place: Any) -> None:
     assert [run.run_id for run in api.list()] == before
 
 
+@pytest.mark.feature("Verbs: list, in pages, by pipeline, experiment, state, label and age")
 def test_lists_are_in_pages_newest_first_and_filtered(place: Any) -> None:
     made = [place.run("echo", {"text": f"page {n}"}, experiment="pages", labels={"n": str(n)}).run_id for n in range(3)]
     backend = _backend(place)
@@ -139,6 +144,7 @@ def test_lists_are_in_pages_newest_first_and_filtered(place: Any) -> None:
     assert backend.list(RunFilter(experiment="nobody")).items == []
 
 
+@pytest.mark.feature("Verbs: watch")
 def test_watching_shows_each_task_and_line_once_and_ends_with_the_run(place: Any) -> None:
     handle = place.submit("chain", {"n": 5})
 
@@ -180,6 +186,7 @@ def test_watching_one_task(place: Any) -> None:
     assert list(update.lines) == []
 
 
+@pytest.mark.feature("Logs: as they are written")
 def test_the_tail_of_a_run_follows_it(place: Any, asleep: Any, eventually: Any) -> None:
     tail = asleep.tail()
     found: list[tuple[str, str]] = []

@@ -4,11 +4,13 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_reference", ROOT / "docs" / "reference" / "generate.py")
+def _generator(name: str = "generate") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"reference_{name}", REFERENCE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -17,7 +19,7 @@ def _generator() -> ModuleType:
 
 
 def test_the_command_line_reference_is_up_to_date() -> None:
-    written = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    written = (REFERENCE / "cli.md").read_text(encoding="utf-8")
 
     assert written == _generator().render(), "write it anew: make docs"
 
@@ -29,3 +31,27 @@ def test_it_has_a_section_with_an_example_for_every_verb() -> None:
 
     for verb in VERBS:
         assert f"Example: kfgcp {verb}" in text.partition(f"## kfgcp {verb}\n")[2].partition("\n## ")[0], verb
+
+
+def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REFERENCE)  # one generator uses another
+    generator = _generator("generate_backends")
+    page = (REFERENCE / "backends.md").read_text(encoding="utf-8")
+
+    assert generator.capabilities() in page, "write it anew: make docs"
+    features = [line.removeprefix("| ").split(" | ") for line in page.splitlines() if "::" in line]
+    assert [(what, test.strip("`| ")) for what, *_, test in features] == generator.listed(), "write it anew: make docs"
+    cells = [cell for _, *cells, _ in features for cell in cells]
+    assert not {"no", "not run"} & set(cells)
+    assert all(cell == "yes" or cell.startswith(("refused: ", "there is none")) for cell in cells)
+
+
+def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REFERENCE)
+    table = _generator("generate_backends").capabilities()
+
+    rows = {row.split(" | ")[0]: [cell.strip() for cell in row.strip("|").split("|")[2:]] for row in table.splitlines()}
+    assert rows["| protocol"] == ["`local`", "`vertex`"]
+    assert rows["| `Backend`"] == rows["| `SupportsLogs`"] == rows["| `SupportsDelete`"] == ["yes", "yes"]
+    assert rows["| `SupportsForeground`"] == ["yes", ""], "runs in the calling process"
+    assert rows["| `SupportsRefresh`"] == rows["| `SupportsNative`"] == ["", "yes"]

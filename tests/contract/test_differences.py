@@ -1,0 +1,95 @@
+"""What not every backend can do: where it cannot, it says so, and the skip is what docs/reference/backends.md shows."""
+
+from typing import Any
+
+import pytest
+
+import kfgcp
+from kfgcp import api
+from kfgcp.backends.registry import open_backend
+from kfgcp.errors import Unsupported
+from kfgcp.model import RunState, TaskState
+from kfgcp.spec.load import from_documents
+
+CLUSTER = {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
+
+
+def _lacks(place: Any, reasons: dict[str, str], attempt: Any) -> None:
+    """Skips on a backend that cannot do it, once it has refused the attempt."""
+    if place.backend in reasons:
+        with pytest.raises(Unsupported) as caught:
+            attempt()
+        assert caught.value.hint
+        pytest.skip(f"refused: {reasons[place.backend]}")
+
+
+@pytest.mark.feature("Again: rerun --from a task in a single iteration of a loop")
+def test_a_rerun_from_an_iteration(place: Any) -> None:
+    first = place.run("shapes", {"uri": place.data})
+    path = "for-loop-4[1]/double"
+    _lacks(place, {"vertex": "a spec has its loop once"}, lambda: kfgcp.rerun(first.run_id, from_task=path))
+
+    again = kfgcp.rerun(first.run_id, from_task=path, timeout=60)
+
+    states = {task.path: task.state for task in again.snapshot.tasks}
+    assert states[path] is TaskState.SUCCEEDED
+    assert states["for-loop-4[0]/double"] is states["for-loop-4[2]/double"] is TaskState.CACHED
+
+
+@pytest.mark.feature("Logs: by time and severity")
+def test_logs_by_time_and_severity(place: Any) -> None:
+    handle = place.shared("one_fails")
+    _lacks(place, {"local": "its logs are lines only"}, lambda: list(handle.logs(severity="ERROR")))
+
+    errors = [line.text for line in handle.logs("boom", severity="ERROR")]
+    assert "about to fail" not in errors
+    assert errors[-1] == "ValueError: no luck with 7"
+    assert [line.text for line in handle.logs("boom", since=handle.snapshot.created_at)] == handle.task("boom").logs()
+    assert list(handle.logs(since="2100-01-01T00:00:00.000Z")) == []
+
+
+@pytest.mark.feature("Settings: --fail-fast starts nothing new after a failure, and without it all that can run does")
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
+    run = place.run("two_branches", fail_fast=fail_fast, cache=False).snapshot
+
+    states = {task.path: task.state for task in run.tasks}
+    assert (run.state, states["boom"]) == (RunState.FAILED, TaskState.FAILED)
+    assert (states.get("after") is TaskState.SUCCEEDED) is not fail_fast
+
+
+@pytest.mark.feature("Settings: what a pipeline asks of a cluster and does not get is named before the run")
+def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
+    spec = api.compile(str(place.file("echo")))
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": CLUSTER}}}}
+    asking = from_documents([spec.pipeline_spec, platform], "echo")
+    with pytest.warns(api.NotHeeded, match="node selector of say"):
+        handle = api.submit(asking, env=place.env)
+
+    assert any("node selector of say" in note for note in handle.notes)
+    assert handle.wait(60).state is RunState.SUCCEEDED
+
+
+@pytest.mark.feature("Settings: options of the embedded engine are heeded, or named before the run")
+def test_an_option_of_another_backend_is_named(place: Any) -> None:
+    spec = api.compile(str(place.file("echo")))
+    if place.backend == "local":
+        assert api.submit(spec, env=place.env, max_parallel=1).wait(60).notes == []
+        return
+    with pytest.warns(api.NotHeeded, match="--max-parallel is for runs on this machine"):
+        handle = api.submit(spec, env=place.env, max_parallel=1)
+    assert handle.wait(60).state is RunState.SUCCEEDED
+
+
+@pytest.mark.feature("Python: native() is the run in the official client")
+def test_the_official_client(place: Any) -> None:
+    handle = place.shared("echo")
+    if place.backend == "local":
+        with pytest.raises(Unsupported, match="has no other client"):
+            handle.native()
+        pytest.skip("there is none")
+
+    job = handle.native()
+
+    assert (job.resource_name.rpartition("/")[2], job.state.name) == (handle.run_id, "PIPELINE_STATE_SUCCEEDED")
+    assert open_backend(place.project, place.project.env(place.env)).get(handle.ref) == handle.snapshot
