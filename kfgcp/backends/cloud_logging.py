@@ -62,20 +62,22 @@ class Tail:
         self._until = ""
         self._seen: dict[str, str] = {}
 
-    def read(self, alternatives: Sequence[str]) -> Iterator[Entry]:
+    def read(self, alternatives: Sequence[str], fresh: Sequence[str] = ()) -> Iterator[Entry]:
         """The entries since the last call, which must have been read to its end.
 
         Args:
             alternatives: clauses of which one must match; asked for one after the other.
+            fresh: likewise, for what was not asked for before: all its entries, those older than others too.
         """
-        clauses = [*self._clauses]
+        recent = [*self._clauses]
         if self._until:
             back = datetime.fromisoformat(self._until) - timedelta(seconds=LATE)
             since = timestamp(back.timestamp())
-            clauses.append(f'timestamp>="{since}"')
+            recent.append(f'timestamp>="{since}"')
             self._seen = {key: at for key, at in self._seen.items() if at >= since}
-        for alternative in alternatives:
-            for entry in self._logging.entries([*clauses, alternative]):
+        asked = [[*recent, each] for each in alternatives] + [[*self._clauses, each] for each in fresh]
+        for clauses in asked:
+            for entry in self._logging.entries(clauses):
                 if entry.id not in self._seen:
                     self._seen[entry.id] = entry.at
                     self._until = max(self._until, entry.at)

@@ -58,6 +58,7 @@ class JobTail:
         self._tail: Tail | None = None
         self._places: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, float] = {}
+        self._read: set[str] = set()
         self._next = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
@@ -69,7 +70,10 @@ class JobTail:
             self._look(self._job())
         assert self._tail is not None
         live = [job for job in self._places if now - self._ended.get(job, now) <= LINGER]
-        for entry in self._tail.read([_of(live[first : first + AT_ONCE]) for first in range(0, len(live), AT_ONCE)]):
+        fresh = [job for job in live if job not in self._read]
+        known = [job for job in live if job in self._read]
+        self._read.update(fresh)
+        for entry in self._tail.read(_groups(known), _groups(fresh)):
             place = self._places.get(entry.resource.get("job_id", ""))
             if place is not None:
                 yield _line(entry, *place)
@@ -93,6 +97,10 @@ def clauses(wanted: LogFilter, since: str) -> list[str]:
     if wanted.severity:
         found.append(f"severity>={wanted.severity}")
     return found
+
+
+def _groups(custom_jobs: Sequence[str]) -> list[str]:
+    return [_of(custom_jobs[first : first + AT_ONCE]) for first in range(0, len(custom_jobs), AT_ONCE)]
 
 
 def _of(custom_jobs: Sequence[str]) -> str:
