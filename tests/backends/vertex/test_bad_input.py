@@ -190,6 +190,17 @@ def test_a_server_that_answers_garbage(
     nothing_was_started(home)
 
 
+def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+    cloud.fail_next("garbage", method="POST")  # it is made, and the answer is a broken page
+
+    error, hint = fails(5, "run", pipeline("echo"))
+
+    (made,) = cloud.jobs()
+    assert f"Whether the run {made} was made is not known." in error
+    assert hint.endswith(f"kfgcp show {made}")
+    assert kfgcp("show", made, "--json").json["run_id"] == made
+
+
 @pytest.mark.parametrize(
     "jobs", ["[3]", '[{"name": 3}]', '[{"state": "PIPELINE_STATE_RUNNING"}]', '{"name": 1}', '"x"']
 )
