@@ -288,7 +288,7 @@ def watch(
     from kfgcp.tracking.follow import follow
     from kfgcp.tracking.poll import Poller
 
-    handle = show(run)
+    handle = run if isinstance(run, RunHandle) else show(run)
     wanted = logs if isinstance(logs, LogFilter) else LogFilter()
     tail = handle.tail(wanted) if logs else None
     pace = Pace(max(_CHECK_SECONDS, handle.backend.pace.shortest), handle.backend.pace.longest)
