@@ -176,7 +176,7 @@ def unusable(port: int, error: OSError) -> UsageError:
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
+    request_queue_size = 1024  # a client may open a connection for each of a thousand runs at once
 
     def __init__(self, address: tuple[str, int], owner: HttpServer) -> None:
         self.owner = owner
