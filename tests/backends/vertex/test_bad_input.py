@@ -295,6 +295,6 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     assert "Traceback" not in done.err
     if done.code == 5:  # it was not seen as cancelled in between
         error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
-        assert f"Run {run} is not there any more: it was deleted" in error
+        assert f"Run {run} was deleted, it is not there any more" in error
         assert "kfgcp list" in hint
     assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]
