@@ -79,6 +79,11 @@ class BackendError(KfgcpError):
     exit_code = 5
     unknown = False
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same may go well a little later."""
+        return False
+
 
 class Unsupported(BackendError):
     pass
@@ -93,7 +98,9 @@ class AuthError(BackendError):
 
 
 class Unreachable(BackendError):
-    pass
+    @property
+    def passing(self) -> bool:
+        return True
 
 
 class Refused(BackendError):
@@ -114,6 +121,11 @@ class Refused(BackendError):
         self.status = status
         self.reason = reason
         self.retried = retried
+
+    @property
+    def passing(self) -> bool:
+        """When it was asked too often."""
+        return self.status == 429
 
 
 class NotFound(Refused):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kfgcp.backends.base import LogLine, LogTail
-from kfgcp.errors import BackendError, Unreachable
+from kfgcp.errors import BackendError
 from kfgcp.model import Run, Task
 from kfgcp.store.store import Store
 
@@ -73,8 +73,8 @@ class _Lines:
             return
         try:
             yield from self._tail.read(tasks)
-        except Unreachable:  # the next look may have it
-            return
         except BackendError as error:
+            if error.passing:  # the next look may have it
+                return
             self._tail = None
             self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from kfgcp.backends.base import Backend, Pace, RunRef
-from kfgcp.errors import Unreachable
+from kfgcp.errors import BackendError
 from kfgcp.model import Run
 
 SHARE: Final = 10.0
@@ -57,7 +57,9 @@ class Poller:
             return None
         try:
             run = self._backend.get(self._ref)
-        except Unreachable as error:
+        except BackendError as error:
+            if not error.passing:
+                raise
             self._outage(error)
             return None
         now = self._clock()
@@ -74,7 +76,7 @@ class Poller:
         """Seconds until the next look."""
         return max(self._next - self._clock(), 0.0)
 
-    def _outage(self, error: Unreachable) -> None:
+    def _outage(self, error: BackendError) -> None:
         now = self._clock()
         if self._lost_at is None:
             self._lost_at = now

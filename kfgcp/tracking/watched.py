@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from kfgcp.errors import Unreachable
+from kfgcp.errors import BackendError
 from kfgcp.model import RunState
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import Poller
@@ -56,7 +56,9 @@ class WatchedRun:
         """Asks the run to end; False when its backend cannot be reached, which is tried again."""
         try:
             self._handle.cancel()
-        except Unreachable as error:
+        except BackendError as error:
+            if not error.passing:
+                raise
             if not self._unasked:
                 self._notice(f"run {self.run_id} is not told to end yet; this is tried again: {error.message}")
             return False

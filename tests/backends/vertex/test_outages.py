@@ -155,9 +155,14 @@ def test_a_watching_process_survives_an_outage(
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("verb", ["watch", "run"])
+@pytest.mark.parametrize(("verb", "status"), [("watch", "429"), ("run", "503")])
 def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it_is_over(
-    verb: str, service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any, eventually: Callable[..., Any]
+    verb: str,
+    status: str,
+    service: VertexStandIn,
+    pipeline: Callable[[str], Path],
+    kfgcp: Any,
+    eventually: Callable[..., Any],
 ) -> None:
     service.instant.seconds = 8
     if verb == "run":
@@ -167,12 +172,14 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     assert re.fullmatch(r"run \S+  echo  env dev  experiment default\n", process.stderr.readline())
     eventually(lambda: service.requests.count("GET", GETS))
 
-    service.fail_next("503", times=3, method="GET", path=GETS, retry_after=TOO_LONG)
+    service.fail_next(status, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
+    service.fail_next(status, path="*/entries:list", retry_after=TOO_LONG)
 
     done = kfgcp.end(process, timeout=60)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
-    assert done.err.count("dev cannot be reached; the run goes on, and so does this: Vertex AI failed to answer") == 1
+    assert done.err.count("dev cannot be reached; the run goes on, and so does this: Vertex AI") == 1
     assert done.err.count("dev answers again") == 1
+    assert "say | say is made up" in done.err.splitlines()
 
 
 def test_a_watching_process_asks_each_second_for_the_state_and_every_third_for_logs(
