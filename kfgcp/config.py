@@ -46,7 +46,17 @@ ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
         "preflight_validations": bool,
         "experiment_tracking": bool,
     },
-    "kubeflow": {**_SHARED, **_REMOTE, "host": str, "namespace": str, "iap_client_id": str},
+    "kubeflow": {
+        **_SHARED,
+        **_REMOTE,
+        "host": str,
+        "namespace": str,
+        "iap_client_id": str,
+        "ca_file": str,
+        "kube_context": str,
+        "kube_namespace": str,
+        "kube_service": str,
+    },
 }
 """Backend -> the keys an environment of it may have, and their types."""
 
@@ -61,7 +71,9 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
-AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "anonymous")
+AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "port-forward", "anonymous")
+_OWN_CLUSTER: Final = ("iap", "in-cluster", "port-forward")
+"""Ways to sign in that only the backend `kubeflow` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,13 @@ class Project:
                 hint=f"{_did_you_mean(name, self.environments)}Environments: {known}. Add one as [env.{name}].",
             )
         return self.environments[name]
+
+
+def required_keys(env: Environment) -> tuple[str, ...]:
+    """The keys that an environment must have to be used."""
+    if env.get("auth") == "port-forward":  # kubectl makes the address
+        return ()
+    return REQUIRED_KEYS[env.backend]
 
 
 def load(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
@@ -232,6 +251,13 @@ def _check_values(environment: Environment, where: str) -> None:
     auth = environment.get("auth")
     if auth is not None and auth not in AUTH_MODES:
         raise ConfigError(f"{where}: auth is {auth!r}.", hint=f"auth is one of: {', '.join(AUTH_MODES)}.")
+    if auth in _OWN_CLUSTER and environment.backend != "kubeflow":
+        raise ConfigError(f'{where}: auth = "{auth}" is for the backend kubeflow, not for {environment.backend}.')
+    if auth == "port-forward" and environment.get("host") is not None:
+        raise ConfigError(
+            f'{where}: auth = "port-forward" makes its own address, so there must be no host.',
+            hint="Remove host, or forward the port by yourself and set auth to anonymous.",
+        )
     if environment.get("max_parallel", 1) < 1:
         raise ConfigError(f"{where}: max_parallel must be at least 1.")
     policy = environment.get("failure_policy")

@@ -1,7 +1,7 @@
 """Where the tokens of requests come from: Google's login, a file, or nowhere for an emulator on this machine.
 
-`auth` of an environment chooses: `google` (the default) is in google_login.py; `token-file` and `anonymous` are here.
-`iap` and `in-cluster` have their place in `token_source`.
+`auth` of an environment chooses: `google` (the default) is in google_login.py, `iap` in iap_login.py, `port-forward` in
+port_forward.py; `token-file`, `in-cluster` and `anonymous` are here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from kfgcp.config import LOOPBACK, Environment
-from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable, Unsupported
+from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
 
 AHEAD: Final = 225.0
 """Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
@@ -25,14 +25,26 @@ LATER: Final = 30.0
 """Seconds until the next try when renewing ahead failed."""
 _LARGEST: Final = 65536
 """Bytes of a token file."""
+_PROJECTED: Final = "/var/run/secrets/kubeflow/pipelines/token"
+_PROJECTED_VARIABLE: Final = "KF_PIPELINES_SA_TOKEN_PATH"
+"""Where a pod has its token for Kubeflow Pipelines, and what names another place: as the SDK has it."""
+_MEND_PROJECTED: Final = (
+    "Give the pod a projected service account token for the audience pipelines.kubeflow.org, and the account access to "
+    f"the namespace. {_PROJECTED_VARIABLE} names another place of the token."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token. quota_project: the project that pays for requests, when it is another than theirs."""
+    """A bearer token.
+
+    quota_project: the project that pays for requests, when it is another than theirs. account: whose it is, "" when
+    that is not known.
+    """
 
     value: str = field(repr=False)
     quota_project: str | None = None
+    account: str = field(default="", compare=False)
 
     def sign(self, request: Any) -> Any:
         """The prepared request with the token."""
@@ -65,49 +77,103 @@ def token_source(env: Environment) -> TokenSource:
 
     Raises:
         ConfigError: a setting that it needs is missing.
-        Unsupported: this version cannot sign in that way.
     """
     mode = env.get("auth", "google")
     where = f"Environment '{env.name}'"
     if mode == "anonymous":
         return _anonymous(env, where)
     if mode == "token-file":
-        path = env.get("token_file")
-        if not path:
-            raise ConfigError(
-                f'{where} has auth = "token-file", but no token_file.', hint="Set token_file to its path."
-            )
-        return TokenFile(Path(path))
-    if mode == "google":
-        from kfgcp.backends.google_login import google_tokens
+        return TokenFile(Path(_needed(env, "token_file")))
+    if mode == "in-cluster":
+        return TokenFile(Path(os.environ.get(_PROJECTED_VARIABLE) or _PROJECTED), mend=_MEND_PROJECTED)
+    if mode == "port-forward":
+        from kfgcp.backends.port_forward import forwarded
 
-        return google_tokens(env.get("impersonate_service_account"))
-    raise Unsupported(
-        f'{where} has auth = "{mode}", which is not there yet.', hint="This version has: google, token-file, anonymous."
-    )
+        return forwarded(env)
+    account = env.get("impersonate_service_account")
+    if mode == "iap":
+        from kfgcp.backends.iap_login import iap_tokens
+
+        return iap_tokens(_needed(env, "iap_client_id"), account)
+    from kfgcp.backends.google_login import google_tokens
+
+    return google_tokens(account)
+
+
+def address_and_tokens(env: Environment) -> tuple[str, TokenSource]:
+    """Where the Kubeflow Pipelines of an environment is, and its tokens; nothing is read, started or sent yet.
+
+    Raises:
+        ConfigError: a setting is missing.
+    """
+    if env.get("auth") == "port-forward":
+        from kfgcp.backends.port_forward import forwarded
+
+        tokens = forwarded(env)
+        return tokens.address, tokens
+    return env.get("api_endpoint") or _needed(env, "host"), token_source(env)
+
+
+def ca_file(env: Environment) -> str | None:
+    """The file with certificates that an environment names.
+
+    Raises:
+        ConfigError: it is not there, or holds none.
+    """
+    named = env.get("ca_file")
+    if not named:
+        return None
+    import ssl
+
+    path = os.path.expanduser(str(named))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError) as error:  # of both kinds are those of ssl
+        wrong = (
+            "holds no certificates" if os.path.isfile(path) else f"cannot be read: {getattr(error, 'strerror', error)}"
+        )
+        raise ConfigError(
+            f"Environment '{env.name}' has ca_file = \"{named}\", which {wrong}.",
+            hint=f"Let ca_file in [env.{env.name}] of kfgcp.toml name the certificate of the authority, as PEM.",
+        ) from None
+    return path
+
+
+def _needed(env: Environment, key: str) -> str:
+    value = env.get(key)
+    if not value:
+        mode = f', which auth = "{env.get("auth")}" needs' if env.get("auth") else ""
+        raise ConfigError(
+            f"Environment '{env.name}' has no {key}{mode}.", hint=f"Set {key} in [env.{env.name}] of kfgcp.toml."
+        )
+    return str(value)
 
 
 class Anonymous:
     """No token, for an emulator."""
 
-    mend = "The service wants a sign-in: set auth of the environment to google or token-file."
+    mend = "The service wants a sign-in: set auth of the environment to google, iap or token-file."
 
     def get(self, refused: Token | None = None) -> None:
         return None
 
 
 class TokenFile:
-    """A token that somebody else writes into a file: the first line, read again whenever the file changes."""
+    """A token that somebody else writes into a file: the first line, read again whenever the file changes.
 
-    def __init__(self, path: Path) -> None:
+    mend: what to do when there is no good one, instead of writing it.
+    """
+
+    def __init__(self, path: Path, *, mend: str = "") -> None:
         self._path = Path(os.path.expanduser(path))
+        self._mend = mend
         self._lock = threading.Lock()
         self._seen: tuple[int, ...] = ()
         self._token: Token | None = None
 
     @property
     def mend(self) -> str:
-        return f"Write a new token to {self._path}."
+        return self._mend or f"Write a new token to {self._path}."
 
     def get(self, refused: Token | None = None) -> Token:
         with self._lock:
@@ -120,7 +186,7 @@ class TokenFile:
             except OSError as error:
                 raise AuthError(
                     f"The token file {self._path} cannot be read: {error.strerror}.",
-                    hint="Write a token to it, or let token_file name another.",
+                    hint=self._mend or "Write a token to it, or let token_file name another.",
                 ) from None
             return self._token
 

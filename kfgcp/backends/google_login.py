@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
@@ -22,41 +23,45 @@ from kfgcp.errors import AuthError, BackendError, Unreachable
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect to a service that gives tokens, and to wait for its answer."""
-_AGAIN: Final = f"Sign in again: {LOG_IN}"
-_PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
+AGAIN: Final = f"Sign in again: {LOG_IN}"
+PROXY: Final = "Check HTTPSPROXY, NOPROXY and the network: something in between answers."
 
 
-def google_tokens(account: str | None = None) -> Renewing:
-    """Tokens of whoever is signed in on this machine, or of the service account that they may act as."""
-    return Renewing(_Login(account).fetch, mend=_AGAIN)
+def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = None) -> Renewing:
+    """Tokens of whoever is signed in on this machine, or of the service account that they may act as.
+
+    login: what a file with credentials says, instead of that of this machine.
+    """
+    return Renewing(_Login(account, login).fetch, mend=AGAIN)
 
 
 class _Login:
     """Google's credentials, read at the first use and again after a failure: the user may have signed in meanwhile."""
 
-    def __init__(self, account: str | None) -> None:
+    def __init__(self, account: str | None, login: Mapping[str, Any] | None) -> None:
         self._account = account
+        self._login = login
         self._credentials: Any = None
 
     def fetch(self) -> tuple[Token, float | None]:
         """A new token and when it ends. `Renewing` calls it from one thread at a time."""
-        request = _request()
+        request = exchange()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about quotas, and about interpreters
                 if self._credentials is None:
-                    self._credentials = _load(request, self._account)
+                    self._credentials = _load(request, self._account, self._login)
                 self._credentials.refresh(request)
         except Exception as error:
             whose = self._credentials
             self._credentials = None
-            raise _explain(error, whose, self._account) from None
+            raise explain_failure(error, whose, self._account) from None
         found = self._credentials
         expiry = found.expiry.replace(tzinfo=UTC).timestamp() if found.expiry else None
-        return Token(found.token, found.quota_project_id), expiry
+        return Token(found.token, found.quota_project_id, account_of(found)), expiry
 
 
-def _load(request: Any, account: str | None) -> Any:
+def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
     """Credentials that can be refreshed.
 
     `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a second and is not used.
@@ -64,8 +69,10 @@ def _load(request: Any, account: str | None) -> Any:
     import google.auth
     from google.auth.credentials import with_scopes_if_required
 
-    file = _file()
-    if file:
+    file = login_file()
+    if login is not None:
+        found, _ = google.auth.load_credentials_from_dict(dict(login))
+    elif file:
         found, _ = google.auth.load_credentials_from_file(file)
     else:
         found, _ = google.auth.default(request=request)
@@ -79,7 +86,13 @@ def _load(request: Any, account: str | None) -> Any:
     )
 
 
-def _file() -> str | None:
+def account_of(credentials: Any) -> str:
+    """Whose credentials they are, as far as they know: "" for most logins of people."""
+    found = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
+    return str(found) if found and "@" in str(found) else ""
+
+
+def login_file() -> str | None:
     """The file with credentials, as google.auth looks for it."""
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if named:
@@ -92,7 +105,7 @@ def _file() -> str | None:
     return str(file) if file.is_file() else None
 
 
-def _request() -> Any:
+def exchange() -> Any:
     """How google.auth sends: with our timeouts and without redirects, ~/.netrc or a proxy to this machine."""
     from google.auth.transport.requests import Request
 
@@ -107,7 +120,7 @@ def _request() -> Any:
     return Exchange(new_session())
 
 
-def _explain(error: Exception, credentials: Any, account: str | None) -> BackendError:
+def explain_failure(error: Exception, credentials: Any, account: str | None) -> BackendError:
     """What an error of google.auth says, without what it quotes of requests and answers."""
     from google.auth import exceptions
 
@@ -118,18 +131,18 @@ def _explain(error: Exception, credentials: Any, account: str | None) -> Backend
     said = one_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
-        return _no_credentials(f"they are not of the right form ({type(error).__name__})")
+        return no_credentials(f"they are not of the right form ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
-        return _no_credentials(said)
+        return no_credentials(said)
     if said.startswith("Unable to acquire impersonated credentials"):
-        return _not_impersonated(answer, account or getattr(credentials, "service_account_email", None))
+        return not_impersonated(answer, account or getattr(credentials, "service_account_email", None))
     if said.startswith("<"):
-        return Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=_PROXY)
+        return Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=PROXY)
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
         return Unreachable(f"Google's sign-in service failed: {said}.", hint="Try again later.")
     if isinstance(error, exceptions.ReauthFailError) or said.startswith("Reauthentication is needed"):
-        return AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=_AGAIN)
-    return _refused(said)
+        return AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=AGAIN)
+    return refused_sign_in(said)
 
 
 def _transport(error: BaseException | None) -> BaseException | None:
@@ -155,7 +168,7 @@ def _no_connection(error: BaseException, credentials: Any) -> BackendError:
     return Unreachable(f"Google's sign-in service {failure.what}.", hint=failure.hint)
 
 
-def _no_credentials(said: str) -> AuthError:
+def no_credentials(said: str) -> AuthError:
     if "default credentials were not found" in said:
         return AuthError(
             "You are not signed in to Google: there are no Application Default Credentials on this machine.",
@@ -167,7 +180,8 @@ def _no_credentials(said: str) -> AuthError:
     )
 
 
-def _not_impersonated(answer: Any, account: str | None) -> AuthError:
+def not_impersonated(answer: Any, account: str | None) -> AuthError:
+    """The answer of IAM Credentials says no."""
     whom = account or "the service account"
     said = read_error(answer) if isinstance(answer, (str, bytes)) else read_error("")
     text = one_line(said.message) or "no reason was given"
@@ -177,7 +191,7 @@ def _not_impersonated(answer: Any, account: str | None) -> AuthError:
     return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
 
 
-def _refused(said: str) -> AuthError:
+def refused_sign_in(said: str) -> AuthError:
     """Google's sign-in service said no (RFC 6749, 5.2)."""
     if said.startswith("invalid_grant") and "JWT" in said:
         return AuthError(
@@ -185,5 +199,5 @@ def _refused(said: str) -> AuthError:
             hint="Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in another way.",
         )
     if said.startswith("invalid_grant"):
-        return AuthError(f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=_AGAIN)
-    return AuthError(f"Google refused the sign-in: {said.rstrip('.')}.", hint=_AGAIN)
+        return AuthError(f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=AGAIN)
+    return AuthError(f"Google refused the sign-in: {said.rstrip('.')}.", hint=AGAIN)

@@ -42,6 +42,7 @@ class Http:
         retries: int = 8,
         connect_timeout: float = 5,
         read_timeout: float = 60,
+        ca_file: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -55,6 +56,7 @@ class Http:
             budget: seconds from the first try after which no other begins.
             retries: how often a request is sent again at most.
             read_timeout: seconds to wait for the next bytes of an answer.
+            ca_file: certificates of the only authorities that are trusted.
 
         Raises:
             ConfigError: a token must not be sent to this address.
@@ -67,7 +69,7 @@ class Http:
         self._retries = retries
         self._timeout = (connect_timeout, read_timeout)
         self._clock = Clock(sleep, clock, jitter)
-        self._wire = Wire()
+        self._wire = Wire(ca_file)
 
     def get(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
         return self.send("GET", path, params=params, **how)

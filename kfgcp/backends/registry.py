@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from kfgcp.backends.base import Backend
-from kfgcp.config import REQUIRED_KEYS, Environment, Project
+from kfgcp.config import Environment, Project, required_keys
 from kfgcp.errors import ConfigError, Unsupported
 
 BACKENDS: Final = {
@@ -28,13 +28,22 @@ def open_backend(project: Project, env: Environment) -> Backend:
             f"The backend '{env.backend}' of environment '{env.name}' is not there yet.",
             hint=f"This version has: {', '.join(BACKENDS)}.",
         )
-    missing = [key for key in REQUIRED_KEYS[env.backend] if not env.get(key)]
+    require_settings(env)
+    module, _, name = BACKENDS[env.backend].partition(":")
+    backend: Backend = getattr(import_module(module), name)(project, env)
+    return backend
+
+
+def require_settings(env: Environment) -> None:
+    """Passes an environment that has all that its backend needs.
+
+    Raises:
+        ConfigError: a setting is missing.
+    """
+    missing = [key for key in required_keys(env) if not env.get(key)]
     if missing:
         named = " and ".join(missing)
         raise ConfigError(
             f"Environment '{env.name}' has no {named}, which the backend '{env.backend}' needs.",
             hint=f"Set {named} in [env.{env.name}] of kfgcp.toml.",
         )
-    module, _, name = BACKENDS[env.backend].partition(":")
-    backend: Backend = getattr(import_module(module), name)(project, env)
-    return backend

@@ -42,10 +42,14 @@ class NoAnswer(Exception):
         hint: what to do about it.
         sent: the server may have seen the request.
         final: it is of no use to try again.
+        tls: the host was reached, but not trusted.
     """
 
-    def __init__(self, what: str, *, hint: str = "", sent: bool = False, final: bool = False) -> None:
+    def __init__(
+        self, what: str, *, hint: str = "", sent: bool = False, final: bool = False, tls: bool = False
+    ) -> None:
         super().__init__(what)
+        self.tls = tls
         self.what = what
         self.hint = hint
         self.sent = sent
@@ -53,9 +57,13 @@ class NoAnswer(Exception):
 
 
 class Wire:
-    """Connections that are kept open and shared by threads; made at the first use."""
+    """Connections that are kept open and shared by threads; made at the first use.
 
-    def __init__(self) -> None:
+    ca_file: certificates of the only authorities that are trusted, instead of those of `requests`.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self._verify = ca_file
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
 
@@ -91,6 +99,7 @@ class Wire:
                 allow_redirects=False,
                 stream=True,
                 proxies=proxies(url),
+                verify=self._verify,  # here, because REQUESTS_CA_BUNDLE would win over that of the session
             ) as response:
                 body = bytearray()
                 for chunk in response.iter_content(65536):
@@ -172,8 +181,9 @@ def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:
     if isinstance(error, OSError) and "CA certificate" in str(error):
         return NoAnswer(
             "cannot be checked: the file with certificates is not there",
-            hint="Let REQUESTS_CA_BUNDLE name a file that exists.",
+            hint="Let ca_file or REQUESTS_CA_BUNDLE name a file that exists.",
             final=True,
+            tls=True,
         )
     return NoAnswer(f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True)
 
@@ -209,9 +219,13 @@ def _proxy(causes: list[BaseException]) -> NoAnswer:
 def _tls(causes: list[BaseException]) -> NoAnswer:
     untrusted = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if untrusted is None:
-        return NoAnswer("could not agree on TLS", hint="Check that the address is one of https, and the proxy.")
+        return NoAnswer(
+            "could not agree on TLS", hint="Check that the address is one of https, and the proxy.", tls=True
+        )
     return NoAnswer(
         f"has a certificate that is not trusted: {untrusted.verify_message or untrusted.reason}",
-        hint="For a company's own certificates let REQUESTS_CA_BUNDLE name the file with them.",
+        hint="For a company's own certificates let ca_file of the environment (backend kubeflow), or "
+        "REQUESTS_CA_BUNDLE, name the file with them.",
         final=True,
+        tls=True,
     )

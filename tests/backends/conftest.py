@@ -1,16 +1,22 @@
-"""A server on loopback that answers as it is told, a clock that does not wait, and clients that use both."""
+"""A server on loopback that answers as it is told, a clock that does not wait, clients that use both, logins."""
 
+import base64
 import contextlib
 import http.server
 import json
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kfgcp.backends.auth import Token
 from kfgcp.backends.http import Http
@@ -221,3 +227,73 @@ def client(server: Server, clock: Clock) -> Iterator[Callable[..., Http]]:
     yield make
     for each in made:
         each.close()
+
+
+# -- who is signed in to Google
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is signed in, and there is no metadata server."""
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "CLOUDSDK_", "GCE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
+
+
+@pytest.fixture
+def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
+    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come from."""
+    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token")
+
+    def write(content: Any) -> Path:
+        file = tmp_path / "gcloud" / "application_default_credentials.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture
+def key_file(server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The key of a service account, as GOOGLE_APPLICATION_CREDENTIALS names it."""
+    key = {
+        "type": "service_account",
+        "client_email": "runner@acme.iam.gserviceaccount.com",
+        "private_key": private_key,
+        "private_key_id": "k",
+    }
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(key | {"project_id": "acme", "token_uri": f"{server.url}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    return file
+
+
+@pytest.fixture
+def metadata(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A metadata server."""
+    host = server.url.removeprefix("http://")
+    monkeypatch.setenv("GCE_METADATA_IP", host)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
+    return server
+
+
+@pytest.fixture(scope="session")
+def id_token() -> Callable[..., str]:
+    """Makes an id token, not signed: it ends after so many seconds."""
+
+    def make(audience: str, seconds: float = 3600, **claims: Any) -> str:
+        payload = {"aud": audience, "exp": time.time() + seconds, "email": "ada@acme.example"} | claims
+        parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, payload)]
+        return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"])
+
+    return make

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.auth import Renewing, Token, TokenFile, token_source
+from kfgcp.backends.auth import Renewing, Token, TokenFile, address_and_tokens, ca_file, token_source
 from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
-from kfgcp.errors import AuthError, ConfigError, Unreachable, Unsupported
+from kfgcp.errors import AuthError, ConfigError, Unreachable
 
 Client = Callable[..., Http]
 
@@ -61,7 +61,7 @@ def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any)
     with pytest.raises(AuthError) as caught:
         client(source=token_source(_env(auth="anonymous", api_endpoint=server.url))).get("x")
 
-    assert caught.value.hint == "The service wants a sign-in: set auth of the environment to google or token-file."
+    assert caught.value.hint == "The service wants a sign-in: set auth of the environment to google, iap or token-file."
 
 
 def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict[str, str]], home: Path) -> None:
@@ -90,17 +90,8 @@ print([name for name in sys.modules if name.startswith(("google.auth", "google.o
 # -- other settings
 
 
-@pytest.mark.parametrize("mode", ["iap", "in-cluster"])
-def test_ways_that_are_not_there_yet(mode: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        token_source(_env(auth=mode))
-
-    assert caught.value.message == f"Environment 'dev' has auth = \"{mode}\", which is not there yet."
-    assert caught.value.hint == "This version has: google, token-file, anonymous."
-
-
 def test_a_token_file_has_to_be_named() -> None:
-    with pytest.raises(ConfigError, match="Environment 'dev' has auth = \"token-file\", but no token_file"):
+    with pytest.raises(ConfigError, match="Environment 'dev' has no token_file, which auth = \"token-file\" needs"):
         token_source(_env(auth="token-file"))
 
 
@@ -218,6 +209,80 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             TokenFile(path).get()
         assert caught.value.message == f"The token file {path} cannot be read: {why}."
         assert caught.value.__suppress_context__
+
+
+# -- inside a cluster
+
+
+def test_the_projected_token_of_a_pod(
+    tmp_path: Path, server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet replaces it every hour, by turning a link."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(name)
+    (tmp_path / "data").symlink_to("one")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "data" / "token"))
+    address, source = address_and_tokens(_env(auth="in-cluster", host=server.url))
+    server.answers({}, {})
+    client(address, source).get("x")
+
+    (tmp_path / "turned").symlink_to("two")
+    (tmp_path / "turned").rename(tmp_path / "data")
+    client(address, source).get("x")
+
+    assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer one", "Bearer two"]
+
+
+def test_a_pod_without_a_projected_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KF_PIPELINES_SA_TOKEN_PATH", raising=False)
+
+    with pytest.raises(AuthError) as caught:
+        token_source(_env(auth="in-cluster")).get()
+
+    assert caught.value.message == (
+        "The token file /var/run/secrets/kubeflow/pipelines/token cannot be read: No such file or directory."
+    )
+    assert caught.value.hint.startswith(
+        "Give the pod a projected service account token for the audience pipelines.kubeflow.org"
+    )
+
+
+# -- the address
+
+
+def test_the_address_is_the_host_unless_an_emulator_is_named() -> None:
+    google = _env(host="https://kfp.example")
+    emulator = _env(host="https://kfp.example", api_endpoint="http://127.0.0.1:1")
+
+    assert address_and_tokens(google)[0] == "https://kfp.example"
+    assert address_and_tokens(emulator)[0] == "http://127.0.0.1:1"
+    with pytest.raises(ConfigError, match=r"Environment 'dev' has no host\."):
+        address_and_tokens(_env())
+
+
+def test_a_file_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import certifi
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ca.pem").symlink_to(certifi.where())
+
+    assert ca_file(_env()) is None
+    assert ca_file(_env(ca_file="~/ca.pem")) == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"), [(None, "cannot be read: No such file or directory"), ("x", "holds no certificates")]
+)
+def test_a_file_without_certificates(tmp_path: Path, content: str | None, wrong: str) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(ConfigError) as caught:
+        ca_file(_env(ca_file=str(file)))
+
+    assert caught.value.message == f"Environment 'dev' has ca_file = \"{file}\", which {wrong}."
 
 
 # -- renewal

@@ -1,6 +1,5 @@
 """Google's Application Default Credentials against a stand-in of the services that give tokens."""
 
-import json
 import os
 import traceback
 from collections.abc import Callable
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kfgcp.backends.auth import TokenSource, token_source
 from kfgcp.backends.http import Http
@@ -20,37 +17,8 @@ from kfgcp.errors import AuthError, BackendError, Unreachable
 Client = Callable[..., Http]
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
 REFRESH = "1//0e-a-refresh-token-that-is-long"
+pytestmark = pytest.mark.usefixtures("nobody")
 SIGN_IN = "Sign in again: gcloud auth application-default login"
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is signed in, and there is no metadata server."""
-    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "CLOUDSDK_", "GCE_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
-    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
-
-
-@pytest.fixture
-def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
-    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come from."""
-    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token")
-
-    def write(content: Any) -> Path:
-        file = tmp_path / "gcloud" / "application_default_credentials.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(content if isinstance(content, str) else json.dumps(content))
-        return file
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
 def _user(**more: str) -> dict[str, Any]:
@@ -278,16 +246,6 @@ def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: s
 # -- a service account
 
 
-@pytest.fixture
-def key_file(server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The key of a service account, as GOOGLE_APPLICATION_CREDENTIALS names it."""
-    key = {"type": "service_account", "client_email": ACCOUNT, "private_key": private_key, "private_key_id": "k"}
-    file = tmp_path / "key.json"
-    file.write_text(json.dumps(key | {"project_id": "acme", "token_uri": f"{server.url}/token"}))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-    return file
-
-
 def test_the_key_of_a_service_account(server: Any, key_file: Path) -> None:
     import google.auth.jwt
 
@@ -417,16 +375,6 @@ def test_a_federated_login(server: Any, sign_in: Any, tmp_path: Path) -> None:
 
 
 # -- a machine at Google
-
-
-@pytest.fixture
-def metadata(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A metadata server."""
-    host = server.url.removeprefix("http://")
-    monkeypatch.setenv("GCE_METADATA_IP", host)
-    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
-    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
-    return server
 
 
 def test_a_machine_at_google(metadata: Any, reply: Any) -> None:

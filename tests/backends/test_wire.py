@@ -219,12 +219,16 @@ def tls(server: Any, tmp_path: Path) -> Path:
     file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     form = serialization.PrivateFormat.PKCS8
     key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    _serve_tls(server, file, key_file)
+    return file
+
+
+def _serve_tls(server: Any, certificate: Path, key: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key_file)
+    context.load_cert_chain(certificate, key)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
     server.http.handle_error = lambda *_: None  # a client that goes away is what the tests are about
     server.url = server.url.replace("http://", "https://")
-    return file
 
 
 def test_a_certificate_of_ones_own(server: Any, client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +236,58 @@ def test_a_certificate_of_ones_own(server: Any, client: Client, tls: Path, monke
     server.answers({"ok": 1})
 
     assert client().get("x") == {"ok": 1}
+
+
+@pytest.fixture
+def authority(server: Any, tmp_path: Path) -> Path:
+    """Makes the server one of https whose certificate is from a private authority; the file with that one's own."""
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    def certificate(subject: str, key: Any, issuer: str, by: Any, *extensions: Any) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        made = (
+            x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer)).public_key(key.public_key())
+        )
+        made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+        made = made.not_valid_after(now + datetime.timedelta(days=1))
+        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        for extension in extensions:
+            made = made.add_extension(extension, critical=True)
+        return made.sign(by, hashes.SHA256())
+
+    own, served = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+    root = certificate("Acme CA", own, "Acme CA", own, x509.BasicConstraints(ca=True, path_length=0), usage)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    leaf = certificate("kfp", served, "Acme CA", own, host)
+    (tmp_path / "ca.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "leaf.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    key = served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (tmp_path / "leaf.key").write_bytes(key)
+    _serve_tls(server, tmp_path / "leaf.pem", tmp_path / "leaf.key")
+    return tmp_path / "ca.pem"
+
+
+def test_a_private_authority(server: Any, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of the environment wins over that of the variable."""
+    server.answers({"ok": 1})
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
+
+    assert client(ca_file=str(authority)).get("x") == {"ok": 1}
+
+
+def test_a_private_authority_that_is_not_named(client: Client, authority: Path) -> None:
+    error = _error(client())
+
+    assert "127.0.0.1 has a certificate that is not trusted: " in error.message
+    assert error.hint == (
+        "For a company's own certificates let ca_file of the environment (backend kubeflow), or REQUESTS_CA_BUNDLE, "
+        "name the file with them."
+    )
 
 
 def test_a_certificate_that_is_not_trusted(client: Client, tls: Path, clock: Any) -> None:

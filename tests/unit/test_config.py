@@ -191,7 +191,7 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         (
             VERTEX + 'auth = "oauth"\n',
             "kfgcp.toml [env.dev]: auth is 'oauth'.",
-            "auth is one of: google, iap, token-file, in-cluster, anonymous.",
+            "auth is one of: google, iap, token-file, in-cluster, port-forward, anonymous.",
         ),
     ],
 )
@@ -315,6 +315,44 @@ def test_a_remote_environment_may_act_as_a_service_account(tmp_path: Path, backe
 
     assert _load(tmp_path, text).env("x").get("impersonate_service_account") == account
     assert "unknown key" in _refused(tmp_path, f'[env.local]\n{text.splitlines()[2]}\nbackend = "local"\n')[0]
+
+
+KUBEFLOW = '[env.gke]\nbackend = "kubeflow"\n'
+
+
+def test_the_keys_of_a_cluster_of_ones_own(tmp_path: Path) -> None:
+    settings = {
+        "host": "https://kfp.example",
+        "namespace": "growth",
+        "auth": "iap",
+        "iap_client_id": "c",
+        "ca_file": "ca.pem",
+        "kube_context": "prod",
+        "kube_namespace": "ml",
+        "kube_service": "ml-pipeline",
+    }
+    env = _load(tmp_path, KUBEFLOW + "".join(f'{key} = "{value}"\n' for key, value in settings.items())).env("gke")
+
+    assert {key: env.get(key) for key in settings} == settings
+    for key in ("ca_file", "kube_context", "kube_namespace", "kube_service"):
+        assert "unknown key" in _refused(tmp_path, f'{VERTEX}{key} = "x"\n')[0]
+
+
+def test_kubectl_makes_the_address(tmp_path: Path) -> None:
+    env = _load(tmp_path, KUBEFLOW + 'auth = "port-forward"\n').env("gke")
+
+    assert config.required_keys(env) == ()
+    assert config.required_keys(_load(tmp_path, KUBEFLOW).env("gke")) == ("host",)
+    message, hint = _refused(tmp_path, KUBEFLOW + 'auth = "port-forward"\nhost = "http://127.0.0.1:1"\n')
+    assert message == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no host.'
+    assert hint == "Remove host, or forward the port by yourself and set auth to anonymous."
+
+
+@pytest.mark.parametrize("auth", ["iap", "in-cluster", "port-forward"])
+def test_ways_that_only_a_cluster_of_ones_own_has(tmp_path: Path, auth: str) -> None:
+    assert _refused(tmp_path, f'{VERTEX}auth = "{auth}"\n')[0] == (
+        f'kfgcp.toml [env.dev]: auth = "{auth}" is for the backend kubeflow, not for vertex.'
+    )
 
 
 def test_every_required_key_is_a_key_of_its_backend() -> None:

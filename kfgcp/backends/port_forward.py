@@ -1,0 +1,183 @@
+"""The way to a Kubeflow Pipelines inside a cluster by `kubectl port-forward`, for as long as this process lives.
+
+kubectl is started when the first request is sent, on a local port that stays the same, and again when it has ended or
+says that it lost the pod. It runs below a shell that waits for the end of a pipe, which the system closes however this
+process ends, so that no kubectl is left behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from typing import Final
+
+from kfgcp.backends.auth import Token
+from kfgcp.backends.secrecy import one_line
+from kfgcp.config import Environment
+from kfgcp.errors import BackendError, Unreachable
+
+START_SECONDS: Final = 30.0
+"""Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it first."""
+_NAMESPACE: Final = "kubeflow"
+_SERVICE: Final = "ml-pipeline-ui"
+_PORTS: Final = {"ml-pipeline": 8888}
+"""Ports of services by their manifests in Kubeflow Pipelines; those of others are 80."""
+_LISTENS: Final = "Forwarding from "
+_HANDLES: Final = "Handling connection "
+_LOST: Final = ("lost connection to pod", "error occurred forwarding")
+"""What kubectl says when it forwards nothing any more: older versions live on all the same."""
+_SHELL: Final = """\
+exec 3<&0
+"$@" 3<&- </dev/null &
+child=$!
+{ read -r _; kill "$child"; } <&3 >/dev/null 2>&1 &
+watch=$!
+exec 3<&- </dev/null
+wait "$child"
+status=$?
+kill "$watch" 2>/dev/null
+exit "$status"
+"""
+
+
+class PortForward:
+    """Requests to `address` reach the service; as a source of tokens it has none, and sees that kubectl runs.
+
+    Threads may share it.
+    """
+
+    def __init__(self, context: str | None, namespace: str, service: str) -> None:
+        where = ["--context", context] if context else []
+        self.target = f"svc/{service} in the namespace {namespace}"
+        self._socket = socket.socket()  # holds the port until kubectl takes it
+        self._socket.bind(("127.0.0.1", 0))
+        self._port: int = self._socket.getsockname()[1]
+        ports = f"{self._port}:{_PORTS.get(service, 80)}"
+        self._command = ["kubectl", *where, "port-forward", "-n", namespace, f"svc/{service}", ports]
+        self._lock = threading.Lock()
+        self._running: _Kubectl | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def mend(self) -> str:
+        return f"{self.target} wants a sign-in: forward svc/{_SERVICE}, or let host be its public address."
+
+    def get(self, refused: Token | None = None) -> None:
+        """No token; kubectl runs and listens.
+
+        Raises:
+            BackendError: kubectl is not installed.
+            Unreachable: it cannot reach the service.
+        """
+        with self._lock:
+            if self._running is None or not self._running.forwards:
+                self._end()
+                self._start()
+
+    def close(self) -> None:
+        """Ends kubectl; a later request starts it again."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> None:
+        if shutil.which("kubectl") is None:
+            raise BackendError(
+                'auth = "port-forward" needs kubectl, which is not on the PATH.',
+                hint="Install it (gcloud components install kubectl), or forward by yourself and set "
+                'auth = "anonymous" and host = "http://localhost:PORT".',
+            )
+        self._socket.close()
+        atexit.register(self.close)
+        self._running = running = _Kubectl(self._command)
+        failure = running.wait()
+        if failure is not None:
+            self._end()
+            raise Unreachable(
+                f"kubectl cannot forward a port to {self.target}: {failure}.",
+                hint=f"See what it says: {shlex.join(self._command)}",
+            )
+
+    def _end(self) -> None:
+        if self._running is not None:
+            atexit.unregister(self.close)
+            self._running.end()
+            self._running = None
+
+
+class _Kubectl:
+    """One process of kubectl, below its shell."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._owner = os.getpid()
+        self._said = ""
+        self._listens = self._lost = False
+        self._told = threading.Event()
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _SHELL, "kfgcp-port-forward", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, name="kfgcp-kubectl", daemon=True).start()
+
+    @property
+    def forwards(self) -> bool:
+        """Whether it lives and has not said that it lost the pod."""
+        return self._process.poll() is None and not self._lost
+
+    def wait(self) -> str | None:
+        """None as soon as it says that it listens; else why it does not, in words."""
+        if not self._told.wait(START_SECONDS):
+            return f"it does not listen after {START_SECONDS:g} s"
+        return None if self._listens else self._said or f"it ended with status {self._process.wait()}"
+
+    def end(self) -> None:
+        """Ends it and all that it started; does nothing in a process that was forked from its own."""
+        if os.getpid() != self._owner:
+            return
+        for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, None)):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                break
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _read(self) -> None:
+        """Reads what it says until it ends."""
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                text = one_line(line.decode("utf-8", "replace"))
+                if text.startswith(_LISTENS):
+                    self._listens = True
+                    self._told.set()
+                elif text and not text.startswith(_HANDLES):
+                    self._said = text.rstrip(".")
+                    self._lost = self._lost or any(sign in text for sign in _LOST)
+        self._told.set()
+
+
+_open: dict[tuple[str | None, str, str], PortForward] = {}
+_open_lock = threading.Lock()
+
+
+def forwarded(env: Environment) -> PortForward:
+    """The way that an environment's settings describe: one for all that describe the same. Nothing is started yet."""
+    key = (env.get("kube_context"), env.get("kube_namespace", _NAMESPACE), env.get("kube_service", _SERVICE))
+    with _open_lock:
+        if key not in _open:
+            _open[key] = PortForward(*key)
+        return _open[key]

@@ -1,0 +1,331 @@
+"""Id tokens for Identity-Aware Proxy: of a key, of a machine, of a person, and by acting as a service account."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.auth import TokenSource, token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment, Setting
+from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
+
+pytestmark = pytest.mark.usefixtures("nobody")
+
+Client = Callable[..., Http]
+PROXY = "123-iap.apps.googleusercontent.com"
+ACCOUNT = "runner@acme.iam.gserviceaccount.com"
+REFRESH = "1//0e-a-refresh-token-that-is-long"
+USER = {"type": "authorized_user", "client_id": "desktop", "client_secret": "GOCSPX-secret", "refresh_token": REFRESH}
+
+
+@pytest.fixture(autouse=True)
+def addresses(server: Any, another_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`server` is the token endpoint, `another_server` IAM Credentials."""
+    monkeypatch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{server.url}/token")
+    monkeypatch.setattr("kfgcp.backends.iap_login.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
+
+
+def _source(**settings: str) -> TokenSource:
+    given = {"auth": "iap", "host": "https://kfp.example", "iap_client_id": PROXY} | settings
+    return token_source(Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}))
+
+
+def _value(source: TokenSource) -> str:
+    token = source.get()
+    assert token is not None
+    return token.value
+
+
+def _error(source: TokenSource) -> BackendError:
+    with pytest.raises(BackendError) as caught:
+        source.get()
+    shown = "".join(traceback.format_exception(caught.value)) + caught.value.hint
+    for secret in (REFRESH, "GOCSPX", "ya29.source"):
+        assert secret not in shown
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
+
+
+def test_the_client_of_the_proxy_has_to_be_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _source(iap_client_id="")
+
+    assert caught.value.message == "Environment 'gke' has no iap_client_id, which auth = \"iap\" needs."
+
+
+# -- a person with a desktop client
+
+
+def test_a_person(server: Any, sign_in: Any, id_token: Any) -> None:
+    sign_in(USER)
+    expected = id_token(PROXY)
+    server.answers({"id_token": expected, "access_token": "ya29.other", "expires_in": 3599})
+
+    token = _source().get()
+
+    assert token is not None
+    assert (token.value, token.account, token.quota_project) == (expected, "ada@acme.example", None)
+    (asked,) = server.asked
+    assert asked.form == {
+        "grant_type": "refresh_token",
+        "client_id": "desktop",
+        "client_secret": "GOCSPX-secret",
+        "refresh_token": REFRESH,
+        "audience": PROXY,
+    }
+
+
+def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
+    server: Any, another_server: Any, sign_in: Any, client: Client, id_token: Any, reply: Any, eventually: Any
+) -> None:
+    """Tokens that live two seconds, over the wire, to the third of them."""
+    sign_in(USER)
+    server.always(lambda asked: reply({"id_token": id_token(PROXY, 2, n=len(server.asked))}))
+    another_server.always(lambda asked: reply())
+    http = client(another_server.url, _source())
+
+    def third() -> bool:
+        http.get("apis/v2beta1/runs")
+        return len(server.asked) == 3
+
+    eventually(third)
+    sent = {asked.headers["authorization"] for asked in another_server.asked}
+    assert len(sent) == 3
+
+
+def test_a_refused_token_is_renewed_once(
+    server: Any, another_server: Any, sign_in: Any, client: Client, id_token: Any, reply: Any
+) -> None:
+    sign_in(USER)
+    server.answers({"id_token": id_token(PROXY, n=1)}, {"id_token": id_token(PROXY, n=2)})
+    another_server.answers(reply({"error": "expired"}, 401), {"ok": 1})
+
+    assert client(another_server.url, _source()).get("x") == {"ok": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            (
+                {"error": "invalid_audience", "error_description": "The audience client must be in the same project."},
+                400,
+            ),
+            f"Your login gets no token for the IAP client {PROXY}: "
+            "invalid_audience: The audience client must be in the same project.",
+        ),
+        (
+            ({"access_token": "ya29.source"}, 200),
+            f"Your login gets no token for the IAP client {PROXY}: the login lacks the scope openid.",
+        ),
+        (({"error": "invalid_client"}, 401), f"Your login gets no token for the IAP client {PROXY}: invalid_client."),
+        ((b"no", 400), f"Your login gets no token for the IAP client {PROXY}: 400."),
+    ],
+)
+def test_a_login_of_another_client(
+    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+) -> None:
+    sign_in(USER)
+    server.answers(reply(*answer))
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == message
+    assert error.hint.startswith("Sign in with a desktop OAuth client of the same project as the IAP client: gcloud ")
+    assert "--client-id-file=FILE --scopes=openid," in error.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            {"error": "invalid_grant", "error_description": f"Token has been revoked. {REFRESH}"},
+            "The Google login has expired or was revoked: invalid_grant: Token has been revoked. [hidden].",
+        ),
+        (
+            {"error": "invalid_grant", "error_subtype": "invalid_rapt"},
+            "Google wants you to sign in anew (your organisation limits sessions).",
+        ),
+    ],
+)
+def test_a_login_that_has_ended(server: Any, sign_in: Any, reply: Any, answer: Any, message: str) -> None:
+    sign_in(USER)
+    server.answers(reply(answer, 400))
+
+    error = _error(_source())
+
+    assert (error.message, error.hint) == (message, "Sign in again: gcloud auth application-default login")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (({}, 503), "Google's sign-in service failed (503)."),
+        ((b"<html>blocked</html>", 200), "A web page came instead of an answer of Google's sign-in service."),
+        ((b"", 302), "A web page came instead of an answer of Google's sign-in service."),
+    ],
+)
+def test_a_service_that_does_not_answer(
+    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+) -> None:
+    sign_in(USER)
+    server.answers(reply(*answer))
+
+    error = _error(_source())
+
+    assert isinstance(error, Unreachable)
+    assert error.message == message
+
+
+def test_a_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
+    sign_in(USER)
+    server.answers(reply(hang_up=True))
+
+    assert _error(_source()).message == "Google's sign-in service closed the connection without an answer."
+
+
+def test_what_is_no_id_token(server: Any, sign_in: Any) -> None:
+    sign_in(USER)
+    server.answers({"id_token": "not.a-token"})
+
+    assert _error(_source()).message == "What Google sent is no id token."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no JSON."),
+        ("[]", "is not of the right form."),
+        ({"type": "authorized_user"}, "the login of a person lacks client_id or client_secret or refresh_token."),
+    ],
+)
+def test_a_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
+    sign_in(content)
+
+    assert _error(_source()).message.endswith(message)
+
+
+def test_nobody_is_signed_in() -> None:
+    error = _error(_source())
+
+    assert error.message == (
+        "You are not signed in to Google: there are no Application Default Credentials on this machine."
+    )
+
+
+# -- a service account
+
+
+def test_the_key_of_a_service_account(server: Any, key_file: Path, id_token: Any) -> None:
+    import google.auth.jwt
+
+    expected = id_token(PROXY)
+    server.answers({"id_token": expected})
+
+    assert _value(_source()) == expected
+    claims = google.auth.jwt.decode(server.asked[0].form["assertion"], verify=False)
+    assert (claims["iss"], claims["target_audience"]) == (ACCOUNT, PROXY)
+
+
+def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
+    server.answers(reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400))
+
+    assert _error(_source()).hint.startswith("Is the key deleted, or the clock of this machine wrong?")
+
+
+def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
+    expected = id_token(PROXY)
+
+    def answer(asked: Any) -> Any:
+        text = {"Metadata-Flavor": "Google", "Content-Type": "text/plain"}
+        if asked.path.endswith("/identity"):
+            assert asked.query == {"audience": PROXY, "format": "full"}
+            return reply(expected.encode(), headers=text)
+        if asked.path.endswith("/service-accounts/default/"):
+            return reply(
+                {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers={"Metadata-Flavor": "Google"}
+            )
+        return reply(b"acme", headers=text)
+
+    metadata.always(answer)
+
+    assert _value(_source()) == expected
+
+
+def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
+    def answer(asked: Any) -> Any:
+        found = "/service-accounts/" not in asked.path
+        return reply(b"acme", 200 if found else 404, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+
+    metadata.always(answer)
+
+    assert _error(_source()).message == "This machine at Google has no service account."
+
+
+# -- acting as a service account
+
+
+def test_acting_as_a_service_account(server: Any, another_server: Any, sign_in: Any, id_token: Any) -> None:
+    """Any login of gcloud will do for that."""
+    sign_in(USER | {"quota_project_id": "payer"})
+    server.answers({"access_token": "ya29.source", "expires_in": 3600})
+    expected = id_token(PROXY, email=ACCOUNT)
+    another_server.answers({"token": expected})
+
+    token = _source(impersonate_service_account=ACCOUNT).get()
+
+    assert token is not None
+    assert (token.value, token.account) == (expected, ACCOUNT)
+    (asked,) = another_server.asked
+    assert asked.path == f"/accounts/{ACCOUNT}:generateIdToken"
+    assert asked.json == {"audience": PROXY, "includeEmail": True, "delegates": []}
+    assert (asked.headers["authorization"], asked.headers["x-goog-user-project"]) == ("Bearer ya29.source", "payer")
+
+
+def test_credentials_that_act_by_themselves(server: Any, another_server: Any, sign_in: Any, id_token: Any) -> None:
+    """As `gcloud auth application-default login --impersonate-service-account` writes them: by the login inside."""
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
+    content = {
+        "type": "impersonated_service_account",
+        "source_credentials": USER,
+        "delegates": ["between@acme.example"],
+    }
+    sign_in(content | {"service_account_impersonation_url": url})
+    server.answers({"access_token": "ya29.source", "expires_in": 3600})
+    another_server.answers({"token": id_token(PROXY, 1, n=1)}, {"token": id_token(PROXY, n=2)})
+    source = _source()
+
+    first, second = source.get(), source.get(source.get())
+
+    assert first != second
+    assert [asked.path for asked in another_server.asked] == [f"/accounts/{ACCOUNT}:generateIdToken"] * 2
+    assert another_server.asked[0].json["delegates"] == ["between@acme.example"]
+    assert len(server.asked) == 1  # the login inside is kept
+
+
+def test_one_may_not_act_as_it(server: Any, another_server: Any, sign_in: Any, reply: Any) -> None:
+    sign_in(USER)
+    server.answers({"access_token": "ya29.source", "expires_in": 3600})
+    said = {"error": {"code": 403, "message": "Permission 'iam.serviceAccounts.getOpenIdToken' denied. ya29.source"}}
+    another_server.answers(reply(said, 403))
+
+    error = _error(_source(impersonate_service_account=ACCOUNT))
+
+    assert isinstance(error, AuthError)
+    assert error.message == (
+        f"You may not act as {ACCOUNT}: Permission 'iam.serviceAccounts.getOpenIdToken' denied. [hidden]."
+    )
+    assert error.hint == f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name."
+
+
+def test_a_federated_login_has_to_act_as_somebody(sign_in: Any) -> None:
+    sign_in({"type": "external_account", "audience": "x"})
+
+    error = _error(_source())
+
+    assert error.message == "A federated login gives no id tokens for IAP by itself."
+    assert error.hint.startswith("Set impersonate_service_account")

@@ -1,0 +1,246 @@
+"""The way through kubectl: real processes, of a script that forwards real connections to a stand-in."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.backends import port_forward
+from kfgcp.backends.auth import address_and_tokens, token_source
+from kfgcp.backends.http import Http
+from kfgcp.config import Environment, Setting
+from kfgcp.errors import BackendError, Unreachable
+
+Client = Callable[..., Http]
+SCRIPT = Path(__file__).with_name("fake_kubectl.py")
+
+
+class Kubectl:
+    """The fake kubectl on the PATH, and what it was called with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        self.log.touch()
+        self.folder = folder
+        program = folder / "kubectl"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{SCRIPT}" "$@"\n')
+        program.chmod(0o755)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        return [line.split()[1:] for line in self.log.read_text().splitlines()]
+
+    @property
+    def alive(self) -> list[int]:
+        """The processes that run."""
+        return [pid for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines()) if _runs(pid)]
+
+    def tell(self, word: str) -> None:
+        Path(f"{self.log}.{word}").touch()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def kubectl(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubectl]:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_LOG", str(folder / "log"))
+    monkeypatch.setenv("FAKE_TARGET", server.url.rpartition(":")[2])
+    monkeypatch.setattr(port_forward, "_open", {})
+    yield Kubectl(folder)
+    for each in port_forward._open.values():
+        each.close()
+
+
+def _env(**settings: str) -> Environment:
+    given = {"auth": "port-forward"} | settings
+    return Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()})
+
+
+def _http(client: Client, **settings: str) -> Http:
+    address, tokens = address_and_tokens(_env(**settings))
+    return client(address, tokens)
+
+
+def test_requests_go_through_kubectl(kubectl: Kubectl, server: Any, client: Client) -> None:
+    server.answers({"n": 1}, {"n": 2})
+    http = _http(client)
+    assert kubectl.calls == []  # not before the first request
+
+    assert [http.get("x"), http.get("x")] == [{"n": 1}, {"n": 2}]
+    (call,) = kubectl.calls
+    assert call[:-1] == ["port-forward", "-n", "kubeflow", "svc/ml-pipeline-ui"]
+    assert call[-1].endswith(":80")
+    assert "authorization" not in server.asked[0].headers
+
+
+def test_the_settings_say_where_to(kubectl: Kubectl, server: Any, client: Client) -> None:
+    server.answers({})
+
+    _http(client, kube_context="prod", kube_namespace="ml", kube_service="ml-pipeline").get("x")
+
+    (call,) = kubectl.calls
+    assert call[:-1] == ["--context", "prod", "port-forward", "-n", "ml", "svc/ml-pipeline"]
+    assert call[-1].endswith(":8888")  # the API server's own port
+
+
+def test_one_kubectl_serves_all_that_want_the_same(kubectl: Kubectl, server: Any, client: Client, reply: Any) -> None:
+    server.always(lambda asked: reply())
+    clients = [_http(client) for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda http: http.get("x"), clients)) == [{}] * 4
+
+    assert len(kubectl.calls) == 1
+    assert token_source(_env()) is address_and_tokens(_env())[1]
+
+
+@pytest.mark.parametrize("word", ["die", "lose"])
+def test_it_is_started_again_on_the_same_port(
+    kubectl: Kubectl, server: Any, client: Client, eventually: Any, word: str
+) -> None:
+    """When it has ended, and when it says that it lost the pod and lives on, as older ones do."""
+    server.answers({"n": 1}, {"n": 2})
+    http = _http(client)
+    http.get("x")
+    tokens = address_and_tokens(_env())[1]
+    assert isinstance(tokens, port_forward.PortForward)
+    kubectl.tell(word)
+    eventually(lambda: tokens._running is not None and not tokens._running.forwards)
+
+    assert http.get("x") == {"n": 2}
+    assert len(kubectl.calls) == 2
+    assert kubectl.calls[0] == kubectl.calls[1]
+    eventually(lambda: len(kubectl.alive) == 1)
+
+
+def test_what_kubectl_complains_of(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SAYS", 'Error from server (NotFound): services "ml-pipeline-ui" not found')
+    _, tokens = address_and_tokens(_env(kube_context="prod"))
+
+    with pytest.raises(Unreachable) as caught:
+        tokens.get()
+
+    assert caught.value.message == (
+        "kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: "
+        'Error from server (NotFound): services "ml-pipeline-ui" not found.'
+    )
+    assert caught.value.hint.startswith(
+        "See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+    )
+    assert kubectl.alive == []
+
+
+def test_it_works_again_once_the_cluster_does(
+    kubectl: Kubectl, server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SAYS", "Unable to connect to the server")
+    server.answers({"ok": 1})
+    http = _http(client)
+    with pytest.raises(Unreachable, match=r"Unable to connect to the server\. Tried 3 times"):
+        http.get("x")
+    monkeypatch.delenv("FAKE_SAYS")
+
+    assert http.get("x") == {"ok": 1}
+
+
+def test_a_kubectl_that_never_listens(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_forward, "START_SECONDS", 0.3)
+    (kubectl.folder / "kubectl").write_text('#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n')
+
+    with pytest.raises(Unreachable, match=r"it does not listen after 0\.3 s"):
+        address_and_tokens(_env())[1].get()
+
+    assert kubectl.alive == []
+
+
+def test_a_port_that_somebody_else_took(kubectl: Kubectl) -> None:
+    """Nothing is sent to whoever has it."""
+    address, tokens = address_and_tokens(_env())
+    assert isinstance(tokens, port_forward.PortForward)
+    tokens._socket.close()
+    with (
+        socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))),
+        pytest.raises(Unreachable, match="Address already in use"),
+    ):
+        tokens.get()
+
+
+def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BackendError) as caught:
+        address_and_tokens(_env())[1].get()
+
+    assert caught.value.message == 'auth = "port-forward" needs kubectl, which is not on the PATH.'
+    assert "gcloud components install kubectl" in caught.value.hint
+
+
+PROGRAM = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    from kfgcp.backends.auth import address_and_tokens
+    from kfgcp.config import Environment, Setting
+    address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
+    tokens.get()
+    print("ready", flush=True)
+    if sys.argv[1] != "end":
+        time.sleep(60)
+    """
+)
+
+
+@pytest.mark.parametrize("how", ["end", "SIGTERM", "SIGINT", "SIGKILL"])
+def test_it_ends_with_the_process(
+    kubectl: Kubectl, environment: Callable[[], dict[str, str]], eventually: Any, how: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, how], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        if how != "end":
+            assert len(kubectl.alive) == 1
+            process.send_signal(getattr(signal, how))
+        process.wait(20)
+    finally:
+        process.kill()
+        process.communicate()
+
+    eventually(lambda: kubectl.alive == [])
+
+
+def test_a_process_that_was_forked_does_not_end_it(kubectl: Kubectl, server: Any, client: Client) -> None:
+    server.answers({}, {})
+    http = _http(client)
+    http.get("x")
+
+    child = os.fork()
+    if child == 0:
+        try:
+            address_and_tokens(_env())[1].close()  # type: ignore[attr-defined]
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert http.get("x") == {}
+    assert len(kubectl.calls) == 1
