@@ -40,6 +40,7 @@ from kfgcp.tracking.handle import RunHandle
 if TYPE_CHECKING:
     import pandas
 
+    from kfgcp.diagnosis.checks import Finding
     from kfgcp.scaffold import Scaffold
 
 _CHECK_SECONDS = 1.0
@@ -347,6 +348,24 @@ def export(
     return export_runs(whole, form, None if file is None else Path(file))
 
 
+def doctor(
+    env: str | None = None, *, notice: Callable[[Finding], None] = lambda finding: None
+) -> builtins.list[Finding]:
+    """What is found on the way that a submission takes, up to the first broken link, which says how to mend it.
+
+    Args:
+        env: the environment, the project's default one when None.
+        notice: takes each finding as soon as it is there.
+    """
+    from kfgcp.diagnosis.diagnose import diagnose
+
+    found = []
+    for finding in diagnose(env):
+        notice(finding)
+        found.append(finding)
+    return found
+
+
 def init(folder: str | Path = ".") -> Scaffold:
     """A new project in a folder, with a pipeline that runs at once; existing files are left as they are.
 
@@ -521,6 +540,7 @@ __all__ = [
     "compare",
     "compile",
     "delete",
+    "doctor",
     "export",
     "init",
     "list",

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,3 +312,50 @@ class Somebody:
             timeout=60,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files of PEM: of a private authority, of a server on 127.0.0.1 that it vouches for, and that one's key."""
+
+    authority: Path
+    leaf: Path
+    key: Path
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of a private authority and of a server on 127.0.0.1."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    own, served = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def certificate(subject: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
+        now = datetime.now(UTC)
+        made = x509.CertificateBuilder(
+            issuer_name=x509.Name.from_rfc4514_string("CN=Acme CA"),
+            subject_name=x509.Name.from_rfc4514_string(subject),
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - timedelta(days=1),
+            not_valid_after=now + timedelta(days=1),
+        )
+        for extension in (*extensions, x509.SubjectKeyIdentifier.from_public_key(key.public_key())):
+            critical = isinstance(extension, (x509.BasicConstraints, x509.KeyUsage))
+            made = made.add_extension(extension, critical=critical)
+        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own.public_key()), critical=False)
+        return made.sign(own, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+    usage |= dict.fromkeys(("encipher_only", "decipher_only"), False)
+    signs = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    folder = tmp_path_factory.mktemp("certificates")
+    found = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
+    found.authority.write_bytes(certificate("CN=Acme CA", own, x509.BasicConstraints(True, 0), signs))
+    found.leaf.write_bytes(certificate("CN=kfp", served, host))
+    form = serialization.PrivateFormat.PKCS8
+    found.key.write_bytes(served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return found

@@ -74,7 +74,7 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
     if is_page(answer):
         raise AuthError(
             f"{call.service} answered {call} with a web page, not with JSON, as a sign-in does: "
-            f"{_quoted(answer, call)}.",
+            f"{title(answer, *call.secrets)}.",
             hint=f"{call.mend} Check the address ({call.host}) and the proxy, too.".strip(),
         )
     kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -91,7 +91,7 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
                 return found
             problem = "is JSON, but no object"
     raise BackendError(
-        f"The answer of {call.service} to {call} {problem}: {_quoted(answer, call)}.",
+        f"The answer of {call.service} to {call} {problem}: {title(answer, *call.secrets)}.",
         hint=f"Is {call.host} the address of {call.service}?",
     )
 
@@ -110,7 +110,7 @@ def refusal(answer: Answer, call: Call) -> BackendError:
     if status in (407, 511) or (is_page(answer) and status in (401, 403)):
         return _in_between(answer, call)
     said = read_error(answer.body)
-    text = one_line(said.message, *call.secrets) or _quoted(answer, call)
+    text = one_line(said.message, *call.secrets) or title(answer, *call.secrets)
     code = said.code or _OF_STATUS.get(status, "")
     named = f"{status} {code}".strip()
     if status == 401:
@@ -133,6 +133,19 @@ def refusal(answer: Answer, call: Call) -> BackendError:
 def is_page(answer: Answer) -> bool:
     """Whether it is HTML, by its type or, when that is missing or wrong, by how it begins."""
     return answer.headers.get("content-type", "").lower().startswith("text/html") or bool(_WEB_PAGE.match(answer.body))
+
+
+def wants_sign_in(answer: Answer) -> bool:
+    """Whether a web page asks for a sign-in."""
+    return bool(_SIGN_IN.search(answer.body[:20_000].decode("utf-8", "replace")))
+
+
+def title(answer: Answer, *secrets: str) -> str:
+    """The title of a page, else the first line with something on it, quoted."""
+    text = answer.body[:20_000].decode("utf-8", "replace")
+    found = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(answer) else None
+    line = found[2] if found else next((line for line in text.splitlines() if line.strip()), "")
+    return f"'{one_line(line, *secrets, limit=100)}'" if line.strip() else "nothing"
 
 
 def read_error(body: bytes | str) -> Said:
@@ -161,14 +174,6 @@ def read_error(body: bytes | str) -> Said:
     return Said(message, code)
 
 
-def _quoted(answer: Answer, call: Call) -> str:
-    """The title of a page, else the first line with something on it."""
-    text = answer.body[:20_000].decode("utf-8", "replace")
-    title = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(answer) else None
-    line = title[2] if title else next((line for line in text.splitlines() if line.strip()), "")
-    return f"'{one_line(line, *call.secrets, limit=100)}'" if line.strip() else "nothing"
-
-
 def _redirect(answer: Answer, call: Call) -> BackendError:
     place = answer.headers.get("location", "")
     try:
@@ -191,8 +196,8 @@ _ADDRESS: Final = "Let the environment name the final address, as host or api_en
 
 def _in_between(answer: Answer, call: Call) -> BackendError:
     """A page with an error that the service itself would have sent as JSON."""
-    page = _quoted(answer, call)
-    if answer.status in (401, 403) and _SIGN_IN.search(answer.body[:20_000].decode("utf-8", "replace")):
+    page = title(answer, *call.secrets)
+    if answer.status in (401, 403) and wants_sign_in(answer):
         return AuthError(
             f"A sign-in page came instead of an answer of {call.service} to {call}: {page} ({answer.status}).",
             hint=call.mend,

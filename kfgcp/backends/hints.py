@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 LOG_IN: Final = "gcloud auth application-default login"
+ENABLE: Final = "Enable the API"
+"""How the hint begins that an API is not enabled."""
 
 _PERMISSION: Final = re.compile(r"\b[Pp]ermissions?\b[^a-z]*\b([a-z][a-zA-Z]+(?:\.[a-zA-Z]+){2,})")
 _ACCOUNT: Final = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
@@ -35,7 +37,7 @@ def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: st
     project = _project(path, facts, text)
     if detail == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text:
         api = facts.get("service") or _first(_API, text) or _api(host)
-        return f"Enable the API, then wait a minute: gcloud services enable {api} --project {project}"
+        return f"{ENABLE}, then wait a minute: gcloud services enable {api} --project {project}"
     if detail == "BILLING_DISABLED":
         return f"Give the project {project} a billing account."
     if detail == "USER_PROJECT_DENIED":

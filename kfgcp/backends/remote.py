@@ -93,7 +93,7 @@ class RemoteBackend(ABC):
 
     def submit(self, request: SubmitRequest) -> RunRef:
         if not self._store.writable:
-            raise read_only(self._store.file)
+            raise read_only(self._store.file.parent)
         run = self._create(request)
         spec = request.spec
         how = {"platform_spec": spec.platform_spec, "caching": request.cache, "fail_fast": request.fail_fast}

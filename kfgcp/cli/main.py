@@ -25,6 +25,7 @@ VERBS: Final = {
     "delete": "Delete runs that have ended.",
     "compare": "Show what differs between runs.",
     "export": "Write runs as CSV, JSON or Parquet.",
+    "doctor": "Find what keeps runs from starting.",
     "init": "Start a new project.",
     "testing": "Run stand-ins of services on this machine.",
 }

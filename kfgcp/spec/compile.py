@@ -32,6 +32,23 @@ _PACKAGES = {
 _LONGEST = 400
 
 
+def kfp_version() -> str:
+    """The version of the installed SDK, which can be imported and compiles for this kfgcp.
+
+    Raises:
+        SpecError: it cannot, or is too old.
+    """
+    hint = f"{sys.executable} -m pip install 'kfp>=2.10,<3'"
+    try:
+        import kfp.compiler
+    except Exception as error:
+        raise SpecError(f"kfp cannot be imported: {type(error).__name__}: {error}", hint=hint) from None
+    version = str(kfp.__version__)
+    if not version.startswith("2."):
+        raise SpecError(f"kfp {version} is installed; this kfgcp works with kfp 2.", hint=hint)
+    return version
+
+
 def compile_file(path: Path, function: str | None) -> list[dict[str, Any]]:
     """The documents that KFP compiles from a pipeline or component in a Python file: one, or two with
     platforms.

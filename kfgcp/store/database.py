@@ -48,6 +48,23 @@ def writable(file: Path) -> bool:
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
 
+def examine(file: Path) -> None:
+    """Passes a database whose pages are sound and whose schema is known; nothing is written or brought up to date.
+
+    Raises:
+        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+    """
+    with failures(file):
+        connection = _open(f"file:{quote(str(file))}?mode=ro", uri=True)
+        try:
+            _refuse_newer(_version(connection), file)
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        finally:
+            connection.close()
+    if found != "ok":
+        raise damaged(file, " ".join(found.split()))
+
+
 def _connect_to_read(file: Path) -> sqlite3.Connection:
     """A connection that refuses writes.
 
@@ -153,7 +170,7 @@ def failures(file: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _explain(error, file) from error
     except PermissionError as error:
-        raise read_only(file) from error
+        raise read_only(file.parent) from error
     except OSError as error:
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
@@ -169,7 +186,7 @@ def _explain(error: sqlite3.Error, file: Path) -> StateError:
             hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return read_only(file)
+        return read_only(file.parent)
     if code.startswith("SQLITE_BUSY"):
         return StateError(
             f"{file} has been locked by another process for {BUSY_SECONDS:.0f} s.",
@@ -193,9 +210,8 @@ def damaged(file: Path, how: str) -> StateError:
     )
 
 
-def read_only(file: Path) -> StateError:
-    """The error that nothing can be recorded."""
+def read_only(folder: Path) -> StateError:
     return StateError(
-        f"The state folder {file.parent} cannot be written.",
+        f"The state folder {folder} cannot be written.",
         hint="Make it writable, or point KFGCP_HOME at a folder that is.",
     )

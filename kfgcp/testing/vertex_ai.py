@@ -24,6 +24,7 @@ from kfgcp.testing.jobs_from_runs import Place
 from kfgcp.testing.made_up import Instant, MadeUpRun
 from kfgcp.testing.metadata import Metadata
 from kfgcp.testing.operations import Operations
+from kfgcp.testing.permissions import Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
 from kfgcp.testing.schedules import Schedules
 from kfgcp.testing.seeds import seed_spec
@@ -83,6 +84,7 @@ class VertexStandIn(StandIn):
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
         self.logging = CloudLogging(project, place, self._jobs)
         self._registry = ArtifactRegistry(location)
+        self.permissions = Permissions(self._may_act_as)
         self._router = Router(self._routes())
         self._engines: Engines | None = None
         self._lock = threading.Lock()
@@ -264,7 +266,7 @@ class VertexStandIn(StandIn):
         parts = (self._jobs, self._schedules, self._metadata, self.operations)
         place = Route("GET", _BASE, self._get_place)
         based = [route for part in parts for route in part.routes(_BASE)]
-        return [*self.logging.routes(), place, *based, *self._registry.routes()]
+        return [*self.logging.routes(), *self.permissions.routes(), place, *based, *self._registry.routes()]
 
     def _get_place(self, request: Request, project: str, location: str) -> Response:
         return Response(body={"name": f"projects/{project}/locations/{location}", "locationId": location})

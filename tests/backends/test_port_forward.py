@@ -26,7 +26,8 @@ SCRIPT = Path(__file__).with_name("fake_kubectl.py")
 class Kubectl:
     """The fake kubectl on the PATH, and what it was called with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, alive: Callable[[int], bool]) -> None:
+        self._alive = alive
         self.log = folder / "log"
         self.log.touch()
         self.folder = folder
@@ -41,30 +42,23 @@ class Kubectl:
     @property
     def alive(self) -> list[int]:
         """The processes that run."""
-        return [pid for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines()) if _runs(pid)]
+        return [pid for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines()) if self._alive(pid)]
 
     def tell(self, word: str) -> None:
         Path(f"{self.log}.{word}").touch()
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.fixture
-def kubectl(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubectl]:
+def kubectl(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: Callable[[int], bool]
+) -> Iterator[Kubectl]:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     monkeypatch.setenv("FAKE_LOG", str(folder / "log"))
     monkeypatch.setenv("FAKE_TARGET", server.url.rpartition(":")[2])
     monkeypatch.setattr(port_forward, "_open", {})
-    yield Kubectl(folder)
+    yield Kubectl(folder, alive)
     for each in port_forward._open.values():
         each.close()
 

@@ -239,37 +239,11 @@ def test_a_certificate_of_ones_own(server: Any, client: Client, tls: Path, monke
 
 
 @pytest.fixture
-def authority(server: Any, tmp_path: Path) -> Path:
+def authority(server: Any, certificates: Any) -> Path:
     """Makes the server one of https whose certificate is from a private authority; the file with that one's own."""
-
-    def name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-    def certificate(subject: str, key: Any, issuer: str, by: Any, *extensions: Any) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        made = (
-            x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer)).public_key(key.public_key())
-        )
-        made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        made = made.not_valid_after(now + datetime.timedelta(days=1))
-        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
-        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        for extension in extensions:
-            made = made.add_extension(extension, critical=True)
-        return made.sign(by, hashes.SHA256())
-
-    own, served = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-    root = certificate("Acme CA", own, "Acme CA", own, x509.BasicConstraints(ca=True, path_length=0), usage)
-    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    leaf = certificate("kfp", served, "Acme CA", own, host)
-    (tmp_path / "ca.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "leaf.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    key = served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    (tmp_path / "leaf.key").write_bytes(key)
-    _serve_tls(server, tmp_path / "leaf.pem", tmp_path / "leaf.key")
-    return tmp_path / "ca.pem"
+    _serve_tls(server, certificates.leaf, certificates.key)
+    found: Path = certificates.authority
+    return found
 
 
 def test_a_private_authority(server: Any, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ PUBLIC = [
         "compare",
         "compile",
         "delete",
+        "doctor",
         "export",
         "init",
         "list",

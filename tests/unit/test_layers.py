@@ -15,7 +15,7 @@ LAYERS = [
     {"check", "store"},
     {"engine"},
     {"backends"},
-    {"tracking", "hooks"},
+    {"tracking", "hooks", "diagnosis"},
     {"api", "scaffold", "testing"},
     {"cli"},
 ]

@@ -43,7 +43,7 @@ class VertexBackend(RemoteBackend):
         self._where = Where(env.get("project"), env.get("location"), env.name)
         tokens = token_source(env)
         emulator = env.get("api_endpoint")
-        self._http = Http(emulator or _address(self._where.location), tokens, service="Vertex AI")
+        self._http = Http(emulator or address(self._where.location), tokens, service="Vertex AI")
         self._logging = CloudLogging(
             Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging"), self._where.project
         )
@@ -221,7 +221,7 @@ class VertexBackend(RemoteBackend):
         return known[1] if known else self._ref_of(ref.run_id)
 
 
-def _address(location: str) -> str:
+def address(location: str) -> str:
     """Of the service for a location; `global` has no prefix."""
     prefix = "" if location == "global" else f"{location}-"
     return f"https://{prefix}aiplatform.googleapis.com"

@@ -1,0 +1,39 @@
+"""`kfgcp doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kfgcp import api
+from kfgcp.cli import options, output
+
+if TYPE_CHECKING:
+    from kfgcp.diagnosis.checks import Finding
+
+_SIGNS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}  # noqa: RUF001
+_WIDTH = 15
+
+
+@click.command(epilog="Example: kfgcp doctor --env dev")
+@click.option("--env", metavar="NAME", help="The environment to look at; the default one without.")
+@options.as_json
+def command(env: str | None, as_json: bool) -> int:
+    """Find what keeps runs from starting: look at all that one needs, in order, up to the first thing that is broken.
+
+    The line below it says how to mend it. A line with a dash is what is missing and not needed, or cannot be told.
+    Nothing is written, neither here nor there. Exits 5 when something is broken, 2 when that is the configuration.
+    """
+    found = api.doctor(env, notice=(lambda finding: None) if as_json else _show)
+    if as_json:
+        output.print_json([finding.to_dict() for finding in found])
+    return found[-1].exit_code
+
+
+def _show(finding: Finding) -> None:
+    sign, colour = _SIGNS[finding.ok]
+    text = f"{click.style(sign, fg=colour)} {finding.check:<{_WIDTH}}  {output.plain(finding.detail)}"
+    click.echo(text, color=output.color())
+    for line in finding.hint.splitlines():
+        output.hint(line)

@@ -1,0 +1,1 @@
+"""What `kfgcp doctor` looks at: one module a family of checks, each check a small function."""

@@ -1,0 +1,84 @@
+"""What the checks of remote services share: a first request without a token, and who is signed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from kfgcp.backends.auth import Token
+from kfgcp.backends.wire import Answer, NoAnswer, Wire
+from kfgcp.config import Environment
+from kfgcp.diagnosis.checks import Aside
+from kfgcp.errors import Refused, Unreachable
+
+PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20}
+"""For `Http`: a diagnosis is waited for."""
+TIMEOUT: Final = (5.0, 20.0)
+_TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
+
+
+class Doorbell:
+    """One request without a token, whose answer says whether a host is there, trusted, and what time it has."""
+
+    def __init__(self, address: str, path: str, ca_file: str | None = None) -> None:
+        self.host = urlsplit(address).netloc
+        self._url = f"{address.rstrip('/')}/{path}"
+        self._wire = Wire(ca_file)
+        self._heard: Answer | NoAnswer | None = None
+
+    def ring(self) -> Answer:
+        """The answer, of any status; asked for once.
+
+        Raises:
+            NoAnswer: there is none.
+        """
+        if self._heard is None:
+            try:
+                self._heard = self._wire.exchange("GET", self._url, timeout=TIMEOUT)
+            except NoAnswer as failure:
+                self._heard = failure
+        if isinstance(self._heard, NoAnswer):
+            raise self._heard
+        return self._heard
+
+
+def unreachable(host: str, failure: NoAnswer, hint: str = "") -> Unreachable:
+    return Unreachable(f"{host} {failure.what}.", hint=hint or failure.hint)
+
+
+def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
+    """In words who is signed in, and the account, "" when that is not known."""
+    if token is None:
+        return "without a sign-in, as an emulator is spoken to", ""
+    account = token.account or env.get("impersonate_service_account") or ""
+    if not account and env.get("auth", "google") in ("google", "token-file") and env.backend == "vertex":
+        account = _asked(env.get("api_endpoint") or _TOKEN_INFO, token)
+    return (f"signed in as {account}" if account else "signed in; the token does not tell as whom"), account
+
+
+def _asked(address: str, token: Token) -> str:
+    """Whose token of Google it is, by the service that knows; the token is in the body, not in the address."""
+    form = urlencode({"access_token": token.value}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    try:
+        answer = Wire().exchange("POST", f"{address}/tokeninfo", data=form, headers=headers, timeout=TIMEOUT)
+        said = json.loads(answer.body)
+    except (NoAnswer, ValueError):
+        return ""
+    found = said.get("email") if answer.status == 200 and isinstance(said, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def member(account: str) -> str:
+    """An account as gcloud's `--member` wants it."""
+    kind = "serviceAccount" if account.endswith(".gserviceaccount.com") else "user"
+    return f"{kind}:{account or 'YOUR_ACCOUNT'}"
+
+
+def with_command(refused: Refused, command: str) -> Refused:
+    """The refusal with the command that gives the access, when access is what it asks for."""
+    if refused.status == 403 and refused.hint.startswith("Ask for "):
+        refused.hint = f"{refused.hint}\n{command}"
+    return refused

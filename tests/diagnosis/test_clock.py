@@ -1,0 +1,37 @@
+"""The clock of this machine against the Date header of an answer (RFC 9110, 6.6.1)."""
+
+import pytest
+
+from kfgcp.diagnosis.checks import Aside
+from kfgcp.diagnosis.clock import clock_skew
+from kfgcp.errors import BackendError
+
+NOON = 1767873600.0  # Thu, 08 Jan 2026 12:00:00 GMT
+HEADERS = {"date": "Thu, 08 Jan 2026 12:00:00 GMT"}
+
+
+@pytest.mark.parametrize("seconds", [-30, 0, 1.5, 30])
+def test_it_is_right(seconds: float) -> None:
+    assert clock_skew(HEADERS, lambda: NOON + seconds) == "right"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-31, "31 s behind"), (300, "300 s ahead of")])
+def test_it_is_off(seconds: float, text: str) -> None:
+    found = clock_skew(HEADERS, lambda: NOON + seconds)
+
+    assert isinstance(found, Aside)
+    assert found.detail == f"The clock of this machine is {text} that of the server."
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-301, "301 s behind"), (3600, "3600 s ahead of")])
+def test_it_is_so_wrong_that_sign_ins_fail(seconds: float, text: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        clock_skew(HEADERS, lambda: NOON + seconds)
+
+    assert caught.value.message == f"The clock of this machine is {text} that of the server: sign-ins fail."
+    assert caught.value.hint.startswith("Set it: sudo ")
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "today"}])
+def test_nobody_tells_the_time(headers: dict[str, str]) -> None:
+    assert clock_skew(headers) == Aside("the server does not tell the time")

@@ -1,0 +1,269 @@
+"""What keeps runs from starting on a Kubeflow of one's own, against a server that answers as real ones do."""
+
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.backends import port_forward
+from kfgcp.diagnosis import kubeflow
+
+CHECKS = ["config", "host", "tls", "clock", "sign-in", "server", "version", "namespace", "metadata"]
+TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
+HEALTH, RUNS, METADATA = "GET /apis/v2beta1/healthz", "GET /apis/v2beta1/runs", "POST /ml_metadata.*"
+TRAILERS = b"grpc-status:5\r\ngrpc-message:no such context\r\n"
+GRPC_WEB = b"\x80" + struct.pack(">I", len(TRAILERS)) + TRAILERS
+
+
+@pytest.fixture
+def server(scripted: Any) -> Any:
+    """A Kubeflow Pipelines that works."""
+    scripted.says(HEALTH, {"multi_user": False, "pipeline_store": "database"})
+    scripted.says("GET /apis/v1beta1/healthz", {"commit_sha": "0a1b", "tag_name": "2.14.3", "multi_user": False})
+    scripted.says(RUNS, {"runs": [], "total_size": 0})
+    scripted.says(METADATA, GRPC_WEB, Content_Type="application/grpc-web+proto")
+    return scripted
+
+
+@pytest.fixture
+def settings(server: Any, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "token").write_text(TOKEN)
+    signed = {"auth": "token-file", "token_file": str(tmp_path / "token"), "namespace": "growth"}
+    return {"backend": "kubeflow", "host": server.api_endpoint} | signed
+
+
+def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    found = diagnose(**settings)
+
+    assert list(found) == CHECKS
+    assert [name for name, each in found.items() if not each.ok] == ["tls"]  # not on this machine
+    assert found["version"].detail == "2.14.3"
+    assert found["namespace"].detail == "runs can be listed in growth"
+    assert [f"{entry.method} {entry.path}" for entry in server.requests if entry.method != "GET"] == [
+        "POST /ml_metadata.MetadataStoreService/GetContextByTypeAndName"
+    ]
+    (listed,) = server.requests.select("GET", "*/runs")
+    assert dict(listed.query) == {"namespace": "growth", "page_size": "1"}
+    assert TOKEN not in str(found)
+
+
+def test_the_question_to_ml_metadata_is_grpc_web(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    """A frame: no flags, the length, the message; its two texts have the field numbers 1 and 2 (protobuf encoding)."""
+    diagnose(**settings)
+
+    (asked,) = server.requests.select("POST", "/ml_metadata*")
+    assert asked.headers["content-type"] == "application/grpc-web+proto"
+    assert asked.body == b"\x00\x00\x00\x00\x22" + b"\x0a\x12system.PipelineRun" + b"\x12\x0ckfgcp-doctor"
+
+
+def test_a_name_that_is_unknown(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"host": "https://kfp.invalid"}))
+
+    assert (finding.check, finding.detail) == ("host", "kfp.invalid cannot be found: its name is unknown.")
+    assert finding.hint.startswith("Is host in [env.dev] of kfgcp.toml right?")
+
+
+def test_a_host_that_refuses(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"host": "http://127.0.0.1:9"}))
+
+    assert (finding.check, finding.detail) == ("host", "127.0.0.1:9 refuses the connection.")
+
+
+def test_a_host_without_tls(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+    settings["host"] = server.api_endpoint.replace("http:", "https:")
+
+    found = diagnose(**settings)
+
+    assert found["host"].ok
+    assert broken(found).check == "tls"
+    assert broken(found).detail.endswith("could not agree on TLS.")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_certificate_of_a_private_authority(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, certificates: Any, tls: Any, named: bool
+) -> None:
+    settings["host"] = tls(server)
+
+    found = diagnose(**settings | ({"ca_file": str(certificates.authority)} if named else {}))
+
+    if named:
+        assert found["tls"].detail == "the certificate is trusted"
+        assert found["metadata"].ok
+    else:
+        assert broken(found).check == "tls"
+        assert "has a certificate that is not trusted" in broken(found).detail
+        assert "ca_file" in broken(found).hint
+
+
+def test_a_file_with_certificates_that_is_not_there(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"ca_file": "/no/such/ca.pem"}))
+
+    assert (finding.check, finding.exit_code) == ("config", 2)
+
+
+def test_a_proxy_that_does_not_accept_the_sign_in(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
+    server.says(HEALTH, b"Invalid IAP credentials", 401, X_Goog_IAP_Generated_Response="true")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "sign-in"
+    assert "Identity-Aware Proxy, in front of 127.0.0.1, did not accept the sign-in" in finding.detail
+    assert 'auth = "iap" and iap_client_id' in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (401, {"error": f"Unauthenticated {TOKEN}", "code": 16}, {}),
+        (302, b"", {"Location": "https://dex.example/dex/auth?client_id=kubeflow"}),
+        (200, b"<html><title>Log in to Dex</title></html>", {"Content_Type": "text/html"}),
+    ],
+)
+def test_a_token_that_is_not_accepted(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, status: int, body: Any, headers: Any
+) -> None:
+    server.says(HEALTH, body, status, **headers)
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "sign-in"
+    assert f"Write a new token to {settings['token_file']}." in finding.hint
+    assert TOKEN not in str(finding)
+
+
+def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    Path(settings["token_file"]).unlink()
+
+    assert broken(diagnose(**settings)).check == "sign-in"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "detail"),
+    [
+        (404, None, {}, "has no apis/v2beta1/healthz: not Kubeflow Pipelines, or older than 2.0."),
+        (
+            200,
+            b"<html><title>Grafana</title></html>",
+            {"Content_Type": "text/html"},
+            "is not Kubeflow Pipelines: it answers with the web page 'Grafana'.",
+        ),
+        (200, {"status": "ok"}, {}, "is not Kubeflow Pipelines: its apis/v2beta1/healthz says other things."),
+    ],
+)
+def test_a_server_of_something_else(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, status: int, body: Any, headers: Any, detail: str
+) -> None:
+    server.says(HEALTH, body, status, **headers)
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "server"
+    assert finding.detail == f"{server.api_endpoint.removeprefix('http://')} {detail}"
+    assert "https://HOST/pipeline" in finding.hint
+
+
+def test_a_server_that_fails(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+    server.says(HEALTH, b"no healthy upstream", 503)
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "server"
+    assert "no healthy upstream" in finding.detail
+
+
+def test_the_health_that_the_ui_answers(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    server.says(HEALTH, {"apiServerTagName": "2.15.0", "apiServerReady": True, "frontendTagName": "2.15.0"})
+    server.says("GET /apis/v1beta1/healthz", status=404)
+
+    assert diagnose(**settings)["version"].detail == "2.15.0"
+
+
+def test_a_server_that_does_not_tell_its_version(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    server.says("GET /apis/v1beta1/healthz", status=404)
+
+    found = diagnose(**settings)
+
+    assert (found["version"].ok, found["metadata"].ok) == (None, True)
+
+
+def test_a_server_for_several_users_without_a_namespace(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
+    server.says(HEALTH, {"multi_user": True})
+    without = {key: value for key, value in settings.items() if key != "namespace"}
+
+    finding = broken(diagnose(**without))
+
+    assert (finding.check, finding.exit_code) == ("namespace", 2)
+    assert finding.hint == "Set namespace in [env.dev] of kfgcp.toml to that of your profile."
+    assert diagnose(**settings)["server"].detail == "Kubeflow Pipelines for several users"
+
+
+def test_a_namespace_that_is_not_ones_own(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+    text = "User 'ada@acme.example' is not authorized with reason: this service account cannot list runs"
+    server.says(RUNS, {"error": text, "code": 7, "message": text}, 403)
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "namespace"
+    assert text in finding.detail
+    assert finding.hint == (
+        "kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit --user=YOUR_ACCOUNT --namespace=growth"
+    )
+
+
+@pytest.mark.parametrize("how", ["missing", "silent", "no grpc", "refused"])
+def test_without_ml_metadata_runs_have_no_metrics(
+    settings: dict[str, str], server: Any, diagnose: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "missing":
+        server.says(METADATA, status=404)
+    elif how == "no grpc":
+        server.says(METADATA, b"<html>the UI</html>", Content_Type="text/html")
+    elif how == "refused":
+        server.says(METADATA, b"RBAC: access denied", 403)
+    else:
+        monkeypatch.setattr(kubeflow, "METADATA_SECONDS", 0.3)
+        release, answer = threading.Event(), server.handle
+
+        def late(request: Any) -> Any:
+            if request.path.startswith("/ml_metadata"):
+                release.wait(20)
+            return answer(request)
+
+        monkeypatch.setattr(server, "handle", late)
+
+    found = diagnose(**settings)
+    if how == "silent":
+        release.set()
+
+    assert (found["metadata"].ok, found["metadata"].exit_code) == (None, 0)
+    assert found["metadata"].detail.startswith("Runs are shown without metrics. ")
+    assert "kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment" in found["metadata"].hint
+    assert how != "silent" or "did not answer within 0.3 s" in found["metadata"].detail
+
+
+def test_status_in_the_headers_is_enough(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    """A gRPC answer without a message may have all in its headers."""
+    server.says(METADATA, b"", Grpc_Status="5", Content_Type="application/grpc-web+proto")
+
+    assert diagnose(**settings)["metadata"].ok
+
+
+def test_a_way_through_kubectl_that_is_not_there(
+    diagnose: Any, broken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    finding = broken(diagnose(backend="kubeflow", auth="port-forward"))
+
+    assert (finding.check, finding.detail) == (
+        "kubectl",
+        'auth = "port-forward" needs kubectl, which is not on the PATH.',
+    )

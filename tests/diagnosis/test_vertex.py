@@ -1,0 +1,298 @@
+"""What keeps runs from starting on Vertex AI: faults of the stand-in are found, named, and mended as the hint says."""
+
+import os
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.testing.google import GoogleError
+from kfgcp.testing.server import Request, Response
+from kfgcp.testing.vertex_ai import VertexStandIn
+
+CHECKS = ["config", "service", "clock", "credentials", "api", "bucket", "service_account", "logs"]
+RUNNER = "runner@acme.iam.gserviceaccount.com"
+TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
+
+
+class Vertex(VertexStandIn):
+    """The stand-in, which refuses some requests with an error of Google's."""
+
+    def __init__(self) -> None:
+        self.refusals: dict[str, GoogleError] = {}
+        super().__init__(mode="instant")
+
+    def refuses(self, what: str, code: int, message: str, reason: str = "", **facts: str) -> None:
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        details = [{"@type": kind, "reason": reason, "metadata": facts}] if reason else []
+        self.refusals[what] = GoogleError(code, message, details=details)
+
+    def handle(self, request: Request) -> Response:
+        asked = f"{request.method} {request.path}"
+        found = next((error for what, error in self.refusals.items() if fnmatchcase(asked, what)), None)
+        return found.response if found else super().handle(request)
+
+
+@pytest.fixture
+def vertex() -> Iterator[Vertex]:
+    with Vertex() as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(vertex: Vertex, tmp_path: Path) -> dict[str, str]:
+    """An environment that signs in with a token."""
+    (tmp_path / "token").write_text(TOKEN)
+    signed = {"auth": "token-file", "token_file": str(tmp_path / "token"), "service_account": RUNNER}
+    return vertex.settings() | signed
+
+
+def test_all_is_well_and_nothing_is_written(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, home: Path
+) -> None:
+    found = diagnose(**settings)
+
+    assert list(found) == CHECKS
+    assert all(each.ok for each in found.values())
+    assert found["credentials"].detail == "signed in as somebody@stand-in.example"
+    assert found["clock"].detail == "right"
+    assert found["bucket"].detail == f"gs://{vertex.bucket} can be written and read"
+    assert {entry.method for entry in vertex.requests} <= {"GET", "POST"}
+    posted = [entry.path for entry in vertex.requests if entry.method == "POST"]
+    assert posted == ["/tokeninfo", f"/v1/projects/-/serviceAccounts/{RUNNER}:testIamPermissions", "/v2/entries:list"]
+    assert [file.name for file in home.iterdir()] == ["kfgcp.toml"]
+    assert TOKEN not in str(found)
+
+
+def test_an_emulator_without_a_sign_in_or_an_account(vertex: Vertex, diagnose: Any) -> None:
+    found = diagnose(**vertex.settings())
+
+    assert found["credentials"].detail == "without a sign-in, as an emulator is spoken to"
+    assert (found["service_account"].ok, found["logs"].ok) == (None, True)
+
+
+def test_a_location_that_is_none(
+    settings: dict[str, str], diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.invalid` never resolves (RFC 6761)."""
+    monkeypatch.setattr("kfgcp.diagnosis.vertex.address", lambda location: f"https://{location}-aiplatform.invalid")
+    del settings["api_endpoint"]
+
+    finding = broken(diagnose(**settings | {"location": "europe-west99"}))
+
+    assert (finding.check, finding.exit_code) == ("service", 5)
+    assert finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
+    assert finding.hint.startswith("Is 'europe-west99' a location of Vertex AI")
+    assert "Mend it in [env.dev] of kfgcp.toml" in finding.hint
+
+
+def test_a_service_that_does_not_answer(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"api_endpoint": "http://127.0.0.1:9"}))
+
+    assert (finding.check, finding.detail) == ("service", "127.0.0.1:9 refuses the connection.")
+
+
+def test_a_clock_that_is_wrong(
+    settings: dict[str, str], diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object) -> str:
+        return formatdate(time.time() - 1000, usegmt=True)
+
+    monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", late)
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "clock"
+    assert "s ahead of that of the server: sign-ins fail." in finding.detail
+
+
+def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    token = Path(settings["token_file"])
+    token.unlink()
+
+    finding = broken(diagnose(**settings))
+
+    assert (finding.check, finding.detail) == (
+        "credentials",
+        f"The token file {token} cannot be read: No such file or directory.",
+    )
+    token.write_text(TOKEN)
+    assert diagnose(**settings)["logs"].ok
+
+
+def test_a_token_that_is_not_accepted(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    vertex.accept_tokens("another")
+
+    found = diagnose(**settings)
+
+    finding = broken(found)
+    assert found["credentials"].detail == "signed in; the token does not tell as whom"
+    assert finding.check == "api"
+    assert finding.detail.startswith("Vertex AI did not accept the sign-in: ")
+    assert finding.hint == f"Write a new token to {settings['token_file']}."
+    Path(settings["token_file"]).write_text("another")
+    assert diagnose(**settings)["api"].ok
+
+
+def test_an_api_that_is_not_enabled(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    text = f"Vertex AI API has not been used in project stand-in-project before or it is disabled. {TOKEN}"
+    vertex.refuses("GET */pipelineJobs", 403, text, "SERVICE_DISABLED", service="aiplatform.googleapis.com")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "api"
+    assert finding.hint == (
+        "Enable the API, then wait a minute: "
+        "gcloud services enable aiplatform.googleapis.com --project stand-in-project"
+    )
+    assert TOKEN not in str(finding)
+
+
+def test_runs_that_may_not_be_listed(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    text = "Permission 'aiplatform.pipelineJobs.list' denied on resource (or it may not exist)."
+    vertex.refuses("GET */pipelineJobs", 403, text, "IAM_PERMISSION_DENIED", permission="aiplatform.pipelineJobs.list")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "api"
+    assert finding.hint.splitlines() == [
+        "Ask for a role with aiplatform.pipelineJobs.list on project stand-in-project, such as roles/aiplatform.user.",
+        "gcloud projects add-iam-policy-binding stand-in-project --member=user:somebody@stand-in.example "
+        "--role=roles/aiplatform.user",
+    ]
+
+
+@pytest.mark.parametrize(("key", "value"), [("project", "another"), ("location", "europe-west9")])
+def test_another_project_or_location(
+    settings: dict[str, str], diagnose: Any, broken: Any, key: str, value: str
+) -> None:
+    finding = broken(diagnose(**settings | {key: value}))
+
+    assert finding.check == "api"
+    assert value in finding.hint
+
+
+def test_a_bucket_that_is_not_there(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    settings["pipeline_root"] = "gs://acme-runs/x"
+
+    finding = broken(diagnose(**settings))
+
+    assert (finding.check, finding.detail) == ("bucket", "There is no bucket 'acme-runs'.")
+    assert finding.hint == (
+        f"gcloud storage buckets create gs://acme-runs --project=stand-in-project --location={vertex.location}"
+    )
+    vertex.make_bucket("acme-runs")
+    assert diagnose(**settings)["bucket"].ok
+
+
+def test_a_bucket_that_may_not_be_written(
+    settings: dict[str, str], scripted: Any, diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", scripted.api_endpoint)
+    scripted.says("GET */iam/testPermissions", {"permissions": ["storage.objects.get", "storage.objects.list"]})
+
+    finding = broken(diagnose(**settings))
+
+    assert (finding.check, finding.detail) == (
+        "bucket",
+        "You lack storage.objects.create on gs://stand-in-project-pipelines.",
+    )
+    assert finding.hint == (
+        "gcloud storage buckets add-iam-policy-binding gs://stand-in-project-pipelines "
+        "--member=user:somebody@stand-in.example --role=roles/storage.objectUser"
+    )
+    assert [entry.method for entry in scripted.requests] == ["GET"]
+
+
+def test_a_bucket_that_nobody_can_tell_of(
+    settings: dict[str, str], diagnose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real Cloud Storage is not asked about what an emulator of Vertex AI uses."""
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+
+    found = diagnose(**settings)
+
+    assert (found["bucket"].ok, found["logs"].ok) == (None, True)
+    assert "STORAGE_EMULATOR_HOST" in found["bucket"].detail
+
+
+def test_a_pipeline_root_that_is_in_no_bucket(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"pipeline_root": "runs"}))
+
+    assert (finding.check, finding.exit_code, finding.hint) == ("bucket", 2, "Write gs://BUCKET/FOLDER.")
+
+
+def test_a_service_account_that_one_may_not_act_as(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
+    vertex.service_accounts = set()
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "service_account"
+    assert finding.detail == f"You may not start runs as {RUNNER} (iam.serviceAccounts.actAs)."
+    assert finding.hint == (
+        f"gcloud iam service-accounts add-iam-policy-binding {RUNNER} --member=user:somebody@stand-in.example "
+        "--role=roles/iam.serviceAccountUser"
+    )
+    vertex.service_accounts = {RUNNER}
+    assert diagnose(**settings)["service_account"].ok
+
+
+def test_a_service_account_that_is_not_there(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
+    vertex.refuses("POST */serviceAccounts/*", 404, "Unknown service account")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.detail == f"There is no service account {RUNNER}."
+    assert finding.hint == "gcloud iam service-accounts create runner --project=stand-in-project"
+
+
+def test_a_project_without_the_api_of_iam(vertex: Vertex, settings: dict[str, str], diagnose: Any) -> None:
+    """A submission does not need it."""
+    vertex.refuses("POST */serviceAccounts/*", 403, "disabled", "SERVICE_DISABLED", service="iam.googleapis.com")
+
+    found = diagnose(**settings)
+
+    assert (found["service_account"].ok, found["logs"].ok) == (None, True)
+    assert "gcloud services enable iam.googleapis.com" in found["service_account"].hint
+
+
+def test_logs_that_may_not_be_read(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    vertex.permissions.account = RUNNER
+    vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "logs"
+    assert finding.hint.splitlines()[-1] == (
+        f"gcloud projects add-iam-policy-binding stand-in-project --member=serviceAccount:{RUNNER} "
+        "--role=roles/logging.viewer"
+    )
+
+
+def test_the_command(kfgcp: Any, vertex: Vertex, home: Path) -> None:
+    environ = vertex.environ_of("dev")
+    (home / "kfgcp.toml").write_text('[env.dev]\nbackend = "vertex"\n')
+
+    good = kfgcp("doctor", "--env", "dev", env=environ)
+    vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
+    bad = kfgcp("doctor", "--env", "dev", env=environ)
+    listed = kfgcp("doctor", "--env", "dev", "--json", env=environ)
+
+    assert good.code == 0, good.out
+    assert [line.split()[1] for line in good.out.splitlines()] == CHECKS
+    assert {line[0] for line in good.out.splitlines()} == {"✓", "–"}  # noqa: RUF001
+    assert (bad.code, bad.out.splitlines()[-1][:6]) == (5, "✗ logs")
+    assert "next: gcloud projects add-iam-policy-binding stand-in-project " in bad.err
+    assert listed.code == 5
+    assert [set(each) for each in listed.json] == [{"check", "ok", "detail", "hint"}] * len(CHECKS)
+    assert [each["ok"] for each in listed.json] == [True] * 6 + [None, False]
+    assert listed.err == ""
+    assert os.environ["STORAGE_EMULATOR_HOST"] == vertex.storage_endpoint
