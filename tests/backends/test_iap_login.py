@@ -96,6 +96,40 @@ def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
     assert len(sent) == 3
 
 
+@pytest.mark.parametrize("kind", ["key", "machine", "acting"])
+def test_tokens_of_service_accounts_are_renewed_too(
+    server: Any, another_server: Any, sign_in: Any, request: Any, id_token: Any, reply: Any, eventually: Any, kind: str
+) -> None:
+    """Tokens that live two seconds, to the third of them."""
+    google = {"Metadata-Flavor": "Google"}
+
+    def answer(asked: Any) -> Any:
+        if asked.path.endswith("/identity"):
+            fresh = id_token(PROXY, 2, n=len(server.asked))
+            return reply(fresh.encode(), headers=google | {"Content-Type": "text/plain"})
+        if asked.path.endswith("/service-accounts/default/"):
+            return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
+        if asked.path == "/token":
+            return reply({"id_token": id_token(PROXY, 2, n=len(server.asked)), "access_token": "a", "expires_in": 3600})
+        return reply(b"acme", headers=google | {"Content-Type": "text/plain"})
+
+    server.always(answer)
+    another_server.always(lambda asked: reply({"token": id_token(PROXY, 2, n=len(another_server.asked))}))
+    if kind == "acting":
+        sign_in(USER)
+        source = _source(impersonate_service_account=ACCOUNT)
+    else:
+        request.getfixturevalue("key_file" if kind == "key" else "metadata")
+        source = _source()
+    seen = set()
+
+    def third() -> bool:
+        seen.add(_value(source))
+        return len(seen) == 3
+
+    eventually(third)
+
+
 def test_a_refused_token_is_renewed_once(
     server: Any, another_server: Any, sign_in: Any, client: Client, id_token: Any, reply: Any
 ) -> None:

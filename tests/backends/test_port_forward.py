@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kfgcp import api
 from kfgcp.backends import port_forward
 from kfgcp.backends.auth import address_and_tokens, token_source
 from kfgcp.backends.http import Http
@@ -186,6 +187,17 @@ def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert caught.value.message == 'auth = "port-forward" needs kubectl, which is not on the PATH.'
     assert "gcloud components install kubectl" in caught.value.hint
+
+
+def test_the_doctor_goes_through_it(kubectl: Kubectl, server: Any, reply: Any, home: Path) -> None:
+    (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nauth = "port-forward"\n')
+    server.always(lambda asked: reply({"runs": []} if asked.path.endswith("/runs") else {"tag_name": "2.14.3"}))
+
+    found = {each.check: each for each in api.doctor("gke")}
+
+    assert found["kubectl"].detail.startswith("forwards http://127.0.0.1:")
+    assert (found["version"].detail, found["namespace"].ok, found["metadata"].ok) == ("2.14.3", True, None)
+    assert len(kubectl.calls) == 1
 
 
 PROGRAM = textwrap.dedent(
