@@ -42,7 +42,7 @@ def require_settings(env: Environment) -> None:
     """
     missing = [key for key in required_keys(env) if not env.get(key)]
     if missing:
-        named = " and ".join(missing)
+        named = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         raise ConfigError(
             f"Environment '{env.name}' has no {named}, which the backend '{env.backend}' needs.",
             hint=f"Set {named} in [env.{env.name}] of kfgcp.toml.",

@@ -173,7 +173,10 @@ def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in
     [
         ("[env.dev]\nbackend = 'local'\nparallel = 3\n", "kfgcp.toml [env.dev]: unknown key 'parallel'."),
         ("", "There is no environment 'dev' (kfgcp.toml)."),
-        ("[env.dev]\nbackend = 'vertex'\n", "Environment 'dev' has no project, which the backend 'vertex' needs."),
+        (
+            "[env.dev]\nbackend = 'vertex'\n",
+            "Environment 'dev' has no project, location and pipeline_root, which the backend 'vertex' needs.",
+        ),
     ],
 )
 def test_a_configuration_that_is_wrong(kfgcp: Any, home: Path, text: str, detail: str) -> None:

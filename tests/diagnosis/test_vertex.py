@@ -223,7 +223,7 @@ def test_a_bucket_that_nobody_can_tell_of(
 def test_a_pipeline_root_that_is_in_no_bucket(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
     finding = broken(diagnose(**settings | {"pipeline_root": "runs"}))
 
-    assert (finding.check, finding.exit_code, finding.hint) == ("bucket", 2, "Write gs://BUCKET/FOLDER.")
+    assert (finding.check, finding.exit_code, finding.hint) == ("config", 2, "Write gs://BUCKET/FOLDER.")
 
 
 def test_a_service_account_that_one_may_not_act_as(
