@@ -9,7 +9,7 @@ from typing import Any
 
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
-from kfgcp.spec.graph import Component, Dag, FromTask, Importer, TaskDef
+from kfgcp.spec.graph import Component, Dag, FromTask, TaskDef
 
 
 @dataclass(eq=False, slots=True)
@@ -66,15 +66,6 @@ class Node:
         """Whether it is the exit task of a `dsl.ExitHandler`, which KFP compiles to a DAG `exit-handler-N`."""
         task = self.task
         return task is not None and task.runs_always and any(key.startswith("exit-handler-") for key in task.upstream)
-
-
-def kind_of(component: Component, task: TaskDef) -> TaskKind:
-    """What a task's node is."""
-    if task.iterator is not None:
-        return TaskKind.LOOP
-    if component.dag is not None:
-        return TaskKind.DAG
-    return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
 
 
 def lineage(node: Node) -> Iterator[Node]:

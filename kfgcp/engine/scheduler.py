@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 
 from kfgcp.engine import expressions, loops
 from kfgcp.engine import inputs as task_inputs
-from kfgcp.engine.nodes import Node, dag_outputs, final_status, kind_of, lineage
+from kfgcp.engine.nodes import Node, dag_outputs, final_status, lineage
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
-from kfgcp.spec.graph import Graph
+from kfgcp.spec.graph import Graph, kind_of
 
 
 class Scheduler:
@@ -212,7 +212,7 @@ class Scheduler:
         node.remaining = len(dag.tasks)
         for key, task in dag.tasks.items():
             component = self.graph.component(task)
-            child = Node(prefix + key, kind_of(component, task), component, node, task, waiting=len(task.upstream))
+            child = Node(prefix + key, kind_of(task, component), component, node, task, waiting=len(task.upstream))
             node.children[key] = child
             if not task.upstream:
                 self._unblocked.append(child)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kfgcp.model import TaskKind
 from kfgcp.spec.params import whole
 from kfgcp.spec.platform import NOTHING, ClusterConfig, executor_configs
 
@@ -182,6 +183,15 @@ class Graph:
 
     def component(self, task: TaskDef) -> Component:
         return self.components[task.component]
+
+
+def kind_of(task: TaskDef, component: Component) -> TaskKind:
+    """What a task of a run is, by its definition and what it runs."""
+    if task.iterator is not None:
+        return TaskKind.LOOP
+    if component.dag is not None:
+        return TaskKind.DAG
+    return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
 
 
 def build(spec: Mapping[str, Any], platform_spec: Mapping[str, Any] | None = None) -> Graph:

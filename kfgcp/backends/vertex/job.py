@@ -6,31 +6,29 @@ they are nested, is in tree.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
-from kfgcp.backends.vertex.tree import Placed, place_tasks
-from kfgcp.errors import BackendError, SpecError
-from kfgcp.model import (
-    Artifact,
-    Cache,
-    ErrorInfo,
-    Metric,
-    Run,
-    RunState,
-    Task,
-    TaskKind,
-    TaskState,
-    timestamp,
+from kfgcp.backends.reading import (
+    LEAVES,
+    first_failure,
+    in_order,
+    metrics_of,
+    one_or_all,
+    outputs_of,
+    params_of,
+    read_spec,
+    reason,
+    time_of,
+    with_group_outputs,
 )
-from kfgcp.spec.documents import parse_json, whole
-from kfgcp.spec.graph import Component, FromTask, Graph, build
-from kfgcp.spec.load import Spec, from_documents
+from kfgcp.backends.vertex.tree import Placed, place_tasks
+from kfgcp.errors import BackendError
+from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.spec.documents import whole
+from kfgcp.spec.graph import Graph
+from kfgcp.spec.load import Spec
 
 RUN_STATES: Final = {
     "PIPELINE_STATE_QUEUED": RunState.PENDING,
@@ -55,7 +53,7 @@ TASK_STATES: Final = {
 }
 _HIT: Final = Cache(True, "Vertex AI took the outputs of an earlier run with the same code and inputs")
 _MISS: Final = Cache(False, "Vertex AI does not say why")
-_METRICS: Final = "system.Metrics"
+NO_REASON: Final = "Vertex AI gives no reason"
 _GARBAGE: Final = "Is api_endpoint of the environment right, and does a proxy change answers? If not, update kfgcp."
 
 
@@ -84,7 +82,8 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     labels = {str(key): str(value) for key, value in (job.get("labels") or {}).items()}
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed = placed_tasks(job)
-    tasks = [_task(each) for each in placed]
+    groups = {each.path: each.component for each in placed if each.component and each.kind not in LEAVES}
+    tasks = with_group_outputs([_task(each) for each in placed], groups)
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
         run_id=job_id,
@@ -102,8 +101,8 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         started_at=at(job.get("startTime")),
         ended_at=at(job.get("endTime")),
         params=params,
-        outputs=_outputs(graph, tasks) if graph else {},
-        metrics=tuple(metric for artifact in artifacts for metric in _metrics(artifact)),
+        outputs=outputs_of(graph.root if graph else None, {task.path: task for task in tasks}),
+        metrics=tuple(metrics_of(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
         error=_error(job, tasks),
@@ -119,12 +118,7 @@ def url(job_id: str, where: Where) -> str:
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        return timestamp(datetime.fromisoformat(text).timestamp())
-    except ValueError:
-        raise BackendError(f"Vertex AI answered with a time that is none: {text[:100]}.", hint=_GARBAGE) from None
+    return time_of(text, "Vertex AI")
 
 
 def state_of(task: Mapping[str, Any]) -> TaskState:
@@ -147,20 +141,7 @@ def placed_tasks(job: Mapping[str, Any]) -> list[Placed]:
 
 
 def _spec(job: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
-    document = job.get("pipelineSpec")
-    if not isinstance(document, Mapping) or "root" not in document:
-        return None, None
-    return _read_spec(json.dumps(document, sort_keys=True))
-
-
-@lru_cache(maxsize=64)
-def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
-    """A spec and its graph, nothing when it is not one that kfgcp can read; most jobs share theirs with others."""
-    try:
-        spec = from_documents([whole(json.loads(text))], "pipelineSpec")
-    except SpecError:  # of an older SDK, or with what only Google knows
-        return None, None
-    return spec, build(spec.pipeline_spec)
+    return read_spec(job.get("pipelineSpec"))
 
 
 def _pipeline_name(job: Mapping[str, Any], spec: Spec | None) -> str:
@@ -174,24 +155,7 @@ def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
     """The values of the pipeline's parameters, in the order of its declaration; defaults where nothing was given."""
     given = {name: _given(value) for name, value in (runtime.get("parameters") or {}).items()}
     given |= {name: whole(value) for name, value in (runtime.get("parameterValues") or {}).items()}
-    if spec is None:
-        return given
-    declared = {
-        name: _typed(given.get(name, param.default if param.has_default else None), param.type)
-        for name, param in spec.params.items()
-    }
-    return declared | {name: value for name, value in given.items() if name not in declared}
-
-
-def _typed(value: Any, kind: str) -> Any:
-    """A value of the service as its parameter has it: 2**60 may come as a float, 1e300 with all digits, and in schema
-    2.0.0 a list as its JSON."""
-    if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
-        with suppress(ValueError):
-            return parse_json(value)
-    if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return float(value) if kind == "NUMBER_DOUBLE" and type(value) is int and abs(value) >= 2**53 else value
+    return params_of(given, spec)
 
 
 def _given(value: Mapping[str, Any]) -> Any:
@@ -205,7 +169,7 @@ def _task(placed: Placed) -> Task:
     detail, kind = placed.detail, placed.kind
     state = state_of(detail)
     attempts = 0
-    if kind in (TaskKind.CONTAINER, TaskKind.IMPORTER) and state not in (TaskState.SKIPPED, TaskState.PENDING):
+    if kind in LEAVES and state not in (TaskState.SKIPPED, TaskState.PENDING):
         jobs = len(jobs_of_attempts(detail))
         attempts = jobs or int(state is not TaskState.CACHED)
     cache = None
@@ -223,9 +187,9 @@ def _task(placed: Placed) -> Task:
         cache=cache,
         started_at=at(detail.get("startTime")) or (at(detail.get("createTime")) if attempts else None),
         ended_at=at(detail.get("endTime")) if state.final else None,
-        inputs=_in_order(inputs, component, inside=True),
-        outputs=_in_order(outputs, component, inside=False),
-        error=_task_error(detail, placed.path) if state is TaskState.FAILED else None,
+        inputs=in_order(inputs, component, inside=True),
+        outputs=in_order(outputs, component, inside=False),
+        error=reason(detail.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
 
 
@@ -234,22 +198,12 @@ def _values(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _uris(artifacts: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, entry in (artifacts or {}).items():
-        uris = [artifact.get("uri") or "" for artifact in (entry or {}).get("artifacts") or ()]
-        found[name] = uris[0] if len(uris) == 1 else uris
-    return found
-
-
-def _in_order(values: Mapping[str, Any], component: Component | None, *, inside: bool) -> dict[str, Any]:
-    """As the component declares them; a JSON object of the service has no order."""
-    if component is None:
-        return dict(values)
-    params = component.params if inside else component.output_params
-    artifacts = component.artifacts if inside else component.output_artifacts
-    order = {name: number for number, name in enumerate([*params, *artifacts])}
-    typed = {name: _typed(value, params[name].type) if name in params else value for name, value in values.items()}
-    return dict(sorted(typed.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    return one_or_all(
+        {
+            name: [artifact.get("uri") or "" for artifact in (entry or {}).get("artifacts") or ()]
+            for name, entry in (artifacts or {}).items()
+        }
+    )
 
 
 def _artifacts(placed: Placed) -> Iterator[Artifact]:
@@ -269,46 +223,8 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
             )
 
 
-def _metrics(artifact: Artifact) -> Iterator[Metric]:
-    if artifact.type == _METRICS:
-        for name, value in artifact.metadata.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                yield Metric(artifact.task, artifact.name, name, value)
-
-
-def _outputs(graph: Graph, tasks: list[Task]) -> dict[str, Any]:
-    """The pipeline's outputs: those of the first producer of each that did its work (semantics.md, OneOf)."""
-    by_path = {task.path: task for task in tasks}
-    dag = graph.root.dag
-    found = {}
-    if dag is not None:
-        for name, producers in (*dag.param_outputs.items(), *dag.artifact_outputs.items()):
-            for producer in producers:
-                made = _made(producer, by_path, graph)
-                if made is not None:
-                    found[name] = made
-                    break
-    return found
-
-
-def _made(producer: FromTask, tasks: Mapping[str, Task], graph: Graph) -> Any:
-    task = tasks.get(producer.task)
-    return task.outputs.get(producer.output) if task is not None and task.state.ok else None
-
-
-def _task_error(detail: Mapping[str, Any], path: str) -> ErrorInfo:
-    message = (detail.get("error") or {}).get("message") or "Vertex AI gives no reason"
-    return ErrorInfo(" ".join(str(message).split()), path)
-
-
 def _error(job: Mapping[str, Any], tasks: list[Task]) -> ErrorInfo | None:
-    """Of a failed run: the first failure of a task that did work, else what the service says of the whole."""
+    """Of a failed run: the first failure of a task, else what the service says of the whole."""
     if job.get("state") != "PIPELINE_STATE_FAILED":
         return None
-    failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]
-    leaves = [task for task in failed if task.kind in (TaskKind.CONTAINER, TaskKind.IMPORTER)] or failed
-    first = min(leaves, key=lambda task: task.ended_at or "~", default=None)
-    if first is not None and first.error is not None:
-        return first.error
-    message = (job.get("error") or {}).get("message") or "Vertex AI gives no reason"
-    return ErrorInfo(" ".join(str(message).split()))
+    return first_failure(tasks) or reason(job.get("error"), NO_REASON)

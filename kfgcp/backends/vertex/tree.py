@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Component, Graph, Importer, TaskDef
+from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
 
 _NUMBER = re.compile(r"(\d+)\D*$")
 
@@ -129,12 +129,8 @@ def _task_of(
 
 
 def _kind(component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool) -> TaskKind:
-    if task is not None and task.iterator is not None:
-        return TaskKind.LOOP
-    if component is not None:
-        if component.dag is not None:
-            return TaskKind.DAG
-        return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
+    if task is not None and component is not None:
+        return kind_of(task, component)
     schema = (detail.get("execution") or {}).get("schemaTitle")
     if has_tasks or schema in ("system.DagExecution", "system.Run"):
         return TaskKind.DAG

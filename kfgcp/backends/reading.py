@@ -1,0 +1,164 @@
+"""What services say of runs, as values of ours: what the remote backends have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from kfgcp.errors import BackendError, SpecError
+from kfgcp.model import Artifact, ErrorInfo, Metric, Task, TaskKind, TaskState, timestamp
+from kfgcp.spec.documents import parse_json, whole
+from kfgcp.spec.graph import Component, Graph, build
+from kfgcp.spec.load import Spec, from_documents
+
+METRICS: Final = "system.Metrics"
+LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
+
+
+def read_spec(document: Any) -> tuple[Spec | None, Graph | None]:
+    """A spec and its graph; nothing for one of an older SDK, or with what only the service knows."""
+    if not isinstance(document, Mapping) or "root" not in document:
+        return None, None
+    return _read_spec(json.dumps(document, sort_keys=True))
+
+
+@lru_cache(maxsize=64)
+def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
+    """Most runs share their spec with others."""
+    try:
+        spec = from_documents([whole(json.loads(text))], "pipelineSpec")
+    except SpecError:
+        return None, None
+    return spec, build(spec.pipeline_spec)
+
+
+def time_of(text: Any, service: str) -> str | None:
+    """A time of a service as ours, None when there is none.
+
+    Raises:
+        BackendError: it is no time.
+    """
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return timestamp(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        raise BackendError(f"{service} answered with a time that is none: {text[:100]}.") from None
+
+
+def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
+    """The values of the pipeline's parameters, in the order of its declaration; defaults where nothing was given."""
+    if spec is None:
+        return dict(given)
+    declared = {
+        name: typed(given.get(name, param.default if param.has_default else None), param.type)
+        for name, param in spec.params.items()
+    }
+    return declared | {name: value for name, value in given.items() if name not in declared}
+
+
+def typed(value: Any, kind: str) -> Any:
+    """A value of a service as its parameter has it: 2**60 may come as a float, 1e300 with all digits, and in schema
+    2.0.0 a list as its JSON."""
+    if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
+        with suppress(ValueError):
+            return parse_json(value)
+    if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return float(value) if kind == "NUMBER_DOUBLE" and type(value) is int and abs(value) >= 2**53 else value
+
+
+def in_order(values: Mapping[str, Any], component: Component | None, *, inside: bool) -> dict[str, Any]:
+    """Inputs (`inside`) or outputs as the component declares them; a JSON object of a service has no order."""
+    if component is None:
+        return dict(values)
+    params = component.params if inside else component.output_params
+    artifacts = component.artifacts if inside else component.output_artifacts
+    order = {name: number for number, name in enumerate([*params, *artifacts])}
+    found = {name: typed(value, params[name].type) if name in params else value for name, value in values.items()}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+
+
+def one_or_all(uris: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Artifacts as values of a task: an URI, or all of a list of artifacts."""
+    return {name: found[0] if len(found) == 1 else list(found) for name, found in uris.items()}
+
+
+def metrics_of(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
+    """The scalars in the metadata of artifacts that hold metrics."""
+    for artifact in artifacts:
+        if artifact.type == METRICS:
+            for name, value in artifact.metadata.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    yield Metric(artifact.task, artifact.name, name, value)
+
+
+def outputs_of(component: Component | None, tasks: Mapping[str, Task], prefix: str = "") -> dict[str, Any]:
+    """The outputs of a DAG: those of the first producer of each that did its work (semantics.md, OneOf).
+
+    Args:
+        component: the pipeline's, or that of a DAG in it.
+        tasks: by their paths.
+        prefix: what the paths of the DAG's own tasks begin with.
+    """
+    dag = component.dag if component is not None else None
+    if dag is None:
+        return {}
+    found = {}
+    for name, producers in (*dag.param_outputs.items(), *dag.artifact_outputs.items()):
+        made = [tasks[path] for each in producers if (path := f"{prefix}{each.task}") in tasks]
+        keys = {f"{prefix}{each.task}": each.output for each in producers}
+        values = (task.outputs.get(keys[task.path]) for task in made if task.state.ok)
+        if (first := next((value for value in values if value is not None), None)) is not None:
+            found[name] = first
+    return found
+
+
+def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
+    """The tasks with the outputs of DAGs and loops that the service leaves out: of a DAG those of its tasks, of a loop
+    the lists of those of its iterations, in their order (semantics.md, Collected).
+
+    Args:
+        tasks: of a run.
+        components: what DAGs, loops and iterations run, by their paths.
+    """
+    found = {task.path: task for task in tasks}
+    for path in sorted(components, key=lambda each: -len(_above(each))):
+        task = found[path]
+        if task.outputs or not task.state.ok:
+            continue
+        if task.kind is TaskKind.LOOP:
+            iterations = [found[f"{path}[{number}]"] for number in range(len(found)) if f"{path}[{number}]" in found]
+            dag = components[path].dag
+            names = [*dag.param_outputs, *dag.artifact_outputs] if dag is not None else []
+            outputs: dict[str, Any] = {
+                name: [each.outputs[name] for each in iterations if name in each.outputs] for name in names
+            }
+        else:
+            outputs = outputs_of(components[path], found, f"{path}/")
+        found[path] = replace(task, outputs=outputs)
+    return [found[task.path] for task in tasks]
+
+
+def _above(path: str) -> list[str]:
+    """The steps of a path; an iteration is one below its loop."""
+    return path.replace("[", "/[").split("/")
+
+
+def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
+    """Why a run failed: the first failure of a task that does work itself, else that of a DAG."""
+    failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]
+    leaves = [task for task in failed if task.kind in LEAVES] or failed
+    first = min(leaves, key=lambda task: task.ended_at or "~", default=None)
+    return first.error if first is not None else None
+
+
+def reason(error: Any, missing: str, task: str | None = None) -> ErrorInfo:
+    """The error that a service gives, as one line; `missing` when it gives none."""
+    message = error.get("message") if isinstance(error, Mapping) else None
+    return ErrorInfo(" ".join(str(message or missing).split()), task)
