@@ -84,6 +84,8 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     placed = placed_tasks(job)
     groups = {each.path: each.component for each in placed if each.component and each.kind not in LEAVES}
     tasks = with_group_outputs([_task(each) for each in placed], groups)
+    state = RUN_STATES[job.get("state", "PIPELINE_STATE_PENDING")]
+    done = state is RunState.SUCCEEDED
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
         run_id=job_id,
@@ -96,12 +98,12 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         experiment=labels.get("experiment") or "default",
         name=job.get("displayName") or job_id,
         labels=labels,
-        state=RUN_STATES[job.get("state", "PIPELINE_STATE_PENDING")],
+        state=state,
         created_at=at(job.get("createTime")),
         started_at=at(job.get("startTime")),
         ended_at=at(job.get("endTime")),
         params=params,
-        outputs=outputs_of(graph.root if graph else None, {task.path: task for task in tasks}),
+        outputs=outputs_of(graph.root, {task.path: task for task in tasks}) if graph and done else {},
         metrics=tuple(metrics_of(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
