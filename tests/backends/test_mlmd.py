@@ -1,0 +1,119 @@
+"""ML Metadata's messages and their frames, against bytes written by hand from the public field numbers."""
+
+import math
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.kubeflow import mlmd
+
+CALL = (
+    b"\x00\x00\x00\x00\x1a"  # a frame of data, 26 bytes
+    b"\x0a\x12system.PipelineRun"  # 1: type_name
+    b"\x12\x04run1"  # 2: context_name
+)
+EXECUTION = (
+    b"\x08\x07"  # 1: id 7
+    b"\x10\x0b"  # 2: type_id 11
+    b"\x18\x03"  # 3: last_known_state COMPLETE
+    b"\x2a\x13\x0a\x09task_name\x12\x06\x1a\x04step"  # 5: custom_properties: string_value 3
+    b"\x2a\x11\x0a\x0dparent_dag_id\x12\x00"  # an empty value
+    b"\x2a\x13\x0a\x06inputs\x12\x09\x22\x07\x0a\x05\x0a\x01x\x12\x00"  # struct_value 4 with an empty field
+    b"\x32\x05run/a"  # 6: name
+    b"\xba\x06\x03new"  # 103: a field that we do not know
+)
+
+
+def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
+    request = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="run1")
+
+    assert mlmd.encode(request) == CALL
+    assert mlmd.received("GetContextByTypeAndNameRequest", CALL).context_name == "run1"
+    assert mlmd.path("GetContextByTypeAndName") == "/ml_metadata.MetadataStoreService/GetContextByTypeAndName"
+
+
+def test_an_answer_is_data_and_trailers() -> None:
+    body = b"\x00\x00\x00\x00" + bytes([len(EXECUTION)]) + EXECUTION + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
+
+    found = mlmd.decode("Execution", body, {})
+
+    assert (found.id, found.type_id, found.name) == (7, 11, "run/a")
+    assert mlmd.STATES[found.last_known_state] == "COMPLETE"
+    assert mlmd.values(found.custom_properties) == {"task_name": "step", "parent_dag_id": None, "inputs": {"x": None}}
+
+
+def test_events_name_their_artifact_by_a_path() -> None:
+    event = b"\x08\x04\x10\x07\x1a\x09\x0a\x07\x12\x05model\x20\x04"
+    body = b"\x00\x00\x00\x00" + bytes([len(event) + 2]) + b"\x0a" + bytes([len(event)]) + event
+
+    (found,) = mlmd.decode("GetEventsByExecutionIDsResponse", body, {"grpc-status": "0"}).events
+
+    assert (found.artifact_id, found.execution_id, found.type) == (4, 7, mlmd.OUTPUT)
+    assert [step.key for step in found.path.steps] == ["model"]
+
+
+def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
+    request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=[1, 300])
+
+    assert mlmd.encode(request) == b"\x00\x00\x00\x00\x05\x08\x01\x08\xac\x02"
+    packed = b"\x00\x00\x00\x00\x05\x0a\x03\x01\xac\x02"
+    assert list(mlmd.received("GetEventsByExecutionIDsRequest", packed).execution_ids) == [1, 300]
+
+
+@pytest.mark.parametrize(
+    "item", [{}, {"n": 1, "half": 0.5, "text": "ü", "no": None, "yes": True, "many": [1, [], {"a": [False]}]}]
+)
+def test_values_come_back_as_they_went(item: Any) -> None:
+    made = mlmd.message("Execution")()
+    mlmd.store(made.custom_properties, "inputs", item)
+    mlmd.store(made.custom_properties, "count", 3)
+    mlmd.store(made.custom_properties, "share", 0.5)
+    mlmd.store(made.custom_properties, "flag", True)
+
+    found = mlmd.decode("Execution", mlmd.answer(made))
+
+    assert mlmd.values(found.custom_properties) == {"inputs": item, "count": 3, "share": 0.5, "flag": 1}
+
+
+def test_numbers_that_json_does_not_know_are_kept() -> None:
+    made = mlmd.message("Execution")()
+    mlmd.store(made.custom_properties, "inputs", {"n": math.nan, "i": math.inf})
+
+    found = mlmd.value(mlmd.decode("Execution", mlmd.answer(made)).custom_properties["inputs"])
+
+    assert math.isnan(found["n"])
+    assert found["i"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"\x80\x00\x00\x00\x34grpc-status:5\r\ngrpc-message:no%20such%20context%21\r\n", {}),
+        (b"", {"grpc-status": "5", "grpc-message": "no%20such%20context%21"}),
+        (mlmd.failure(5, "no such context!"), None),
+    ],
+)
+def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | None) -> None:
+    with pytest.raises(mlmd.MlmdError, match="no such context!") as caught:
+        mlmd.decode("GetContextByTypeAndNameResponse", body, headers)
+
+    assert caught.value.code == mlmd.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><body>Sign in</body></html>", b"{}", CALL[:9], b"\x00\x00\x00\x00\x02\x0a\x7f" + CALL]
+)
+def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(mlmd.MlmdError) as caught:
+        mlmd.decode("GetContextByTypeAndNameResponse", body, {})
+
+    assert caught.value.code is None
+
+
+def test_the_messages_do_not_clash_with_another_ml_metadata_in_the_process() -> None:
+    from google.protobuf import descriptor_pool
+
+    mlmd.message("Event.Path.Step")
+
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindMessageTypeByName("ml_metadata.Value")
