@@ -1,23 +1,17 @@
-"""Cloud Logging of a stand-in: what tasks wrote, what happened to jobs, and what clients write themselves.
+"""Cloud Logging of a stand-in: what its runs leave there, and what clients write themselves.
 
 `POST /v2/entries:list` and `POST /v2/entries:write`. Of the filter language: comparisons joined by AND, OR and NOT, on
 the fields of an entry; text without a field, functions and the rest are refused, so that no filter is half obeyed.
-
-Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose `resource.labels.job_id` is the id of the
-attempt's custom job. The engine keeps no time for a line: the first has the time the task started, each further one a
-microsecond more. Not confirmed: which payload and severity the service gives to which line.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from kfgcp.model import Task, TaskState
 from kfgcp.testing.filters import Call, Compare, FilterError, Leaf, Predicate, compile_filter, ordered, time_predicate
 from kfgcp.testing.google import (
     denied,
@@ -29,30 +23,12 @@ from kfgcp.testing.google import (
     page,
     time_text,
 )
-from kfgcp.testing.jobs import Job, Jobs
-from kfgcp.testing.jobs_from_runs import Attempt, Place, attempts_of, custom_job, error_of
+from kfgcp.testing.log_entries import SEVERITIES, Entry
 from kfgcp.testing.server import Request, Response, Route
 
-Entry = dict[str, Any]
-
-SEVERITIES: Final = {
-    "DEFAULT": 0,
-    "DEBUG": 100,
-    "INFO": 200,
-    "NOTICE": 300,
-    "WARNING": 400,
-    "ERROR": 500,
-    "CRITICAL": 600,
-    "ALERT": 700,
-    "EMERGENCY": 800,
-}
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 1000
 _TEXT: Final = ("logName", "insertId", "textPayload", "trace", "spanId", "resource", "labels", "jsonPayload")
-_LEVEL: Final = re.compile(r"\W{0,2}(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
-_LEVELS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
-_TRACEBACK: Final = "Traceback (most recent call last):"
-_JOB_IDS: Final = re.compile(r'resource\.labels\.job_id\s*=\s*("?\d+"?|\([^()]*\))')
 
 
 class CloudLogging:
@@ -60,17 +36,17 @@ class CloudLogging:
 
     Args:
         project: its id.
-        place: where the jobs are.
-        jobs: whose logs are listed.
+        number: its number.
+        source: gives the entries of runs, all that a filter could want, from the filter and `payload`.
 
     `payload` is `json` for jsonPayload.message or `text` for textPayload, of plain lines of tasks.
     """
 
-    def __init__(self, project: str, place: Place, jobs: Jobs) -> None:
+    def __init__(self, project: str, number: int, source: Callable[[str, str], Iterator[Entry]]) -> None:
         self.payload = "json"
         self._project = project
-        self._place = place
-        self._jobs = jobs
+        self._number = number
+        self._source = source
         self._written: list[Entry] = []
         self._lock = threading.Lock()
 
@@ -114,80 +90,8 @@ class CloudLogging:
     # -- entries
 
     def _entries(self, text: str) -> Iterator[Entry]:
-        """All that a filter could want; when it names custom jobs, and only by =, of task logs no more than theirs."""
         yield from list(self._written)
-        numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
-        others = _JOB_IDS.sub("", text)
-        if numbers:
-            found = [self._jobs.attempt(number) for number in dict.fromkeys(numbers)]
-            for job, attempt in filter(None, found):
-                yield from self._of_attempt(job, attempt)
-        for job in self._jobs.all():
-            yield from self._events(job)
-            if not numbers or "NOT" in others or "OR" in others or "!=" in others:
-                for attempt in attempts_of(job.id, job.run()):
-                    if custom_job(attempt) not in numbers:
-                        yield from self._of_attempt(job, attempt)
-
-    def _of_attempt(self, job: Job, attempt: Attempt) -> Iterator[Entry]:
-        task = next((task for task in job.run().tasks if task.path == attempt.path), None)
-        if task is None:
-            return
-        number, failing = custom_job(attempt), False
-        ended = task.state.final or attempt.number < task.attempts
-        failed = attempt.number < task.attempts or task.state is TaskState.FAILED
-        start = micros(task.started_at) + (attempt.number - 1) * 1_000_000
-        for index, line in enumerate(job.execution.log(attempt.path, attempt.number, ended=ended)):
-            failing = failing or (failed and line.startswith(_TRACEBACK))
-            severity = "ERROR" if failing else _severity(line)
-            yield {
-                "insertId": f"{number}-{index}",
-                "logName": f"projects/{self._project}/logs/workerpool0-0",
-                "resource": {"type": "ml_job", "labels": self._labels(job_id=number, task_name="workerpool0-0")},
-                "timestamp": time_text((start + index) / 1_000_000),
-                "severity": severity,
-                "labels": {"ml.googleapis.com/job_id/log_area": "root"},
-                **self._payload(line, severity),
-            }
-
-    def _events(self, job: Job) -> Iterator[Entry]:
-        """What happened to a job and its tasks, in the words of their states."""
-        run = job.run()
-        steps: list[tuple[str | None, str, str, Mapping[str, Any]]] = [(run.started_at, "RUNNING", "", {})]
-        steps += [(task.ended_at, task.state, task.path, _reason(task)) for task in run.tasks if task.state.final]
-        if run.state.final:
-            steps.append((run.ended_at, run.state, "", error_of(run) or {}))
-        labels = {"pipeline_job_id": job.id, "location": self._place.location}
-        for index, (at, state, path, error) in enumerate(steps):
-            if at is None:
-                continue
-            message = f"{'Task ' + path if path else 'Pipeline job'} is {state}."
-            payload = {"message": message, "state": str(state), **({"taskName": path} if path else {})}
-            yield {
-                "insertId": f"{job.id}-{index}",
-                "logName": f"projects/{self._project}/logs/aiplatform.googleapis.com%2Fpipeline_job_task_events",
-                "resource": {
-                    "type": "aiplatform.googleapis.com/PipelineJob",
-                    "labels": {"resource_container": f"projects/{self._place.project}", **labels},
-                },
-                "timestamp": time_text((micros(at) + index) / 1_000_000),
-                "severity": "ERROR" if error else "INFO",
-                "labels": {},
-                "jsonPayload": payload | ({"error": dict(error)} if error else {}),
-            }
-
-    def _payload(self, line: str, severity: str) -> dict[str, Any]:
-        if line.startswith("{"):
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                value = None
-            if isinstance(value, dict) and isinstance(value.get("message"), str):
-                level = value.get("severity", severity)
-                return {"jsonPayload": value, "severity": level if level in SEVERITIES else severity}
-        if self.payload == "text":
-            return {"textPayload": line}
-        return {"jsonPayload": {"message": line, "levelname": severity}}
+        yield from self._source(text, self.payload)
 
     def _labels(self, **more: str) -> dict[str, str]:
         return {"project_id": self._project, **more}
@@ -209,21 +113,12 @@ class CloudLogging:
         if not names:
             raise invalid("resource_names is required.", "resource_names")
         for name in names:
-            if name.split("/")[:2] not in (["projects", self._project], ["projects", str(self._place.project)]):
+            if name.split("/")[:2] not in (["projects", self._project], ["projects", str(self._number)]):
                 raise denied(f"Permission denied for {name} (or it may not exist).")
 
 
 def _key(entry: Entry, sign: int) -> tuple[Any, ...]:
     return sign * micros(entry["timestamp"]), entry["insertId"]
-
-
-def _severity(line: str) -> str:
-    match = _LEVEL.match(line)
-    return _LEVELS.get(match[1], match[1]) if match else "INFO"
-
-
-def _reason(task: Task) -> Mapping[str, Any]:
-    return {"message": task.error.message} if task.error is not None and task.state is TaskState.FAILED else {}
 
 
 def _leaf(node: Leaf) -> Predicate[Entry]:

@@ -48,8 +48,17 @@ class Engines:
         self._running: list[_EngineRun] = []
         self._lock = threading.Lock()
 
-    def start(self, submission: Submission, job: str, root: str, fail_fast: bool) -> Execution:
-        """Starts a job. root: its gcsOutputDirectory.
+    def start(
+        self, submission: Submission, job: str, root: str, *, fail_fast: bool = False, repeats: Execution | None = None
+    ) -> Execution:
+        """Starts a job.
+
+        Args:
+            submission: the pipeline and its parameters.
+            job: its name.
+            root: where its artifacts go.
+            fail_fast: no task starts after the first failure.
+            repeats: an earlier one, from `start`, whose tasks are not done again where they succeeded.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
@@ -63,6 +72,7 @@ class Engines:
             name=job,
             submit_dir=str(Path.cwd()),
             fail_fast=fail_fast,
+            repeats=repeats.run_id if isinstance(repeats, _EngineRun) else None,
         )
         started = _EngineRun(backend, backend.open(request), self._home)
         with self._lock:
@@ -81,7 +91,7 @@ class Engines:
     def _backend(self, root: str) -> LocalBackend:
         with self._lock:
             if root not in self._backends:
-                settings = {"pipeline_root": Setting(root, "gcsOutputDirectory of the job")}
+                settings = {"pipeline_root": Setting(root, "the job")}
                 project = Project("stand-in", "default", self._home, self._home, None, _ENV, {})
                 self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings))
             return self._backends[root]
@@ -95,6 +105,11 @@ class _EngineRun:
         self._ref = RunRef(_ENV, opened.run_id)
         self._thread = threading.Thread(target=self._execute, name=f"job-{opened.run_id}", daemon=True)
         self._thread.start()
+
+    @property
+    def run_id(self) -> str:
+        """Of the engine."""
+        return self._ref.run_id
 
     @property
     def alive(self) -> bool:

@@ -16,13 +16,13 @@ codes and texts of errors. A client should rely on none of these.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState, json_number
-from kfgcp.spec.graph import Component, Graph
+from kfgcp.spec.graph import Graph
+from kfgcp.testing import paths
 from kfgcp.testing.google import number_of
 
 FAILED_PRECONDITION: Final = 9
@@ -40,7 +40,6 @@ TASK_STATES: Final[Mapping[TaskState, str]] = {
 }
 _EXECUTION_STATES: Final = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETE", "SKIPPED": "CACHED", "FAILED": "FAILED"}
 _SCHEMAS: Final = {TaskKind.CONTAINER: "system.ContainerExecution", TaskKind.IMPORTER: "system.ImporterExecution"}
-_ITERATION: Final = re.compile(r"(.*)\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,8 @@ class _Details:
     def task(self, task: Task) -> dict[str, Any]:
         state = TASK_STATES[task.state]
         found = self._detail(task.path, _last(task.path), _unique(task.path), state, task.started_at, task.ended_at)
-        found["parentTaskId"] = self._id(_parent(task.path))
-        component = _component(self._graph, task.path)
+        found["parentTaskId"] = self._id(paths.parent(task.path))
+        _, component = paths.find(self._graph, task.path)
         inputs = self._artifacts(task, task.inputs, set(component.artifacts))
         outputs = self._artifacts(task, task.outputs, set(component.output_artifacts))
         found |= {"inputs": inputs, "outputs": outputs}
@@ -220,37 +219,12 @@ def finite(value: Any) -> Any:
     return int(float(value)) if type(value) is int and abs(value) > 2**53 else json_number(value)
 
 
-def _names(path: str) -> Iterator[str]:
-    """The task names along a path: `for-loop-1[2]/train` is for-loop-1, for-loop-1-2, train."""
-    for segment in path.split("/"):
-        if match := _ITERATION.fullmatch(segment):
-            yield from (match[1], f"{match[1]}-{match[2]}")
-        else:
-            yield segment
-
-
 def _last(path: str) -> str:
-    return list(_names(path))[-1]
+    return list(paths.names(path))[-1]
 
 
 def _unique(path: str) -> str:
-    return ".".join(_names(path))
-
-
-def _parent(path: str) -> str:
-    """The path of the task around: of an iteration its loop, of a top-level task the pipeline, which is empty."""
-    if match := _ITERATION.fullmatch(path):
-        return match[1]
-    return path.rpartition("/")[0]
-
-
-def _component(graph: Graph, path: str) -> Component:
-    component = graph.root
-    for segment in path.split("/"):
-        match = _ITERATION.fullmatch(segment)
-        assert component.dag is not None
-        component = graph.component(component.dag.tasks[match[1] if match else segment])
-    return component
+    return ".".join(paths.names(path))
 
 
 def _without_empty(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,86 @@
-"""The pipeline of seeded jobs that bring none: one task `train`, which puts out metrics."""
+"""Seeded runs: made up, in memory, and ended. Their pipeline, when they bring none, has one task, `train`, which puts
+out metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from kfgcp.errors import SpecError, UsageError
+from kfgcp.spec.load import from_documents
+from kfgcp.spec.params import declared, resolve
+from kfgcp.testing.made_up import Instant, MadeUpRun
+from kfgcp.testing.rules import Submission
+
+Each = Any | Callable[[int], Any]
+"""A value, or a function from the number of a run to the value."""
+
 _KINDS = ((bool, "BOOLEAN"), (int, "NUMBER_INTEGER"), (float, "NUMBER_DOUBLE"), (list, "LIST"), (dict, "STRUCT"))
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A run to add. number: from 0, the oldest. id: as asked for. created: Unix time in seconds. given: the parameters
+    that were set."""
+
+    number: int
+    id: str
+    created: float
+    given: Mapping[str, Any]
+    submission: Submission
+    execution: MadeUpRun
+
+
+def seeds(
+    count: int,
+    *,
+    id_of: Callable[[str, int], str],
+    root: str,
+    spec: Mapping[str, Any] | None,
+    params: Mapping[str, Each] | None,
+    metrics: Mapping[str, Each] | None,
+    failing: Mapping[str, str] | None,
+    age: float,
+    step: float,
+) -> Iterator[Seed]:
+    """Seeded runs, the oldest first.
+
+    Args:
+        count: how many.
+        id_of: gives the id of a run, from the name of its pipeline and its number.
+        root: gs:// folder that artifacts pretend to be in.
+        spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics.
+        params: parameter -> value, for each run.
+        metrics: name -> number, in every artifact of system.Metrics.
+        failing: task -> message, for runs that FAILED.
+        age: seconds since the newest one was created.
+        step: seconds between one and the next.
+
+    Raises:
+        UsageError: the spec is invalid.
+    """
+    given = {name: each(value, 0) for name, value in (params or {}).items()}
+    try:
+        found = from_documents([dict(spec) if spec is not None else seed_spec(given)], "spec")
+    except SpecError as error:
+        raise UsageError(f"The spec of the seed is invalid: {error.message}") from None
+    definitions, now = declared(found.pipeline_spec), time.time()
+    for number in range(count):
+        created = now - age - (count - 1 - number) * step
+        values = {name: each(value, number) for name, value in (params or {}).items()}
+        how = Instant(
+            metrics={name: each(value, number) for name, value in (metrics or {}).items()}, failing=dict(failing or {})
+        )
+        run_id = id_of(found.name, number)
+        submission = Submission(found, resolve(definitions, values))
+        yield Seed(number, run_id, created, values, submission, MadeUpRun(submission, run_id, root, created, how))
+
+
+def each(value: Each, number: int) -> Any:
+    """The value for the run of that number."""
+    return value(number) if callable(value) else value
 
 
 def seed_spec(params: Mapping[str, Any]) -> dict[str, Any]:

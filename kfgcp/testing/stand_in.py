@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
@@ -16,6 +17,7 @@ class StandIn:
 
     def __init__(self, port: int = 0) -> None:
         self._tokens: frozenset[str] | None = None
+        self._good_until = float("inf")
         self._seen: set[str | None] = set()
         self._expired: frozenset[str | None] = frozenset()
         self._token_lock = threading.Lock()
@@ -39,6 +41,10 @@ class StandIn:
     def refusal(self, status: int, text: str) -> Response:
         """The service's error of that status."""
         raise NotImplementedError
+
+    def unauthenticated(self) -> Response:
+        """The answer to a request whose token is not good."""
+        return self.refusal(401, "The access token is expired or unknown.")
 
     # -- where, and what was asked
 
@@ -113,10 +119,16 @@ class StandIn:
 
     # -- tokens
 
-    def accept_tokens(self, *tokens: str) -> None:
-        """Only these bearer tokens are good from now on; without any, every one is, and none too."""
+    def accept_tokens(self, *tokens: str, seconds: float | None = None) -> None:
+        """Only these bearer tokens are good from now on; without any, every one is, and none too.
+
+        Args:
+            tokens: those that are good.
+            seconds: for so long, None for ever.
+        """
         with self._token_lock:
             self._tokens = frozenset(tokens) or None
+            self._good_until = float("inf") if seconds is None else time.monotonic() + seconds
             self._expired = frozenset()
 
     def expire_tokens(self) -> None:
@@ -128,5 +140,6 @@ class StandIn:
         token = request.token
         with self._token_lock:
             self._seen.add(token)
-            good = token not in self._expired and (self._tokens is None or token in self._tokens)
-        return self.handle(request) if good else self.refusal(401, "The access token is expired or unknown.")
+            known = self._tokens is None or (token in self._tokens and time.monotonic() < self._good_until)
+            good = known and token not in self._expired
+        return self.handle(request) if good else self.unauthenticated()

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, Final
 
-from kfgcp.errors import SpecError, UsageError
-from kfgcp.spec.load import from_documents
-from kfgcp.spec.params import declared, resolve
 from kfgcp.testing import protos
 from kfgcp.testing.artifact_registry import ArtifactRegistry
 from kfgcp.testing.cloud_logging import CloudLogging
-from kfgcp.testing.engine_runs import Engines, Execution
+from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import GoogleError, check_query, denied, invalid, not_found
+from kfgcp.testing.job_logs import JobLogs
 from kfgcp.testing.jobs import Jobs
 from kfgcp.testing.jobs_from_runs import Place
-from kfgcp.testing.made_up import Instant, MadeUpRun
 from kfgcp.testing.metadata import Metadata
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.permissions import Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
+from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.schedules import Schedules
-from kfgcp.testing.seeds import seed_spec
+from kfgcp.testing.seeds import Each, each, seeds
 from kfgcp.testing.server import Request, Response, Route, Router
-from kfgcp.testing.stand_in import StandIn
-from kfgcp.testing.storage import Storage
 
-ENGINE: Final = "engine"
-INSTANT: Final = "instant"
-PROJECT: Final = "stand-in-project"
-PROJECT_NUMBER: Final = 123456789012
 LOCATION: Final = "europe-west4"
 _BASE: Final = "/v1/projects/{project}/locations/{location}"
 _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
-_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
-
-Each = Any | Callable[[int], Any]
-"""A value, or a function from the number of a run to the value."""
 
 
-class VertexStandIn(StandIn):
+class VertexStandIn(RunningStandIn):
     """Vertex AI, Cloud Logging (both at `api_endpoint`) and Cloud Storage (at `storage_endpoint`), until it is closed.
 
     Attributes:
@@ -66,68 +50,23 @@ class VertexStandIn(StandIn):
         port: int = 0,
         storage_port: int = 0,
     ) -> None:
-        if mode not in (ENGINE, INSTANT):
-            raise UsageError(f"There is no mode '{mode}'.", hint="mode is engine or instant.")
         protos.require()
-        self.mode = mode
-        self.instant = Instant()
         self.service_accounts: set[str] | None = None
         self.max_request_bytes = MAX_REQUEST_BYTES
-        self.project = project
-        self.project_number = PROJECT_NUMBER
         self.location = location
-        place = Place(self.project_number, location)
+        place = Place(PROJECT_NUMBER, location)
         self.operations = Operations(place.parent)
         around = Surroundings(lambda bucket: self._storage.has_bucket(bucket), self._may_act_as)
         self._jobs = Jobs(place, self.operations, around, self._start)
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
-        self.logging = CloudLogging(project, place, self._jobs)
+        self.logging = CloudLogging(project, PROJECT_NUMBER, JobLogs(project, place, self._jobs).entries)
         self._registry = ArtifactRegistry(location)
         self.permissions = Permissions(self._may_act_as)
         self._router = Router(self._routes())
-        self._engines: Engines | None = None
-        self._lock = threading.Lock()
-        self._storage = Storage(self.project_number, storage_port)
-        try:
-            super().__init__(port)
-        except UsageError:
-            self._storage.close()
-            raise
-        self._storage.make_bucket(self.bucket)
-        self._before = os.environ.get(_EMULATOR)
-        os.environ[_EMULATOR] = self.storage_endpoint
-
-    def close(self) -> None:
-        """Ends the jobs that still run, stops serving, and puts STORAGE_EMULATOR_HOST back."""
-        if self._engines is not None:
-            self._engines.close()
-        super().close()
-        self._storage.close()
-        if self._before is None:
-            os.environ.pop(_EMULATOR, None)
-        else:
-            os.environ[_EMULATOR] = self._before
+        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port)
 
     # -- where
-
-    @property
-    def storage_endpoint(self) -> str:
-        """`http://127.0.0.1:PORT` of Cloud Storage."""
-        return self._storage.endpoint
-
-    @property
-    def bucket(self) -> str:
-        return f"{self.project}-pipelines"
-
-    @property
-    def pipeline_root(self) -> str:
-        """A gs:// folder in a bucket that is there."""
-        return f"gs://{self.bucket}/runs"
-
-    def make_bucket(self, name: str) -> None:
-        """Makes a bucket unless there is one of that name."""
-        self._storage.make_bucket(name)
 
     def settings(self) -> dict[str, str]:
         """The settings of an environment of kfgcp.toml that leads here."""
@@ -138,23 +77,6 @@ class VertexStandIn(StandIn):
             "pipeline_root": self.pipeline_root,
             "api_endpoint": self.api_endpoint,
             "auth": "anonymous",
-        }
-
-    def toml(self, name: str = "stand-in") -> str:
-        """The table of kfgcp.toml for an environment of that name."""
-        lines = (f'{key} = "{value}"' for key, value in self.settings().items())
-        return "\n".join([f"[env.{name}]", *lines]) + "\n"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """Environment variables that lead here, those of the environment `stand-in`; see `environ_of`."""
-        return self.environ_of("stand-in")
-
-    def environ_of(self, name: str) -> dict[str, str]:
-        """Environment variables for processes: of Cloud Storage, and of an environment that kfgcp.toml may name."""
-        prefix = f"KFGCP_ENV_{name.upper().replace('-', '_')}_"
-        return {_EMULATOR: self.storage_endpoint} | {
-            prefix + key.upper(): value for key, value in self.settings().items()
         }
 
     def canonical(self, name: str) -> str:
@@ -219,26 +141,26 @@ class VertexStandIn(StandIn):
             age: seconds since the newest one was created.
             step: seconds between one and the next.
         """
-        submission = self._seeded(spec, {name: _each(value, 0) for name, value in (params or {}).items()})
-        definitions = declared(submission.spec.pipeline_spec)
-        now, mark, made = time.time(), secrets.token_hex(3), []
-        for number in range(count):
-            created = now - age - (count - 1 - number) * step
-            values = {name: _each(value, number) for name, value in (params or {}).items()}
+        mark, made = secrets.token_hex(3), []
+        for seed in seeds(
+            count,
+            id_of=lambda name, number: f"{name}-{mark}-{number}",
+            root=self.pipeline_root,
+            spec=spec,
+            params=params,
+            metrics=metrics,
+            failing=failing,
+            age=age,
+            step=step,
+        ):
+            pipeline = seed.submission.spec
             body = {
-                "displayName": _each(display_name, number) or submission.spec.name,
-                "pipelineSpec": submission.spec.pipeline_spec,
-                "labels": {key: str(_each(value, number)) for key, value in (labels or {}).items()},
-                "runtimeConfig": {"gcsOutputDirectory": self.pipeline_root, "parameterValues": values},
+                "displayName": each(display_name, seed.number) or pipeline.name,
+                "pipelineSpec": pipeline.pipeline_spec,
+                "labels": {key: str(each(value, seed.number)) for key, value in (labels or {}).items()},
+                "runtimeConfig": {"gcsOutputDirectory": self.pipeline_root, "parameterValues": dict(seed.given)},
             }
-            how = Instant(
-                metrics={name: _each(value, number) for name, value in (metrics or {}).items()},
-                failing=dict(failing or {}),
-            )
-            job_id = f"{submission.spec.name}-{mark}-{number}"
-            seeded = Submission(submission.spec, resolve(definitions, values))
-            execution = MadeUpRun(seeded, job_id, self.pipeline_root, created, how)
-            made.append(self._jobs.add(job_id, body, seeded, created, execution))
+            made.append(self._jobs.add(seed.id, body, seed.submission, seed.created, seed.execution))
         if experiment is not None:
             self._metadata.experiment(experiment, made)
         return [job.id for job in made]
@@ -284,20 +206,8 @@ class VertexStandIn(StandIn):
     def _start(self, submission: Submission, job_id: str, body: Mapping[str, Any]) -> Execution:
         runtime = body.get("runtimeConfig") or {}
         root = runtime["gcsOutputDirectory"]
-        if self.mode == INSTANT:
-            how = replace(self.instant, metrics=dict(self.instant.metrics), failing=dict(self.instant.failing))
-            return MadeUpRun(submission, job_id, root, time.time(), how)
-        with self._lock:
-            self._engines = self._engines or Engines()
         fail_fast = runtime.get("failurePolicy") == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
-        return self._engines.start(submission, job_id, root, fail_fast)
-
-    def _seeded(self, spec: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Submission:
-        try:
-            found = from_documents([dict(spec) if spec is not None else seed_spec(params)], "spec")
-        except SpecError as error:
-            raise UsageError(f"The spec of the seed is invalid: {error.message}") from None
-        return Submission(found, {})
+        return self.execute(submission, job_id, root, fail_fast=fail_fast)
 
 
 def vertex(
@@ -317,7 +227,3 @@ def vertex(
         UsageError: a port is taken.
     """
     return VertexStandIn(mode=mode, project=project, location=location, port=port, storage_port=storage_port)
-
-
-def _each(value: Each, number: int) -> Any:
-    return value(number) if callable(value) else value

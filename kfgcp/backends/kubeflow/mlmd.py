@@ -198,7 +198,7 @@ def plain(item: Any) -> Any:
     if kind == "ListValue":
         return [plain(each) for each in item.values]
     chosen = item.WhichOneof("kind")
-    found = getattr(item, chosen) if chosen else None
+    found: Any = getattr(item, chosen) if chosen else None
     if chosen in ("struct_value", "list_value"):
         return plain(found)
     if chosen == "number_value" and found.is_integer():

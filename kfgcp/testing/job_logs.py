@@ -1,0 +1,89 @@
+"""What Cloud Logging has of Vertex pipeline jobs: what tasks wrote, and what happened to jobs.
+
+Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose `resource.labels.job_id` is the id of the
+attempt's custom job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kfgcp.model import Task, TaskState
+from kfgcp.testing import log_entries
+from kfgcp.testing.google import micros, time_text
+from kfgcp.testing.jobs import Job, Jobs
+from kfgcp.testing.jobs_from_runs import Attempt, Place, attempts_of, custom_job, error_of
+from kfgcp.testing.log_entries import Entry
+
+_JOB_IDS: Final = re.compile(r'resource\.labels\.job_id\s*=\s*("?\d+"?|\([^()]*\))')
+
+
+class JobLogs:
+    """The entries of a location. project: its id."""
+
+    def __init__(self, project: str, place: Place, jobs: Jobs) -> None:
+        self._project = project
+        self._place = place
+        self._jobs = jobs
+
+    def entries(self, text: str, form: str) -> Iterator[Entry]:
+        """All that the filter could want; when it names custom jobs, and only by =, of task logs only theirs."""
+        numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
+        others = _JOB_IDS.sub("", text)
+        if numbers:
+            found = [self._jobs.attempt(number) for number in dict.fromkeys(numbers)]
+            for job, attempt in filter(None, found):
+                yield from self._of_attempt(job, attempt, form)
+        for job in self._jobs.all():
+            yield from self._events(job)
+            if not numbers or "NOT" in others or "OR" in others or "!=" in others:
+                for attempt in attempts_of(job.id, job.run()):
+                    if custom_job(attempt) not in numbers:
+                        yield from self._of_attempt(job, attempt, form)
+
+    def _of_attempt(self, job: Job, attempt: Attempt, form: str) -> Iterator[Entry]:
+        task = next((task for task in job.run().tasks if task.path == attempt.path), None)
+        if task is None:
+            return
+        number = custom_job(attempt)
+        labels = {"project_id": self._project, "job_id": number, "task_name": "workerpool0-0"}
+        for index, entry in enumerate(log_entries.of_attempt(job.execution, task, attempt.number, form)):
+            yield {
+                "insertId": f"{number}-{index}",
+                "logName": f"projects/{self._project}/logs/workerpool0-0",
+                "resource": {"type": "ml_job", "labels": labels},
+                "labels": {"ml.googleapis.com/job_id/log_area": "root"},
+                **entry,
+            }
+
+    def _events(self, job: Job) -> Iterator[Entry]:
+        """What happened to a job and its tasks, in the words of their states."""
+        run = job.run()
+        steps: list[tuple[str | None, str, str, Mapping[str, Any]]] = [(run.started_at, "RUNNING", "", {})]
+        steps += [(task.ended_at, task.state, task.path, _reason(task)) for task in run.tasks if task.state.final]
+        if run.state.final:
+            steps.append((run.ended_at, run.state, "", error_of(run) or {}))
+        labels = {"pipeline_job_id": job.id, "location": self._place.location}
+        for index, (at, state, path, error) in enumerate(steps):
+            if at is None:
+                continue
+            message = f"{'Task ' + path if path else 'Pipeline job'} is {state}."
+            payload = {"message": message, "state": str(state), **({"taskName": path} if path else {})}
+            yield {
+                "insertId": f"{job.id}-{index}",
+                "logName": f"projects/{self._project}/logs/aiplatform.googleapis.com%2Fpipeline_job_task_events",
+                "resource": {
+                    "type": "aiplatform.googleapis.com/PipelineJob",
+                    "labels": {"resource_container": f"projects/{self._place.project}", **labels},
+                },
+                "timestamp": time_text((micros(at) + index) / 1_000_000),
+                "severity": "ERROR" if error else "INFO",
+                "labels": {},
+                "jsonPayload": payload | ({"error": dict(error)} if error else {}),
+            }
+
+
+def _reason(task: Task) -> Mapping[str, Any]:
+    return {"message": task.error.message} if task.error is not None and task.state is TaskState.FAILED else {}
