@@ -18,7 +18,14 @@ from kfgcp.cli import output
 
 if TYPE_CHECKING:
     from kfgcp.testing.requests import Recorded
-    from kfgcp.testing.vertex_ai import VertexStandIn
+    from kfgcp.testing.running import RunningStandIn
+
+
+LATENCY = click.option(
+    "--latency", default=0.0, type=click.FloatRange(min=0), metavar="S", help="Seconds that each request waits."
+)
+INSTANT = click.option("--instant", is_flag=True, help="Make the results of runs up instead of running them.")
+PORT = click.IntRange(0, 65535)
 
 
 @click.group(epilog="Example: kfgcp testing vertex --port 8080")
@@ -27,14 +34,10 @@ def command() -> None:
 
 
 @command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
-@click.option(
-    "--port", default=0, type=click.IntRange(0, 65535), help="Of Vertex AI and Cloud Logging; 0 for a free one."
-)
-@click.option("--storage-port", default=0, type=click.IntRange(0, 65535), help="Of Cloud Storage; 0 for a free one.")
-@click.option(
-    "--latency", default=0.0, type=click.FloatRange(min=0), metavar="S", help="Seconds that each request waits."
-)
-@click.option("--instant", is_flag=True, help="Make the results of jobs up instead of running them.")
+@click.option("--port", default=0, type=PORT, help="Of Vertex AI and Cloud Logging; 0 for a free one.")
+@click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
+@LATENCY
+@INSTANT
 def vertex(port: int, storage_port: int, latency: float, instant: bool) -> None:
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
@@ -43,19 +46,57 @@ def vertex(port: int, storage_port: int, latency: float, instant: bool) -> None:
     """
     import kfgcp.testing
 
-    mode = "instant" if instant else "engine"
     with (
         _stoppable() as stopped,
-        kfgcp.testing.vertex(mode=mode, port=port, storage_port=storage_port) as env,
+        kfgcp.testing.vertex(mode=_mode(instant), port=port, storage_port=storage_port) as env,
     ):
-        env.latency = latency
-        env.requests.watcher = _show
-        _introduce(env)
-        while not stopped.wait(3600):
-            pass
+        _serve(env, stopped, latency)
 
 
-def _introduce(env: VertexStandIn) -> None:
+@command.command(epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a")
+@click.option("--port", default=0, type=PORT, help="Of the server and Cloud Logging; 0 for a free one.")
+@click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
+@click.option("--namespace", multiple=True, metavar="NAME", help="Multi-user mode; repeat for each that you may use.")
+@click.option("--server-version", default="2.17.0", metavar="V", show_default=True, help="Of the server.")
+@LATENCY
+@INSTANT
+def kubeflow(
+    port: int, storage_port: int, namespace: tuple[str, ...], server_version: str, latency: float, instant: bool
+) -> None:
+    """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
+
+    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr. What is submitted runs
+    on this machine. Nothing is kept when it ends.
+    """
+    import kfgcp.testing
+
+    with (
+        _stoppable() as stopped,
+        kfgcp.testing.kubeflow(
+            multi_user=bool(namespace),
+            namespaces=namespace,
+            version=server_version,
+            mode=_mode(instant),
+            port=port,
+            storage_port=storage_port,
+        ) as env,
+    ):
+        _serve(env, stopped, latency)
+
+
+def _mode(instant: bool) -> str:
+    return "instant" if instant else "engine"
+
+
+def _serve(env: RunningStandIn, stopped: threading.Event, latency: float) -> None:
+    env.latency = latency
+    env.requests.watcher = _show
+    _introduce(env)
+    while not stopped.wait(3600):
+        pass
+
+
+def _introduce(env: RunningStandIn) -> None:
     click.echo("# kfgcp.toml")
     click.echo(env.toml())
     click.echo("# shell")

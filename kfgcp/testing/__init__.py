@@ -7,8 +7,9 @@
         env.fail_next("503")           # the next request fails
         print(env.requests.count("POST", "*/pipelineJobs"))
 
-They need the extra `testing`; without it, starting one raises MissingExtra. With pytest there is the fixture
-`vertex_stand_in`. The guide is docs/guides/testing.md.
+`kubeflow()` is a self-hosted Kubeflow Pipelines API server in the same way. They need the extra `testing`; without it,
+starting one raises MissingExtra. With pytest there are the fixtures `vertex_stand_in` and `kubeflow_stand_in`. The
+guide is docs/guides/testing.md.
 """
 
 from __future__ import annotations
@@ -16,17 +17,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kfgcp.testing.kubeflow_server.stand_in import KubeflowStandIn, kubeflow
     from kfgcp.testing.vertex_ai import VertexStandIn, vertex
 
-__all__ = ["VertexStandIn", "vertex"]
+__all__ = ["KubeflowStandIn", "VertexStandIn", "kubeflow", "vertex"]
+
+_MODULES = {
+    "KubeflowStandIn": "kubeflow_server.stand_in",
+    "VertexStandIn": "vertex_ai",
+    "kubeflow": "kubeflow_server.stand_in",
+    "vertex": "vertex_ai",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kfgcp.testing' has no attribute {name!r}")
-    from kfgcp.testing import vertex_ai
+    from importlib import import_module
 
-    globals()[name] = value = getattr(vertex_ai, name)
+    globals()[name] = value = getattr(import_module(f"kfgcp.testing.{_MODULES[name]}"), name)
     return value
 
 

@@ -19,7 +19,7 @@ from kfgcp.config import Environment, Project, Setting
 from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.errors import KfgcpError
-from kfgcp.model import Run
+from kfgcp.model import Run, RunState
 from kfgcp.testing.rules import Submission
 
 _ENV: Final = "stand-in"
@@ -28,6 +28,10 @@ _CLOSE_SECONDS: Final = 15.0
 
 class Execution(Protocol):
     """What carries a job out."""
+
+    @property
+    def state(self) -> RunState:
+        """As it is now."""
 
     def run(self) -> Run:
         """As it is now."""
@@ -114,6 +118,10 @@ class _EngineRun:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def state(self) -> RunState:
+        return self.run().state
 
     def run(self) -> Run:
         return self._backend.get(self._ref)

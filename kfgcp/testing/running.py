@@ -112,13 +112,14 @@ class RunningStandIn(StandIn):
         fail_fast: bool = False,
         repeats: Execution | None = None,
     ) -> Execution:
-        """Starts a run; arguments as of `Engines.start`.
+        """Starts a run; arguments as of `Engines.start`. A made-up run that repeats another succeeds.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
         """
         if self.mode == INSTANT:
-            how = replace(self.instant, metrics=dict(self.instant.metrics), failing=dict(self.instant.failing))
+            failing = {} if repeats is not None else dict(self.instant.failing)
+            how = replace(self.instant, metrics=dict(self.instant.metrics), failing=failing)
             return MadeUpRun(submission, run, root, time.time(), how)
         with self._lock:
             self._engines = self._engines or Engines()

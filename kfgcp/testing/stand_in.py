@@ -42,6 +42,10 @@ class StandIn:
         """The service's error of that status."""
         raise NotImplementedError
 
+    def is_open(self, request: Request) -> bool:
+        """Whether a request needs no token."""
+        return False
+
     def unauthenticated(self) -> Response:
         """The answer to a request whose token is not good."""
         return self.refusal(401, "The access token is expired or unknown.")
@@ -141,5 +145,5 @@ class StandIn:
         with self._token_lock:
             self._seen.add(token)
             known = self._tokens is None or (token in self._tokens and time.monotonic() < self._good_until)
-            good = known and token not in self._expired
+            good = (known and token not in self._expired) or self.is_open(request)
         return self.handle(request) if good else self.unauthenticated()

@@ -1,0 +1,133 @@
+"""What pods have written: at the UI server while they last, and in Cloud Logging.
+
+`GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone the UI server says 404
+`pod not found`, older ones 500 `Could not get main container logs: ...`; in multi-user mode podnamespace must be given
+(pod-logs.ts of its public source). `GET /artifacts/get?source=&bucket=&key=` has the archive, whose key ends in
+`PODNAME/main.log`, Argo's default. On GKE the same lines are entries of `resource.type="k8s_container"`; their labels
+are those of the pod after `k8s-pod/`. Not confirmed: which stream and severity a line has there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from kfgcp.model import TaskKind
+from kfgcp.testing import log_entries
+from kfgcp.testing.kubeflow_server.access import Access
+from kfgcp.testing.kubeflow_server.errors import KfpError
+from kfgcp.testing.kubeflow_server.nodes import Node, pods
+from kfgcp.testing.kubeflow_server.records import Record
+from kfgcp.testing.log_entries import Entry
+from kfgcp.testing.server import Request, Response, Route
+
+PODS: Final = "pods"
+ARCHIVE: Final = "archive"
+GONE: Final = "gone"
+_RUN_ID: Final = re.compile(r'"k8s-pod/pipeline/runid"\s*=\s*"([^"]+)"')
+_POD: Final = re.compile(r"(.+)-((?:retry-)?system-[a-z-]+|exit-hook-.+)-\d+")
+
+
+class Logs:
+    """The logs of a server's runs.
+
+    Args:
+        access: who may read them.
+        project: the id of the Google Cloud project, for Cloud Logging.
+        runs: gives the runs.
+        modern: whether the server is 2.14 or newer.
+
+    Attributes:
+        kept: `pods` while pods last, `archive` when they are gone and were archived, `gone`.
+    """
+
+    def __init__(self, access: Access, project: str, runs: Callable[[], Sequence[Record]], modern: bool) -> None:
+        self.kept = PODS
+        self._access, self._project, self._runs, self._modern = access, project, runs, modern
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/k8s/pod/logs", self.of_pod), Route("GET", "/artifacts/get", self.of_archive)]
+
+    def of_pod(self, request: Request) -> Response:
+        name, namespace = request.query.get("podname", ""), request.query.get("podnamespace", "")
+        if not name:
+            return _text(400, "podname argument is required")
+        if self._access.multi_user and not namespace:
+            return _text(422, "podnamespace argument is required")
+        try:
+            self._access.check(namespace, "get", "viewers")
+        except KfpError:
+            return _text(403, "Access denied to namespace")
+        found = self._find(name) if self.kept == PODS else None
+        if found is not None:
+            return _text(200, self._lines(*found))
+        if self._modern:
+            return _text(404, "pod not found")
+        problem = "Error: Unable to find pod log archive information from workflow status."
+        return _text(500, f"Could not get main container logs: {problem}")
+
+    def of_archive(self, request: Request) -> Response:
+        name = request.query.get("key", "").removesuffix("/main.log").rpartition("/")[2]
+        found = self._find(name) if self.kept != GONE else None
+        if found is None:
+            return _text(500, f"Failed to get object in bucket {request.query.get('bucket', '')}: NoSuchKey")
+        return _text(200, self._lines(*found))
+
+    def entries(self, text: str, form: str) -> Iterator[Entry]:
+        """The entries of Cloud Logging that a filter could want."""
+        wanted = set(_RUN_ID.findall(text)) if not re.search(r"\b(OR|NOT)\b|!=", text) else set()
+        for record in self._runs():
+            if not wanted or record.id in wanted:
+                yield from self._of_run(record, form)
+
+    def _of_run(self, record: Record, form: str) -> Iterator[Entry]:
+        names = {(node.path, node.attempt): name for name, node in pods(record) if node.attempt}
+        namespace = record.namespace or "kubeflow"
+        for task in record.run().tasks:
+            for attempt in range(1, task.attempts + 1) if task.kind is TaskKind.CONTAINER else ():
+                pod = names.get((task.path, attempt), "")
+                labels = {
+                    "project_id": self._project,
+                    "location": "europe-west4",
+                    "cluster_name": "kubeflow",
+                    "namespace_name": namespace,
+                    "pod_name": pod,
+                    "container_name": "main",
+                }
+                for index, entry in enumerate(log_entries.of_attempt(record.execution, task, attempt, form)):
+                    yield {
+                        "insertId": f"{pod}-{index}",
+                        "logName": f"projects/{self._project}/logs/stdout",
+                        "resource": {"type": "k8s_container", "labels": labels},
+                        "labels": _pod_labels(record),
+                        **entry,
+                    }
+
+    def _find(self, name: str) -> tuple[Record, Node] | None:
+        match = _POD.fullmatch(name)
+        for record in self._runs() if match else ():
+            if name.startswith(record.workflow):
+                node = next((node for pod, node in pods(record) if pod == name), None)
+                if node is not None:
+                    return record, node
+        return None
+
+    def _lines(self, record: Record, node: Node) -> str:
+        task = next((task for task in record.run().tasks if task.path == node.path), None)
+        if task is None or not node.attempt:
+            return f"driver of {node.display.removesuffix('-driver')}\n"
+        ended = task.state.final or node.attempt < task.attempts
+        return "".join(f"{line}\n" for line in record.execution.log(task.path, node.attempt, ended=ended))
+
+
+def _pod_labels(record: Record) -> dict[str, Any]:
+    return {
+        "k8s-pod/pipeline/runid": record.id,
+        "k8s-pod/pipelines_kubeflow_org/v2_component": "true",
+        "k8s-pod/workflows_argoproj_io/workflow": record.workflow,
+    }
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(status, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})

@@ -1,0 +1,294 @@
+"""The stand-in itself: `kfgcp.testing.kubeflow`."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.errors import UsageError
+from kfgcp.testing.cloud_logging import CloudLogging
+from kfgcp.testing.google import GoogleError
+from kfgcp.testing.kubeflow_server import rules
+from kfgcp.testing.kubeflow_server.access import Access
+from kfgcp.testing.kubeflow_server.errors import KfpError, of_status
+from kfgcp.testing.kubeflow_server.experiments import DEFAULT, Experiments
+from kfgcp.testing.kubeflow_server.logs import Logs
+from kfgcp.testing.kubeflow_server.metadata_store import MetadataStore
+from kfgcp.testing.kubeflow_server.pipelines import Pipelines
+from kfgcp.testing.kubeflow_server.records import Record, source_of
+from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
+from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
+from kfgcp.testing.kubeflow_server.task_details import task_details
+from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
+from kfgcp.testing.seeds import Each, each, seeds
+from kfgcp.testing.server import Request, Response, Route, Router
+
+VERSION: Final = "2.17.0"
+BASE: Final = "/apis/v2beta1"
+LOGIN: Final = "/dex/auth"
+_NEW: Final = (2, 14)
+_SIGN_IN: Final = ("401", "redirect", "page")
+_PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your account</body></html>"
+
+
+class KubeflowStandIn(RunningStandIn):
+    """Kubeflow Pipelines with ML Metadata, logs of pods and Cloud Logging (at `host`), and Cloud Storage.
+
+    Attributes:
+        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see `instant`.
+        instant: how made-up runs turn out.
+        version: of the server, as it was started.
+        access: its `namespaces` are those that the caller may use, in multi-user mode.
+        sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the `page` with 200.
+        runs: its `max_parameter_bytes`, and `terminated_state`, what a run becomes that was terminated.
+        pipelines: its `max_spec_bytes`.
+        metadata: ML Metadata; `names_types`.
+        logs: its `kept` is `pods`, `archive` or `gone`.
+        logging: Cloud Logging; its `payload` is `json` or `text`.
+        full_details: whether task details have pod_name, execution_id and parent_task_id, which servers leave empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        multi_user: bool = False,
+        namespaces: Sequence[str] = ("team-a", "team-b"),
+        version: str = VERSION,
+        mode: str = ENGINE,
+        project: str = PROJECT,
+        port: int = 0,
+        storage_port: int = 0,
+    ) -> None:
+        try:
+            number = rules.number_of(version)
+        except ValueError:
+            raise UsageError(f"'{version}' is no version.", hint="For example 2.14.3.") from None
+        self.version = version
+        self.full_details = False
+        self._sign_in = "401"
+        self._modern = number >= _NEW
+        self.access = Access(multi_user, namespaces)
+        self.experiments = Experiments(self.access, self._archived)
+        self.pipelines = Pipelines(self.access)
+        self.runs = Runs(
+            self.access,
+            self.experiments,
+            self.pipelines,
+            self.execute,
+            lambda: self.pipeline_root,
+            self._details,
+            number,
+        )
+        self.recurring = RecurringRuns(self.access, self.runs)
+        self.metadata = MetadataStore(self.runs.find, self.runs.by_number, self.runs.all, self._modern)
+        self.logs = Logs(self.access, project, self.runs.all, self._modern)
+        self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
+        self._router = Router(self._routes())
+        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port)
+
+    # -- where
+
+    @property
+    def host(self) -> str:
+        """The address, as `kfp.Client(host=...)` takes it."""
+        return self.api_endpoint
+
+    @property
+    def namespace(self) -> str:
+        """The first namespace of the caller's, empty in single-user mode."""
+        return self.access.namespaces[0] if self.access.namespaces else ""
+
+    def settings(self) -> dict[str, str]:
+        """The settings of an environment of kfgcp.toml that leads here."""
+        found = {"backend": "kubeflow", "host": self.host, "pipeline_root": self.pipeline_root, "auth": "anonymous"}
+        return found | ({"namespace": self.namespace} if self.namespace else {})
+
+    # -- what is there
+
+    def fire(self, recurring_run: str) -> str:
+        """Starts a run of a recurring run now, as its trigger would; the run's id. recurring_run: its id.
+
+        Raises:
+            UsageError: it starts none.
+        """
+        return self.recurring.fire(recurring_run).id
+
+    def seed(
+        self,
+        count: int,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        params: Mapping[str, Each] | None = None,
+        metrics: Mapping[str, Each] | None = None,
+        failing: Mapping[str, str] | None = None,
+        experiment: str = DEFAULT,
+        namespace: str | None = None,
+        display_name: Each = None,
+        description: Each = None,
+        age: float = 0.0,
+        step: float = 60.0,
+    ) -> list[str]:
+        """Adds runs that have ended, made up and in memory, the oldest first; their ids.
+
+        What may be a function is called with the number of the run, from 0.
+
+        Args:
+            count: how many.
+            spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics.
+            params: parameter -> value.
+            metrics: name -> number, in every artifact of system.Metrics.
+            failing: task -> message, for runs that FAILED.
+            experiment: the name of theirs, which is made when there is none.
+            namespace: where, the first of the caller's by default.
+            display_name: the pipeline's name and the number by default.
+            description: empty by default.
+            age: seconds since the newest one was created.
+            step: seconds between one and the next.
+        """
+        found = self.experiments.of(experiment, self.namespace if namespace is None else namespace)
+        made: list[str] = []
+        for seed in seeds(
+            count,
+            id_of=lambda name, number: str(uuid.uuid4()),
+            root=self.pipeline_root,
+            spec=spec,
+            params=params,
+            metrics=metrics,
+            failing=failing,
+            age=age,
+            step=step,
+        ):
+            pipeline = seed.submission.spec
+            record = self.runs.add(
+                seed.submission,
+                seed.execution,
+                created=int(seed.created),
+                name=each(display_name, seed.number) or f"{pipeline.name} {seed.number}",
+                experiment=found,
+                source=source_of(pipeline, None),
+                runtime_config={"parameters": dict(seed.given), "pipeline_root": self.pipeline_root},
+                root=self.pipeline_root,
+                description=each(description, seed.number) or "",
+                run_id=seed.id,
+            )
+            made.append(record.id)
+        return made
+
+    # -- what goes wrong
+
+    @property
+    def sign_in(self) -> str:
+        return self._sign_in
+
+    @sign_in.setter
+    def sign_in(self, kind: str) -> None:
+        if kind not in _SIGN_IN:
+            raise UsageError(f"There is no sign_in '{kind}'.", hint="It is 401, redirect or page.")
+        self._sign_in = kind
+
+    # -- the service
+
+    def handle(self, request: Request) -> Response:
+        path = request.path.removeprefix("/pipeline")
+        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST":
+            return self.metadata.call(request)
+        if path == LOGIN:
+            return _page()
+        if path == f"{BASE}/healthz":
+            return self._healthz()
+        try:
+            if len(request.body) > MAX_REQUEST_BYTES:
+                raise KfpError(3, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
+            asked = Request(request.method, path, request.query, request.headers, request.body)
+            found = self._router.find(asked)
+            if found is None:
+                raise KfpError(5, "Not Found")
+            route, segments = found
+            return route.handler(asked, **segments)
+        except KfpError as error:
+            return error.response(with_error=not self._modern)
+        except GoogleError as error:
+            return error.response
+
+    def refusal(self, status: int, text: str) -> Response:
+        return of_status(status, text).response(with_error=not self._modern)
+
+    def unauthenticated(self) -> Response:
+        if self._sign_in == "401":
+            text = "Unauthenticated: Request header error: there is no user identity header."
+            return self.refusal(401, f"{text}: Failed to authorize the request")
+        if self._sign_in == "page":
+            return _page()
+        return Response(302, b"", {"Location": f"{self.host}{LOGIN}?state=1", "Content-Type": "text/html"})
+
+    def is_open(self, request: Request) -> bool:
+        return request.path == LOGIN
+
+    def _routes(self) -> list[Route]:
+        parts = (self.access, self.experiments, self.pipelines, self.runs, self.recurring)
+        return [*(route for part in parts for route in part.routes(BASE)), *self.logs.routes(), *self.logging.routes()]
+
+    def _healthz(self) -> Response:
+        body = {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.access.multi_user}
+        if self._modern:
+            body["pipeline_store"] = "database"
+        return Response(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+
+    def _details(self, record: Record) -> list[dict[str, Any]]:
+        key = f"details {self.full_details}"
+        if key in record.kept:
+            kept: list[dict[str, Any]] = record.kept[key]
+            return kept
+        ended = record.run().state.final
+        executions = self.metadata.execution_ids(record)
+        details = task_details(record, full=self.full_details, executions=executions)
+        if ended:
+            record.kept[key] = details
+        return details
+
+    def _archived(self, experiment: str) -> None:
+        self.runs.archive_all(experiment)
+        self.recurring.disable_all(experiment)
+
+
+def kubeflow(
+    *,
+    multi_user: bool = False,
+    namespaces: Sequence[str] = ("team-a", "team-b"),
+    version: str = VERSION,
+    mode: str = ENGINE,
+    project: str = PROJECT,
+    port: int = 0,
+    storage_port: int = 0,
+) -> KubeflowStandIn:
+    """Starts a stand-in of a Kubeflow Pipelines API server; use it with `with`.
+
+    Args:
+        multi_user: whether it knows users and namespaces.
+        namespaces: those that the caller may use, when it does.
+        version: of the server, 2.0 to 2.17; it refuses what is newer, as far as that is known.
+        mode: `engine` runs what is submitted on the embedded engine, `instant` makes runs up.
+        project: the id of the Google Cloud project whose Cloud Logging has the logs.
+        port: of the server and Cloud Logging, 0 for a free one.
+        storage_port: of Cloud Storage, 0 for a free one.
+
+    Raises:
+        MissingExtra: the extra `testing` is not installed.
+        UsageError: a port is taken, or the version is none.
+    """
+    return KubeflowStandIn(
+        multi_user=multi_user,
+        namespaces=namespaces,
+        version=version,
+        mode=mode,
+        project=project,
+        port=port,
+        storage_port=storage_port,
+    )
+
+
+def _page() -> Response:
+    return Response(200, _PAGE, {"Content-Type": "text/html; charset=utf-8"})
