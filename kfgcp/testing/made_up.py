@@ -67,7 +67,7 @@ class MadeUpRun:
         return Run(
             run_id=self._job,
             env="",
-            backend="vertex",
+            backend="",
             pipeline=spec.name,
             version="",
             state=state,

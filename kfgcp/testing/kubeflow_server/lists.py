@@ -134,7 +134,7 @@ def _predicate(text: str, fields: Fields) -> Callable[[Any], bool]:
         found = json.loads(unquote_plus(text))
     except ValueError:
         raise KfpError(3, "Failed to parse filter: it is not JSON", "Invalid input error") from None
-    predicates = found.get("predicates") if isinstance(found, dict) and set(found) <= {"predicates"} else None
+    predicates = found.get("predicates", []) if isinstance(found, dict) and set(found) <= {"predicates"} else None
     if not isinstance(predicates, list) or not all(isinstance(each, dict) for each in predicates):
         raise KfpError(3, 'Failed to parse filter: {"predicates": [...]} is expected', "Invalid input error")
     checks = [_check({snake_case(name): value for name, value in each.items()}, fields) for each in predicates]

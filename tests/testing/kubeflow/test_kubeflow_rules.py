@@ -1,0 +1,278 @@
+"""What the server refuses, and how."""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kfgcp.errors import UsageError
+from kfgcp.testing import kubeflow
+
+
+def test_nothing_is_found_under_an_unknown_id(quick: Any) -> None:
+    for path in ("runs/x", "experiments/x", "pipelines/x", "pipelines/x/versions", "recurringruns/x"):
+        assert quick.refused("GET", path)[:2] == (404, 5), path
+    for action in ("archive", "unarchive", "terminate", "retry"):
+        assert quick.refused("POST", f"runs/x:{action}")[:2] == (404, 5), action
+    assert quick.refused("GET", "pipelines/names/x")[:2] == (404, 5)
+    assert quick.refused("GET", "tasks")[:2] == (404, 5)
+    assert quick.refused("GET", "runs", experiment_id="x")[:2] == (404, 5)
+
+
+def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(quick: Any, spec_of: Any) -> None:
+    spec = spec_of("echo")
+
+    nameless = quick.refused("POST", "runs", {"pipeline_spec": spec})
+    homeless = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec, "experiment_id": "nowhere"})
+    empty = quick.refused("POST", "runs", {"display_name": "x"})
+    both = {"pipeline_spec": spec, "pipeline_version_reference": {"pipeline_id": "x"}}
+    unknown = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec, "labels": {}})
+
+    assert nameless == (
+        400,
+        3,
+        "Failed to create a new run: Invalid input error: The run name is empty. Please specify a valid name",
+    )
+    assert homeless[:2] == (404, 5)
+    assert homeless[2].endswith("ResourceNotFoundError: Experiment nowhere not found")
+    assert empty[:2] == (400, 3)
+    assert quick.refused("POST", "runs", {"display_name": "x", **both})[:2] == (400, 3)
+    assert unknown[:2] == (400, 3)
+    assert 'unknown field "labels"' in unknown[2]
+    assert quick.get("runs") == {}
+
+
+def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
+    """The server wraps whatever goes wrong while it fetches the manifest: 500, not 404."""
+    reference = {"pipeline_id": "a", "pipeline_version_id": "b"}
+
+    status, code, message = quick.refused(
+        "POST", "runs", {"display_name": "x", "pipeline_version_reference": reference}
+    )
+
+    assert (status, code) == (500, 13)
+    assert "InternalServerError" in message
+    assert message.endswith("PipelineVersion b not found")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "parameter n is not optional, yet has neither default value nor user provided value"),
+        ({"n": 1, "m": 2}, "parameter(s) provided are not required by pipeline: m"),
+        ({"n": "1"}, "input parameter n requires type double or integer"),
+        ({"n": True}, "input parameter n requires type double or integer"),
+        ({"n": 1, "text": 1}, "input parameter text requires type string"),
+        ({"n": 1, "items": {}}, "input parameter items requires type list"),
+    ],
+)
+def test_wrong_parameters_are_refused(quick: Any, spec_of: Any, parameters: dict[str, Any], message: str) -> None:
+    spec = spec_of("echo")
+    spec["root"]["inputDefinitions"]["parameters"] |= {
+        "n": {"parameterType": "NUMBER_INTEGER"},
+        "items": {"parameterType": "LIST", "isOptional": True},
+    }
+    body = {"display_name": "x", "pipeline_spec": spec, "runtime_config": {"parameters": parameters}}
+
+    status, code, text = quick.refused("POST", "runs", body)
+
+    assert (status, code) == (400, 3)
+    assert message in text
+
+
+def test_long_parameters_are_refused_by_their_bytes(quick: Any, spec_of: Any) -> None:
+    def send(length: int, letter: str = "x") -> Any:
+        config = {"parameters": {"text": letter * length}}
+        body = {"display_name": "x", "pipeline_spec": spec_of("echo"), "runtime_config": config}
+        return quick.call("POST", "runs", json=body)
+
+    around = len('{"text":""}')
+    assert send(10_000 - around).status_code == 200
+    assert send(10_001 - around).status_code == 400
+    assert "maximum size of 10000" in send(10_001 - around).json()["message"]
+    assert send(5_000, "ü").status_code == 400
+    quick.env.runs.max_parameter_bytes = 50
+    assert send(60).status_code == 400
+
+
+def test_long_pipelines_are_refused(quick: Any, spec_of: Any) -> None:
+    quick.env.pipelines.max_spec_bytes = 1000
+    spec = spec_of("echo")
+    spec["deploymentSpec"]["padding"] = "x" * (32 * 2**20)
+
+    answer = quick.upload(json.dumps(spec_of("echo")), name="echo")
+    run = quick.call("POST", "runs", json={"display_name": "x", "pipeline_spec": spec})
+
+    assert (answer.status_code, set(answer.json())) == (400, {"error_message", "error_details"})
+    assert "File size too large" in answer.json()["error_message"]
+    assert run.status_code == 400
+
+
+def test_what_is_no_pipeline_of_schema_2_1_is_an_internal_error(quick: Any, spec_of: Any) -> None:
+    old, broken = spec_of("echo"), spec_of("echo")
+    old["schemaVersion"] = "2.0.0"
+    del broken["root"]
+
+    for spec, message in ((old, "KFP only supports schema version 2.1.0"), (broken, "invalid v2 pipeline spec")):
+        status, code, text = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+        upload = quick.upload(json.dumps(spec), name="x")
+        assert (status, code) == (500, 13)
+        assert message in text
+        assert upload.status_code == 500
+        assert message in upload.json()["error_message"]
+    assert quick.get("pipelines") == {}
+
+
+def test_what_only_google_knows_is_refused(quick: Any, spec_of: Any) -> None:
+    job, loop = spec_of("echo"), spec_of("echo")
+    (executor,) = job["deploymentSpec"]["executors"].values()
+    executor.clear()
+    executor["customJob"] = {"customJob": {"jobSpec": {}}}
+    task = loop["root"]["dag"]["tasks"]["say"]
+    task["artifactIterator"] = {"itemInput": "text", "items": {"inputArtifact": "all"}}
+
+    for spec, message in (
+        (job, "custom job executors is Google Cloud only"),
+        (loop, "artifact iterator not implemented"),
+    ):
+        status, code, text = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+        assert (status, code) == (500, 13)
+        assert message in text
+
+
+def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
+    text = json.dumps(spec_of("echo"))
+    first = quick.upload(text, name="echo").json()["pipeline_id"]
+    upload = {"files": {"uploadfile": ("a.yaml", text)}}
+
+    again = quick.upload(text, name="Echo")
+    version = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "echo", "pipelineid": first})
+    other = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": first})
+
+    assert again.status_code == version.status_code == 409
+    assert "already exists" in again.json()["error_message"]
+    assert other.status_code == 200
+    assert quick.refused("POST", "pipelines", {"display_name": "echo"})[:2] == (409, 6)
+    assert quick.refused("POST", "experiments", {"display_name": "Default"})[:2] == (409, 6)
+    assert len(quick.get(f"pipelines/{first}/versions")["pipeline_versions"]) == 2
+    assert quick.get("pipelines/names/echo")["pipeline_id"] == first
+
+
+@pytest.mark.parametrize("kind", ["pipeline.zip", "pipeline.tar.gz", "pipeline.yml"])
+def test_uploads_may_be_archives(quick: Any, pipeline: Any, kind: str) -> None:
+    text = pipeline("echo").read_bytes()
+    packed = io.BytesIO()
+    if kind.endswith(".zip"):
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("echo.yaml", text)
+    elif kind.endswith(".gz"):
+        with tarfile.open(fileobj=packed, mode="w:gz") as archived:
+            entry = tarfile.TarInfo("echo.yaml")
+            entry.size = len(text)
+            archived.addfile(entry, io.BytesIO(text))
+    else:
+        packed.write(text)
+
+    answer = quick.call(
+        "POST", "pipelines/upload", files={"uploadfile": (kind, packed.getvalue())}, params={"name": "e"}
+    )
+
+    (version,) = quick.get(f"pipelines/{quick.good(answer)['pipeline_id']}/versions")["pipeline_versions"]
+    assert version["pipeline_spec"] == yaml.safe_load(text)
+
+
+def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: Any) -> None:
+    none = quick.call("POST", "pipelines/upload", files={"other": ("a", "b")})
+    broken = quick.call("POST", "pipelines/upload", files={"uploadfile": ("a.zip", b"PK nonsense")})
+
+    assert none.status_code == broken.status_code == 400
+    assert "no such file" in none.json()["error_message"]
+
+
+def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) -> None:
+    made = quick.upload(json.dumps(spec_of("echo")), name="echo").json()["pipeline_id"]
+    upload = {"files": {"uploadfile": ("a.yaml", json.dumps(spec_of("chain")))}}
+    second = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": made}).json()
+
+    run = quick.post("runs", {"display_name": "x", "pipeline_version_reference": {"pipeline_id": made}})
+
+    assert run["pipeline_version_reference"] == {
+        "pipeline_id": made,
+        "pipeline_version_id": second["pipeline_version_id"],
+    }
+    wrong = {"pipeline_id": "other", "pipeline_version_id": second["pipeline_version_id"]}
+    body = {"display_name": "x", "pipeline_version_reference": wrong}
+    assert "belongs to pipeline" in quick.refused("POST", "runs", body)[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": None}, "Unrecognized recurring run mode"),
+        ({"trigger": None}, "needs a trigger"),
+        ({"trigger": {"cron_schedule": {"cron": "* *"}}}, "Expected 5 to 6 fields, found 2"),
+        ({"trigger": {"cron_schedule": {"cron": "0 0 25 * * *"}}}, "not a supported format"),
+        ({"trigger": {"periodic_schedule": {"interval_second": "0"}}}, "invalid period schedule interval"),
+        ({"max_concurrency": "11"}, "at most 10"),
+        ({"max_concurrency": "0.5"}, "at least 1"),
+        ({"pipeline_spec": None}, "Pipeline spec source is missing"),
+        ({"runtime_config": {"parameters": {"n": 1}}}, "not required by pipeline: n"),
+    ],
+)
+def test_recurring_runs_are_checked_when_they_are_made(
+    quick: Any, spec_of: Any, change: dict[str, Any], message: str
+) -> None:
+    trigger = {"cron_schedule": {"cron": "0 0 3 * * *"}}
+    body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "pipeline_spec": spec_of("echo")}
+    assert quick.post("recurringruns", body)["status"] == "ENABLED"
+
+    status, code, text = quick.refused("POST", "recurringruns", body | change)
+
+    assert (status, code) == (400, 3)
+    assert message in text
+
+
+def test_a_recurring_run_starts_nothing_when_it_may_not(api: Any, spec_of: Any, ended: Any) -> None:
+    trigger = {"periodic_schedule": {"interval_second": "60"}}
+    body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "pipeline_spec": spec_of("sleeps")}
+    made = api.post("recurringruns", {**body, "runtime_config": {"parameters": {"seconds": 600}}})["recurring_run_id"]
+    first = api.env.fire(made)
+
+    with pytest.raises(UsageError, match="1 runs of it are under way, at most 1 may be"):
+        api.env.fire(made)
+    api.post(f"runs/{first}:terminate")
+    ended(api, first)
+    api.post(f"recurringruns/{made}:disable")
+    with pytest.raises(UsageError, match="is disabled"):
+        api.env.fire(made)
+    with pytest.raises(UsageError, match="is not there"):
+        api.env.fire("other")
+
+
+def test_only_what_has_failed_is_retried(api: Any, spec_of: Any, ended: Any) -> None:
+    run = api.run(pipeline_spec=spec_of("echo"))
+    ended(api, run)
+
+    status, code, message = api.refused("POST", f"runs/{run}:retry")
+
+    assert (status, code) == (409, 10)
+    assert "must be Failed/Error to retry" in message
+
+
+def test_older_servers_refuse_what_came_later(api_of: Any, features_file: Path, guarded_file: Path) -> None:
+    specs = [next(iter(yaml.safe_load_all(file.read_text()))) for file in (features_file, guarded_file)]
+    with kubeflow(mode="instant", version="2.13.0") as old, kubeflow(mode="instant", version="2.14.3") as new:
+        for spec in specs:
+            status, code, message = api_of(old).refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+            assert (status, code) == (500, 13)
+            assert "needs a server of version 2.14" in message
+            assert api_of(new).run(pipeline_spec=spec)
+        assert api_of(old).get("healthz") == {"commit_sha": "0" * 40, "tag_name": "2.13.0", "multi_user": False}
+        assert api_of(new).get("healthz")["pipeline_store"] == "database"
+    with pytest.raises(UsageError, match="'latest' is no version"):
+        kubeflow(version="latest")
