@@ -132,6 +132,7 @@ class MetadataStore:
                 raise mlmd.MlmdError("the stand-in filters by custom_properties.parent_dag_id only", _UNIMPLEMENTED)
             wanted = int(match[1])
             found = [item for item in found if item.custom_properties["parent_dag_id"].int_value == wanted]
+        found.sort(key=lambda item: item.id)
         items, answer.next_page_token = _page(request, found)
         answer.executions.extend(items)
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -36,6 +37,7 @@ STATES: Final[Mapping[RunState, str]] = {
     RunState.PAUSED: "PAUSED",
 }
 _TAKEN: Final = "taken from run "
+_NUMBERING: Final = threading.Lock()
 
 
 @dataclass(eq=False, slots=True)
@@ -113,7 +115,8 @@ class Record:
 
     def execution_number(self, path: str) -> int:
         """A number for the task at a path, from 1, the same at every look."""
-        return self.executions.setdefault(path, len(self.executions) + 1)
+        with _NUMBERING:
+            return self.executions.setdefault(path, len(self.executions) + 1)
 
     def view(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """The run as JSON, with its task details."""

@@ -1,9 +1,11 @@
 """ML Metadata of runs, by gRPC-Web over a real socket."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from kfgcp.backends.kubeflow import mlmd
@@ -220,3 +222,27 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
         with pytest.raises(mlmd.MlmdError) as caught:
             mlmd.decode("GetArtifactTypesResponse", response.content, response.headers)
         assert caught.value.code == code
+
+
+def test_executions_keep_their_ids_while_several_look_at_a_run(api: Any, features_file: Path, ended: Any) -> None:
+    run = api.run(pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [1, 2, 3, 4]}})
+
+    def look(_: int) -> dict[int, Any]:
+        seen: dict[int, Any] = {}
+        with requests.Session() as session:
+            reader = type(api)(api.env, session)
+            while True:
+                state = reader.get(f"runs/{run}")["state"]
+                found = reader.executions(run) if state != "PENDING" else []
+                assert len({execution.id for execution, _ in found}) == len(found)
+                for execution, values in found:
+                    key = (values["task_name"], values.get("parent_dag_id"), values.get("iteration_index"))
+                    assert seen.setdefault(execution.id, key) == key
+                if state in ("SUCCEEDED", "FAILED"):
+                    return seen
+
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(look, range(4)))
+
+    assert all(each == seen[0] for each in seen)
+    assert len(seen[0]) == 21  # the root, 10 containers, the loop and its 4 rounds, 2 more there, inner, 2 conditions
