@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -80,7 +80,10 @@ class Record:
     @property
     def state(self) -> str:
         """As the server calls it."""
-        found = self.ended.state if self.ended is not None else self.execution.state
+        ended = self.ended
+        return self._state(ended.state if ended is not None else self.execution.state)
+
+    def _state(self, found: RunState) -> str:
         if self.terminating and not found.final:
             return "CANCELING"
         return self.terminated if found is RunState.CANCELLED else STATES[found]
@@ -118,9 +121,10 @@ class Record:
         with _NUMBERING:
             return self.executions.setdefault(path, len(self.executions) + 1)
 
-    def view(self, details: list[dict[str, Any]]) -> dict[str, Any]:
-        """The run as JSON, with its task details."""
-        run, state = self.run(), self.state
+    def view(self, details: Callable[[Record], list[dict[str, Any]]]) -> dict[str, Any]:
+        """The run as JSON. details: gives its task details; asked for last, so that those of an ended run are final."""
+        run = self.run()
+        state = self._state(run.state)
         return without_empty(
             {
                 "experiment_id": self.experiment,
@@ -135,7 +139,7 @@ class Record:
                 "scheduled_at": stamp(self.created),
                 "finished_at": whole_second(run.ended_at) if run.ended_at else UNFINISHED,
                 "state": state,
-                "run_details": without_empty({"task_details": details}),
+                "run_details": without_empty({"task_details": details(self)}),
                 "recurring_run_id": self.recurring,
                 "state_history": _history(self.created, run, state),
             }

@@ -315,7 +315,7 @@ class Runs:
         return record
 
     def _view(self, record: Record) -> dict[str, Any]:
-        return record.view(self._details(record))
+        return record.view(self._details)
 
 
 def _letters() -> str:
