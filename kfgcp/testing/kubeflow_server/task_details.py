@@ -4,7 +4,7 @@ Confirmed by the public source of the server:
 - There is one for every node, sorted by the nodes' ids: drivers and nodes around others too, see `nodes`.
 - The converter fills run_id, task_id, display_name, the times in whole seconds, state, state_history and child_tasks,
   which names the nodes that come next by their ids. `pod_name`, `execution_id`, `parent_task_id`, `error`, `inputs` and
-  `outputs` are in the API, but nothing fills them for nodes; issue 14007 of kubeflow/pipelines says so of pod_name and
+  `outputs` are in the API, but nothing fills them for nodes; users of the server report the same of pod_name and
   error. `full_details` of the stand-in fills the first three.
 - The launcher records an execution that may be reused with a task of its own (CreateTaskV1), which has an execution_id
   and no name; all tasks of a run are listed.
