@@ -52,6 +52,7 @@ ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
         "host": str,
         "namespace": str,
         "iap_client_id": str,
+        "project": str,
         "ca_file": str,
         "kube_context": str,
         "kube_namespace": str,

@@ -34,7 +34,7 @@ What a backend is, and the small Protocols of [`kfgcp/backends/base.py`](../../k
 MIDDLE = """
 ## The contract
 
-One suite runs the same tests on every backend: on `local` as it is, on `vertex` against the stand-in of
+One suite runs the same tests on every backend: on `local` as it is, on the others against the stand-ins of
 [`kfgcp.testing`](../guides/testing.md). What a backend cannot do it refuses with an error that says so.
 
 """

@@ -12,6 +12,7 @@ from kfgcp.errors import ConfigError, Unsupported
 BACKENDS: Final = {
     "local": "kfgcp.backends.local:LocalBackend",
     "vertex": "kfgcp.backends.vertex.backend:VertexBackend",
+    "kubeflow": "kfgcp.backends.kubeflow.backend:KubeflowBackend",
 }
 """Name -> module and class."""
 

@@ -60,11 +60,12 @@ class Recorder:
         self._store.apply(self._run_id, changes)
 
     def _stamp(self, node: Node) -> None:
-        """Times of what no attempt stamped: DAGs, and tasks that never ran."""
+        """Times of what no attempt stamped: DAGs, which end with the last of their tasks, and tasks that never ran."""
         if node.state is TaskState.RUNNING:
             node.started_at = node.started_at or self._now()
         elif node.started_at is not None:
-            node.ended_at = node.ended_at or self._now()
+            inner = [child.ended_at for child in node.children.values() if child.ended_at is not None]
+            node.ended_at = node.ended_at or max(inner, default=None) or self._now()
 
 
 def task_record(node: Node) -> Task:

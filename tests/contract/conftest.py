@@ -20,7 +20,7 @@ from kfgcp import api, testing
 from kfgcp.config import Project, load
 from kfgcp.tracking.handle import RunHandle
 
-BACKENDS = ("local", "vertex")
+BACKENDS = ("local", "vertex", "kubeflow")
 DATA = "one\ntwo\nthree\n"
 
 
@@ -70,8 +70,8 @@ def _places(folder: Path, backend: str, compiled: Callable[[str], Path]) -> Iter
         text = '[env.local]\nbackend = "local"\n'
         env, data, root = "local", str(folder / "data.txt"), f"{folder}/.kfgcp/artifacts/"
         (folder / "data.txt").write_text(DATA)
-        if backend == "vertex":
-            stand_in = stack.enter_context(testing.vertex())
+        if backend != "local":
+            stand_in = stack.enter_context(getattr(testing, backend)())
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
             requests.post(url, params=query, data=DATA, timeout=20).raise_for_status()

@@ -51,7 +51,8 @@ def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatc
     table = _generator("generate_backends").capabilities()
 
     rows = {row.split(" | ")[0]: [cell.strip() for cell in row.strip("|").split("|")[2:]] for row in table.splitlines()}
-    assert rows["| protocol"] == ["`local`", "`vertex`"]
-    assert rows["| `Backend`"] == rows["| `SupportsLogs`"] == rows["| `SupportsDelete`"] == ["yes", "yes"]
-    assert rows["| `SupportsForeground`"] == ["yes", ""], "runs in the calling process"
-    assert rows["| `SupportsRefresh`"] == rows["| `SupportsNative`"] == ["", "yes"]
+    assert rows["| protocol"] == ["`local`", "`vertex`", "`kubeflow`"]
+    assert rows["| `Backend`"] == rows["| `SupportsLogs`"] == rows["| `SupportsDelete`"] == ["yes", "yes", "yes"]
+    assert rows["| `SupportsForeground`"] == ["yes", "", ""], "runs in the calling process"
+    assert rows["| `SupportsRefresh`"] == ["", "yes", "yes"]
+    assert rows["| `SupportsNative`"] == ["", "yes", ""]

@@ -1,0 +1,253 @@
+"""The backend `kubeflow`: self-hosted Kubeflow Pipelines over its REST API, v2beta1, and ML Metadata beside it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from kfgcp.backends.auth import address_and_tokens, ca_file
+from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
+from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
+from kfgcp.backends.cloud_logging import CloudLogging
+from kfgcp.backends.google_login import google_tokens
+from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
+from kfgcp.backends.kubeflow.metadata import Execution, Metadata
+from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, at, run_of
+from kfgcp.backends.remote import Fetched, RemoteBackend
+from kfgcp.config import Environment, Project
+from kfgcp.errors import BackendError, NotFound, Refused, Unreachable
+from kfgcp.labels import SUBMISSION
+from kfgcp.model import Run, RunState, timestamp
+from kfgcp.store.rows import Observed, RunFilter
+
+API: Final = "apis/v2beta1"
+PAGE: Final = 100
+TRIES: Final = 4
+"""How often a run is sent whose answer was lost, after each time looking whether it was made."""
+SKEW: Final = 300.0
+"""Seconds that the clock of a server may be behind ours."""
+TAIL_LINES: Final = 20
+
+
+class KubeflowBackend(RemoteBackend):
+    """Runs of one host and namespace."""
+
+    def __init__(self, project: Project, env: Environment) -> None:
+        super().__init__(project, env)
+        host, tokens = address_and_tokens(env)
+        host, certificates = host.rstrip("/"), ca_file(env)
+        self._where = Where(host, env.name)
+        self._namespace: str = env.get("namespace") or ""
+        self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, ca_file=certificates)
+        self._metadata = Metadata(Http(host, tokens, service="ML Metadata", ca_file=certificates))
+        self._logging: CloudLogging | None = None
+        if gcp := env.get("project"):
+            address = env.get("api_endpoint") or LOGGING_ADDRESS
+            google = tokens if env.get("api_endpoint") else google_tokens(env.get("impersonate_service_account"))
+            self._logging = CloudLogging(Http(address, google, service="Cloud Logging"), gcp)
+        self._experiments: dict[str, str] = {}
+        self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])
+
+    # -- what RemoteBackend asks for
+
+    @property
+    def place(self) -> str:
+        """By the settings, not by the address: that of a forwarded port is another one each time."""
+        cluster = [self._env.get(key) or "" for key in ("kube_context", "kube_namespace", "kube_service")]
+        named = self._env.get("api_endpoint") or self._env.get("host") or f"cluster:{'/'.join(cluster)}"
+        return f"{named.rstrip('/')}/{self._namespace}/"
+
+    def notes(self, request: SubmitRequest) -> list[str]:
+        return [*body.notes(request)]
+
+    def _create(self, request: SubmitRequest) -> Run:
+        """A run that carries our submission. The service cannot be told to make it once only, so when an answer is lost
+        the run is looked for before it is sent again."""
+        submission = secrets.token_hex(6)
+        experiment = self._experiment_id(request.experiment)
+        sent = body.run(request, self._env, experiment, submission)
+        since = timestamp(time.time() - SKEW)
+        for last in (*[False] * (TRIES - 1), True):
+            try:
+                made = self._http.post(f"{API}/runs", body=sent)
+                break
+            except Unreachable as error:
+                found = self._submitted(experiment, str(sent["display_name"]), submission, since, error)
+                if found is not None:
+                    made = found
+                    break
+                if last:
+                    raise
+        run, _ = self._run(made, request.experiment)
+        return replace(
+            run,
+            pipeline=request.spec.name,
+            version=request.spec.version,
+            labels=body.labels(request, submission),
+            params=request.params,
+        )
+
+    def _submitted(
+        self, experiment: str, name: str, submission: str, since: str, lost: Unreachable
+    ) -> dict[str, Any] | None:
+        """The run of a submission whose answer was lost, None when it was not made."""
+        wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
+        wanted.append(filters.predicate("display_name", "EQUALS", name))
+        params = {"experiment_id": experiment, "filter": filters.text(wanted), "sort_by": "created_at desc"}
+        try:
+            for found in self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE):
+                if body.labels_of(found.get("description")).get(SUBMISSION) == submission:
+                    return dict(found)
+        except BackendError as error:
+            lost.unknown = True
+            lost.message += f" Whether the run '{name}' was made is not known."
+            lost.hint = "See whether it is there before you start it again: kfgcp list"
+            raise lost from error
+        return None
+
+    def _experiment_id(self, name: str) -> str:
+        """The id of an experiment; it is made when there is none of that name."""
+        if name not in self._experiments:
+            wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
+            pages = self._http.pages(
+                f"{API}/experiments", {**self._scope(), "filter": wanted}, "experiments", size=PAGE
+            )
+            found = next(pages, None)
+            if found is None:
+                made = {"display_name": name, **({"namespace": self._namespace} if self._namespace else {})}
+                found = self._http.post(f"{API}/experiments", body=made)
+            self._experiments[name] = str(found.get("experiment_id") or "")
+        return self._experiments[name]
+
+    def _experiment_name(self, experiment_id: str) -> str:
+        for name, known in self._experiments.items():
+            if known == experiment_id:
+                return name
+        if not experiment_id:
+            return ""
+        try:
+            found = self._http.get(f"{API}/experiments/{quote(experiment_id)}")
+        except NotFound:
+            return ""
+        name = str(found.get("display_name") or "")
+        self._experiments[name] = experiment_id
+        return name
+
+    def _scope(self) -> dict[str, str]:
+        return {"namespace": self._namespace} if self._namespace else {}
+
+    def _fetch(self, backend_ref: str) -> Fetched:
+        found = self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}")
+        found = self._with_spec(found)
+        executions: list[Execution] = []
+        if RUN_STATES.get(str(found.get("state")), RunState.PENDING).final:
+            with suppress(BackendError):  # without it the run is shown without metrics and values
+                executions = self._metadata.executions(str(found.get("run_id")))
+        self._latest = (backend_ref, found, executions)
+        run, spec = self._run(found, self._experiment_name(str(found.get("experiment_id") or "")), executions)
+        return Fetched(run, run.ended_at or run.created_at or "", spec)
+
+    def _with_spec(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The run with its spec; one that names a version of a pipeline does not hold it."""
+        version = found.get("pipeline_version_reference") or {}
+        if found.get("pipeline_spec") or not version.get("pipeline_version_id"):
+            return found
+        path = f"{API}/pipelines/{quote(version.get('pipeline_id') or '')}/versions"
+        try:
+            stored = self._http.get(f"{path}/{quote(version['pipeline_version_id'])}")
+        except NotFound:
+            return found
+        return {**found, "pipeline_spec": stored.get("pipeline_spec")}
+
+    def _run(
+        self, found: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
+    ) -> tuple[Run, Mapping[str, Any] | None]:
+        run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
+        return replace(run, backend_ref=self._ref_of(run.run_id)), spec
+
+    def _id(self, backend_ref: str) -> str:
+        return backend_ref.removeprefix(self.place)
+
+    def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
+        """Runs created in the window; of those known before, the ones that have ended or still run."""
+        since, before = window
+        if observed is None:
+            wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
+            if before:
+                wanted.append(filters.predicate("created_at", "LESS_THAN", before, "timestamp_value"))
+            yield from self._listed(wanted)
+            return
+        for key in ("created_at", "finished_at"):
+            yield from self._listed(
+                [filters.predicate(key, "GREATER_THAN_EQUALS", observed.changed_until, "timestamp_value")]
+            )
+
+    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
+        predicates = filters.predicates(wanted)
+        return None if predicates is None else self._listed(predicates)
+
+    def _listed(self, predicates: list[dict[str, Any]]) -> Iterator[Fetched]:
+        params = {**self._scope(), "sort_by": "created_at desc"}
+        if predicates:
+            params["filter"] = filters.text(predicates)
+        for found in self._http.pages(f"{API}/runs", params, "runs", size=PAGE):
+            light = {key: value for key, value in found.items() if key != "run_details"}
+            run, _ = self._run(light, self._experiment_name(str(found.get("experiment_id") or "")))
+            changed = run.ended_at or at(found.get("created_at")) or ""
+            yield Fetched(replace(run, tasks=()), max(changed, run.created_at or ""))
+
+    def _complete(self, run: Run, backend_ref: str) -> Run:
+        """The end of the failing task's log; without it when neither the pod nor Cloud Logging has it."""
+        error = run.error
+        if error is None or error.task is None or error.log_tail:
+            return run
+        try:
+            tail = tuple(self._logs(backend_ref).last(error.task, TAIL_LINES))
+        except BackendError:
+            return run
+        said = next((line.strip() for line in reversed(tail) if line.strip()), "") if error.message == NO_REASON else ""
+        failing = replace(error, log_tail=tail, message=said or error.message)
+        tasks = tuple(replace(task, error=failing) if task.path == error.task else task for task in run.tasks)
+        return replace(run, error=failing, tasks=tasks)
+
+    def _stop(self, backend_ref: str) -> None:
+        try:
+            self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:terminate", body={}, repeatable=True)
+        except Refused as refused:
+            if refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):  # it has ended meanwhile
+                raise
+
+    def _remove(self, backend_ref: str) -> None:
+        with suppress(NotFound):
+            self._http.delete(f"{API}/runs/{quote(self._id(backend_ref))}")
+
+    # -- capabilities
+
+    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+        return self._logs(self._named(ref)).read(wanted)
+
+    def tail(self, ref: RunRef, wanted: LogFilter) -> RunTail:
+        backend_ref = self._named(ref)
+        return RunTail(lambda: self._logs(backend_ref, live=True), wanted)
+
+    def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
+        """The logs of a run as it was last looked at; of one under way (`live`) ML Metadata knows the pods."""
+        latest, found, executions = self._latest
+        if latest != backend_ref:
+            self._fetch(backend_ref)
+            _, found, executions = self._latest
+        if live and not executions:
+            with suppress(BackendError):
+                executions = self._metadata.executions(str(found.get("run_id")))
+        return RunLogs(self._http, self._logging, found, executions, self._namespace)
+
+    def _named(self, ref: RunRef) -> str:
+        known = self._store.refs(ref.run_id)
+        return known[1] if known else self._ref_of(ref.run_id)

@@ -1,0 +1,112 @@
+"""A submission as the body of `POST /apis/v2beta1/runs`, and what of it a run can be told apart by later.
+
+The service has no labels of its own. Ours go into the run's description, which people read too, and the submission into
+its name when nobody gave one, where the service can search it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.config import Environment
+from kfgcp.errors import Unsupported, UsageError
+from kfgcp.labels import SUBMISSION
+from kfgcp.spec.again import again_from, caching
+
+MOST_PARAMETERS: Final = 10_000
+"""Bytes of JSON that a server takes as parameters unless it was set up otherwise."""
+SCHEMA: Final = "2.1.0"
+_MARK: Final = "kfgcp: "
+_LABELS: Final = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
+
+
+def run(request: SubmitRequest, env: Environment, experiment_id: str, submission: str) -> dict[str, Any]:
+    """The body of the request that makes a run.
+
+    Raises:
+        Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
+            be told to repeat.
+        UsageError: the parameters are too long.
+    """
+    spec = _spec(request)
+    params = {name: value for name, value in request.params.items() if value is not None}
+    size = len(json.dumps(params).encode())
+    if size > MOST_PARAMETERS:
+        raise UsageError(
+            f"The parameters take {size:,} bytes; Kubeflow Pipelines takes {MOST_PARAMETERS:,}.",
+            hint="Put large values into a file in a bucket, and pass its address.",
+        )
+    runtime: dict[str, Any] = {"parameters": params}
+    if root := env.get("pipeline_root"):
+        runtime["pipeline_root"] = root
+    body = {
+        "display_name": request.name or f"{request.spec.name}-{submission}",
+        "description": description(labels(request, submission)),
+        "experiment_id": experiment_id,
+        "pipeline_spec": spec,
+        "runtime_config": runtime,
+        "service_account": env.get("service_account"),
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
+    return {**request.labels, SUBMISSION: submission}
+
+
+def description(found: Mapping[str, str]) -> str:
+    """The description of a run that carries labels."""
+    return _MARK + json.dumps(dict(found), ensure_ascii=False, sort_keys=True)
+
+
+def labels_of(text: Any) -> dict[str, str]:
+    """The labels in a description; none in one of other people."""
+    match = _LABELS.search(text) if isinstance(text, str) else None
+    if match is None:
+        return {}
+    try:
+        found = json.loads(match[1])
+    except ValueError:
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def notes(request: SubmitRequest) -> Iterator[str]:
+    """What Kubeflow Pipelines cannot be told, a line each."""
+    options = {
+        "--max-parallel": request.max_parallel is not None,
+        "--executor": request.executor != "auto",
+        "--strict-env": request.strict_env,
+    }
+    if local := [name for name, given in options.items() if given]:
+        yield f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own image"
+    if request.fail_fast:
+        yield "--fail-fast is not known to Kubeflow Pipelines: after a failure other branches go on"
+
+
+def _spec(request: SubmitRequest) -> dict[str, Any]:
+    """The spec with the request's caching, with the platform document beside it when there is one."""
+    spec = request.spec.pipeline_spec
+    version = spec.get("schemaVersion")
+    if version != SCHEMA:
+        raise Unsupported(
+            f"Kubeflow Pipelines takes specs of schema {SCHEMA}, this one is of {version}.",
+            hint="Compile the pipeline again with a current kfp.",
+        )
+    if request.cache is not None:
+        spec = caching(spec, enabled=request.cache)
+    if request.from_task is not None:
+        try:
+            spec = again_from(spec, request.from_task)
+        except ValueError as error:
+            raise Unsupported(
+                f"Kubeflow cannot repeat a run from {request.from_task}: {error}.",
+                hint="Name a task outside of loops, or repeat it without --from: what succeeded comes from the cache.",
+            ) from None
+    if request.spec.platform_spec is None:
+        return spec
+    return {"pipeline_spec": spec, "platform_spec": request.spec.platform_spec}

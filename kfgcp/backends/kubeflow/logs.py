@@ -1,0 +1,108 @@
+"""The logs of a run's tasks: from their pods while those last, from Cloud Logging after.
+
+`/k8s/pod/logs` is the UI server's, which also finds logs that were archived. GKE's entries carry the run's id as a
+label of the pod (`k8s-pod/pipeline/runid`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.cloud_logging import CloudLogging, quoted
+from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.runs import at, placed_tasks
+from kfgcp.errors import BackendError, Unsupported
+from kfgcp.model import Task
+
+PAUSE: Final = 3.0
+"""Seconds between two looks of a tail while no task changes."""
+
+
+class RunLogs:
+    """The logs of a run as it was read. pods: task path -> the pod of its last attempt."""
+
+    def __init__(
+        self,
+        http: Http,
+        logging: CloudLogging | None,
+        run: Mapping[str, Any],
+        executions: Sequence[Execution],
+        namespace: str,
+    ) -> None:
+        self._http = http
+        self._logging = logging
+        self._run_id = str(run.get("run_id"))
+        self._since = at(run.get("created_at")) or ""
+        self._namespace = namespace or "kubeflow"
+        self.pods = _pods(run, executions)
+
+    def read(self, wanted: LogFilter) -> Iterator[LogLine]:
+        """By task in the order they started, as they were written; earlier attempts went with their pods."""
+        for task, pod in self.pods.items():
+            if wanted.task in (None, task) and wanted.attempt in (None, 1):
+                yield from self._of_pod(task, pod, wanted)
+
+    def last(self, task: str, lines: int) -> list[str]:
+        """The last lines of a task."""
+        pod = self.pods.get(task)
+        return [] if pod is None else [line.text for line in self._of_pod(task, pod, LogFilter())][-lines:]
+
+    def _of_pod(self, task: str, pod: str, wanted: LogFilter) -> Iterator[LogLine]:
+        if not (wanted.since or wanted.severity):
+            try:
+                params = {"podname": pod, "podnamespace": self._namespace, "runid": self._run_id}
+                text = self._http.exchange("GET", "k8s/pod/logs", params=params).body.decode(errors="replace")
+                yield from (LogLine(task, 1, line) for line in text.splitlines())
+                return
+            except BackendError:
+                if self._logging is None:
+                    raise
+        if self._logging is None:
+            raise Unsupported(
+                "The pods of Kubeflow keep no times and severities.",
+                hint="Set project in the environment to read Cloud Logging, or leave out --since and --severity.",
+            )
+        clauses = [
+            'resource.type="k8s_container"',
+            f'labels."k8s-pod/pipeline/runid"={quoted(self._run_id)}',
+            f"resource.labels.pod_name={quoted(pod)}",
+            f"timestamp>={quoted(max(wanted.since or '', self._since))}",
+            *([f"severity>={wanted.severity}"] if wanted.severity else []),
+        ]
+        for entry in self._logging.entries(clauses):
+            yield LogLine(task, 1, entry.text, at(entry.at) or "", entry.severity)
+
+
+class RunTail:
+    """The logs of a run that goes on: of each pod what it has more than at the last look."""
+
+    def __init__(self, logs: Callable[[], RunLogs], wanted: LogFilter) -> None:
+        self._logs = logs
+        self._wanted = wanted
+        self._shown: dict[str, int] = {}
+        self._next = 0.0
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        now = time.monotonic()
+        if not tasks and now < self._next:
+            return
+        self._next = now + PAUSE
+        seen: dict[str, int] = {}
+        for line in self._logs().read(self._wanted):
+            seen[line.task] = seen.get(line.task, 0) + 1
+            if seen[line.task] > self._shown.get(line.task, 0):
+                self._shown[line.task] = seen[line.task]
+                yield line
+
+
+def _pods(run: Mapping[str, Any], executions: Sequence[Execution]) -> dict[str, str]:
+    found = {}
+    for placed in placed_tasks(run, executions):
+        pod = placed.execution.pod if placed.execution is not None else str((placed.node or {}).get("pod_name") or "")
+        if pod:
+            found[placed.path] = pod
+    return found

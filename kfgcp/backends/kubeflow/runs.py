@@ -1,0 +1,248 @@
+"""A run of the service, with what ML Metadata knows of it, as a run of ours.
+
+Field names and states are those of the v2beta1 API (`V2beta1Run`, `V2beta1RuntimeState`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow.body import labels_of
+from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
+from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes
+from kfgcp.backends.reading import (
+    LEAVES,
+    first_failure,
+    in_order,
+    metrics_of,
+    one_or_all,
+    outputs_of,
+    params_of,
+    read_spec,
+    reason,
+    time_of,
+    with_group_outputs,
+)
+from kfgcp.errors import BackendError
+from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.spec.documents import whole
+from kfgcp.spec.graph import Graph
+from kfgcp.spec.load import Spec
+
+RUN_STATES: Final = {
+    "RUNTIME_STATE_UNSPECIFIED": RunState.PENDING,
+    "PENDING": RunState.PENDING,
+    "RUNNING": RunState.RUNNING,
+    "SUCCEEDED": RunState.SUCCEEDED,
+    "SKIPPED": RunState.SUCCEEDED,
+    "FAILED": RunState.FAILED,
+    "CANCELING": RunState.CANCELLING,
+    "CANCELED": RunState.CANCELLED,
+    "PAUSED": RunState.PAUSED,
+}
+NODE_STATES: Final = {
+    "PENDING": TaskState.PENDING,
+    "RUNNING": TaskState.RUNNING,
+    "SUCCEEDED": TaskState.SUCCEEDED,
+    "SKIPPED": TaskState.SKIPPED,
+    "FAILED": TaskState.FAILED,
+    "CANCELING": TaskState.RUNNING,
+    "CANCELED": TaskState.CANCELLED,
+}
+EXECUTION_STATES: Final = {
+    "NEW": TaskState.PENDING,
+    "RUNNING": TaskState.RUNNING,
+    "COMPLETE": TaskState.SUCCEEDED,
+    "FAILED": TaskState.FAILED,
+    "CACHED": TaskState.CACHED,
+    "CANCELED": TaskState.SKIPPED,
+}
+_HIT: Final = Cache(True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs")
+_MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
+NO_REASON: Final = "the task failed; its log says why"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The place of a run. host: its address. env: the environment its runs belong to."""
+
+    host: str
+    env: str
+
+
+def run_of(
+    body: Mapping[str, Any], where: Where, *, experiment: str = "", executions: Sequence[Execution] = ()
+) -> tuple[Run, dict[str, Any] | None]:
+    """The run, and its spec when it has one that can be read.
+
+    Args:
+        body: of the service.
+        where: its place.
+        experiment: its experiment's name.
+        executions: what ML Metadata knows; without them the tasks are those of the workflow, without their values.
+
+    Raises:
+        BackendError: it is no run.
+    """
+    run_id, state = body.get("run_id"), body.get("state") or "PENDING"
+    if not isinstance(run_id, str) or state not in RUN_STATES:
+        raise BackendError(f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.")
+    spec, graph = _spec(body)
+    labels = labels_of(body.get("description"))
+    ended, done = RUN_STATES[state].final, RUN_STATES[state] is RunState.SUCCEEDED
+    placed = placed_tasks(body, executions)
+    tasks = _tasks(placed, ended)
+    artifacts = [artifact for each in placed for artifact in _artifacts(each)]
+    run = Run(
+        run_id=run_id,
+        env=where.env,
+        backend="kubeflow",
+        backend_ref=run_id,
+        url=f"{where.host}/#/runs/details/{run_id}",
+        pipeline=labels.get("pipeline") or (spec.name if spec else str(body.get("display_name") or "")),
+        version=spec.version if spec else "",
+        experiment=experiment or "default",
+        name=str(body.get("display_name") or run_id),
+        labels=labels,
+        state=RUN_STATES[state],
+        created_at=at(body.get("created_at")),
+        started_at=min((task.started_at for task in tasks if task.started_at), default=at(body.get("created_at"))),
+        ended_at=_run_end(body, tasks) if ended else None,
+        params=params_of(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
+        outputs=outputs_of(graph.root, {task.path: task for task in tasks}) if graph and done else {},
+        metrics=tuple(metrics_of(artifacts)),
+        artifacts=tuple(artifacts),
+        tasks=tuple(tasks),
+        error=_error(body, tasks),
+    )
+    return (replace(run, pipeline=spec.name) if spec else run), spec.pipeline_spec if spec else None
+
+
+def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> list[Placed]:
+    """The tasks of a run at their paths."""
+    graph = _spec(body)[1]
+    if graph is None:
+        return []
+    details = (body.get("run_details") or {}).get("task_details") or ()
+    return place_executions(executions, graph) if executions else place_nodes(details, graph)
+
+
+def at(text: Any) -> str | None:
+    """A time of the service as ours."""
+    return time_of(text, "Kubeflow Pipelines")
+
+
+def _run_end(body: Mapping[str, Any], tasks: Sequence[Task]) -> str | None:
+    """The service has whole seconds; a run does not end before its last task."""
+    return max(filter(None, (_end(body.get("finished_at")), *(task.ended_at for task in tasks))), default=None)
+
+
+def _end(text: Any) -> str | None:
+    """The service has the year 1, or 1970, for what has not ended."""
+    if isinstance(text, str) and text.startswith(("0001-", "1970-01-01")):
+        return None
+    return at(text)
+
+
+def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
+    document = body.get("pipeline_spec")
+    inner = document.get("pipeline_spec") if isinstance(document, Mapping) else None
+    return read_spec(inner or document)
+
+
+def _tasks(placed: Sequence[Placed], ended: bool) -> list[Task]:
+    tasks = [_of_node(each) if each.node is not None else _of_execution(each, ended) for each in placed]
+    groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
+    return with_group_outputs(_with_groups(tasks), groups)
+
+
+def _of_node(placed: Placed) -> Task:
+    node = placed.node or {}
+    state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
+    ran = state not in (TaskState.PENDING, TaskState.SKIPPED)
+    return Task(
+        path=placed.path,
+        kind=placed.kind,
+        state=state,
+        attempts=int(ran and placed.kind in LEAVES),
+        started_at=at(node.get("start_time") or node.get("create_time")) if ran else None,
+        ended_at=_end(node.get("end_time")) if state.final else None,
+        error=reason(node.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
+    )
+
+
+def _of_execution(placed: Placed, ended: bool) -> Task:
+    execution = placed.execution
+    if execution is None:
+        return Task(placed.path, placed.kind, TaskState.SKIPPED if ended else TaskState.PENDING)
+    state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
+    if ended and not state.final and placed.kind in LEAVES:
+        state = TaskState.CANCELLED
+    if execution.cached and state is TaskState.SUCCEEDED:
+        state = TaskState.CACHED
+    ran = state not in (TaskState.SKIPPED, TaskState.PENDING)
+    leaf = placed.kind in LEAVES
+    cache = None
+    if placed.kind is TaskKind.CONTAINER and state in (TaskState.CACHED, TaskState.SUCCEEDED, TaskState.FAILED):
+        cache = _HIT if state is TaskState.CACHED else _MISS
+    return Task(
+        path=placed.path,
+        kind=placed.kind,
+        state=state,
+        attempts=int(ran and leaf and state is not TaskState.CACHED),
+        cache=cache,
+        started_at=timestamp(execution.started_at) if ran else None,
+        ended_at=timestamp(execution.ended_at) if state.final else None,
+        inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
+        outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
+        error=ErrorInfo(NO_REASON, placed.path) if state is TaskState.FAILED else None,
+    )
+
+
+def _with_groups(tasks: list[Task]) -> list[Task]:
+    """DAGs and loops in the state that what they hold gives them: the service leaves many of them RUNNING."""
+    found = {task.path: task for task in tasks}
+    for path in sorted(found, key=lambda each: -each.count("/") - each.count("[")):
+        task = found[path]
+        if task.kind not in (TaskKind.DAG, TaskKind.LOOP) or task.state in (TaskState.SKIPPED, TaskState.CACHED):
+            continue
+        inner = [found[each] for each in found if _parent(each) == path]
+        states = {each.state for each in inner}
+        state = task.state
+        if inner and all(each.final for each in states):
+            bad = [each for each in (TaskState.FAILED, TaskState.CANCELLED) if each in states]
+            state = bad[0] if bad else TaskState.SUCCEEDED
+        ends = [each.ended_at for each in inner if each.ended_at]
+        ended_at = (max(ends) if ends else task.ended_at) if state.final else None
+        found[path] = replace(task, state=state, ended_at=ended_at)
+    return [found[task.path] for task in tasks]
+
+
+def _parent(path: str) -> str:
+    if path.endswith("]"):
+        return path[: path.rindex("[")]
+    return path.rpartition("/")[0]
+
+
+def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
+    return one_or_all({name: [each.uri for each in items] for name, items in artifacts.items()})
+
+
+def _artifacts(placed: Placed) -> Iterator[Artifact]:
+    execution = placed.execution
+    if execution is None or placed.kind in (TaskKind.DAG, TaskKind.LOOP):
+        return
+    if EXECUTION_STATES.get(execution.state) not in (TaskState.SUCCEEDED, TaskState.CACHED):
+        return
+    for name, items in execution.outputs.items():
+        for each in items:
+            yield Artifact(placed.path, name, each.type, each.uri, dict(each.metadata))
+
+
+def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo | None:
+    """Of a failed run: the first failure of a task, else what the service says of the whole."""
+    if RUN_STATES.get(str(body.get("state"))) is not RunState.FAILED:
+        return None
+    return first_failure(tasks) or reason(body.get("error"), "Kubeflow Pipelines gives no reason")

@@ -1,0 +1,129 @@
+"""Where the tasks of a run stand in it.
+
+Of a run that has ended, ML Metadata tells: executions name the execution they stand in, and iterations their number.
+What the spec has and no execution was made for did not run. Of a run under way there are the nodes of the workflow,
+which hold drivers and wrappers that are no tasks; those are left out by the spec's names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.model import TaskKind
+from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, kind_of
+
+NOT_TRIGGERED: Final = "CANCELED"
+"""State of an execution whose condition was false: nothing in it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A task at its path, and what is known of it: its execution, or its node in the workflow, or neither."""
+
+    path: str
+    kind: TaskKind
+    component: Component
+    execution: Execution | None = None
+    node: Mapping[str, Any] | None = None
+
+
+def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Placed]:
+    """The tasks of a run that has ended, DAGs before what they hold; those that did not run at the end of theirs."""
+    children: dict[int, list[Execution]] = defaultdict(list)
+    known = {each.id for each in executions}
+    for each in executions:
+        children[each.parent if each.parent in known else 0].append(each)
+    roots = children.get(0, [])
+    inside = children[roots[0].id] if len(roots) == 1 and not _has(graph.root, roots[0].task) else roots
+    return list(_dag(inside, "", graph.root, graph, children))
+
+
+def _dag(
+    executions: Sequence[Execution],
+    prefix: str,
+    component: Component,
+    graph: Graph,
+    children: Mapping[int, list[Execution]],
+) -> Iterator[Placed]:
+    dag = component.dag or Dag({}, {}, {})
+    done = set()
+    for each in executions:
+        key, task = _task(dag, each.task)
+        if task is None or key in done:
+            continue
+        done.add(key)
+        inner = graph.component(task)
+        kind = kind_of(task, inner)
+        yield Placed(f"{prefix}{key}", kind, inner, each)
+        if each.state == NOT_TRIGGERED:
+            continue
+        if kind is TaskKind.LOOP:
+            yield from _iterations(children.get(each.id, []), f"{prefix}{key}", inner, graph, children)
+        elif kind is TaskKind.DAG:
+            yield from _dag(children.get(each.id, []), f"{prefix}{key}/", inner, graph, children)
+    for key, task in dag.tasks.items():
+        if key not in done:
+            inner = graph.component(task)
+            yield Placed(f"{prefix}{key}", kind_of(task, inner), inner)
+
+
+def _iterations(
+    executions: Sequence[Execution],
+    path: str,
+    component: Component,
+    graph: Graph,
+    children: Mapping[int, list[Execution]],
+) -> Iterator[Placed]:
+    for position, each in enumerate(sorted(executions, key=lambda one: (one.iteration or 0, one.id))):
+        number = each.iteration if each.iteration is not None else position
+        yield Placed(f"{path}[{number}]", TaskKind.DAG, component, each)
+        yield from _dag(children.get(each.id, []), f"{path}[{number}]/", component, graph, children)
+
+
+def _has(component: Component, name: str) -> bool:
+    return component.dag is not None and _task(component.dag, name)[1] is not None
+
+
+def _task(dag: Dag, name: str) -> tuple[str, TaskDef | None]:
+    if name in dag.tasks:
+        return name, dag.tasks[name]
+    return next(((key, task) for key, task in dag.tasks.items() if task.label == name), (name, None))
+
+
+def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Placed]:
+    """The tasks of a run under way, by the nodes of its workflow, in the order they started.
+
+    A node has a name and does not say what it stands in, so only those tasks are told whose name the pipeline has once,
+    outside of loops; drivers and wrappers have names of their own.
+    """
+    tasks = _single(graph)
+    placed: list[Placed] = []
+    for detail in sorted(details, key=_began):
+        path, task = tasks.get(str(detail.get("display_name")), ("", None))
+        if task is not None and path not in {each.path for each in placed}:
+            component = graph.component(task)
+            placed.append(Placed(path, kind_of(task, component), component, node=detail))
+    return placed
+
+
+def _single(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
+    """The tasks outside of loops by their shown names, which no other task has."""
+    found: dict[str, list[tuple[str, TaskDef]]] = defaultdict(list)
+
+    def walk(component: Component, prefix: str, looped: bool) -> None:
+        for key, task in component.dag.tasks.items() if component.dag is not None else ():
+            inner = graph.component(task)
+            for name in {key, task.label}:
+                found[name].append(("" if looped else f"{prefix}{key}", task))
+            walk(inner, f"{prefix}{key}/", looped or task.iterator is not None)
+
+    walk(graph.root, "", False)
+    return {name: tasks[0] for name, tasks in found.items() if len(tasks) == 1 and tasks[0][0]}
+
+
+def _began(detail: Mapping[str, Any]) -> str:
+    return str(detail.get("start_time") or detail.get("create_time") or "~")
