@@ -59,6 +59,10 @@ def _order(text: str) -> Callable[[View, int], tuple[int, ...]]:
     return lambda view, number: (*(sign * micros(view.get(name)) for name, sign in fields), last * number)
 
 
+_STATES: Final = (*JOB_STATES.values(), "PIPELINE_STATE_QUEUED", "PIPELINE_STATE_UNSPECIFIED")
+"""All of the enum PipelineState: what may be asked for, though no job of the stand-in waits in a queue."""
+
+
 def _plain(name: str) -> Callable[[View], Any]:
     return lambda view: view.get(name)
 
@@ -67,7 +71,7 @@ _FIELDS: Final[Mapping[str, Field[View]]] = {
     "pipeline_name": Field(lambda view: view["pipelineSpec"]["pipelineInfo"]["name"], EQUALITY),
     "display_name": Field(_plain("displayName"), WILDCARD),
     "pipeline_job_user_id": Field(lambda view: view["name"].rpartition("/")[2], WILDCARD),
-    "state": Field(_plain("state"), EQUALITY, choices=tuple(JOB_STATES.values())),
+    "state": Field(_plain("state"), EQUALITY, choices=_STATES),
     "create_time": Field(_plain("createTime"), ORDER, "time"),
     "update_time": Field(_plain("updateTime"), ORDER, "time"),
     "end_time": Field(_plain("endTime"), ORDER, "time"),

@@ -108,6 +108,7 @@ def listed(quick: Any) -> Any:
         ('display_name:"alpha*"', "bad one"),
         ('display_name:"*step*"', "one"),
         ('state="PIPELINE_STATE_FAILED"', "bad"),
+        ('state="PIPELINE_STATE_FAILED" OR state="PIPELINE_STATE_QUEUED"', "bad"),
         ('state!="PIPELINE_STATE_FAILED"', "new two one"),
         ('pipeline_name="seeded"', "new bad two one"),
         ('pipeline_name="other"', ""),
