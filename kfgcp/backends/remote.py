@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -167,7 +168,8 @@ class RemoteBackend(ABC):
         self._store.set_observed(self.place, observed)
 
     def recent(self, wanted: RunFilter, limit: int) -> bool:
-        """Reads into the store the newest runs that match; a request for each hundred of them.
+        """Reads into the store the newest runs that match; a request for each hundred of them, and one for each that
+        matches as it was last seen and does not any more.
 
         Returns:
             Whether the service could choose them; if not, nothing was read and `refresh` is the way.
@@ -175,10 +177,24 @@ class RemoteBackend(ABC):
         newest = self._newest(wanted)
         if newest is None:
             return False
-        self._take(islice(newest, limit), self._store.settled(self.place))
+        listed: set[str] = set()
+        self._take(_noted(islice(newest, limit), listed), self._store.settled(self.place))
+        self._look_at_others(wanted, limit, listed)
         return True
 
     # -- helpers
+
+    def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str]) -> None:
+        """Reads the runs that would be shown as going on though the service did not list them: they have ended, go on
+        in another state, or were deleted."""
+        states = [state for state in wanted.states or RunState if not state.final]
+        if not states:
+            return
+        for run in self._store.select(replace(wanted, states=states), limit=limit):
+            ref = run.backend_ref or ""
+            if ref.startswith(self.place) and ref not in listed:
+                with suppress(NotFound):  # it was deleted, which is recorded
+                    self.get(RunRef(run.env, run.run_id))
 
     def _take(self, changes: Iterator[Fetched], settled: set[str]) -> str:
         """Records changed runs, those that have ended with their tasks; when the last of them changed, "" for none.
@@ -244,6 +260,13 @@ class RemoteBackend(ABC):
             known = self._store.refs(run.run_id)
         self._store.put(run, read=read, pipeline_spec=found.spec)
         return run.run_id
+
+
+def _noted(changes: Iterator[Fetched], listed: set[str]) -> Iterator[Fetched]:
+    """The same, each put down by the backend's own name."""
+    for change in changes:
+        listed.add(change.run.backend_ref or "")
+        yield change
 
 
 def _earlier(at: str, seconds: float) -> str:

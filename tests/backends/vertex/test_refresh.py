@@ -3,6 +3,7 @@
 import json
 import socket
 import warnings
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,32 @@ def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
     assert run.run_id == "slow-1"
     api.list()
     assert counted() == (1, 0, 1)
+
+
+def test_a_run_that_has_ended_is_not_listed_as_going_on(cloud: VertexStandIn, counted: Counted, create: Any) -> None:
+    cloud.instant.seconds = 1.0
+    create("slow-1")
+    going_on = RunFilter(states=[RunState.PENDING, RunState.RUNNING])
+    assert [run.run_id for run in api.list(going_on, limit=20)] == ["slow-1"]
+    deadline = time.monotonic() + 30
+    while api.list(going_on, limit=20):
+        assert time.monotonic() < deadline, "it is over after a second"
+        time.sleep(0.05)
+    counted()
+
+    assert [run.state for run in api.list(limit=20)] == [RunState.SUCCEEDED]
+    assert counted() == (1, 0, 1), "it was read when it did not match any more"
+
+
+def test_a_run_that_was_deleted_is_not_listed_as_going_on(cloud: VertexStandIn, create: Any) -> None:
+    cloud.instant.seconds = 600.0
+    create("gone-1")
+    assert [run.state for run in api.list(limit=20)] == [RunState.RUNNING]
+    url = f"{cloud.api_endpoint}/v1/{backend().place}gone-1"
+    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
+    assert requests.delete(url, timeout=20).status_code == 200
+
+    assert [run.state for run in api.list(limit=20)] == [RunState.CANCELLED]
 
 
 def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: VertexStandIn, counted: Counted) -> None:
