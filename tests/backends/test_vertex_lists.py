@@ -93,7 +93,15 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
 
 
 @responses.activate
-@pytest.mark.parametrize("wanted", [RunFilter(labels={"git": "ab12"}), RunFilter(experiment="default")])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        RunFilter(labels={"git": "ab12"}),
+        RunFilter(experiment="default"),
+        RunFilter(labels={"a b": "c"}),
+        RunFilter(labels={'team="x" OR labels.team': "y"}),
+    ],
+)
 def test_what_it_cannot_choose_is_not_asked_for(project: config.Project, wanted: RunFilter) -> None:
     backend = open_backend(project, project.env("dev"))
     assert isinstance(backend, SupportsRefresh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 from kfgcp.backends.vertex.job import RUN_STATES
@@ -10,12 +11,16 @@ from kfgcp.labels import fitting
 from kfgcp.store.rows import BY_BEGINNING, RunFilter
 
 DEFAULT_EXPERIMENT: Final = "default"
+_LABEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
+"""A name that stands in a filter as it is; another one would be read as something else."""
 
 
 def clauses(wanted: RunFilter) -> list[str] | None:
     """What must all be true of a job, none for every job; None when the service cannot be asked so: it knows no
-    beginnings of labels, and does not find what lacks a label."""
+    beginnings of labels, does not find what lacks a label, and has no label of such a name."""
     if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(BY_BEGINNING):
+        return None
+    if not all(_LABEL.fullmatch(name) for name in wanted.labels):
         return None
     found = []
     if wanted.pipeline is not None:
