@@ -124,11 +124,14 @@ class VertexBackend(RemoteBackend):
         """The run of a job; it belongs to the environment that its label names, when that is for the same place."""
         run, spec = run_of(job, self._where)
         named = self._project.environments.get(run.labels.get("env", ""))
-        if named is not None and named.backend == "vertex" and named.name != self._env.name:
-            place = (named.get("project"), named.get("location"), named.get("api_endpoint"))
-            if place == (self._where.project, self._where.location, self._env.get("api_endpoint")):
-                run = replace(run, env=named.name)
+        if named is not None and self._shares(named):
+            run = replace(run, env=named.name)
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
+
+    def _shares(self, other: Environment) -> bool:
+        """Whether another environment is for the same place."""
+        place = [[env.get(key) for key in ("project", "location", "api_endpoint")] for env in (other, self._env)]
+        return other.backend == "vertex" and other.name != self._env.name and place[0] == place[1]
 
     def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
         since, before = window
@@ -146,6 +149,8 @@ class VertexBackend(RemoteBackend):
         clauses = filters.clauses(wanted)
         if clauses is None:
             return None
+        if wanted.env is not None and any(map(self._shares, self._project.environments.values())):
+            return None  # runs of others belong to the environment that they were first read for
         return self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"})
 
     def _fetched(self, params: Mapping[str, Any]) -> Iterator[Fetched]:

@@ -285,6 +285,16 @@ def test_two_environments_of_one_place_share_its_runs(
     assert {run.run_id: run.env for run in api.list()} == found, "by its label"
 
 
+def test_the_newest_runs_of_an_environment_are_found_behind_those_of_another_one_there(
+    home: Path, cloud: VertexStandIn
+) -> None:
+    (home / "kfgcp.toml").write_text(cloud.toml("dev") + cloud.toml("prod"))
+    (mine,) = cloud.seed(1, age=60.0, labels={"env": "prod"})
+    cloud.seed(5, labels={"env": "dev"})
+
+    assert [run.run_id for run in api.list(RunFilter(env="prod"), limit=2)] == [mine]
+
+
 def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, create: Any) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
