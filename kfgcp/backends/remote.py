@@ -120,7 +120,9 @@ class RemoteBackend(ABC):
             found = self._fetch_known(ref, backend_ref, known is not None)
         if found.run.state is RunState.FAILED:
             found = replace(found, run=self._complete(found.run, backend_ref))
-        run_id = self._keep(found, Read.EVERYTHING)
+        error = found.run.error
+        whole = error is None or error.task is None or error.log_tail  # else the log may be there at the next look
+        run_id = self._keep(found, Read.EVERYTHING if whole else Read.TASKS)
         return self._store.get(run_id)
 
     def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:

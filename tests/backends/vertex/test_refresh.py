@@ -178,6 +178,22 @@ def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: Verte
     assert first.error.log_tail == ("train is made up",)
 
 
+def test_a_log_that_could_not_be_read_is_asked_for_again(cloud: VertexStandIn, counted: Counted) -> None:
+    (failed,) = cloud.seed(1, failing={"train": "no luck"})
+    cloud.fail_next("403", path="*/entries:list")
+
+    first = api.show(failed).snapshot
+    second = api.show(failed).snapshot
+
+    assert first.error is not None
+    assert second.error is not None
+    assert (first.error.message, first.error.log_tail) == ("no luck", ())
+    assert second.error.log_tail == ("train is made up",)
+    counted()
+    api.show(failed)
+    assert counted() == (0, 0, 0), "now it is kept"
+
+
 def test_the_first_list_reads_a_month_and_since_reads_what_is_older(cloud: VertexStandIn, counted: Counted) -> None:
     (ancient,) = cloud.seed(1, age=90 * DAY)
     (older,) = cloud.seed(1, age=40 * DAY)
