@@ -30,6 +30,7 @@ OVERLAP: Final = 60.0
 """Seconds that a reading goes back behind the end of the last one: a list may show a change late."""
 READERS: Final = 16
 """Runs that are read at the same time."""
+GONE: Final = ErrorInfo("the run was deleted before it had ended here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,17 +241,15 @@ class RemoteBackend(ABC):
         except NotFound as error:
             if not known:
                 raise no_run(ref.run_id) from error
+            stored = self._store.get(ref.run_id)
+            if stored.error == GONE:  # that was told, and what is left is the record
+                return Fetched(stored, "")
             now = timestamp(time.time())
-            gone = ErrorInfo("the run was deleted before it had ended here")
-            tasks = [
-                replace(task, state=TaskState.CANCELLED)
-                for task in self._store.tasks(ref.run_id)
-                if not task.state.final
-            ]
-            self._store.apply(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=gone))
+            tasks = [replace(task, state=TaskState.CANCELLED) for task in stored.tasks if not task.state.final]
+            self._store.apply(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=GONE))
             raise NotFound(
                 f"Run {ref.run_id} was deleted, it is not there any more: {error.message}",
-                hint="See what was recorded of it: kfgcp list",
+                hint=f"See what was recorded of it: kfgcp show {ref.run_id}",
             ) from error
 
     def _keep(self, found: Fetched, read: Read) -> str:

@@ -296,5 +296,5 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     if done.code == 5:  # it was not seen as cancelled in between
         error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
         assert f"Run {run} was deleted, it is not there any more" in error
-        assert "kfgcp list" in hint
+        assert f"kfgcp show {run}" in hint
     assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]

@@ -331,6 +331,25 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     assert row.ended_at is not None
 
 
+def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
+    cloud: VertexStandIn, pipeline: Callable[[str], Path]
+) -> None:
+    cloud.instant.seconds = 600.0
+    gone = api.submit(str(pipeline("echo")), env="cloud").run_id
+    url = f"{cloud.api_endpoint}/v1/{backend().place}{gone}"
+    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
+    assert requests.delete(url, timeout=20).status_code == 200
+    with pytest.raises(NotFound, match="was deleted"):
+        api.show(gone)
+
+    shown = api.show(gone).snapshot
+    assert (shown.state, shown.params) == (RunState.CANCELLED, {"text": "hello"})
+    assert shown.error is not None
+    assert shown.error.message == "the run was deleted before it had ended here"
+    api.delete(gone)
+    assert api.list() == []
+
+
 def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(cloud: VertexStandIn, create: Any) -> None:
     create("done-1")
     before = api.show("done-1").snapshot
