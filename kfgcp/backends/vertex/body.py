@@ -29,8 +29,9 @@ _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 
 def job_id(pipeline: str, submission: str) -> str:
     """The id of a new job: the pipeline's name, and what tells this submission apart."""
-    name = re.sub(r"[^a-z0-9-]+", "-", pipeline.lower())[: LONGEST_ID - len(submission) - 1].strip("-")
-    return f"{name if name[:1].isalpha() else f'p{name}'}-{submission}"
+    name = re.sub(r"[^a-z0-9-]+", "-", pipeline.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"p{name}"
+    return f"{name[: LONGEST_ID - len(submission) - 1].rstrip('-')}-{submission}"
 
 
 def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, Any]:

@@ -309,6 +309,7 @@ def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, envi
 @example("Ünï")
 @example("a" * 127 + "-b")
 @example("-" * 300)
+@example("2" + "a" * 127)
 def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(pipeline: str) -> None:
     made = body.job_id(pipeline, "0123456789ab")
 
