@@ -24,7 +24,8 @@ _SETTINGS: Final = {
     "service_account": "service_account",
 }
 """What Vertex AI calls a field in a message -> the setting that it comes from; the first that fits."""
-_REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+|us|eu)-(?P<api>[a-z]+\.googleapis\.com)$")
+_REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.googleapis\.com)$")
+_MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
 
 
 def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: str, host: str) -> str:
@@ -101,7 +102,7 @@ def _project(path: str, facts: Mapping[str, str], text: str) -> str:
 
 def _api(host: str) -> str:
     regional = _REGIONAL.match(host)
-    return regional["api"] if regional else host
+    return regional["api"] if regional else _MULTI_REGIONAL.sub(r"\1\2", host)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -30,6 +30,7 @@ LISTED: Final = (
     *("runtimeConfig", "templateUri", "scheduleName", "pipelineSpec.pipelineInfo"),
 )
 """The fields of a job that a list asks for: not the spec and the tasks, which are large."""
+MULTI_REGIONS: Final = ("us", "eu")
 PAGE: Final = 100
 CONFLICT: Final = 409
 TAIL_LINES: Final = 20
@@ -227,6 +228,8 @@ class VertexBackend(RemoteBackend):
 
 
 def address(location: str) -> str:
-    """Of the service for a location; `global` has no prefix."""
+    """Of the service for a location; `global` has no prefix, and the multi-regions have hosts of another form."""
+    if location in MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
     prefix = "" if location == "global" else f"{location}-"
     return f"https://{prefix}aiplatform.googleapis.com"
