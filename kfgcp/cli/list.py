@@ -22,8 +22,7 @@ DAY, HOUR, MINUTE = 86400, 3600, 60
 @options.as_json
 def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
     """List runs of all environments, newest first."""
-    with output.warnings_as_notes():
-        runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh)
+    runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh)
     if not runs and chosen["env"]:
         config.load().env(chosen["env"])  # a name that was mistyped has no runs either
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ VERBS: Final = {
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
+_PYTHONS: Final = warnings.showwarning
 
 
 class LazyGroup(click.Group):
@@ -82,6 +84,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(arguments: list[str] | None) -> int:
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(arguments)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Our warnings are notes; those of others are printed as Python does."""
+    if category.__module__.partition(".")[0] == "kfgcp":
+        from kfgcp.cli.output import note
+
+        note(str(message))
+    else:
+        _PYTHONS(message, category, *where, **more)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="kfgcp", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -10,14 +10,11 @@ import json
 import os
 import re
 import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from kfgcp.api import NotRefreshed
 from kfgcp.model import Run, RunState, TaskState
 
 if TYPE_CHECKING:
@@ -74,18 +71,6 @@ def note(text: str) -> None:
         _drawn[0].print(Text.assemble(("note: ", "yellow"), plain(text)))
     else:
         click.echo(f"{click.style('note:', fg='yellow')} {plain(text)}", err=True, color=color())
-
-
-@contextmanager
-def warnings_as_notes() -> Iterator[None]:
-    """Shows the warnings of kfgcp that are raised inside as notes."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NotRefreshed)
-        try:
-            yield
-        finally:
-            ours = [each.message for each in caught if issubclass(each.category, NotRefreshed)]
-            print_notes(str(message) for message in ours)
 
 
 def hint(text: str) -> None:

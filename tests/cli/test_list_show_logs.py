@@ -1,6 +1,7 @@
 """`kfgcp list`, `show` and `logs` over runs that are recorded, not run."""
 
 import json
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -236,3 +237,22 @@ def test_ages_are_in_the_largest_unit(seconds: float, text: str) -> None:
 
 def test_a_run_without_a_time_has_no_age() -> None:
     assert ago(None, 0) == ""
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("compare",), ("export",), ("show", "nobody"), ("logs", "nobody"), ("rerun", "nobody")]
+)
+def test_a_backend_that_cannot_be_asked_is_named_in_a_note(kfgcp: Any, home: Path, arguments: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (home / "kfgcp.toml").write_text(
+        '[env.away]\nbackend = "vertex"\nproject = "acme"\nlocation = "europe-west4"\npipeline_root = "gs://acme/x"\n'
+        f'auth = "anonymous"\napi_endpoint = "http://127.0.0.1:{port}"\n'
+    )
+
+    done = kfgcp(*arguments)
+
+    first, *others = done.err.splitlines()
+    assert first.startswith("note: away is shown as last seen: ")
+    assert [line.partition(":")[0] for line in others] in ([], ["error", "hint"])
