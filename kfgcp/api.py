@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -469,8 +471,26 @@ def _find(project: config.Project, wanted: str) -> Run:
     except UsageError:
         if wanted == "latest" or not _remote(project):
             raise
+    found = _of_that_id(project, wanted)
+    if found is not None:
+        return found
     _refresh(project, RunFilter())
     return _recorded(project, wanted)
+
+
+def _of_that_id(project: config.Project, wanted: str) -> Run | None:
+    """The run of exactly that id on a remote backend, however old it is; a request for each place."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", wanted):  # shorter ones are beginnings
+        return None
+    places = set()
+    for env in _remote(project):
+        with suppress(UsageError, BackendError, ConfigError):  # reading the list, which is next, tells what is wrong
+            backend = open_backend(project, env)
+            assert isinstance(backend, SupportsRefresh)
+            if backend.place not in places:
+                places.add(backend.place)
+                return backend.get(RunRef(env.name, wanted))
+    return None
 
 
 def _recorded(project: config.Project, wanted: str) -> Run:

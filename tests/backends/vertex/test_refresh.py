@@ -180,6 +180,7 @@ def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: Verte
 
 def test_a_log_that_could_not_be_read_is_asked_for_again(cloud: VertexStandIn, counted: Counted) -> None:
     (failed,) = cloud.seed(1, failing={"train": "no luck"})
+    api.list()
     cloud.fail_next("403", path="*/entries:list")
 
     first = api.show(failed).snapshot
@@ -231,14 +232,23 @@ def test_a_first_list_with_since_reads_that_far(cloud: VertexStandIn, counted: C
     assert counted() == (1, 3, 4)
 
 
-def test_a_run_that_is_not_known_is_looked_for_once(cloud: VertexStandIn, counted: Counted) -> None:
+def test_a_run_that_is_not_known_is_asked_for_by_its_id(cloud: VertexStandIn, counted: Counted) -> None:
+    (ancient,) = cloud.seed(1, age=400 * DAY)
     (made,) = cloud.seed(1)
 
-    assert api.show(made).run_id == made
-    assert counted() == (1, 1, 2)
+    for run in (made, ancient):
+        assert api.show(run).run_id == run
+        assert counted() == (0, 1, 1)
     with pytest.raises(UsageError, match="There is no run 'nobody-1'"):
         api.show("nobody-1")
-    assert counted() == (1, 0, 1)
+    assert counted() == (1, 1, 2)
+
+
+def test_a_run_that_is_not_known_is_looked_for_by_its_name(cloud: VertexStandIn, counted: Counted) -> None:
+    (made,) = cloud.seed(1, display_name="my run")
+
+    assert api.show("my run").run_id == made
+    assert counted() == (1, 1, 2)
 
 
 def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
