@@ -123,7 +123,14 @@ class VertexBackend(RemoteBackend):
 
     def _run(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
         """The run of a job; it belongs to the environment that its label names, when that is for the same place."""
-        run, spec = run_of(job, self._where)
+        try:
+            run, spec = run_of(job, self._where)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            name = str(job.get("name"))[:200]
+            raise BackendError(
+                f"Vertex AI answered with a pipeline job that is not of the right form: {name}.",
+                hint="Is api_endpoint of the environment right, and does a proxy change answers? If not, update kfgcp.",
+            ) from error
         named = self._project.environments.get(run.labels.get("env", ""))
         if named is not None and self._shares(named):
             run = replace(run, env=named.name)

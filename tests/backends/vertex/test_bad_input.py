@@ -202,7 +202,14 @@ def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any
 
 
 @pytest.mark.parametrize(
-    "jobs", ["[3]", '[{"name": 3}]', '[{"state": "PIPELINE_STATE_RUNNING"}]', '{"name": 1}', '"x"']
+    "jobs",
+    [
+        *("[3]", '[{"name": 3}]', '[{"state": "PIPELINE_STATE_RUNNING"}]', '{"name": 1}', '"x"'),
+        '[{"name": "p/a", "labels": 3}]',
+        '[{"name": "p/a", "state": []}]',
+        '[{"name": "p/a", "runtimeConfig": {"parameterValues": [1]}}]',
+        '[{"name": "p/a", "jobDetail": {"taskDetails": [null]}}]',
+    ],
 )
 def test_a_server_that_lists_garbage(
     cloud: VertexStandIn, home: Path, fails: Any, server: Any, reply: Any, jobs: str
