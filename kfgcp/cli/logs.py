@@ -71,4 +71,5 @@ def _print(line: LogLine, task: str | None, as_json: bool) -> None:
         facts = {"task": line.task, "attempt": line.attempt, "text": line.text}
         click.echo(json.dumps(facts | ({"at": line.at, "severity": line.severity} if line.at else {})))
     else:
-        click.echo(line.text if task else f"{output.plain(line.task)} | {line.text}")
+        text = output.log_text(line.text)
+        click.echo(text if task else f"{output.plain(line.task)} | {text}", color=output.color())

@@ -32,6 +32,7 @@ STYLES = {
     "PAUSED": "yellow",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 _WIDE = 10_000
 
 
@@ -133,6 +134,15 @@ def state(value: RunState | TaskState) -> Any:
 def plain(text: str) -> str:
     """The text with control characters and direction marks shown as escapes, so that they do nothing."""
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\\n")
+
+
+def log_text(text: str) -> str:
+    """A line of a log for stdout: on a terminal only its colours are obeyed, elsewhere it is as it was written."""
+    if not sys.stdout.isatty():
+        return text
+    parts = _COLOUR.split(text.rstrip("\r").rpartition("\r")[2])
+    shown = "".join(part if _COLOUR.fullmatch(part) else plain(part) for part in parts)
+    return f"{shown}\x1b[0m" if len(parts) > 1 else shown
 
 
 def number(value: float) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from kfgcp.cli import output
 from kfgcp.cli.live import LiveView
+from kfgcp.engine.layout import log_file
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 
@@ -197,6 +198,21 @@ def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None
         assert not re.search("[\x07\u202e\u2066\x9b]", written)
         assert "[red]" in written
         assert ":smile:" in written or arguments == ["list"], "list cuts long texts off"
+
+
+def test_a_log_in_a_terminal_keeps_its_colours_and_is_not_obeyed_otherwise(
+    terminal: Any, home: Path, store: Store, make_run: MakeRun
+) -> None:
+    store.add_run(make_run("aaaa", tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1),)))
+    file = log_file(home / ".kfgcp", "aaaa", "train", 1)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07\n10%\r100%\n")
+
+    for arguments, before in ((["logs", "aaaa"], "train | "), (["logs", "aaaa", "train"], "")):
+        _, written = terminal(*arguments)
+        first, second = written.splitlines()
+        assert first == before + "\x1b[31mred\x1b[0m " + r"\x1b[2J\x1b]0;title\x07" + "\x1b[0m"
+        assert second == f"{before}100%"
 
 
 def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
