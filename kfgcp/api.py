@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import builtins
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -26,18 +24,18 @@ from kfgcp.backends.base import (
     RunRef,
     SubmitRequest,
     SupportsForeground,
-    SupportsRefresh,
 )
-from kfgcp.backends.registry import open_backend
-from kfgcp.errors import BackendError, ConfigError, Unsupported, UsageError
+from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, from_documents, load
-from kfgcp.store.rows import RunFilter, no_run
+from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.tracking import lookup
 from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.lookup import NotRefreshed
 
 if TYPE_CHECKING:
     import pandas
@@ -48,10 +46,6 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 1.0
 
 RunLike = str | RunHandle | Run
-
-
-class NotRefreshed(UserWarning):
-    """A remote backend could not be asked what has changed."""
 
 
 class NotHeeded(UserWarning):
@@ -184,8 +178,14 @@ def rerun(
     Raises:
         UsageError: the run has no such task.
     """
-    backend, request = _repeat(run, from_task, options)
-    return _submit(backend, request).wait(timeout)
+    return submit_again(run, from_task=from_task, **options).wait(timeout)
+
+
+def submit_again(
+    run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
+) -> RunHandle:
+    """A repetition of a run that goes on by itself. Arguments as of `rerun`."""
+    return _submit(*_repeat(run, from_task, options))
 
 
 def open_rerun(
@@ -220,8 +220,8 @@ def show(run: RunLike = "latest") -> RunHandle:
         return run.refresh()
     project = config.load()
     wanted = run.run_id if isinstance(run, Run) else run
-    found = _find(project, wanted)
-    backend = open_backend(project, _known_env(project, found))
+    found = lookup.find(project, wanted)
+    backend = lookup.backend_of(project, lookup.environment_of(project, found))
     return RunHandle(backend, RunRef(found.env, found.run_id))
 
 
@@ -237,7 +237,7 @@ def list(wanted: RunFilter | None = None, *, limit: int | None = None, refresh: 
     project = config.load()
     wanted = wanted or RunFilter()
     if refresh:
-        _refresh(project, wanted, limit)
+        lookup.refresh(project, wanted, limit)
     if not (project.home / DATABASE_NAME).exists():
         return []
     with Store(project.home) as store:
@@ -455,92 +455,13 @@ def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backe
         executor=options.get("executor", "auto"),
         strict_env=options.get("strict_env", False),
     )
-    return open_backend(project, environment), request
+    return lookup.backend_of(project, environment), request
 
 
 def _folder_of(origin: str) -> Path:
     """Where a pipeline comes from: the folder of its file, else the current one."""
     file = Path(origin.rpartition(":")[0] if origin.rpartition(":")[0].endswith(".py") else origin)
     return file.parent if file.is_file() else Path.cwd()
-
-
-def _find(project: config.Project, wanted: str) -> Run:
-    """The record of the run that a text means; one of others is looked for on the remote backends."""
-    try:
-        return _recorded(project, wanted)
-    except UsageError:
-        if wanted == "latest" or not _remote(project):
-            raise
-    found = _of_that_id(project, wanted)
-    if found is not None:
-        return found
-    _refresh(project, RunFilter())
-    return _recorded(project, wanted)
-
-
-def _of_that_id(project: config.Project, wanted: str) -> Run | None:
-    """The run of exactly that id on a remote backend, however old it is; a request for each place."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", wanted):  # shorter ones are beginnings
-        return None
-    places = set()
-    for env in _remote(project):
-        with suppress(UsageError, BackendError, ConfigError):  # reading the list, which is next, tells what is wrong
-            backend = open_backend(project, env)
-            assert isinstance(backend, SupportsRefresh)
-            if backend.place not in places:
-                places.add(backend.place)
-                return backend.get(RunRef(env.name, wanted))
-    return None
-
-
-def _recorded(project: config.Project, wanted: str) -> Run:
-    if not (project.home / DATABASE_NAME).exists():
-        raise no_run(wanted)
-    with Store(project.home) as store:
-        return store.get(store.find(wanted), whole=False)
-
-
-def _remote(project: config.Project) -> builtins.list[config.Environment]:
-    return [env for env in project.environments.values() if env.backend != "local"]
-
-
-def _refresh(project: config.Project, wanted: RunFilter, limit: int | None = None) -> None:
-    """Reads what has changed on the remote backends: of one environment, or of all that are different places.
-
-    With a limit only the newest runs that match are read, where the backend can choose them.
-    """
-    if wanted.env is not None:
-        env = project.environments.get(wanted.env)  # one that was removed still has runs here
-        if env is not None and env.backend != "local":
-            _read(_refreshable(project, env), wanted, limit)
-        return
-    places = set()
-    for env in _remote(project):
-        try:
-            backend = _refreshable(project, env)
-            if backend.place not in places:
-                places.add(backend.place)
-                _read(backend, wanted, limit)
-        except (BackendError, ConfigError) as error:
-            warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=3)
-
-
-def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None) -> None:
-    if limit is None or not backend.recent(wanted, limit):
-        backend.refresh(wanted.since)
-
-
-def _refreshable(project: config.Project, env: config.Environment) -> SupportsRefresh:
-    backend = open_backend(project, env)
-    assert isinstance(backend, SupportsRefresh)
-    return backend
-
-
-def _known_env(project: config.Project, run: Run) -> config.Environment:
-    """The environment that a run was made in; for a local run whose environment was removed, any local one serves."""
-    if run.env not in project.environments and run.backend == "local":
-        return project.env("local")
-    return project.env(run.env)
 
 
 def _refresh_local(project: config.Project) -> None:
@@ -555,6 +476,7 @@ def _whole(run: Run) -> Run:
 
 
 __all__ = [
+    "NotRefreshed",
     "RunState",
     "cancel",
     "compare",

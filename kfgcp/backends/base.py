@@ -98,7 +98,9 @@ class Pace:
 
 
 class LogTail(Protocol):
-    """The logs of a run under way."""
+    """The logs of a run under way. late: seconds after the end of the run that its last lines may come."""
+
+    late: float
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         """What was written since the last call; must be read to its end before the next.

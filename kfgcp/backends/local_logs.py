@@ -14,6 +14,8 @@ from kfgcp.model import Task, TaskKind
 class FileTail:
     """Reads what was written since the last look, of tasks that have ended first, in the order of their ends."""
 
+    late = 0.0
+
     def __init__(self, home: Path, run_id: str, wanted: LogFilter) -> None:
         self._home = home
         self._run_id = run_id

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from kfgcp import config
+import click
+
+from kfgcp import api, config
 from kfgcp.backends.base import ForegroundRun
 from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
@@ -41,6 +44,20 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
             hint="Give it longer with --timeout, or let it go on by itself with --detach.",
         )
     return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
+
+
+def detached(submit: Callable[[], RunHandle], as_json: bool) -> int:
+    """Submits a run that is left alone, and says which it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", api.NotHeeded)  # the handle has them as notes
+        handle = submit()
+    output.print_notes(handle.notes)
+    if as_json:
+        output.print_json(handle.to_dict())
+    else:
+        click.echo(handle.run_id)
+        output.hint(f"kfgcp watch {handle.run_id}")
+    return 0
 
 
 def _look_again(handle: RunHandle) -> None:

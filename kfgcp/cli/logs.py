@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from datetime import datetime
-
 import click
 
 from kfgcp import api
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
-from kfgcp.errors import UsageError
-from kfgcp.model import timestamp
 
 
 @click.command(epilog="Example: kfgcp logs a1b2 train-classifier --follow")
@@ -39,7 +34,7 @@ def command(
 
     With --json each line is an object of its own.
     """
-    wanted = LogFilter(task, attempt, None if since is None else _time(since), severity and severity.upper())
+    wanted = LogFilter(task, attempt, None if since is None else options.moment(since), severity and severity.upper())
     handle = api.show(run)
     if follow:
         for update in api.watch(handle, logs=wanted, notice=output.note):
@@ -51,17 +46,6 @@ def command(
     for found in handle.tasks:
         if found.cache is not None and found.cache.hit and task in (None, found.path):
             click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
-
-
-def _time(text: str) -> str:
-    """The time that `30m` or an RFC 3339 text means."""
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        return timestamp(max(time.time() - options.age(text), 0))
-    if given.tzinfo is None:
-        raise UsageError(f"--since {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
-    return timestamp(given.timestamp())
 
 
 def _print(line: LogLine, task: str | None, as_json: bool) -> None:

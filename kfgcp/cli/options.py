@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import click
@@ -35,7 +36,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only runs in this state; may be given several times.",
             ),
             click.option("--label", "label", multiple=True, metavar="K=V", help="Only runs with this label."),
-            click.option("--since", metavar="AGE", help="Only runs younger than this: 30m, 12h, 7d, 2w."),
+            click.option("--since", metavar="AGE", help="Only runs younger than 30m, 12h, 7d, 2w, or since a time."),
         ]
     ):
         command = option(command)
@@ -56,7 +57,7 @@ def run_filter(
         env=env,
         states=[RunState(state.upper()) for state in states],
         labels=labels(label),
-        since=None if since is None else timestamp(max(time.time() - age(since), 0)),
+        since=None if since is None else moment(since),
     )
 
 
@@ -69,6 +70,17 @@ def labels(pairs: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--label {pair!r} is not of the form K=V.")
         found[name] = value
     return found
+
+
+def moment(text: str) -> str:
+    """The time that `30m`, or an RFC 3339 text, means; as a timestamp."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        return timestamp(max(time.time() - age(text), 0))
+    if given.tzinfo is None:
+        raise UsageError(f"--since {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
+    return timestamp(given.timestamp())
 
 
 def age(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +9,9 @@ import click
 
 from kfgcp import api
 from kfgcp.cli import options, output
-from kfgcp.cli.foreground import finish
+from kfgcp.cli.foreground import detached, finish
 from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
-from kfgcp.tracking.handle import RunHandle
 
 
 @click.command(epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3")
@@ -89,18 +87,5 @@ def command(
         strict_env=strict_env,
     )
     if detach:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", api.NotHeeded)
-            handle = api.submit(spec, **how)
-        return _detached(handle, as_json)
+        return detached(lambda: api.submit(spec, **how), as_json)
     return finish(*api.open_run(spec, notice=output.note, **how), timeout, as_json)
-
-
-def _detached(handle: RunHandle, as_json: bool) -> int:
-    output.print_notes(handle.notes)
-    if as_json:
-        output.print_json(handle.to_dict())
-    else:
-        click.echo(handle.run_id)
-        output.hint(f"kfgcp watch {handle.run_id}")
-    return 0

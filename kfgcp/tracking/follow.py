@@ -12,6 +12,7 @@ from kfgcp.model import Run, Task
 from kfgcp.store.store import Store
 
 INTERVAL = 0.1
+LATE_INTERVAL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ def follow(
     check: Callable[[], object] = lambda: None,
     sleep: Callable[[float], object] = time.sleep,
     notice: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Update]:
-    """An update a look until the run has ended; the last one holds its final state.
+    """An update a look until the run has ended and its last lines are there; the last one holds its final state.
 
     Args:
         store: a connection of the calling thread.
@@ -45,6 +47,7 @@ def follow(
         check: called before each look; may raise to stop, or bring the run up to date.
         sleep: waits between looks; gets seconds.
         notice: takes a line when the logs cannot be read; the run is followed all the same.
+        clock: seconds that only grow.
     """
     seen = -1
     lines = _Lines(tail, notice)
@@ -57,8 +60,12 @@ def follow(
         seen = rev
         yield Update(run, tasks, lines.read(tasks))
         if run.state.final:
-            return
+            break
         sleep(INTERVAL)
+    until = clock() + lines.late
+    while clock() < until:  # the last lines may be on their way
+        time.sleep(LATE_INTERVAL)
+        yield Update(run, (), lines.read(()))
 
 
 class _Lines:
@@ -67,6 +74,7 @@ class _Lines:
     def __init__(self, tail: LogTail | None, notice: Callable[[str], None]) -> None:
         self._tail = tail
         self._notice = notice
+        self.late = tail.late if tail is not None else 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         if self._tail is None:
@@ -77,4 +85,5 @@ class _Lines:
             if error.passing:  # the next look may have it
                 return
             self._tail = None
+            self.late = 0.0
             self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())

@@ -204,13 +204,16 @@ def test_a_file_that_does_not_compile_exits_with_3(kfgcp: Any, home: Path) -> No
     assert "broken.py" in python.err
 
 
-def test_a_backend_that_is_not_there_yet_exits_with_5(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
-    (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nhost = "https://kfp.example"\n')
+def test_a_backend_that_nobody_answers_for_exits_with_5(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
+    (home / "kfgcp.toml").write_text(
+        '[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:1"\nauth = "anonymous"\n'
+    )
 
     done = kfgcp("run", pipeline("echo"), "--env", "gke")
 
     assert done.code == 5
-    assert "'kubeflow'" in done.err
+    assert done.err.startswith("error: Kubeflow Pipelines: 127.0.0.1")
+    assert kfgcp("list", "--no-refresh", "--json").json == []
 
 
 def test_a_damaged_store_exits_with_5_and_says_what_to_do(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:

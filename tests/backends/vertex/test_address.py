@@ -8,9 +8,9 @@ from kfgcp.backends.vertex.backend import address
 
 @pytest.mark.parametrize("location", ["europe-west4", "us-central1", "us", "eu"])
 def test_the_address_of_a_location(location: str) -> None:
-    from google.cloud.aiplatform.initializer import global_config
+    from google.cloud.aiplatform.initializer import _Config
 
-    official = global_config.get_client_options(location_override=location).api_endpoint
+    official = _Config().get_client_options(location_override=location).api_endpoint
 
     assert address(location) == f"https://{official}"
 

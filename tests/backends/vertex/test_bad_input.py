@@ -240,7 +240,7 @@ def test_a_pipeline_that_is_too_large(cloud: VertexStandIn, home: Path, fails: A
 def test_a_label_that_google_refuses(
     cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, label: str, mend: str
 ) -> None:
-    error, hint = fails(2, "run", pipeline("echo"), "--label", label)
+    error, hint = fails(5, "run", pipeline("echo"), "--label", label)
 
     assert f"Google refuses the label {label}." in error
     assert mend in hint
@@ -267,7 +267,7 @@ def test_a_number_that_would_change(cloud: VertexStandIn, home: Path, fails: Any
 def test_a_run_that_is_not_there(cloud: VertexStandIn, home: Path, fails: Any, arguments: tuple[str, ...]) -> None:
     verb, *more = arguments
 
-    error, hint = fails(2, verb, "train-0000", *more)
+    error, hint = fails(5, verb, "train-0000", *more)
 
     assert error == "There is no run 'train-0000'."
     assert hint == "See them all: kfgcp list"

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kfgcp.backends.vertex import body
-from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
+from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.spec.load import from_documents
 
 ROOT = Path(__file__).parents[3]
@@ -274,7 +274,7 @@ def test_labels_that_google_refuses_are_refused(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={name: value})
 
-    with pytest.raises(UsageError, match="Google refuses the label") as caught:
+    with pytest.raises(Unsupported, match="Google refuses the label") as caught:
         body.job(request, environment_of(), "abc123")
 
     assert "at most 63 lowercase letters" in caught.value.hint
@@ -286,7 +286,7 @@ def test_more_labels_than_google_takes_are_refused(compiled: Any, request_of: An
         return body.job(request_of(compiled("tests/pipelines/echo.py"), labels=labels), environment_of(), "abc123")
 
     assert len(parsed(made(62)).labels) == 64
-    with pytest.raises(UsageError, match="There are 65 labels; Vertex AI takes 64"):
+    with pytest.raises(Unsupported, match="There are 65 labels; Vertex AI takes 64"):
         made(63)
 
 
@@ -294,7 +294,7 @@ def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, envi
     spec = compiled("tests/pipelines/echo.py")
 
     assert body.job(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"] == "ü" * 128
-    with pytest.raises(UsageError, match="129 characters; Vertex AI takes 128"):
+    with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
         body.job(request_of(spec, name="x" * 129), environment_of(), "abc123")
 
 

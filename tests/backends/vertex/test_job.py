@@ -87,7 +87,7 @@ def test_the_least_that_a_job_can_say() -> None:
     [
         {},
         {"name": 3},
-        {"name": NAME, "state": "DONE"},
+        {"name": NAME, "state": 3},
         {"name": None},
         made(createTime="soon"),
         made(endTime="the 2nd"),
