@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -169,7 +170,7 @@ def kept(outputs: Values) -> dict[str, Any]:
 
 def _artifact(item: ArtifactValue) -> dict[str, Any]:
     kept = {name: getattr(item, name) for name in ArtifactValue.__slots__}
-    there = item.stored or (_local(item.uri) and Path(item.uri).exists())
+    there = item.stored or (_local(item.uri) and os.path.exists(item.uri))
     return kept | {"metadata": dict(item.metadata), "stored": there}
 
 
@@ -185,7 +186,7 @@ def gone(kept: Mapping[str, Any]) -> str | None:
     """The first artifact that was stored and is not there any more, or cannot be reached."""
     uris = (item["uri"] for items in kept["artifacts"].values() for item in items if item["stored"])
     return next(
-        (uri for uri in uris if not (remote.exists(uri) if remote.is_remote(uri) else Path(uri).exists())), None
+        (uri for uri in uris if not (remote.exists(uri) if remote.is_remote(uri) else os.path.exists(uri))), None
     )
 
 

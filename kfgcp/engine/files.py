@@ -113,7 +113,7 @@ def _artifacts(
         if not isinstance(item, dict):
             raise ValueProblem(f"{what} is no JSON object in the executor's output file")
         kind = _field(item, "type", dict, what) or base["type"]
-        uri = _field(item, "uri", str, what) or base["uri"]
+        uri = carried(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
         custom_path = _field(item, "custom_path", str, what) or _field(item, "customPath", str, what)
         _publish(custom_path, remote.place(uri, copies) if remote.is_remote(uri) else Path(uri))
         yield ArtifactValue(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,6 @@ def _resolved(uri: str, submit_dir: str) -> str:
     if "://" in uri and not uri.startswith("file://"):
         return uri
     path = Path(submit_dir, uri.removeprefix("file://"))
-    if not path.exists():
+    if not os.path.exists(path):  # False too for what cannot be the name of a file
         raise ValueProblem(f"the artifact to import is not there: {path}")
     return str(path)

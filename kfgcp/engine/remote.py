@@ -29,12 +29,12 @@ def is_remote(uri: str) -> bool:
 def to_copy(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
     """The URIs of those that must be copied to `folder` first: in a bucket, not mounted, not copied yet."""
     uris = {item.uri for item in artifacts if is_remote(item.uri)}
-    return sorted(uri for uri in uris if not _mount(uri).exists() and not place(uri, folder).exists())
+    return sorted(uri for uri in uris if not os.path.exists(_mount(uri)) and not os.path.exists(place(uri, folder)))
 
 
 def written(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
     """The URIs of those that were written below `folder` and belong in a bucket."""
-    return sorted({item.uri for item in artifacts if is_remote(item.uri) and place(item.uri, folder).exists()})
+    return sorted({item.uri for item in artifacts if is_remote(item.uri) and os.path.exists(place(item.uri, folder))})
 
 
 def make_folders(wire: Mapping[str, Any], folder: Path) -> None:
@@ -70,7 +70,7 @@ def copy(uri: str, folder: Path) -> None:
         os.rename(partial, target)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if not target.exists():  # another task may have copied it meanwhile
+        if not os.path.exists(target):  # another task may have copied it meanwhile
             raise _problem(uri, "read", error) from None
 
 

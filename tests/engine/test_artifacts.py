@@ -446,3 +446,42 @@ def test_an_output_that_nests_too_deep_fails_the_task(depth, execute, task):
 
     assert run.state == "FAILED"
     assert task(run, "deep").state == "FAILED"
+
+
+@dsl.component(base_image=IMAGE)
+def rename(uri: str, data: dsl.Output[dsl.Artifact]):
+    import json
+
+    data.uri = json.loads(uri)
+
+
+@pytest.mark.rule("Artifacts: the executor's output file holds uri, metadata and custom path")
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/" + "x" * 300, "file:///" + "x" * 300),
+        ("/a\0b", "file:///a%00b"),
+        ("gs://bucket/" + "x" * 300, "gs://bucket/" + "x" * 300),
+        ("gs://" + "x" * 300, "gs://" + "x" * 300),
+    ],
+)
+def test_a_uri_that_no_file_can_have_is_kept_as_it_is(execute, states, uri, shown):
+    @dsl.pipeline(name="renames")
+    def renames(uri: str):
+        rename(uri=uri)
+
+    run = execute(renames, {"uri": json.dumps(uri)})
+
+    assert states(run) == {"rename": "SUCCEEDED"}
+    assert [artifact.uri for artifact in run.artifacts] == [shown]
+
+
+def test_a_uri_that_is_no_text_fails_the_task(execute, states):
+    @dsl.pipeline(name="renames")
+    def renames(uri: str):
+        rename(uri=uri)
+
+    run = execute(renames, {"uri": '"/\\ud800"'})
+
+    assert states(run) == {"rename": "FAILED"}
+    assert run.error.message == "the URI of output artifact 'data' holds characters that are not Unicode text"

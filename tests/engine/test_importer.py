@@ -124,7 +124,7 @@ def test_an_importer_is_never_cached(execute, task, file):
 
 
 @pytest.mark.rule("Importer: the URI comes from a constant or an input")
-@pytest.mark.parametrize("uri", ["/nobody/has/this", "", "missing.csv"])
+@pytest.mark.parametrize("uri", ["/nobody/has/this", "", "missing.csv", "/" + "x" * 300, "/a\0b"])
 def test_what_is_not_there_fails(uri, execute, states):
     run = execute(imports, {"uri": uri})
 

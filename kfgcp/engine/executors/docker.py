@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from kfgcp.engine.executors import credentials, ownership
@@ -206,7 +205,7 @@ def _volumes(attempt: Attempt, options: Containers) -> dict[str, dict[str, str]]
         artifact["uri"]
         for item in attempt.executor_input["inputs"]["artifacts"].values()
         for artifact in item["artifacts"]
-        if artifact["uri"].startswith("/") and Path(artifact["uri"]).exists()
+        if artifact["uri"].startswith("/") and os.path.exists(artifact["uri"])
     }
     binds = {path: {"bind": path, "mode": "rw"} for path in written}
     binds |= {path: {"bind": path, "mode": "ro"} for path in read - written}
