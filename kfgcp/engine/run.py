@@ -111,6 +111,7 @@ class Engine:
             libraries=common_libraries(graph),
             containers=Containers(layout.workspace, options.container_credentials),
             submit_dir=options.submit_dir,
+            run_id=layout.run_id,
         )
         self._executor.warm_up(functions_of(graph))
 
@@ -227,7 +228,7 @@ class Engine:
             work=work,
             executor_input=wire,
             env={
-                "KFGCP_RUN_ID": self._layout.run_id,
+                orphans.MARK: self._layout.run_id,
                 "KFGCP_TASK": node.path,
                 "KFGCP_SUBMIT_DIR": self._options.submit_dir,
                 **cluster.variables(container.cluster),

@@ -118,13 +118,26 @@ def test_a_run_under_nohup_survives_the_terminal(home: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their environment in /proc")
-def test_what_a_task_sent_into_the_background_ends_with_the_run(home: Path) -> None:
-    pipeline(
-        home,
+@pytest.mark.parametrize(
+    "background",
+    [
         "import subprocess\n"
         "child = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
         "open(folder + '/pid', 'w').write(str(child.pid))",
-    )
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        open(folder + '/pid', 'w').write(str(os.getpid()))\n"
+        "        time.sleep(300)\n"
+        "    os._exit(0)\n"
+        "while not (os.path.exists(folder + '/pid') and open(folder + '/pid').read()):\n"
+        "    time.sleep(0.01)",
+    ],
+    ids=["a program", "a fork of the task"],
+)
+def test_what_a_task_sent_into_the_background_ends_with_the_run(home: Path, background: str) -> None:
+    pipeline(home, background)
     assert execute(home).state is RunState.SUCCEEDED
     pid = int((home / "pid").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())

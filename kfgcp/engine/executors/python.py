@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kfgcp.engine import orphans
 from kfgcp.engine.executors.base import Attempt, Emit
 from kfgcp.engine.executors.server import Server
 from kfgcp.engine.executors.startup import read_at_start
@@ -25,6 +26,7 @@ class PythonExecutor:
         python: the interpreter to run in.
         libraries: modules for the second server; none for no second server.
         environ: variables that the servers start with, beside those of this process.
+        run_id: marks the servers, and with them all that is forked from them, as `kfgcp.engine.orphans` looks for it.
     """
 
     def __init__(
@@ -33,16 +35,18 @@ class PythonExecutor:
         python: str = sys.executable,
         libraries: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        run_id: str = "",
     ) -> None:
         self._emit = emit
         self._python = python
         self._libraries = libraries
         self._environ = environ or {}
+        self._run_id = run_id
         self._others: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
         self._programs: dict[str, Path] = {}
         self._of: dict[int, Server] = {}
-        self._plain = Server(emit, python, environ=self._environ)
-        self._warm = Server(emit, python, libraries, self._environ) if libraries else None
+        self._plain = self._server()
+        self._warm = self._server(libraries) if libraries else None
 
     def start(self, attempt: Attempt) -> None:
         if (early := read_at_start(attempt.env)) and early != self._environ:
@@ -81,7 +85,7 @@ class PythonExecutor:
         """The executor whose servers start with these variables."""
         key = tuple(sorted(environ.items()))
         if key not in self._others:
-            self._others[key] = PythonExecutor(self._emit, self._python, self._libraries, environ)
+            self._others[key] = PythonExecutor(self._emit, self._python, self._libraries, environ, self._run_id)
         return self._others[key]
 
     def _program(self, function: Lightweight, folder: Path) -> Path:
@@ -100,5 +104,8 @@ class PythonExecutor:
             return self._warm
         if self._plain.lost:
             self._plain.close()
-            self._plain = Server(self._emit, self._python, environ=self._environ)
+            self._plain = self._server()
         return self._plain
+
+    def _server(self, libraries: Sequence[str] = ()) -> Server:
+        return Server(self._emit, self._python, libraries, {**self._environ, orphans.MARK: self._run_id})

@@ -24,6 +24,7 @@ class Router:
         libraries: modules that processes of this environment have imported when a task starts.
         containers: what containers get.
         submit_dir: where relative paths among requirements lead from.
+        run_id: marks the processes of the run, see `kfgcp.engine.orphans`.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Router:
         libraries: Sequence[str] = (),
         containers: Containers = Containers(),  # noqa: B008  # frozen
         submit_dir: str = "",
+        run_id: str = "",
     ) -> None:
+        self._run_id = run_id
         self._submit_dir = Path(submit_dir)
         self._containers = containers
         self._libraries = libraries
@@ -81,12 +84,12 @@ class Router:
     def _process(self, requirements: Requirements | None) -> Executor:
         if requirements not in self._made:
             if requirements is None:
-                self._made[None] = PythonExecutor(self._emit, libraries=self._libraries)
+                self._made[None] = PythonExecutor(self._emit, libraries=self._libraries, run_id=self._run_id)
             else:
                 from kfgcp.engine.executors.venv import VenvExecutor
 
                 self._made[requirements] = VenvExecutor(
-                    self._emit, requirements, self._environments, self._libraries, self._submit_dir
+                    *(self._emit, requirements, self._environments, self._libraries, self._submit_dir, self._run_id)
                 )
         return self._made[requirements]
 

@@ -42,8 +42,10 @@ class VenvExecutor:
         folder: Path,
         libraries: Sequence[str] = (),
         submit_dir: Path = Path(),
+        run_id: str = "",
     ) -> None:
         self._emit = emit
+        self._run_id = run_id
         self._libraries = libraries
         self._lock = threading.Lock()
         self._waiting: dict[int, Attempt] = {}
@@ -77,7 +79,8 @@ class VenvExecutor:
     def _build(self) -> None:
         inner, failure = None, ""
         try:
-            inner = PythonExecutor(self._emit, str(self._builder.build()), self._libraries)
+            python = str(self._builder.build())
+            inner = PythonExecutor(self._emit, python, self._libraries, run_id=self._run_id)
         except Exception as error:  # whatever it is, the attempts that wait must end
             failure = f"its packages cannot be installed: {' '.join(str(error).split()) or type(error).__name__}"
         with self._lock:  # an attempt that comes now waits until those before it are started
