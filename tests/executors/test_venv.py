@@ -3,6 +3,7 @@
 The packages are wheels made here; of the index only kfp itself is asked for, as the installed one's version.
 """
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -100,6 +102,43 @@ Builder(Requirements({wanted.packages!r}, (), None), Path({str(tmp_path / "envs"
         process.wait()
         python = Builder(wanted, tmp_path / "envs").build()
         assert subprocess.call([python, "-c", "import probe_four"]) == 0
+
+
+def test_the_lock_is_held_while_the_installer_of_a_killed_builder_lives(tmp_path: Path) -> None:
+    installer = tmp_path / "uv"
+    installer.write_text(f"#!/bin/sh\ntouch {tmp_path}/up\nuntil test -e {tmp_path}/go; do sleep 0.01; done\n")
+    installer.chmod(0o755)
+    code = f"""
+import uv
+from pathlib import Path
+from kfgcp.engine.executors.venv import Builder
+from kfgcp.engine.requirements import Requirements
+uv.find_uv_bin = lambda: {str(installer)!r}
+Builder(Requirements(("anything",), (), None), Path({str(tmp_path)!r})).build()
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        _until((tmp_path / "up").exists)
+        process.kill()
+    [file] = tmp_path.glob("*.lock")
+    with file.open() as lock:
+        assert not _taken(lock)
+        (tmp_path / "go").touch()
+        _until(lambda: _taken(lock))
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.01)
 
 
 def test_a_stopped_builder_ends(tmp_path: Path) -> None:

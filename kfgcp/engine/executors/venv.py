@@ -1,7 +1,8 @@
 """Lightweight components whose packages this environment lacks: a virtual environment by uv, and a fork server in it.
 
 Environments lie in `<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart; an environment
-without its `ready` file was interrupted and is built anew.
+without its `ready` file was interrupted and is built anew. uv holds the lock too, as it may outlive a builder that is
+killed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kfgcp.engine import orphans
 from kfgcp.engine.executors.base import Attempt, Emit, Ended
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.pinning import changeable, pin
@@ -51,7 +54,7 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._builder = Builder(requirements, folder, submit_dir)
+        self._builder = Builder(requirements, folder, submit_dir, run_id)
         self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
         self._thread.start()
 
@@ -102,15 +105,17 @@ class VenvExecutor:
 
 class Builder:
     """Builds one environment in a folder of them; `stop` from another thread ends it. Relative paths among the
-    requirements lead from `submit_dir`."""
+    requirements lead from `submit_dir`; `run_id` marks its processes."""
 
-    def __init__(self, requirements: Requirements, folder: Path, submit_dir: Path = Path()) -> None:
+    def __init__(self, requirements: Requirements, folder: Path, submit_dir: Path = Path(), run_id: str = "") -> None:
         self.output = ""
+        self._run_id = run_id
         self._requirements = requirements
         self._environments = folder
         self._submit_dir = submit_dir
         self._folder = folder / requirements.key
         self._process: subprocess.Popen[str] | None = None
+        self._lock_fd = -1
         self._stopped = False
 
     def build(self) -> Path:
@@ -145,6 +150,7 @@ class Builder:
     def _locked(self, file: Path) -> Iterator[None]:
         """Holds the environment's lock; waits for another builder, but not longer than until `stop`."""
         with file.open("w") as held:
+            self._lock_fd = held.fileno()
             while True:
                 try:
                     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,8 +168,7 @@ class Builder:
         self._stopped = True
         process = self._process
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
 
     def _install(self, python: Path) -> None:
         wanted = self._requirements
@@ -189,15 +194,23 @@ class Builder:
             text=True,
             errors="replace",
             cwd=self._submit_dir if self._requirements.contents else None,
-            env={"UV_SYSTEM_CERTS": "1", **os.environ},  # trusts whom pip trusts
+            pass_fds=(self._lock_fd,),
+            env={"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id},  # trusts whom pip trusts
+            start_new_session=True,
         ) as self._process:
             if self._stopped:  # `stop` came before there was a process to kill
-                self._process.kill()
+                _kill(self._process)
             said, _ = self._process.communicate()
         said = _PASSWORD.sub("//***@", said)
         self.output += said
         if self._process.returncode:
             raise BuildError(_summary(said))
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """uv, and what it builds packages with."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _uv_option(option: str) -> tuple[str, ...]:
