@@ -37,6 +37,7 @@ class Memory:
     def __init__(self, store: Store, run_id: str, repeats: str | None, from_task: str | None) -> None:
         self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
+        self._interrupted = store.interruptions(run_id) if self._tasks else {}
         self._repeats = repeats
         self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
         self._from_task = from_task
@@ -51,9 +52,9 @@ class Memory:
         if before is not None and before.state is TaskState.FAILED and before.error is not None:
             _restore(node, before)
             return Done(Values(), error=before.error)
-        if before is not None:  # interrupted: an attempt that was under way does not count as a failure
-            under_way = before.error is None and before.attempts > 0
-            node.attempts, node.failures = before.attempts, before.attempts - under_way
+        if before is not None:  # an attempt that was under way when the run was interrupted is no failure
+            node.attempts = before.attempts
+            node.failures = before.attempts - self._interrupted.get(node.path, 0)
         return self._unchanged(node)
 
     def _unchanged(self, node: Node) -> Done | None:

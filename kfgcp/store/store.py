@@ -170,8 +170,14 @@ class Store:
             self._write(run_id, changes)
 
     def reopen(self, run_id: str) -> None:
-        """A run that was interrupted goes on: it is RUNNING again, without an end and an error."""
+        """A run that was interrupted goes on: it is RUNNING again, without an end and an error; the attempts that were
+        under way are kept for `interruptions`."""
         with self._transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO interrupted SELECT run_id, path, attempts FROM tasks WHERE run_id = ?"
+                " AND attempts > 0 AND error IS NULL AND state NOT IN ('SUCCEEDED', 'CACHED', 'SKIPPED', 'FAILED')",
+                (run_id,),
+            )
             self._db.execute(
                 "UPDATE runs SET rev = rev + 1, state = 'RUNNING', ended_at = NULL, error = NULL,"
                 " cancel_requested_at = NULL WHERE run_id = ?",
@@ -352,6 +358,12 @@ class Store:
         with self._failures():
             rows = self._db.execute("SELECT path, key, outputs FROM outcomes WHERE run_id = ?", (run_id,)).fetchall()
         return {path: Outcome(path, key, json.loads(outputs)) for path, key, outputs in rows}
+
+    def interruptions(self, run_id: str) -> dict[str, int]:
+        """How many attempts of each task were under way when the run was interrupted, by its path."""
+        with self._failures():
+            counted = "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path"
+            return dict(map(tuple, self._db.execute(counted, (run_id,)).fetchall()))
 
     def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
         """What an earlier success with this key put out; shared by the runs of one pipeline name."""

@@ -212,6 +212,33 @@ def test_a_failure_before_an_interruption_counts_as_a_try(home: Path) -> None:
     assert (home / "tries").read_text() == "xx"
 
 
+def test_interruptions_do_not_count_as_tries(home: Path) -> None:
+    pipeline(
+        home,
+        "import os, time\n"
+        "tries = len(os.listdir(folder + '/tries'))\n"
+        "open(f'{folder}/tries/{tries}', 'w').close()\n"
+        "time.sleep(60 if tries < 3 else 0)\n"
+        "if tries == 3:\n"
+        "    raise ValueError('the first failure')",
+        task=".set_retry(num_retries=1, backoff_duration='0s')",
+    )
+    (home / "tries").mkdir()
+    arguments = ["pipeline.py", "-p", f"folder={home}"]
+    for interruption in range(3):
+        process = subprocess.Popen(
+            [KFGCP, "run", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        until((home / "tries" / str(interruption)).exists)
+        process.kill()
+        process.wait()
+        [run] = api.list()
+        arguments = ["--resume", run.run_id]
+    resumed = api.resume()
+    assert resumed.state is RunState.SUCCEEDED
+    assert [task.attempts for task in resumed.snapshot.tasks] == [5]
+
+
 def test_fail_fast_does_not_sit_out_a_wait(home: Path) -> None:
     (home / "pipeline.py").write_text(
         """
