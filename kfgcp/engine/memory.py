@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp.engine import cache
-from kfgcp.engine.nodes import Node
+from kfgcp.engine.nodes import Node, lineage
 from kfgcp.engine.values import Values
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
 from kfgcp.store.rows import Outcome
@@ -31,7 +31,8 @@ class Memory:
         store: where they are.
         run_id: this run; what it finished before an interruption stays as it is.
         repeats: a run to take unchanged tasks from.
-        from_task: a path of that run: it and all that depends on it run again, whatever they put out.
+        from_task: a path of that run, of a task, DAG, loop or iteration: all in it and all that depends on it run
+            again, whatever they put out.
     """
 
     def __init__(self, store: Store, run_id: str, repeats: str | None, from_task: str | None) -> None:
@@ -41,6 +42,16 @@ class Memory:
         self._repeats = repeats
         self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
         self._from_task = from_task
+
+    def mark(self, node: Node) -> None:
+        """Marks a task that was asked to run again, or depends on one that was; before it is recalled."""
+        if self._from_task is None:
+            return
+        for asked in lineage(node):
+            if asked.path == self._from_task:
+                asked.spoil()
+        if node.must_run:
+            node.spoil()
 
     def recall(self, node: Node) -> Done | None:
         """How the task ended before, None when it must run."""
@@ -58,8 +69,6 @@ class Memory:
         return self._unchanged(node)
 
     def _unchanged(self, node: Node) -> Done | None:
-        if node.path == self._from_task:
-            node.spoil()
         if not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)

@@ -161,6 +161,7 @@ class Engine:
         return launched
 
     def _done_without_running(self, node: Node) -> bool:
+        self._memory.mark(node)
         if node.kind is TaskKind.IMPORTER:
             self._import(node)
             return True

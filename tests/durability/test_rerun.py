@@ -129,6 +129,87 @@ def test_from_a_task_on_everything_that_depends_on_it_runs_again(start: Callable
     assert run.outputs == first.outputs
 
 
+LOOPS = """
+from kfp import dsl
+from kfp.dsl import Dataset, Input
+
+@dsl.component(base_image="python:3.11")
+def add(a: int, b: int) -> int:
+    return a + b
+
+@dsl.component(base_image="python:3.11")
+def total(numbers: list) -> int:
+    return sum(sum(each) for each in numbers)
+
+@dsl.component(base_image="python:3.11")
+def size(data: Input[Dataset]) -> int:
+    return len(open(data.path).read())
+
+@dsl.pipeline(name="loops")
+def pipeline(data: str) -> int:
+    imported = dsl.importer(artifact_uri=data, artifact_class=Dataset)
+    size(data=imported.output)
+    with dsl.ParallelFor([1, 2]) as one:
+        with dsl.ParallelFor([10, 20]) as other:
+            made = add(a=one, b=other)
+    return total(numbers=dsl.Collected(made.output)).output
+"""
+
+
+@pytest.mark.parametrize(
+    ("from_task", "again"),
+    [
+        ("for-loop-2[1]/for-loop-4[0]/add", {"for-loop-2[1]/for-loop-4[0]/add", "total"}),
+        ("for-loop-2[1]/for-loop-4[0]", {"for-loop-2[1]/for-loop-4[0]/add", "total"}),
+        ("for-loop-2[0]", {"for-loop-2[0]/for-loop-4[0]/add", "for-loop-2[0]/for-loop-4[1]/add", "total"}),
+        ("for-loop-2", {f"for-loop-2[{i}]/for-loop-4[{j}]/add" for i in (0, 1) for j in (0, 1)} | {"total"}),
+        ("importer", {"size"}),
+    ],
+)
+def test_from_a_loop_an_iteration_or_an_importer(home: Path, from_task: str, again: set[str]) -> None:
+    (home / "loops.py").write_text(LOOPS, encoding="utf-8")
+    first = finish(*api.open_run("loops.py:pipeline", params={"data": str(home / "loops.py")}))
+    assert first.outputs == {"Output": 66}
+    run = finish(*api.open_rerun(first, from_task=from_task))
+    assert {task.path for task in run.tasks if task.kind == "container" and task.state == "SUCCEEDED"} == again
+    assert run.outputs == {"Output": 66}
+
+
+def test_an_interrupted_rerun_goes_on_with_what_it_was_asked_for(home: Path) -> None:
+    (home / "chain.py").write_text(
+        """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11")
+def step(n: int, folder: str, wait: str) -> int:
+    import os, time
+    open(folder + wait + ".started", "w").close()
+    while os.path.exists(folder + wait):
+        time.sleep(0.01)
+    return n + 1
+
+@dsl.pipeline(name="chain")
+def pipeline(folder: str) -> int:
+    first = step(n=1, folder=folder, wait="/no")
+    second = step(n=first.output, folder=folder, wait="/wait")
+    return step(n=second.output, folder=folder, wait="/no").output
+""",
+        encoding="utf-8",
+    )
+    first = finish(*api.open_run("chain.py", params={"folder": str(home)}))
+    (home / "wait").touch()
+    (home / "wait.started").unlink()
+    command = [Path(sys.executable).with_name("kfgcp"), "rerun", first.run_id, "--from", "step"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_until((home / "wait.started").exists)
+    process.kill()
+    process.wait()
+    (home / "wait").unlink()
+    run = api.resume().snapshot
+    assert states(run) == {"step": "SUCCEEDED", "step-2": "SUCCEEDED", "step-3": "SUCCEEDED"}
+    assert run.outputs == {"Output": 4}
+
+
 def test_from_a_task_that_is_not_there_is_refused(start: Callable[..., Run]) -> None:
     first = start()
     with pytest.raises(UsageError, match="has no task 'nowhere'"):
