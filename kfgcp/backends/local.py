@@ -18,7 +18,8 @@ from kfgcp.engine import cluster, lock, orphans, remote, unsupported
 from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
-from kfgcp.engine.run import Engine, Options
+from kfgcp.engine.options import Options
+from kfgcp.engine.run import Engine
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, StateError, Unsupported, UsageError
 from kfgcp.labels import SUBMISSION

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import queue
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from kfgcp.engine import arguments, cache, cluster, files, importer, orphans, remote
+from kfgcp.engine import cache, files, importer, orphans, remote
+from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
-from kfgcp.engine.executors.base import Attempt, Command, Containers, Ended
-from kfgcp.engine.executors.router import AUTO, DOCKER, Router
+from kfgcp.engine.executors.base import Attempt, Containers, Ended
+from kfgcp.engine.executors.router import Router
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node
+from kfgcp.engine.options import Options
 from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
@@ -30,12 +31,10 @@ from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.spec.graph import Container, Graph
-from kfgcp.spec.lightweight import Lightweight, recognise
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
-GRACE_SECONDS = 10.0
 LOSSES = 3
 """How often a task is started again because what ran it went down."""
 
@@ -44,30 +43,6 @@ _RUN_STATES = {
     TaskState.FAILED: RunState.FAILED,
     TaskState.CANCELLED: RunState.CANCELLED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a run is executed.
-
-    max_parallel: tasks at the same time. grace: seconds between asking a task to end and killing it. submit_dir: the
-    folder the run was submitted from. caching: for every task, None as the spec says. fail_fast: start nothing new
-    after the first failure. repeats: a run to take unchanged tasks from, but for `from_task` and what depends on it.
-    executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally. container_credentials: give
-    containers the Google credentials of this machine.
-    """
-
-    max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
-    grace: float = GRACE_SECONDS
-    submit_dir: str = ""
-    run_name: str = ""
-    caching: bool | None = None
-    fail_fast: bool = False
-    repeats: str | None = None
-    from_task: str | None = None
-    executor: str = AUTO
-    strict_env: bool = False
-    container_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +62,6 @@ class Engine:
         self._options = options
         self._clock = Clock()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._functions: dict[int, Lightweight | None] = {}
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
         self._overdue: set[int] = set()  # attempts whose time is over
@@ -96,11 +70,11 @@ class Engine:
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
-        self._job = self._job_constants()
+        self._attempts = Attempts(layout, options, self._clock.now())
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
         self._scheduler = Scheduler(
-            graph, Values(params=dict(params)), constants=self._constants, fail_fast=options.fail_fast
+            graph, Values(params=dict(params)), constants=self._attempts.constants, fail_fast=options.fail_fast
         )
         self._transfers = Transfers(self._events.put, layout.remote)
         self._executor = Router(
@@ -192,7 +166,7 @@ class Engine:
     def _import(self, node: Node) -> None:
         node.attempts, node.started_at = 1, self._clock.now()
         try:
-            outputs = importer.run(node, self._options.submit_dir, self._constants(node))
+            outputs = importer.run(node, self._options.submit_dir, self._attempts.constants(node))
         except ValueProblem as problem:
             self._failed(node, str(problem))
         else:
@@ -204,7 +178,8 @@ class Engine:
             inputs = with_defaults(node.inputs, node.component)
             wire = files.executor_input(node, inputs, self._layout)
             self._running[attempt_id] = (node, wire)
-            attempt = self._attempt(attempt_id, node, wire)
+            attempt = self._attempts.make(attempt_id, node, wire)
+            remote.make_folders(wire, self._layout.remote)
             self._set_alarm(attempt_id, node)
             uris = remote.to_copy(itertools.chain(*inputs.artifacts.values()), self._layout.remote)
             if uris:
@@ -218,42 +193,10 @@ class Engine:
             self._running.pop(attempt_id, None)
             self._failed(node, str(error) or type(error).__name__)
 
-    def _attempt(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
-        container = node.component.executor
-        assert isinstance(container, Container)
-        work = self._work(container, node, wire)
-        in_container = isinstance(work, Command)
-        remote.make_folders(wire, self._layout.remote)
-        return Attempt(
-            id=attempt_id,
-            work=work,
-            executor_input=wire,
-            env={
-                orphans.MARK: self._layout.run_id,
-                "KFGCP_TASK": node.path,
-                "KFGCP_SUBMIT_DIR": self._options.submit_dir,
-                **cluster.variables(container.cluster),
-                **container.env,
-            },
-            scratch=self._layout.working_folder(attempt_id),
-            log=self._layout.log(node.path, node.attempts),
-            remote=self._layout.remote,
-            mounts=cluster.folders(container.cluster, in_container=in_container),
-        )
-
     def _set_alarm(self, attempt_id: int, node: Node) -> None:
         container = node.component.executor
         if isinstance(container, Container) and container.cluster.timeout is not None:
             heapq.heappush(self._alarms, (time.monotonic() + container.cluster.timeout, attempt_id, signal.SIGTERM))
-
-    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
-        if id(container) not in self._functions:
-            self._functions[id(container)] = recognise(container)
-        function = self._functions[id(container)]
-        if function is not None and self._options.executor != DOCKER:
-            return function
-        argv = arguments.resolve((*container.command, *container.args), wire, self._constants(node))
-        return Command(container.image, tuple(argv), container.resources)
 
     def _wait(self) -> None:
         """Handles what has happened; waits for it when nothing has."""
@@ -405,23 +348,3 @@ class Engine:
         self._recorder.write(self._scheduler.take_changed(), final)
         self._layout.remove_workspace()
         return state
-
-    # -- constants
-
-    def _job_constants(self) -> dict[str, str]:
-        run_id = self._layout.run_id
-        return {
-            "pipeline_job_name": self._options.run_name or run_id,
-            "pipeline_job_resource_name": f"local/{run_id}",
-            "pipeline_job_uuid": run_id,
-            "pipeline_job_create_time_utc": self._clock.now(),
-            "pipeline_job_schedule_time_utc": self._clock.now(),
-            "pipeline_root": self._layout.root or str(self._layout.home / "artifacts"),
-            "workspace_path": str(self._layout.workspace),
-        }
-
-    def _constants(self, node: Node) -> Mapping[str, str]:
-        return self._job | {
-            "pipeline_task_name": node.task.key if node.task else "",
-            "pipeline_task_uuid": f"{self._layout.run_id}/{node.path}",
-        }

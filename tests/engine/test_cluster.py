@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from kfp import dsl, kubernetes
 
 from kfgcp import api
-from kfgcp.engine.run import Options
+from kfgcp.engine.options import Options
 from kfgcp.errors import Unsupported
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec, from_documents

@@ -1,0 +1,81 @@
+"""What an attempt is made of: its command or function, its variables, its folders, and the constants of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfgcp.engine import arguments, cluster, orphans
+from kfgcp.engine.executors.base import Attempt, Command
+from kfgcp.engine.executors.router import DOCKER
+from kfgcp.engine.layout import Layout
+from kfgcp.engine.nodes import Node
+from kfgcp.engine.options import Options
+from kfgcp.spec.graph import Container
+from kfgcp.spec.lightweight import Lightweight, recognise
+
+
+class Attempts:
+    """Makes the attempts of one run.
+
+    Args:
+        layout: where the run keeps its files.
+        options: how it is executed.
+        now: when it was made, for the placeholders.
+    """
+
+    def __init__(self, layout: Layout, options: Options, now: str) -> None:
+        self._layout = layout
+        self._options = options
+        self._functions: dict[int, Lightweight | None] = {}
+        self._job = {
+            "pipeline_job_name": options.run_name or layout.run_id,
+            "pipeline_job_resource_name": f"local/{layout.run_id}",
+            "pipeline_job_uuid": layout.run_id,
+            "pipeline_job_create_time_utc": now,
+            "pipeline_job_schedule_time_utc": now,
+            "pipeline_root": layout.root or str(layout.home / "artifacts"),
+            "workspace_path": str(layout.workspace),
+        }
+
+    def constants(self, node: Node) -> Mapping[str, str]:
+        """The values of the placeholders of the job and of a task."""
+        return self._job | {
+            "pipeline_task_name": node.task.key if node.task else "",
+            "pipeline_task_uuid": f"{self._layout.run_id}/{node.path}",
+        }
+
+    def make(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
+        """The next attempt of a node, with its ExecutorInput.
+
+        Raises:
+            ValueProblem: something that it needs of a cluster is not here, or its arguments cannot be filled in.
+        """
+        container = node.component.executor
+        assert isinstance(container, Container)
+        work = self._work(container, node, wire)
+        return Attempt(
+            id=attempt_id,
+            work=work,
+            executor_input=wire,
+            env={
+                orphans.MARK: self._layout.run_id,
+                "KFGCP_TASK": node.path,
+                "KFGCP_SUBMIT_DIR": self._options.submit_dir,
+                **cluster.variables(container.cluster),
+                **container.env,
+            },
+            scratch=self._layout.working_folder(attempt_id),
+            log=self._layout.log(node.path, node.attempts),
+            remote=self._layout.remote,
+            mounts=cluster.folders(container.cluster, in_container=isinstance(work, Command)),
+        )
+
+    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
+        if id(container) not in self._functions:
+            self._functions[id(container)] = recognise(container)
+        function = self._functions[id(container)]
+        if function is not None and self._options.executor != DOCKER:
+            return function
+        argv = arguments.resolve((*container.command, *container.args), wire, self.constants(node))
+        return Command(container.image, tuple(argv), container.resources)
