@@ -223,10 +223,16 @@ class Engine:
         """An attempt that takes longer than its timeout is asked to end; one that was asked long ago is killed."""
         if attempt_id not in self._running:
             return
-        self._executor.signal(attempt_id, number)
+        self._stop(attempt_id, number)
         if number == signal.SIGTERM:
             self._overdue.add(attempt_id)
             self._kill_later(attempt_id, now)
+
+    def _stop(self, attempt_id: int, number: int) -> None:
+        """Sends a signal to an attempt; the one that kills also ends the copying of its files."""
+        self._executor.signal(attempt_id, number)
+        if number == signal.SIGKILL and self._transfers.abandon(attempt_id):
+            self._events.put(Ended(attempt_id, "stopped while its files were copied"))
 
     def _kill_later(self, attempt_id: int, now: float) -> None:
         heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, signal.SIGKILL))
@@ -334,7 +340,7 @@ class Engine:
 
     def _signal(self, number: int) -> None:
         for attempt_id in self._stopping & set(self._running):
-            self._executor.signal(attempt_id, number)
+            self._stop(attempt_id, number)
 
     # -- recording
 

@@ -40,34 +40,49 @@ class Transfers:
     def __init__(self, emit: Callable[[Fetched | Stored], None], folder: Path) -> None:
         self._emit = emit
         self._folder = folder
+        self._lock = threading.Lock()
+        self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        self._start(self._fetch, attempt, uris)
+        self._start(attempt.id, self._fetch, attempt, uris)
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
-        self._start(self._store, attempt_id, outputs, uris)
+        self._start(attempt_id, self._store, attempt_id, outputs, uris)
 
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        threading.Thread(target=target, args=args, name="kfgcp-transfer", daemon=True).start()
+    def abandon(self, attempt_id: int) -> bool:
+        """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when there is none."""
+        with self._lock:
+            there = attempt_id in self._under_way
+            self._under_way.discard(attempt_id)
+        return there
 
-    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
+    def _start(self, attempt_id: int, target: Callable[..., Fetched | Stored], *args: object) -> None:
+        def run() -> None:
+            event = target(*args)
+            with self._lock:
+                if attempt_id in self._under_way:
+                    self._under_way.remove(attempt_id)
+                    self._emit(event)
+
+        self._under_way.add(attempt_id)
+        threading.Thread(target=run, name="kfgcp-transfer", daemon=True).start()
+
+    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
         try:
             for uri in uris:
                 remote.copy(uri, self._folder)
         except ValueProblem as problem:
-            self._emit(Fetched(attempt, str(problem)))
-        else:
-            self._emit(Fetched(attempt))
+            return Fetched(attempt, str(problem))
+        return Fetched(attempt)
 
-    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
+    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
         try:
             for uri in uris:
                 remote.upload(uri, self._folder)
         except ValueProblem as problem:
-            self._emit(Stored(attempt_id, outputs, str(problem)))
-            return
+            return Stored(attempt_id, outputs, str(problem))
         artifacts = {
             name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)
             for name, items in outputs.artifacts.items()
         }
-        self._emit(Stored(attempt_id, replace(outputs, artifacts=artifacts)))
+        return Stored(attempt_id, replace(outputs, artifacts=artifacts))

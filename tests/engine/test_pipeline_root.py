@@ -1,5 +1,12 @@
 """Output artifacts below a pipeline root of the user: a folder, or a bucket behind a real emulator of Cloud Storage."""
 
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +19,8 @@ from kfp.dsl import Dataset, Input, Model, Output
 from kfgcp import api
 from kfgcp.errors import BackendError
 from kfgcp.model import Run
+from kfgcp.spec.load import from_documents
+from kfgcp.spec.write import write as write_spec
 
 
 @dsl.component(base_image="python:3.11")
@@ -160,3 +169,59 @@ def test_the_root_may_be_a_folder_beside_kfgcp_toml(
     file = home / "out" / "two-steps" / run.run_id / "write" / "1" / "data"
     assert file.read_text() == "x"
     assert file.as_uri() in [artifact.uri for artifact in run.artifacts]
+
+
+class _Stalls(http.server.BaseHTTPRequestHandler):
+    """A store that lists an empty bucket and never takes an upload."""
+
+    uploading: threading.Event
+    over: threading.Event
+
+    def do_GET(self) -> None:
+        body = b'{"kind": "storage#objects", "items": []}'
+        self.send_response(404 if "/o/" in self.path else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.uploading.set()
+        self.over.wait(60)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> None:
+    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n')
+    write_spec(from_documents([compiled(pipeline)], "test"), home / "pipeline.yaml")
+    _Stalls.uploading, _Stalls.over = threading.Event(), threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stalls)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kfgcp = Path(sys.executable).with_name("kfgcp")
+    environ = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}", "NO_GCE_CHECK": "true"}
+    try:
+        with subprocess.Popen([kfgcp, "run", "pipeline.yaml"], env=os.environ | environ) as process:
+            assert _Stalls.uploading.wait(60)
+            process.send_signal(signal.SIGINT)
+            _until(lambda: api.show().snapshot.state == "CANCELLING")
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(30) == 6
+            finally:
+                process.kill()
+    finally:
+        _Stalls.over.set()
+        server.shutdown()
+        server.server_close()
+    run = api.show().snapshot
+    assert {task.path: task.state for task in run.tasks} == {"write": "CANCELLED", "read": "CANCELLED"}
+    assert run.state == "CANCELLED"
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
