@@ -15,7 +15,7 @@ from kfgcp import api, testing
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.registry import open_backend
 from kfgcp.config import load
-from kfgcp.errors import NotFound, Unreachable, UsageError
+from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
@@ -239,7 +239,7 @@ def test_a_run_that_is_not_known_is_asked_for_by_its_id(cloud: VertexStandIn, co
     for run in (made, ancient):
         assert api.show(run).run_id == run
         assert counted() == (0, 1, 1)
-    with pytest.raises(UsageError, match="There is no run 'nobody-1'"):
+    with pytest.raises(NotFound, match="There is no run 'nobody-1'"):
         api.show("nobody-1")
     assert counted() == (1, 1, 2)
 
