@@ -14,7 +14,10 @@ from kfgcp.cli import options, output
 @click.option("--timeout", type=float, callback=options.seconds, metavar="S", help="Wait S seconds at most; exit 7.")
 @options.as_json
 def command(run: str, wait: bool, timeout: float | None, as_json: bool) -> None:
-    """Cancel a run. A run that has ended stays as it is, and that is no error."""
+    """Cancel a run. A run that has ended stays as it is, and that is no error.
+
+    On this machine tasks are asked to end, and exit tasks run; a second cancel kills whatever still runs.
+    """
     handle = api.cancel(run)
     if wait or timeout is not None:
         handle.wait(timeout)

@@ -68,6 +68,11 @@ class Node:
         return task is not None and task.runs_always and any(key.startswith("exit-handler-") for key in task.upstream)
 
 
+def in_exit_task(node: Node) -> bool:
+    """Whether it is an exit task, or stands in one: it runs to its end in a run that is cancelled."""
+    return any(above.is_exit for above in lineage(node))
+
+
 def lineage(node: Node) -> Iterator[Node]:
     """The node and the DAGs and loops it stands in, outwards."""
     above: Node | None = node

@@ -22,7 +22,7 @@ from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
-from kfgcp.engine.nodes import Node
+from kfgcp.engine.nodes import Node, in_exit_task
 from kfgcp.engine.options import Options
 from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
@@ -32,7 +32,7 @@ from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
-from kfgcp.store.store import Store
+from kfgcp.store.store import AGAIN, Store
 
 POLL_SECONDS = 0.25
 LOSSES = 3
@@ -64,6 +64,7 @@ class Engine:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
+        self._asked: str | None = None  # when somebody else last asked the run to end
         self._overdue: set[int] = set()  # attempts whose time is over
         self._left: list[int] = []  # attempts that have ended, whose working folders are still there
         self._retries: list[tuple[float, int, Node]] = []
@@ -213,8 +214,7 @@ class Engine:
             self._scheduler.retry(heapq.heappop(self._retries)[2])
         while self._alarms and self._alarms[0][0] <= now:
             self._time_over(now, *heapq.heappop(self._alarms)[1:])
-        if not self._scheduler.cancelled and self._cancel_requested(now):
-            self._cancel(force=False)
+        self._look_for_cancel(now)
 
     def _deadlines(self) -> list[float]:
         return [heap[0][0] for heap in (self._retries, self._alarms) if heap]
@@ -237,11 +237,15 @@ class Engine:
     def _kill_later(self, attempt_id: int, now: float) -> None:
         heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, signal.SIGKILL))
 
-    def _cancel_requested(self, now: float) -> bool:
+    def _look_for_cancel(self, now: float) -> None:
+        """Whether somebody else asked the run to end; who asks again wants it at once."""
         if now < self._clock.next_poll:
-            return False
+            return
         self._clock.next_poll = now + POLL_SECONDS
-        return self._store.cancel_requested(self._layout.run_id)
+        asked = self._store.cancel_requested(self._layout.run_id)
+        if asked is not None and asked != self._asked:
+            self._asked = asked
+            self._cancel(force=self._scheduler.cancelled or AGAIN in asked)
 
     def _handle(self, event: _Event) -> None:
         if isinstance(event, _Cancel):
@@ -329,7 +333,9 @@ class Engine:
                 self._scheduler.retry(node)
             self._retries.clear()
         if first or force:
-            self._stopping |= set(self._running)
+            self._stopping |= {
+                attempt_id for attempt_id, (node, _) in self._running.items() if force or not in_exit_task(node)
+            }
             self._scheduler.cancel(force=force)
         if force:
             self._signal(signal.SIGKILL)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from kfgcp.engine import expressions, loops
 from kfgcp.engine import inputs as task_inputs
-from kfgcp.engine.nodes import Node, dag_outputs, final_status, lineage
+from kfgcp.engine.nodes import Node, dag_outputs, final_status, in_exit_task
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
 from kfgcp.spec.graph import Graph, kind_of
@@ -143,7 +143,7 @@ class Scheduler:
         """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""
         if not self.stopping:
             return True
-        return not self._forced and any(above.is_exit for above in lineage(node))
+        return not self._forced and in_exit_task(node)
 
     def _begin_iteration(self, node: Node) -> None:
         if self._may_start(node):

@@ -35,6 +35,8 @@ from kfgcp.store.rows import (
 
 DATABASE_NAME = "kfgcp.db"
 
+AGAIN = " again"
+
 _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
 
@@ -185,12 +187,12 @@ class Store:
             )
 
     def request_cancel(self, run_id: str, at: str) -> None:
-        """Asks the engine that runs it to cancel; no effect on a run that has ended."""
+        """Asks the engine that runs it to cancel, the second time at once; no effect on a run that has ended."""
         with self._transaction():
             self._db.execute(
-                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) WHERE run_id = ?"
+                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at || ?, ?) WHERE run_id = ?"
                 " AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
-                (at, run_id),
+                (AGAIN, at, run_id),
             )
 
     def _write(self, run_id: str, changes: Changes) -> None:
@@ -297,10 +299,11 @@ class Store:
             data: dict[str, Any] = json.loads(text)
         return data
 
-    def cancel_requested(self, run_id: str) -> bool:
+    def cancel_requested(self, run_id: str) -> str | None:
+        """When it was first asked to end, with `AGAIN` behind it for each time more."""
         with self._failures():
             row = self._db.execute("SELECT cancel_requested_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return row is not None and row[0] is not None
+        return None if row is None else row[0]
 
     def read_of(self, run_id: str) -> Read:
         """How much of a run is here."""
