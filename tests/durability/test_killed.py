@@ -161,3 +161,45 @@ def _check_end(project: Path) -> None:
     assert len([a for a in run.artifacts if a.name == "text"]) == 9
     with sqlite3.connect(project / ".kfgcp" / "kfgcp.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.timeout(300)
+def test_killed_workers_cost_a_repetition_at_most(spec: Path, tmp_path: Path) -> None:
+    """A task whose process was killed has failed, as on a cluster; what it needs no more is not done again."""
+    chance = random.Random(7)  # noqa: S311
+    kills = 0
+    for number in range(6):
+        project = tmp_path / str(number)
+        project.mkdir()
+        arguments = ["run", str(spec), "-p", f"journal={project}/journal", "-p", f"counter={project}/counter"]
+        killed, code = _with_killed_workers(arguments, project, chance)
+        kills += killed
+        for _ in range(10):
+            if code == 0:
+                break
+            killed, code = _with_killed_workers(["rerun"], project, chance, most=1)
+            kills += killed
+        if code != 0:
+            done = subprocess.run([KFGCP, "rerun"], cwd=project, capture_output=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
+        with Store(project / ".kfgcp") as store:
+            run = store.get(store.select(limit=1)[0].run_id)
+            outputs = {task.path: task.outputs for task in run.tasks}
+            assert outputs["exit-handler-1/total"] == {"Output": EXPECTED}
+            assert {task.state.ok for task in run.tasks} == {True}
+    assert kills >= 10
+
+
+def _with_killed_workers(arguments: list[str], project: Path, chance: random.Random, most: int = 4) -> tuple[int, int]:
+    """How many processes of tasks were killed while the command ran, and how it ended."""
+    kills = 0
+    with subprocess.Popen(
+        [KFGCP, *arguments], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        while process.poll() is None:
+            time.sleep(chance.uniform(0.05, 0.25))
+            workers = _family(process.pid)[2:]
+            if workers and kills < most:
+                _kill(chance.choice(workers))
+                kills += 1
+    return kills, process.returncode
