@@ -235,7 +235,7 @@ def alive() -> Callable[[int], bool]:
     def check(pid: int) -> bool:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it may go while its file is read
             if sys.platform == "linux":
                 return False
             found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
