@@ -1,6 +1,7 @@
 """kfp's own client and command, unmodified, against the stand-in."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -212,7 +213,7 @@ def test_an_expired_token_is_an_error_until_it_is_renewed(env: KubeflowStandIn, 
 
 @pytest.fixture
 def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[..., Any]:
-    """The real command `kfp`; what it printed, as JSON."""
+    """The real command `kfp`; the last JSON that it printed, around which there may be lines for people."""
     command = Path(sys.executable).with_name("kfp")
 
     def call(*arguments: str) -> Any:
@@ -225,8 +226,8 @@ def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stderr
-        start = min(at for mark in "[{" if (at := done.stdout.find(mark)) >= 0)
-        return json.loads(done.stdout[start:])
+        shown = re.findall(r"^[\[{].*?^[\]}]|^\[\]", done.stdout, flags=re.MULTILINE | re.DOTALL)
+        return json.loads(shown[-1])
 
     return call
 
@@ -247,3 +248,37 @@ def test_the_command_uploads_runs_lists_and_archives(
     assert {each["display_name"] for each in kfp_command("experiment", "list")} == {"Default", "churn"}
     assert kfp_command("run", "archive", run_id)["storage_state"] == "ARCHIVED"
     assert env.requests.count("POST", "*/runs") == 1
+
+
+def test_the_command_waits_and_lists_by_a_filter(kfp_command: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+    env.seed(2)
+    package = str(pipeline("echo"))
+
+    waited = kfp_command("run", "create", "-e", "churn", "-r", "mine", "-f", package, "--watch", "text=hi")
+
+    named = {"predicates": [{"key": "display_name", "operation": "EQUALS", "string_value": "mine"}]}
+    (listed,) = kfp_command("run", "list", "--filter", json.dumps(named))
+    assert (listed["run_id"], listed["state"]) == (waited["run_id"], "SUCCEEDED")
+    assert len(kfp_command("run", "list")) == 3
+
+
+def test_the_command_makes_recurring_runs(kfp_command: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+    package = ("--pipeline-package-path", str(pipeline("echo")))
+    made = kfp_command(
+        *("recurring-run", "create", "--enabled", "--job-name", "nightly", "--experiment-name", "churn"),
+        *("--cron-expression", "0 0 3 ? * 2-6", *package, "text=hi"),
+    )
+    recurring_id = made["recurring_run_id"]
+
+    env.fire(recurring_id)
+
+    (listed,) = kfp_command("recurring-run", "list")
+    assert (listed["recurring_run_id"], listed["display_name"], listed["status"]) == (
+        recurring_id,
+        "nightly",
+        "ENABLED",
+    )
+    (run,) = kfp_command("run", "list")
+    assert (run["recurring_run_id"], run["runtime_config"]["parameters"]) == (recurring_id, {"text": "hi"})
+    assert kfp_command("recurring-run", "disable", recurring_id)["status"] == "DISABLED"
+    assert kfp_command("recurring-run", "enable", recurring_id)["status"] == "ENABLED"
