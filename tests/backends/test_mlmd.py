@@ -75,6 +75,19 @@ def test_values_come_back_as_they_went(item: Any) -> None:
     assert mlmd.values(found.custom_properties) == {"inputs": item, "count": 3, "share": 0.5, "flag": 1}
 
 
+def test_values_come_in_the_order_of_their_names() -> None:
+    names = [f"metric-{chr(code)}" for code in range(ord("a"), ord("z"))]
+    made = mlmd.message("Execution")()
+    mlmd.store(made.custom_properties, "inputs", dict.fromkeys(reversed(names), 1))
+    for name in reversed(names):
+        mlmd.store(made.custom_properties, name, 0.5)
+
+    found = mlmd.values(mlmd.decode("Execution", mlmd.answer(made)).custom_properties)
+
+    assert list(found) == ["inputs", *names]
+    assert list(found["inputs"]) == names
+
+
 def test_numbers_that_json_does_not_know_are_kept() -> None:
     made = mlmd.message("Execution")()
     mlmd.store(made.custom_properties, "inputs", {"n": math.nan, "i": math.inf})

@@ -186,15 +186,15 @@ def value(stored: Any) -> Any:
 
 
 def values(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties by name."""
-    return {name: value(stored) for name, stored in properties.items()}
+    """Properties by name, in the order of names: a map of protobuf has none that lasts."""
+    return {name: value(properties[name]) for name in sorted(properties)}
 
 
 def plain(item: Any) -> Any:
     """A google.protobuf Struct, ListValue or Value in the types of JSON."""
     kind = item.DESCRIPTOR.name
     if kind == "Struct":
-        return {name: plain(each) for name, each in item.fields.items()}
+        return {name: plain(item.fields[name]) for name in sorted(item.fields)}
     if kind == "ListValue":
         return [plain(each) for each in item.values]
     chosen = item.WhichOneof("kind")
