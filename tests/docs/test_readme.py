@@ -1,12 +1,10 @@
 """The README does what it says, and leaves nothing out."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,14 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^(```+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def _section(heading: str) -> str:
-    return re.split(r"^## ", README.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
+Parts = Callable[[str, str], list[str]]
 
 
 def _first_cells(text: str) -> list[str]:
@@ -33,36 +24,8 @@ def _first_cells(text: str) -> list[str]:
     return re.findall(r"^\| `?([^|`]+?)`? \|", text, re.MULTILINE)
 
 
-class Shell:
-    """Runs lines one by one in processes of their own; the folder of one is that of the next."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self._environment = environment
-
-    def __call__(self, line: str) -> subprocess.CompletedProcess[str]:
-        where = self.folder / ".where"
-        done = subprocess.run(
-            ["sh", "-c", f"{line}\ncode=$?\npwd > '{where}'\nexit $code"],
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            encoding="utf-8",
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-        self.folder = Path(where.read_text(encoding="utf-8").strip())
-        return done
-
-
-@pytest.fixture
-def shell(tmp_path: Path, environment: Callable[..., dict[str, str]]) -> Shell:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return Shell(tmp_path, environment({"PATH": path}))
-
-
-def test_the_tour_runs_line_by_line_as_it_is(shell: Shell) -> None:
-    (tour,) = [block for block in _blocks("sh") if "kfgcp init" in block]
+def test_the_tour_runs_line_by_line_as_it_is(shell: Any, blocks: Parts) -> None:
+    (tour,) = [block for block in blocks(README, "sh") if "kfgcp init" in block]
     lines = tour.splitlines()
     said: dict[str, str] = {}
     for line in lines:
@@ -86,8 +49,8 @@ def test_the_tour_runs_line_by_line_as_it_is(shell: Shell) -> None:
     assert (run["state"], run["pipeline"]) == ("SUCCEEDED", "long-words")
 
 
-def test_the_python_block_runs_as_it_is(shell: Shell) -> None:
-    (block,) = _blocks("python")
+def test_the_python_block_runs_as_it_is(shell: Any, blocks: Parts) -> None:
+    (block,) = blocks(README, "python")
     assert shell("kfgcp init .").returncode == 0
     (shell.folder / "block.py").write_text(block, encoding="utf-8")
 
@@ -100,18 +63,18 @@ def test_the_python_block_runs_as_it_is(shell: Shell) -> None:
     assert "metrics.measure.mean_length" in done.stdout
 
 
-def test_the_configuration_is_valid(shell: Shell) -> None:
-    (block,) = _blocks("toml")
+def test_the_configuration_is_valid(shell: Any, blocks: Parts) -> None:
+    (block,) = blocks(README, "toml")
     (shell.folder / "kfgcp.toml").write_text(block, encoding="utf-8")
 
     assert shell("kfgcp list").returncode == 0
 
 
-def test_every_verb_is_in_the_table() -> None:
-    assert sorted(_first_cells(_section("Verbs"))[2:]) == sorted(VERBS)
+def test_every_verb_is_in_the_table(section: Callable[[str, str], str]) -> None:
+    assert sorted(_first_cells(section(README, "## Verbs"))[2:]) == sorted(VERBS)
 
 
-def test_every_exit_code_is_in_the_table() -> None:
+def test_every_exit_code_is_in_the_table(section: Callable[[str, str], str]) -> None:
     def classes(base: type[errors.KfgcpError]) -> Iterator[type[errors.KfgcpError]]:
         yield base
         for below in base.__subclasses__():
@@ -120,13 +83,13 @@ def test_every_exit_code_is_in_the_table() -> None:
 
     codes = {0, *(found.exit_code for found in classes(errors.KfgcpError))}
 
-    assert [int(cell) for cell in _first_cells(_section("Exit codes"))[2:]] == sorted(codes)
+    assert [int(cell) for cell in _first_cells(section(README, "## Exit codes"))[2:]] == sorted(codes)
 
 
-def test_the_make_targets_that_it_names_are_there() -> None:
+def test_the_make_targets_that_it_names_are_there(blocks: Parts) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert set(re.findall(r"^make ([a-z]+)", "\n".join(_blocks("sh")), re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"^make ([a-z]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)) <= set(targets)
 
 
 def test_the_place_for_the_status_of_the_engine_is_marked_once() -> None:

@@ -1,0 +1,119 @@
+"""What guides show can be typed: configuration loads, commands are those of kfgcp, shell and YAML are valid."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from kfgcp import config
+from kfgcp.backends.registry import require_settings
+from kfgcp.cli.main import cli
+
+GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
+TEXTS = {file.stem: file.read_text(encoding="utf-8") for file in GUIDES}
+INLINE = re.compile(r"`(kfgcp [^`\n]*)`")
+ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
+Parts = Callable[[str, str], list[str]]
+guides = pytest.mark.parametrize("guide", TEXTS)
+
+
+def _commands(text: str, blocks: Parts) -> Iterator[str]:
+    """The calls of kfgcp in blocks of shell, after prompts and between backticks."""
+    yield from INLINE.findall(text)
+    yield from (line.removeprefix("$ ") for block in blocks(text, "text") for line in block.splitlines())
+    yield from (line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").splitlines())
+
+
+def _calls(line: str) -> Iterator[list[str]]:
+    """The arguments of each call of kfgcp in a line of shell."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:  # output, not a command
+        return
+    while words:
+        end = words.index("&&") if "&&" in words else len(words)
+        call, words = words[:end], words[end + 1 :]
+        while call and ASSIGNMENT.fullmatch(call[0]):
+            call = call[1:]
+        if call[:1] == ["kfgcp"]:
+            yield call[1 : call.index(">") if ">" in call else None]
+
+
+def _parse(command: Any, name: str, arguments: list[str]) -> None:
+    """Raises click's error when the arguments are not those of the command; runs nothing."""
+    with command.make_context(name, list(arguments)) as context:
+        rest = [*context._protected_args, *context.args]
+        if isinstance(command, click.Group):
+            verb, found, rest = command.resolve_command(context, rest)
+            _parse(found, str(verb), rest)
+
+
+@guides
+def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
+    calls = [call for line in _commands(TEXTS[guide], blocks) for call in _calls(line)]
+
+    assert calls or guide == "sign-in"
+    for call in calls:
+        try:
+            _parse(cli, "kfgcp", call)
+        except click.ClickException as error:
+            raise AssertionError(f"kfgcp {shlex.join(call)}: {error.format_message()}") from error
+        except click.exceptions.Exit:  # help
+            pass
+
+
+@pytest.mark.parametrize("call", [["rnu", "a.py"], ["run", "--no-such", "a.py"], ["testing", "k8s"]])
+def test_what_is_no_command_is_found(call: list[str]) -> None:
+    with pytest.raises(click.ClickException):
+        _parse(cli, "kfgcp", call)
+
+
+@guides
+def test_every_configuration_loads_and_has_what_it_needs(guide: str, blocks: Parts, tmp_path: Path) -> None:
+    for block in blocks(TEXTS[guide], "toml"):
+        (tmp_path / "kfgcp.toml").write_text(block, encoding="utf-8")
+
+        for env in config.load(tmp_path, {}).environments.values():
+            require_settings(env)
+
+
+@guides
+def test_every_auth_is_one_that_is_accepted(guide: str) -> None:
+    assert set(re.findall(r'auth = "([^"]*)"', TEXTS[guide])) <= set(config.AUTH_MODES)
+
+
+def test_every_auth_is_told_in_the_guide_to_signing_in() -> None:
+    _, *told = re.findall(r"^\| `([a-z-]+)`", TEXTS["sign-in"], re.MULTILINE)
+
+    assert sorted(told) == sorted(config.AUTH_MODES)
+
+
+@pytest.mark.parametrize(
+    ("guide", "heading", "backend"), [("vertex", "### kfgcp.toml", "vertex"), ("gke", "### All keys", "kubeflow")]
+)
+def test_every_key_of_an_environment_is_in_its_table(
+    guide: str, heading: str, backend: str, section: Callable[[str, str], str]
+) -> None:
+    cells = re.findall(r"^\| (`.*?) \|", section(TEXTS[guide], heading), re.MULTILINE)
+    named = [key for cell in cells for key in re.findall(r"`(\w+)`", cell)]
+
+    assert sorted(named) == sorted(set(config.ENV_KEYS[backend]) - {"backend"})
+
+
+@guides
+def test_every_block_of_shell_is_valid(guide: str, blocks: Parts) -> None:
+    for block in blocks(TEXTS[guide], "sh"):
+        checked = subprocess.run(["sh", "-n"], input=block, capture_output=True, encoding="utf-8", timeout=20)
+        assert checked.returncode == 0, f"{block}{checked.stderr}"
+
+
+@guides
+def test_every_block_of_yaml_is_valid(guide: str, blocks: Parts) -> None:
+    for block in blocks(TEXTS[guide], "yaml"):
+        assert all(isinstance(each, dict) for each in yaml.safe_load_all(block))
