@@ -1,0 +1,263 @@
+"""The table of errors in the guide to Kubeflow Pipelines: each row is what is said in the situation that it is for."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp import api
+from kfgcp.backends import port_forward
+from kfgcp.diagnosis import kubeflow as checks
+from kfgcp.errors import BackendError, KfgcpError
+from kfgcp.testing import kubeflow
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
+TABLE = GUIDE.partition("| the error says |")[2].partition("\n\n")[0]
+ROWS = re.findall(r"^\| `([^`]+)` \|", TABLE, re.MULTILINE)
+HEALTH = "GET /apis/v2beta1/healthz"
+Situation = Callable[["Stage"], str]
+SITUATIONS: dict[str, Situation] = {}
+"""The row that the situation is for -> what is said in it."""
+
+
+def situation(row: str) -> Callable[[Situation], Situation]:
+    def keep(say: Situation) -> Situation:
+        SITUATIONS[row] = say
+        return say
+
+    return keep
+
+
+class Stage:
+    """What a situation is made of. server: a Kubeflow Pipelines that works, to be spoilt."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._get = request.getfixturevalue
+        self.folder: Path = self._get("tmp_path")
+        self.patch: pytest.MonkeyPatch = self._get("monkeypatch")
+
+    @property
+    def server(self) -> Any:
+        found = self._get("scripted")
+        found.says(HEALTH, {"multi_user": False, "pipeline_store": "database"})
+        return found
+
+    @property
+    def stand_in(self) -> Any:
+        """A stand-in with several users; the environment `gke` of the current project leads there."""
+        return self._get("stand_in")
+
+    def with_token(self, host: str, **settings: str) -> str:
+        """What `doctor` says of the first thing that is broken."""
+        (self.folder / "token").write_text("a-token")
+        return self.broken(host=host, auth="token-file", token_file=str(self.folder / "token"), **settings)
+
+    def broken(self, **settings: str) -> str:
+        return str(self._get("broken")(self._get("diagnose")(backend="kubeflow", **settings)).detail)
+
+    def found(self, **settings: str) -> dict[str, Any]:
+        return dict(self._get("diagnose")(backend="kubeflow", **settings))
+
+    def secure(self, server: Any) -> str:
+        return str(self._get("tls")(server))
+
+    def kubectl(self, says: str | None) -> str:
+        """What is said when kubectl ends with a complaint, or is not there."""
+        folder = self.folder / "bin"
+        folder.mkdir()
+        if says is not None:
+            (folder / "kubectl").write_text(f"#!/bin/sh\necho '{says}' >&2\nexit 1\n")
+            (folder / "kubectl").chmod(0o755)
+        self.patch.setenv("PATH", str(folder))
+        self.patch.setattr(port_forward, "_open", {})
+        return self.broken(auth="port-forward")
+
+    def signed_in_as(self, login: dict[str, str], **settings: str) -> str:
+        """What is said when IAP is in front and Google's services refuse whatever is asked."""
+        google = self.server
+        google.says("POST /token", {"error": "invalid_audience", "error_description": "not in one project"}, 400)
+        google.says("POST /accounts/*", {"error": {"message": "Permission denied", "status": "PERMISSION_DENIED"}}, 403)
+        self.patch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{google.api_endpoint}/token")
+        self.patch.setattr("kfgcp.backends.iap_login.ACCOUNTS_ADDRESS", f"{google.api_endpoint}/accounts/")
+        file = self.folder / "login.json"
+        file.write_text(json.dumps(login))
+        self.patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        return self.broken(host=google.api_endpoint, auth="iap", iap_client_id="1234-abc", **settings)
+
+    def refused(self, call: Callable[[], Any]) -> str:
+        with pytest.raises(KfgcpError) as caught:
+            call()
+        return caught.value.message
+
+    @property
+    def pipeline(self) -> Path:
+        return Path(self._get("pipeline")("echo"))
+
+    def submit(self, pipeline: Path | None = None, **options: Any) -> Any:
+        return api.submit(str(pipeline or self.pipeline), env="gke", **options)
+
+
+@pytest.fixture
+def stand_in(home: Path) -> Iterator[Any]:
+    with kubeflow(multi_user=True, namespaces=("growth",), mode="instant") as env:
+        (home / "kfgcp.toml").write_text(env.toml("gke"))
+        yield env
+        assert env.unused_faults == []
+
+
+def test_every_row_has_its_situation() -> None:
+    assert sorted(ROWS) == sorted(SITUATIONS)
+    assert len(ROWS) == TABLE.count("\n| `")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_error_is_as_the_guide_has_it(row: str, request: pytest.FixtureRequest) -> None:
+    said = SITUATIONS[row](Stage(request))
+
+    assert re.fullmatch(".*".join(map(re.escape, row.split("…"))), said), said
+
+
+@situation("… needs kubectl, which is not on the PATH.")
+def _(stage: Stage) -> str:
+    return stage.kubectl(None)
+
+
+@situation("kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: … is forbidden: …")
+def _(stage: Stage) -> str:
+    user = 'User "me@example.com" cannot get resource "services" in API group "" in the namespace "kubeflow"'
+    return stage.kubectl(f'Error from server (Forbidden): services "ml-pipeline-ui" is forbidden: {user}')
+
+
+@situation("kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: …")
+def _(stage: Stage) -> str:
+    return stage.kubectl('error: context "gke_a_b_c" does not exist')
+
+
+@situation("… cannot be found: its name is unknown.")
+def _(stage: Stage) -> str:
+    return stage.with_token("https://kfp.invalid")
+
+
+@situation("… has a certificate that is not trusted…")
+def _(stage: Stage) -> str:
+    return stage.with_token(stage.secure(stage.server))
+
+
+@situation("Identity-Aware Proxy, in front of …, did not accept the sign-in to Kubeflow Pipelines (…).")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says(HEALTH, b"Invalid IAP credentials", 401, X_Goog_IAP_Generated_Response="true")
+    return stage.with_token(server.api_endpoint)
+
+
+@situation("You are not signed in to Google: …")
+def _(stage: Stage) -> str:
+    stage.patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    stage.patch.setenv("CLOUDSDK_CONFIG", str(stage.folder / "gcloud"))
+    stage.patch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", True)
+    return stage.broken(host=stage.server.api_endpoint, auth="google")
+
+
+@situation("Your login gets no token for the IAP client …")
+def _(stage: Stage) -> str:
+    keys = {"client_id": "desktop", "client_secret": "s", "refresh_token": "r"}
+    return stage.signed_in_as({"type": "authorized_user", **keys})
+
+
+@situation("You may not act as …")
+def _(stage: Stage) -> str:
+    stage.patch.setattr("kfgcp.backends.iap_login.google_tokens", lambda login: _Tokens())
+    return stage.signed_in_as({"type": "authorized_user"}, impersonate_service_account="ci@p.iam.gserviceaccount.com")
+
+
+class _Tokens:
+    def get(self) -> Any:
+        from kfgcp.backends.auth import Token
+
+        return Token("an-access-token")
+
+
+@situation("The token file … cannot be read: …")
+def _(stage: Stage) -> str:
+    stage.patch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(stage.folder / "none"))
+    return stage.broken(host=stage.server.api_endpoint, auth="in-cluster")
+
+
+@situation("Kubeflow Pipelines wants a sign-in at … instead of answering …")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says(HEALTH, b"", 302, Location="https://dex.example/dex/auth?client_id=kubeflow")
+    return stage.with_token(server.api_endpoint)
+
+
+@situation("Kubeflow Pipelines did not accept the sign-in: …")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says(HEALTH, {"message": "there is no user identity header", "code": 16}, 401)
+    return stage.with_token(server.api_endpoint)
+
+
+@situation("… has no apis/v2beta1/healthz: not Kubeflow Pipelines, or older than 2.0.")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says(HEALTH, {"message": "Not Found"}, 404)
+    return stage.with_token(server.api_endpoint)
+
+
+@situation("Environment 'gke' has no namespace, and the server is for several users.")
+def _(stage: Stage) -> str:
+    return stage.with_token(stage.stand_in.host).replace("'dev'", "'gke'")  # the environment of `diagnose`
+
+
+@situation("Kubeflow Pipelines refused …: … is not authorized … (403 PERMISSION_DENIED).")
+def _(stage: Stage) -> str:
+    return stage.with_token(stage.stand_in.host, namespace="finance")
+
+
+@situation("Runs are shown without metrics. …")
+def _(stage: Stage) -> str:
+    stage.patch.setattr(checks, "METADATA", "no-such-path")
+    found = stage.found(host=stage.stand_in.host, auth="anonymous", namespace="growth")
+    assert found["metadata"].ok is None
+    return str(found["metadata"].detail)
+
+
+@situation("The parameters take … bytes; Kubeflow Pipelines takes 10,000.")
+def _(stage: Stage) -> str:
+    assert stage.stand_in.runs.max_parameter_bytes == 10_000
+    return stage.refused(lambda: stage.submit(params={"text": "a" * 10_000}))
+
+
+@situation("Kubeflow Pipelines takes specs of schema 2.1.0, this one is of …")
+def _(stage: Stage) -> str:
+    assert stage.stand_in
+    file = stage.folder / "old.yaml"
+    file.write_text(stage.pipeline.read_text().replace("2.1.0", "2.0.0"))
+    return stage.refused(lambda: stage.submit(file))
+
+
+@situation("The pods of Kubeflow keep no times and severities.")
+def _(stage: Stage) -> str:
+    assert stage.stand_in
+    run = stage.submit().wait(30)
+    return stage.refused(lambda: list(run.logs(since="5m")))
+
+
+@situation("Kubeflow Pipelines refused GET k8s/pod/logs: …")
+def _(stage: Stage) -> str:
+    stage.stand_in.logs.kept = "gone"
+    run = stage.submit().wait(30)
+    return stage.refused(lambda: list(run.logs()))
+
+
+@situation("… Whether the run '…' was made is not known.")
+def _(stage: Stage) -> str:
+    stage.stand_in.fail_next("lost", method="POST", path="*/runs")
+    stage.stand_in.fail_next("403", method="GET", path="*/runs")
+    with pytest.raises(BackendError) as caught:
+        stage.submit()
+    assert caught.value.hint.endswith("kfgcp list")
+    return caught.value.message
