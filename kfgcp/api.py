@@ -29,7 +29,7 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, from_documents, load
-from kfgcp.store.rows import RunFilter
+from kfgcp.store.rows import Read, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.compare import Comparison
@@ -225,7 +225,9 @@ def show(run: RunLike = "latest") -> RunHandle:
     return RunHandle(backend, RunRef(found.env, found.run_id))
 
 
-def list(wanted: RunFilter | None = None, *, limit: int | None = None, refresh: bool = True) -> builtins.list[Run]:
+def list(
+    wanted: RunFilter | None = None, *, limit: int | None = None, refresh: bool = True, metrics: bool = True
+) -> builtins.list[Run]:
     """Runs of all environments without their tasks and artifacts, newest first, whoever made them.
 
     Args:
@@ -233,17 +235,28 @@ def list(wanted: RunFilter | None = None, *, limit: int | None = None, refresh: 
         limit: so many at most.
         refresh: read from remote backends what has changed. One that cannot be reached is an error when it is the
             environment that is asked for, and otherwise the warning `NotRefreshed`; its runs are listed as last seen.
+        metrics: read those of runs that have ended where they are several requests a run, as on Kubeflow. `unread`
+            tells which runs are without theirs.
     """
     project = config.load()
     wanted = wanted or RunFilter()
     if refresh:
-        lookup.refresh(project, wanted, limit)
+        lookup.refresh(project, wanted, limit, whole=metrics)
     if not (project.home / DATABASE_NAME).exists():
         return []
     with Store(project.home) as store:
         if store.unfinished("local"):
             _refresh_local(project)
         return store.select(wanted, limit=limit)
+
+
+def unread(runs: Sequence[Run]) -> set[str]:
+    """The ids of those runs that have ended and were only listed: their metrics, outputs and tasks are not known."""
+    remote = [run.run_id for run in runs if run.state.final and run.backend != "local"]
+    if not remote:
+        return set()
+    with Store(config.load().home) as store:
+        return {run_id for run_id in remote if store.read_of(run_id) is Read.LISTED}
 
 
 def runs(wanted: RunFilter | None = None, **equals: Any) -> pandas.DataFrame:
@@ -322,7 +335,7 @@ def compare(runs: Sequence[RunLike] = ()) -> Comparison:
     """
     from kfgcp.tracking.compare import compare as compare_runs
 
-    chosen = builtins.list(runs) or [found.run_id for found in reversed(list(limit=2))]
+    chosen = builtins.list(runs) or [found.run_id for found in reversed(list(limit=2, metrics=False))]
     if len(chosen) < 2:
         raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
     return compare_runs([one if isinstance(one, Run) else show(one).snapshot for one in chosen])
@@ -497,5 +510,6 @@ __all__ = [
     "show",
     "spec_of",
     "submit",
+    "unread",
     "watch",
 ]

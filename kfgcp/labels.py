@@ -6,6 +6,7 @@
     git-dirty    true or false: whether files that git knows had changes that were not committed
     env          the environment's name
     submission   what tells this submission apart from all others
+    experiment   the group of runs it belongs to, on remote backends
     user         who submitted it
 
 They keep to what Google allows in labels: at most 63 lowercase letters, digits, `_` and `-`.
@@ -23,7 +24,8 @@ GIT_SECONDS: Final = 5.0
 """How long git may take to look through a repository; after that the run has no git labels."""
 LONGEST: Final = 63
 SUBMISSION: Final = "submission"
-_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, "experiment")
+EXPERIMENT: Final = "experiment"
+_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT)
 _GOOGLES: Final = ("goog-", "vertex-ai-")
 
 

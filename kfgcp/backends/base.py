@@ -155,14 +155,21 @@ class SupportsRefresh(Protocol):
     def place(self) -> str:
         """Where they are: the same for environments that share their runs."""
 
-    def recent(self, wanted: RunFilter, limit: int) -> bool:
-        """Reads the newest runs that match; False when that cannot be asked for."""
+    def recent(self, wanted: RunFilter, limit: int, *, whole: bool = True) -> bool:
+        """Reads the newest runs that match; False when that cannot be asked for.
 
-    def refresh(self, since: str | None = None) -> None:
+        Args:
+            wanted: which runs.
+            limit: so many of them.
+            whole: as of `refresh`.
+        """
+
+    def refresh(self, since: str | None = None, *, whole: bool = True) -> None:
         """Reads what has changed.
 
         Args:
             since: runs created since then must be there too, RFC 3339 text.
+            whole: runs that have ended are read with their tasks and metrics; without, that may be left out.
         """
 
 

@@ -1,7 +1,9 @@
 """What remote backends have in common: their runs are read over the wire and kept in the store.
 
-A run that has ended does not change any more, so it is read once and for good. Lists are read from where the last
-reading ended: a refresh costs a request for each page of changed runs, and one for each run that has ended since.
+A run that has ended does not change any more, so it is read once and for good, unless a service can let it go on. Lists
+are read from where the last reading ended: a refresh costs a request for each page of changed runs, and those that each
+run costs that has ended since. Where these are many, a list of the newest runs leaves them out: what it tells of a run
+that has ended is recorded (`Read.LISTED`), and the rest is read when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,10 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Final
 
 from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
@@ -21,7 +22,7 @@ from kfgcp.config import Environment, Project
 from kfgcp.errors import NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.store.database import read_only
-from kfgcp.store.rows import Changes, Observed, Read, RunFilter, no_run
+from kfgcp.store.rows import Changes, Ended, Observed, Read, RunFilter, no_run
 from kfgcp.store.store import Store
 
 LOOK_BACK: Final = 30 * 86400.0
@@ -35,17 +36,28 @@ GONE: Final = ErrorInfo("the run was deleted before it had ended here")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A run as it was read. spec: of it, None when it cannot be read. changed_at: when it last changed."""
+    """A run as it was read.
+
+    changed_at: when it last changed. spec: of it, None when it cannot be read. source: all that the service says of it,
+    when a list says as much as the run itself.
+    """
 
     run: Run
     changed_at: str
     spec: Mapping[str, Any] | None = None
+    source: Mapping[str, Any] | None = None
 
 
 class RemoteBackend(ABC):
-    """A backend whose runs are elsewhere; subclasses say how to speak to it. Threads may not share one."""
+    """A backend whose runs are elsewhere; subclasses say how to speak to it. Threads may not share one.
+
+    reads_listed: a list of the newest runs reads those that have ended, as that is one request each.
+    reopens: a run that has ended may go on.
+    """
 
     pace = Pace(1.0, 30.0)
+    reads_listed = True
+    reopens = False
 
     def __init__(self, project: Project, env: Environment) -> None:
         self._project = project
@@ -72,8 +84,8 @@ class RemoteBackend(ABC):
         """Runs without their tasks: those that have changed since `observed`, or those created in a window of time."""
 
     @abstractmethod
-    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
-        """Runs without their tasks, those that match, newest first; None when the service cannot choose so."""
+    def _newest(self, wanted: RunFilter, limit: int) -> Iterator[Fetched] | None:
+        """Runs without their tasks, newest first, until `limit` match; None when they cannot be asked for so."""
 
     @abstractmethod
     def _complete(self, run: Run, backend_ref: str) -> Run:
@@ -86,6 +98,15 @@ class RemoteBackend(ABC):
     @abstractmethod
     def _remove(self, backend_ref: str) -> None:
         """Removes a run that has ended; no error when it is gone."""
+
+    def _fetch_listed(self, listed: Fetched) -> Fetched:
+        """A run of a list with its tasks; as of `_fetch`."""
+        return self._fetch(listed.run.backend_ref or "")
+
+    def _again(self, backend_refs: Sequence[str]) -> Iterator[Fetched]:
+        """Runs without their tasks, where the service can be asked for several at once; those that are gone are
+        missing."""
+        return iter(())
 
     def _ref_of(self, run_id: str) -> str:
         """The backend's own name of a run that was never read."""
@@ -149,73 +170,95 @@ class RemoteBackend(ABC):
         self._remove(run.backend_ref or self._ref_of(ref.run_id))
         self._store.forget(ref.run_id)
 
-    def refresh(self, since: str | None = None) -> None:
+    def refresh(self, since: str | None = None, *, whole: bool = True) -> None:
         """Reads into the store what has changed: all runs, whoever made them.
 
         Args:
             since: runs created since then must be there too, RFC 3339 text.
+            whole: those that have ended with their tasks and metrics, those too that lists have left out.
         """
         observed = self._store.observed(self.place)
-        settled = self._store.settled(self.place)
         back = min(since or "9", timestamp(time.time() - LOOK_BACK))
         if observed is None:
-            until = self._take(self._changes(None, (back, None)), settled)
+            until = self._take(self._changes(None, (back, None)), whole=whole)
             observed = Observed(until or back, back)
         else:
             behind = _earlier(observed.changed_until, OVERLAP)
-            until = self._take(self._changes(replace(observed, changed_until=behind), (back, None)), settled)
+            until = self._take(self._changes(replace(observed, changed_until=behind), (back, None)), whole=whole)
             observed = replace(observed, changed_until=max(until, observed.changed_until))
             if since is not None and since < observed.created_since:
-                self._take(self._changes(None, (since, observed.created_since)), settled)
+                self._take(self._changes(None, (since, observed.created_since)), whole=whole)
                 observed = replace(observed, created_since=since)
         self._store.set_observed(self.place, observed)
+        if whole:
+            self._read_rest()
 
-    def recent(self, wanted: RunFilter, limit: int) -> bool:
-        """Reads into the store the newest runs that match; a request for each hundred of them, and one for each that
-        matches as it was last seen and does not any more.
+    def recent(self, wanted: RunFilter, limit: int, *, whole: bool = True) -> bool:
+        """Reads into the store the newest runs that match; a request for each page of them, and further ones for those
+        that match as they were last seen and do not any more.
+
+        Args:
+            wanted: which runs.
+            limit: so many of them.
+            whole: those that have ended with their tasks and metrics, where that costs more than a request each.
 
         Returns:
-            Whether the service could choose them; if not, nothing was read and `refresh` is the way.
+            Whether the service could be asked so; if not, nothing was read and `refresh` is the way.
         """
-        newest = self._newest(wanted)
+        newest = self._newest(wanted, limit)
         if newest is None:
             return False
         listed: set[str] = set()
-        self._take(_noted(islice(newest, limit), listed), self._store.settled(self.place))
-        self._look_at_others(wanted, limit, listed)
+        self._take(_noted(newest, listed), whole=whole)
+        self._look_at_others(wanted, limit, listed, whole=whole)
         return True
 
     # -- helpers
 
-    def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str]) -> None:
-        """Reads the runs that would be shown as going on though the service did not list them: they have ended, go on
-        in another state, or were deleted."""
-        states = [state for state in wanted.states or RunState if not state.final]
-        if not states:
-            return
-        for run in self._store.select(replace(wanted, states=states), limit=limit):
-            ref = run.backend_ref or ""
-            if ref.startswith(self.place) and ref not in listed:
-                with suppress(NotFound):  # it was deleted, which is recorded
-                    self.get(RunRef(run.env, run.run_id))
+    def _read_rest(self) -> None:
+        """Reads the runs that have ended and were only listed."""
+        left = {ref for ref, ended in self._store.ended(self.place).items() if ended.read is Read.LISTED}
+        if left:
+            self._take((Fetched(run, "") for run in self._store.select() if run.backend_ref in left), whole=True)
 
-    def _take(self, changes: Iterator[Fetched], settled: set[str]) -> str:
-        """Records changed runs, those that have ended with their tasks; when the last of them changed, "" for none.
+    def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str], *, whole: bool) -> None:
+        """Reads the runs that would be shown as going on though the service did not list them: they have ended, go on
+        in another state, or were deleted. When they do not match any more, others take their places."""
+        while True:
+            shown = [run for run in self._store.select(wanted, limit=limit) if not run.state.final]
+            others = {ref: run for run in shown if (ref := run.backend_ref or "").startswith(self.place)}
+            others = {ref: run for ref, run in others.items() if ref not in listed}
+            if not others:
+                return
+            self._take(_noted(self._again([*others]), listed), whole=whole)
+            for ref, run in others.items():
+                if ref not in listed:
+                    listed.add(ref)
+                    with suppress(NotFound):  # it was deleted, which is recorded
+                        self.get(RunRef(run.env, run.run_id))
+
+    def _take(self, changes: Iterable[Fetched], *, whole: bool) -> str:
+        """Records changed runs, those that have ended with their tasks unless that is left out; when the last of them
+        changed, "" for none.
 
         They are read while the list goes on. What was recorded before an error is not read again.
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
         until = ""
+        whole = whole or self.reads_listed
+        ended = self._store.ended(self.place)
         reading: deque[Future[Fetched | None]] = deque()
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read")
         try:
             for change in changes:
                 until = max(until, change.changed_at)
-                ref = change.run.backend_ref or ""
-                if change.run.state.final and ref not in settled:
-                    reading.append(pool.submit(self._fetch_or_none, ref))
-                elif ref not in settled:
+                known = ended.get(change.run.backend_ref or "")
+                if known is not None and self._settled(known, change.run, whole):
+                    continue
+                if whole and change.run.state.final:
+                    reading.append(pool.submit(self._fetch_or_none, change))
+                else:
                     self._keep(change, Read.LISTED)
                 while reading and reading[0].done():
                     self._keep_ended(reading.popleft().result())
@@ -225,13 +268,19 @@ class RemoteBackend(ABC):
             pool.shutdown(cancel_futures=True)
         return until
 
+    def _settled(self, known: Ended, listed: Run, whole: bool) -> bool:
+        """Whether nothing is to be learned of a run that had ended: it did not go on since, and was read as far as that
+        is wanted. A list may be late, so only where runs can go on at all its word counts."""
+        went_on = listed.state is not known.state or (listed.ended_at or "") > known.at
+        return not (self.reopens and went_on) and not (whole and known.read is Read.LISTED)
+
     def _keep_ended(self, found: Fetched | None) -> None:
         if found is not None:
             self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
 
-    def _fetch_or_none(self, backend_ref: str) -> Fetched | None:
+    def _fetch_or_none(self, listed: Fetched) -> Fetched | None:
         try:
-            return self._fetch(backend_ref)
+            return self._fetch_listed(listed)
         except NotFound:  # deleted since it was listed
             return None
 

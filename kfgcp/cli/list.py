@@ -19,14 +19,21 @@ DAY, HOUR, MINUTE = 86400, 3600, 60
 @options.filters
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
 @click.option("--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed.")
+@click.option("--metrics", is_flag=True, help="Read metrics that were never read: several requests a run (kubeflow).")
 @options.as_json
-def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
-    """List runs of all environments, newest first."""
-    runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh)
+def command(limit: int, refresh: bool, metrics: bool, as_json: bool, **chosen: Any) -> None:
+    """List runs of all environments, newest first.
+
+    Of Kubeflow the runs are had by one request, and the names of experiments by a second one when a new one is among
+    them. Metrics that were not read yet are shown as `…`, in JSON as null: --metrics reads those of the runs listed,
+    show and compare those of single runs.
+    """
+    runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics)
+    unread = api.unread(runs)
     if not runs and chosen["env"]:
         config.load().env(chosen["env"])  # a name that was mistyped has no runs either
     if as_json:
-        output.print_json([run.summary() for run in runs])
+        output.print_json([run.summary() | ({"metrics": None} if run.run_id in unread else {}) for run in runs])
         return
     if not runs:
         click.echo("No runs." if any(chosen.values()) else "No runs yet.", err=True)
@@ -42,12 +49,14 @@ def command(limit: int, refresh: bool, as_json: bool, **chosen: Any) -> None:
             run.env,
             ago(run.created_at, now),
             _took(run),
-            _metric(run),
+            "…" if run.run_id in unread else _metric(run),
         )
         for run in runs
     ]
     headers = ("RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS")
     output.print_table(output.table(headers, rows, right=[6], short=[2, 3, 4, 7]))
+    if unread:
+        output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
 
 
 def ago(created_at: str | None, now: float) -> str:

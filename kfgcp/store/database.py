@@ -17,7 +17,7 @@ from urllib.parse import quote
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BUSY_SECONDS = 30.0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 
 BY_BEGINNING = ("git", "version")
 """Labels whose values are digests, of which nobody types all."""
@@ -32,6 +32,15 @@ class Observed:
 
     changed_until: str
     created_since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is known of a run that has ended. at: when, "" when that is not known. read: how much of it is here."""
+
+    state: RunState
+    at: str
+    read: Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,20 @@ class Changes:
     error: ErrorInfo | None = None
     cached: Sequence[CacheEntry] = ()
     outcomes: Sequence[Outcome] = ()
+
+
+def matches(wanted: RunFilter, run: Run) -> bool:
+    """Whether a run is one of those that `where_clause` finds."""
+    given = [(wanted.pipeline, run.pipeline), (wanted.experiment, run.experiment), (wanted.env, run.env)]
+    if any(value is not None and value != found for value, found in given):
+        return False
+    if (wanted.states and run.state not in wanted.states) or (run.created_at or "") < (wanted.since or ""):
+        return False
+    return all(
+        name in run.labels
+        and (run.labels[name].startswith(value) if name in BY_BEGINNING else run.labels[name] == value)
+        for name, value in wanted.labels.items()
+    )
 
 
 def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:

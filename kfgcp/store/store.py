@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from kfgcp.store import database
 from kfgcp.store.rows import (
     CacheEntry,
     Changes,
+    Ended,
     Observed,
     Outcome,
     Read,
@@ -106,9 +107,10 @@ class Store:
 
     def _replace(self, run: Run, version: str, pipeline_spec: Mapping[str, Any] | None, *, tasks: bool) -> None:
         """Of a run that is known: all that its backend says of it. What was submitted here keeps its version, which
-        the spec that the backend was sent need not have."""
+        the spec that the backend was sent need not have; without a version its pipeline is not known yet either."""
         if not version:
             self._add_spec(run, pipeline_spec)
+            self._db.execute("UPDATE runs SET pipeline = ? WHERE run_id = ?", bound(run.pipeline, run.run_id))
         self._db.execute(
             "UPDATE runs SET url = ?, version = ?, name = ?, created_at = ?, started_at = ?, ended_at = NULL,"
             " error = NULL WHERE run_id = ?",
@@ -164,6 +166,17 @@ class Store:
             self._db.execute(
                 "INSERT OR REPLACE INTO observed VALUES (?, ?, ?)",
                 bound(place, observed.changed_until, observed.created_since),
+            )
+
+    def set_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
+        """Remembers names by ids, and forgets those of the ids that are `gone`."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM names WHERE place = ? AND kind = ? AND id = ?", [bound(place, kind, id_) for id_ in gone]
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
+                [bound(place, kind, id_, name) for id_, name in names.items()],
             )
 
     def apply(self, run_id: str, changes: Changes) -> None:
@@ -316,15 +329,21 @@ class Store:
             row = self._db.execute("SELECT env, backend_ref FROM runs WHERE run_id = ?", bound(run_id)).fetchone()
         return None if row is None else (row["env"], row["backend_ref"] or "")
 
-    def settled(self, place: str) -> set[str]:
-        """The backend's own names of the runs below a place that have ended and were read with their tasks."""
+    def ended(self, place: str) -> dict[str, Ended]:
+        """The runs below a place that have ended, by the backend's own names of them."""
         with self._failures():
             rows = self._db.execute(
-                "SELECT backend_ref FROM runs WHERE substr(backend_ref, 1, length(?)) = ? AND read != 'listed'"
+                "SELECT backend_ref, state, ended_at, read FROM runs WHERE substr(backend_ref, 1, length(?)) = ?"
                 " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
                 bound(place, place),
             ).fetchall()
-        return {row[0] for row in rows}
+            return {ref: Ended(RunState(state), at or "", Read(read)) for ref, state, at, read in rows}
+
+    def names(self, place: str, kind: str) -> dict[str, str]:
+        """What a place calls its things of a kind, by their ids; as far as it was told."""
+        with self._failures():
+            rows = self._db.execute("SELECT id, name FROM names WHERE place = ? AND kind = ?", bound(place, kind))
+            return dict(map(tuple, rows.fetchall()))
 
     def observed(self, place: str) -> Observed | None:
         """How far the runs of a place were read; None when never."""

@@ -75,7 +75,7 @@ def find(project: Project, wanted: str) -> Run:
     found = _of_that_id(project, wanted)
     if found is not None:
         return found
-    refresh(project, RunFilter())
+    refresh(project, RunFilter(), whole=False)
     try:
         return _recorded(project, wanted)
     except UsageError as error:
@@ -84,16 +84,16 @@ def find(project: Project, wanted: str) -> Run:
         raise
 
 
-def refresh(project: Project, wanted: RunFilter, limit: int | None = None) -> None:
+def refresh(project: Project, wanted: RunFilter, limit: int | None = None, *, whole: bool = True) -> None:
     """Reads what has changed on the remote backends: of one environment, or of all that are different places.
 
-    With a limit only the newest runs that match are read, where the backend can choose them. Of all environments, one
-    that cannot be reached is the warning `NotRefreshed`.
+    With a limit only the newest runs that match are read, where the backend can choose them; unless `whole`, what costs
+    several requests a run is left out. Of all environments, one that cannot be reached is the warning `NotRefreshed`.
     """
     if wanted.env is not None:
         env = project.environments.get(wanted.env)  # one that was removed still has runs here
         if env is not None and env.backend != "local":
-            _read(_refreshable(project, env), wanted, limit)
+            _read(_refreshable(project, env), wanted, limit, whole)
         return
     places = set()
     for env in _remote(project):
@@ -101,7 +101,7 @@ def refresh(project: Project, wanted: RunFilter, limit: int | None = None) -> No
             backend = _refreshable(project, env)
             if backend.place not in places:
                 places.add(backend.place)
-                _read(backend, wanted, limit)
+                _read(backend, wanted, limit, whole)
         except (BackendError, ConfigError) as error:
             warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=4)
 
@@ -138,9 +138,9 @@ def _remote(project: Project) -> list[Environment]:
     return [env for env in project.environments.values() if env.backend != "local"]
 
 
-def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None) -> None:
-    if limit is None or not backend.recent(wanted, limit):
-        backend.refresh(wanted.since)
+def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None, whole: bool) -> None:
+    if limit is None or not backend.recent(wanted, limit, whole=whole):
+        backend.refresh(wanted.since, whole=whole)
 
 
 def _refreshable(project: Project, env: Environment) -> SupportsRefresh:

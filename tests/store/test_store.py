@@ -14,7 +14,7 @@ import pytest
 
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.store.rows import CacheEntry, Changes, RunFilter
+from kfgcp.store.rows import CacheEntry, Changes, Ended, Read, RunFilter, matches
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -161,6 +161,9 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
         (RunFilter(states=[RunState.FAILED]), ["failed"]),
         (RunFilter(states=[RunState.FAILED, RunState.RUNNING]), ["failed", "labelled"]),
         (RunFilter(labels={"team": "growth"}), ["labelled"]),
+        (RunFilter(labels={"team": "gro"}), []),
+        (RunFilter(labels={"git": "ab12"}), ["labelled"]),
+        (RunFilter(labels={"git": "b12"}), []),
         (RunFilter(labels={"team": "growth", "area": "us"}), []),
         (RunFilter(labels={"team": "growth", "area": "eu"}), ["labelled"]),
         (RunFilter(since="2026-01-02T00:00:00.000Z"), ["failed", "labelled"]),
@@ -189,11 +192,12 @@ def test_a_filter_lets_through_what_matches_all_of_it(
             env="dev",
             experiment="spring",
             state=RunState.RUNNING,
-            labels={"team": "growth", "area": "eu"},
+            labels={"team": "growth", "area": "eu", "git": "ab12cd"},
         )
     )
 
     assert [run.run_id for run in reversed(store.select(wanted))] == found
+    assert [run.run_id for run in reversed(store.select()) if matches(wanted, run)] == found
 
 
 class TestFind:
@@ -461,3 +465,47 @@ def test_a_value_that_damage_made_unreadable_is_a_state_error(store: Store, home
     with pytest.raises(StateError, match=r"kfgcp\.db is damaged: a value cannot be read") as caught:
         store.get("aaaa00000001")
     assert "Move it aside" in caught.value.hint
+
+
+def test_names_of_a_place_are_kept_by_their_kind_until_they_are_gone(store: Store) -> None:
+    store.set_names("here/", "experiment", {"1": "churn", "2": "fraud"})
+    store.set_names("here/", "version", {"1": "sha256:0"})
+    store.set_names("there/", "experiment", {"1": "other"})
+
+    store.set_names("here/", "experiment", {"2": "Fraud"}, gone=["1"])
+
+    assert store.names("here/", "experiment") == {"2": "Fraud"}
+    assert store.names("here/", "version") == {"1": "sha256:0"}
+    assert store.names("there/", "experiment") == {"1": "other"}
+    assert store.names("nowhere/", "experiment") == {}
+
+
+def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Store, make_run: MakeRun) -> None:
+    end = "2026-01-02T04:00:00.000Z"
+    for number, (state, ended_at, read) in enumerate(
+        [
+            (RunState.SUCCEEDED, end, Read.EVERYTHING),
+            (RunState.FAILED, end, Read.LISTED),
+            (RunState.CANCELLED, None, Read.TASKS),
+            (RunState.RUNNING, None, Read.LISTED),
+        ]
+    ):
+        run = make_run(f"run-{number}", backend_ref=f"here/{number}", state=state, ended_at=ended_at)
+        store.put(run, read=read)
+    store.put(make_run("other", backend_ref="there/1"))
+
+    assert store.ended("here/") == {
+        "here/0": Ended(RunState.SUCCEEDED, end, Read.EVERYTHING),
+        "here/1": Ended(RunState.FAILED, end, Read.LISTED),
+        "here/2": Ended(RunState.CANCELLED, "", Read.TASKS),
+    }
+
+
+def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(store: Store, make_run: MakeRun) -> None:
+    store.put(make_run(pipeline="nightly 7", version=""), read=Read.LISTED)
+
+    store.put(make_run(), pipeline_spec={"root": {}})
+    store.put(make_run(pipeline="another"))
+
+    run = store.get("aaaa00000001")
+    assert (run.pipeline, store.spec(run.version)) == ("train", {"root": {}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -19,16 +19,18 @@ from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
-from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, at, run_of
+from kfgcp.backends.kubeflow.names import API, Experiments, Versions
+from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, NotFound, Refused, Unreachable
-from kfgcp.labels import SUBMISSION
+from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
-from kfgcp.store.rows import Observed, RunFilter
+from kfgcp.store.rows import Observed, RunFilter, matches
 
-API: Final = "apis/v2beta1"
 PAGE: Final = 100
+MOST: Final = 200
+"""Runs that the server gives at once at most."""
 TRIES: Final = 4
 """How often a run is sent whose answer was lost, after each time looking whether it was made."""
 SKEW: Final = 300.0
@@ -37,7 +39,13 @@ TAIL_LINES: Final = 20
 
 
 class KubeflowBackend(RemoteBackend):
-    """Runs of one host and namespace."""
+    """Runs of one host and namespace.
+
+    A list has the runs whole but for what ML Metadata knows, which is four requests a run.
+    """
+
+    reads_listed = False
+    reopens = True
 
     def __init__(self, project: Project, env: Environment) -> None:
         super().__init__(project, env)
@@ -52,7 +60,8 @@ class KubeflowBackend(RemoteBackend):
             address = env.get("api_endpoint") or LOGGING_ADDRESS
             google = tokens if env.get("api_endpoint") else google_tokens(env.get("impersonate_service_account"))
             self._logging = CloudLogging(Http(address, google, service="Cloud Logging"), gcp)
-        self._experiments: dict[str, str] = {}
+        self._experiments = Experiments(self._http, self._store, self.place, self._namespace)
+        self._versions = Versions(self._http, self._store, self.place)
         self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])
 
     # -- what RemoteBackend asks for
@@ -71,7 +80,7 @@ class KubeflowBackend(RemoteBackend):
         """A run that carries our submission. The service cannot be told to make it once only, so when an answer is lost
         the run is looked for before it is sent again."""
         submission = secrets.token_hex(6)
-        experiment = self._experiment_id(request.experiment)
+        experiment = self._experiments.ensure(request.experiment)
         sent = body.run(request, self._env, experiment, submission)
         since = timestamp(time.time() - SKEW)
         for last in (*[False] * (TRIES - 1), True):
@@ -112,59 +121,36 @@ class KubeflowBackend(RemoteBackend):
             raise lost from error
         return None
 
-    def _experiment_id(self, name: str) -> str:
-        """The id of an experiment; it is made when there is none of that name."""
-        if name not in self._experiments:
-            wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
-            pages = self._http.pages(
-                f"{API}/experiments", {**self._scope(), "filter": wanted}, "experiments", size=PAGE
-            )
-            found = next(pages, None)
-            if found is None:
-                made = {"display_name": name, **({"namespace": self._namespace} if self._namespace else {})}
-                found = self._http.post(f"{API}/experiments", body=made)
-            self._experiments[name] = str(found.get("experiment_id") or "")
-        return self._experiments[name]
-
-    def _experiment_name(self, experiment_id: str) -> str:
-        for name, known in self._experiments.items():
-            if known == experiment_id:
-                return name
-        if not experiment_id:
-            return ""
-        try:
-            found = self._http.get(f"{API}/experiments/{quote(experiment_id)}")
-        except NotFound:
-            return ""
-        name = str(found.get("display_name") or "")
-        self._experiments[name] = experiment_id
-        return name
-
     def _scope(self) -> dict[str, str]:
         return {"namespace": self._namespace} if self._namespace else {}
 
     def _fetch(self, backend_ref: str) -> Fetched:
-        found = self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}")
-        found = self._with_spec(found)
+        return self._whole(backend_ref, self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}"))
+
+    def _fetch_listed(self, listed: Fetched) -> Fetched:
+        """What a list says of a run is what the run itself says, its tasks included."""
+        backend_ref = listed.run.backend_ref or ""
+        if listed.source is None or "run_details" not in listed.source:
+            return self._fetch(backend_ref)
+        return self._whole(backend_ref, listed.source)
+
+    def _whole(self, backend_ref: str, found: Mapping[str, Any]) -> Fetched:
+        """A run with what ML Metadata knows of it when it has ended."""
+        found = self._with_spec(found, ask=True)
         executions: list[Execution] = []
         if RUN_STATES.get(str(found.get("state")), RunState.PENDING).final:
             with suppress(BackendError):  # without it the run is shown without metrics and values
                 executions = self._metadata.executions(str(found.get("run_id")))
         self._latest = (backend_ref, found, executions)
-        run, spec = self._run(found, self._experiment_name(str(found.get("experiment_id") or "")), executions)
+        run, spec = self._run(found, self._experiments.name(str(found.get("experiment_id") or "")), executions)
         return Fetched(run, run.ended_at or run.created_at or "", spec)
 
-    def _with_spec(self, found: dict[str, Any]) -> dict[str, Any]:
+    def _with_spec(self, found: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
         """The run with its spec; one that names a version of a pipeline does not hold it."""
-        version = found.get("pipeline_version_reference") or {}
-        if found.get("pipeline_spec") or not version.get("pipeline_version_id"):
+        if found.get("pipeline_spec"):
             return found
-        path = f"{API}/pipelines/{quote(version.get('pipeline_id') or '')}/versions"
-        try:
-            stored = self._http.get(f"{path}/{quote(version['pipeline_version_id'])}")
-        except NotFound:
-            return found
-        return {**found, "pipeline_spec": stored.get("pipeline_spec")}
+        spec = self._versions.spec(found, ask=ask)
+        return found if spec is None else {**found, "pipeline_spec": spec}
 
     def _run(
         self, found: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
@@ -176,32 +162,75 @@ class KubeflowBackend(RemoteBackend):
         return backend_ref.removeprefix(self.place)
 
     def _changes(self, observed: Observed | None, window: tuple[str, str | None]) -> Iterator[Fetched]:
-        """Runs created in the window; of those known before, the ones that have ended or still run."""
+        """Runs created in the window; of those known before, the ones that have ended, and all that go on: one that had
+        ended may go on again, which no time of the server tells."""
         since, before = window
         if observed is None:
             wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
             if before:
                 wanted.append(filters.predicate("created_at", "LESS_THAN", before, "timestamp_value"))
-            yield from self._listed(wanted)
+            yield from self._listed(wanted, ask=True)
             return
-        for key in ("created_at", "finished_at"):
-            yield from self._listed(
-                [filters.predicate(key, "GREATER_THAN_EQUALS", observed.changed_until, "timestamp_value")]
-            )
+        until = observed.changed_until
+        yield from self._listed(filters.unfinished(), ask=True)
+        yield from self._listed(
+            [filters.predicate("finished_at", "GREATER_THAN_EQUALS", until, "timestamp_value")], ask=True
+        )
 
-    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
+    def _newest(self, wanted: RunFilter, limit: int) -> Iterator[Fetched] | None:
+        """Page by page, of a size that one holds all where the server can choose. None where it cannot and all runs of
+        that time were read before: then it is less to read what has changed."""
+        observed = self._store.observed(self.place)
+        if filters.chosen_here(wanted) and observed and (wanted.since or "") >= observed.created_since:
+            return None
+        return self._until_enough(wanted, limit)
+
+    def _until_enough(self, wanted: RunFilter, limit: int) -> Iterator[Fetched]:
+        for found in self._of_experiment(wanted, PAGE if filters.chosen_here(wanted) else min(limit, MOST)):
+            yield found
+            limit -= matches(wanted, found.run)
+            if not limit:
+                return
+
+    def _of_experiment(self, wanted: RunFilter, size: int) -> Iterator[Fetched]:
+        """What the server chooses, of the experiment that is asked for; one that was deleted and made anew has another
+        id than it had."""
         predicates = filters.predicates(wanted)
-        return None if predicates is None else self._listed(predicates)
+        if wanted.experiment is None:
+            yield from self._listed(predicates, size)
+            return
+        for last in (False, True):
+            experiment = self._experiments.id_of(wanted.experiment)
+            if experiment is None:
+                return
+            try:
+                yield from self._listed(predicates, size, experiment)
+                return
+            except NotFound:
+                self._experiments.forget(wanted.experiment)
+                if last:
+                    raise
 
-    def _listed(self, predicates: list[dict[str, Any]]) -> Iterator[Fetched]:
+    def _again(self, backend_refs: Sequence[str]) -> Iterator[Fetched]:
+        for first in range(0, len(backend_refs), PAGE):
+            ids = [self._id(ref) for ref in backend_refs[first : first + PAGE]]
+            yield from self._listed([filters.one_of("run_id", ids)])
+
+    def _listed(
+        self, predicates: list[dict[str, Any]], size: int = PAGE, experiment: str = "", *, ask: bool = False
+    ) -> Iterator[Fetched]:
+        """Runs of a list without their tasks, newest first. ask: read the specs of versions that are not known."""
         params = {**self._scope(), "sort_by": "created_at desc"}
+        if experiment:
+            params["experiment_id"] = experiment
         if predicates:
             params["filter"] = filters.text(predicates)
-        for found in self._http.pages(f"{API}/runs", params, "runs", size=PAGE):
-            light = {key: value for key, value in found.items() if key != "run_details"}
-            run, _ = self._run(light, self._experiment_name(str(found.get("experiment_id") or "")))
-            changed = run.ended_at or at(found.get("created_at")) or ""
-            yield Fetched(replace(run, tasks=()), max(changed, run.created_at or ""))
+        for found in self._http.pages(f"{API}/runs", params, "runs", size=size):
+            light = {key: value for key, value in self._with_spec(found, ask=ask).items() if key != "run_details"}
+            named = body.labels_of(found.get("description")).get(EXPERIMENT)
+            run, spec = self._run(light, named or self._experiments.name_in_list(str(found.get("experiment_id") or "")))
+            changed = run.ended_at or run.created_at or ""
+            yield Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, found)
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """The end of the failing task's log; without it when neither the pod nor Cloud Logging has it."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported, UsageError
-from kfgcp.labels import SUBMISSION
+from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.spec.again import again_from, caching
 
 MOST_PARAMETERS: Final = 10_000
@@ -55,7 +55,8 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    return {**request.labels, SUBMISSION: submission}
+    """Those of the request, its experiment, which runs name by an id only, and the submission's."""
+    return {**request.labels, EXPERIMENT: request.experiment, SUBMISSION: submission}
 
 
 def description(found: Mapping[str, str]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.store.rows import RunFilter
-
-DEFAULT_EXPERIMENT: Final = "default"
 
 
 def predicate(key: str, operation: str, value: str, kind: str = "string_value") -> dict[str, Any]:
@@ -19,18 +18,33 @@ def text(predicates: list[dict[str, Any]]) -> str:
     return json.dumps({"predicates": predicates})
 
 
-def predicates(wanted: RunFilter) -> list[dict[str, Any]] | None:
-    """What must all be true of a run, none for every run; None when the service cannot be asked so: it knows neither
-    labels nor the names of pipelines, and experiments by their ids only."""
-    if wanted.labels or wanted.pipeline is not None or wanted.experiment is not None:
-        return None
+def predicates(wanted: RunFilter) -> list[dict[str, Any]]:
+    """What must all be true of a run so that it can match, none for every run.
+
+    The server chooses by state and by time of creation, and by the experiment when it is told its id. It knows no names
+    of pipelines, and no labels: ours are in the description, which cannot be filtered by, and the names that we give
+    to runs begin with that of the pipeline only when nobody gave another. So these are compared here, page by page,
+    see `chosen_here`.
+    """
     found = []
     if wanted.since is not None:
         found.append(predicate("created_at", "GREATER_THAN_EQUALS", wanted.since, "timestamp_value"))
     if wanted.states:
         states = [name for name, state in RUN_STATES.items() if state in wanted.states]
-        if len(states) == 1:
-            found.append(predicate("state", "EQUALS", states[0]))
-        else:
-            found.append({"key": "state", "operation": "IN", "string_values": {"values": states}})
+        found.append(predicate("state", "EQUALS", states[0]) if len(states) == 1 else one_of("state", states))
     return found
+
+
+def unfinished() -> list[dict[str, Any]]:
+    """Runs that go on, in states of newer servers too."""
+    ended = [name for name, state in RUN_STATES.items() if state.final]
+    return [predicate("state", "NOT_EQUALS", name) for name in ended]
+
+
+def chosen_here(wanted: RunFilter) -> bool:
+    """Whether the server cannot choose all by itself."""
+    return bool(wanted.labels) or wanted.pipeline is not None
+
+
+def one_of(key: str, values: Sequence[str]) -> dict[str, Any]:
+    return {"key": key, "operation": "IN", "string_values": {"values": [*values]}}

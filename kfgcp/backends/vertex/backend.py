@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -155,13 +156,13 @@ class VertexBackend(RemoteBackend):
         }
         return self._fetched(params)
 
-    def _newest(self, wanted: RunFilter) -> Iterator[Fetched] | None:
+    def _newest(self, wanted: RunFilter, limit: int) -> Iterator[Fetched] | None:
         clauses = filters.clauses(wanted)
         if clauses is None:
             return None
         if wanted.env is not None and any(map(self._shares, self._project.environments.values())):
             return None  # runs of others belong to the environment that they were first read for
-        return self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"})
+        return islice(self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}), limit)
 
     def _fetched(self, params: Mapping[str, Any]) -> Iterator[Fetched]:
         for job in self._listed(params):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.config import Environment
 from kfgcp.errors import ParamError, SpecError, Unsupported
-from kfgcp.labels import SUBMISSION, fitting
+from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
 from kfgcp.spec import platform
 from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.load import Spec
@@ -70,7 +70,7 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """The labels of the job: those of the request, its experiment, and the submission's."""
-    found = {"experiment": fitting(request.experiment), **request.labels, SUBMISSION: submission}
+    found = {EXPERIMENT: fitting(request.experiment), **request.labels, SUBMISSION: submission}
     if len(found) > MOST_LABELS:
         raise Unsupported(
             f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.",

@@ -1,0 +1,131 @@
+"""What a server calls things that its runs name by ids: experiments, and the pipelines of versions.
+
+Ids are given once and for all, so what was told is kept in the store, and asked for once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow import filters
+from kfgcp.backends.reading import read_spec
+from kfgcp.errors import NotFound
+from kfgcp.store.store import Store
+
+API: Final = "apis/v2beta1"
+PAGE: Final = 200
+"""What the server gives at most; experiments are small."""
+_NAMES, _IDS, _VERSIONS = "experiment", "experiment id", "pipeline version"
+
+
+class Experiments:
+    """The experiments of a place, by id and by name. Threads may share it."""
+
+    def __init__(self, http: Http, store: Store, place: str, namespace: str) -> None:
+        self._http, self._store, self._place = http, store, place
+        self._scope = {"namespace": namespace} if namespace else {}
+        self._ensured: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._names = store.names(place, _NAMES)
+
+    def name(self, experiment_id: str) -> str:
+        """Of one experiment, empty when it is gone; a request when it is not known."""
+        with self._lock:
+            if experiment_id and experiment_id not in self._names:
+                try:
+                    found = self._http.get(f"{API}/experiments/{quote(experiment_id)}")
+                except NotFound:
+                    found = {}
+                self._learn({experiment_id: str(found.get("display_name") or "")})
+            return self._names.get(experiment_id, "")
+
+    def name_in_list(self, experiment_id: str) -> str:
+        """The same for runs of a list: when one is not known, all are asked for."""
+        with self._lock:
+            if experiment_id and experiment_id not in self._names:
+                pages = self._http.pages(f"{API}/experiments", self._scope, "experiments", size=PAGE)
+                found = {str(each.get("experiment_id")): str(each.get("display_name") or "") for each in pages}
+                self._learn({experiment_id: "", **found})
+            return self._names.get(experiment_id, "")
+
+    def id_of(self, name: str) -> str | None:
+        """Of the experiment of that name, None when there is none; a request when it is not known."""
+        known = self._store.names(self._place, _IDS).get(name)
+        if known is not None:
+            return known
+        found = self._find(name)
+        if found is not None:
+            self._store.set_names(self._place, _IDS, {name: found})
+        return found
+
+    def forget(self, name: str) -> None:
+        """Its id is not valid any more."""
+        self._store.set_names(self._place, _IDS, {}, gone=[name])
+
+    def ensure(self, name: str) -> str:
+        """The id of an experiment as it is now; it is made when there is none of that name."""
+        if name not in self._ensured:
+            found = self._find(name)
+            if found is None:
+                made = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope})
+                found = str(made.get("experiment_id") or "")
+            self._ensured[name] = found
+        return self._ensured[name]
+
+    def _find(self, name: str) -> str | None:
+        wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
+        pages = self._http.pages(f"{API}/experiments", {**self._scope, "filter": wanted}, "experiments", size=PAGE)
+        found = next(pages, None)
+        return None if found is None else str(found.get("experiment_id") or "")
+
+    def _learn(self, names: Mapping[str, str]) -> None:
+        self._names.update(names)
+        if self._store.writable:
+            self._store.set_names(self._place, _NAMES, names)
+
+
+class Versions:
+    """The specs of versions of pipelines that are kept on the server. Threads may share it."""
+
+    def __init__(self, http: Http, store: Store, place: str) -> None:
+        self._http, self._store, self._place = http, store, place
+        self._specs: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def spec(self, run: Mapping[str, Any], *, ask: bool) -> Any:
+        """The spec of a run that names a version instead of holding one; None when it is not known, or gone.
+
+        Args:
+            run: body of the service.
+            ask: read it from the server when it is not known, once.
+        """
+        reference = run.get("pipeline_version_reference") or {}
+        version = str(reference.get("pipeline_version_id") or "")
+        if not version:
+            return None
+        with self._lock:
+            if version not in self._specs:
+                found = self._kept(version)
+                if found is None and not ask:
+                    return None
+                self._specs[version] = found or self._read(str(reference.get("pipeline_id") or ""), version)
+            return self._specs[version]
+
+    def _kept(self, version: str) -> Any:
+        digest = self._store.names(self._place, _VERSIONS).get(version)
+        return None if digest is None else self._store.spec(digest)
+
+    def _read(self, pipeline: str, version: str) -> Any:
+        try:
+            found = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}").get("pipeline_spec")
+        except NotFound:
+            return None
+        document = found.get("pipeline_spec") if isinstance(found, Mapping) else None
+        spec, _ = read_spec(document or found)
+        if spec is not None and self._store.writable:
+            self._store.set_names(self._place, _VERSIONS, {version: spec.version})
+        return found

@@ -1,0 +1,294 @@
+"""How many requests lists cost: one for those that are shown, and what each run costs only when that is wanted."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import kfgcp as public
+from kfgcp import api
+from kfgcp.backends.kubeflow.backend import PAGE
+from kfgcp.model import RunState
+from kfgcp.store.rows import RunFilter
+from kfgcp.testing import KubeflowStandIn, kubeflow
+
+RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[KubeflowStandIn]:
+    """A stand-in that makes results up; the environment `gke` of the current project leads there."""
+    with kubeflow(mode="instant") as started:
+        (home / "kfgcp.toml").write_text(started.toml("gke"))
+        yield started
+
+
+@pytest.fixture
+def cost(server: KubeflowStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dict[str, int]]]:
+    """What a call gives, and the requests that it cost by what they asked for."""
+
+    def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+        mark = len(server.requests)
+        given = call()
+        kinds: Counter[str] = Counter()
+        for request in server.requests.select(since=mark):
+            whole = {RUNS: "runs", EXPERIMENTS: "experiments"}.get(request.path)
+            part = "metadata" if "ml_metadata" in request.path else request.path.split("/")[3]
+            kinds[whole or part] += 1
+        return given, dict(kinds)
+
+    return measure
+
+
+def mine(**labels: str) -> str:
+    """The description that kfgcp gives to a run."""
+    return "kfgcp: " + json.dumps({"pipeline": "seeded", "experiment": "churn", **labels})
+
+
+def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+    seeded = server.seed(10_000, metrics={"accuracy": 0.5}, experiment="churn", description=lambda number: mine())
+
+    done, first = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
+
+    assert first == {"runs": 1}
+    assert server.requests.select(path=RUNS)[0].query["page_size"] == "50"
+    assert [run["run_id"] for run in done.json] == seeded[:-51:-1]
+    assert {(run["pipeline"], run["experiment"], run["state"]) for run in done.json} == {
+        ("seeded", "churn", "SUCCEEDED")
+    }
+    assert {run["metrics"] for run in done.json} == {None}, "they were not read"
+
+    again, second = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
+    assert second == {"runs": 1}
+    assert again.json == done.json
+
+
+def test_names_of_experiments_of_others_are_one_request_once(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+    for number in range(30):
+        server.seed(1, experiment=f"of others {number}")
+
+    done, first = cost(lambda: kfgcp("list", "--limit", "30", "--json"))
+    assert first == {"runs": 1, "experiments": 1}
+    assert {run["experiment"] for run in done.json} == {f"of others {number}" for number in range(30)}
+
+    _, second = cost(lambda: kfgcp("list", "--limit", "30", "--json"))
+    assert second == {"runs": 1}
+
+
+def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    one, other = server.seed(2, metrics={"accuracy": 0.5}, description=mine())
+
+    done = kfgcp("list")
+    assert done.out.count("…") == 2
+    assert "kfgcp list --metrics" in done.err
+    assert "accuracy" not in done.out
+
+    shown, requests_of_show = cost(lambda: kfgcp("show", one, "--json"))
+    assert [metric["value"] for metric in shown.json["metrics"]] == [0.5]
+    assert requests_of_show["metadata"] == 4
+    metrics = {run["run_id"]: run["metrics"] for run in kfgcp("list", "--json").json}
+    assert metrics == {one: shown.json["metrics"], other: None}
+
+    read, requests_of_metrics = cost(lambda: kfgcp("list", "--metrics"))
+    assert read.out.count("accuracy=0.5") == 2
+    assert "…" not in read.out
+    assert "--metrics" not in read.err
+    assert requests_of_metrics == {"runs": 1, "metadata": 4}
+
+
+def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any) -> None:
+    month = 40 * 86400.0
+    (old,) = server.seed(1, metrics={"accuracy": 0.25}, age=month)
+    new = server.seed(120, metrics={"accuracy": 0.5})
+    api.list(limit=121, metrics=False)
+
+    frame, first = cost(public.runs)
+    assert dict(frame["metrics.train.accuracy"].value_counts()) == {0.5: 120, 0.25: 1}
+    assert first["metadata"] == 4 * 121
+    assert [request.path for request in server.requests.select(path=f"{RUNS}/*")] == [f"{RUNS}/{old}"], "the old one"
+
+    again, second = cost(public.runs)
+    assert len(again) == 121
+    assert set(again["run_id"]) == {old, *new}
+    assert second == {"runs": 2}
+
+
+def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(server: KubeflowStandIn, cost: Any) -> None:
+    server.seed(PAGE + 20, metrics={"accuracy": 0.5})
+
+    runs, first = cost(api.list)
+
+    assert {metric.value for run in runs for metric in run.metrics} == {0.5}
+    assert first == {"runs": 2, "experiments": 1, "metadata": 4 * (PAGE + 20)}
+
+
+def test_a_state_and_an_age_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+    server.seed(300, description=mine(), age=86400)
+    failed = server.seed(2, failing={"train": "no"}, description=mine(), age=3600)
+    server.seed(300, description=mine(), step=1)
+
+    done, first = cost(lambda: kfgcp("list", "--state", "FAILED", "--json"))
+    assert first == {"runs": 1}
+    assert [run["run_id"] for run in done.json] == failed[::-1]
+
+    done, second = cost(lambda: kfgcp("list", "--since", "2h", "--state", "FAILED", "--state", "RUNNING", "--json"))
+    assert second == {"runs": 1}
+    assert len(done.json) == 2
+
+
+def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    (run_id,) = server.seed(1, experiment="churn", description=mine())
+    server.seed(300)
+
+    done, first = cost(lambda: kfgcp("list", "--experiment", "churn", "--json"))
+    assert first == {"runs": 1, "experiments": 1}
+    assert [run["run_id"] for run in done.json] == [run_id]
+
+    _, second = cost(lambda: kfgcp("list", "--experiment", "churn", "--json"))
+    assert second == {"runs": 1}
+
+    done, third = cost(lambda: kfgcp("list", "--experiment", "nobody's", "--json"))
+    assert third == {"experiments": 1}
+    assert done.json == []
+
+
+def test_an_experiment_that_was_made_anew_has_another_id(server: KubeflowStandIn, kfgcp: Any) -> None:
+    server.seed(1, experiment="churn", description=mine())
+    assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
+    found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=20).json()["experiments"]
+    (churn,) = [each["experiment_id"] for each in found if each["display_name"] == "churn"]
+    requests.delete(f"{server.host}{EXPERIMENTS}/{churn}", timeout=20).raise_for_status()
+    (new,) = server.seed(1, experiment="churn", description=mine())
+
+    listed = kfgcp("list", "--experiment", "churn", "--limit", "1", "--json").json
+
+    assert [run["run_id"] for run in listed] == [new]
+
+
+def test_labels_and_pipelines_are_looked_for_page_by_page_until_there_are_enough(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    server.seed(
+        1000, description=lambda number: mine(user="ann" if number % 10 == 0 else "bob", git=f"{number:04d}" + "a" * 36)
+    )
+
+    done, first = cost(lambda: kfgcp("list", "--label", "user=ann", "--limit", "15", "--json"))
+    assert first == {"runs": 2}, "every tenth of the newest 150"
+    assert [run["labels"]["git"][:4] for run in done.json] == [f"{number:04d}" for number in range(990, 849, -10)][:15]
+
+    done, second = cost(lambda: kfgcp("list", "--label", "git=0007", "--limit", "1", "--json"))
+    assert second == {"runs": 10}, "the 993rd of 1000"
+    assert len(done.json) == 1
+
+    done, third = cost(lambda: kfgcp("list", "--pipeline", "seeded", "--limit", "3", "--json"))
+    assert third == {"runs": 1}
+    assert len(done.json) == 3
+
+
+def test_labels_of_a_time_that_was_read_are_looked_for_among_what_has_changed(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    server.seed(500, description=mine(user="bob"))
+    assert len(api.list()) == 500
+    server.seed(1, description=mine(user="ann"))
+
+    done, found = cost(lambda: kfgcp("list", "--label", "user=ann", "--since", "1d", "--json"))
+
+    assert len(done.json) == 1
+    assert found == {"runs": 2}
+
+
+def test_runs_that_do_not_match_any_more_are_asked_for_at_once(server: KubeflowStandIn, cost: Any, home: Path) -> None:
+    def spec(number: int) -> dict[str, Any]:
+        return {"display_name": f"run {number}", "description": mine(), "pipeline_spec": seeded["pipeline_spec"]}
+
+    (first,) = server.seed(1, description=mine())
+    seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=20).json()
+    server.instant.seconds = 3600
+    made = [
+        requests.post(f"{server.host}{RUNS}", json=spec(number), timeout=20).json()["run_id"] for number in range(30)
+    ]
+    going_on = RunFilter(states=[RunState.RUNNING, RunState.PENDING])
+    assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(made)
+    for run in made:
+        requests.post(f"{server.host}{RUNS}/{run}:terminate", timeout=20).raise_for_status()
+
+    rows, found = cost(lambda: api.list(going_on, limit=20, metrics=False))
+
+    assert rows == []
+    assert found == {"runs": 2}
+
+
+def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cost: Any) -> None:
+    (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine())
+    assert public.show(run_id).state is RunState.FAILED
+    server.instant.seconds = 3600
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+
+    assert [run.state for run in api.list(limit=5, metrics=False)] == [RunState.RUNNING]
+    handle = public.show(run_id)
+    assert (handle.state, handle.snapshot.error, handle.snapshot.ended_at) == (RunState.RUNNING, None, None)
+
+
+def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: KubeflowStandIn) -> None:
+    server.runs.terminated_state = "FAILED"
+    (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine(), age=7200)
+    before = public.show(run_id).snapshot
+    server.instant.seconds = 3600
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:terminate", timeout=20).raise_for_status()
+
+    (listed,) = api.list()
+
+    assert (before.state, listed.state) == (RunState.FAILED, RunState.FAILED)
+    assert (listed.ended_at or "") > (before.ended_at or "")
+    assert public.show(run_id).snapshot.tasks != before.tasks
+
+
+def test_a_retried_run_is_seen_by_a_reading_of_what_has_changed(server: KubeflowStandIn) -> None:
+    (run_id,) = server.seed(1, failing={"train": "no memory"}, age=7200)
+    server.seed(1)
+    assert [run.state for run in api.list()] == [RunState.SUCCEEDED, RunState.FAILED]
+    server.instant.seconds = 3600
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+
+    assert [run.state for run in api.list()] == [RunState.SUCCEEDED, RunState.RUNNING]
+
+
+def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
+    server: KubeflowStandIn, cost: Any, pipeline: Callable[[str], Path], kfgcp: Any
+) -> None:
+    with pipeline("echo").open("rb") as file:
+        uploaded = requests.post(
+            f"{server.host}/apis/v2beta1/pipelines/upload?name=hello", files={"uploadfile": file}, timeout=20
+        ).json()
+    versions = requests.get(
+        f"{server.host}/apis/v2beta1/pipelines/{uploaded['pipeline_id']}/versions", timeout=20
+    ).json()["pipeline_versions"]
+    reference = {key: versions[0][key] for key in ("pipeline_id", "pipeline_version_id")}
+    for number in range(5):
+        sent = {"display_name": f"run {number}", "pipeline_version_reference": reference}
+        requests.post(f"{server.host}{RUNS}", json=sent, timeout=20).raise_for_status()
+
+    done, first = cost(lambda: kfgcp("list", "--json"))
+    assert first == {"runs": 1, "experiments": 1}
+    assert {run["pipeline"] for run in done.json} == {f"run {number}" for number in range(5)}, "not known yet"
+
+    runs, second = cost(api.list)
+    assert {run.pipeline for run in runs} == {"echo"}
+    assert second == {"runs": 1, "pipelines": 1, "metadata": 20}
+    requests.post(
+        f"{server.host}{RUNS}", json={"display_name": "new", "pipeline_version_reference": reference}, timeout=20
+    ).raise_for_status()
+
+    done, third = cost(lambda: kfgcp("list", "--json"))
+    assert third == {"runs": 1}
+    assert {run["pipeline"] for run in done.json} == {"echo"}
