@@ -62,8 +62,11 @@ class Cluster:
 
     def kubectl(self) -> str:
         """kubectl forwards a port."""
-        self._tokens.get()
-        return f"forwards {self._address}"
+        from kfgcp.backends.port_forward import forwarded
+
+        way = forwarded(self._env)
+        way.get()
+        return f"forwards {way.address} to {way.target}"
 
     def host(self) -> str:
         """Something answers there, trusted or not."""
