@@ -45,13 +45,13 @@ def _calls(line: str) -> Iterator[list[str]]:
             yield call[1 : call.index(">") if ">" in call else None]
 
 
-def _parse(command: Any, name: str, arguments: list[str]) -> None:
+def _parse(command: Any, name: str, arguments: list[str], above: click.Context | None = None) -> None:
     """Raises click's error when the arguments are not those of the command; runs nothing."""
-    with command.make_context(name, list(arguments)) as context:
+    with command.make_context(name, list(arguments), parent=above) as context:
         rest = [*context._protected_args, *context.args]
         if isinstance(command, click.Group):
             verb, found, rest = command.resolve_command(context, rest)
-            _parse(found, str(verb), rest)
+            _parse(found, str(verb), rest, context)
 
 
 @guides
