@@ -1,7 +1,10 @@
-"""A server on loopback that answers as it is told, a clock that does not wait, clients that use both, logins."""
+"""A server on loopback that answers as it is told, a clock that does not wait, clients that use both, logins; specs and
+requests that run them, commands that must fail."""
 
 import base64
 import contextlib
+import copy
+import functools
 import http.server
 import json
 import os
@@ -17,10 +20,16 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.protobuf import json_format
 
 from kfgcp.backends.auth import Token
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.http import Http
+from kfgcp.spec.load import Spec, from_documents, load
+from kfgcp.spec.params import resolve
+from kfgcp.store.store import Store
 
+ROOT = Path(__file__).parents[2]
 SECRET = "ya29.a0AfH6SMB-very_secret.token"  # noqa: S105
 
 
@@ -297,3 +306,79 @@ def id_token() -> Callable[..., str]:
         return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"])
 
     return make
+
+
+# -- pipelines, and requests that run them
+
+
+@pytest.fixture(scope="session")
+def request_of() -> Callable[..., SubmitRequest]:
+    """The request that runs a spec: fields of SubmitRequest; `params` are completed."""
+
+    def make(spec: Spec, params: dict[str, Any] | None = None, **more: Any) -> SubmitRequest:
+        plain = {"env": "dev", "experiment": "default", "name": ""}
+        return SubmitRequest(spec=spec, params=resolve(spec.params, params or {}), **plain | more)
+
+    return make
+
+
+@functools.cache
+def _compiled(name: str) -> Spec:
+    """A pipeline of tests/engine/specs, tests/pipelines or examples, or a component."""
+    if name.endswith(".yaml"):
+        return load(str(ROOT / "tests" / "engine" / "specs" / name))
+    if name.endswith(".py"):
+        function = f":{Path(name).stem}" if name.startswith("tests/pipelines/") else ""
+        return load(f"{ROOT / name}{function}")
+    import kfgcp_components
+
+    component = getattr(kfgcp_components, name)
+    return from_documents([json_format.MessageToDict(component.pipeline_spec)], name)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[str], Spec]:
+    return _compiled
+
+
+@pytest.fixture
+def edited(compiled: Callable[[str], Spec]) -> Callable[..., Spec]:
+    """A compiled pipeline whose PipelineSpec a function has changed in place."""
+
+    def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Spec:
+        spec = copy.deepcopy(compiled(name).pipeline_spec)
+        change(spec)
+        return from_documents([spec], "edited")
+
+    return edit
+
+
+# -- the command
+
+
+@pytest.fixture
+def fails(kfgcp: Any, home: Path) -> Callable[..., tuple[str, str]]:
+    """Runs a command that must fail with a code; its error line and its hint line."""
+
+    def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
+        done = kfgcp(*arguments, env={"KFGCP_ENV": "cloud"} | (env or {}))
+        assert (done.code, done.out) == (code, ""), done.err
+        assert "Traceback" not in done.err
+        lines = done.err.splitlines()
+        assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], done.err
+        return lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
+
+    return run
+
+
+@pytest.fixture
+def nothing_was_started(home: Path) -> Callable[..., None]:
+    """Checks that there is no run, neither on a stand-in (the ids of its runs are given) nor in the store."""
+
+    def check(runs: Any = ()) -> None:
+        assert list(runs) == []
+        if (home / ".kfgcp" / "kfgcp.db").exists():
+            with Store(home / ".kfgcp") as store:
+                assert store.select() == []
+
+    return check

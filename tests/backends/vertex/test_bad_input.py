@@ -1,7 +1,7 @@
 """What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pytest
 import requests
 
 from kfgcp import api, testing
-from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
@@ -23,30 +22,8 @@ def cloud(home: Path) -> Iterator[VertexStandIn]:
         yield env
 
 
-@pytest.fixture
-def fails(kfgcp: Any, home: Path) -> Callable[..., tuple[str, str]]:
-    """Runs a command that must fail with a code; its error line and its hint line."""
-
-    def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
-        done = kfgcp(*arguments, env={"KFGCP_ENV": "cloud"} | (env or {}))
-        assert (done.code, done.out) == (code, ""), done.err
-        assert "Traceback" not in done.err
-        lines = done.err.splitlines()
-        assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], done.err
-        return lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
-
-    return run
-
-
 def setting(key: str, value: str) -> dict[str, str]:
     return {f"KFGCP_ENV_CLOUD_{key.upper()}": value}
-
-
-def nothing_was_started(home: Path, env: VertexStandIn | None = None) -> None:
-    assert env is None or env.jobs() == []
-    if (home / ".kfgcp" / "kfgcp.db").exists():
-        with Store(home / ".kfgcp") as store:
-            assert store.select() == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +38,14 @@ def nothing_was_started(home: Path, env: VertexStandIn | None = None) -> None:
     ],
 )
 def test_a_setting_that_the_service_refuses(
-    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, key: str, value: str, cause: str, mend: str
+    cloud: VertexStandIn,
+    nothing_was_started: Any,
+    fails: Any,
+    pipeline: Any,
+    key: str,
+    value: str,
+    cause: str,
+    mend: str,
 ) -> None:
     cloud.service_accounts = {"runner@acme.iam.gserviceaccount.com"}
 
@@ -70,7 +54,7 @@ def test_a_setting_that_the_service_refuses(
 
         assert cause in error
         assert mend in hint
-        nothing_was_started(home, cloud)
+        nothing_was_started(cloud.jobs())
 
 
 @pytest.mark.parametrize(
@@ -83,17 +67,24 @@ def test_a_setting_that_the_service_refuses(
     ],
 )
 def test_a_setting_that_cannot_be_right(
-    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, key: str, value: str, cause: str, mend: str
+    cloud: VertexStandIn,
+    nothing_was_started: Any,
+    fails: Any,
+    pipeline: Any,
+    key: str,
+    value: str,
+    cause: str,
+    mend: str,
 ) -> None:
     error, hint = fails(2, "run", pipeline("echo"), env=setting(key, value))
 
     assert cause in error
     assert mend in hint
     assert len(cloud.requests) == 0
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
-def test_an_exhausted_quota(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_an_exhausted_quota(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
     cloud.fail_next("429", method="POST", retry_after=90)
 
     error, hint = fails(5, "run", pipeline("echo"))
@@ -101,10 +92,12 @@ def test_an_exhausted_quota(cloud: VertexStandIn, home: Path, fails: Any, pipeli
     assert "429 RESOURCE_EXHAUSTED" in error
     assert "asks to wait 90 s" in hint
     assert f"console.cloud.google.com/iam-admin/quotas?project={cloud.project}" in hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
-def test_an_expired_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_an_expired_login(
+    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     file = home / "token"
     file.write_text(TOKEN)
     cloud.accept_tokens("another")
@@ -115,10 +108,10 @@ def test_an_expired_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline
         assert "did not accept the sign-in" in error
         assert f"Write a new token to {file}" in hint
         assert TOKEN not in error + hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
-def test_no_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_no_login(cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
     nowhere = {
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "nothing.json"),
         "NO_GCE_CHECK": "true",
@@ -130,11 +123,13 @@ def test_no_login(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -
 
     assert "nothing.json" in error
     assert "gcloud auth application-default login" in hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
 @pytest.mark.parametrize("verb", ["run", "list"])
-def test_an_unknown_host(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, verb: str) -> None:
+def test_an_unknown_host(
+    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any, verb: str
+) -> None:
     (home / "token").write_text(TOKEN)
     env = setting("api_endpoint", "https://vertex.invalid") | setting("auth", "token-file")
     arguments = (verb, pipeline("echo")) if verb == "run" else (verb, "--env", "cloud")
@@ -143,10 +138,10 @@ def test_an_unknown_host(cloud: VertexStandIn, home: Path, fails: Any, pipeline:
 
     assert "vertex.invalid" in error
     assert hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
-def test_nobody_at_the_address(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -154,7 +149,7 @@ def test_nobody_at_the_address(cloud: VertexStandIn, home: Path, fails: Any, pip
 
     assert "127.0.0.1" in error
     assert hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
 @pytest.mark.parametrize(
@@ -171,7 +166,7 @@ def test_nobody_at_the_address(cloud: VertexStandIn, home: Path, fails: Any, pip
 )
 def test_a_server_that_answers_garbage(
     cloud: VertexStandIn,
-    home: Path,
+    nothing_was_started: Any,
     fails: Any,
     pipeline: Any,
     server: Any,
@@ -187,7 +182,7 @@ def test_a_server_that_answers_garbage(
     assert cause in error
     assert hint
     assert [asked.method for asked in server.asked if asked.method == "POST"] == ["POST"]
-    nothing_was_started(home)
+    nothing_was_started()
 
 
 def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
@@ -212,7 +207,7 @@ def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any
     ],
 )
 def test_a_server_that_lists_garbage(
-    cloud: VertexStandIn, home: Path, fails: Any, server: Any, reply: Any, jobs: str
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, server: Any, reply: Any, jobs: str
 ) -> None:
     server.always(lambda asked: reply(f'{{"pipelineJobs": {jobs}}}'.encode()))
 
@@ -220,17 +215,19 @@ def test_a_server_that_lists_garbage(
 
     assert "Vertex AI" in error
     assert hint
-    nothing_was_started(home)
+    nothing_was_started()
 
 
-def test_a_pipeline_that_is_too_large(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_a_pipeline_that_is_too_large(
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     cloud.max_request_bytes = 1000
 
     error, hint = fails(5, "run", pipeline("echo"))
 
     assert "payload size exceeds the limit" in error
     assert "smaller" in hint
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
 @pytest.mark.parametrize(
@@ -238,23 +235,23 @@ def test_a_pipeline_that_is_too_large(cloud: VertexStandIn, home: Path, fails: A
     [("Team=growth", "team=growth"), ("team=Growth & Co", "team=growth-co"), ("1=a", "a name starts with a letter")],
 )
 def test_a_label_that_google_refuses(
-    cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any, label: str, mend: str
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any, label: str, mend: str
 ) -> None:
     error, hint = fails(5, "run", pipeline("echo"), "--label", label)
 
     assert f"Google refuses the label {label}." in error
     assert mend in hint
     assert len(cloud.requests) == 0
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
-def test_a_number_that_would_change(cloud: VertexStandIn, home: Path, fails: Any, pipeline: Any) -> None:
+def test_a_number_that_would_change(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
     error, hint = fails(2, "run", pipeline("one_fails"), "-p", f"x={2**53 + 1}")
 
     assert f"The parameter x holds {2**53 + 1}" in error
     assert "STRING" in hint
     assert len(cloud.requests) == 0
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
 @pytest.mark.parametrize(
@@ -264,14 +261,16 @@ def test_a_number_that_would_change(cloud: VertexStandIn, home: Path, fails: Any
         ("compare", "also-not-there"),
     ],
 )
-def test_a_run_that_is_not_there(cloud: VertexStandIn, home: Path, fails: Any, arguments: tuple[str, ...]) -> None:
+def test_a_run_that_is_not_there(
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, arguments: tuple[str, ...]
+) -> None:
     verb, *more = arguments
 
     error, hint = fails(5, verb, "train-0000", *more)
 
     assert error == "There is no run 'train-0000'."
     assert hint == "See them all: kfgcp list"
-    nothing_was_started(home, cloud)
+    nothing_was_started(cloud.jobs())
 
 
 def test_a_task_that_is_not_there(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
