@@ -3,6 +3,7 @@
 A kind is a status as text (`503`), or
     reset    the connection is reset; nothing was done
     lost     the work is done, then the connection is closed without an answer
+    late     the connection is closed without an answer, and the work is done a second later
     garbage  the work is done, the answer is 200 with a page of HTML that breaks off
 """
 
@@ -21,6 +22,8 @@ from kfgcp.errors import UsageError
 
 RESET: Final = "reset"
 LOST: Final = "lost"
+LATE: Final = "late"
+LATE_SECONDS: Final = 1.0
 GARBAGE: Final = "garbage"
 
 
@@ -32,9 +35,9 @@ class Fault:
     retry_after: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in (RESET, LOST, GARBAGE) and self.status is None:
+        if self.kind not in (RESET, LOST, LATE, GARBAGE) and self.status is None:
             raise UsageError(
-                f"There is no fault '{self.kind}'.", hint="Use a status from 400 to 599, reset, lost or garbage."
+                f"There is no fault '{self.kind}'.", hint="Use a status from 400 to 599, reset, lost, late or garbage."
             )
 
     @property

@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kfgcp.errors import UsageError
-from kfgcp.testing.faults import GARBAGE, LOST, RESET, Fault, Faults
+from kfgcp.testing.faults import GARBAGE, LATE, LATE_SECONDS, LOST, RESET, Fault, Faults
 from kfgcp.testing.requests import RequestLog
 
 LOG = logging.getLogger(__name__)
@@ -214,8 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
         owner.wait(owner.faults.latency)
         if fault is not None and fault.kind == RESET:
             return self._reset()
+        if fault is not None and fault.kind == LATE:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            owner.wait(LATE_SECONDS)
         response = owner.answer(request, fault)
-        if fault is not None and fault.kind == LOST:
+        if fault is not None and fault.kind in (LOST, LATE):
             owner.requests.done(entry)
             return self._drop()
         entry.status = response.status

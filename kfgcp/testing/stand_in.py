@@ -87,7 +87,7 @@ class StandIn:
 
         Args:
             rate: from 0 (none) to 1 (all).
-            kinds: statuses as text, `reset`, `lost`, `garbage`; see `kfgcp.testing.faults`.
+            kinds: statuses as text, `reset`, `lost`, `late`, `garbage`; see `kfgcp.testing.faults`.
             seed: the same one makes the same requests fail, when they come in the same order.
             method: only requests of this method.
             path: only requests whose path is like this glob.

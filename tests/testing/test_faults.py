@@ -53,6 +53,17 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
     assert [entry.status for entry in quick.env.requests.select("POST")] == [None, 409]
 
 
+def test_the_work_may_be_done_after_the_connection_was_closed(quick: Any, body_of: Any, eventually: Any) -> None:
+    quick.env.fail_next("late", method="POST")
+
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.post(quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=20)
+
+    assert quick.env.jobs() == []
+    eventually(lambda: quick.env.jobs() == ["later"])
+    assert [entry.status for entry in quick.env.requests.select("POST")] == [None]
+
+
 def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
     quick.env.fail_next("reset", method="POST")
 

@@ -15,7 +15,15 @@ from kfgcp.spec.load import Spec
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.kubeflow_server import lists, rules
 from kfgcp.testing.kubeflow_server.access import Access
-from kfgcp.testing.kubeflow_server.errors import ABORTED, PRECONDITION, KfpError, internal, invalid, not_found
+from kfgcp.testing.kubeflow_server.errors import (
+    ABORTED,
+    INTERNAL,
+    PRECONDITION,
+    KfpError,
+    internal,
+    invalid,
+    not_found,
+)
 from kfgcp.testing.kubeflow_server.experiments import Experiment, Experiments
 from kfgcp.testing.kubeflow_server.messages import body_of, only, query_of, text_of
 from kfgcp.testing.kubeflow_server.pipelines import Pipelines
@@ -25,6 +33,8 @@ from kfgcp.testing.rules import Submission
 from kfgcp.testing.server import Request, Response, Route
 
 MAX_REQUEST_BYTES: Final = 32 * 2**20
+MAX_TEXT: Final = 255
+"""Characters of a run's name and of its description."""
 SOURCES: Final = ("pipeline_spec", "pipeline_version_reference", "pipeline_version_id")
 _FIELDS: Final = (
     *("display_name", "description", "experiment_id", "runtime_config", "service_account", "storage_state", "run_id"),
@@ -175,6 +185,7 @@ class Runs:
         spec, reference, submission = self.checked(body, experiment.namespace)
         runtime = dict(body.get("runtime_config") or {})
         name, root = name or text_of(body, "display_name"), runtime.get("pipeline_root") or self._root()
+        _check_columns({"DisplayName": name, "Description": text_of(body, "description")})
         created = int(time.time())
         execution = self._execute(submission, name, root)
         return self.add(
@@ -316,6 +327,15 @@ class Runs:
 
     def _view(self, record: Record) -> dict[str, Any]:
         return record.view(self._details)
+
+
+def _check_columns(texts: Mapping[str, str]) -> None:
+    """Refuses what MySQL would, in its strict mode, which is the default one: `run_details` has VARCHAR(255) for texts
+    of unsaid size (model/run.go, client_manager.go)."""
+    for column, text in texts.items():
+        if len(text) > MAX_TEXT:
+            problem = KfpError(INTERNAL, f"Error 1406 (22001): Data too long for column '{column}' at row 1")
+            raise internal(problem.within("Failed to store run to table"), "Failed to create a run")
 
 
 def _letters() -> str:

@@ -100,6 +100,19 @@ def test_long_parameters_are_refused_by_their_bytes(quick: Any, spec_of: Any) ->
     assert send(60).status_code == 400
 
 
+@pytest.mark.parametrize(("field", "column"), [("display_name", "DisplayName"), ("description", "Description")])
+def test_a_text_that_does_not_fit_its_column_is_an_internal_error(
+    quick: Any, spec_of: Any, field: str, column: str
+) -> None:
+    body = {"display_name": "x", "pipeline_spec": spec_of("echo")}
+    assert quick.call("POST", "runs", json={**body, field: "\u00fc" * 255}).status_code == 200
+
+    status, code, message = quick.refused("POST", "runs", {**body, field: "x" * 256})
+
+    assert (status, code) == (500, 13)
+    assert message.endswith(f"Data too long for column '{column}' at row 1")
+
+
 def test_long_pipelines_are_refused(quick: Any, spec_of: Any) -> None:
     quick.env.pipelines.max_spec_bytes = 1000
     spec = spec_of("echo")
