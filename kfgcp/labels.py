@@ -39,13 +39,17 @@ def automatic(*, pipeline: str, version: str, env: str, folder: Path) -> dict[st
         folder: where the pipeline comes from.
     """
     found = {
-        "pipeline": fitting(pipeline),
-        "version": version.removeprefix("sha256:")[:12],
+        **of_pipeline(pipeline, version),
         **_git(folder),
         "env": fitting(env),
         "user": fitting(_user()),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def of_pipeline(pipeline: str, version: str) -> dict[str, str]:
+    """The labels that say what a run runs: its pipeline's name, and the beginning of the digest."""
+    return {"pipeline": fitting(pipeline), "version": version.removeprefix("sha256:")[:12]}
 
 
 def repeated(labels: Mapping[str, str]) -> dict[str, str]:

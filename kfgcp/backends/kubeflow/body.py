@@ -19,9 +19,13 @@ from kfgcp.spec.again import again_from, caching
 
 MOST_PARAMETERS: Final = 10_000
 """Bytes of JSON that a server takes as parameters unless it was set up otherwise."""
+LONGEST: Final = 255
+"""Characters of a run's name, and of its description: columns of the service's database (`run_details`)."""
 SCHEMA: Final = "2.1.0"
 _MARK: Final = "kfgcp: "
 _LABELS: Final = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
+_TOLD: Final = ("version", "pipeline")
+"""Labels that the spec of a run tells too."""
 
 
 def run(request: SubmitRequest, env: Environment, experiment_id: str, submission: str) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
 
     Raises:
         Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
-            be told to repeat.
+            be told to repeat; or the name or the labels are too long.
         UsageError: the parameters are too long.
     """
     spec = _spec(request)
@@ -43,8 +47,14 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     runtime: dict[str, Any] = {"parameters": params}
     if root := env.get("pipeline_root"):
         runtime["pipeline_root"] = root
+    name = request.name or f"{request.spec.name}-{submission}"
+    if len(name) > LONGEST:
+        raise Unsupported(
+            f"The name of the run has {len(name)} characters; Kubeflow Pipelines takes {LONGEST}.",
+            hint="Choose a shorter --name.",
+        )
     body = {
-        "display_name": request.name or f"{request.spec.name}-{submission}",
+        "display_name": name,
         "description": description(labels(request, submission)),
         "experiment_id": experiment_id,
         "pipeline_spec": spec,
@@ -60,8 +70,21 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 
 
 def description(found: Mapping[str, str]) -> str:
-    """The description of a run that carries labels."""
-    return _MARK + json.dumps(dict(found), ensure_ascii=False, sort_keys=True)
+    """The description of a run that carries labels; when they are too many, without those that its spec tells.
+
+    Raises:
+        Unsupported: the others are too long as well.
+    """
+    kept = {SUBMISSION: found[SUBMISSION], **found} if SUBMISSION in found else dict(found)
+    for count in range(len(_TOLD) + 1):
+        some = {name: value for name, value in kept.items() if name not in _TOLD[:count]}
+        text = _MARK + json.dumps(some, ensure_ascii=False, separators=(",", ":"))
+        if len(text) <= LONGEST:
+            return text
+    raise Unsupported(
+        f"The labels of the run, with those of kfgcp, take {len(text)} characters; Kubeflow Pipelines keeps {LONGEST}.",
+        hint="Give it fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
+    )
 
 
 def labels_of(text: Any) -> dict[str, str]:

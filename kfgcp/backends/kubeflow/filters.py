@@ -15,7 +15,9 @@ def predicate(key: str, operation: str, value: str, kind: str = "string_value") 
 
 
 def text(predicates: list[dict[str, Any]]) -> str:
-    return json.dumps({"predicates": predicates})
+    """The filter as the query has it. The service URL-decodes what it reads from the query once more (parseAPIFilter in
+    its list_request_util.go), so what means something there is encoded here."""
+    return json.dumps({"predicates": predicates}).replace("%", "%25").replace("+", "%2B")
 
 
 def predicates(wanted: RunFilter) -> list[dict[str, Any]]:

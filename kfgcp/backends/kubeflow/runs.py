@@ -26,6 +26,7 @@ from kfgcp.backends.reading import (
     with_group_outputs,
 )
 from kfgcp.errors import BackendError
+from kfgcp.labels import SUBMISSION, of_pipeline
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
@@ -90,7 +91,7 @@ def run_of(
     if not isinstance(run_id, str):
         raise BackendError(f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.")
     spec, graph = _spec(body)
-    labels = labels_of(body.get("description"))
+    labels = _labels(body, spec)
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
     ended, done = state.final, state is RunState.SUCCEEDED
     placed = placed_tasks(body, executions)
@@ -119,6 +120,12 @@ def run_of(
         error=_error(body, tasks),
     )
     return (replace(run, pipeline=spec.name) if spec else run), spec.pipeline_spec if spec else None
+
+
+def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
+    """The labels of a run; of one of ours those that its spec tells too."""
+    found = labels_of(body.get("description"))
+    return {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
 
 
 def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> list[Placed]:

@@ -1,0 +1,52 @@
+"""What tests of the backend kubeflow share: an environment, a stand-in, ML Metadata as bytes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp import testing
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.config import Environment, Setting
+from kfgcp.testing import KubeflowStandIn
+
+
+@pytest.fixture(scope="session")
+def environment_of() -> Callable[..., Environment]:
+    """An environment of the backend kubeflow with further settings."""
+
+    def make(**more: Any) -> Environment:
+        settings = {"host": "https://kfp.acme.example"} | more
+        return Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
+
+    return make
+
+
+@pytest.fixture
+def cluster(home: Path) -> Iterator[KubeflowStandIn]:
+    """A stand-in that makes results up; the environment `cloud` of the current project leads there."""
+    with testing.kubeflow(mode="instant") as env:
+        (home / "kfgcp.toml").write_text(env.toml("cloud"))
+        yield env
+        assert env.unused_faults == []
+
+
+@pytest.fixture(scope="session")
+def execution() -> Callable[..., Execution]:
+    """An execution that is complete, of a task below another execution."""
+
+    def make(number: int, task: str, parent: int = 0, **more: Any) -> Execution:
+        plain: dict[str, Any] = {
+            "type": mlmd.CONTAINER,
+            "iteration": None,
+            "state": "COMPLETE",
+            "params": {},
+            "output_params": {},
+            "started_at": 1767322800.0 + number,
+            "ended_at": 1767322860.0 + number,
+        }
+        return Execution(id=number, task=task, parent=parent, **plain | more)
+
+    return make

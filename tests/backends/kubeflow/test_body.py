@@ -1,0 +1,301 @@
+"""The bodies that make runs, with the official client's models as the judge of their fields; labels in descriptions."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kfgcp.backends.kubeflow import body
+from kfgcp.errors import Unsupported, UsageError
+from kfgcp.labels import SUBMISSION
+from kfgcp.spec.load import from_documents
+
+ROOT = Path(__file__).parents[3]
+SPECS = (
+    *(f"{name}-2.14.6.yaml" for name in ("features", "guarded")),
+    *sorted(f"tests/pipelines/{file.name}" for file in (ROOT / "tests" / "pipelines").glob("*.py")),
+)
+PLATFORM = {
+    "platforms": {
+        "kubernetes": {"deploymentSpec": {"executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}}}
+    }
+}
+GIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def made(request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123") -> dict[str, Any]:
+    """The body, as JSON has it."""
+    found: dict[str, Any] = json.loads(json.dumps(body.run(request, env, experiment, submission), allow_nan=False))
+    return found
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_body_has_fields_of_a_run_only(compiled: Any, request_of: Any, environment_of: Any, name: str) -> None:
+    values = {
+        "STRING": "a",
+        "NUMBER_INTEGER": 3,
+        "NUMBER_DOUBLE": 0.5,
+        "BOOLEAN": True,
+        "LIST": [1],
+        "STRUCT": {"c": 1},
+    }
+    spec = compiled(name)
+    params = {name: values[param.type] for name, param in spec.params.items() if param.required}
+
+    sent = made(request_of(spec, params, name="named"), environment_of(pipeline_root="gs://acme", service_account="me"))
+
+    assert set(sent) <= set(kfp_server_api.V2beta1Run.attribute_map.values())
+    assert set(sent["runtime_config"]) == set(kfp_server_api.V2beta1RuntimeConfig.attribute_map.values())
+    assert (sent["display_name"], sent["experiment_id"], sent["service_account"]) == ("named", "e-1", "me")
+    assert sent["runtime_config"]["pipeline_root"] == "gs://acme"
+    assert params.items() <= sent["runtime_config"]["parameters"].items()
+    assert sent["pipeline_spec"] == spec.pipeline_spec
+
+
+def test_what_is_not_set_is_left_to_the_server(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    sent = made(request_of(compiled("tests/pipelines/echo.py")), environment_of())
+
+    assert set(sent) == {"display_name", "description", "experiment_id", "pipeline_spec", "runtime_config"}
+    assert sent["runtime_config"] == {"parameters": {"text": "hello"}}
+    assert sent["display_name"] == "echo-abc123abc123"
+
+
+def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    spec = compiled("tests/pipelines/typed.py")
+    request = request_of(spec, {"text": "t", "n": 1, "ratio": 1.5, "flag": False, "items": [], "config": {}})
+    assert request.params["note"] is None
+
+    assert set(made(request, environment_of())["runtime_config"]["parameters"]) == set(spec.params) - {"note"}
+
+
+def test_both_documents_are_sent_in_one_object(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    plain = compiled("tests/pipelines/echo.py")
+    spec = from_documents([plain.pipeline_spec, PLATFORM], "echo")
+
+    sent = made(request_of(spec, cache=False), environment_of())["pipeline_spec"]
+
+    assert set(sent) == {"pipeline_spec", "platform_spec"}
+    assert sent["platform_spec"] == PLATFORM
+    assert sent["pipeline_spec"]["root"]["dag"]["tasks"]["say"]["cachingOptions"] == {}
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(("name", "size"), [("x", 1), ("text", 1), ("text", 2)])
+def test_parameters_of_10_000_bytes_are_sent_and_one_byte_more_is_not(
+    compiled: Any, request_of: Any, environment_of: Any, name: str, size: int
+) -> None:
+    """`{"x": "..."}` has nine bytes beside the value, with a name of four letters twelve."""
+    request = request_of(compiled("tests/pipelines/echo.py"))
+    room = 10_000 - len(f'{{"{name}": ""}}')
+    letter = "a" if size == 1 else "\N{LATIN SMALL LETTER E WITH ACUTE}"  # \u00e9 has six bytes in ASCII JSON
+    text = letter * (room if size == 1 else room // 6) + "a" * (0 if size == 1 else room % 6)
+
+    sent = made(replace(request, params={name: text}), environment_of())
+    assert len(json.dumps(sent["runtime_config"]["parameters"])) == 10_000
+
+    with pytest.raises(UsageError, match=r"take 10,001 bytes; Kubeflow Pipelines takes 10,000") as caught:
+        body.run(replace(request, params={name: f"{text}a"}), environment_of(), "e-1", "abc123abc123")
+    assert "bucket" in caught.value.hint
+
+
+def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
+    spec = compiled("tests/pipelines/echo.py")
+
+    assert made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"] == "\u00fc" * 255
+    with pytest.raises(Unsupported, match="256 characters; Kubeflow Pipelines takes 255") as caught:
+        body.run(request_of(spec, name="x" * 256), environment_of(), "e-1", "abc123abc123")
+    assert "--name" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "2.2.0", "", None])
+def test_a_spec_of_another_schema_is_refused(
+    edited: Any, request_of: Any, environment_of: Any, version: str | None
+) -> None:
+    spec = edited("tests/pipelines/echo.py", lambda each: None)
+    spec = replace(spec, pipeline_spec={**spec.pipeline_spec, "schemaVersion": version})
+
+    with pytest.raises(Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}") as caught:
+        body.run(request_of(spec), environment_of(), "e-1", "abc123abc123")
+    assert "current kfp" in caught.value.hint
+
+
+# -- caching
+
+
+def enabled(spec: dict[str, Any]) -> dict[str, bool]:
+    """Whether each task of each DAG uses the cache."""
+    return {
+        f"{name}/{key}": bool(task.get("cachingOptions", {}).get("enableCache"))
+        for name, component in {"root": spec["root"], **spec["components"]}.items()
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+    }
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_caching_is_switched_in_nested_tasks_too(
+    compiled: Any, request_of: Any, environment_of: Any, cache: bool
+) -> None:
+    spec = compiled("features-2.14.6.yaml")
+    before = json.dumps(spec.pipeline_spec)
+
+    sent = made(request_of(spec, cache=cache), environment_of())["pipeline_spec"]
+
+    assert len(enabled(sent)) > 10
+    assert set(enabled(sent).values()) == {cache}
+    assert json.dumps(spec.pipeline_spec) == before, "the spec of the request stays as it is"
+
+
+def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
+    spec = compiled("features-2.14.6.yaml")
+
+    assert made(request_of(spec), environment_of())["pipeline_spec"] == spec.pipeline_spec
+
+
+def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
+    spec = compiled("tests/pipelines/chain.py")
+
+    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())["pipeline_spec"]
+
+    uncached = {place for place, on in enabled(sent).items() if not on}
+    assert uncached - {"root/inner"} == {"comp-inner/add", "root/add-2"}
+
+
+def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
+
+    with pytest.raises(Unsupported, match="its loop once") as caught:
+        body.run(request, environment_of(), "e-1", "abc123abc123")
+    assert "without --from" in caught.value.hint
+
+
+# -- labels
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=12), max_size=4))
+@example({"a": 'kfgcp: {"a":"b"}'})
+@example({"a\nkfgcp: {}": "}\n{"})
+@example({"\u2028": "\x85\r\n\x0b", "": ""})
+@example({"\ud800": "\udfff"})
+@example({"}": "{", '"': "\\", "\x00": "\x1b[31m"})
+def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]) -> None:
+    try:
+        text = body.description(labels)
+    except Unsupported:
+        assert len(json.dumps(labels)) > 200
+        return
+    assert body.labels_of(text) == labels
+    assert body.labels_of(f"What people wrote, before\n{text}\nand after.") == labels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        3,
+        ["kfgcp: {}"],
+        "",
+        "kfgcp",
+        "kfgcp: ",
+        "kfgcp: none",
+        "kfgcp: [1]",
+        'kfgcp: {"a": ',
+        "kfgcp: {a: b}",
+        'see kfgcp: {"a": "b"}',
+        ' kfgcp: {"a": "b"}',
+        'KFGCP: {"a": "b"}',
+        'kfgcp: {"a": "b"} and more',
+        "kfgcp: {" + "[" * 100_000 + "}",
+    ],
+)
+def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
+    assert body.labels_of(text) == {}
+
+
+def test_values_that_are_no_text_become_text() -> None:
+    assert body.labels_of('kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}') == {
+        "n": "3",
+        "on": "True",
+        "none": "None",
+        "many": "[1]",
+    }
+
+
+def full(**more: str) -> dict[str, str]:
+    """The labels of a run of ours: the longest names of the pipeline and the user that labels may have."""
+    return {
+        "pipeline": "p" * 63,
+        "version": "0" * 12,
+        "git": GIT,
+        "git-dirty": "true",
+        "env": "gke",
+        "user": "u",
+    } | more
+
+
+def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -> None:
+    """The description is a column of 255 characters; the submission comes first, by which a run is found again."""
+    short = body.description({"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"})
+    assert short == 'kfgcp: {"submission":"abc123abc123","team":"growth","pipeline":"train"}'
+
+    labels = full(submission="abc123abc123", team="t" * 60)
+    text = body.description(labels)
+    assert len(text) <= 255
+    assert labels.items() - body.labels_of(text).items() == {("version", "0" * 12), ("pipeline", "p" * 63)}
+
+    labels = full(submission="abc123abc123", user="u" * 32)
+    assert labels.items() - body.labels_of(body.description(labels)).items() == {("version", "0" * 12)}
+
+
+def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
+    request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
+
+    with pytest.raises(Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255") as caught:
+        body.run(request, environment_of(), "e-1", "abc123abc123")
+    assert "--label" in caught.value.hint
+
+
+def test_a_label_of_the_user_does_not_stand_for_the_submission(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
+    request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
+
+    assert body.labels_of(made(request, environment_of())["description"]) == {SUBMISSION: "abc123abc123"}
+
+
+# -- what the service cannot be told
+
+
+def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
+    request = request_of(compiled("tests/pipelines/echo.py"))
+    assert [*body.notes(request)] == []
+
+    (local, fast) = body.notes(replace(request, max_parallel=2, executor="docker", strict_env=True, fail_fast=True))
+    assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
+    assert fast.startswith("--fail-fast is not known to Kubeflow Pipelines")
+
+
+def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
+    """A field that a request gets must be looked at here."""
+    sent = {"spec", "params", "experiment", "name", "labels", "cache", "from_task"}
+    named = {"max_parallel", "fail_fast", "executor", "strict_env"}
+    ours = {"env", "submit_dir", "repeats"}  # what is repeated comes from the service's cache
+
+    request = request_of(compiled("tests/pipelines/echo.py"))
+
+    assert {each.name for each in fields(request)} == sent | named | ours

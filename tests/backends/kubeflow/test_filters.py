@@ -1,0 +1,66 @@
+"""Filters of lists as the service reads them: JSON that it URL-decodes once more than the query itself."""
+
+import json
+from urllib.parse import unquote_plus
+
+import kfp_server_api
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kfgcp.backends.kubeflow import filters
+from kfgcp.backends.kubeflow.runs import RUN_STATES
+from kfgcp.model import RunState
+from kfgcp.store.rows import RunFilter
+
+GOING_ON = (RunState.PENDING, RunState.RUNNING)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=30) | st.sampled_from(["a+b", "100%", "%41", "%zz", "a%2Bb", "\u00fc \U0001f600", "\\", '"', "&="])
+)
+def test_a_value_is_what_the_service_reads(value: str) -> None:
+    """QueryUnescape of Go, which the service calls, turns `+` into a blank and `%XX` into a character."""
+    text = filters.text([filters.predicate("display_name", "EQUALS", value)])
+
+    assert json.loads(unquote_plus(text, errors="strict")) == {
+        "predicates": [{"key": "display_name", "operation": "EQUALS", "string_value": value}]
+    }
+
+
+def test_predicates_have_the_fields_of_the_api() -> None:
+    asked = filters.predicates(RunFilter(states=GOING_ON, since="2026-01-02T03:04:05.000Z"))
+
+    assert asked is not None
+    known = set(kfp_server_api.V2beta1Predicate.attribute_map.values())
+    operations = set(kfp_server_api.V2beta1PredicateOperation.allowable_values)
+    assert all(set(each) <= known and each["operation"] in operations for each in asked)
+    since, states = asked
+    assert since == {
+        "key": "created_at",
+        "operation": "GREATER_THAN_EQUALS",
+        "timestamp_value": "2026-01-02T03:04:05.000Z",
+    }
+    assert (states["key"], states["operation"]) == ("state", "IN")
+    assert sorted(states["string_values"]["values"]) == ["PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED"]
+
+
+@pytest.mark.parametrize("state", [*RunState])
+def test_a_state_is_asked_for_by_all_names_that_the_service_has_for_it(state: RunState) -> None:
+    (asked,) = filters.predicates(RunFilter(states=[state])) or ()
+
+    names = [asked["string_value"]] if asked["operation"] == "EQUALS" else asked["string_values"]["values"]
+    assert names
+    assert {RUN_STATES[name] for name in names} == {state}
+    assert all(RUN_STATES[name] is not state for name in RUN_STATES if name not in names)
+
+
+def test_every_run_is_no_predicate_at_all() -> None:
+    assert filters.predicates(RunFilter(env="gke")) == []
+    assert json.loads(filters.text([])) == {"predicates": []}
+
+
+@pytest.mark.parametrize("wanted", [RunFilter(labels={"a": "b"}), RunFilter(pipeline="train")])
+def test_what_the_service_does_not_know_is_not_asked_for(wanted: RunFilter) -> None:
+    assert filters.predicates(wanted) is None
