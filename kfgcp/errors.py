@@ -98,6 +98,16 @@ class AuthError(BackendError):
 
 
 class Unreachable(BackendError):
+    """There is no answer of the service, or only that it failed.
+
+    Attributes:
+        status: of HTTP, when it was the service itself that said so in its own form; else 0.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
     @property
     def passing(self) -> bool:
         return True

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.protobuf import json_format
 
+import kfgcp as public
 from kfgcp.backends.auth import Token
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.http import Http
+from kfgcp.errors import BackendError
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.spec.params import resolve
 from kfgcp.store.store import Store
@@ -351,6 +354,31 @@ def edited(compiled: Callable[[str], Spec]) -> Callable[..., Spec]:
         return from_documents([spec], "edited")
 
     return edit
+
+
+@pytest.fixture
+def spec(pipeline: Callable[[str], Path]) -> Spec:
+    """The pipeline `echo`."""
+    return load(str(pipeline("echo")))
+
+
+@pytest.fixture(scope="session")
+def submit_all() -> Callable[..., list[str | BackendError]]:
+    """Submits a pipeline many times from eight threads: the ids of the runs, or why there is none. Those are errors of
+    ours; anything else ends the test."""
+
+    def submit(spec: Spec, number: int, options: Mapping[str, Any]) -> str | BackendError:
+        try:
+            return public.submit(spec, params={"text": str(number)}, **{"name": f"run-{number}", **options}).run_id
+        except BackendError as error:
+            return error
+
+    def submit_many(spec: Spec, count: int, **options: Any) -> list[str | BackendError]:
+        options = {"env": "dev", **options}
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda number: submit(spec, number, options), range(count)))
+
+    return submit_many
 
 
 # -- the command

@@ -17,13 +17,14 @@ from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow.creating import create
 from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, NotFound, Refused, Unreachable
+from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
@@ -31,8 +32,6 @@ from kfgcp.store.rows import Observed, RunFilter, matches
 PAGE: Final = 100
 MOST: Final = 200
 """Runs that the server gives at once at most."""
-TRIES: Final = 4
-"""How often a run is sent whose answer was lost, after each time looking whether it was made."""
 SKEW: Final = 300.0
 """Seconds that the clock of a server may be behind ours."""
 TAIL_LINES: Final = 20
@@ -77,23 +76,13 @@ class KubeflowBackend(RemoteBackend):
         return [*body.notes(request)]
 
     def _create(self, request: SubmitRequest) -> Run:
-        """A run that carries our submission. The service cannot be told to make it once only, so when an answer is lost
-        the run is looked for before it is sent again."""
+        """A run that carries our submission, by which it is found again when an answer is lost."""
         submission = secrets.token_hex(6)
         experiment = self._experiments.ensure(request.experiment)
         sent = body.run(request, self._env, experiment, submission)
         since = timestamp(time.time() - SKEW)
-        for last in (*[False] * (TRIES - 1), True):
-            try:
-                made = self._http.post(f"{API}/runs", body=sent)
-                break
-            except Unreachable as error:
-                found = self._submitted(experiment, str(sent["display_name"]), submission, since, error)
-                if found is not None:
-                    made = found
-                    break
-                if last:
-                    raise
+        name = str(sent["display_name"])
+        made = create(self._http, f"{API}/runs", sent, lambda: self._submitted(experiment, name, submission, since))
         run, _ = self._run(made, request.experiment)
         return replace(
             run,
@@ -103,23 +92,16 @@ class KubeflowBackend(RemoteBackend):
             params=request.params,
         )
 
-    def _submitted(
-        self, experiment: str, name: str, submission: str, since: str, lost: Unreachable
-    ) -> dict[str, Any] | None:
-        """The run of a submission whose answer was lost, None when it was not made."""
+    def _submitted(self, experiment: str, name: str, submission: str, since: str) -> list[dict[str, Any]]:
+        """The runs of a submission, the oldest first; `since` is a time before it."""
         wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
         wanted.append(filters.predicate("display_name", "EQUALS", name))
-        params = {"experiment_id": experiment, "filter": filters.text(wanted), "sort_by": "created_at desc"}
-        try:
-            for found in self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE):
-                if body.labels_of(found.get("description")).get(SUBMISSION) == submission:
-                    return dict(found)
-        except BackendError as error:
-            lost.unknown = True
-            lost.message += f" Whether the run '{name}' was made is not known."
-            lost.hint = "See whether it is there before you start it again: kfgcp list"
-            raise lost from error
-        return None
+        params = {"experiment_id": experiment, "filter": filters.text(wanted), "sort_by": "created_at asc"}
+        return [
+            dict(found)
+            for found in self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE)
+            if body.labels_of(found.get("description")).get(SUBMISSION) == submission
+        ]
 
     def _scope(self) -> dict[str, str]:
         return {"namespace": self._namespace} if self._namespace else {}
@@ -155,7 +137,10 @@ class KubeflowBackend(RemoteBackend):
     def _run(
         self, found: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
     ) -> tuple[Run, Mapping[str, Any] | None]:
-        run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
+        try:
+            run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise _misshapen(found) from error
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
 
     def _id(self, backend_ref: str) -> str:
@@ -226,6 +211,8 @@ class KubeflowBackend(RemoteBackend):
         if predicates:
             params["filter"] = filters.text(predicates)
         for found in self._http.pages(f"{API}/runs", params, "runs", size=size):
+            if not isinstance(found, Mapping):
+                raise _misshapen(found)
             light = {key: value for key, value in self._with_spec(found, ask=ask).items() if key != "run_details"}
             named = body.labels_of(found.get("description")).get(EXPERIMENT)
             run, spec = self._run(light, named or self._experiments.name_in_list(str(found.get("experiment_id") or "")))
@@ -280,3 +267,11 @@ class KubeflowBackend(RemoteBackend):
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)
         return known[1] if known else self._ref_of(ref.run_id)
+
+
+def _misshapen(found: Any) -> BackendError:
+    named = found.get("run_id") if isinstance(found, Mapping) else found
+    return BackendError(
+        f"Kubeflow Pipelines answered with a run that is not of the right form: {str(named)[:200]}.",
+        hint="Is host of the environment right, and does a proxy change answers? If not, update kfgcp.",
+    )

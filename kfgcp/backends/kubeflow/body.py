@@ -24,8 +24,8 @@ LONGEST: Final = 255
 SCHEMA: Final = "2.1.0"
 _MARK: Final = "kfgcp: "
 _LABELS: Final = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
-_TOLD: Final = ("version", "pipeline")
-"""Labels that the spec of a run tells too."""
+_TOLD: Final = ("version", "pipeline", EXPERIMENT)
+"""Labels that a run tells too: by its spec, and its experiment by the id."""
 
 
 def run(request: SubmitRequest, env: Environment, experiment_id: str, submission: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 
 
 def description(found: Mapping[str, str]) -> str:
-    """The description of a run that carries labels; when they are too many, without those that its spec tells.
+    """The description of a run that carries labels; when they are too many, without those that the run tells too.
 
     Raises:
         Unsupported: the others are too long as well.

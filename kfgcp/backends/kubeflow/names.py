@@ -13,12 +13,13 @@ from urllib.parse import quote
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.reading import read_spec
-from kfgcp.errors import NotFound
+from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.store.store import Store
 
 API: Final = "apis/v2beta1"
 PAGE: Final = 200
 """What the server gives at most; experiments are small."""
+CONFLICT: Final = 409
 _NAMES, _IDS, _VERSIONS = "experiment", "experiment id", "pipeline version"
 
 
@@ -69,18 +70,37 @@ class Experiments:
     def ensure(self, name: str) -> str:
         """The id of an experiment as it is now; it is made when there is none of that name."""
         if name not in self._ensured:
-            found = self._find(name)
-            if found is None:
-                made = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope})
-                found = str(made.get("experiment_id") or "")
-            self._ensured[name] = found
+            self._ensured[name] = self._find(name) or self._make(name)
         return self._ensured[name]
 
     def _find(self, name: str) -> str | None:
+        """Names are compared as the service's database does, mostly without regard to case: there is no other one that
+        differs in that only."""
         wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
         pages = self._http.pages(f"{API}/experiments", {**self._scope, "filter": wanted}, "experiments", size=PAGE)
-        found = next(pages, None)
-        return None if found is None else str(found.get("experiment_id") or "")
+        found = list(pages)
+        one = next((each for each in found if each.get("display_name") == name), found[0] if found else None)
+        return None if one is None else self._id_in(one, name)
+
+    def _make(self, name: str) -> str:
+        """Makes it, unless somebody else does at the same time: the service has each name once."""
+        try:
+            made = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True)
+            return self._id_in(made, name)
+        except Refused as refused:
+            found = self._find(name) if refused.status == CONFLICT else None
+            if found is None:
+                raise
+            return found
+
+    def _id_in(self, found: Mapping[str, Any], name: str) -> str:
+        known = found.get("experiment_id")
+        if not isinstance(known, str) or not known:
+            raise BackendError(
+                f"Kubeflow Pipelines did not answer with the experiment '{name}' that it was asked for.",
+                hint="Is host of the environment the address of Kubeflow Pipelines?",
+            )
+        return known
 
     def _learn(self, names: Mapping[str, str]) -> None:
         self._names.update(names)
@@ -103,7 +123,8 @@ class Versions:
             run: body of the service.
             ask: read it from the server when it is not known, once.
         """
-        reference = run.get("pipeline_version_reference") or {}
+        reference = run.get("pipeline_version_reference")
+        reference = reference if isinstance(reference, Mapping) else {}
         version = str(reference.get("pipeline_version_id") or "")
         if not version:
             return None

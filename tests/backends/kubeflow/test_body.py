@@ -275,7 +275,8 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
-    assert body.labels_of(made(request, environment_of())["description"]) == {SUBMISSION: "abc123abc123"}
+    labels = body.labels_of(made(request, environment_of())["description"])
+    assert labels == {SUBMISSION: "abc123abc123", "experiment": "default"}
 
 
 # -- what the service cannot be told

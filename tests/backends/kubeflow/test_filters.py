@@ -63,4 +63,5 @@ def test_every_run_is_no_predicate_at_all() -> None:
 
 @pytest.mark.parametrize("wanted", [RunFilter(labels={"a": "b"}), RunFilter(pipeline="train")])
 def test_what_the_service_does_not_know_is_not_asked_for(wanted: RunFilter) -> None:
-    assert filters.predicates(wanted) is None
+    assert filters.predicates(wanted) == []
+    assert filters.chosen_here(wanted)

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,13 @@ import requests
 
 import kfgcp as public
 from kfgcp.errors import BackendError, StateError, Unreachable
-from kfgcp.spec.load import Spec, load
+from kfgcp.spec.load import Spec
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
 
-THREADS = 8
 CREATES = "*/pipelineJobs"
 TOO_LONG = 61
 """Seconds of a Retry-After that no call waits for: the budget of one is 60."""
-
-
-@pytest.fixture
-def spec(pipeline: Callable[[str], Path]) -> Spec:
-    return load(str(pipeline("echo")))
 
 
 def _jobs(env: VertexStandIn) -> list[Any]:
@@ -51,25 +44,12 @@ def _submissions(env: VertexStandIn) -> Counter[str]:
     return Counter(job["labels"]["submission"] for job in _jobs(env))
 
 
-def _submit(spec: Spec, number: int) -> str | BackendError:
-    """The id of a run, or why there is none: one of our errors, anything else ends the test."""
-    try:
-        return public.submit(spec, env="dev", name=f"run-{number}", params={"text": str(number)}).run_id
-    except BackendError as error:
-        return error
-
-
-def _submit_all(spec: Spec, count: int) -> list[str | BackendError]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda number: _submit(spec, number), range(count)))
-
-
 def test_a_thousand_submissions_make_a_thousand_runs_when_every_fifth_request_fails(
-    service: VertexStandIn, spec: Spec, kfgcp: Any
+    service: VertexStandIn, spec: Spec, submit_all: Any, kfgcp: Any
 ) -> None:
     service.faults(0.2, ("503", "429", "reset", "lost"), seed=7)
 
-    results = _submit_all(spec, 1000)
+    results = submit_all(spec, 1000)
 
     service.faults(0)
     met = Counter(request.fault for request in service.requests.select("POST", CREATES))
@@ -81,11 +61,13 @@ def test_a_thousand_submissions_make_a_thousand_runs_when_every_fifth_request_fa
     assert sorted(run.run_id for run in public.list()) == sorted(map(str, results))
 
 
-def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(service: VertexStandIn, spec: Spec) -> None:
+def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
+    service: VertexStandIn, spec: Spec, submit_all: Any
+) -> None:
     """Half of the requests are not tried again, as the service asks for more patience than there is."""
     service.faults(0.5, ("503", "429", "lost", "garbage"), seed=11, method="POST", retry_after=TOO_LONG)
 
-    results = _submit_all(spec, 200)
+    results = submit_all(spec, 200)
 
     service.faults(0)
     made = set(service.jobs())

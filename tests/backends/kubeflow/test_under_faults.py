@@ -1,0 +1,339 @@
+"""Runs are submitted to a server that fails and that cannot be told to make a run once: each is made once or not at
+all, and nobody is told otherwise."""
+
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import kfgcp as public
+from kfgcp.backends.kubeflow import creating
+from kfgcp.backends.kubeflow.body import labels_of
+from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
+from kfgcp.spec.load import Spec
+from kfgcp.testing import KubeflowStandIn
+
+RUNS = "*/runs"
+API = "/apis/v2beta1"
+TOO_LONG = 61
+"""Seconds of a Retry-After that no call waits for: the budget of one is 60."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks for a lost run at once and once more, where nothing is carried out late."""
+    monkeypatch.setattr(creating, "LOOKS", (0.0, 0.01))
+    monkeypatch.setattr(creating, "PAUSE", 0.01)
+
+
+def _runs(env: KubeflowStandIn) -> list[Any]:
+    """All runs, as the service lists them to somebody who asks without kfgcp."""
+    found: list[Any] = []
+    token = ""
+    while True:
+        asked = {"page_size": "200", "page_token": token}
+        page = requests.get(f"{env.host}{API}/runs", params=asked, timeout=20).json()
+        found += page.get("runs", [])
+        token = page.get("next_page_token", "")
+        if not token:
+            return found
+
+
+def _ids(env: KubeflowStandIn) -> list[str]:
+    return [run["run_id"] for run in _runs(env)]
+
+
+def _most(env: KubeflowStandIn) -> int:
+    """How many runs the submission has that has most of them."""
+    return max(Counter(labels_of(run["description"])["submission"] for run in _runs(env)).values())
+
+
+def test_a_thousand_submissions_make_a_thousand_runs_when_every_fifth_request_fails(
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+) -> None:
+    kinds = ("500", "503", "429", "reset", "lost", "garbage")
+    cluster.instant.seconds = 3600
+    cluster.faults(0.2, kinds, seed=7, path=RUNS)
+
+    results = submit_all(spec, 1000, env="cloud", experiment="Churn & Co. +1%")
+
+    cluster.faults(0)
+    met = Counter(request.fault for request in cluster.requests.select("POST", RUNS))
+    assert min(met[kind] for kind in kinds) >= 20
+    answered = {result for result in results if isinstance(result, str)}
+    failed = [result for result in results if isinstance(result, BackendError)]
+    made = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
+    assert len(answered) + len(failed) == 1000
+    assert answered <= set(made)
+    assert {made[run] for run in made.keys() - answered} <= {_named(error) for error in failed}
+    assert len(failed) < 30, "only looks whose answers are no good are not tried again"
+    assert sorted(made.values()) == sorted(set(made.values()))
+    assert _most(cluster) == 1
+    assert sorted(run.run_id for run in public.list()) == sorted(made)
+    names = {experiment.name for experiment in cluster.experiments.all()}
+    assert names == {"Default", "Churn & Co. +1%"}
+
+
+def test_runs_of_the_same_name_are_told_apart(
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+) -> None:
+    """Only the submission tells one from the others. Without garbage every one of them succeeds."""
+    cluster.faults(0.2, ("503", "429", "reset", "lost"), seed=5)
+
+    results = submit_all(spec, 150, env="cloud", name="nightly 100% a+b")
+
+    cluster.faults(0)
+    assert [result for result in results if isinstance(result, BackendError)] == []
+    assert sorted(_ids(cluster)) == sorted(map(str, results))
+    assert _most(cluster) == 1
+
+
+def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+) -> None:
+    """Half of the requests are not tried again, as the server asks for more patience than there is; so are looks."""
+    public.submit(spec, env="cloud").delete()  # the experiment is there
+    cluster.faults(0.5, ("503", "429", "lost", "garbage"), seed=11, path=RUNS, retry_after=TOO_LONG)
+
+    results = submit_all(spec, 200, env="cloud")
+
+    cluster.faults(0)
+    named = {run["display_name"]: run["run_id"] for run in _runs(cluster)}
+    answered = {result for result in results if isinstance(result, str)}
+    failed = [result for result in results if isinstance(result, BackendError)]
+    in_doubt = {_named(error) for error in failed if error.unknown}
+    assert len(answered) + len(failed) == 200
+    assert len(answered) >= 50
+    assert len(failed) >= 50
+    assert answered <= set(named.values())
+    assert {name for name, run in named.items() if run not in answered} <= in_doubt
+    assert in_doubt & set(named), "none of the lost ones was made: the test proves nothing"
+    assert all("not known" not in error.message for error in failed if not error.unknown)
+    assert any(not error.unknown for error in failed)
+    assert _most(cluster) == 1
+
+
+def _named(error: BackendError) -> str:
+    match = re.search(r"Whether the run '(.+)' was made is not known\.", error.message)
+    assert match, error.message
+    assert error.hint.endswith("kfgcp list")
+    return match[1]
+
+
+# -- a request that is carried out after its connection is gone
+
+
+def test_a_run_that_is_made_late_is_not_made_again(cluster: KubeflowStandIn, spec: Spec) -> None:
+    """A second after the connection was closed: at the first looks there is nothing yet."""
+    cluster.fail_next("late", method="POST", path=RUNS)
+
+    handle = public.submit(spec, env="cloud")
+
+    assert _ids(cluster) == [handle.run_id]
+    assert cluster.requests.count("POST", RUNS) == 1
+    assert cluster.requests.count("GET", RUNS) >= 3  # at once, after half a second, and after another one
+    assert public.show(handle.run_id).wait(20).state == "SUCCEEDED"
+
+
+def test_of_two_that_were_made_after_all_the_older_one_stays(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request takes longer than there is patience, and is carried out while the second one waits."""
+    monkeypatch.setattr(creating, "LOOKS", (0.0,))
+    public.submit(spec, env="cloud").delete()  # the experiment is there
+    cluster.fail_next("late", method="POST", path=RUNS)
+    cluster.requests.watcher = lambda entry: setattr(cluster, "latency", 1.3 if entry.method == "GET" else 0.0)
+    mark = len(cluster.requests)
+
+    handle = public.submit(spec, env="cloud")
+
+    assert cluster.requests.count("POST", RUNS, since=mark) == 2
+    assert _ids(cluster) == [handle.run_id]
+    (deleted,) = cluster.requests.select("DELETE", since=mark)
+    assert deleted.path != f"{API}/runs/{handle.run_id}"
+
+
+# -- answers that leave no doubt, and those that do
+
+
+def test_a_server_that_says_itself_that_it_failed_is_asked_again_and_leaves_no_doubt(
+    cluster: KubeflowStandIn, spec: Spec, impatient: None
+) -> None:
+    cluster.fail_next("500", times=4, method="POST", path=RUNS)
+
+    with pytest.raises(Unreachable, match=r"500 INTERNAL") as caught:
+        public.submit(spec, env="cloud")
+
+    assert not caught.value.unknown
+    assert "not known" not in caught.value.message
+    assert _runs(cluster) == []
+    assert cluster.requests.count("POST", RUNS) == 4
+
+
+def test_a_gateway_that_gave_up_waiting_leaves_doubt(
+    cluster: KubeflowStandIn, spec: Spec, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """504 says nothing of what goes on behind the gateway."""
+    cluster.fail_next("504", times=4, method="POST", path=RUNS)
+
+    with pytest.raises(Unreachable) as caught:
+        public.submit(spec, env="cloud", name="mine")
+
+    assert caught.value.unknown
+    assert _named(caught.value) == "mine"
+
+
+def test_a_refusal_after_a_lost_answer_leaves_the_doubt(cluster: KubeflowStandIn, spec: Spec, impatient: None) -> None:
+    public.submit(spec, env="cloud").delete()
+    cluster.fail_next("reset", method="POST", path=RUNS)
+    cluster.fail_next("403", method="POST", path=RUNS)
+
+    with pytest.raises(Refused, match="403") as caught:
+        public.submit(spec, env="cloud", name="mine")
+
+    assert caught.value.unknown
+    assert _named(caught.value) == "mine"
+
+
+def test_a_refusal_by_itself_leaves_none(cluster: KubeflowStandIn, spec: Spec) -> None:
+    cluster.fail_next("403", method="POST", path=RUNS)
+
+    with pytest.raises(Refused, match="403") as caught:
+        public.submit(spec, env="cloud")
+
+    assert not caught.value.unknown
+    assert cluster.requests.count("GET", RUNS) == 0
+
+
+def test_a_web_page_instead_of_the_new_run(cluster: KubeflowStandIn, spec: Spec) -> None:
+    """It is made, and what comes back is a broken page."""
+    cluster.fail_next("garbage", method="POST", path=RUNS)
+
+    handle = public.submit(spec, env="cloud")
+
+    assert _ids(cluster) == [handle.run_id]
+    assert cluster.requests.count("POST", RUNS) == 1
+
+
+def test_a_sign_in_that_ends_in_between_leaves_doubt(cluster: KubeflowStandIn, spec: Spec) -> None:
+    public.submit(spec, env="cloud").delete()
+    cluster.fail_next("lost", method="POST", path=RUNS)
+    cluster.fail_next("401", path=RUNS)
+
+    with pytest.raises(BackendError) as caught:
+        public.submit(spec, env="cloud", name="mine")
+
+    assert _named(caught.value) == "mine"
+    assert [run.name for run in public.list()] == ["mine"]
+
+
+def test_an_address_where_nobody_answers_leaves_no_doubt(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the experiment is known already."""
+    public.submit(spec, env="cloud").delete()
+
+    monkeypatch.setenv("KFGCP_ENV_CLOUD_HOST", "http://127.0.0.1:9")
+    with pytest.raises(Unreachable) as caught:
+        public.submit(spec, env="cloud")
+
+    assert not caught.value.unknown
+    assert "not known" not in caught.value.message
+
+
+# -- experiments
+
+
+@pytest.mark.parametrize(
+    "name", ["churn", "a+b", "100%", "%41", "\u00fc \U0001f600", 'quoted "it\'s" \\', "{{$}}", "' OR 1=1 --", "x" * 120]
+)
+def test_an_experiment_of_any_name_is_made_once_and_found_again(
+    cluster: KubeflowStandIn, spec: Spec, name: str, home: Path
+) -> None:
+    first = public.submit(spec, env="cloud", experiment=name)
+    with ThreadPoolExecutor(1) as another_thread:  # has a backend of its own, which knows no experiment
+        second = another_thread.submit(public.submit, spec, env="cloud", experiment=name).result()
+
+    assert {each.name for each in cluster.experiments.all()} == {"Default", name}
+    for handle in (first, second):
+        assert public.show(handle.run_id).snapshot.experiment == name
+
+
+def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Any
+) -> None:
+    cluster.latency = 0.05
+    results = submit_all(spec, 8, env="cloud", experiment="new")
+
+    assert [result for result in results if isinstance(result, BackendError)] == []
+    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert len(_runs(cluster)) == 8
+
+
+def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, spec: Spec) -> None:
+    cluster.fail_next("lost", method="POST", path="*/experiments")
+
+    public.submit(spec, env="cloud", experiment="new")
+
+    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert len(_runs(cluster)) == 1
+
+
+# -- the process
+
+
+@pytest.mark.timeout(180)
+def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any, eventually: Callable[..., Any]
+) -> None:
+    """Every second process is killed while its request is under way, the others at any time of their lives."""
+    chance = random.Random(5)  # noqa: S311
+    cluster.latency = 0.2
+    orphans = 0
+    for number in range(8):
+        mark = len(cluster.requests)
+        process = kfgcp.start("run", pipeline("echo"), "--env", "cloud", "--detach", "--name", f"kill-{number}")
+        if number % 2:
+            eventually(partial(_has_asked, cluster, process, since=mark))
+        time.sleep(chance.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate()
+        time.sleep(cluster.latency)  # a request that has arrived is carried out
+        made = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
+        assert len(made) <= 1
+        assert made or not out, "a run was reported that is not there"
+        orphans += bool(made) and not out
+
+    cluster.latency = 0
+    assert orphans, "none was killed after its run was made: the test proves nothing"
+    listed = kfgcp("list", "--env", "cloud", "--limit", "100", "--json")
+    assert listed.code == 0, listed.err
+    assert sorted(run["run_id"] for run in listed.json) == sorted(_ids(cluster))
+    assert _most(cluster) == 1
+
+
+def _has_asked(env: KubeflowStandIn, process: subprocess.Popen[str], *, since: int) -> bool:
+    return env.requests.count("POST", RUNS, since=since) > 0 or process.poll() is not None
+
+
+def test_a_login_page_for_the_new_run_is_told_with_what_is_not_known(
+    cluster: KubeflowStandIn, spec: Spec, impatient: None
+) -> None:
+    """Every answer is one, the looks' too."""
+    public.submit(spec, env="cloud").delete()
+    cluster.fail_next("garbage", times=2, path=RUNS)
+
+    with pytest.raises(AuthError) as caught:
+        public.submit(spec, env="cloud", name="mine")
+
+    assert _named(caught.value) == "mine"
