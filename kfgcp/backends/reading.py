@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from kfgcp.errors import BackendError, SpecError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import Artifact, ErrorInfo, Metric, Run, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.documents import parse_json, whole
 from kfgcp.spec.graph import Component, Graph, build
 from kfgcp.spec.load import Spec, from_documents
@@ -148,6 +148,23 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
 def _above(path: str) -> list[str]:
     """The steps of a path; an iteration is one below its loop."""
     return path.replace("[", "/[").split("/")
+
+
+def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks; DAGs and loops that failed with the first failure inside of them, which says more than theirs."""
+    found = []
+    for task in tasks:
+        if task.state is TaskState.FAILED and task.kind not in LEAVES:
+            inside = (each for each in tasks if each.path.startswith((f"{task.path}/", f"{task.path}[")))
+            task = replace(task, error=first_failure(inside) or task.error)
+        found.append(task)
+    return found
+
+
+def with_failure(run: Run, failure: ErrorInfo) -> Run:
+    """The run whose error, and that of each task that has the same one, is told in more words."""
+    tasks = (replace(task, error=failure) if task.error == run.error else task for task in run.tasks)
+    return replace(run, error=failure, tasks=tuple(tasks))
 
 
 def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:

@@ -52,6 +52,7 @@ class Recorder:
             metrics += found_metrics
         if not tasks and final is None:
             return
+        tasks.sort(key=lambda task: task.started_at or "")
         outcomes, self._outcomes = self._outcomes, []
         cached, self._cached = self._cached, []
         changes = replace(
@@ -62,10 +63,16 @@ class Recorder:
     def _stamp(self, node: Node) -> None:
         """Times of what no attempt stamped: DAGs, which end with the last of their tasks, and tasks that never ran."""
         if node.state is TaskState.RUNNING:
-            node.started_at = node.started_at or self._now()
+            node.started_at = node.started_at or _first_start(node) or self._now()
         elif node.started_at is not None:
             inner = [child.ended_at for child in node.children.values() if child.ended_at is not None]
             node.ended_at = node.ended_at or max(inner, default=None) or self._now()
+
+
+def _first_start(node: Node) -> str | None:
+    """When the first of the tasks in a DAG was launched, which may be just before the DAG is recorded."""
+    starts = (child.started_at or _first_start(child) for child in node.children.values())
+    return min(filter(None, starts), default=None)
 
 
 def task_record(node: Node) -> Task:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+import kfgcp
 from kfgcp.model import Run, RunState
 
 OK, SKIPPED = "SUCCEEDED", "SKIPPED"
@@ -113,9 +114,6 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
 def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
     handle = place.shared("guarded")
     task = handle.task("exit-handler-1/broken")
-    if place.backend == "kubeflow":
-        assert task.attempts == 1
-        pytest.skip("there is none: ML Metadata has one execution for all attempts")
 
     assert task.attempts == 2
     for attempt in (1, 2):
@@ -123,6 +121,17 @@ def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
         assert (lines[0], lines[-1]) == ("an attempt", "ValueError: on purpose")
         assert {line.attempt for line in handle.logs(task.path, attempt)} == {attempt}
     assert task.logs() == task.logs(1) + task.logs(2)
+
+
+def test_watching_a_retried_task_shows_each_attempt_once(place: Any) -> None:
+    handle = place.submit("guarded", {"text": "watched"}, cache=False)
+
+    lines = [line for update in kfgcp.watch(handle.run_id) for line in update.lines]
+
+    path = "exit-handler-1/broken"
+    for attempt in (1, 2):
+        texts = [line.text for line in lines if (line.task, line.attempt) == (path, attempt)]
+        assert (texts.count("watched"), texts.count("ValueError: on purpose")) == (1, 1)
 
 
 def test_logs_on_the_command_line(place: Any, shapes: Any, command: Any) -> None:

@@ -22,6 +22,7 @@ from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
+from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, NotFound, Refused
@@ -229,9 +230,7 @@ class KubeflowBackend(RemoteBackend):
         except BackendError:
             return run
         said = next((line.strip() for line in reversed(tail) if line.strip()), "") if error.message == NO_REASON else ""
-        failing = replace(error, log_tail=tail, message=said or error.message)
-        tasks = tuple(replace(task, error=failing) if task.path == error.task else task for task in run.tasks)
-        return replace(run, error=failing, tasks=tasks)
+        return with_failure(run, replace(error, log_tail=tail, message=said or error.message))
 
     def _stop(self, backend_ref: str) -> None:
         try:

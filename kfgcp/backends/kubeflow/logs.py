@@ -14,7 +14,7 @@ from kfgcp.backends.base import LogFilter, LogLine
 from kfgcp.backends.cloud_logging import CloudLogging, quoted
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.runs import at, placed_tasks
+from kfgcp.backends.kubeflow.runs import at, pods_of
 from kfgcp.errors import BackendError, Unsupported
 from kfgcp.model import Task
 
@@ -23,7 +23,7 @@ PAUSE: Final = 3.0
 
 
 class RunLogs:
-    """The logs of a run as it was read. pods: task path -> the pod of its last attempt."""
+    """The logs of a run as it was read. pods: task path -> the pods of its attempts, first to last."""
 
     def __init__(
         self,
@@ -38,25 +38,34 @@ class RunLogs:
         self._run_id = str(run.get("run_id"))
         self._since = at(run.get("created_at")) or ""
         self._namespace = namespace or "kubeflow"
-        self.pods = _pods(run, executions)
+        self.pods = pods_of(run, executions)
 
     def read(self, wanted: LogFilter) -> Iterator[LogLine]:
-        """By task in the order they started, as they were written; earlier attempts went with their pods."""
-        for task, pod in self.pods.items():
-            if wanted.task in (None, task) and wanted.attempt in (None, 1):
-                yield from self._of_pod(task, pod, wanted)
+        """By task in the order they started, then by attempt, as they were written. Of an earlier attempt that nobody
+        asked for by its number, only what is still kept."""
+        for task, pods in self.pods.items():
+            if wanted.task not in (None, task):
+                continue
+            for attempt, pod in enumerate(pods, 1):
+                if wanted.attempt not in (None, attempt):
+                    continue
+                try:
+                    yield from self._of_pod(task, attempt, pod, wanted)
+                except BackendError:
+                    if wanted.attempt is not None or attempt == len(pods):
+                        raise
 
     def last(self, task: str, lines: int) -> list[str]:
-        """The last lines of a task."""
-        pod = self.pods.get(task)
-        return [] if pod is None else [line.text for line in self._of_pod(task, pod, LogFilter())][-lines:]
+        """The last lines of a task's last attempt."""
+        pods = self.pods.get(task, [])
+        return [line.text for line in self.read(LogFilter(task, len(pods)))][-lines:]
 
-    def _of_pod(self, task: str, pod: str, wanted: LogFilter) -> Iterator[LogLine]:
+    def _of_pod(self, task: str, attempt: int, pod: str, wanted: LogFilter) -> Iterator[LogLine]:
         if not (wanted.since or wanted.severity):
             try:
                 params = {"podname": pod, "podnamespace": self._namespace, "runid": self._run_id}
                 text = self._http.exchange("GET", "k8s/pod/logs", params=params).body.decode(errors="replace")
-                yield from (LogLine(task, 1, line) for line in text.splitlines())
+                yield from (LogLine(task, attempt, line) for line in text.splitlines())
                 return
             except BackendError:
                 if self._logging is None:
@@ -74,7 +83,7 @@ class RunLogs:
             *([f"severity>={wanted.severity}"] if wanted.severity else []),
         ]
         for entry in self._logging.entries(clauses):
-            yield LogLine(task, 1, entry.text, at(entry.at) or "", entry.severity)
+            yield LogLine(task, attempt, entry.text, at(entry.at) or "", entry.severity)
 
 
 class RunTail:
@@ -85,7 +94,7 @@ class RunTail:
     def __init__(self, logs: Callable[[], RunLogs], wanted: LogFilter) -> None:
         self._logs = logs
         self._wanted = wanted
-        self._shown: dict[str, int] = {}
+        self._shown: dict[tuple[str, int], int] = {}
         self._next = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
@@ -93,18 +102,10 @@ class RunTail:
         if not tasks and now < self._next:
             return
         self._next = now + PAUSE
-        seen: dict[str, int] = {}
+        seen: dict[tuple[str, int], int] = {}
         for line in self._logs().read(self._wanted):
-            seen[line.task] = seen.get(line.task, 0) + 1
-            if seen[line.task] > self._shown.get(line.task, 0):
-                self._shown[line.task] = seen[line.task]
+            attempt = (line.task, line.attempt)
+            seen[attempt] = seen.get(attempt, 0) + 1
+            if seen[attempt] > self._shown.get(attempt, 0):
+                self._shown[attempt] = seen[attempt]
                 yield line
-
-
-def _pods(run: Mapping[str, Any], executions: Sequence[Execution]) -> dict[str, str]:
-    found = {}
-    for placed in placed_tasks(run, executions):
-        pod = placed.execution.pod if placed.execution is not None else str((placed.node or {}).get("pod_name") or "")
-        if pod:
-            found[placed.path] = pod
-    return found

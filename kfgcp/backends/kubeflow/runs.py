@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from kfgcp.backends.kubeflow.attempts import AttemptPods
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
 from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes
@@ -23,6 +24,7 @@ from kfgcp.backends.reading import (
     read_spec,
     reason,
     time_of,
+    with_group_errors,
     with_group_outputs,
 )
 from kfgcp.errors import BackendError
@@ -95,7 +97,7 @@ def run_of(
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
     ended, done = state.final, state is RunState.SUCCEEDED
     placed = placed_tasks(body, executions)
-    tasks = _tasks(placed, ended)
+    tasks = _tasks(placed, ended, AttemptPods(_details(body)))
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
         run_id=run_id,
@@ -129,17 +131,31 @@ def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
 
 
 def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> list[Placed]:
-    """The tasks of a run at their paths."""
+    """The tasks of a run at their paths, in the order they started."""
     graph = _spec(body)[1]
     if graph is None:
         return []
-    details = (body.get("run_details") or {}).get("task_details") or ()
-    return place_executions(executions, graph) if executions else place_nodes(details, graph)
+    return place_executions(executions, graph) if executions else place_nodes(_details(body), graph)
+
+
+def pods_of(body: Mapping[str, Any], executions: Sequence[Execution]) -> dict[str, list[str]]:
+    """Task path -> the pods of its attempts, first to last, of what has one."""
+    attempts = AttemptPods(_details(body))
+    pods = {}
+    for placed in placed_tasks(body, executions):
+        pod = placed.execution.pod if placed.execution is not None else str((placed.node or {}).get("pod_name") or "")
+        if pod:
+            pods[placed.path] = attempts.of(pod)
+    return pods
 
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
     return time_of(text, "Kubeflow Pipelines")
+
+
+def _details(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (body.get("run_details") or {}).get("task_details") or ()
 
 
 def _run_end(body: Mapping[str, Any], tasks: Sequence[Task]) -> str | None:
@@ -160,10 +176,10 @@ def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
     return read_spec(inner or document)
 
 
-def _tasks(placed: Sequence[Placed], ended: bool) -> list[Task]:
-    tasks = [_of_node(each) if each.node is not None else _of_execution(each, ended) for each in placed]
+def _tasks(placed: Sequence[Placed], ended: bool, attempts: AttemptPods) -> list[Task]:
+    tasks = [_of_node(each) if each.node is not None else _of_execution(each, ended, attempts) for each in placed]
     groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
-    return with_group_outputs(_with_groups(tasks), groups)
+    return with_group_errors(with_group_outputs(_with_groups(tasks), groups))
 
 
 def _of_node(placed: Placed) -> Task:
@@ -181,7 +197,7 @@ def _of_node(placed: Placed) -> Task:
     )
 
 
-def _of_execution(placed: Placed, ended: bool) -> Task:
+def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
     execution = placed.execution
     if execution is None:
         return Task(placed.path, placed.kind, TaskState.SKIPPED if ended else TaskState.PENDING)
@@ -199,7 +215,7 @@ def _of_execution(placed: Placed, ended: bool) -> Task:
         path=placed.path,
         kind=placed.kind,
         state=state,
-        attempts=int(ran and leaf and state is not TaskState.CACHED),
+        attempts=len(attempts.of(execution.pod)) if ran and leaf and state is not TaskState.CACHED else 0,
         cache=cache,
         started_at=timestamp(execution.started_at) if ran else None,
         ended_at=timestamp(execution.ended_at) if state.final else None,

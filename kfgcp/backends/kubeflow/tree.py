@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from kfgcp.backends.kubeflow.metadata import Execution
@@ -32,14 +33,15 @@ class Placed:
 
 
 def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Placed]:
-    """The tasks of a run that has ended, DAGs before what they hold; those that did not run at the end of theirs."""
+    """The tasks of a run that has ended, in the order they started; those that did not run at the end."""
     children: dict[int, list[Execution]] = defaultdict(list)
     known = {each.id for each in executions}
     for each in executions:
         children[each.parent if each.parent in known else 0].append(each)
     roots = children.get(0, [])
     inside = children[roots[0].id] if len(roots) == 1 and not _has(graph.root, roots[0].task) else roots
-    return list(_dag(inside, "", graph.root, graph, children))
+    placed = _dag(inside, "", graph.root, graph, children)
+    return sorted(placed, key=lambda each: each.execution.started_at if each.execution else inf)
 
 
 def _dag(

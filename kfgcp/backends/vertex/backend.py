@@ -15,6 +15,7 @@ from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
 from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.http import Http
+from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.backends.vertex import body, filters
 from kfgcp.backends.vertex.experiment import Experiments
@@ -194,9 +195,7 @@ class VertexBackend(RemoteBackend):
             tail = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
         except BackendError:
             return run
-        failing = replace(error, log_tail=tail)
-        tasks = tuple(replace(task, error=failing) if task.path == error.task else task for task in run.tasks)
-        return replace(run, error=failing, tasks=tasks)
+        return with_failure(run, replace(error, log_tail=tail))
 
     def _stop(self, backend_ref: str) -> None:
         try:

@@ -21,9 +21,11 @@ from kfgcp.backends.reading import (
     read_spec,
     reason,
     time_of,
+    with_group_errors,
     with_group_outputs,
 )
 from kfgcp.backends.vertex.tree import Placed, place_tasks
+from kfgcp.backends.vertex.untriggered import with_condition_inputs
 from kfgcp.errors import BackendError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.spec.documents import whole
@@ -80,10 +82,13 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     job_id = name.rpartition("/")[2]
     spec, graph = _spec(job)
     labels = {str(key): str(value) for key, value in (job.get("labels") or {}).items()}
+    experiment = labels.pop("experiment", "default")  # it is one only because the service has no field for it
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed = placed_tasks(job)
     groups = {each.path: each.component for each in placed if each.component and each.kind not in LEAVES}
-    tasks = with_group_outputs([_task(each) for each in placed], groups)
+    tasks = with_group_errors(with_group_outputs([_task(each) for each in placed], groups))
+    if graph is not None:
+        tasks = with_condition_inputs(tasks, placed, graph, params)
     state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)  # one of a newer service goes on
     done = state is RunState.SUCCEEDED
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
@@ -95,7 +100,7 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         url=url(job_id, where),
         pipeline=_pipeline_name(job, spec),
         version=spec.version if spec else "",
-        experiment=labels.get("experiment") or "default",
+        experiment=experiment or "default",
         name=job.get("displayName") or job_id,
         labels=labels,
         state=state,

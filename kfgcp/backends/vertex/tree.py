@@ -22,12 +22,13 @@ _NUMBER = re.compile(r"(\d+)\D*$")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A task of a job at its path. component: what it runs, None when the spec does not tell."""
+    """A task of a job at its path. component: what it runs, task: its definition; None when the spec does not tell."""
 
     path: str
     kind: TaskKind
     detail: Mapping[str, Any]
     component: Component | None = None
+    task: TaskDef | None = None
 
 
 def place_tasks(details: Sequence[Mapping[str, Any]], graph: Graph | None) -> list[Placed]:
@@ -72,7 +73,7 @@ class _Walk:
         component = self._graph.components.get(task.component) if self._graph and task else None
         below = self._below(detail)
         kind = _kind(component, task, detail, bool(below))
-        yield Placed(path, kind, detail, component)
+        yield Placed(path, kind, detail, component, task)
         if kind is TaskKind.LOOP:
             yield from self._iterations(below, path, component)
         else:

@@ -293,7 +293,7 @@ def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail:
 
     assert found.error == ErrorInfo("ValueError: no luck", "inner/double")
     assert {task.path: task.error and task.error.message for task in found.tasks} == {
-        "inner": "The DAG failed because some tasks failed",
+        "inner": "ValueError: no luck",
         "inner/double": "ValueError: no luck",
         "add": "late",
     }

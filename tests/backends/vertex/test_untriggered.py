@@ -1,0 +1,76 @@
+"""What a condition that was false looked at, from answers that do not say it."""
+
+from typing import Any
+
+import pytest
+
+from kfgcp.backends.vertex.job import Where, run_of
+
+DATA = "gs://acme/data"
+IN_THE_LOOP = "for-loop-1[0]/condition-2"
+CHANNEL = "pipelinechannel--"
+
+
+def _with(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": metadata}
+
+
+@pytest.fixture
+def inputs(compiled: Any, detail: Any) -> Any:
+    """The inputs of tasks, by path, of a job of the pipeline `unmet` with the iterations 1 and 20.
+
+    measured: what of the first task differs. changes: of the condition in the loop.
+    """
+
+    def told(measured: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+        data = {"artifacts": [{"uri": DATA, "schemaTitle": "system.Dataset"}]}
+        details = [
+            detail(1, "measure", execution=_with({"output:Output": 3}), outputs={"data": data}) | (measured or {}),
+            detail(
+                2,
+                "for-loop-1",
+                execution=_with({f"input:{CHANNEL}items": [1, 20], f"input:{CHANNEL}limit": 9}),
+                inputs={f"{CHANNEL}measure-data": data},
+            ),
+            detail(3, "for-loop-1-0", 2, execution=_with({f"input:{CHANNEL}items-loop-item": 1})),
+            detail(4, "condition-2", 3, state="NOT_TRIGGERED") | changes,
+            detail(5, "condition-3", state="NOT_TRIGGERED"),
+        ]
+        job = {
+            "name": "projects/1/locations/europe-west4/pipelineJobs/unmet-1",
+            "state": "PIPELINE_STATE_SUCCEEDED",
+            "pipelineSpec": compiled("tests/pipelines/unmet.py").pipeline_spec,
+            "jobDetail": {"taskDetails": details},
+        }
+        run, _ = run_of(job, Where("acme", "europe-west4", "dev"))
+        return {task.path: task.inputs for task in run.tasks}
+
+    return told
+
+
+def test_they_are_the_values_that_the_spec_leads_to(inputs: Any) -> None:
+    """Of the pipeline's parameter, of the output of a task, of the iteration, and an artifact."""
+    found = inputs()
+
+    assert found["condition-3"] == {
+        "pipelinechannel--limit": 9,
+        "pipelinechannel--measure-Output": 3,
+        "pipelinechannel--measure-data": DATA,
+    }
+    assert found[IN_THE_LOOP] == {
+        "pipelinechannel--items-loop-item": 1,
+        "pipelinechannel--limit": 9,
+        "pipelinechannel--measure-data": DATA,
+    }
+
+
+def test_a_condition_that_was_not_reached_looked_at_nothing(inputs: Any) -> None:
+    assert inputs({"state": "FAILED", "outputs": {}})["condition-3"] == {}
+
+
+def test_what_cannot_be_known_is_left_out(inputs: Any) -> None:
+    assert inputs({"execution": {}})["condition-3"] == {}, "the service does not tell the output"
+
+
+def test_what_the_service_tells_is_kept(inputs: Any) -> None:
+    assert inputs(execution=_with({"input:pipelinechannel--limit": 7}))[IN_THE_LOOP] == {"pipelinechannel--limit": 7}
