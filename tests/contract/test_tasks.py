@@ -123,6 +123,24 @@ def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
     assert task.logs() == task.logs(1) + task.logs(2)
 
 
+def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: Any) -> None:
+    gate = place.folder / "gate"
+    handle = place.submit("waits", {"gate": str(gate)})
+    paths = {f"for-loop-2[{number}]/wait" for number in (0, 1)}
+
+    def running() -> bool:
+        return paths <= {task.path for task in handle.refresh().tasks if task.state == "RUNNING"}
+
+    try:
+        eventually(running)
+        seen = states(handle.snapshot)
+        assert (handle.state, seen["for-loop-2"], seen["for-loop-2[0]"]) == ("RUNNING", "RUNNING", "RUNNING")
+        assert "say" not in seen, "it has not started"
+    finally:
+        gate.touch()
+    assert set(states(handle.wait(60).snapshot).values()) == {OK}
+
+
 def test_watching_a_retried_task_shows_each_attempt_once(place: Any) -> None:
     handle = place.submit("guarded", {"text": "watched"}, cache=False)
 

@@ -121,9 +121,10 @@ class KubeflowBackend(RemoteBackend):
         """A run with what ML Metadata knows of it when it has ended."""
         found = self._with_spec(found, ask=True)
         executions: list[Execution] = []
-        if RUN_STATES.get(str(found.get("state")), RunState.PENDING).final:
+        state = RUN_STATES.get(str(found.get("state")), RunState.PENDING)
+        if state is not RunState.PENDING:
             with suppress(BackendError):  # without it the run is shown without metrics and values
-                executions = self._metadata.executions(str(found.get("run_id")))
+                executions = self._metadata.executions(str(found.get("run_id")), artifacts=state.final)
         self._latest = (backend_ref, found, executions)
         run, spec = self._run(found, self._experiments.name(str(found.get("experiment_id") or "")), executions)
         return Fetched(run, run.ended_at or run.created_at or "", spec)
@@ -253,14 +254,14 @@ class KubeflowBackend(RemoteBackend):
         return RunTail(lambda: self._logs(backend_ref, live=True), wanted)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
-        """The logs of a run as it was last looked at; of one under way (`live`) ML Metadata knows the pods."""
+        """The logs of a run as it was last looked at; of one under way (`live`) only ML Metadata knows the pods."""
         latest, found, executions = self._latest
         if latest != backend_ref:
             self._fetch(backend_ref)
             _, found, executions = self._latest
         if live and not executions:
             with suppress(BackendError):
-                executions = self._metadata.executions(str(found.get("run_id")))
+                executions = self._metadata.executions(str(found.get("run_id")), artifacts=False)
         return RunLogs(self._http, self._logging, found, executions, self._namespace)
 
     def _named(self, ref: RunRef) -> str:

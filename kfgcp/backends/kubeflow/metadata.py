@@ -59,8 +59,12 @@ class Metadata:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def executions(self, run_id: str) -> list[Execution]:
+    def executions(self, run_id: str, *, artifacts: bool = True) -> list[Execution]:
         """All of a run, in the order they were made; none when it is not known there.
+
+        Args:
+            run_id: of the run.
+            artifacts: theirs too, by two more calls.
 
         Raises:
             BackendError: the service does not answer, or not with gRPC-Web.
@@ -70,18 +74,20 @@ class Metadata:
         if not context.id:
             return []
         executions = self._all("GetExecutionsByContext", "executions", context.id)
-        artifacts = {each.id: each for each in self._all("GetArtifactsByContext", "artifacts", context.id)}
+        if not artifacts:
+            return [_execution(each, {}, {}) for each in sorted(executions, key=_made)]
+        stored = {each.id: each for each in self._all("GetArtifactsByContext", "artifacts", context.id)}
         ids = [each.id for each in executions]
         events = self._call(
             "GetEventsByExecutionIDs", mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
         )
         sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(lambda: defaultdict(list))
         for event in sorted(events.events, key=_index):
-            if event.artifact_id in artifacts:
-                sides[event.execution_id, event.type][_key(event)].append(_artifact(artifacts[event.artifact_id]))
+            if event.artifact_id in stored:
+                sides[event.execution_id, event.type][_key(event)].append(_artifact(stored[event.artifact_id]))
         return [
             _execution(each, sides[each.id, mlmd.INPUT], sides[each.id, mlmd.OUTPUT])
-            for each in sorted(executions, key=lambda each: (each.create_time_since_epoch, each.id))
+            for each in sorted(executions, key=_made)
         ]
 
     def _all(self, method: str, items: str, context_id: int) -> list[Any]:
@@ -111,6 +117,10 @@ class Metadata:
             if error.code == mlmd.NOT_FOUND:
                 return mlmd.message(f"{method}Response")()
             raise BackendError(f"ML Metadata: {error}.") from None
+
+
+def _made(stored: Any) -> tuple[int, int]:
+    return stored.create_time_since_epoch, stored.id
 
 
 def _execution(

@@ -96,7 +96,7 @@ def run_of(
     labels = _labels(body, spec)
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
     ended, done = state.final, state is RunState.SUCCEEDED
-    placed = placed_tasks(body, executions)
+    placed = [each for each in placed_tasks(body, executions) if ended or each.execution or each.node]
     tasks = _tasks(placed, ended, AttemptPods(_details(body)))
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
@@ -179,7 +179,7 @@ def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
 def _tasks(placed: Sequence[Placed], ended: bool, attempts: AttemptPods) -> list[Task]:
     tasks = [_of_node(each) if each.node is not None else _of_execution(each, ended, attempts) for each in placed]
     groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
-    return with_group_errors(with_group_outputs(_with_groups(tasks), groups))
+    return with_group_errors(with_group_outputs(_with_groups(tasks) if ended else tasks, groups))
 
 
 def _of_node(placed: Placed) -> Task:
@@ -206,6 +206,9 @@ def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
         state = TaskState.CANCELLED
     if execution.cached and state is TaskState.SUCCEEDED:
         state = TaskState.CACHED
+    pods = attempts.of(execution.pod)
+    if state is TaskState.FAILED and not ended and len(pods) <= placed.retries:
+        state = TaskState.RUNNING  # until the next attempt starts, the execution is as the last one left it
     ran = state not in (TaskState.SKIPPED, TaskState.PENDING)
     leaf = placed.kind in LEAVES
     cache = None
@@ -215,7 +218,7 @@ def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
         path=placed.path,
         kind=placed.kind,
         state=state,
-        attempts=len(attempts.of(execution.pod)) if ran and leaf and state is not TaskState.CACHED else 0,
+        attempts=len(pods) if ran and leaf and state is not TaskState.CACHED else 0,
         cache=cache,
         started_at=timestamp(execution.started_at) if ran else None,
         ended_at=timestamp(execution.ended_at) if state.final else None,

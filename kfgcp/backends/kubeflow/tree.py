@@ -1,7 +1,7 @@
 """Where the tasks of a run stand in it.
 
-Of a run that has ended, ML Metadata tells: executions name the execution they stand in, and iterations their number.
-What the spec has and no execution was made for did not run. Of a run under way there are the nodes of the workflow,
+ML Metadata tells: executions name the execution they stand in, and iterations their number. What the spec has and no
+execution was made for did not run, or not yet. Where ML Metadata cannot be asked there are the nodes of the workflow,
 which hold drivers and wrappers that are no tasks; those are left out by the spec's names.
 """
 
@@ -23,17 +23,21 @@ NOT_TRIGGERED: Final = "CANCELED"
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A task at its path, and what is known of it: its execution, or its node in the workflow, or neither."""
+    """A task at its path, and what is known of it: its execution, or its node in the workflow, or neither.
+
+    retries: how often it is run again at most when it fails.
+    """
 
     path: str
     kind: TaskKind
     component: Component
     execution: Execution | None = None
     node: Mapping[str, Any] | None = None
+    retries: int = 0
 
 
 def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Placed]:
-    """The tasks of a run that has ended, in the order they started; those that did not run at the end."""
+    """The tasks of a run in the order they started; those that did not run at the end."""
     children: dict[int, list[Execution]] = defaultdict(list)
     known = {each.id for each in executions}
     for each in executions:
@@ -60,7 +64,7 @@ def _dag(
         done.add(key)
         inner = graph.component(task)
         kind = kind_of(task, inner)
-        yield Placed(f"{prefix}{key}", kind, inner, each)
+        yield Placed(f"{prefix}{key}", kind, inner, each, retries=task.retry.count if task.retry else 0)
         if each.state == NOT_TRIGGERED:
             continue
         if kind is TaskKind.LOOP:
@@ -97,7 +101,7 @@ def _task(dag: Dag, name: str) -> tuple[str, TaskDef | None]:
 
 
 def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Placed]:
-    """The tasks of a run under way, by the nodes of its workflow, in the order they started.
+    """The tasks of a run by the nodes of its workflow, in the order they started.
 
     A node has a name and does not say what it stands in, so only those tasks are told whose name the pipeline has once,
     outside of loops; drivers and wrappers have names of their own.
