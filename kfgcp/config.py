@@ -68,7 +68,10 @@ REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-"""Hosts that are this machine: plain http and no sign-in are allowed for them alone."""
+"""Hosts that are this machine: no sign-in is allowed for them alone, plain http for them and inside of a cluster."""
+
+CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
+"""How the names of services end inside of a Kubernetes cluster."""
 
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
@@ -130,7 +133,7 @@ class Project:
 
 def required_keys(env: Environment) -> tuple[str, ...]:
     """The keys that an environment must have to be used."""
-    if env.get("auth") == "port-forward":  # kubectl makes the address
+    if env.get("auth") in ("port-forward", "in-cluster"):  # kubectl makes the address, or it is the usual one
         return ()
     return REQUIRED_KEYS[env.backend]
 
@@ -278,11 +281,17 @@ def _check_values(environment: Environment, where: str) -> None:
     hosts = {key: environment.get(key) for key in ("host", "api_endpoint") if environment.get(key) is not None}
     for key, text in hosts.items():
         scheme, host = _address(text, f"{where}: {key}")
-        if host in LOOPBACK:
+        if host in LOOPBACK or (auth == "in-cluster" and key == "host" and host.endswith(CLUSTER_DOMAINS)):
             continue
         if scheme == "http" or auth == "anonymous":
             what = "plain http" if scheme == "http" else 'auth = "anonymous"'
-            raise ConfigError(f"{where}: {what} is allowed for a loopback {key} only, not for {host}.")
+            raise ConfigError(
+                f"{where}: {what} is allowed for a loopback {key} only, not for {host}.",
+                hint=f"A service of the pod's own cluster ({', '.join(f'*{each}' for each in CLUSTER_DOMAINS)}) may be "
+                'spoken to over http with auth = "in-cluster".'
+                if scheme == "http" and environment.backend == "kubeflow"
+                else "",
+            )
     if auth == "anonymous" and not hosts:
         raise ConfigError(f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.')
 

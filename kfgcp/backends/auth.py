@@ -34,6 +34,13 @@ _MEND_PROJECTED: Final = (
 )
 
 
+KUBE_NAMESPACE: Final = "kubeflow"
+KUBE_SERVICE: Final = "ml-pipeline-ui"
+"""Where Kubeflow is in its cluster unless the settings say otherwise: the service that has logs and metadata too."""
+KUBE_PORTS: Final = {"ml-pipeline": 8888}
+"""Ports of services by their manifests in Kubeflow Pipelines; those of others are 80."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A bearer token.
@@ -84,7 +91,7 @@ def token_source(env: Environment) -> TokenSource:
         return _anonymous(env, where)
     if mode == "token-file":
         return TokenFile(Path(_needed(env, "token_file")))
-    if mode == "in-cluster":
+    if in_cluster(env):
         return TokenFile(Path(os.environ.get(_PROJECTED_VARIABLE) or _PROJECTED), mend=_MEND_PROJECTED)
     if mode == "port-forward":
         from kfgcp.backends.port_forward import forwarded
@@ -111,7 +118,17 @@ def address_and_tokens(env: Environment) -> tuple[str, TokenSource]:
 
         tokens = forwarded(env)
         return tokens.address, tokens
-    return env.get("api_endpoint") or _needed(env, "host"), token_source(env)
+    address = env.get("api_endpoint") or env.get("host")
+    if not address and in_cluster(env):
+        service, namespace = env.get("kube_service", KUBE_SERVICE), env.get("kube_namespace", KUBE_NAMESPACE)
+        port = f":{KUBE_PORTS[service]}" if service in KUBE_PORTS else ""
+        address = f"http://{service}.{namespace}.svc{port}"
+    return address or _needed(env, "host"), token_source(env)
+
+
+def in_cluster(env: Environment) -> bool:
+    """Whether its tokens are for the cluster that this machine is in, and services there may be spoken to over http."""
+    return bool(env.get("auth") == "in-cluster")
 
 
 def ca_file(env: Environment) -> str | None:

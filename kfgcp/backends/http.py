@@ -14,7 +14,7 @@ from kfgcp.backends.answers import Call, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
 from kfgcp.backends.patience import Clock, Patience
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
-from kfgcp.config import LOOPBACK
+from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable, UsageError
 
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
@@ -43,6 +43,7 @@ class Http:
         connect_timeout: float = 5,
         read_timeout: float = 60,
         ca_file: str | None = None,
+        in_cluster: bool = False,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -50,18 +51,19 @@ class Http:
         """A client; nothing is imported or sent yet.
 
         Args:
-            base: the part that all addresses begin with, https, or http for this machine.
+            base: the part that all addresses begin with, https, or http for this machine and where `in_cluster` allows.
             service: its name in messages.
             snake_case: pages are asked for as page_size and page_token, not pageSize and pageToken.
             budget: seconds from the first try after which no other begins.
             retries: how often a request is sent again at most.
             read_timeout: seconds to wait for the next bytes of an answer.
             ca_file: certificates of the only authorities that are trusted.
+            in_cluster: the tokens are for services of the cluster that this machine is in, to which http will do.
 
         Raises:
             ConfigError: a token must not be sent to this address.
         """
-        self._base, self._host, self._loopback = _base(base)
+        self._base, self._host, self._loopback = _base(base, in_cluster)
         self._tokens = tokens
         self._service = service
         self._paging = ("page_size", "page_token") if snake_case else ("pageSize", "pageToken")
@@ -283,7 +285,7 @@ def _unreachable(failure: NoAnswer, call: Call, repeatable: bool) -> Unreachable
     return Unreachable(f"{call.service}: {call.host} {failure.what} ({call}).{doubt}", hint=failure.hint)
 
 
-def _base(text: str) -> tuple[str, str, bool]:
+def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
     """The base of addresses without a slash at its end, its host, and whether that is this machine."""
     try:
         url = urlsplit(text)
@@ -292,6 +294,6 @@ def _base(text: str) -> tuple[str, str, bool]:
         host = ""
     if not host or url.scheme not in ("http", "https") or url.query or url.fragment or "@" in url.netloc:
         raise ConfigError("The address of a service is no plain URL.", hint="Write https://HOST or https://HOST:PORT.")
-    if url.scheme == "http" and host not in LOOPBACK:
+    if url.scheme == "http" and host not in LOOPBACK and not (in_cluster and host.endswith(CLUSTER_DOMAINS)):
         raise ConfigError(f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}")
     return text.rstrip("/"), host, host in LOOPBACK

@@ -18,17 +18,13 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from kfgcp.backends.auth import Token
+from kfgcp.backends.auth import KUBE_NAMESPACE, KUBE_PORTS, KUBE_SERVICE, Token
 from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
 from kfgcp.errors import BackendError, Unreachable
 
 START_SECONDS: Final = 30.0
 """Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it first."""
-_NAMESPACE: Final = "kubeflow"
-_SERVICE: Final = "ml-pipeline-ui"
-_PORTS: Final = {"ml-pipeline": 8888}
-"""Ports of services by their manifests in Kubeflow Pipelines; those of others are 80."""
 _LISTENS: Final = "Forwarding from "
 _HANDLES: Final = "Handling connection "
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
@@ -59,7 +55,7 @@ class PortForward:
         self._socket = socket.socket()  # holds the port until kubectl takes it
         self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
-        ports = f"{self._port}:{_PORTS.get(service, 80)}"
+        ports = f"{self._port}:{KUBE_PORTS.get(service, 80)}"
         self._command = ["kubectl", *where, "port-forward", "-n", namespace, f"svc/{service}", ports]
         self._lock = threading.Lock()
         self._running: _Kubectl | None = None
@@ -70,7 +66,7 @@ class PortForward:
 
     @property
     def mend(self) -> str:
-        return f"{self.target} wants a sign-in: forward svc/{_SERVICE}, or let host be its public address."
+        return f"{self.target} wants a sign-in: forward svc/{KUBE_SERVICE}, or let host be its public address."
 
     def get(self, refused: Token | None = None) -> None:
         """No token; kubectl runs and listens.
@@ -176,7 +172,7 @@ _open_lock = threading.Lock()
 
 def forwarded(env: Environment) -> PortForward:
     """The way that an environment's settings describe: one for all that describe the same. Nothing is started yet."""
-    key = (env.get("kube_context"), env.get("kube_namespace", _NAMESPACE), env.get("kube_service", _SERVICE))
+    key = (env.get("kube_context"), env.get("kube_namespace", KUBE_NAMESPACE), env.get("kube_service", KUBE_SERVICE))
     with _open_lock:
         if key not in _open:
             _open[key] = PortForward(*key)

@@ -145,8 +145,10 @@ def unsigned(request: Any) -> Any:
 
 
 def proxies(url: str) -> dict[str, str]:
-    """For `proxies=`: none for this machine, those of the environment for others."""
-    return {"no_proxy": "*"} if urlsplit(url).hostname in LOOPBACK else {}
+    """For `proxies=`: those of the environment; none for this machine, and for what goes in clear, which they could
+    read."""
+    parts = urlsplit(url)
+    return {"no_proxy": "*"} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
 
 
 def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:

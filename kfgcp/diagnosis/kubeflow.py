@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from kfgcp.backends.answers import is_page, title, wants_sign_in
-from kfgcp.backends.auth import address_and_tokens, ca_file
+from kfgcp.backends.auth import address_and_tokens, ca_file, in_cluster
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import Environment
@@ -55,6 +55,7 @@ class Cluster:
             service="Kubeflow Pipelines",
             snake_case=True,
             ca_file=certificates,
+            in_cluster=in_cluster(env),
             **PATIENCE,
         )
         self._account = ""

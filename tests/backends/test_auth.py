@@ -248,6 +248,20 @@ def test_a_pod_without_a_projected_token(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({}, "http://ml-pipeline-ui.kubeflow.svc"),
+        ({"kube_namespace": "kfp"}, "http://ml-pipeline-ui.kfp.svc"),
+        ({"kube_service": "ml-pipeline"}, "http://ml-pipeline.kubeflow.svc:8888"),
+        ({"host": "http://kfp.ml.svc.cluster.local:8080"}, "http://kfp.ml.svc.cluster.local:8080"),
+        ({"api_endpoint": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
+    ],
+)
+def test_the_usual_address_inside_a_cluster(settings: dict[str, str], address: str) -> None:
+    assert address_and_tokens(_env(auth="in-cluster", **settings))[0] == address
+
+
 # -- the address
 
 

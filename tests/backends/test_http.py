@@ -1,12 +1,14 @@
 """Requests to a remote service: what is sent, what is sent again, and how long it is tried."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -374,6 +376,35 @@ def test_a_page_token_that_is_none_ends_it(server: Any, client: Client, token: A
 
 
 # -- what is not sent
+
+IN_CLUSTER = "http://ml-pipeline-ui.kubeflow.svc"
+
+
+def test_a_service_of_the_same_cluster_is_spoken_to_in_clear_and_without_a_proxy(
+    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name leads to the server of the test; a proxy would see the token."""
+    port = urlsplit(server.url).port
+    look_up = socket.getaddrinfo
+
+    def inside(host: Any, *rest: Any, **more: Any) -> Any:
+        return look_up("127.0.0.1" if host == "ml-pipeline-ui.kubeflow.svc" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", inside)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    server.answers({"runs": []})
+
+    assert client(f"{IN_CLUSTER}:{port}", in_cluster=True).get("apis/v2beta1/runs") == {"runs": []}
+
+    (asked,) = server.asked
+    assert asked.headers["host"] == f"ml-pipeline-ui.kubeflow.svc:{port}"
+    assert asked.headers["authorization"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize(("base", "in_cluster"), [(IN_CLUSTER, False), ("http://kfp.svc.evil.example", True)])
+def test_other_services_are_not(client: Client, base: str, in_cluster: bool) -> None:
+    with pytest.raises(ConfigError, match="Plain http is allowed for this machine only"):
+        client(base, in_cluster=in_cluster)
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,48 @@ def test_hosts_of_kubeflow_follow_the_same_rules(tmp_path: Path) -> None:
     assert "loopback host only, not for kfp.example" in _refused(tmp_path, text("https://kfp.example", anonymous))[0]
 
 
+IN_CLUSTER = '[env.gke]\nbackend = "kubeflow"\nauth = "in-cluster"\n'
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://ml-pipeline-ui.kubeflow.svc",
+        "http://ml-pipeline.kubeflow.svc.cluster.local:8888",
+        "https://kfp.example",
+        "http://127.0.0.1:3000",
+    ],
+)
+def test_a_service_of_the_pods_own_cluster_may_be_spoken_to_in_clear(tmp_path: Path, host: str) -> None:
+    env = _load(tmp_path, f'{IN_CLUSTER}host = "{host}"\n').env("gke")
+
+    assert env.get("host") == host
+    assert config.required_keys(env) == (), "there is a usual one"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'auth = "in-cluster"\nhost = "http://kfp.example"',
+        'auth = "in-cluster"\nhost = "http://ml-pipeline.kubeflow.svc.evil.example"',
+        'auth = "in-cluster"\nhost = "http://evil-svc"',
+        'auth = "in-cluster"\napi_endpoint = "http://ml-pipeline.kubeflow.svc:8888"',
+        'auth = "google"\nhost = "http://ml-pipeline.kubeflow.svc:8888"',
+        'host = "http://ml-pipeline.kubeflow.svc:8888"',
+        'auth = "token-file"\nhost = "http://ml-pipeline.kubeflow.svc:8888"',
+        'auth = "anonymous"\nhost = "http://ml-pipeline.kubeflow.svc:8888"',
+    ],
+)
+def test_other_tokens_and_other_hosts_are_not(tmp_path: Path, settings: str) -> None:
+    message, hint = _refused(tmp_path, f'[env.gke]\nbackend = "kubeflow"\n{settings}\n')
+
+    assert "plain http is allowed for a loopback " in message
+    assert hint == (
+        "A service of the pod's own cluster (*.svc, *.svc.cluster.local) may be spoken to over http with "
+        'auth = "in-cluster".'
+    )
+
+
 def test_a_variable_cannot_go_round_the_rules(tmp_path: Path) -> None:
     said = _refused(tmp_path, VERTEX, KFGCP_ENV_DEV_API_ENDPOINT="http://evil.example")
 

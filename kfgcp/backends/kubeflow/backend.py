@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.auth import address_and_tokens, ca_file
+from kfgcp.backends.auth import address_and_tokens, ca_file, in_cluster
 from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
 from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.backends.cloud_logging import CloudLogging
@@ -53,8 +53,9 @@ class KubeflowBackend(RemoteBackend):
         host, certificates = host.rstrip("/"), ca_file(env)
         self._where = Where(host, env.name)
         self._namespace: str = env.get("namespace") or ""
-        self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, ca_file=certificates)
-        self._metadata = Metadata(Http(host, tokens, service="ML Metadata", ca_file=certificates))
+        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env)}
+        self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, **how)
+        self._metadata = Metadata(Http(host, tokens, service="ML Metadata", **how))
         self._logging: CloudLogging | None = None
         if gcp := env.get("project"):
             address = env.get("api_endpoint") or LOGGING_ADDRESS
