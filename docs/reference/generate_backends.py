@@ -3,7 +3,8 @@
     python docs/reference/generate_backends.py [BACKENDS.md]
 
 Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the registry. The second table is
-the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything.
+the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything. The
+third one is kfgcp/backends/kubeflow/features.py.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from xml.etree.ElementTree import Element
 from generate_rules import marked, tested
 
 from kfgcp.backends import base, registry
+from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "contract"
@@ -36,6 +38,15 @@ MIDDLE = """
 
 One suite runs the same tests on every backend: on `local` as it is, on the others against the stand-ins of
 [`kfgcp.testing`](../guides/testing.md). What a backend cannot do it refuses with an error that says so.
+
+"""
+
+BOTTOM = """
+## What servers of Kubeflow Pipelines cannot do
+
+Found in the spec before a run is submitted; the sources are in
+[`features.py`](../../kfgcp/backends/kubeflow/features.py). What is refused is an error that names the task and the
+version that is needed, the rest is a note before the run. A server that does not tell its version is taken for new.
 
 """
 
@@ -64,6 +75,16 @@ def contract(outcomes: Outcomes) -> str:
         for feature, test in listed()
     ]
     return _table(["what", *_titles(), "test"], rows)
+
+
+def features() -> str:
+    """The third table."""
+    rows = [
+        [f"a task {each.what}", f"before {text_of(each.since)}" if each.since else "always", each.note or "refused"]
+        for each in FEATURES
+    ]
+    rows.append(["the pipeline has a workspace", f"before {text_of(WORKSPACE)}", "refused"])
+    return _table(["what", "on servers", "what happens"], sorted(rows, key=lambda row: row[2] != "refused"))
 
 
 def _titles() -> list[str]:
@@ -110,7 +131,7 @@ def _worse(one: str, other: str) -> str:
 def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
     table = contract(_outcomes(tested(TESTS)))
-    target.write_text(TOP + capabilities() + MIDDLE + table, encoding="utf-8")
+    target.write_text(TOP + capabilities() + MIDDLE + table + BOTTOM + features(), encoding="utf-8")
 
 
 if __name__ == "__main__":

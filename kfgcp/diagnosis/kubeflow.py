@@ -8,6 +8,7 @@ from typing import Any, Final
 from kfgcp.backends.answers import is_page, title, wants_sign_in
 from kfgcp.backends.auth import address_and_tokens, ca_file, in_cluster
 from kfgcp.backends.http import Http, Reply
+from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH
 from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
@@ -15,8 +16,6 @@ from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, signed_in, unreachable
 from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused
 
-HEALTH: Final = "apis/v2beta1/healthz"
-OLD_HEALTH: Final = "apis/v1beta1/healthz"
 METADATA: Final = "ml_metadata.MetadataStoreService/GetContextByTypeAndName"
 METADATA_SECONDS: Final = 5.0
 _KNOWN: Final = frozenset(("multi_user", "pipeline_store", "commit_sha", "tag_name"))

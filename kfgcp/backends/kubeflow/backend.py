@@ -22,6 +22,7 @@ from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
+from kfgcp.backends.kubeflow.server import Server
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
@@ -56,6 +57,7 @@ class KubeflowBackend(RemoteBackend):
         how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env)}
         self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, **how)
         self._metadata = Metadata(Http(host, tokens, service="ML Metadata", **how))
+        self._server = Server(self._http)
         self._logging: CloudLogging | None = None
         if gcp := env.get("project"):
             address = env.get("api_endpoint") or LOGGING_ADDRESS
@@ -75,13 +77,15 @@ class KubeflowBackend(RemoteBackend):
         return f"{named.rstrip('/')}/{self._namespace}/"
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        return [*body.notes(request)]
+        return [*body.notes(request), *self._server.notes(request.spec)]
 
     def _create(self, request: SubmitRequest) -> Run:
         """A run that carries our submission, by which it is found again when an answer is lost."""
         submission = secrets.token_hex(6)
-        experiment = self._experiments.ensure(request.experiment)
-        sent = body.run(request, self._env, experiment, submission)
+        self._server.refuse(request.spec)
+        sent = body.run(request, self._env, "", submission)  # what is wrong with it is found before anything is made
+        experiment = self._experiment(request.experiment)
+        sent["experiment_id"] = experiment
         since = timestamp(time.time() - SKEW)
         name = str(sent["display_name"])
         made = create(self._http, f"{API}/runs", sent, lambda: self._submitted(experiment, name, submission, since))
@@ -93,6 +97,14 @@ class KubeflowBackend(RemoteBackend):
             labels=body.labels(request, submission),
             params=request.params,
         )
+
+    def _experiment(self, name: str) -> str:
+        """The id of an experiment, which is made when there is none."""
+        try:
+            return self._experiments.ensure(name)
+        except NotFound:
+            _ = self._server.version  # says so when the server is too old
+            raise
 
     def _submitted(self, experiment: str, name: str, submission: str, since: str) -> list[dict[str, Any]]:
         """The runs of a submission, the oldest first; `since` is a time before it."""

@@ -28,8 +28,10 @@ from kfgcp.testing.server import Request, Response, Route, Router
 
 VERSION: Final = "2.17.0"
 BASE: Final = "/apis/v2beta1"
+OLD_BASE: Final = "/apis/v1beta1"
 LOGIN: Final = "/dex/auth"
 _NEW: Final = (2, 14)
+_OLDEST: Final = (2, 0)
 _SIGN_IN: Final = ("401", "redirect", "page")
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your account</body></html>"
 
@@ -40,7 +42,8 @@ class KubeflowStandIn(RunningStandIn):
     Attributes:
         mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see `instant`.
         instant: how made-up runs turn out.
-        version: of the server, as it was started.
+        version: of the server, as it was started; before 2.0 it has nothing but its health at the API v1beta1.
+        tells_version: whether its health names the version, and not `unknown`, as when whoever built it did not say.
         access: its `namespaces` are those that the caller may use, in multi-user mode.
         sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the `page` with 200.
         runs: its `max_parameter_bytes`, and `terminated_state`, what a run becomes that was terminated.
@@ -69,7 +72,8 @@ class KubeflowStandIn(RunningStandIn):
         self.version = version
         self.full_details = False
         self._sign_in = "401"
-        self._modern = number >= _NEW
+        self.tells_version = True
+        self._modern, self._too_old = number >= _NEW, number < _OLDEST
         self.access = Access(multi_user, namespaces)
         self.experiments = Experiments(self.access, self._archived)
         self.pipelines = Pipelines(self.access)
@@ -197,6 +201,10 @@ class KubeflowStandIn(RunningStandIn):
             return self.metadata.call(request)
         if path == LOGIN:
             return _page()
+        if path == f"{OLD_BASE}/healthz":
+            return self._healthz()
+        if self._too_old and path.startswith(BASE):
+            return KfpError(5, "Not Found").response(with_error=True)
         if path == f"{BASE}/healthz":
             return self._healthz()
         try:
@@ -232,7 +240,8 @@ class KubeflowStandIn(RunningStandIn):
         return [*(route for part in parts for route in part.routes(BASE)), *self.logs.routes(), *self.logging.routes()]
 
     def _healthz(self) -> Response:
-        body = {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.access.multi_user}
+        tag = self.version if self.tells_version else "unknown"
+        body = {"commit_sha": "0" * 40, "tag_name": tag, "multi_user": self.access.multi_user}
         if self._modern:
             body["pipeline_store"] = "database"
         return Response(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})

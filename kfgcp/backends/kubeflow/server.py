@@ -1,0 +1,107 @@
+"""Which Kubeflow Pipelines a server is, and what of a pipeline it cannot run.
+
+`GET apis/v2beta1/healthz` answers with `tag_name`, which whoever built the server sets and which is `unknown` otherwise
+(backend/src/apiserver/main.go); the UI in front of it says `apiServerTagName`. It is asked once, and only about a
+pipeline for which the version makes a difference. A server that does not tell is taken for a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow import features
+from kfgcp.backends.kubeflow.features import OLDEST, Lack, Version, text_of, version_of
+from kfgcp.errors import AuthError, BackendError, NotFound, Unreachable, Unsupported
+from kfgcp.spec.load import Spec
+
+HEALTH: Final = "apis/v2beta1/healthz"
+OLD_HEALTH: Final = "apis/v1beta1/healthz"
+_TAGS: Final = ("apiServerTagName", "tag_name")
+
+
+class Server:
+    """The server behind an address."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._version: Version | None = None
+        self._asked = False
+
+    @property
+    def version(self) -> Version | None:
+        """Its version, None when it does not tell.
+
+        Raises:
+            Unsupported: it is older than the API that is spoken here.
+            Unreachable, AuthError: it does not answer.
+        """
+        if not self._asked:
+            self._version = self._ask()
+            self._asked = True
+        return self._version
+
+    def refuse(self, spec: Spec) -> None:
+        """Passes a pipeline that the server can run.
+
+        Raises:
+            Unsupported: it cannot, or is too old altogether.
+        """
+        refused = [lack for lack in features.used(spec) if lack.refused]
+        version = self._version_for(refused)
+        lacking = [lack for lack in refused if lack.since is None or (version is not None and version < lack.since)]
+        if lacking:
+            raise _refusal(lacking, version)
+
+    def notes(self, spec: Spec) -> Iterator[str]:
+        """What becomes of the rest, a line each."""
+        used = list(features.used(spec))
+        version = self._version_for(used)
+        for lack in features.lacks(spec, version):
+            if not lack.refused:
+                yield str(lack)
+        if version is None and (versioned := [lack for lack in used if lack.since]):
+            newest = max(versioned, key=lambda lack: lack.since or ())
+            yield (
+                "the server does not tell its version, so it is taken for a new one: "
+                f"{newest.task or 'the pipeline'} {newest.what}, which needs {text_of(newest.since or ())}"
+            )
+
+    def _version_for(self, used: list[Lack]) -> Version | None:
+        return self.version if any(lack.since for lack in used) else None
+
+    def _ask(self) -> Version | None:
+        try:
+            said = self._http.get(HEALTH)
+        except NotFound:
+            raise _too_old(_version(self._http.get(OLD_HEALTH))) from None
+        except (Unreachable, AuthError):
+            raise
+        except BackendError:
+            return None
+        version = _version(said)
+        if version is not None and version < OLDEST:
+            raise _too_old(version)
+        return version
+
+
+def _version(said: dict[str, Any]) -> Version | None:
+    return next((found for tag in _TAGS if (found := version_of(said.get(tag))) is not None), None)
+
+
+def _too_old(version: Version | None) -> Unsupported:
+    found = f"Kubeflow Pipelines {text_of(version)}" if version else "a Kubeflow Pipelines"
+    return Unsupported(
+        f"The server is {found} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
+        hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
+    )
+
+
+def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:
+    first, *others = map(str, lacking)
+    found = f" This server is {text_of(version)}." if version is not None else ""
+    more = f" Neither can it: {'; '.join(others)}." if others else ""
+    old = all(lack.since for lack in lacking)
+    hint = "Upgrade the server, or leave that out." if old else "Leave that out, or run it on Vertex AI: --env NAME"
+    return Unsupported(f"{first[0].upper()}{first[1:]}.{found}{more}", hint=hint)
