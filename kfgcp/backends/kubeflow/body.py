@@ -55,7 +55,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
         )
     body = {
         "display_name": name,
-        "description": description(labels(request, submission)),
+        "description": description({EXPERIMENT: request.experiment, **labels(request, submission)}),
         "experiment_id": experiment_id,
         "pipeline_spec": spec,
         "runtime_config": runtime,
@@ -65,8 +65,8 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    """Those of the request, its experiment, which runs name by an id only, and the submission's."""
-    return {**request.labels, EXPERIMENT: request.experiment, SUBMISSION: submission}
+    """Those of the request, and the submission's."""
+    return {**request.labels, SUBMISSION: submission}
 
 
 def description(found: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ from kfgcp.backends.reading import (
     with_group_outputs,
 )
 from kfgcp.errors import BackendError
-from kfgcp.labels import SUBMISSION, of_pipeline
+from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
@@ -127,6 +127,7 @@ def run_of(
 def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
     """The labels of a run; of one of ours those that its spec tells too."""
     found = labels_of(body.get("description"))
+    found.pop(EXPERIMENT, None)  # there for lists, which know it by its id
     return {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
 
 

@@ -276,7 +276,7 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
     labels = body.labels_of(made(request, environment_of())["description"])
-    assert labels == {SUBMISSION: "abc123abc123", "experiment": "default"}
+    assert labels == {SUBMISSION: "abc123abc123", "experiment": "default"}  # the runs of a list name it by an id only
 
 
 # -- what the service cannot be told
