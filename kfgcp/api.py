@@ -199,6 +199,32 @@ def open_rerun(
     return _open(*_repeat(run, from_task, options), notice)
 
 
+def retry(run: RunLike = "latest", *, timeout: float | None = None) -> RunHandle:
+    """A run that failed or was cancelled, gone on with and ended: what succeeded is kept, the rest is done again.
+
+    The run stays the same one; `rerun` makes another.
+
+    Args:
+        run: which run.
+        timeout: seconds to wait, see `RunHandle.wait`.
+
+    Raises:
+        UsageError: it goes on, or succeeded.
+        Unsupported: its backend cannot do that.
+    """
+    return show(run).retry().wait(timeout)
+
+
+def open_retry(
+    run: RunLike = "latest", *, notice: Callable[[str], None] = lambda text: None
+) -> tuple[RunHandle, ForegroundRun]:
+    """A run that goes on for the caller to take to its end, see `retry`. notice: as of `open_run`."""
+    from kfgcp.tracking.watched import WatchedRun
+
+    handle = show(run).retry()
+    return handle, WatchedRun(handle, notice)
+
+
 def spec_of(run: RunLike = "latest") -> Spec:
     """The pipeline of a run, as it was recorded."""
     found = run if isinstance(run, Run) else show(run).snapshot
@@ -502,9 +528,11 @@ __all__ = [
     "logs",
     "open_rerun",
     "open_resumed",
+    "open_retry",
     "open_run",
     "rerun",
     "resume",
+    "retry",
     "run",
     "runs",
     "show",

@@ -186,6 +186,18 @@ class SupportsDelete(Protocol):
 
 
 @runtime_checkable
+class SupportsRetry(Protocol):
+    """Can let a run go on that failed or was cancelled, as the same run."""
+
+    def retry(self, ref: RunRef) -> RunState:
+        """Starts what failed or did not run again, keeps what succeeded, and returns at once; the run's state then.
+
+        Raises:
+            UsageError: it goes on, or succeeded.
+        """
+
+
+@runtime_checkable
 class SupportsNative(Protocol):
     """Has an official client."""
 

@@ -301,6 +301,17 @@ class RemoteBackend(ABC):
                 hint=f"See what was recorded of it: kfgcp show {ref.run_id}",
             ) from error
 
+    def _reopen(self, run_id: str) -> None:
+        """The record of a run goes on: what failed or did not run is to be done again."""
+        again = (TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED)
+        tasks = [
+            replace(task, state=TaskState.PENDING, started_at=None, ended_at=None, error=None)
+            for task in self._store.tasks(run_id)
+            if task.state in again
+        ]
+        self._store.reopen(run_id)
+        self._store.apply(run_id, Changes(tasks=tasks))
+
     def _keep(self, found: Fetched, read: Read) -> str:
         """Records a run; the id that it has here, which is another one when that of the backend was taken."""
         run = found.run

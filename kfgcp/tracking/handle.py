@@ -16,6 +16,7 @@ from kfgcp.backends.base import (
     SupportsDelete,
     SupportsLogs,
     SupportsNative,
+    SupportsRetry,
 )
 from kfgcp.errors import RunTimeout, Unsupported, UsageError
 from kfgcp.model import Artifact, Metric, Run, RunState, Task
@@ -133,6 +134,20 @@ class RunHandle:
         self._backend.cancel(self._ref)
         return self.refresh()
 
+    def retry(self) -> Self:
+        """Lets the run go on after it failed or was cancelled: what succeeded is kept. Returns at once.
+
+        Raises:
+            UsageError: it goes on, or succeeded.
+            Unsupported: the backend cannot do that.
+        """
+        if not isinstance(self._backend, SupportsRetry):
+            raise self._lacks(
+                "cannot let a run go on that has ended", f"Run again what did not succeed: kfgcp rerun {self.run_id}"
+            )
+        self._backend.retry(self._ref)
+        return self.refresh()
+
     def logs(
         self,
         task: str | None = None,
@@ -185,8 +200,8 @@ class RunHandle:
             raise self._lacks("keeps no logs")
         return self._backend
 
-    def _lacks(self, what: str) -> Unsupported:
-        return Unsupported(f"The backend of environment '{self._ref.env}' {what}.")
+    def _lacks(self, what: str, hint: str = "") -> Unsupported:
+        return Unsupported(f"The backend of environment '{self._ref.env}' {what}.", hint=hint)
 
 
 class TaskHandle:

@@ -1,12 +1,13 @@
 """The same work twice: caching, and repeating a run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kfgcp
 from kfgcp import api
-from kfgcp.errors import UsageError
+from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState, TaskState
 
 OK, CACHED = TaskState.SUCCEEDED, TaskState.CACHED
@@ -93,6 +94,65 @@ def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
         "below": TaskState.SKIPPED,
         "below-2": CACHED,
     }
+
+
+def _ends_for_good(place: Any, handle: Any) -> None:
+    """Skips on a backend whose runs cannot go on, once it has refused that."""
+    if place.backend != "kubeflow":
+        with pytest.raises(Unsupported, match="cannot let a run go on") as caught:
+            kfgcp.retry(handle)
+        assert f"kfgcp rerun {handle.run_id}" in caught.value.hint
+        pytest.skip("refused: its runs end for good, rerun makes another")
+
+
+@pytest.mark.feature("Again: retry lets a failed run go on, as the same run")
+def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> None:
+    handle = place.run("needs_file", {"folder": str(tmp_path)})
+    assert states(handle.snapshot) == {"note": OK, "need": TaskState.FAILED}
+    before = handle.task("note").snapshot
+    _ends_for_good(place, handle)
+    (tmp_path / "go").touch()
+
+    again = kfgcp.retry(handle.run_id, timeout=60)
+
+    assert (again.run_id, again.state, again.snapshot.error) == (handle.run_id, RunState.SUCCEEDED, None)
+    assert states(again.snapshot) == {"note": OK, "need": OK}
+    assert again.task("note").snapshot == before
+    assert len((tmp_path / "noted").read_text().splitlines()) == 1, "it did not run a second time"
+    assert again.task("need").outputs == {"Output": "went"}
+    assert again.snapshot.ended_at > handle.snapshot.ended_at
+    assert [run.run_id for run in api.list()].count(handle.run_id) == 1
+
+
+def test_what_goes_on_or_succeeded_is_not_retried(place: Any, eventually: Any) -> None:
+    asleep, done = place.submit("sleeps"), place.run("echo", {"text": "done"})
+    try:
+        if place.backend != "kubeflow":
+            return
+        with pytest.raises(UsageError, match=r"is (PENDING|RUNNING)") as caught:
+            kfgcp.retry(asleep.run_id)
+        assert f"kfgcp watch {asleep.run_id}" in caught.value.hint
+        with pytest.raises(UsageError, match="has succeeded") as caught:
+            kfgcp.retry(done.run_id)
+        assert f"kfgcp rerun {done.run_id}" in caught.value.hint
+    finally:
+        asleep.cancel().wait(60)
+
+
+def test_the_command_line_lets_a_run_go_on_too(place: Any, command: Any, tmp_path: Path) -> None:
+    handle = place.run("needs_file", {"folder": str(tmp_path)})
+    (tmp_path / "go").touch()
+
+    done = command("retry", handle.run_id, "--json")
+
+    if place.backend != "kubeflow":
+        assert done.code == 5
+        assert f"kfgcp rerun {handle.run_id}" in done.err
+        return
+    assert done.code == 0, done.err
+    assert (done.json["run_id"], done.json["state"]) == (handle.run_id, "SUCCEEDED")
+    assert "need" in done.err, "its tasks are shown as it goes on"
+    assert command("retry", handle.run_id).code == 2
 
 
 def test_the_command_line_repeats_a_run_too(place: Any, command: Any) -> None:

@@ -29,7 +29,7 @@ PUBLIC = [
         "init",
         "list",
     ),
-    *("logs", "rerun", "resume", "run", "runs", "show", "submit", "watch"),
+    *("logs", "rerun", "resume", "retry", "run", "runs", "show", "submit", "watch"),
 ]
 
 

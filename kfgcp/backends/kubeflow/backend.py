@@ -26,7 +26,7 @@ from kfgcp.backends.kubeflow.server import Server
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.errors import BackendError, NotFound, Refused, Unreachable, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
@@ -258,6 +258,30 @@ class KubeflowBackend(RemoteBackend):
             self._http.delete(f"{API}/runs/{quote(self._id(backend_ref))}")
 
     # -- capabilities
+
+    def retry(self, ref: RunRef) -> RunState:
+        """By `POST runs/ID:retry`, which starts the pods that failed anew and keeps the others.
+
+        A server that will not do it answers with what may be an outage too, so its word is the state of the run.
+        """
+        backend_ref = self._named(ref)
+        state, _ = before = self._end(backend_ref)
+        if state is RunState.SUCCEEDED:
+            raise UsageError(f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}")
+        if not state.final:
+            raise UsageError(f"Run {ref.run_id} is {state}.", hint=f"See how it goes on: kfgcp watch {ref.run_id}")
+        try:
+            self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:retry", body={})
+        except BackendError as error:
+            if not error.unknown or self._end(backend_ref) == before:
+                raise
+        self._reopen(ref.run_id)
+        return self.get(ref).state
+
+    def _end(self, backend_ref: str) -> tuple[RunState, str]:
+        """The state of a run, and when it ended, as the server has them, whatever is recorded."""
+        found = self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}")
+        return RUN_STATES.get(str(found.get("state")), RunState.PENDING), str(found.get("finished_at"))
 
     def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
         return self._logs(self._named(ref)).read(wanted)

@@ -57,9 +57,10 @@ def _dag(
 ) -> Iterator[Placed]:
     dag = component.dag or Dag({}, {}, {})
     done = set()
+    last = {each.task: each.id for each in executions}  # a run that was retried may have a task twice
     for each in executions:
         key, task = _task(dag, each.task)
-        if task is None or key in done:
+        if task is None or key in done or each.id != last[each.task]:
             continue
         done.add(key)
         inner = graph.component(task)
