@@ -20,6 +20,7 @@ from kfgcp.backends.base import (
     ForegroundRun,
     LogFilter,
     LogLine,
+    NotWhole,
     Pace,
     RunRef,
     SubmitRequest,
@@ -237,7 +238,7 @@ def spec_of(run: RunLike = "latest") -> Spec:
 
 
 def show(run: RunLike = "latest") -> RunHandle:
-    """A run, looked up.
+    """A run, looked up. The warning `NotWhole` says when something of it cannot be read now.
 
     Raises:
         UsageError: there is none that `run` means, or more than one.
@@ -516,6 +517,7 @@ def _whole(run: Run) -> Run:
 
 __all__ = [
     "NotRefreshed",
+    "NotWhole",
     "RunState",
     "cancel",
     "compare",

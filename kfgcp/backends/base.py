@@ -110,6 +110,10 @@ class LogTail(Protocol):
         """
 
 
+class NotWhole(UserWarning):
+    """A run is shown without something that could not be read of it now; it is asked for again at the next look."""
+
+
 @runtime_checkable
 class Backend(Protocol):
     """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""

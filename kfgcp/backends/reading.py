@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
 
 
 def time_of(text: Any, service: str) -> str | None:
-    """A time of a service as ours, None when there is none.
+    """A time of a service as ours, None when there is none; one without a zone is in UTC.
 
     Raises:
         BackendError: it is no time.
@@ -46,8 +46,9 @@ def time_of(text: Any, service: str) -> str | None:
     if not isinstance(text, str) or not text:
         return None
     try:
-        return timestamp(datetime.fromisoformat(text).timestamp())
-    except ValueError:
+        found = datetime.fromisoformat(text)
+        return timestamp((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
         raise BackendError(f"{service} answered with a time that is none: {text[:100]}.") from None
 
 

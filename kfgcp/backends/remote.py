@@ -9,15 +9,16 @@ that has ended is recorded (`Read.LISTED`), and the rest is read when somebody a
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from kfgcp.backends.base import Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import NotWhole, Pace, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
 from kfgcp.errors import NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
@@ -31,6 +32,10 @@ OVERLAP: Final = 60.0
 """Seconds that a reading goes back behind the end of the last one: a list may show a change late."""
 READERS: Final = 16
 """Runs that are read at the same time."""
+T = TypeVar("T")
+
+LEFT: Final = (Read.LISTED, Read.PART)
+"""What was read of runs that are to be read again when they have ended."""
 GONE: Final = ErrorInfo("the run was deleted before it had ended here")
 
 
@@ -39,13 +44,15 @@ class Fetched:
     """A run as it was read.
 
     changed_at: when it last changed. spec: of it, None when it cannot be read. source: all that the service says of it,
-    when a list says as much as the run itself.
+    when a list says as much as the run itself. missing: what could not be read just now, and why, as a sentence; empty
+    when nothing is missing.
     """
 
     run: Run
     changed_at: str
     spec: Mapping[str, Any] | None = None
     source: Mapping[str, Any] | None = None
+    missing: str = ""
 
 
 class RemoteBackend(ABC):
@@ -145,6 +152,7 @@ class RemoteBackend(ABC):
         error = found.run.error
         whole = error is None or error.task is None or error.log_tail  # else the log may be there at the next look
         run_id = self._keep(found, Read.EVERYTHING if whole else Read.TASKS)
+        _tell(found.missing)
         return self._store.get(run_id)
 
     def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
@@ -216,10 +224,20 @@ class RemoteBackend(ABC):
     # -- helpers
 
     def _read_rest(self) -> None:
-        """Reads the runs that have ended and were only listed."""
-        left = {ref for ref, ended in self._store.ended(self.place).items() if ended.read is Read.LISTED}
-        if left:
-            self._take((Fetched(run, "") for run in self._store.select() if run.backend_ref in left), whole=True)
+        """Reads the runs that have ended and were only listed or read in part, the newest first, until no more is to be
+        had."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        left = [ref for ref, ended in self._store.ended(self.place).items() if ended.read in LEFT]
+        if not left:
+            return
+        with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
+            for start in range(0, len(left), READERS):
+                found = [*pool.map(lambda ref: _or_none(self._fetch, ref), left[start : start + READERS])]
+                missing = [self._keep_ended(each) for each in found]
+                if all(missing):
+                    _tell(missing[0])
+                    return
 
     def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str], *, whole: bool) -> None:
         """Reads the runs that would be shown as going on though the service did not list them: they have ended, go on
@@ -245,7 +263,7 @@ class RemoteBackend(ABC):
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        until = ""
+        until = missing = ""
         whole = whole or self.reads_listed
         ended = self._store.ended(self.place)
         reading: deque[Future[Fetched | None]] = deque()
@@ -257,32 +275,30 @@ class RemoteBackend(ABC):
                 if known is not None and self._settled(known, change.run, whole):
                     continue
                 if whole and change.run.state.final:
-                    reading.append(pool.submit(self._fetch_or_none, change))
+                    reading.append(pool.submit(_or_none, self._fetch_listed, change))
                 else:
                     self._keep(change, Read.LISTED)
                 while reading and reading[0].done():
-                    self._keep_ended(reading.popleft().result())
+                    missing = self._keep_ended(reading.popleft().result()) or missing
             while reading:
-                self._keep_ended(reading.popleft().result())
+                missing = self._keep_ended(reading.popleft().result()) or missing
         finally:
             pool.shutdown(cancel_futures=True)
+        _tell(missing)
         return until
 
     def _settled(self, known: Ended, listed: Run, whole: bool) -> bool:
         """Whether nothing is to be learned of a run that had ended: it did not go on since, and was read as far as that
         is wanted. A list may be late, so only where runs can go on at all its word counts."""
         went_on = listed.state is not known.state or (listed.ended_at or "") > known.at
-        return not (self.reopens and went_on) and not (whole and known.read is Read.LISTED)
+        return not (self.reopens and went_on) and not (whole and known.read in LEFT)
 
-    def _keep_ended(self, found: Fetched | None) -> None:
-        if found is not None:
-            self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
-
-    def _fetch_or_none(self, listed: Fetched) -> Fetched | None:
-        try:
-            return self._fetch_listed(listed)
-        except NotFound:  # deleted since it was listed
-            return None
+    def _keep_ended(self, found: Fetched | None) -> str:
+        """Records a run that has ended; what is missing of it."""
+        if found is None:
+            return ""
+        self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
+        return found.missing
 
     def _fetch_known(self, ref: RunRef, backend_ref: str, known: bool) -> Fetched:
         try:
@@ -319,8 +335,22 @@ class RemoteBackend(ABC):
         if known is not None and known[1] != run.backend_ref:
             run = replace(run, run_id=f"{run.run_id}@{self._env.name}")
             known = self._store.refs(run.run_id)
-        self._store.put(run, read=read, pipeline_spec=found.spec)
+        self._store.put(run, read=Read.PART if found.missing else read, pipeline_spec=found.spec)
         return run.run_id
+
+
+def _or_none(read: Callable[[T], Fetched], what: T) -> Fetched | None:
+    """What is read, None when it was deleted since it was listed."""
+    try:
+        return read(what)
+    except NotFound:
+        return None
+
+
+def _tell(missing: str) -> None:
+    """Warns of what is missing; from one place in the code, so that Python shows the same text once."""
+    if missing:
+        warnings.warn(missing, NotWhole, stacklevel=1)
 
 
 def _noted(changes: Iterator[Fetched], listed: set[str]) -> Iterator[Fetched]:

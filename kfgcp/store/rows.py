@@ -16,9 +16,11 @@ BY_BEGINNING = ("git", "version")
 
 
 class Read(enum.StrEnum):
-    """How much of a run is in the store. LISTED: what a list says. TASKS: all but the ends of its tasks' logs."""
+    """How much of a run is in the store. LISTED: what a list says. PART: its tasks, without what could not be had just
+    then. TASKS: all but the ends of its tasks' logs."""
 
     LISTED = "listed"
+    PART = "part"
     TASKS = "tasks"
     EVERYTHING = "everything"
 

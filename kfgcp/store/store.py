@@ -330,11 +330,11 @@ class Store:
         return None if row is None else (row["env"], row["backend_ref"] or "")
 
     def ended(self, place: str) -> dict[str, Ended]:
-        """The runs below a place that have ended, by the backend's own names of them."""
+        """The runs below a place that have ended, by the backend's own names of them, the newest first."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT backend_ref, state, ended_at, read FROM runs WHERE substr(backend_ref, 1, length(?)) = ?"
-                " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
+                " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') ORDER BY created_at DESC",
                 bound(place, place),
             ).fetchall()
             return {ref: Ended(RunState(state), at or "", Read(read)) for ref, state, at, read in rows}

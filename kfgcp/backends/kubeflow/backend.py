@@ -26,7 +26,7 @@ from kfgcp.backends.kubeflow.server import Server
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, NotFound, Refused, Unreachable, UsageError
+from kfgcp.errors import BackendError, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
@@ -134,13 +134,16 @@ class KubeflowBackend(RemoteBackend):
         """A run with what ML Metadata knows of it when it has ended."""
         found = self._with_spec(found, ask=True)
         executions: list[Execution] = []
+        missing = ""
         state = RUN_STATES.get(str(found.get("state")), RunState.PENDING)
         if state is not RunState.PENDING:
-            with suppress(BackendError):  # without it the run is shown without metrics and values
+            try:
                 executions = self._metadata.executions(str(found.get("run_id")), artifacts=state.final)
+            except BackendError as error:
+                missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}"
         self._latest = (backend_ref, found, executions)
         run, spec = self._run(found, self._experiments.name(str(found.get("experiment_id") or "")), executions)
-        return Fetched(run, run.ended_at or run.created_at or "", spec)
+        return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing if state.final else "")
 
     def _with_spec(self, found: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
         """The run with its spec; one that names a version of a pipeline does not hold it."""

@@ -6,18 +6,22 @@ write (backend/src/v2/metadata/client.go).
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.errors import BackendError
+from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 
 PAGE: Final = 100
-_SECONDS: Final = 10.0
-"""How long a call may take: a run is shown without it when the service hangs."""
+_YEAR_10000: Final = 253_402_300_800_000
+SECONDS: Final = 10.0
+"""How long the calls of a run may take together: it is shown without them when the service hangs."""
+LATER: Final = 30.0
+"""Seconds until a service that could not be reached is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Metadata:
 
     def __init__(self, http: Http) -> None:
         self._http = http
+        self._lost: tuple[float, BackendError] | None = None
 
     def executions(self, run_id: str, *, artifacts: bool = True) -> list[Execution]:
         """All of a run, in the order they were made; none when it is not known there.
@@ -67,56 +72,80 @@ class Metadata:
             artifacts: theirs too, by two more calls.
 
         Raises:
-            BackendError: the service does not answer, or not with gRPC-Web.
+            BackendError: the service does not answer, or not with gRPC-Web; for `LATER` seconds it is not asked then.
         """
+        if self._lost is not None and time.monotonic() < self._lost[0]:
+            raise BackendError(self._lost[1].message, hint=self._lost[1].hint)
+        try:
+            return self._executions(run_id, artifacts, time.monotonic() + SECONDS)
+        except (Unreachable, AuthError, Refused) as error:
+            self._lost = (time.monotonic() + LATER, error)
+            raise
+
+    def _executions(self, run_id: str, artifacts: bool, until: float) -> list[Execution]:
         asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name=run_id)
-        context = self._call("GetContextByTypeAndName", asked).context
+        context = self._call("GetContextByTypeAndName", asked, until).context
         if not context.id:
             return []
-        executions = self._all("GetExecutionsByContext", "executions", context.id)
+        executions = self._all("GetExecutionsByContext", "executions", context.id, until)
         if not artifacts:
             return [_execution(each, {}, {}) for each in sorted(executions, key=_made)]
-        stored = {each.id: each for each in self._all("GetArtifactsByContext", "artifacts", context.id)}
+        stored = {each.id: each for each in self._all("GetArtifactsByContext", "artifacts", context.id, until)}
         ids = [each.id for each in executions]
-        events = self._call(
-            "GetEventsByExecutionIDs", mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
-        )
+        asked = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
+        events = self._call("GetEventsByExecutionIDs", asked, until)
+        types = self._types({each.type_id for each in stored.values() if not each.type}, until)
         sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(lambda: defaultdict(list))
         for event in sorted(events.events, key=_index):
-            if event.artifact_id in stored:
-                sides[event.execution_id, event.type][_key(event)].append(_artifact(stored[event.artifact_id]))
+            if (found := stored.get(event.artifact_id)) is not None:
+                made = _artifact(found, found.type or types.get(found.type_id, ""))
+                sides[event.execution_id, event.type][_key(event)].append(made)
         return [
             _execution(each, sides[each.id, mlmd.INPUT], sides[each.id, mlmd.OUTPUT])
             for each in sorted(executions, key=_made)
         ]
 
-    def _all(self, method: str, items: str, context_id: int) -> list[Any]:
+    def _types(self, ids: Collection[int], until: float) -> dict[int, str]:
+        """Names of types of artifacts; older services leave them out of the artifacts."""
+        if not ids:
+            return {}
+        asked = mlmd.message("GetArtifactTypesByIDRequest")(type_ids=sorted(ids))
+        return {each.id: each.name for each in self._call("GetArtifactTypesByID", asked, until).artifact_types}
+
+    def _all(self, method: str, items: str, context_id: int, until: float) -> list[Any]:
         found: list[Any] = []
         token = ""
         while True:
             options = {"max_result_size": PAGE, **({"next_page_token": token} if token else {})}
-            answer = self._call(method, mlmd.message(f"{method}Request")(context_id=context_id, options=options))
+            asked = mlmd.message(f"{method}Request")(context_id=context_id, options=options)
+            answer = self._call(method, asked, until)
             found += getattr(answer, items)
             if not answer.next_page_token or answer.next_page_token == token:
                 return found
             token = answer.next_page_token
 
-    def _call(self, method: str, request: Any) -> Any:
+    def _call(self, method: str, request: Any, until: float) -> Any:
+        left = round(max(until - time.monotonic(), 0.1), 1)
         reply = self._http.exchange(
             "POST",
             mlmd.path(method).lstrip("/"),
             data=mlmd.encode(request),
             content_type=mlmd.CONTENT_TYPE,
             repeatable=True,
-            read_timeout=_SECONDS,
-            budget=_SECONDS,
+            read_timeout=left,
+            budget=left,
         )
         try:
             return mlmd.decode(f"{method}Response", reply.body, reply.headers)
         except mlmd.MlmdError as error:
             if error.code == mlmd.NOT_FOUND:
                 return mlmd.message(f"{method}Response")()
-            raise BackendError(f"ML Metadata: {error}.") from None
+            if error.code is None:
+                raise Unreachable(
+                    f"ML Metadata did not answer {method}: {error}.",
+                    hint="Is it served at the address of the pipelines? kfgcp doctor",
+                ) from None
+            raise BackendError(f"ML Metadata refused {method}: {error}.") from None
 
 
 def _made(stored: Any) -> tuple[int, int]:
@@ -127,18 +156,18 @@ def _execution(
     stored: Any, inputs: Mapping[str, Sequence[StoredArtifact]], outputs: Mapping[str, Sequence[StoredArtifact]]
 ) -> Execution:
     values = mlmd.values(stored.custom_properties)
-    state = mlmd.STATES[stored.last_known_state] if stored.last_known_state < len(mlmd.STATES) else "UNKNOWN"
+    state = dict(enumerate(mlmd.STATES)).get(stored.last_known_state, "UNKNOWN")
     return Execution(
         id=stored.id,
         type=stored.type,
         task=str(values.get("task_name") or ""),
-        parent=int(values.get("parent_dag_id") or 0),
-        iteration=values.get("iteration_index"),
+        parent=_number(values.get("parent_dag_id")) or 0,
+        iteration=_number(values.get("iteration_index")),
         state=state,
         params=_struct(values.get("inputs")),
         output_params=_struct(values.get("outputs")),
-        started_at=stored.create_time_since_epoch / 1000,
-        ended_at=stored.last_update_time_since_epoch / 1000,
+        started_at=_seconds(stored.create_time_since_epoch),
+        ended_at=_seconds(stored.last_update_time_since_epoch),
         inputs=dict(inputs),
         outputs=dict(outputs),
         pod=str(values.get("pod_name") or ""),
@@ -150,10 +179,27 @@ def _struct(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _artifact(stored: Any) -> StoredArtifact:
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _seconds(millis: int) -> float:
+    """Unix time; 0 for what is none."""
+    return millis / 1000 if 0 <= millis < _YEAR_10000 else 0.0
+
+
+def _artifact(stored: Any, kind: str) -> StoredArtifact:
     hidden = ("display_name", "store_session_info", "parameter_producer_task")
-    values = {name: value for name, value in mlmd.values(stored.custom_properties).items() if name not in hidden}
-    return StoredArtifact(stored.type or "system.Artifact", stored.uri, values)
+    values = mlmd.values(stored.custom_properties)
+    shown = {name: _unwrapped(value) for name, value in values.items() if name not in hidden}
+    return StoredArtifact(kind or "system.Artifact", stored.uri, shown)
+
+
+def _unwrapped(value: Any) -> Any:
+    """A value of metadata: lists and objects are in an object of their own (StructValueToMLMDValue in client.go)."""
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("list", "struct"):
+        return next(iter(value.values()))
+    return value
 
 
 def _key(event: Any) -> str:

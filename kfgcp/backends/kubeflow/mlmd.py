@@ -125,7 +125,7 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
         else:
             data += content
     status = trailers["grpc-status"]
-    if not status.isdigit():
+    if not status.isdecimal():
         raise MlmdError("the answer has no gRPC status")
     if int(status) != OK:
         raise MlmdError(unquote(trailers["grpc-message"]) or f"gRPC status {status}", int(status))
