@@ -46,6 +46,7 @@ RUN_STATES: Final = {
     "PAUSED": RunState.PAUSED,
 }
 NODE_STATES: Final = {
+    "RUNTIME_STATE_UNSPECIFIED": TaskState.PENDING,
     "PENDING": TaskState.PENDING,
     "RUNNING": TaskState.RUNNING,
     "SUCCEEDED": TaskState.SUCCEEDED,
@@ -53,8 +54,10 @@ NODE_STATES: Final = {
     "FAILED": TaskState.FAILED,
     "CANCELING": TaskState.RUNNING,
     "CANCELED": TaskState.CANCELLED,
+    "PAUSED": TaskState.PENDING,
 }
 EXECUTION_STATES: Final = {
+    "UNKNOWN": TaskState.PENDING,
     "NEW": TaskState.PENDING,
     "RUNNING": TaskState.RUNNING,
     "COMPLETE": TaskState.SUCCEEDED,
@@ -161,11 +164,11 @@ def _details(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _run_end(body: Mapping[str, Any], tasks: Sequence[Task]) -> str | None:
     """The service has whole seconds; a run does not end before its last task."""
-    return max(filter(None, (_end(body.get("finished_at")), *(task.ended_at for task in tasks))), default=None)
+    return max(filter(None, (_past(body.get("finished_at")), *(task.ended_at for task in tasks))), default=None)
 
 
-def _end(text: Any) -> str | None:
-    """The service has the year 1, or 1970, for what has not ended."""
+def _past(text: Any) -> str | None:
+    """The service has the year 1, or 1970, for what has not begun or not ended."""
     if isinstance(text, str) and text.startswith(("0001-", "1970-01-01")):
         return None
     return at(text)
@@ -192,8 +195,8 @@ def _of_node(placed: Placed) -> Task:
         kind=placed.kind,
         state=state,
         attempts=int(ran and placed.kind in LEAVES),
-        started_at=at(node.get("start_time") or node.get("create_time")) if ran else None,
-        ended_at=_end(node.get("end_time")) if state.final else None,
+        started_at=(_past(node.get("start_time")) or at(node.get("create_time"))) if ran else None,
+        ended_at=_past(node.get("end_time")) if state.final else None,
         error=reason(node.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
 
@@ -221,8 +224,8 @@ def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
         state=state,
         attempts=len(pods) if ran and leaf and state is not TaskState.CACHED else 0,
         cache=cache,
-        started_at=timestamp(execution.started_at) if ran else None,
-        ended_at=timestamp(execution.ended_at) if state.final else None,
+        started_at=timestamp(execution.started_at) if ran and execution.started_at else None,
+        ended_at=timestamp(execution.ended_at) if state.final and execution.ended_at else None,
         inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
         outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
         error=ErrorInfo(NO_REASON, placed.path) if state is TaskState.FAILED else None,

@@ -42,8 +42,9 @@ def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Plac
     known = {each.id for each in executions}
     for each in executions:
         children[each.parent if each.parent in known else 0].append(each)
-    roots = children.get(0, [])
-    inside = children[roots[0].id] if len(roots) == 1 and not _has(graph.root, roots[0].task) else roots
+    dag = graph.root.dag or Dag({}, {}, {})
+    tops = [[each] if _keys(dag, each.task) else children.get(each.id, []) for each in children.get(0, [])]
+    inside = sorted((each for top in tops for each in top), key=lambda each: (each.started_at, each.id))
     placed = _dag(inside, "", graph.root, graph, children)
     return sorted(placed, key=lambda each: each.execution.started_at if each.execution else inf)
 
@@ -56,13 +57,9 @@ def _dag(
     children: Mapping[int, list[Execution]],
 ) -> Iterator[Placed]:
     dag = component.dag or Dag({}, {}, {})
-    done = set()
-    last = {each.task: each.id for each in executions}  # a run that was retried may have a task twice
-    for each in executions:
-        key, task = _task(dag, each.task)
-        if task is None or key in done or each.id != last[each.task]:
-            continue
-        done.add(key)
+    found = _assigned(executions, dag)
+    for key, each in found.items():
+        task = dag.tasks[key]
         inner = graph.component(task)
         kind = kind_of(task, inner)
         yield Placed(f"{prefix}{key}", kind, inner, each, retries=task.retry.count if task.retry else 0)
@@ -73,7 +70,7 @@ def _dag(
         elif kind is TaskKind.DAG:
             yield from _dag(children.get(each.id, []), f"{prefix}{key}/", inner, graph, children)
     for key, task in dag.tasks.items():
-        if key not in done:
+        if key not in found:
             inner = graph.component(task)
             yield Placed(f"{prefix}{key}", kind_of(task, inner), inner)
 
@@ -85,20 +82,27 @@ def _iterations(
     graph: Graph,
     children: Mapping[int, list[Execution]],
 ) -> Iterator[Placed]:
-    for position, each in enumerate(sorted(executions, key=lambda one: (one.iteration or 0, one.id))):
-        number = each.iteration if each.iteration is not None else position
+    ordered = sorted(executions, key=lambda one: (one.iteration or 0, one.id))
+    numbered = {
+        each.iteration if each.iteration is not None else position: each for position, each in enumerate(ordered)
+    }
+    for number, each in numbered.items():
         yield Placed(f"{path}[{number}]", TaskKind.DAG, component, each)
         yield from _dag(children.get(each.id, []), f"{path}[{number}]/", component, graph, children)
 
 
-def _has(component: Component, name: str) -> bool:
-    return component.dag is not None and _task(component.dag, name)[1] is not None
+def _assigned(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]:
+    """The execution of each task that has one: the last, as a retry of the run makes others."""
+    found: dict[str, Execution] = {}
+    for each in executions:
+        if keys := _keys(dag, each.task):
+            found[next((key for key in keys if key not in found), keys[-1])] = each
+    return found
 
 
-def _task(dag: Dag, name: str) -> tuple[str, TaskDef | None]:
-    if name in dag.tasks:
-        return name, dag.tasks[name]
-    return next(((key, task) for key, task in dag.tasks.items() if task.label == name), (name, None))
+def _keys(dag: Dag, name: str) -> list[str]:
+    """The tasks that an execution may be of: the one of that key; of a label, which servers before 2.14 give."""
+    return [name] if name in dag.tasks else [key for key, task in dag.tasks.items() if task.label == name]
 
 
 def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Placed]:

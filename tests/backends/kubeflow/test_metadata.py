@@ -83,7 +83,7 @@ def event(execution: int, artifact: int, key: str | None, kind: int = mlmd.OUTPU
 def test_the_states_are_all_that_ml_metadata_has() -> None:
     """Numbers and names of `Execution.State`; CANCELED is what KFP's driver writes for a condition that was false."""
     assert {name: number for number, name in enumerate(mlmd.STATES)} == STATES_OF_ML_METADATA
-    assert set(EXECUTION_STATES) == set(mlmd.STATES) - {"UNKNOWN"}
+    assert set(EXECUTION_STATES) == set(mlmd.STATES)
     assert EXECUTION_STATES["CANCELED"] is TaskState.SKIPPED
     assert EXECUTION_STATES["CACHED"] is TaskState.CACHED
     assert EXECUTION_STATES["COMPLETE"] is TaskState.SUCCEEDED

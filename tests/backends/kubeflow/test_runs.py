@@ -1,0 +1,410 @@
+"""Runs of the service as runs of ours, from answers written by hand."""
+
+import copy
+import math
+from typing import Any
+
+import kfp_server_api
+import pytest
+
+from kfgcp.backends.kubeflow import mlmd, runs
+from kfgcp.backends.kubeflow.metadata import StoredArtifact
+from kfgcp.backends.kubeflow.runs import NO_REASON, Where, run_of
+from kfgcp.errors import BackendError
+from kfgcp.model import ErrorInfo, RunState, TaskState
+
+WHERE = Where("https://kfp.acme.example", "gke")
+RUN = "0a1b2c3d-0000-4000-8000-000000000001"
+NEVER = "0001-01-01T00:00:00Z"
+"""What the service has for what has not ended: Argo's zero time."""
+
+
+def made(**fields: Any) -> dict[str, Any]:
+    plain = {
+        "run_id": RUN,
+        "display_name": "My run",
+        "state": "SUCCEEDED",
+        "created_at": "2026-01-02T03:00:00Z",
+        "finished_at": "2026-01-02T04:00:01+01:00",
+    }
+    return {key: value for key, value in (plain | fields).items() if value is not None}
+
+
+def run(executions: Any = (), experiment: str = "", **fields: Any) -> Any:
+    answer = made(**fields)
+    before = copy.deepcopy(answer)
+    found, _ = run_of(answer, WHERE, experiment=experiment, executions=executions)
+    assert answer == before
+    return found
+
+
+@pytest.fixture
+def echo(compiled: Any) -> Any:
+    return compiled("tests/pipelines/echo.py").pipeline_spec
+
+
+def test_the_states_of_runs_and_nodes_are_all_that_the_api_has() -> None:
+    """V2beta1RuntimeState of the official client."""
+    states = set(kfp_server_api.V2beta1RuntimeState.allowable_values)
+
+    assert set(runs.RUN_STATES) == set(runs.NODE_STATES) == states
+    assert runs.RUN_STATES["CANCELED"] is RunState.CANCELLED
+    assert runs.RUN_STATES["CANCELING"] is RunState.CANCELLING
+    assert {name for name, state in runs.RUN_STATES.items() if state.final} == {
+        "SUCCEEDED",
+        "SKIPPED",
+        "FAILED",
+        "CANCELED",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        *runs.RUN_STATES.items(),
+        ("OF_A_NEWER_SERVICE", RunState.PENDING),
+        (None, RunState.PENDING),
+        (3, RunState.PENDING),
+    ],
+)
+def test_the_state_of_a_run(state: Any, expected: RunState) -> None:
+    found = run(state=state)
+
+    assert found.state is expected
+    assert (found.ended_at is not None) is expected.final
+
+
+def test_a_run_made_by_others_is_a_run(compiled: Any, echo: Any) -> None:
+    found = run(pipeline_spec=echo, description="What Ada wrote", experiment="Churn")
+
+    assert (found.run_id, found.name, found.pipeline) == (RUN, "My run", "echo")
+    assert (found.env, found.backend, found.backend_ref) == ("gke", "kubeflow", RUN)
+    assert found.version == compiled("tests/pipelines/echo.py").version
+    assert (found.experiment, found.labels) == ("Churn", {})
+    assert found.params == {"text": "hello"}, "its default"
+    assert found.url == f"https://kfp.acme.example/#/runs/details/{RUN}"
+    assert (found.created_at, found.started_at, found.ended_at) == (
+        "2026-01-02T03:00:00.000Z",
+        "2026-01-02T03:00:00.000Z",
+        "2026-01-02T03:00:01.000Z",
+    )
+
+
+def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(compiled: Any, echo: Any) -> None:
+    description = 'kfgcp: {"submission":"abc123abc123","team":"growth"}'
+
+    labels = run(pipeline_spec=echo, description=description).labels
+
+    version = compiled("tests/pipelines/echo.py").version
+    assert labels == {
+        "pipeline": "echo",
+        "version": version.removeprefix("sha256:")[:12],
+        "submission": "abc123abc123",
+        "team": "growth",
+    }
+    assert run(description=description).labels == {"submission": "abc123abc123", "team": "growth"}
+    assert run(pipeline_spec=echo, description='kfgcp: {"team":"growth"}').labels == {"team": "growth"}
+
+
+def test_the_least_that_a_run_can_say() -> None:
+    found, spec = run_of({"run_id": RUN}, WHERE)
+
+    assert spec is None
+    assert (found.state, found.name, found.pipeline) == (RunState.PENDING, RUN, "")
+    assert (found.created_at, found.started_at, found.ended_at, found.error) == (None, None, None, None)
+
+
+def test_every_field_of_the_api_is_known_here() -> None:
+    """A field that the service gets must be looked at: is it something that people want to see?"""
+    read = {
+        *("run_id", "display_name", "description", "experiment_id", "pipeline_spec", "pipeline_version_reference"),
+        *("runtime_config", "created_at", "finished_at", "state", "error", "run_details"),
+    }
+    left = {
+        *("storage_state", "pipeline_version_id", "service_account", "scheduled_at", "recurring_run_id"),
+        *("state_history", "plugins_input", "plugins_output"),
+    }
+
+    assert set(kfp_server_api.V2beta1Run.attribute_map.values()) == read | left
+
+
+# -- times
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:05.123Z"),
+        ("2026-01-02T03:04:05.1Z", "2026-01-02T03:04:05.100Z"),
+        ("2026-01-02T05:04:05+02:00", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02T03:04:05", "2026-01-02T03:04:05.000Z"),  # without a zone
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_are_in_utc(monkeypatch: pytest.MonkeyPatch, text: str | None, at: str | None) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    import time
+
+    time.tzset()
+    try:
+        assert run(created_at=text).created_at == at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    "text", [NEVER, "0001-01-01T00:00:00+00:00", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"]
+)
+@pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
+def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
+    assert run(finished_at=text, state=state).ended_at is None
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "2026-13-01T00:00:00Z", "0000-00-00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+12:00"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that is none"):
+        run(created_at=text)
+
+
+def test_a_run_does_not_end_before_its_last_task(compiled: Any, echo: Any, execution: Any) -> None:
+    """The service has whole seconds, ML Metadata milliseconds."""
+    say = execution(2, "say", 1, started_at=1767322800.25, ended_at=1767322801.75)
+
+    found = run([execution(1, ""), say], pipeline_spec=echo, finished_at="2026-01-02T03:00:01Z")
+
+    assert found.started_at == "2026-01-02T03:00:00.250Z"
+    assert found.ended_at == "2026-01-02T03:00:01.750Z"
+
+
+# -- what is no run
+
+
+@pytest.mark.parametrize("answer", [{}, {"run_id": 3}, {"run_id": None}, {"runs": []}])
+def test_what_is_no_run_is_refused(answer: dict[str, Any]) -> None:
+    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with what is no run"):
+        run_of(answer, WHERE)
+
+
+@pytest.mark.parametrize(
+    "document", [None, 3, "text", [], {}, {"root": 3}, {"pipeline_spec": {}}, {"pipeline_spec": 3}]
+)
+def test_a_spec_that_is_none_does_not_hide_the_run(document: Any) -> None:
+    found = run(pipeline_spec=document, runtime_config={"parameters": {"text": "a", "n": 2.0}})
+
+    assert (found.pipeline, found.version, found.tasks) == ("My run", "", ())
+    assert found.params == {"text": "a", "n": 2}
+
+
+@pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
+def test_a_spec_that_cannot_be_read_does_not_hide_the_run(echo: Any, execution: Any, changed: dict[str, Any]) -> None:
+    found = run([execution(1, ""), execution(2, "say", 1)], pipeline_spec={**echo, **changed})
+
+    assert (found.state, found.version, found.tasks) == (RunState.SUCCEEDED, "", ())
+
+
+def test_the_platform_document_beside_a_spec_is_not_taken_for_it(compiled: Any, echo: Any) -> None:
+    both = {"pipeline_spec": echo, "platform_spec": {"platforms": {"kubernetes": {}}}}
+
+    found, spec = run_of(made(pipeline_spec=both), WHERE)
+
+    assert (found.pipeline, found.version) == ("echo", compiled("tests/pipelines/echo.py").version)
+    assert spec == echo
+
+
+# -- tasks of ML Metadata
+
+
+@pytest.mark.parametrize(
+    ("state", "cached", "expected", "attempts", "hit"),
+    [
+        ("COMPLETE", False, TaskState.SUCCEEDED, 1, False),
+        ("COMPLETE", True, TaskState.CACHED, 0, True),
+        ("CACHED", True, TaskState.CACHED, 0, True),
+        ("FAILED", False, TaskState.FAILED, 1, False),
+        ("CANCELED", False, TaskState.SKIPPED, 0, None),
+        ("RUNNING", False, TaskState.CANCELLED, 1, None),
+        ("NEW", False, TaskState.CANCELLED, 1, None),
+        ("UNKNOWN", False, TaskState.CANCELLED, 1, None),
+    ],
+)
+def test_the_state_of_a_task_of_a_run_that_has_ended(
+    echo: Any, execution: Any, state: str, cached: bool, expected: TaskState, attempts: int, hit: bool | None
+) -> None:
+    """What still ran when the run ended was cancelled with it."""
+    say = execution(2, "say", 1, state=state, cached=cached)
+
+    (task,) = run([execution(1, ""), say], pipeline_spec=echo, state="FAILED").tasks
+
+    assert (task.state, task.attempts) == (expected, attempts)
+    assert (task.cache and task.cache.hit) is hit
+    assert (task.ended_at is not None) is expected.final
+    assert (task.error is not None) is (expected is TaskState.FAILED)
+
+
+def test_values_and_artifacts_of_a_task(compiled: Any, execution: Any) -> None:
+    spec = compiled("tests/pipelines/two_scores.py").pipeline_spec
+    metrics = {"accuracy": 0.5, "rows": 3, "bad": math.nan, "most": math.inf, "note": "x", "fine": True, "\u00fc": 1.0}
+    first = execution(
+        2,
+        "evaluate",
+        1,
+        params={"score": 1, "unknown": "v"},
+        outputs={
+            "metrics": [StoredArtifact("system.Metrics", "gs://b/m", metrics)],
+            "predictions": [StoredArtifact("system.Dataset", "gs://b/p", {}), StoredArtifact("", "gs://b/q", {})],
+        },
+    )
+    second = execution(
+        3,
+        "evaluate-2",
+        1,
+        state="FAILED",
+        outputs={"metrics": [StoredArtifact("system.Metrics", "gs://b/n", {"accuracy": 0.1})]},
+    )
+
+    found = run([execution(1, ""), first, second], pipeline_spec=spec)
+
+    assert found.tasks[0].inputs == {"score": 1, "unknown": "v"}
+    assert found.tasks[0].outputs == {"predictions": ["gs://b/p", "gs://b/q"], "metrics": "gs://b/m"}
+    assert {(each.task, each.name, each.type, each.uri) for each in found.artifacts} == {
+        ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
+        ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
+        ("evaluate", "predictions", "", "gs://b/q"),
+    }, "not those of a task that failed"
+    numbers = {(each.task, each.artifact, each.name): each.value for each in found.metrics}
+    assert math.isnan(numbers.pop(("evaluate", "metrics", "bad")))
+    assert numbers == {
+        ("evaluate", "metrics", "accuracy"): 0.5,
+        ("evaluate", "metrics", "rows"): 3,
+        ("evaluate", "metrics", "most"): math.inf,
+        ("evaluate", "metrics", "\u00fc"): 1.0,
+    }
+
+
+def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
+    """The service leaves many of them RUNNING."""
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    running = {"type": mlmd.DAG, "state": "RUNNING"}
+    whole = [
+        execution(1, "", 0, **running),
+        execution(2, "add", 1),
+        execution(3, "inner", 1, **running),
+        execution(4, "double", 3, ended_at=1767322900.0),
+        execution(5, "add", 3),
+        execution(6, "add-2", 1),
+    ]
+
+    found = run(whole, pipeline_spec=spec)
+    inner = next(task for task in found.tasks if task.path == "inner")
+    assert (inner.state, inner.ended_at) == (TaskState.SUCCEEDED, "2026-01-02T03:01:40.000Z")
+
+    failed = [execution(4, "double", 3, state="FAILED") if each.id == 4 else each for each in whole[:4]]
+    found = run(failed, pipeline_spec=spec, state="FAILED")
+    states = {task.path: task.state for task in found.tasks}
+    assert states == {
+        "add": TaskState.SUCCEEDED,
+        "inner": TaskState.FAILED,
+        "inner/double": TaskState.FAILED,
+        "inner/add": TaskState.SKIPPED,
+        "add-2": TaskState.SKIPPED,
+    }
+    assert found.error == ErrorInfo(NO_REASON, "inner/double"), "not the DAG around it"
+
+
+def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
+    """OneOf is the branch that ran; the loop's outputs are in the order of the iterations, not of their starts."""
+    spec = compiled("tests/pipelines/shapes.py").pipeline_spec
+    dag = {"type": mlmd.DAG, "state": "COMPLETE"}
+    executions = [
+        execution(1, ""),
+        execution(2, "condition-branches-1", 1, **dag),
+        execution(3, "condition-2", 2, type=mlmd.DAG, state="CANCELED"),
+        execution(4, "condition-3", 2, **dag),
+        execution(5, "say-2", 4, output_params={"Output": "small"}),
+        execution(6, "for-loop-4", 1, **dag),
+        execution(7, "for-loop-4", 6, iteration=1, **dag),
+        execution(8, "double", 7, output_params={"Output": 4}),
+        execution(9, "for-loop-4", 6, iteration=0, **dag),
+        execution(10, "double", 9, output_params={"Output": 2}),
+        execution(11, "say-3", 1, output_params={"Output": "small"}),
+        execution(12, "total", 1, output_params={"Output": 6}),
+        execution(13, "inner", 1, **dag),
+        execution(14, "double-2", 13, output_params={"Output": 8}),
+    ]
+
+    found = run(executions, pipeline_spec=spec)
+
+    tasks = {task.path: task for task in found.tasks}
+    assert found.outputs == {"chosen": "small", "total": 6, "nested": 8}
+    assert [*tasks["for-loop-4"].outputs.values()] == [[2, 4]]
+    assert [*tasks["condition-branches-1"].outputs.values()] == ["small"]
+    assert tasks["condition-branches-1/condition-2"].state is TaskState.SKIPPED
+    assert run(executions, pipeline_spec=spec, state="FAILED").outputs == {}
+
+
+# -- tasks of the workflow
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        *runs.NODE_STATES.items(),
+        ("OF_A_NEWER_SERVICE", TaskState.PENDING),
+        (None, TaskState.PENDING),
+        ("", TaskState.PENDING),
+    ],
+)
+def test_the_state_of_a_node(echo: Any, state: str | None, expected: TaskState) -> None:
+    node = {
+        "display_name": "say",
+        "state": state,
+        "create_time": "2026-01-02T03:00:00Z",
+        "start_time": "2026-01-02T03:00:01Z",
+        "end_time": "2026-01-02T03:00:02Z" if expected.final else NEVER,
+        "error": {"code": 2, "message": "exit\n code 1"},
+    }
+
+    (task,) = run(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]}).tasks
+
+    assert task.state is expected
+    ran = expected not in (TaskState.PENDING, TaskState.SKIPPED)
+    assert (task.started_at is not None) is ran
+    assert (task.ended_at is not None) is expected.final
+    assert task.error == (ErrorInfo("exit code 1", "say") if expected is TaskState.FAILED else None)
+
+
+def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
+    node = {"display_name": "say", "state": "RUNNING", "create_time": "2026-01-02T03:00:00Z", "start_time": NEVER}
+
+    found = run(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]})
+
+    assert found.tasks[0].started_at == found.started_at == "2026-01-02T03:00:00.000Z"
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ({"code": 13, "message": "Quota\nexceeded"}, "Quota exceeded"),
+        ({}, "Kubeflow Pipelines gives no reason"),
+        (None, "Kubeflow Pipelines gives no reason"),
+        ("text", "Kubeflow Pipelines gives no reason"),
+    ],
+)
+def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(error: Any, message: str) -> None:
+    assert run(state="FAILED", error=error).error == ErrorInfo(message)
+
+
+def test_only_a_failed_run_has_an_error(echo: Any, execution: Any) -> None:
+    failed = [execution(1, ""), execution(2, "say", 1, state="FAILED")]
+
+    for state in ("SUCCEEDED", "CANCELED", "RUNNING", "CANCELING"):
+        assert run(failed, pipeline_spec=echo, state=state, error={"message": "x"}).error is None
+    assert run(failed, pipeline_spec=echo, state="FAILED").error == ErrorInfo(NO_REASON, "say")
