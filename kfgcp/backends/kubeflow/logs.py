@@ -14,9 +14,9 @@ from kfgcp.backends.base import LogFilter, LogLine
 from kfgcp.backends.cloud_logging import CloudLogging, quoted
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.runs import at, pods_of
-from kfgcp.errors import BackendError, Unsupported
-from kfgcp.model import Task
+from kfgcp.backends.kubeflow.runs import RUN_STATES, at, pods_of
+from kfgcp.errors import BackendError, NotFound, Unreachable, Unsupported
+from kfgcp.model import RunState, Task
 
 PAUSE: Final = 3.0
 """Seconds between two looks of a tail while no task changes."""
@@ -37,12 +37,17 @@ class RunLogs:
         self._logging = logging
         self._run_id = str(run.get("run_id"))
         self._since = at(run.get("created_at")) or ""
+        self._ended = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
         self._namespace = namespace or "kubeflow"
         self.pods = pods_of(run, executions)
 
-    def read(self, wanted: LogFilter) -> Iterator[LogLine]:
+    def read(self, wanted: LogFilter, *, so_far: bool = False) -> Iterator[LogLine]:
         """By task in the order they started, then by attempt, as they were written. Of an earlier attempt that nobody
-        asked for by its number, only what is still kept."""
+        asked for by its number, only what is still kept.
+
+        so_far: there will be another look, so of a run that goes on only whole lines; and nothing of a pod that has no
+        log yet, or none any more.
+        """
         for task, pods in self.pods.items():
             if wanted.task not in (None, task):
                 continue
@@ -50,9 +55,10 @@ class RunLogs:
                 if wanted.attempt not in (None, attempt):
                     continue
                 try:
-                    yield from self._of_pod(task, attempt, pod, wanted)
-                except BackendError:
-                    if wanted.attempt is not None or attempt == len(pods):
+                    yield from self._of_pod(task, attempt, pod, wanted, so_far=so_far and not self._ended)
+                except BackendError as error:
+                    absent = so_far and isinstance(error, (NotFound, Unreachable))
+                    if not absent and (so_far or wanted.attempt is not None or attempt == len(pods)):
                         raise
 
     def last(self, task: str, lines: int) -> list[str]:
@@ -60,12 +66,17 @@ class RunLogs:
         pods = self.pods.get(task, [])
         return [line.text for line in self.read(LogFilter(task, len(pods)))][-lines:]
 
-    def _of_pod(self, task: str, attempt: int, pod: str, wanted: LogFilter) -> Iterator[LogLine]:
+    def _of_pod(
+        self, task: str, attempt: int, pod: str, wanted: LogFilter, *, so_far: bool = False
+    ) -> Iterator[LogLine]:
+        """so_far: ask once only, as there will be another look, and leave out a line that is being written."""
         if not (wanted.since or wanted.severity):
             try:
                 params = {"podname": pod, "podnamespace": self._namespace, "runid": self._run_id}
-                text = self._http.exchange("GET", "k8s/pod/logs", params=params).body.decode(errors="replace")
-                yield from (LogLine(task, attempt, line) for line in text.splitlines())
+                found = self._http.exchange("GET", "k8s/pod/logs", params=params, retries=0 if so_far else None)
+                text = found.body.decode(errors="replace")
+                whole = text[: text.rfind("\n") + 1] if so_far else text
+                yield from (LogLine(task, attempt, line) for line in whole.splitlines())
                 return
             except BackendError:
                 if self._logging is None:
@@ -103,7 +114,7 @@ class RunTail:
             return
         self._next = now + PAUSE
         seen: dict[tuple[str, int], int] = {}
-        for line in self._logs().read(self._wanted):
+        for line in self._logs().read(self._wanted, so_far=True):
             attempt = (line.task, line.attempt)
             seen[attempt] = seen.get(attempt, 0) + 1
             if seen[attempt] > self._shown.get(attempt, 0):
