@@ -391,18 +391,30 @@ def export(
 
 
 def doctor(
-    env: str | None = None, *, notice: Callable[[Finding], None] = lambda finding: None
+    env: str | None = None,
+    pipeline: str | Path | Spec | None = None,
+    *,
+    notice: Callable[[Finding], None] = lambda finding: None,
 ) -> builtins.list[Finding]:
     """What is found on the way that a submission takes, up to the first broken link, which says how to mend it.
 
     Args:
         env: the environment, the project's default one when None.
+        pipeline: one to submit, as of `submit`: its images are looked for too.
         notice: takes each finding as soon as it is there.
+
+    Raises:
+        SpecError: the pipeline does not compile or is not a valid spec.
     """
     from kfgcp.diagnosis.diagnose import diagnose
+    from kfgcp.spec.graph import build
 
+    images = None
+    if pipeline is not None:
+        spec = pipeline if isinstance(pipeline, Spec) else load_pipeline(pipeline, env)
+        images = build(spec.pipeline_spec).images
     found = []
-    for finding in diagnose(env):
+    for finding in diagnose(env, images):
         notice(finding)
         found.append(finding)
     return found

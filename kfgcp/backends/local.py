@@ -155,7 +155,7 @@ class LocalBackend:
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
         uses_docker = unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
-        root = self._pipeline_root()
+        root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         held = lock.take(self._home, run_id)
         assert held is not None
@@ -193,20 +193,6 @@ class LocalBackend:
             held.release()
             raise
         return run_id, held
-
-    def _pipeline_root(self) -> str:
-        """Where output artifacts go: a URI, a folder, or "" for the state folder."""
-        root: str = self._env.get("pipeline_root") or ""
-        if remote.is_remote(root):
-            try:
-                remote.check(root)
-            except ValueProblem as problem:
-                raise BackendError(
-                    f"The pipeline root of environment '{self._env.name}' cannot be used: {problem}.",
-                    hint="Check the bucket's name and your sign-in: gcloud auth application-default login",
-                ) from None
-            return root.rstrip("/")
-        return str(self._project_root / root.removeprefix("file://")) if root else ""
 
     def _reconcile(self, run_id: str) -> None:
         if self._store.get(run_id, whole=False).state.final or not self._store.writable:
@@ -249,6 +235,25 @@ class LocalBackend:
         ]
         error = ErrorInfo(message) if message else None
         self._store.apply(run_id, Changes(tasks=tasks, state=state, ended_at=now, error=error))
+
+
+def output_root(env: Environment, project_root: Path) -> str:
+    """Where output artifacts go: a URI in a bucket that can be listed, a folder, or "" for the state folder.
+
+    Raises:
+        BackendError: the bucket cannot be listed.
+    """
+    root: str = env.get("pipeline_root") or ""
+    if remote.is_remote(root):
+        try:
+            remote.check(root)
+        except ValueProblem as problem:
+            raise BackendError(
+                f"The pipeline root of environment '{env.name}' cannot be used: {problem}.",
+                hint="Check the bucket's name and your sign-in: gcloud auth application-default login",
+            ) from None
+        return root.rstrip("/")
+    return str(project_root / root.removeprefix("file://")) if root else ""
 
 
 class LocalRun:

@@ -16,16 +16,18 @@ _SIGNS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")
 _WIDTH = 15
 
 
-@click.command(epilog="Example: kfgcp doctor --env dev")
+@click.command(epilog="Example: kfgcp doctor pipeline.py --env dev")
+@click.argument("pipeline", required=False)
 @click.option("--env", metavar="NAME", help="The environment to look at; the default one without.")
 @options.as_json
-def command(env: str | None, as_json: bool) -> int:
+def command(pipeline: str | None, env: str | None, as_json: bool) -> int:
     """Find what keeps runs from starting: look at all that one needs, in order, up to the first thing that is broken.
+    With a PIPELINE its images are looked for, too.
 
     The line below it says how to mend it. A line with a dash is what is missing and not needed, or cannot be told.
     Nothing is written, neither here nor there. Exits 5 when something is broken, 2 when that is the configuration.
     """
-    found = api.doctor(env, notice=(lambda finding: None) if as_json else _show)
+    found = api.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
     if as_json:
         output.print_json([finding.to_dict() for finding in found])
     return found[-1].exit_code

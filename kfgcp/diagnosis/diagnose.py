@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kfgcp import config
 from kfgcp.backends.registry import require_settings
@@ -12,17 +12,18 @@ from kfgcp.errors import KfgcpError
 _SHOWN = ("project", "location", "host", "namespace", "pipeline_root")
 
 
-def diagnose(name: str | None = None) -> Iterator[Finding]:
+def diagnose(name: str | None = None, images: Sequence[str] | None = None) -> Iterator[Finding]:
     """What is found on the way that a submission takes, up to the first broken link.
 
     Args:
         name: of the environment, the project's default one when None.
+        images: of the pipeline that is to run, None when it is not known yet.
     """
     try:
         project = config.load()
         env = project.env(name)
         require_settings(env)
-        checks = _checks(project, env)
+        checks = _checks(project, env, images)
     except KfgcpError as error:
         yield broken("config", error)
         return
@@ -30,7 +31,7 @@ def diagnose(name: str | None = None) -> Iterator[Finding]:
     yield from walk(checks)
 
 
-def _checks(project: config.Project, env: config.Environment) -> list[Check]:
+def _checks(project: config.Project, env: config.Environment, images: Sequence[str] | None) -> list[Check]:
     if env.backend == "local":
         from kfgcp.diagnosis.local import local_checks
 
@@ -38,10 +39,10 @@ def _checks(project: config.Project, env: config.Environment) -> list[Check]:
     if env.backend == "vertex":
         from kfgcp.diagnosis.vertex import vertex_checks
 
-        return vertex_checks(env)
+        return vertex_checks(env, images)
     from kfgcp.diagnosis.kubeflow import kubeflow_checks
 
-    return kubeflow_checks(env)
+    return kubeflow_checks(env, images)
 
 
 def _described(project: config.Project, env: config.Environment) -> str:

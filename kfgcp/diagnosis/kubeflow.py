@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from kfgcp.backends.answers import is_page, title, wants_sign_in
-from kfgcp.backends.auth import address_and_tokens, ca_file, in_cluster
+from kfgcp.backends.auth import KUBE_NAMESPACE, address_and_tokens, ca_file, in_cluster
+from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
+from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH
+from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
-from kfgcp.config import Environment
+from kfgcp.config import LOOPBACK, Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
-from kfgcp.diagnosis.service import PATIENCE, Doorbell, signed_in, unreachable
-from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused
+from kfgcp.diagnosis.google import Cloud, bucket_of
+from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
+from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable
 
-METADATA: Final = "ml_metadata.MetadataStoreService/GetContextByTypeAndName"
 METADATA_SECONDS: Final = 5.0
+KUBECTL_SECONDS: Final = 15.0
 _KNOWN: Final = frozenset(("multi_user", "pipeline_store", "commit_sha", "tag_name"))
 _KNOWN_OF_UI: Final = "apiServer"
 """What healthz answers: names of the API server, and how those begin that the UI in front of it adds."""
-_RUN_TYPE, _NO_RUN = b"system.PipelineRun", b"kfgcp-doctor"
+_GOOGLE_SIGN_IN: Final = "accounts.google.com"
+_SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 
 
-def kubeflow_checks(env: Environment) -> list[Check]:
-    """The checks in the order in which a submission would meet what they look at."""
+def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
+    """The checks in the order in which a submission would meet what they look at. images: of the pipeline, if any."""
     cluster = Cluster(env)
+    root: str = env.get("pipeline_root") or ""
     return [
         *([("kubectl", cluster.kubectl)] if env.get("auth") == "port-forward" else []),
         ("host", cluster.host),
         ("tls", cluster.tls),
         ("clock", cluster.clock),
+        ("credentials", cluster.credentials),
+        *([("iap", cluster.iap)] if env.get("auth") == "iap" else []),
         ("sign-in", cluster.sign_in),
         ("server", cluster.server),
         ("version", cluster.version),
         ("namespace", cluster.namespace),
+        ("rbac", cluster.rbac),
+        *([("service_account", cluster.service_account)] if env.get("service_account") else []),
+        ("pipeline_root", partial(cluster.pipeline_root, root)),
+        ("images", partial(cluster.images, images)),
         ("metadata", cluster.metadata),
     ]
 
@@ -81,7 +97,10 @@ class Cluster:
     def tls(self) -> str | Aside:
         """Its certificate is trusted."""
         if not self._address.startswith("https:"):
-            return Aside("not used: the host is this machine")
+            inside = in_cluster(self._env) and self._door.name not in LOOPBACK
+            return Aside(
+                f"not used: {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"
+            )
         try:
             self._door.ring()
         except NoAnswer as failure:
@@ -91,15 +110,40 @@ class Cluster:
     def clock(self) -> str | Aside:
         return clock_skew(self._door.ring().headers)
 
-    def sign_in(self) -> str | Aside:
-        """The token is accepted, by what is in front of Kubeflow too."""
+    def credentials(self) -> str | Aside:
+        """There is a token; as whom."""
         said, self._account = signed_in(self._env, self._tokens.get())
+        return said
+
+    def iap(self) -> str | Aside:
+        """Identity-Aware Proxy is there, and takes the token, which is for the client `iap_client_id`."""
+        found = self._health()
+        if isinstance(found, AuthError) and "Identity-Aware Proxy" in found.message:
+            client, there = self._env.get("iap_client_id"), self._iap_client()
+            if there and there != client:
+                found.message = f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id of {client}."
+                found.hint = f'Set iap_client_id = "{there}" in [env.{self._env.name}] of kfgcp.toml.'
+            elif self._account:
+                found.hint = (
+                    "gcloud iap web add-iam-policy-binding --resource-type=backend-services --service=BACKEND_SERVICE "
+                    f"--member={member(self._account)} --role=roles/iap.httpsResourceAccessor"
+                )
+            raise found
+        return "the token is accepted" if self._iap_client() else Aside("no Identity-Aware Proxy is seen to answer")
+
+    def _iap_client(self) -> str:
+        """The client that the proxy sends people to sign in with, "" when it does not say."""
+        place = urlsplit(self._door.ring().headers.get("location", ""))
+        return parse_qs(place.query).get("client_id", [""])[0] if place.hostname == _GOOGLE_SIGN_IN else ""
+
+    def sign_in(self) -> str:
+        """The token is accepted, by what is in front of Kubeflow too."""
         found = self._health()
         if isinstance(found, AuthError):
             raise found
         if isinstance(found, Reply) and is_page(found.answer) and wants_sign_in(found.answer):
             found.json()  # raises
-        return said
+        return "accepted"
 
     def server(self) -> str:
         """What answers is a Kubeflow Pipelines with the v2 API."""
@@ -133,42 +177,111 @@ class Cluster:
                 return str(found)
         return Aside("the server does not tell its version")
 
-    def namespace(self) -> str:
-        """Runs of the namespace can be listed."""
+    def namespace(self) -> str | Aside:
+        """One is named where the server is for several users."""
         name = self._env.get("namespace")
         if not name and self._several_users(self._health_json()):
             raise ConfigError(
                 f"Environment '{self._env.name}' has no namespace, and the server is for several users.",
                 hint=f"Set namespace in [env.{self._env.name}] of kfgcp.toml to that of your profile.",
             )
+        return name or Aside("not needed: the server is for one user")
+
+    def rbac(self) -> str:
+        """Runs of the namespace can be listed."""
+        name = self._env.get("namespace")
         try:
             self._http.get("apis/v2beta1/runs", params={"namespace": name, "page_size": 1})
         except Refused as refused:
             if refused.status == 403 and name:
                 who = self._account or "YOUR_ACCOUNT"
+                inside = who.startswith(_SERVICE_ACCOUNT)
+                subject = f"--serviceaccount={who.removeprefix(_SERVICE_ACCOUNT)}" if inside else f"--user={who}"
                 refused.hint = (
-                    f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit --user={who} --namespace={name}"
+                    f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject} --namespace={name}"
                 )
             raise
         return f"runs can be listed{f' in {name}' if name else ''}"
 
+    def service_account(self) -> str | Aside:
+        """The namespace has the service account that runs have; only kubectl can tell."""
+        name: str = self._env.get("service_account")
+        namespace = self._env.get("namespace") or self._env.get("kube_namespace", KUBE_NAMESPACE)
+        if self._env.get("auth") != "port-forward":
+            return Aside(
+                f"not asked: {name} is known to kubectl only", f"kubectl get serviceaccount {name} -n {namespace}"
+            )
+        context = self._env.get("kube_context")
+        command = [
+            "kubectl",
+            *(["--context", context] if context else []),
+            "get",
+            "serviceaccount",
+            name,
+            "-n",
+            namespace,
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Aside(f"not told: kubectl failed ({type(error).__name__})")
+        if "NotFound" in done.stderr:
+            raise BackendError(
+                f"There is no service account {name} in the namespace {namespace}.",
+                hint=f"kubectl create serviceaccount {name} --namespace={namespace}",
+            )
+        return f"{name} is there" if done.returncode == 0 else Aside(f"not told: {one_line(done.stderr, limit=200)}")
+
+    def pipeline_root(self, root: str) -> str | Aside:
+        """The bucket is there; it is the account of the pods that writes to it, not you."""
+        if not bucket_of(root):
+            return Aside(f"not asked: {root} is not in Cloud Storage" if root else "not set: the server has its own")
+        try:
+            return self._cloud().bucket(root, by_you=False)
+        except (AuthError, Unreachable) as error:
+            return Aside(f"not told: {error.message}", error.hint)
+
+    def images(self, images: Sequence[str] | None) -> str | Aside:
+        """The images of a pipeline that are in Artifact Registry are there."""
+        try:
+            return self._cloud().images(images)
+        except (AuthError, Unreachable) as error:
+            return Aside(f"not told: {error.message}", error.hint)
+
+    def _cloud(self) -> Cloud:
+        """Google Cloud, which has its own sign-in when that of Kubeflow is another."""
+        mine = self._env.get("auth", "google") == "google" or self._env.get("api_endpoint")
+        return Cloud(self._env, self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")))
+
     def metadata(self) -> str | Aside:
         """ML Metadata answers; without it runs are shown without metrics."""
+        asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor")
         try:
             reply = self._http.exchange(
                 "POST",
-                METADATA,
-                data=_question(),
-                content_type="application/grpc-web+proto",
+                mlmd.path("GetContextByTypeAndName").lstrip("/"),
+                data=mlmd.encode(asked),
+                content_type=mlmd.CONTENT_TYPE,
                 repeatable=True,
                 retries=0,
                 read_timeout=METADATA_SECONDS,
             )
+            mlmd.decode("GetContextByTypeAndNameResponse", reply.body, reply.headers)
         except BackendError as error:
-            return _without_metrics(error.message)
-        if "grpc-status" not in reply.headers and b"grpc-status" not in reply.body:
-            return _without_metrics(f"{self._door.host} does not speak gRPC-Web at {METADATA}.")
+            return self._without_metrics(error.message)
+        except mlmd.MlmdError as error:
+            if error.code != mlmd.NOT_FOUND:
+                return self._without_metrics(f"{self._door.host} answers for ML Metadata: {error}.")
         return "answers"
+
+    def _without_metrics(self, why: str) -> Aside:
+        hint = (
+            "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment "
+            "-n kubeflow"
+        )
+        if self._door.name.partition(".")[0] == "ml-pipeline":
+            hint = "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of pods, too."
+        return Aside(f"Runs are shown without metrics. {why}", hint)
 
     def _health(self) -> Reply | BackendError:
         """The answer of healthz, or why there is none; asked for once."""
@@ -188,17 +301,3 @@ class Cluster:
     @staticmethod
     def _several_users(said: dict[str, Any]) -> bool:
         return bool(said.get("multi_user") or said.get("apiServerMultiUser"))
-
-
-def _without_metrics(why: str) -> Aside:
-    return Aside(
-        f"Runs are shown without metrics. {why}",
-        "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment -n "
-        "kubeflow",
-    )
-
-
-def _question() -> bytes:
-    """A GetContextByTypeAndNameRequest {type_name = 1, context_name = 2} for a run that is not there, as gRPC-Web."""
-    message = bytes([0x0A, len(_RUN_TYPE)]) + _RUN_TYPE + bytes([0x12, len(_NO_RUN)]) + _NO_RUN
-    return b"\0" + len(message).to_bytes(4, "big") + message

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from kfgcp.backends.local import output_root
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.engine import remote
-from kfgcp.engine.values import ValueProblem
+from kfgcp.engine.remote import is_remote
 from kfgcp.errors import BackendError, MissingExtra, StateError, Unsupported
 from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
@@ -25,7 +25,6 @@ NEEDED: Final = 200_000_000
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
     """The checks in the order in which a run would meet what they look at."""
-    root: str = env.get("pipeline_root") or ""
     return [
         ("python", python),
         ("kfp", kfp),
@@ -33,7 +32,7 @@ def local_checks(project: Project, env: Environment) -> list[Check]:
         ("store", partial(store, project.home)),
         ("uv", uv),
         ("docker", docker),
-        *([("pipeline_root", partial(pipeline_root, root, project.root))] if root else []),
+        *([("pipeline_root", partial(pipeline_root, env, project.root))] if env.get("pipeline_root") else []),
     ]
 
 
@@ -104,23 +103,12 @@ def docker() -> str | Aside:
         client.close()
 
 
-def pipeline_root(root: str, project_root: Path) -> str:
+def pipeline_root(env: Environment, project_root: Path) -> str:
     """Outputs can be put there: the bucket can be listed, or the folder written."""
-    if remote.is_remote(root):
-        try:
-            remote.check(root)
-        except ValueProblem as problem:
-            raise BackendError(
-                f"The pipeline root cannot be used: {problem}.",
-                hint="Check the bucket's name, and sign in: gcloud auth application-default login",
-            ) from None
-        return root
-    folder = project_root / root.removeprefix("file://")
-    if not os.access(_nearest(folder), os.W_OK | os.X_OK):
-        raise BackendError(
-            f"The pipeline root {folder} cannot be written.", hint=f"mkdir -p {folder}, or mend its rights"
-        )
-    return str(folder)
+    root = output_root(env, project_root)
+    if not is_remote(root) and not os.access(_nearest(Path(root)), os.W_OK | os.X_OK):
+        raise BackendError(f"The pipeline root {root} cannot be written.", hint=f"mkdir -p {root}, or mend its rights")
+    return root
 
 
 def _nearest(folder: Path) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from kfgcp.backends.auth import Token
+from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
@@ -24,6 +26,7 @@ class Doorbell:
 
     def __init__(self, address: str, path: str, ca_file: str | None = None) -> None:
         self.host = urlsplit(address).netloc
+        self.name = urlsplit(address).hostname or ""
         self._url = f"{address.rstrip('/')}/{path}"
         self._wire = Wire(ca_file)
         self._heard: Answer | NoAnswer | None = None
@@ -52,10 +55,21 @@ def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
     """In words who is signed in, and the account, "" when that is not known."""
     if token is None:
         return "without a sign-in, as an emulator is spoken to", ""
-    account = token.account or env.get("impersonate_service_account") or ""
+    account = token.account or env.get("impersonate_service_account") or _claimed(token)
     if not account and env.get("auth", "google") in ("google", "token-file") and env.backend == "vertex":
         account = _asked(env.get("api_endpoint") or _TOKEN_INFO, token)
     return (f"signed in as {account}" if account else "signed in; the token does not tell as whom"), account
+
+
+def _claimed(token: Token) -> str:
+    """Whose token it is by what it says itself, when it is a JWT: an e-mail address, or an account of Kubernetes."""
+    parts = token.value.split(".")
+    try:
+        claims = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) if len(parts) == 3 else {}
+    except ValueError:
+        return ""
+    found = (claims.get("email") or claims.get("sub")) if isinstance(claims, dict) else None
+    return one_line(found, limit=200) if isinstance(found, str) else ""
 
 
 def _asked(address: str, token: Token) -> str:

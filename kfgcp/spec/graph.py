@@ -184,6 +184,12 @@ class Graph:
     def component(self, task: TaskDef) -> Component:
         return self.components[task.component]
 
+    @property
+    def images(self) -> list[str]:
+        """Of its containers, each once."""
+        executors = [component.executor for component in self.components.values()]
+        return sorted({each.image for each in executors if isinstance(each, Container)})
+
 
 def kind_of(task: TaskDef, component: Component) -> TaskKind:
     """What a task of a run is, by its definition and what it runs."""

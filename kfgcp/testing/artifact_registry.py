@@ -37,6 +37,7 @@ class ArtifactRegistry:
         packages = "/v1/projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
         return [
             Route("GET", packages + "/tags/{tag}", self._get_tag),
+            Route("GET", packages + "/versions/sha256:{digest}", self._get_version),
             Route("GET", "/{project}/{repository}/{package}/sha256:{digest}", self._download),
             Route("GET", "/{project}/{repository}/{package}/{tag}", self._download_tag),
         ]
@@ -47,6 +48,14 @@ class ArtifactRegistry:
         name = f"projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
         digest = _known(self._tags, (project, repository, package, tag), f"{name}/tags/{tag}")
         return Response(body={"name": f"{name}/tags/{tag}", "version": f"{name}/versions/sha256:{digest}"})
+
+    def _get_version(
+        self, request: Request, project: str, location: str, repository: str, package: str, digest: str
+    ) -> Response:
+        parent = f"projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
+        name = f"{parent}/versions/sha256:{digest}"
+        _known(self._contents, (project, repository, package, digest), name)
+        return Response(body={"name": name})
 
     def _download(self, request: Request, project: str, repository: str, package: str, digest: str) -> Response:
         data = _known(self._contents, (project, repository, package, digest), f"{package} sha256:{digest}")

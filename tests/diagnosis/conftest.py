@@ -10,6 +10,7 @@ import pytest
 
 from kfgcp.api import doctor
 from kfgcp.diagnosis.checks import Finding
+from kfgcp.spec.load import Spec, from_documents
 from kfgcp.testing.server import Request, Response
 from kfgcp.testing.stand_in import StandIn
 
@@ -60,17 +61,37 @@ Diagnose = Callable[..., dict[str, Finding]]
 
 @pytest.fixture
 def diagnose(home: Path) -> Diagnose:
-    """The findings of an environment with these settings, by the names of the checks, in order."""
+    """The findings of an environment with these settings, and for a pipeline, by the names of the checks, in order."""
 
-    def look(**settings: Any) -> dict[str, Finding]:
+    def look(pipeline: Any = None, **settings: Any) -> dict[str, Finding]:
         lines = [f'{key} = "{value}"' for key, value in settings.items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.dev]", *lines]), encoding="utf-8")
-        found = doctor("dev")
+        found = doctor("dev", pipeline)
         assert len({each.check for each in found}) == len(found)
         assert all(each.ok is not False for each in found[:-1])  # it stops at the first that is broken
         return {each.check: each for each in found}
 
     return look
+
+
+@pytest.fixture(scope="session")
+def with_images() -> Callable[..., Spec]:
+    """A pipeline whose tasks run in these images."""
+
+    def make(*images: str) -> Spec:
+        executors = {f"exec-{number}": {"container": {"image": image}} for number, image in enumerate(images)}
+        components = {f"comp-{number}": {"executorLabel": f"exec-{number}"} for number in range(len(images))}
+        tasks = {f"task-{number}": {"componentRef": {"name": f"comp-{number}"}} for number in range(len(images))}
+        document = {
+            "schemaVersion": "2.1.0",
+            "pipelineInfo": {"name": "images"},
+            "deploymentSpec": {"executors": executors},
+            "components": components,
+            "root": {"dag": {"tasks": {key: {"taskInfo": {"name": key}, **task} for key, task in tasks.items()}}},
+        }
+        return from_documents([document], "images")
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,28 @@
 """What keeps runs from starting on a Kubeflow of one's own, against a server that answers as real ones do."""
 
+import base64
+import json
+import os
+import socket
 import struct
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from kfgcp.backends import port_forward
+from kfgcp.backends import iap_login, port_forward
+from kfgcp.backends.auth import Renewing, Token
+from kfgcp.config import Environment, Setting
 from kfgcp.diagnosis import kubeflow
+from kfgcp.diagnosis.checks import walk
+from kfgcp.testing.server import Response
 
-CHECKS = ["config", "host", "tls", "clock", "sign-in", "server", "version", "namespace", "metadata"]
+CHECKS = [
+    *("config", "host", "tls", "clock", "credentials", "sign-in", "server", "version", "namespace", "rbac"),
+    *("pipeline_root", "images", "metadata"),
+]
 TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
 HEALTH, RUNS, METADATA = "GET /apis/v2beta1/healthz", "GET /apis/v2beta1/runs", "POST /ml_metadata.*"
 TRAILERS = b"grpc-status:5\r\ngrpc-message:no such context\r\n"
@@ -38,9 +50,13 @@ def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: An
     found = diagnose(**settings)
 
     assert list(found) == CHECKS
-    assert [name for name, each in found.items() if not each.ok] == ["tls"]  # not on this machine
+    assert {name: each.detail for name, each in found.items() if not each.ok} == {
+        "tls": "not used: the host is this machine",
+        "pipeline_root": "not set: the server has its own",
+        "images": "not asked: no pipeline was named",
+    }
     assert found["version"].detail == "2.14.3"
-    assert found["namespace"].detail == "runs can be listed in growth"
+    assert (found["namespace"].detail, found["rbac"].detail) == ("growth", "runs can be listed in growth")
     assert [f"{entry.method} {entry.path}" for entry in server.requests if entry.method != "GET"] == [
         "POST /ml_metadata.MetadataStoreService/GetContextByTypeAndName"
     ]
@@ -139,7 +155,7 @@ def test_a_token_that_is_not_accepted(
 def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
     Path(settings["token_file"]).unlink()
 
-    assert broken(diagnose(**settings)).check == "sign-in"
+    assert broken(diagnose(**settings)).check == "credentials"
 
 
 @pytest.mark.parametrize(
@@ -204,17 +220,183 @@ def test_a_server_for_several_users_without_a_namespace(
     assert diagnose(**settings)["server"].detail == "Kubeflow Pipelines for several users"
 
 
-def test_a_namespace_that_is_not_ones_own(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+def _jwt(**claims: str) -> str:
+    """A token that says whose it is; nobody here checks its signature."""
+    parts = [json.dumps(each).encode() for each in ({"alg": "RS256"}, claims)]
+    return ".".join([*(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in parts), "signature"])
+
+
+@pytest.mark.parametrize(
+    ("token", "whose", "subject"),
+    [
+        (TOKEN, "signed in; the token does not tell as whom", "--user=YOUR_ACCOUNT"),
+        (_jwt(email="ada@acme.example", sub="1"), "signed in as ada@acme.example", "--user=ada@acme.example"),
+        (
+            _jwt(sub="system:serviceaccount:jobs:nightly"),
+            "signed in as system:serviceaccount:jobs:nightly",
+            "--serviceaccount=jobs:nightly",
+        ),
+    ],
+)
+def test_a_namespace_that_is_not_ones_own(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, token: str, whose: str, subject: str
+) -> None:
+    Path(settings["token_file"]).write_text(token)
     text = "User 'ada@acme.example' is not authorized with reason: this service account cannot list runs"
     server.says(RUNS, {"error": text, "code": 7, "message": text}, 403)
 
-    finding = broken(diagnose(**settings))
+    found = diagnose(**settings)
 
-    assert finding.check == "namespace"
-    assert text in finding.detail
-    assert finding.hint == (
-        "kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit --user=YOUR_ACCOUNT --namespace=growth"
+    assert found["credentials"].detail == whose
+    assert broken(found).check == "rbac"
+    assert text in broken(found).detail
+    assert broken(found).hint == (
+        f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject} --namespace=growth"
     )
+    assert token not in str(found)
+
+
+@pytest.fixture
+def behind_iap(server: Any, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment that signs in at Identity-Aware Proxy, which sends those who do not to Google's sign-in."""
+    answer, token = server.handle, _jwt(email="ada@acme.example")
+    place = "https://accounts.google.com/o/oauth2/v2/auth?client_id=right.apps.googleusercontent.com&response_type=code"
+
+    def proxied(request: Any) -> Any:
+        return answer(request) if request.token else Response(302, b"", {"Location": place})
+
+    def tokens(audience: str, account: str | None = None) -> Any:
+        return Renewing(lambda: (Token(token, account="ada@acme.example"), None), mend="Sign in.")
+
+    monkeypatch.setattr(server, "handle", proxied)
+    monkeypatch.setattr(iap_login, "iap_tokens", tokens)
+    del settings["token_file"]
+    return settings | {"auth": "iap", "iap_client_id": "right.apps.googleusercontent.com"}
+
+
+def test_identity_aware_proxy_takes_the_token(behind_iap: dict[str, str], diagnose: Any) -> None:
+    found = diagnose(**behind_iap)
+
+    assert list(found).index("iap") == list(found).index("credentials") + 1
+    assert found["iap"].detail == "the token is accepted"
+    assert found["metadata"].ok
+
+
+def test_a_token_for_another_client_of_the_proxy(
+    behind_iap: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
+    server.says(HEALTH, b"Invalid IAP credentials: JWT audience", 401, X_Goog_IAP_Generated_Response="true")
+
+    finding = broken(diagnose(**behind_iap | {"iap_client_id": "wrong.apps.googleusercontent.com"}))
+
+    assert finding.check == "iap"
+    assert "it is of the client right.apps.googleusercontent.com, iap_client_id of wrong.apps" in finding.detail
+    assert finding.hint == 'Set iap_client_id = "right.apps.googleusercontent.com" in [env.dev] of kfgcp.toml.'
+
+
+def test_somebody_whom_the_proxy_does_not_let_through(
+    behind_iap: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
+    server.says(HEALTH, b"You don't have access", 403, X_Goog_IAP_Generated_Response="true")
+
+    finding = broken(diagnose(**behind_iap))
+
+    assert finding.check == "iap"
+    assert finding.hint == (
+        "gcloud iap web add-iam-policy-binding --resource-type=backend-services --service=BACKEND_SERVICE "
+        "--member=user:ada@acme.example --role=roles/iap.httpsResourceAccessor"
+    )
+
+
+def test_the_bucket_of_runs(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the account of the pods that writes to it, so what you may do there is no reason to stop."""
+    settings |= {"api_endpoint": server.api_endpoint, "pipeline_root": "gs://acme-kfp/runs", "project": "acme"}
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.api_endpoint)
+    asked = "GET /storage/v1/b/acme-kfp/iam/testPermissions"
+
+    missing = broken(diagnose(**settings))
+    server.says(asked, {"permissions": ["storage.objects.get"]})
+    read_only = diagnose(**settings)
+    server.says(asked, {"permissions": ["storage.objects.create", "storage.objects.get", "storage.objects.list"]})
+    good = diagnose(**settings)
+
+    assert (missing.check, missing.detail) == ("pipeline_root", "There is no bucket 'acme-kfp'.")
+    assert missing.hint == "gcloud storage buckets create gs://acme-kfp --project=acme --location=LOCATION"
+    assert (read_only["pipeline_root"].ok, read_only["metadata"].ok) == (None, True)
+    assert "You lack storage.objects.create, storage.objects.list on gs://acme-kfp" in read_only["pipeline_root"].detail
+    assert good["pipeline_root"].detail == "gs://acme-kfp can be written and read"
+    other = diagnose(**settings | {"pipeline_root": "minio://mlpipeline/v2"})["pipeline_root"]
+    assert (other.ok, other.detail) == (None, "not asked: minio://mlpipeline/v2 is not in Cloud Storage")
+
+
+def test_an_image_that_is_not_there(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, with_images: Any
+) -> None:
+    settings |= {"api_endpoint": server.api_endpoint}
+    image = "eu-docker.pkg.dev/acme/ml/train:v1"
+
+    finding = broken(diagnose(with_images(image), **settings))
+
+    assert (finding.check, finding.detail) == ("images", f"There is no image {image}.")
+    server.says("GET /v1/projects/acme/locations/eu/repositories/ml/packages/train/tags/v1", {"name": "v1"})
+    assert diagnose(with_images(image), **settings)["images"].detail == "1 in Artifact Registry"
+
+
+def test_a_service_account_that_only_kubectl_knows(settings: dict[str, str], diagnose: Any) -> None:
+    found = diagnose(**settings, service_account="runner")["service_account"]
+
+    assert (found.ok, found.hint) == (None, "kubectl get serviceaccount runner -n growth")
+
+
+@pytest.mark.parametrize(
+    ("says", "ok", "detail"),
+    [
+        ("", True, "runner is there"),
+        (
+            'Error from server (NotFound): serviceaccounts "runner" not found',
+            False,
+            "There is no service account runner in the namespace growth.",
+        ),
+        ("error: You must be logged in to the server", None, "not told: error: You must be logged in to the server"),
+    ],
+)
+def test_a_service_account_that_kubectl_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, ok: bool | None, detail: str
+) -> None:
+    """A kubectl that answers so."""
+    script = tmp_path / "kubectl"
+    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n' + (f"echo '{says}' >&2; exit 1\n" if says else ""))
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    given = {"auth": "port-forward", "kube_context": "prod", "namespace": "growth", "service_account": "runner"}
+    env = Environment("dev", "kubeflow", {key: Setting(value, "test") for key, value in given.items()})
+
+    (found,) = walk([("service_account", kubeflow.Cluster(env).service_account)])
+
+    assert (found.ok, found.detail) == (ok, detail)
+    assert (tmp_path / "asked").read_text() == "--context prod get serviceaccount runner -n growth\n"
+    assert found.hint == ("kubectl create serviceaccount runner --namespace=growth" if ok is False else "")
+
+
+def test_inside_of_a_cluster(server: Any, diagnose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The names of services lead to the server of the test."""
+    (tmp_path / "token").write_text(_jwt(sub="system:serviceaccount:growth:default"))
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    port, look_up = urlsplit(server.api_endpoint).port, socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: look_up("127.0.0.1", *rest, **more))
+    inside = {"backend": "kubeflow", "auth": "in-cluster", "namespace": "growth"}
+
+    ui = diagnose(**inside, host=f"http://ml-pipeline-ui.kubeflow.svc:{port}")
+    server.says(METADATA, status=404)
+    api = diagnose(**inside, host=f"http://ml-pipeline.kubeflow.svc:{port}")
+
+    assert ui["tls"].detail == "not used: inside of a cluster it is plain http"
+    assert ui["credentials"].detail == "signed in as system:serviceaccount:growth:default"
+    assert ui["metadata"].ok
+    assert api["metadata"].ok is None
+    assert api["metadata"].hint.startswith("The service ml-pipeline has the API alone; ml-pipeline-ui has metadata")
 
 
 @pytest.mark.parametrize("how", ["missing", "silent", "no grpc", "refused"])

@@ -161,7 +161,9 @@ def test_a_pipeline_root_here(diagnose: Any, home: Path) -> None:
 def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in: Any) -> None:
     finding = broken(diagnose(backend="local", pipeline_root="gs://not-there/runs"))
     assert finding.check == "pipeline_root"
-    assert finding.detail.startswith("The pipeline root cannot be used: gs://not-there/runs cannot be listed: ")
+    assert finding.detail.startswith(
+        "The pipeline root of environment 'dev' cannot be used: gs://not-there/runs cannot be listed: "
+    )
 
     vertex_stand_in.make_bucket("not-there")
 

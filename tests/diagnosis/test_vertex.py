@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
+from kfgcp.backends.auth import Anonymous
+from kfgcp.config import Environment, Setting
+from kfgcp.diagnosis.google import Cloud
 from kfgcp.testing.google import GoogleError
 from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn
 
-CHECKS = ["config", "service", "clock", "credentials", "api", "bucket", "service_account", "logs"]
+CHECKS = [
+    *("config", "service", "clock", "credentials", "api", "region", "bucket", "runner", "service_account", "images"),
+    *("quota", "logs"),
+]
 RUNNER = "runner@acme.iam.gserviceaccount.com"
 TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
 
@@ -57,13 +63,19 @@ def test_all_is_well_and_nothing_is_written(
     found = diagnose(**settings)
 
     assert list(found) == CHECKS
-    assert all(each.ok for each in found.values())
+    assert [name for name, each in found.items() if not each.ok] == ["images"], "no pipeline is named"
+    assert found["images"].hint == "kfgcp doctor PIPELINE --env dev"
     assert found["credentials"].detail == "signed in as somebody@stand-in.example"
     assert found["clock"].detail == "right"
     assert found["bucket"].detail == f"gs://{vertex.bucket} can be written and read"
     assert {entry.method for entry in vertex.requests} <= {"GET", "POST"}
     posted = [entry.path for entry in vertex.requests if entry.method == "POST"]
-    assert posted == ["/tokeninfo", f"/v1/projects/-/serviceAccounts/{RUNNER}:testIamPermissions", "/v2/entries:list"]
+    assert posted == [
+        "/tokeninfo",
+        "/v1/iam:troubleshoot",
+        f"/v1/projects/-/serviceAccounts/{RUNNER}:testIamPermissions",
+        "/v2/entries:list",
+    ]
     assert [file.name for file in home.iterdir()] == ["kfgcp.toml"]
     assert TOKEN not in str(found)
 
@@ -72,7 +84,7 @@ def test_an_emulator_without_a_sign_in_or_an_account(vertex: Vertex, diagnose: A
     found = diagnose(**vertex.settings())
 
     assert found["credentials"].detail == "without a sign-in, as an emulator is spoken to"
-    assert (found["service_account"].ok, found["logs"].ok) == (None, True)
+    assert (found["runner"].ok, found["service_account"].ok, found["logs"].ok) == (None, None, True)
 
 
 def test_a_location_that_is_none(
@@ -166,14 +178,20 @@ def test_runs_that_may_not_be_listed(vertex: Vertex, settings: dict[str, str], d
     ]
 
 
-@pytest.mark.parametrize(("key", "value"), [("project", "another"), ("location", "europe-west9")])
-def test_another_project_or_location(
-    settings: dict[str, str], diagnose: Any, broken: Any, key: str, value: str
-) -> None:
-    finding = broken(diagnose(**settings | {key: value}))
+def test_another_project(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    finding = broken(diagnose(**settings | {"project": "another"}))
 
     assert finding.check == "api"
-    assert value in finding.hint
+    assert "another" in finding.hint
+
+
+def test_a_location_without_pipelines(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    found = diagnose(**settings | {"location": "europe-west9"})
+
+    assert found["api"].ok
+    assert broken(found).check == "region"
+    assert broken(found).hint.startswith("Is 'europe-west9' a location of Vertex AI")
+    assert diagnose(**settings)["region"].detail == "europe-west4 has pipelines"
 
 
 def test_a_bucket_that_is_not_there(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
@@ -264,6 +282,114 @@ def test_a_project_without_the_api_of_iam(vertex: Vertex, settings: dict[str, st
     assert "gcloud services enable iam.googleapis.com" in found["service_account"].hint
 
 
+def test_a_runner_that_may_not_write(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    vertex.permissions.denied = {(RUNNER, "storage.objects.create")}
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "runner"
+    assert finding.detail == f"{RUNNER} may not write to gs://{vertex.bucket} (storage.objects.create)."
+    assert finding.hint == (
+        f"gcloud storage buckets add-iam-policy-binding gs://{vertex.bucket} --member=serviceAccount:{RUNNER} "
+        "--role=roles/storage.objectUser"
+    )
+    (asked,) = vertex.requests.select("POST", "/v1/iam:troubleshoot")
+    assert asked.body["accessTuple"] == {
+        "principal": RUNNER,
+        "fullResourceName": f"//storage.googleapis.com/projects/_/buckets/{vertex.bucket}",
+        "permission": "storage.objects.create",
+    }
+    vertex.permissions.denied.clear()
+    assert diagnose(**settings)["runner"].detail == f"{RUNNER} can write to gs://{vertex.bucket}"
+
+
+def test_a_runner_that_nobody_can_tell_of(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, scripted: Any
+) -> None:
+    """Neither the API of the troubleshooter nor the right to see policies is needed to start runs."""
+    service = "policytroubleshooter.googleapis.com"
+    vertex.refuses("POST /v1/iam:troubleshoot", 403, "disabled", "SERVICE_DISABLED", service=service)
+    disabled = diagnose(**settings)
+    vertex.refuses("POST /v1/iam:troubleshoot", 403, "Permission denied")
+    denied = diagnose(**settings)
+
+    assert (disabled["runner"].ok, disabled["logs"].ok) == (None, True)
+    assert f"gcloud services enable {service}" in disabled["runner"].hint
+    assert (denied["runner"].ok, denied["logs"].ok) == (None, True)
+    assert "--role=roles/iam.securityReviewer" in denied["runner"].hint
+
+
+def test_an_image_that_is_not_there(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any, with_images: Any
+) -> None:
+    place = "europe-west4-docker.pkg.dev/stand-in-project/ml"
+    pipeline = with_images(f"{place}/train:v2", "python:3.11")
+
+    finding = broken(diagnose(pipeline, **settings))
+
+    assert (finding.check, finding.detail) == ("images", f"There is no image {place}/train:v2.")
+    assert finding.hint == f"gcloud artifacts docker images list {place} --include-tags"
+    address = vertex.publish("train", "an image", "v2", repository="ml")
+    assert diagnose(pipeline, **settings)["images"].detail == "1 in Artifact Registry, not asked: python:3.11"
+    by_digest = with_images(f"{place}/train@{address.rpartition('/')[2]}")
+    assert diagnose(by_digest, **settings)["images"].detail == "1 in Artifact Registry"
+
+
+def test_an_image_that_may_not_be_pulled(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any, with_images: Any
+) -> None:
+    text = "Permission 'artifactregistry.tags.get' denied on resource"
+    vertex.refuses("GET */packages/*", 403, text, "IAM_PERMISSION_DENIED", permission="artifactregistry.tags.get")
+
+    finding = broken(diagnose(with_images("eu-docker.pkg.dev/acme/ml/train"), **settings))
+
+    assert finding.check == "images"
+    assert finding.hint.splitlines()[-1] == (
+        "gcloud artifacts repositories add-iam-policy-binding ml --project=acme --location=eu "
+        "--member=user:somebody@stand-in.example --role=roles/artifactregistry.reader"
+    )
+
+
+def test_images_of_other_registries_are_not_asked_for(
+    settings: dict[str, str], diagnose: Any, with_images: Any
+) -> None:
+    found = diagnose(with_images("python:3.11", "ghcr.io/acme/train"), **settings)["images"]
+
+    assert (found.ok, found.detail) == (None, "not asked: ghcr.io/acme/train, python:3.11")
+
+
+@pytest.mark.parametrize(("cpus", "said"), [(42, "42 CPUs for tasks"), (-1, "any number of CPUs for tasks")])
+def test_a_quota(vertex: Vertex, settings: dict[str, str], diagnose: Any, cpus: int, said: str) -> None:
+    vertex.permissions.training_cpus = cpus
+
+    assert diagnose(**settings)["quota"].detail == f"{said} in europe-west4"
+
+
+def test_a_region_has_a_quota_of_its_own(vertex: Vertex) -> None:
+    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in vertex.settings().items()})
+
+    assert Cloud(env, Anonymous()).quota("asia-east1") == "7 CPUs for tasks in asia-east1"
+
+
+def test_a_quota_of_nothing(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+    vertex.permissions.training_cpus = 0
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "quota"
+    assert finding.detail.startswith("The quota custom_model_training_cpus is 0 in europe-west4: ")
+    assert finding.hint.endswith("https://console.cloud.google.com/iam-admin/quotas?project=stand-in-project")
+
+
+def test_a_quota_that_may_not_be_seen(vertex: Vertex, settings: dict[str, str], diagnose: Any) -> None:
+    vertex.refuses("GET */consumerQuotaMetrics/*", 403, "Permission denied to get service")
+
+    found = diagnose(**settings)
+
+    assert (found["quota"].ok, found["logs"].ok) == (None, True)
+    assert "--role=roles/serviceusage.serviceUsageViewer" in found["quota"].hint
+
+
 def test_logs_that_may_not_be_read(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
     vertex.permissions.account = RUNNER
     vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
@@ -293,6 +419,8 @@ def test_the_command(kfgcp: Any, vertex: Vertex, home: Path) -> None:
     assert "next: gcloud projects add-iam-policy-binding stand-in-project " in bad.err
     assert listed.code == 5
     assert [set(each) for each in listed.json] == [{"check", "ok", "detail", "hint"}] * len(CHECKS)
-    assert [each["ok"] for each in listed.json] == [True] * 6 + [None, False]
+    told = {each["check"]: each["ok"] for each in listed.json}
+    assert [name for name, ok in told.items() if ok is None] == ["runner", "service_account", "images"]
+    assert [name for name, ok in told.items() if ok is False] == ["logs"]
     assert listed.err == ""
     assert os.environ["STORAGE_EMULATOR_HOST"] == vertex.storage_endpoint
