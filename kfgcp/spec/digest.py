@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kfgcp.spec.documents import whole
@@ -26,7 +26,7 @@ def digest(pipeline_spec: dict[str, Any]) -> str:
     a container's command, args, env and resources. Everything else counts, an empty default or constant
     included.
     """
-    return "sha256:" + hashlib.sha256(canonical(_normal(pipeline_spec)).encode("utf-8", "surrogatepass")).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical(normal(pipeline_spec)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -38,7 +38,8 @@ def canonical(value: Any) -> str:
     return json.dumps(whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _normal(spec: dict[str, Any]) -> dict[str, Any]:
+def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A PipelineSpec without what does not count for its version, see `digest`; the given one stays as it is."""
     normal = {key: value for key, value in spec.items() if key != "sdkVersion"}
     if isinstance(normal.get("root"), dict):
         normal["root"] = _component(normal["root"])

@@ -1,0 +1,249 @@
+"""What a task of a PipelineSpec is, as flat facts that can be compared one by one.
+
+A fact has a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`, `("image", "")`. Its value is plain JSON.
+Where a value comes from is `{"constant": …}`, `{"input": name}` of the DAG around the task, `{"task": key, "output":
+name}`, or `{"status_of": key}`; a CEL expression applied to it is under `selector`. What has no word of its own is a
+fact too, `("other", field)`, so that nothing is lost. The fields are those of the PipelineSpec proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kfgcp.spec.documents import whole
+from kfgcp.spec.graph import Container
+from kfgcp.spec.lightweight import Lightweight, recognise
+
+WORDS: Final = (
+    "task",
+    "name",
+    "description",
+    "pipeline root",
+    "schema",
+    "parameter",
+    "artifact",
+    "output",
+    "image",
+    "package",
+    "code",
+    "command",
+    "args",
+    "env",
+    "resource",
+    "accelerator",
+    "importer",
+    "executor",
+    "input",
+    "dependency",
+    "condition",
+    "trigger",
+    "iterator",
+    "parallelism",
+    "retry",
+    "caching",
+    "platform",
+    "component",
+    "other",
+)
+"""What can be told of a task or a pipeline, in the order in which it is told."""
+
+Facts = dict[tuple[str, str], Any]
+
+
+def of_pipeline(spec: Mapping[str, Any]) -> Facts:
+    """What a pipeline says beside its tasks, its parameters and its outputs."""
+    words = {"schemaVersion": "schema", "defaultPipelineRoot": "pipeline root"}
+    facts: Facts = {}
+    for field, value in spec.items():
+        if field == "pipelineInfo":
+            known = {"name": "name", "description": "description"}
+            facts |= {(known.get(key, "other"), "" if key in known else key): each for key, each in _items(value)}
+        elif field == "deploymentSpec":
+            facts |= {("other", key): each for key, each in _items(value) if key != "executors"}
+        elif field not in ("root", "components"):
+            facts[(words[field], "") if field in words else ("other", field)] = value
+    return facts
+
+
+def of_task(key: str, task: Mapping[str, Any]) -> Facts:
+    """What a DAG says of one of its tasks; its name counts where it is not the key."""
+    facts: Facts = {}
+    for field, value in task.items():
+        match field:
+            case "componentRef":
+                facts |= {("other", name): each for name, each in _items(value) if name != "name"}
+            case "taskInfo":
+                words = {"name": ("name", "")}
+                facts |= {words.get(name, ("other", name)): each for name, each in _items(value) if each != key}
+            case "inputs":
+                facts |= {("input", name): _source(each) for _, group in _items(value) for name, each in _items(group)}
+            case "dependentTasks":
+                facts["dependency", ""] = value
+            case "triggerPolicy":
+                words = {"condition": ("condition", ""), "strategy": ("trigger", "")}
+                facts |= {words.get(name, ("other", name)): each for name, each in _items(value)}
+            case "parameterIterator" | "artifactIterator":
+                facts |= _iterator(value)
+            case "iteratorPolicy":
+                facts |= _group("parallelism", value, "parallelismLimit")
+            case "retryPolicy":
+                facts |= _group("retry", value)
+            case "cachingOptions":
+                facts |= _group("caching", value, "enableCache")
+            case _:
+                facts["other", field] = value
+    return facts
+
+
+def of_component(component: Mapping[str, Any]) -> Facts:
+    """The interface of a component; of a DAG also where its outputs come from. Its tasks are not looked at."""
+    facts: Facts = {}
+    outputs: dict[str, dict[str, Any]] = {}
+    for field, value in component.items():
+        match field:
+            case "executorLabel":
+                pass
+            case "inputDefinitions":
+                for group, definitions in _items(value):
+                    word = {"parameters": "parameter", "artifacts": "artifact"}.get(group, "other")
+                    facts |= {(word, name): _definition(each) for name, each in _items(definitions)}
+            case "outputDefinitions":
+                for _, definitions in _items(value):
+                    for name, each in _items(definitions):
+                        outputs.setdefault(name, {}).update(_definition(each))
+            case "dag":
+                facts |= {("other", key): each for key, each in _items(value) if key not in ("tasks", "outputs")}
+                for _, group in _items(mapping(value).get("outputs")):
+                    for name, each in _items(group):
+                        outputs.setdefault(name, {})["from"] = _producers(each)
+            case _:
+                facts["other", field] = value
+    return facts | {("output", name): each for name, each in outputs.items()}
+
+
+def of_executor(executor: Mapping[str, Any]) -> Facts:
+    """What an executor runs; the source of a lightweight component and its packages stand apart from the command."""
+    facts: Facts = {}
+    for kind, body in executor.items():
+        if kind == "container":
+            facts |= _container(mapping(body))
+        elif kind == "importer":
+            facts |= {
+                ("importer", field): _runtime_value(value) if field == "artifactUri" else value
+                for field, value in _items(body)
+            }
+        else:
+            facts["executor", kind] = body
+    return facts
+
+
+def lightweight(executor: Mapping[str, Any]) -> Lightweight | None:
+    """The Python function that an executor runs, None when it runs anything else."""
+    body = mapping(executor.get("container"))
+    command, args = (tuple(map(str, body.get(field) or ())) for field in ("command", "args"))
+    return recognise(Container(str(body.get("image")), command, args, {}, {}))
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from mapping(value).items()
+
+
+def _group(word: str, value: Any, main: str = "") -> Facts:
+    """The fields of a record under one word; the main one needs no name."""
+    return {(word, "" if name == main else name): each for name, each in _items(value)}
+
+
+def _source(body: Any) -> Any:
+    """Where a task's input comes from."""
+    body = mapping(body)
+    selector = body.get("parameterExpressionSelector")
+    more = {"selector": selector} if selector else {}
+    for kind, key in (("Parameter", "outputParameterKey"), ("Artifact", "outputArtifactKey")):
+        if f"componentInput{kind}" in body:
+            return {"input": body[f"componentInput{kind}"], **more}
+        if f"taskOutput{kind}" in body:
+            output = mapping(body[f"taskOutput{kind}"])
+            return {"task": output.get("producerTask"), "output": output.get(key), **more}
+    if "taskFinalStatus" in body:
+        return {"status_of": mapping(body["taskFinalStatus"]).get("producerTask"), **more}
+    return {**_runtime_value(body.get("runtimeValue")), **more}
+
+
+def _runtime_value(body: Any) -> dict[str, Any]:
+    """A ValueOrRuntimeParameter; `constantValue` is its form in schema 2.0.0."""
+    body = mapping(body)
+    if "runtimeParameter" in body:
+        return {"input": body["runtimeParameter"]}
+    if "constantValue" in body:
+        return {"constant": whole(next(iter(mapping(body["constantValue"]).values()), None))}
+    return {"constant": whole(body.get("constant"))}
+
+
+def _producers(body: Any) -> list[Any]:
+    """The tasks that may have an output of a DAG, the first that ran counts."""
+    body = mapping(body)
+    found = list(body.get("artifactSelectors") or ())
+    if "valueFromParameter" in body:
+        found.append(body["valueFromParameter"])
+    found += mapping(body.get("valueFromOneof")).get("parameterSelectors") or ()
+    return [
+        {"task": each.get("producerSubtask"), "output": each.get("outputParameterKey", each.get("outputArtifactKey"))}
+        for each in map(mapping, found)
+    ]
+
+
+_SHORTER = {
+    "parameterType": "type",
+    "defaultValue": "default",
+    "isOptional": "optional",
+    "isArtifactList": "list",
+    "schemaTitle": "type",
+    "schemaVersion": "version",
+}
+
+
+def _definition(body: Any) -> dict[str, Any]:
+    """A parameter or artifact of a component: `{"type": "NUMBER_DOUBLE", "default": 0.1, "optional": true}`."""
+    flat = {key: value for key, value in _items(body) if key != "artifactType"}
+    flat |= mapping(mapping(body).get("artifactType"))
+    return {_SHORTER.get(key, key): whole(value) for key, value in flat.items()}
+
+
+def _iterator(body: Any) -> Facts:
+    """What a loop goes over: the JSON text of its items, or an input of the task."""
+    facts: Facts = {}
+    for field, value in _items(body):
+        if field == "items":
+            items = mapping(value)
+            facts["iterator", "items"] = items.get(
+                "raw", {"input": items.get("inputParameter", items.get("inputArtifact"))}
+            )
+        else:
+            facts["iterator", "item" if field == "itemInput" else field] = value
+    return facts
+
+
+def _container(body: Mapping[str, Any]) -> Facts:
+    facts: Facts = {}
+    for field, value in body.items():
+        match field:
+            case "image" | "command" | "args":
+                facts[field, ""] = value
+            case "env" if isinstance(value, list):
+                facts |= {("env", str(mapping(pair).get("name"))): mapping(pair).get("value", "") for pair in value}
+            case "resources":
+                facts |= {("resource", key): each for key, each in _items(value) if key != "accelerator"}
+                facts |= {("accelerator", key): each for key, each in _items(mapping(value).get("accelerator"))}
+            case _:
+                facts["other", field] = value
+    if function := lightweight({"container": body}):
+        facts["code", ""] = function.source
+        facts["package", ""] = [*function.requirements, *function.index_options]
+        facts["command", ""] = list(body["command"][:-1])
+    return facts
