@@ -10,7 +10,6 @@ import pytest
 
 from kfgcp import api
 from kfgcp.backends import port_forward
-from kfgcp.diagnosis import kubeflow as checks
 from kfgcp.errors import BackendError, KfgcpError
 from kfgcp.testing import kubeflow
 
@@ -219,7 +218,7 @@ def _(stage: Stage) -> str:
 
 @situation("Runs are shown without metrics. …")
 def _(stage: Stage) -> str:
-    stage.patch.setattr(checks, "METADATA", "no-such-path")
+    stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
     found = stage.found(host=stage.stand_in.host, auth="anonymous", namespace="growth")
     assert found["metadata"].ok is None
     return str(found["metadata"].detail)
