@@ -316,11 +316,14 @@ class Somebody:
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of PEM: of a private authority, of a server on 127.0.0.1 that it vouches for, and that one's key."""
+    """Files of PEM: of a private authority, of a server on 127.0.0.1 that it vouches for, and that one's key; another
+    certificate of the server that has expired, and one that is for another host."""
 
     authority: Path
     leaf: Path
     key: Path
+    expired: Path
+    elsewhere: Path
 
 
 @pytest.fixture(scope="session")
@@ -332,15 +335,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
     own, served = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 
-    def certificate(subject: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
+    def certificate(
+        subject: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType, days: int = 1
+    ) -> bytes:
         now = datetime.now(UTC)
         made = x509.CertificateBuilder(
             issuer_name=x509.Name.from_rfc4514_string("CN=Acme CA"),
             subject_name=x509.Name.from_rfc4514_string(subject),
             public_key=key.public_key(),
             serial_number=x509.random_serial_number(),
-            not_valid_before=now - timedelta(days=1),
-            not_valid_after=now + timedelta(days=1),
+            not_valid_before=now - timedelta(days=9),
+            not_valid_after=now + timedelta(days=days),
         )
         for extension in (*extensions, x509.SubjectKeyIdentifier.from_public_key(key.public_key())):
             critical = isinstance(extension, (x509.BasicConstraints, x509.KeyUsage))
@@ -353,9 +358,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     signs = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage)
     host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     folder = tmp_path_factory.mktemp("certificates")
-    found = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
+    files = (folder / name for name in ("ca.pem", "leaf.pem", "leaf.key", "expired.pem", "elsewhere.pem"))
+    found = Certificates(*files)
     found.authority.write_bytes(certificate("CN=Acme CA", own, x509.BasicConstraints(True, 0), signs))
     found.leaf.write_bytes(certificate("CN=kfp", served, host))
+    found.expired.write_bytes(certificate("CN=kfp", served, host, days=-1))
+    other = x509.SubjectAlternativeName([x509.DNSName("kfp.acme.example")])
+    found.elsewhere.write_bytes(certificate("CN=kfp", served, other))
     form = serialization.PrivateFormat.PKCS8
     found.key.write_bytes(served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     return found

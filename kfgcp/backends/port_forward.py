@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -29,6 +30,18 @@ _LISTENS: Final = "Forwarding from "
 _HANDLES: Final = "Handling connection "
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 """What kubectl says when it forwards nothing any more: older versions live on all the same."""
+_MEND: Final = {
+    r"context .* does not exist|context was not found": "Let kube_context be one of these: kubectl config get-contexts",
+    r"error loading config file|invalid configuration": "Mend that file, or let KUBECONFIG name another one.",
+    r"localhost:8080": "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location LOCATION, "
+    "or set kube_context. See them: kubectl config get-contexts",
+    r"(?i)services? .* not found|namespaces? .* not found": "Let kube_namespace and kube_service name it: "
+    "kubectl get services --all-namespaces",
+    r"is forbidden": "Ask for the verb create on pods/portforward, and get on services and pods, in the namespace.",
+    r"must be logged in|Unauthorized|credentials|auth-plugin": "Sign in: gcloud auth login, then "
+    "gcloud components install gke-gcloud-auth-plugin",
+}
+"""What kubectl says, of its configuration, the cluster and rights -> what to do."""
 _SHELL: Final = """\
 exec 3<&0
 "$@" 3<&- </dev/null &
@@ -98,9 +111,11 @@ class PortForward:
         failure = running.wait()
         if failure is not None:
             self._end()
-            raise Unreachable(
+            mend = next((hint for sign, hint in _MEND.items() if re.search(sign, failure)), None)
+            kind = BackendError if mend else Unreachable  # what has to be mended first is of no use to try again
+            raise kind(
                 f"kubectl cannot forward a port to {self.target}: {failure}.",
-                hint=f"See what it says: {shlex.join(self._command)}",
+                hint=mend or f"See what it says: {shlex.join(self._command)}",
             )
 
     def _end(self) -> None:

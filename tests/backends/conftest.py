@@ -8,6 +8,7 @@ import functools
 import http.server
 import json
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.protobuf import json_format
 
 import kfgcp as public
+from kfgcp.backends import port_forward
 from kfgcp.backends.auth import Token
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.http import Http
@@ -33,6 +35,7 @@ from kfgcp.spec.params import resolve
 from kfgcp.store.store import Store
 
 ROOT = Path(__file__).parents[2]
+FAKE_KUBECTL = Path(__file__).with_name("fake_kubectl.py")
 SECRET = "ya29.a0AfH6SMB-very_secret.token"  # noqa: S105
 
 
@@ -309,6 +312,49 @@ def id_token() -> Callable[..., str]:
         return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"])
 
     return make
+
+
+# -- kubectl
+
+
+class Kubectl:
+    """The fake kubectl on the PATH, and what it was called with."""
+
+    def __init__(self, folder: Path, alive: Callable[[int], bool]) -> None:
+        self._alive = alive
+        self.log = folder / "log"
+        self.log.touch()
+        self.folder = folder
+        program = folder / "kubectl"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_KUBECTL}" "$@"\n')
+        program.chmod(0o755)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        return [line.split()[1:] for line in self.log.read_text().splitlines()]
+
+    @property
+    def alive(self) -> list[int]:
+        """The processes that run."""
+        return [pid for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines()) if self._alive(pid)]
+
+    def tell(self, word: str) -> None:
+        Path(f"{self.log}.{word}").touch()
+
+
+@pytest.fixture
+def kubectl(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: Callable[[int], bool]
+) -> Iterator[Kubectl]:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_LOG", str(folder / "log"))
+    monkeypatch.setenv("FAKE_TARGET", server.url.rpartition(":")[2])
+    monkeypatch.setattr(port_forward, "_open", {})
+    yield Kubectl(folder, alive)
+    for each in port_forward._open.values():
+        each.close()
 
 
 # -- pipelines, and requests that run them
