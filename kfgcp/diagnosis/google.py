@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.auth import TokenSource
+from kfgcp.backends.auth import Anonymous, TokenSource
 from kfgcp.backends.cloud_logging import ADDRESS as LOGGING
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.hints import ENABLE
@@ -56,10 +56,10 @@ class Cloud:
         if self._emulator and not emulator:
             return Aside("not asked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set")
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
+        tokens = Anonymous() if emulator else self._tokens
+        storage = Http(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
         try:
-            said = self._http(emulator or STORAGE, "Cloud Storage").get(
-                path, params={"permissions": BUCKET_PERMISSIONS}
-            )
+            said = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
             where = self._env.get("location") or "LOCATION"
             raise BackendError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Final
 
@@ -80,9 +81,9 @@ class RunningStandIn(StandIn):
         """Makes a bucket unless there is one of that name."""
         self._storage.make_bucket(name)
 
+    @abstractmethod
     def settings(self) -> dict[str, str]:
         """The settings of an environment of kfgcp.toml that leads here."""
-        raise NotImplementedError
 
     def toml(self, name: str = "stand-in") -> str:
         """The table of kfgcp.toml for an environment of that name."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.load import from_documents
@@ -33,34 +33,37 @@ class Seed:
     execution: MadeUpRun
 
 
-def seeds(
-    count: int,
-    *,
-    id_of: Callable[[str, int], str],
-    root: str,
-    spec: Mapping[str, Any] | None,
-    params: Mapping[str, Each] | None,
-    metrics: Mapping[str, Each] | None,
-    failing: Mapping[str, str] | None,
-    age: float,
-    step: float,
-) -> Iterator[Seed]:
+class SeedOptions(TypedDict, total=False):
+    """What seeded runs are like. What may be a function is called with the number of the run, from 0.
+
+    spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics. params:
+    parameter -> value, for each run. metrics: name -> number, in every artifact of system.Metrics. failing: task ->
+    message, for runs that FAILED. age: seconds since the newest one was created, 0 by default. step: seconds between
+    one and the next, 60 by default.
+    """
+
+    spec: Mapping[str, Any] | None
+    params: Mapping[str, Each] | None
+    metrics: Mapping[str, Each] | None
+    failing: Mapping[str, str] | None
+    age: float
+    step: float
+
+
+def seeds(count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unpack[SeedOptions]) -> Iterator[Seed]:
     """Seeded runs, the oldest first.
 
     Args:
         count: how many.
         id_of: gives the id of a run, from the name of its pipeline and its number.
         root: gs:// folder that artifacts pretend to be in.
-        spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics.
-        params: parameter -> value, for each run.
-        metrics: name -> number, in every artifact of system.Metrics.
-        failing: task -> message, for runs that FAILED.
-        age: seconds since the newest one was created.
-        step: seconds between one and the next.
+        how: fields of `SeedOptions`.
 
     Raises:
         UsageError: the spec is invalid.
     """
+    spec, params, metrics = how.get("spec"), how.get("params"), how.get("metrics")
+    age, step = how.get("age", 0.0), how.get("step", 60.0)
     given = {name: each(value, 0) for name, value in (params or {}).items()}
     try:
         found = from_documents([dict(spec) if spec is not None else seed_spec(given)], "spec")
@@ -70,12 +73,13 @@ def seeds(
     for number in range(count):
         created = now - age - (count - 1 - number) * step
         values = {name: each(value, number) for name, value in (params or {}).items()}
-        how = Instant(
-            metrics={name: each(value, number) for name, value in (metrics or {}).items()}, failing=dict(failing or {})
+        turns_out = Instant(
+            metrics={name: each(value, number) for name, value in (metrics or {}).items()},
+            failing=dict(how.get("failing") or {}),
         )
         run_id = id_of(found.name, number)
         submission = Submission(found, resolve(definitions, values))
-        yield Seed(number, run_id, created, values, submission, MadeUpRun(submission, run_id, root, created, how))
+        yield Seed(number, run_id, created, values, submission, MadeUpRun(submission, run_id, root, created, turns_out))
 
 
 def each(value: Each, number: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
@@ -12,7 +13,7 @@ from kfgcp.testing.requests import RequestLog
 from kfgcp.testing.server import HttpServer, Request, Response
 
 
-class StandIn:
+class StandIn(ABC):
     """A service on this machine, for tests and by hand; use it with `with`."""
 
     def __init__(self, port: int = 0) -> None:
@@ -34,13 +35,13 @@ class StandIn:
 
     # -- for the service
 
+    @abstractmethod
     def handle(self, request: Request) -> Response:
         """The service's answer to a request whose token is good."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refusal(self, status: int, text: str) -> Response:
         """The service's error of that status."""
-        raise NotImplementedError
 
     def is_open(self, request: Request) -> bool:
         """Whether a request needs no token."""

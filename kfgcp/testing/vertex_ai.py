@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from kfgcp.testing import protos
 from kfgcp.testing.artifact_registry import ArtifactRegistry
@@ -21,7 +21,7 @@ from kfgcp.testing.permissions import Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.schedules import Schedules
-from kfgcp.testing.seeds import Each, each, seeds
+from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
@@ -115,15 +115,10 @@ class VertexStandIn(RunningStandIn):
         self,
         count: int,
         *,
-        spec: Mapping[str, Any] | None = None,
-        params: Mapping[str, Each] | None = None,
-        metrics: Mapping[str, Each] | None = None,
         labels: Mapping[str, Each] | None = None,
-        failing: Mapping[str, str] | None = None,
         experiment: str | None = None,
         display_name: Each = None,
-        age: float = 0.0,
-        step: float = 60.0,
+        **how: Unpack[SeedOptions],
     ) -> list[str]:
         """Adds jobs that have ended, made up and in memory, the oldest first; their ids.
 
@@ -131,28 +126,13 @@ class VertexStandIn(RunningStandIn):
 
         Args:
             count: how many.
-            spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics.
-            params: parameter -> value.
-            metrics: name -> number, in every artifact of system.Metrics.
             labels: key -> value.
-            failing: task -> message, for jobs that FAILED.
             experiment: a Vertex experiment that they belong to.
             display_name: the pipeline's name by default.
-            age: seconds since the newest one was created.
-            step: seconds between one and the next.
+            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age, step.
         """
         mark, made = secrets.token_hex(3), []
-        for seed in seeds(
-            count,
-            id_of=lambda name, number: f"{name}-{mark}-{number}",
-            root=self.pipeline_root,
-            spec=spec,
-            params=params,
-            metrics=metrics,
-            failing=failing,
-            age=age,
-            step=step,
-        ):
+        for seed in seeds(count, id_of=lambda name, number: f"{name}-{mark}-{number}", root=self.pipeline_root, **how):
             pipeline = seed.submission.spec
             body = {
                 "displayName": each(display_name, seed.number) or pipeline.name,

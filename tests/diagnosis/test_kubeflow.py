@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from kfgcp import testing
 from kfgcp.backends import iap_login, port_forward
 from kfgcp.backends.auth import Renewing, Token
 from kfgcp.config import Environment, Setting
@@ -63,6 +64,18 @@ def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: An
     (listed,) = server.requests.select("GET", "*/runs")
     assert dict(listed.query) == {"namespace": "growth", "page_size": "1"}
     assert TOKEN not in str(found)
+
+
+def test_the_stand_in_is_a_kubeflow_that_works(diagnose: Any, broken: Any) -> None:
+    with testing.kubeflow(multi_user=True) as opened:
+        found = diagnose(**opened.settings())
+        opened.access.namespaces = []
+        other = broken(diagnose(**opened.settings() | {"namespace": "team-a"}))
+
+    assert [name for name, each in found.items() if not each.ok] == ["tls", "images"]
+    assert found["server"].detail == "Kubeflow Pipelines for several users"
+    assert found["pipeline_root"].detail == "gs://stand-in-project-pipelines can be written and read"
+    assert (other.check, other.exit_code) == ("rbac", 5)
 
 
 def test_the_question_to_ml_metadata_is_grpc_web(settings: dict[str, str], server: Any, diagnose: Any) -> None:

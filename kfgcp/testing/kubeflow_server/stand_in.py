@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Unpack
 
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import UsageError
@@ -23,7 +23,7 @@ from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
 from kfgcp.testing.kubeflow_server.task_details import task_details
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
-from kfgcp.testing.seeds import Each, each, seeds
+from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
 from kfgcp.testing.server import Request, Response, Route, Router
 
 VERSION: Final = "2.17.0"
@@ -124,16 +124,11 @@ class KubeflowStandIn(RunningStandIn):
         self,
         count: int,
         *,
-        spec: Mapping[str, Any] | None = None,
-        params: Mapping[str, Each] | None = None,
-        metrics: Mapping[str, Each] | None = None,
-        failing: Mapping[str, str] | None = None,
         experiment: str = DEFAULT,
         namespace: str | None = None,
         display_name: Each = None,
         description: Each = None,
-        age: float = 0.0,
-        step: float = 60.0,
+        **how: Unpack[SeedOptions],
     ) -> list[str]:
         """Adds runs that have ended, made up and in memory, the oldest first; their ids.
 
@@ -141,30 +136,15 @@ class KubeflowStandIn(RunningStandIn):
 
         Args:
             count: how many.
-            spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics.
-            params: parameter -> value.
-            metrics: name -> number, in every artifact of system.Metrics.
-            failing: task -> message, for runs that FAILED.
             experiment: the name of theirs, which is made when there is none.
             namespace: where, the first of the caller's by default.
             display_name: the pipeline's name and the number by default.
             description: empty by default.
-            age: seconds since the newest one was created.
-            step: seconds between one and the next.
+            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age, step.
         """
         found = self.experiments.of(experiment, self.namespace if namespace is None else namespace)
         made: list[str] = []
-        for seed in seeds(
-            count,
-            id_of=lambda name, number: str(uuid.uuid4()),
-            root=self.pipeline_root,
-            spec=spec,
-            params=params,
-            metrics=metrics,
-            failing=failing,
-            age=age,
-            step=step,
-        ):
+        for seed in seeds(count, id_of=lambda name, number: str(uuid.uuid4()), root=self.pipeline_root, **how):
             pipeline = seed.submission.spec
             record = self.runs.add(
                 seed.submission,
