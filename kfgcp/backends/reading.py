@@ -49,7 +49,10 @@ def time_of(text: Any, service: str) -> str | None:
         found = datetime.fromisoformat(text)
         return timestamp((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
-        raise BackendError(f"{service} answered with a time that is none: {text[:100]}.") from None
+        raise BackendError(
+            f"{service} answered with a time that is none: {text[:100]}.",
+            hint="Does a proxy change answers? If not, update kfgcp.",
+        ) from None
 
 
 def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:

@@ -159,6 +159,8 @@ class KubeflowBackend(RemoteBackend):
             run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise _misshapen(found) from error
+        if run.created_at is None:
+            raise _misshapen(found)
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
 
     def _id(self, backend_ref: str) -> str:

@@ -94,7 +94,10 @@ def run_of(
     """
     run_id = body.get("run_id")
     if not isinstance(run_id, str):
-        raise BackendError(f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.")
+        raise BackendError(
+            f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.",
+            hint="Is host of the environment the address of Kubeflow Pipelines?",
+        )
     spec, graph = _spec(body)
     labels = _labels(body, spec)
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on

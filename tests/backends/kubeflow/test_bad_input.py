@@ -1,0 +1,431 @@
+"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
+
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from kfgcp import testing
+from kfgcp.spec.load import load
+from kfgcp.testing import KubeflowStandIn
+
+TOKEN = "ya29.not-a-real-token"  # noqa: S105
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+VERBS = ("run", "list")
+
+
+def setting(key: str, value: str) -> dict[str, str]:
+    return {f"KFGCP_ENV_CLOUD_{key.upper()}": value}
+
+
+@pytest.fixture
+def verb(request: Any, pipeline: Any) -> tuple[Any, ...]:
+    """The command that submits, or the one that lists."""
+    return {"run": ("run", pipeline("echo")), "list": ("list", "--env", "cloud")}[request.param]
+
+
+@pytest.fixture
+def signed(home: Path) -> dict[str, str]:
+    """Settings of a sign-in whose token must not show."""
+    (home / "token").write_text(TOKEN)
+    return setting("auth", "token-file") | setting("token_file", str(home / "token"))
+
+
+def _ids(cluster: KubeflowStandIn) -> list[str]:
+    return [record.id for record in cluster.runs.all()]
+
+
+# -- something else at the address
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+@pytest.mark.parametrize(
+    ("body", "headers", "cause", "mend"),
+    [
+        (b"<!doctype html><title>Grafana</title>", HTML, "with a web page, not with JSON", "Check the address"),
+        (b"ok", {"Content-Type": "text/plain"}, "is text/plain, not JSON", "the address of Kubeflow Pipelines?"),
+        (b"[1, 2]", {}, "is JSON, but no object", "the address of Kubeflow Pipelines?"),
+        (b'{"experiments": {"a": 1}, "runs": {"a": 1}}', {}, "that is no list", "the address of Kubeflow Pipelines?"),
+        (b"\x00\xff", {}, "cannot be read as JSON", "the address of Kubeflow Pipelines?"),
+    ],
+)
+def test_a_host_that_is_something_else(
+    cluster: Any,
+    fails: Any,
+    nothing_was_started: Any,
+    server: Any,
+    reply: Any,
+    verb: Any,
+    body: bytes,
+    headers: Any,
+    cause: str,
+    mend: str,
+) -> None:
+    """Whatever is asked for, it answers 200."""
+    server.always(lambda asked: reply(body, headers=headers))
+
+    error, hint = fails(5, *verb, env=setting("host", server.url))
+
+    assert cause in error
+    assert mend in hint
+    assert [asked for asked in server.asked if asked.method == "POST" and asked.path.endswith("/runs")] == []
+    nothing_was_started()
+
+
+def test_a_service_whose_json_means_something_else(
+    cluster: Any, fails: Any, nothing_was_started: Any, server: Any, reply: Any, pipeline: Any
+) -> None:
+    server.always(lambda asked: reply({"status": "success", "data": {}}))
+
+    error, hint = fails(5, "run", pipeline("echo"), env=setting("host", server.url))
+
+    assert "did not answer with the experiment 'default' that it was asked for" in error
+    assert "the address of Kubeflow Pipelines?" in hint
+    nothing_was_started()
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+@pytest.mark.parametrize(
+    ("status", "body", "cause", "mend"),
+    [
+        (502, b"<html><title>502 Bad Gateway</title></html>", "'502 Bad Gateway'", "outage"),
+        (407, b"<html><h1>Proxy sign-in</h1></html>", "A proxy or gateway, not Kubeflow Pipelines", "HTTPS_PROXY"),
+        (403, b"<html><title>Blocked by policy</title></html>", "A proxy or gateway, not", "HTTPS_PROXY"),
+        (401, b"<html><title>Sign in</title></html>", "A sign-in page came instead", "Write a new token"),
+        (200, b"<html><title>Log in to Dex</title></html>", "'Log in to Dex'", "Write a new token"),
+        (404, b"<html><title>404 Not Found</title></html>", "404", "is the right address"),
+    ],
+)
+def test_a_page_of_a_proxy_or_a_sign_in(
+    cluster: Any,
+    fails: Any,
+    nothing_was_started: Any,
+    server: Any,
+    reply: Any,
+    signed: dict[str, str],
+    verb: Any,
+    status: int,
+    body: bytes,
+    cause: str,
+    mend: str,
+) -> None:
+    headers = HTML | ({"Retry-After": "99"} if status == 502 else {})
+    server.always(lambda asked: reply(body, status=status, headers=headers))
+
+    error, hint = fails(5, *verb, env=setting("host", server.url) | signed)
+
+    assert cause in error
+    assert mend in hint
+    assert TOKEN not in error + hint
+    nothing_was_started()
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+@pytest.mark.parametrize("kind", ["401", "redirect", "page"])
+def test_a_token_that_has_expired(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, signed: dict[str, str], verb: Any, kind: str
+) -> None:
+    cluster.accept_tokens("another")
+    cluster.sign_in = kind
+
+    error, hint = fails(5, *verb, env=signed)
+
+    assert any(said in error for said in ("did not accept the sign-in", "wants a sign-in", "as a sign-in does"))
+    assert "Write a new token to" in hint
+    assert TOKEN not in error + hint
+    nothing_was_started(_ids(cluster))
+
+
+# -- the network
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+def test_an_unknown_host(cluster: Any, fails: Any, nothing_was_started: Any, signed: Any, verb: Any) -> None:
+    error, hint = fails(5, *verb, env=setting("host", "https://kfp.invalid") | signed)
+
+    assert "kfp.invalid cannot be found: its name is unknown" in error
+    assert hint
+    nothing_was_started()
+
+
+def test_nobody_at_the_address(cluster: Any, fails: Any, nothing_was_started: Any, pipeline: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    error, hint = fails(5, "run", pipeline("echo"), env=setting("host", f"http://127.0.0.1:{port}"))
+
+    assert "127.0.0.1 refuses the connection" in error
+    assert hint == "Check the address, and that the server is running."
+    nothing_was_started()
+
+
+@pytest.fixture
+def tls(server: Any, reply: Any, certificates: Any) -> Callable[[Path], str]:
+    """Makes the answering server one of https with a certificate; its address then."""
+
+    def wrap(certificate: Path) -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificates.key)
+        server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+        server.http.handle_error = lambda *_: None  # a client that goes away is what the tests are about
+        server.always(lambda asked: reply({}))
+        return str(server.url.replace("http://", "https://"))
+
+    return wrap
+
+
+def test_a_certificate_of_a_private_authority(
+    cluster: Any, fails: Any, kfgcp: Any, tls: Any, certificates: Any, signed: dict[str, str]
+) -> None:
+    env = signed | setting("host", tls(certificates.leaf))
+
+    error, hint = fails(5, "list", "--env", "cloud", env=env)
+
+    assert "127.0.0.1 has a certificate that is not trusted" in error
+    assert "ca_file of the environment" in hint
+    done = kfgcp("list", "--env", "cloud", env=env | setting("ca_file", str(certificates.authority)))
+    assert (done.code, "No runs" in done.err) == (0, True), done.err
+
+
+@pytest.mark.parametrize(("which", "cause"), [("expired", "expired"), ("elsewhere", "mismatch")])
+def test_a_certificate_that_is_not_good_any_more_or_for_another_host(
+    cluster: Any,
+    fails: Any,
+    nothing_was_started: Any,
+    tls: Any,
+    certificates: Any,
+    signed: dict[str, str],
+    pipeline: Any,
+    which: str,
+    cause: str,
+) -> None:
+    """The authority is trusted."""
+    env = signed | setting("ca_file", str(certificates.authority))
+
+    error, hint = fails(5, "run", pipeline("echo"), env=env | setting("host", tls(getattr(certificates, which))))
+
+    assert "127.0.0.1 has a certificate that is not trusted" in error
+    assert cause in error
+    assert hint
+    nothing_was_started()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause", "mend"),
+    [
+        ("ca_file", "/no/such/ca.pem", "cannot be read: No such file", "ca_file in [env.cloud]"),
+        ("host", "kfp.acme.example", "host is 'kfp.acme.example', not a URL", "https://HOST"),
+        ("host", "http://kfp.acme.example", "plain http", "http"),
+        ("auth", "magic", "auth is 'magic'", "auth is one of"),
+    ],
+)
+def test_a_setting_that_cannot_be_right(
+    cluster: KubeflowStandIn,
+    fails: Any,
+    nothing_was_started: Any,
+    pipeline: Any,
+    key: str,
+    value: str,
+    cause: str,
+    mend: str,
+) -> None:
+    error, hint = fails(2, "run", pipeline("echo"), env=setting(key, value))
+
+    assert cause in error
+    assert mend in hint
+    assert len(cluster.requests) == 0
+    nothing_was_started()
+
+
+# -- namespaces
+
+
+@pytest.fixture
+def shared(home: Path) -> Iterator[KubeflowStandIn]:
+    """A server that knows users; ours may use the namespaces team-a and team-b."""
+    with testing.kubeflow(mode="instant", multi_user=True) as env:
+        (home / "kfgcp.toml").write_text(env.toml("cloud"))
+        yield env
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+def test_a_namespace_without_rights(shared: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: Any) -> None:
+    error, hint = fails(5, *verb, env=setting("namespace", "team-z"))
+
+    assert "403 PERMISSION_DENIED" in error
+    assert "Namespace:team-z" in error
+    assert "the role kubeflow-edit in the namespace team-z" in hint
+    nothing_was_started(_ids(shared))
+
+
+@pytest.mark.parametrize("verb", VERBS, indirect=True)
+def test_a_namespace_that_is_missing(
+    shared: KubeflowStandIn, home: Path, fails: Any, nothing_was_started: Any, verb: Any
+) -> None:
+    text = "".join(line for line in (home / "kfgcp.toml").open() if not line.startswith("namespace"))
+    (home / "kfgcp.toml").write_text(text)
+
+    error, hint = fails(5, *verb)
+
+    assert "empty namespace in multi-user mode" in error
+    assert hint == "Set namespace in the environment, in kfgcp.toml: this server has several users."
+    nothing_was_started(_ids(shared))
+
+
+# -- what the server does not take
+
+
+def test_parameters_that_are_longer_than_our_limit(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+) -> None:
+    error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 10_000}")
+
+    assert "The parameters take 10,012 bytes; Kubeflow Pipelines takes 10,000" in error
+    assert "bucket" in hint
+    nothing_was_started(_ids(cluster))
+
+
+def test_parameters_that_are_longer_than_the_server_was_set_up_for(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+) -> None:
+    cluster.runs.max_parameter_bytes = 50
+
+    error, hint = fails(5, "run", pipeline("echo"), "-p", f"text={'x' * 60}")
+
+    assert "The input parameter length exceed maximum size of 50" in error
+    assert "400 INVALID_ARGUMENT" in error
+    assert "bucket" in hint
+    nothing_was_started(_ids(cluster))
+
+
+def test_a_server_that_cannot_store_the_run(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+) -> None:
+    """500, as for whatever goes wrong inside; it is the server's own word, so nothing is in doubt."""
+    cluster.fail_next("500", times=4, method="POST", path="*/runs")
+
+    error, hint = fails(5, "run", pipeline("echo"))
+
+    assert "500 INTERNAL" in error
+    assert "not known" not in error
+    assert hint
+    nothing_was_started(_ids(cluster))
+
+
+def test_a_pipeline_that_is_too_large(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, home: Path, pipeline: Any
+) -> None:
+    """32 MiB are what the server reads of a request."""
+    spec = load(str(pipeline("echo"))).pipeline_spec
+    command = spec["deploymentSpec"]["executors"]["exec-say"]["container"]["command"]
+    command[-1] += "#" + "x" * 33_600_000
+    (home / "large.json").write_text(json.dumps(spec))
+
+    error, hint = fails(5, "run", home / "large.json")
+
+    assert "longer than 33554432 bytes" in error
+    assert "smaller" in hint
+    nothing_was_started(_ids(cluster))
+
+
+def test_a_pipeline_of_another_schema(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, home: Path
+) -> None:
+    file = Path(__file__).parents[2] / "engine" / "specs" / "features-2.14.6.yaml"
+    (home / "old.yaml").write_text(file.read_text().replace("schemaVersion: 2.1.0", "schemaVersion: 2.0.0"))
+
+    error, hint = fails(5, "run", home / "old.yaml")
+
+    assert "takes specs of schema 2.1.0, this one is of 2.0.0" in error
+    assert "current kfp" in hint
+    nothing_was_started(_ids(cluster))
+
+
+# -- runs and tasks that are not there
+
+
+NOT_THERE = "0a1b2c3d-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("verb", "run", "more"),
+    [
+        *((verb, NOT_THERE, ()) for verb in ("show", "logs", "watch", "cancel", "rerun", "retry")),
+        *(("logs", NOT_THERE, ("--follow",)), ("delete", NOT_THERE, ("--yes",)), ("compare", NOT_THERE, ("other",))),
+        *(("show", run, ()) for run in ("../../x", "a%2Fb?c=d&e", "' OR 1=1 --", "0a1b2c3d/../x")),
+    ],
+)
+def test_a_run_that_is_not_there(
+    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: str, run: str, more: tuple[str, ...]
+) -> None:
+    error, hint = fails(5, verb, run, *more)
+
+    assert error == f"There is no run '{run}'."
+    assert hint == "See them all: kfgcp list"
+    nothing_was_started(_ids(cluster))
+
+
+def test_a_task_that_is_not_there(cluster: KubeflowStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+    run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
+
+    for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
+        error, hint = fails(2, *verb)
+        assert f"Run {run} has no task 'nobody'." in error
+        assert hint == "Its tasks: say."
+    assert _ids(cluster) == [run]
+
+
+def test_a_run_that_is_deleted_while_it_is_watched(
+    cluster: KubeflowStandIn, kfgcp: Any, pipeline: Any, eventually: Any
+) -> None:
+    cluster.instant.seconds = 600.0
+    run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
+    before = len(cluster.requests)
+    watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
+    eventually(lambda: cluster.requests.count("GET", f"*/runs/{run}", since=before) > 1)
+
+    assert requests.delete(f"{cluster.host}/apis/v2beta1/runs/{run}", timeout=20).status_code == 200
+    done = kfgcp.end(watching)
+
+    assert done.code == 5, done.err
+    assert "Traceback" not in done.err
+    error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
+    assert f"Run {run} was deleted, it is not there any more" in error
+    assert f"kfgcp show {run}" in hint
+
+
+# -- answers of another form
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        *("[3]", '[{"run_id": 3}]', '[{"state": "RUNNING"}]', '{"run_id": 1}', '"x"', "[null]"),
+        '[{"run_id": "a", "created_at": "soon"}]',
+        '[{"run_id": "a", "created_at": 3, "runtime_config": [1]}]',
+        '[{"run_id": "a", "runtime_config": {"parameters": [1]}}]',
+        '[{"run_id": "a", "run_details": [1], "state": "FAILED"}]',
+        '[{"run_id": "a", "state": "SUCCEEDED", "run_details": {"task_details": [null]}}]',
+        '[{"run_id": "a", "state": "SUCCEEDED", "pipeline_version_reference": [1]}]',
+        '[{"run_id": "a", "pipeline_spec": {"root": 3}, "experiment_id": [1]}]',
+    ],
+)
+def test_a_server_that_lists_garbage(
+    cluster: Any, kfgcp: Any, nothing_was_started: Any, server: Any, reply: Any, runs: str
+) -> None:
+    """Either the runs are shown as far as they make sense, or a line says that they do not."""
+    server.always(lambda asked: reply(f'{{"runs": {runs}}}'.encode()))
+
+    done = kfgcp("list", "--env", "cloud", "--metrics", env=setting("host", server.url))
+
+    assert "Traceback" not in done.err
+    assert "failed inside" not in done.err
+    assert done.code in (0, 5), done.err
+    if done.code == 5:
+        assert "Kubeflow Pipelines" in done.err
+        assert "hint:" in done.err
