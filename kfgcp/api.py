@@ -29,14 +29,15 @@ from kfgcp.backends.base import (
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.load import Spec, from_documents, load
+from kfgcp.spec.load import Spec, load
 from kfgcp.store.rows import Read, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
-from kfgcp.tracking import lookup
+from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import NotRefreshed
+from kfgcp.tracking.pipelines import Diff, Pipeline
 
 if TYPE_CHECKING:
     import pandas
@@ -78,10 +79,7 @@ def load_pipeline(pipeline: str | Path, env: str | None = None) -> Spec:
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
-    from kfgcp.backends.vertex.templates import is_template, load_template
-
-    text = str(pipeline)
-    return load_template(text, config.load().env(env)) if is_template(text) else load(text)
+    return pipelines.load_pipeline(config.load(), str(pipeline), env)
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -228,13 +226,7 @@ def open_retry(
 
 def spec_of(run: RunLike = "latest") -> Spec:
     """The pipeline of a run, as it was recorded."""
-    found = run if isinstance(run, Run) else show(run).snapshot
-    with Store(config.load().home) as store:
-        spec = store.spec(found.version)
-        if spec is None:
-            raise UsageError(f"The pipeline of run {found.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
-        documents = [spec, store.request(found.run_id).get("platform_spec")]
-    return from_documents([each for each in documents if each is not None], found.pipeline)
+    return pipelines.spec_of(config.load(), run if isinstance(run, Run) else show(run).snapshot)
 
 
 def show(run: RunLike = "latest") -> RunHandle:
@@ -245,11 +237,7 @@ def show(run: RunLike = "latest") -> RunHandle:
     """
     if isinstance(run, RunHandle):
         return run.refresh()
-    project = config.load()
-    wanted = run.run_id if isinstance(run, Run) else run
-    found = lookup.find(project, wanted)
-    backend = lookup.backend_of(project, lookup.environment_of(project, found))
-    return RunHandle(backend, RunRef(found.env, found.run_id))
+    return lookup.handle(config.load(), run.run_id if isinstance(run, Run) else run)
 
 
 def list(
@@ -366,6 +354,16 @@ def compare(runs: Sequence[RunLike] = ()) -> Comparison:
     if len(chosen) < 2:
         raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
     return compare_runs([one if isinstance(one, Run) else show(one).snapshot for one in chosen])
+
+
+def diff(before: Pipeline, after: Pipeline) -> Diff:
+    """What differs between two pipelines: files, runs, or versions (`sha256:` and 8 digits or more).
+
+    Raises:
+        UsageError: one of them is no file, run or version, or could be several.
+        SpecError: one of them does not compile or is not a valid spec.
+    """
+    return pipelines.diff(config.load(), before, after)
 
 
 def export(
@@ -535,6 +533,7 @@ __all__ = [
     "compare",
     "compile",
     "delete",
+    "diff",
     "doctor",
     "export",
     "init",

@@ -25,6 +25,7 @@ VERBS: Final = {
     "watch": "Follow a run until it ends.",
     "cancel": "Cancel a run.",
     "delete": "Delete runs that have ended.",
+    "diff": "Show what differs between pipelines, task by task.",
     "compare": "Show what differs between runs.",
     "export": "Write runs as CSV, JSON or Parquet.",
     "doctor": "Find what keeps runs from starting.",

@@ -18,7 +18,9 @@ from kfgcp.spec.documents import whole
 from kfgcp.spec.facts import Facts, mapping
 from kfgcp.spec.tasks import Flat, Node, flatten, pair
 
-_CHANNEL: Final = "pipelinechannel--"
+CHANNEL: Final = "pipelinechannel--"
+"""What the compiler puts before the names of inputs and outputs of a group that the user did not write."""
+
 _REFERRING: Final = {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
 _SETS: Final = {"dependency", "package"}
 """Facts that are a list of names; each name that came or went is a change."""
@@ -162,7 +164,7 @@ def _told_once(changes: list[Change]) -> list[Change]:
             case "dependency":  # the data come from there
                 return (change.kind, change.name) in wired
             case "parameter" | "artifact":  # what the compiler hands on to the tasks of a group
-                return change.name.startswith(_CHANNEL) and ("input", change.name, change.kind) in told
+                return change.name.startswith(CHANNEL) and ("input", change.name, change.kind) in told
             case "command":  # it installs the packages
                 return any(what == "package" for what, _, _ in told)
             case "resource" | "accelerator":  # KFP says these twice
@@ -184,7 +186,7 @@ def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
     if not names:
         return lambda word, value: value
     alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    channel = re.compile(rf"(?<={_CHANNEL})({alternatives})(?=-[A-Za-z_]|(?![\w-]))")
+    channel = re.compile(rf"(?<={CHANNEL})({alternatives})(?=-[A-Za-z_]|(?![\w-]))")
 
     def renamed(word: str, value: Any) -> Any:
         """Of a fact's name or value; word: that of the fact, or the key in its value."""
@@ -204,7 +206,7 @@ def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
 def _item(node: Node) -> str:
     """What a loop calls its item, without the prefix: `loop-item-param-1`."""
     loop = node.task.get("parameterIterator") or node.task.get("artifactIterator")
-    return str(mapping(loop).get("itemInput")).removeprefix(_CHANNEL)
+    return str(mapping(loop).get("itemInput")).removeprefix(CHANNEL)
 
 
 def _platform(document: Mapping[str, Any] | None) -> dict[str, Facts]:

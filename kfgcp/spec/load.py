@@ -72,6 +72,12 @@ def load(pipeline: str) -> Spec:
     return _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
 
 
+def names_file(text: str) -> bool:
+    """Whether a text is the name of a pipeline's file, or of a function in one, that may be there or not."""
+    known = (".py", *_COMPILED)
+    return text.lower().endswith(known) or text.rpartition(":")[0].lower().endswith(known) or Path(text).is_file()
+
+
 def from_text(text: str, origin: str) -> Spec:
     """The pipeline of the text of a compiled YAML or JSON file.
 

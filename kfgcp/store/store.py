@@ -305,6 +305,15 @@ class Store:
             data: dict[str, Any] | None = None if row is None else json.loads(row[0])
         return data
 
+    def versions(self, beginning: str) -> list[str]:
+        """Versions that begin so and whose PipelineSpec is recorded, at most 6."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT version FROM specs WHERE substr(version, 1, length(:text)) = :text ORDER BY version LIMIT 6",
+                {"text": bound(beginning)[0]},
+            )
+            return [row[0] for row in rows]
+
     def request(self, run_id: str) -> dict[str, Any]:
         """How a run was submitted."""
         with self._failures():

@@ -16,6 +16,7 @@ from kfgcp.errors import BackendError, ConfigError, NotFound, UsageError
 from kfgcp.model import Run
 from kfgcp.store.rows import RunFilter, no_run
 from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.tracking.handle import RunHandle
 
 KEPT: Final = 16
 """Backends that a thread keeps open: each has a connection to the store, and remote ones sockets and a sign-in."""
@@ -58,6 +59,12 @@ def _key(project: Project, env: Environment) -> tuple[Any, ...]:
     settings = tuple((key, str(setting.value)) for key, setting in sorted(env.settings.items()))
     others = tuple((each.name, each.backend) for each in project.environments.values())
     return (project.home, project.root, database, env.name, env.backend, settings, others)
+
+
+def handle(project: Project, wanted: str) -> RunHandle:
+    """The run that a text means, to hold on to. Raises what `find` does."""
+    found = find(project, wanted)
+    return RunHandle(backend_of(project, environment_of(project, found)), RunRef(found.env, found.run_id))
 
 
 def find(project: Project, wanted: str) -> Run:

@@ -24,6 +24,7 @@ PUBLIC = [
         "compare",
         "compile",
         "delete",
+        "diff",
         "doctor",
         "export",
         "init",

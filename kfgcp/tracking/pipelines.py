@@ -1,0 +1,131 @@
+"""Pipelines, whatever names them: files, runs, versions that the store knows; and what differs between two."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kfgcp.config import Project
+from kfgcp.errors import UsageError
+from kfgcp.model import Run
+from kfgcp.spec.diff import Change
+from kfgcp.spec.diff import diff as diff_specs
+from kfgcp.spec.load import Spec, from_documents, load, names_file
+from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.tracking import lookup
+from kfgcp.tracking.handle import RunHandle
+
+Pipeline = str | Path | Spec | RunHandle | Run
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What is different in the second of two pipelines; their `origin` is what named them."""
+
+    before: Spec
+    after: Spec
+    changes: tuple[Change, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        before, after = (
+            {"origin": spec.origin, "pipeline": spec.name, "version": spec.version}
+            for spec in (self.before, self.after)
+        )
+        return {"before": before, "after": after, "changes": [change.to_dict() for change in self.changes]}
+
+
+def diff(project: Project, before: Pipeline, after: Pipeline) -> Diff:
+    """What differs between two pipelines.
+
+    What they ask of a cluster is compared where both tell it: a version does not, and a run only if it was submitted
+    from here.
+
+    Raises:
+        UsageError: one of them is no file, run or version, or could be several.
+        SpecError: one of them does not compile or is not a valid spec.
+    """
+    (one, told), (other, also_told) = (_resolve(project, each) for each in (before, after))
+    platforms = (one.platform_spec, other.platform_spec) if told and also_told else (None, None)
+    return Diff(one, other, diff_specs(one.pipeline_spec, other.pipeline_spec, *platforms))
+
+
+def spec_of(project: Project, run: Run) -> Spec:
+    """The pipeline of a run, as it was recorded.
+
+    Raises:
+        UsageError: its backend did not tell it.
+    """
+    return _of_run(project, run)[0]
+
+
+def load_pipeline(project: Project, pipeline: str, env: str | None = None) -> Spec:
+    """The pipeline of a file, or of an address in Artifact Registry, which is read as the environment signs in.
+
+    Raises:
+        SpecError: it does not compile or is not a valid spec.
+        BackendError: Artifact Registry refused it or cannot be reached.
+    """
+    from kfgcp.backends.vertex.templates import is_template, load_template
+
+    return load_template(pipeline, project.env(env)) if is_template(pipeline) else load(pipeline)
+
+
+def _resolve(project: Project, named: Pipeline) -> tuple[Spec, bool]:
+    """The pipeline, and whether it is known what it asks of a cluster."""
+    if isinstance(named, Spec):
+        return named, True
+    if isinstance(named, (str, Path)):
+        text = str(named)
+        if names_file(text) or "://" in text:
+            return load_pipeline(project, text), True
+        version = _of_version(project, text)
+        if version is not None:
+            return version, False
+        named = lookup.handle(project, text)
+    run = named.snapshot if isinstance(named, RunHandle) else named
+    spec, told = _of_run(project, run)
+    return replace(spec, origin=f"run {run.run_id}"), told
+
+
+def _of_version(project: Project, text: str) -> Spec | None:
+    """The recorded pipeline whose version begins so; None when it is none, or when it may be a run as well."""
+    digits = text.removeprefix("sha256:")
+    if not re.fullmatch("[0-9a-f]{8,64}", digits):
+        if digits != text:
+            raise UsageError(
+                f"{text} is not a version.", hint="sha256: and 8 digits or more; see: kfgcp show RUN --json"
+            )
+        return None
+    found: list[str] = []
+    spec = None
+    if (project.home / DATABASE_NAME).exists():
+        with Store(project.home) as store:
+            if digits == text and _is_run(store, text):
+                return None
+            found = store.versions(f"sha256:{digits}")
+            spec = store.spec(found[0]) if found else None
+    if len(found) > 1:
+        raise UsageError(f"{text} means more than one version: {', '.join(found)}.", hint="Write more of its digits.")
+    if spec is not None:
+        return from_documents([spec], found[0])
+    if digits != text:
+        raise UsageError(f"No run here has the version {text}.", hint="See the versions: kfgcp list --json")
+    return None
+
+
+def _is_run(store: Store, text: str) -> bool:
+    try:
+        return bool(store.find(text))
+    except UsageError:
+        return False
+
+
+def _of_run(project: Project, run: Run) -> tuple[Spec, bool]:
+    with Store(project.home) as store:
+        spec, request = store.spec(run.version), store.request(run.run_id)
+    if spec is None:
+        raise UsageError(f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
+    documents = [each for each in (spec, request.get("platform_spec")) if each is not None]
+    return from_documents(documents, run.pipeline), "platform_spec" in request
