@@ -12,13 +12,14 @@ import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.engine.values import ArtifactValue, ValueProblem
 
-_EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
+EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 
 
 def is_remote(uri: str) -> bool:
@@ -106,11 +107,40 @@ def check(root: str) -> None:
         raise _problem(root, "listed", error) from None
 
 
+class NoAddressError(Exception):
+    """It is not known where a store is."""
+
+
+def client(uri: str) -> Any:
+    """The cloudpathlib client for what is at a URI; `.client` of it is that of the store's own library.
+
+    `minio://` and `s3://` are at the address that AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL says; `s3://` is at Amazon
+    when neither does.
+
+    Raises:
+        NoAddressError: it is `minio://`, and they say nothing.
+        ImportError: the library is missing.
+    """
+    if uri.startswith("gs://"):
+        return _storage_client(os.environ.get("STORAGE_EMULATOR_HOST"))
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if uri.startswith("minio://") and not endpoint:
+        raise NoAddressError("AWS_ENDPOINT_URL, the address of the MinIO server, is not set")
+    return _s3_client(endpoint)
+
+
 def _cloud_path(uri: str) -> Any:
     from cloudpathlib import CloudPath
 
-    client = _storage_client(os.environ.get("STORAGE_EMULATOR_HOST")) if uri.startswith("gs://") else None
-    return CloudPath(uri.replace("minio://", "s3://", 1), client=client)  # type: ignore[abstract]
+    return CloudPath(uri.replace("minio://", "s3://", 1), client=client(uri))  # type: ignore[abstract]
+
+
+@lru_cache
+def _s3_client(endpoint: str | None) -> Any:
+    from cloudpathlib import S3Client
+
+    import_module("boto3")  # without it cloudpathlib makes an error of its own
+    return S3Client(endpoint_url=endpoint)
 
 
 @lru_cache
@@ -122,12 +152,13 @@ def _storage_client(emulator: str | None) -> Any:
         from google.cloud.storage import Client
 
         return GSClient(storage_client=Client.create_anonymous_client())
+    import_module("google.cloud.storage")  # as above
     return GSClient()
 
 
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
-        extra = _EXTRAS[uri.partition("://")[0]]
+        extra = EXTRAS[uri.partition("://")[0]]
         return ValueProblem(f"{uri} cannot be {what} without a library: pip install 'kfgcp[{extra}]'")
     said = " ".join(str(error).split()) or type(error).__name__
     return ValueProblem(f"{uri} cannot be {what}: {said[:500]}")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from kfgcp.engine import remote
-from kfgcp.engine.values import ArtifactValue
+from kfgcp.engine.values import ArtifactValue, ValueProblem
 
 OBJECTS = {"one/table.csv": b"a,b\n1,2\n", "many/x.txt": b"x", "many/deep/y.txt": b"y"}
 SOURCE = """
@@ -147,3 +147,10 @@ def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None
 
 def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert remote.place("gs://../../etc//passwd", tmp_path) == tmp_path / "gcs" / "etc" / "passwd"
+
+
+def test_a_minio_server_whose_address_is_not_known_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueProblem, match=r"^minio://b/k cannot be read: AWS_ENDPOINT_URL, the address of"):
+        remote.copy("minio://b/k", tmp_path)

@@ -1,0 +1,202 @@
+"""What artifacts hold, as plain values: curves and confusion matrices in their metadata, texts in their files.
+
+Metadata are those of KFP's `system.ClassificationMetrics` and `system.SlicedClassificationMetrics`. Local runs and
+Vertex AI keep them as they were logged; Kubeflow puts a list into `{"list": …}` and a mapping into `{"struct": …}`.
+JSON text is read too, and numbers as text. What is not of that form is left out: nothing here fails because of it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from kfgcp.engine import objects, remote
+from kfgcp.errors import BackendError, NotFound, Unsupported
+from kfgcp.model import Artifact
+
+Point = tuple[float, float, float]
+
+MOST_FILES: Final = 1000
+"""Names of files that are listed of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionMatrix:
+    """How often each class was taken for which: `rows[i][j]` counts `labels[i]` that were taken for `labels[j]`."""
+
+    labels: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The text of an artifact, or of a folder the names of its files, one a line.
+
+    truncated: there is more. folder: it is one. binary: it is no text, and content is empty.
+    """
+
+    content: str
+    truncated: bool = False
+    folder: bool = False
+    binary: bool = False
+
+
+def slices(artifact: Artifact) -> tuple[str, ...]:
+    """The names of the slices that an artifact has metrics of; () when they are not sliced."""
+    return tuple(_of_slices(artifact))
+
+
+def roc(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
+    """The ROC curve: (false positive rate, true positive rate, threshold) points, both rates ascending.
+
+    A threshold that was not logged is NaN. Of sliced metrics: those of the slice, the first one when none is named.
+    """
+    return _points(artifact, slice, "falsePositiveRate", "recall", rising=True)
+
+
+def precision_recall(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
+    """(recall, precision, threshold) points, recall ascending; () when no precision was logged. Otherwise as `roc`."""
+    return _points(artifact, slice, "recall", "precision", rising=False)
+
+
+def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionMatrix | None:
+    """The confusion matrix, None when there is none that is whole. Slices as of `roc`."""
+    matrix = _mapping(_metrics(artifact, slice).get("confusionMatrix"))
+    labels = [_mapping(spec).get("displayName") for spec in _list(matrix.get("annotationSpecs"))]
+    rows = [[_number(cell) for cell in _list(_mapping(row).get("row"))] for row in _list(matrix.get("rows"))]
+    size = len(labels)
+    if not size or len(rows) != size or any(len(row) != size for row in rows) or None in labels:
+        return None
+    whole = tuple(tuple(cell for cell in row if cell is not None and math.isfinite(cell)) for row in rows)
+    return ConfusionMatrix(tuple(map(str, labels)), whole) if all(len(row) == size for row in whole) else None
+
+
+def text(artifact: Artifact, limit: int = 1_000_000) -> Text:
+    """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of any other.
+
+    Args:
+        artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://` (at AWS_ENDPOINT_URL).
+        limit: bytes to read; no more are, nor are they asked for.
+
+    Raises:
+        NotFound: there is nothing at its URI.
+        Unsupported: its URI is of another kind.
+        MissingExtra: the library for its bucket is not installed.
+        ConfigError: the address of its bucket is not known.
+        BackendError: it may not be read, or its bucket cannot be reached.
+    """
+    uri = artifact.uri
+    if remote.is_remote(uri):
+        content = objects.beginning(uri, limit + 1)
+        return _listed(objects.below(uri, MOST_FILES + 1), uri) if content is None else _decoded(content, limit)
+    return _local(_path(uri), uri, limit)
+
+
+def _points(artifact: Artifact, slice: str | None, x: str, y: str, *, rising: bool) -> tuple[Point, ...]:
+    """Points whose x and y are known, by x; those of one x by y, rising or falling."""
+    found = []
+    for each in map(_mapping, _list(_metrics(artifact, slice).get("confidenceMetrics"))):
+        across, up, threshold = (_number(each.get(name)) for name in (x, y, "confidenceThreshold"))
+        if across is not None and up is not None and math.isfinite(across) and math.isfinite(up):
+            found.append((across, up, math.nan if threshold is None else threshold))
+    return tuple(sorted(found, key=lambda point: (point[0], point[1] if rising else -point[1])))
+
+
+def _metrics(artifact: Artifact, slice: str | None) -> Mapping[str, Any]:
+    by_slice = _of_slices(artifact)
+    if not by_slice and slice is None:
+        return artifact.metadata
+    return by_slice.get(next(iter(by_slice)) if slice is None else slice, {})
+
+
+def _of_slices(artifact: Artifact) -> dict[str, Mapping[str, Any]]:
+    found = map(_mapping, _list(artifact.metadata.get("evaluationSlices")))
+    return {str(each["slice"]): _mapping(each.get("sliceClassificationMetrics")) for each in found if "slice" in each}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    value = _plain(value, "struct")
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    value = _plain(value, "list")
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _plain(value: Any, wrapped: str) -> Any:
+    """A value that was JSON text or wrapped."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, Mapping) and value.keys() == {wrapped}:
+        return value[wrapped]
+    return value
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _path(uri: str) -> Path:
+    """Where an artifact lies on this machine."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    if "://" in uri:
+        hint = "Its text can be read from paths and file://, gs://, s3:// and minio:// URIs."
+        raise Unsupported(f"{uri} cannot be read.", hint=hint)
+    return Path(uri)
+
+
+def _local(path: Path, uri: str, limit: int) -> Text:
+    try:
+        if uri and path.is_dir():
+            return _listed(sorted(_files(path)), uri)
+        if not (uri and path.is_file()):
+            raise NotFound(f"{uri or 'An artifact without a URI'} does not exist.", hint=objects.GONE)
+        with path.open("rb") as file:
+            return _decoded(file.read(limit + 1), limit)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise BackendError(f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Paths of files below a folder, from it; in no order, and not many more than are shown."""
+    found = 0
+    for around, _, names in os.walk(folder):
+        yield from (os.path.relpath(os.path.join(around, name), folder) for name in names)
+        found += len(names)
+        if found > MOST_FILES:
+            return
+
+
+def _listed(names: list[str], uri: str) -> Text:
+    """A folder; there are none without objects in a bucket."""
+    if not names and remote.is_remote(uri):
+        raise NotFound(f"{uri} does not exist.", hint=objects.GONE)
+    return Text("\n".join(names[:MOST_FILES]), truncated=len(names) > MOST_FILES, folder=True)
+
+
+def _decoded(content: bytes, limit: int) -> Text:
+    """Bytes as text; a letter that the end cuts apart is left out."""
+    truncated = len(content) > limit
+    content = content[:limit]
+    if b"\0" in content:
+        return Text("", truncated, binary=True)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+    return Text(decoder.decode(content, final=not truncated), truncated)
