@@ -186,7 +186,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the environment's name."""
+    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the environment's name.
+
+    tags and note are what people wrote about it here, sorted and as text; no backend knows them.
+    """
 
     run_id: str
     env: str
@@ -208,6 +211,8 @@ class Run:
     artifacts: tuple[Artifact, ...] = ()
     tasks: tuple[Task, ...] = ()
     error: ErrorInfo | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -226,6 +231,8 @@ class Run:
             "experiment": self.experiment,
             "name": self.name,
             "labels": dict(self.labels),
+            "tags": list(self.tags),
+            "note": self.note,
             "state": self.state.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -247,10 +254,11 @@ class Run:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        plain = {f.name for f in fields(cls)} - {"state", "metrics", "artifacts", "tasks", "error"}
+        plain = {f.name for f in fields(cls)} - {"state", "tags", "metrics", "artifacts", "tasks", "error"}
         return cls(
             **{key: value for key, value in data.items() if key in plain},
             state=RunState(data["state"]),
+            tags=tuple(data.get("tags") or ()),
             metrics=tuple(Metric.from_dict(metric) for metric in data.get("metrics") or ()),
             artifacts=tuple(Artifact(**artifact) for artifact in data.get("artifacts") or ()),
             tasks=tuple(Task.from_dict(task) for task in data.get("tasks") or ()),

@@ -7,6 +7,7 @@ import click
 from kfgcp import api
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
+from kfgcp.tracking.choose import moment
 
 
 @click.command(epilog="Example: kfgcp logs a1b2 train-classifier --follow")
@@ -34,7 +35,7 @@ def command(
 
     With --json each line is an object of its own.
     """
-    wanted = LogFilter(task, attempt, None if since is None else options.moment(since), severity and severity.upper())
+    wanted = LogFilter(task, attempt, None if since is None else moment(since), severity and severity.upper())
     handle = api.show(run)
     if follow:
         for update in api.watch(handle, logs=wanted, notice=output.note):

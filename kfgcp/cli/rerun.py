@@ -11,6 +11,7 @@ from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.labels import repeated
 from kfgcp.spec import params as spec_params
+from kfgcp.tracking.choose import labels_of
 
 
 @click.command(epilog="Example: kfgcp rerun a1b2 --from train-classifier -p seed=3")
@@ -54,7 +55,7 @@ def command(
     how = api.SubmitOptions(params=values)
     how.update({key: value for key, value in given.items() if value is not None})  # type: ignore[typeddict-item]
     if label:
-        how["labels"] = {**repeated(before.snapshot.labels), **options.labels(label)}
+        how["labels"] = {**repeated(before.snapshot.labels), **labels_of(label)}
     if detach:
         return detached(lambda: api.submit_again(before, from_task=from_task, **how), as_json)
     return finish(*api.open_rerun(before, from_task=from_task, notice=output.note, **how), timeout, as_json)

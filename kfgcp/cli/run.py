@@ -12,6 +12,7 @@ from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
+from kfgcp.tracking.choose import labels_of
 
 
 @click.command(epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3")
@@ -70,7 +71,7 @@ def command(
             )
         return finish(*api.open_resumed(resume), timeout, as_json)
     assert pipeline is not None
-    labels = options.labels(label)
+    labels = labels_of(label)
     spec = api.load_pipeline(pipeline, env)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)

@@ -6,6 +6,7 @@ an SSD), so a state that was shown survives a power cut.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from urllib.parse import quote
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 BUSY_SECONDS = 30.0
 
 
@@ -95,7 +96,22 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 def _open(address: str, *, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
     connection.row_factory = sqlite3.Row
+    connection.create_function("contains", 2, _contains, deterministic=True)
+    connection.create_function("text_of", 1, _text_of, deterministic=True)
     return connection
+
+
+def _contains(text: str | None, part: str) -> bool:
+    """Whether a folded part is in a text, whatever the case; SQLite's LIKE knows that of ASCII only."""
+    return text is not None and part in text.casefold()
+
+
+def _text_of(value: str) -> str:
+    """The text that a JSON value is; of one that is none its JSON."""
+    if not value.startswith('"'):
+        return value
+    text = value[1:-1]
+    return str(json.loads(value)).encode("utf-8", "backslashreplace").decode() if "\\" in text else text
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +47,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list, newest first: every field that is set must match.
+    """Which runs to list: every field that is set must match.
 
-    since: RFC 3339 text; runs created at that time or later. labels: name -> value; of `git` and `version` the
-    beginning of the value is enough.
+    labels: name -> value; of `git` and `version` the beginning of the value is enough. since, until: RFC 3339 text;
+    runs created at that time or later, and before that time. where: an expression, see `kfgcp.store.expressions`.
+    version: a digest or its beginning. tags: all of them. text: stands in the id, name, pipeline, experiment, note or a
+    tag, whatever the case.
     """
 
     pipeline: str | None = None
@@ -59,6 +61,16 @@ class RunFilter:
     states: Sequence[RunState] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     since: str | None = None
+    where: str | None = None
+    version: str | None = None
+    until: str | None = None
+    tags: Sequence[str] = ()
+    text: str | None = None
+
+    @property
+    def beyond_services(self) -> bool:
+        """Whether it asks for what only the store can tell, so that no service can choose the runs."""
+        return any((self.where, self.version, self.until, self.tags, self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ class Changes:
 
 
 def matches(wanted: RunFilter, run: Run) -> bool:
-    """Whether a run is one of those that `where_clause` finds."""
+    """Whether a run is one of those that a filter without what is `beyond_services` finds."""
     given = [(wanted.pipeline, run.pipeline), (wanted.experiment, run.experiment), (wanted.env, run.env)]
     if any(value is not None and value != found for value, found in given):
         return False
@@ -116,28 +128,17 @@ def matches(wanted: RunFilter, run: Run) -> bool:
     )
 
 
-def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
-    clauses: list[str] = ["1"]
-    values: list[Any] = []
-    for column, value in (
-        ("pipeline", wanted.pipeline),
-        ("experiment", wanted.experiment),
-        ("env", wanted.env),
-    ):
-        if value is not None:
-            clauses.append(f"{column} = ?")
-            values.append(value)
-    if wanted.states:
-        clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
-        values.extend(wanted.states)
-    if wanted.since is not None:
-        clauses.append("created_at >= ?")
-        values.append(wanted.since)
-    for name, value in wanted.labels.items():
-        same = "substr(value, 1, length(?)) = ?" if name in BY_BEGINNING else "value = ?"
-        clauses.append(f"run_id IN (SELECT run_id FROM labels WHERE name = ? AND {same})")  # noqa: S608
-        values.extend((name, value, value) if name in BY_BEGINNING else (name, value))
-    return " AND ".join(clauses), values
+def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
+    """Names for metrics by (task, artifact, name): `task.name`, and `task.artifact.name` for those that a task reports
+    in several artifacts."""
+    keys = [*keys]
+    artifacts: dict[tuple[str, str], set[str]] = {}
+    for task, artifact, name in keys:
+        artifacts.setdefault((task, name), set()).add(artifact)
+    return {
+        (task, artifact, name): f"{task}.{artifact}.{name}" if len(artifacts[task, name]) > 1 else f"{task}.{name}"
+        for task, artifact, name in keys
+    }
 
 
 def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:

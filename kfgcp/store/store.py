@@ -6,16 +6,14 @@ Each write is one transaction and is on disk when the call returns. Reads never 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
-from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
+from kfgcp.model import Run, RunState
 from kfgcp.store import database
+from kfgcp.store.reading import DATABASE_NAME, Reader
 from kfgcp.store.rows import (
     CacheEntry,
     Changes,
@@ -23,18 +21,14 @@ from kfgcp.store.rows import (
     Observed,
     Outcome,
     Read,
-    RunFilter,
     bound,
     error_text,
     json_text,
-    no_run,
     only,
-    task,
     task_row,
-    where_clause,
 )
 
-DATABASE_NAME = "kfgcp.db"
+__all__ = ["AGAIN", "DATABASE_NAME", "Store"]
 
 AGAIN = " again"
 
@@ -42,13 +36,8 @@ _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
 
 
-class Store:
-    """A connection to the index; threads that share one take turns."""
-
-    def __init__(self, home: Path) -> None:
-        self.file = home / DATABASE_NAME
-        self._db = database.connect(self.file)
-        self._lock = threading.RLock()
+class Store(Reader):
+    """A connection to the index, see `Reader` for what it tells; threads that share one take turns."""
 
     @property
     def writable(self) -> bool:
@@ -91,6 +80,8 @@ class Store:
         )
         self._add_params_and_labels(run)
         self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
+        self._tag(run.run_id, run.tags)
+        self._note(run.run_id, run.note)
 
     def _add_spec(self, run: Run, pipeline_spec: Mapping[str, Any] | None) -> None:
         if pipeline_spec is not None:
@@ -179,6 +170,39 @@ class Store:
                 [bound(place, kind, id_, name) for id_, name in names.items()],
             )
 
+    def tag(self, run_id: str, tags: Iterable[str] = (), *, remove: Iterable[str] = ()) -> tuple[str, ...]:
+        """Puts tags on a run and takes others off; all that it has then, sorted.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self._transaction():
+            only(self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)), run_id)
+            self._db.executemany(
+                "DELETE FROM tags WHERE run_id = ? AND tag = ?", [bound(run_id, tag) for tag in remove]
+            )
+            self._tag(run_id, tags)
+            rows = self._db.execute("SELECT tag FROM tags WHERE run_id = ? ORDER BY tag", bound(run_id)).fetchall()
+        return tuple(row[0] for row in rows)
+
+    def note(self, run_id: str, note: str) -> None:
+        """Writes the note of a run in the place of the one before; an empty one removes it.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self._transaction():
+            only(self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)), run_id)
+            self._db.execute("DELETE FROM notes WHERE run_id = ?", bound(run_id))
+            self._note(run_id, note)
+
+    def _tag(self, run_id: str, tags: Iterable[str]) -> None:
+        self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [bound(run_id, tag) for tag in tags])
+
+    def _note(self, run_id: str, note: str) -> None:
+        if note:
+            self._db.execute("INSERT INTO notes VALUES (?, ?)", bound(run_id, note))
+
     def apply(self, run_id: str, changes: Changes) -> None:
         """Records what happened in a run."""
         with self._transaction():
@@ -254,49 +278,6 @@ class Store:
                 )
 
     # -- reading
-
-    def get(self, run_id: str, *, whole: bool = True) -> Run:
-        """The run of exactly that id; with its tasks and artifacts when `whole`.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for run in self._runs("run_id = ?", (run_id,), whole=whole):
-            return run
-        raise no_run(run_id)
-
-    def select(self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0) -> list[Run]:
-        """Runs without tasks and artifacts, newest first."""
-        where, values = where_clause(wanted or RunFilter())
-        return self._runs(where, values, limit=-1 if limit is None else limit, offset=offset)
-
-    def find(self, run: str) -> str:
-        """The id of the run that `run` means: its id, its name, `latest`, or 4 characters or more that only this id, or
-        the last 12 characters of only this id, begin with.
-
-        Raises:
-            UsageError: there is none, or more than one.
-        """
-        with self._failures():
-            if run == "latest":
-                row = self._db.execute("SELECT run_id FROM runs ORDER BY created_at DESC, rowid DESC").fetchone()
-                if row is None:
-                    raise no_run(run)
-                return str(row[0])
-            ids = [
-                row[0]
-                for row in self._db.execute(
-                    "SELECT run_id FROM runs WHERE run_id = :run OR name = :run OR (length(:run) >= 4 AND :run IN"
-                    " (substr(run_id, 1, length(:run)), substr(substr(run_id, -12), 1, length(:run))))"
-                    " ORDER BY run_id = :run DESC, created_at DESC LIMIT 6",
-                    {"run": bound(run)[0]},
-                )
-            ]
-        if not ids:
-            raise no_run(run)
-        if len(ids) > 1 and ids[0] != run:
-            raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids.")
-        return str(ids[0])
 
     def spec(self, version: str) -> dict[str, Any] | None:
         """The PipelineSpec of a version that a run was recorded with, None when its backend did not tell."""
@@ -376,14 +357,6 @@ class Store:
         with self._failures():
             return int(only(self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,)), run_id))
 
-    def tasks(self, run_id: str, *, after_rev: int = -1) -> list[Task]:
-        """The tasks of a run in the order they started; only those changed after `after_rev`."""
-        with self._failures():
-            rows = self._db.execute(
-                "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
-            ).fetchall()
-            return [task(row) for row in rows]
-
     def outcomes(self, run_id: str) -> dict[str, Outcome]:
         """What the finished tasks of a run put out, by their path."""
         with self._failures():
@@ -411,62 +384,6 @@ class Store:
                 return None
             values = (row["pipeline"], row["key"], row["task"], row["run_id"], row["stored_at"])
             return CacheEntry(*values, json.loads(row["parts"]), json.loads(row["outputs"]))
-
-    def _runs(
-        self, where: str, values: Sequence[Any], *, whole: bool = False, limit: int = -1, offset: int = 0
-    ) -> list[Run]:
-        with self._failures():
-            rows = self._db.execute(
-                f"SELECT * FROM runs WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",  # noqa: S608
-                (*bound(*values), limit, offset),
-            ).fetchall()
-            return [self._run(row, whole) for row in rows]
-
-    def _run(self, row: Any, whole: bool) -> Run:
-        run_id = row["run_id"]
-        artifacts = self._of_run("artifacts", run_id) if whole else ()
-        return Run(
-            run_id=run_id,
-            env=row["env"],
-            backend=row["backend"],
-            backend_ref=row["backend_ref"],
-            url=row["url"],
-            pipeline=row["pipeline"],
-            version=row["version"],
-            experiment=row["experiment"],
-            name=row["name"],
-            labels={r["name"]: r["value"] for r in self._of_run("labels", run_id, "name")},
-            state=RunState(row["state"]),
-            created_at=row["created_at"],
-            started_at=row["started_at"],
-            ended_at=row["ended_at"],
-            params={r["name"]: json.loads(r["value"]) for r in self._of_run("params", run_id)},
-            outputs=json.loads(row["outputs"]),
-            metrics=tuple(
-                Metric(r["task"], r["artifact"], r["name"], json.loads(r["value"]))
-                for r in self._of_run("metrics", run_id)
-            ),
-            artifacts=tuple(
-                Artifact(r["task"], r["name"], r["type"], r["uri"], json.loads(r["metadata"])) for r in artifacts
-            ),
-            tasks=tuple(self.tasks(run_id)) if whole else (),
-            error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
-        )
-
-    def _of_run(self, table: str, run_id: str, order: str = "seq") -> list[Any]:
-        return self._db.execute(
-            f"SELECT * FROM {table} WHERE run_id = ? ORDER BY {order}",  # noqa: S608
-            (run_id,),
-        ).fetchall()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
-        with self._lock, database.failures(self.file):
-            try:
-                yield
-            except (ValueError, TypeError, KeyError) as error:
-                raise database.damaged(self.file, f"a value cannot be read ({error})") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

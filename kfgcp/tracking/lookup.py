@@ -146,7 +146,7 @@ def _remote(project: Project) -> list[Environment]:
 
 
 def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None, whole: bool) -> None:
-    if limit is None or not backend.recent(wanted, limit, whole=whole):
+    if limit is None or wanted.beyond_services or not backend.recent(wanted, limit, whole=whole):
         backend.refresh(wanted.since, whole=whole)
 
 

@@ -5,63 +5,104 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from kfgcp.errors import MissingExtra, StateError, UsageError
-from kfgcp.model import Run
+from kfgcp.model import Run, json_number
+from kfgcp.store.bulk import Flat
+from kfgcp.store.rows import metric_names
 
 FORMATS = ("csv", "json", "parquet")
-_TIMES = ("created_at", "started_at", "ended_at")
+TIMES = ("created_at", "started_at", "ended_at")
 FACTS = (
     *("run_id", "name", "pipeline", "version", "experiment", "env", "backend", "state"),
-    *(*_TIMES, "seconds", "error"),
+    *(*TIMES, "seconds", "error", "tags", "note"),
 )
-_GROUPS = ("", "labels", "params", "metrics")
+
+Columns = dict[str, list[Any]]
+"""Name -> a value a row, None where there is none; all are of the same length."""
+
+
+EMPTY: Final = Flat({name: [] for name in FACTS}, {}, {}, {})
+
+
+def columns(runs: Flat) -> Columns:
+    """A place a run in each column: facts, `labels.*`, `params.*`, `metrics.<task>.<name>`.
+
+    Where a task reports one metric name in several artifacts, their columns are `metrics.<task>.<artifact>.<name>`.
+    """
+    names = metric_names(runs.metrics)
+    return {
+        **{name: runs.facts[name] for name in FACTS},
+        **{f"labels.{name}": values for name, values in runs.labels.items()},
+        **{f"params.{name}": values for name, values in runs.params.items()},
+        **{f"metrics.{names[key]}": values for key, values in runs.metrics.items()},
+    }
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A dict a run with the same keys in the same order: facts, `labels.*`, `params.*`, `metrics.<task>.<name>`.
-
-    Where a task reports one metric name in two artifacts, their columns are `metrics.<task>.<artifact>.<name>`. What
-    a run does not have is None.
-    """
-    columns: dict[str, None] = dict.fromkeys(FACTS)
-    ambiguous = _ambiguous(runs)
-    found = []
-    for run in runs:
-        row = {
-            **{name: getattr(run, name) for name in FACTS if name not in ("state", "error")},
-            "state": run.state.value,
-            "error": run.error.message if run.error else None,
-            **{f"labels.{name}": value for name, value in run.labels.items()},
-            **{f"params.{name}": value for name, value in run.params.items()},
-        }
-        for metric in run.metrics:
-            inner = f"{metric.artifact}." if (metric.task, metric.name) in ambiguous else ""
-            row[f"metrics.{metric.task}.{inner}{metric.name}"] = metric.value
-        columns.update(dict.fromkeys(row))
-        found.append(row)
-    order = sorted(columns, key=lambda name: _GROUPS.index(name.partition(".")[0] if name not in FACTS else ""))
-    return [{name: row.get(name) for name in order} for row in found]
+    """A dict a run with the same keys in the same order, see `columns`."""
+    return _rows(columns(flattened(runs)))
 
 
-def _ambiguous(runs: Sequence[Run]) -> set[tuple[str, str]]:
-    found = set()
-    for run in runs:
-        counts = Counter((metric.task, metric.name) for metric in run.metrics)
-        found |= {key for key, count in counts.items() if count > 1}
-    return found
+def flattened(runs: Sequence[Run]) -> Flat:
+    """Runs as columns, as the store has them too."""
+    facts: Columns = {name: [getattr(run, name) for run in runs] for name in FACTS}
+    facts["state"] = [run.state.value for run in runs]
+    facts["error"] = [run.error.message if run.error else None for run in runs]
+    facts["tags"] = [" ".join(run.tags) or None for run in runs]
+    facts["note"] = [run.note or None for run in runs]
+    labels: Columns = {}
+    params: Columns = {}
+    metrics: dict[tuple[str, str, str], list[Any]] = {}
+    for at, run in enumerate(runs):
+        for table, values in ((labels, run.labels), (params, run.params)):
+            for name, value in values.items():
+                table.setdefault(name, [None] * len(runs))[at] = value
+        for each in run.metrics:
+            metrics.setdefault((each.task, each.artifact, each.name), [None] * len(runs))[at] = each.value
+    return Flat(facts, labels, params, metrics)
+
+
+def _rows(table: Columns) -> list[dict[str, Any]]:
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+
+Kind = Literal["time", "boolean", "integer", "number", "text", "mixed"]
+
+
+def kind_of(name: str, values: Sequence[Any]) -> Kind:
+    """What all values of a column are, those apart that are None; a column without any is text."""
+    if name in TIMES:
+        return "time"
+    if name in ("seconds", "value"):
+        return "number"
+    types = set(map(type, values)) - {type(None)}
+    if types <= {str}:
+        return "text"
+    if types == {bool}:
+        return "boolean"
+    if types == {int} and all(-(2**63) <= value < 2**63 for value in values if value is not None):
+        return "integer"
+    if types <= {int, float} and all(_fits(value) for value in values if isinstance(value, int)):
+        return "number"
+    return "mixed"
+
+
+def _fits(value: int) -> bool:
+    """Whether a whole number is not beyond all floats."""
+    return value.bit_length() <= 1024 and abs(value) <= sys.float_info.max
 
 
 def export(runs: Sequence[Run], form: str, file: Path | None) -> str:
     """The runs written to a file, or as text when there is none.
 
     Args:
-        runs: for JSON with their tasks: each is written as its run JSON; the other forms hold `rows`.
+        runs: for JSON with their tasks: each is written as its run JSON; the other forms hold `columns`.
         form: csv, json or parquet.
         file: where to; Parquet needs one.
 
@@ -69,16 +110,25 @@ def export(runs: Sequence[Run], form: str, file: Path | None) -> str:
         UsageError: Parquet without a file, or an unknown form.
         StateError: the file cannot be written.
     """
+    if form == "json":
+        return _written(_json([run.to_dict() for run in runs]), file)
+    return export_table(columns(flattened(runs)), form, file)
+
+
+def export_table(table: Columns, form: str, file: Path | None) -> str:
+    """A table written to a file, or as text when there is none: for JSON an object a row. Otherwise as `export`."""
     if form == "parquet":
         if file is None:
             raise UsageError("Parquet is not text.", hint="Name a file: kfgcp export --format parquet -o runs.parquet")
-        data = _parquet(rows(runs))
-    elif form == "csv":
-        data = _csv(rows(runs)).encode("utf-8", "backslashreplace")
-    elif form == "json":
-        data = (json.dumps([run.to_dict() for run in runs], indent=2) + "\n").encode()
-    else:
-        raise UsageError(f"Unknown format '{form}'.", hint=f"One of: {', '.join(FORMATS)}.")
+        return _written(_parquet(table), file)
+    if form == "csv":
+        return _written(_csv(table).encode("utf-8", "backslashreplace"), file)
+    if form == "json":
+        return _written(_json([{name: json_number(each) for name, each in row.items()} for row in _rows(table)]), file)
+    raise UsageError(f"Unknown format '{form}'.", hint=f"One of: {', '.join(FORMATS)}.")
+
+
+def _written(data: bytes, file: Path | None) -> str:
     if file is None:
         return data.decode()
     try:
@@ -88,12 +138,16 @@ def export(runs: Sequence[Run], form: str, file: Path | None) -> str:
     return ""
 
 
-def _csv(table: list[dict[str, Any]]) -> str:
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _csv(table: Columns) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table[0] if table else FACTS)
-    for row in table:
-        writer.writerow(["" if value is None else _text(value) for value in row.values()])
+    writer.writerow(table)
+    for row in zip(*table.values(), strict=True):
+        writer.writerow(["" if value is None else _text(value) for value in row])
     return text.getvalue()
 
 
@@ -101,39 +155,30 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else json.dumps(value)
 
 
-def _parquet(table: list[dict[str, Any]]) -> bytes:
+def _parquet(table: Columns) -> bytes:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("Parquet", "frames") from None
-    columns = {name: _column(pyarrow, name, [row[name] for row in table]) for name in (table[0] if table else FACTS)}
+    arrays = {name: _array(pyarrow, kind_of(name, values), values) for name, values in table.items()}
     sink = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), sink)
+    parquet.write_table(pyarrow.table(arrays), sink)
     return sink.getvalue()
 
 
-def _column(pyarrow: Any, name: str, values: list[Any]) -> Any:
-    """One type a column: times, numbers or booleans where all are, text otherwise."""
-    if name in _TIMES:
-        import datetime
-
-        times = [None if value is None else datetime.datetime.fromisoformat(value) for value in values]
+def _array(pyarrow: Any, kind: Kind, values: list[Any]) -> Any:
+    if kind == "time":
+        times = [None if value is None else datetime.fromisoformat(value) for value in values]
         return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
-    if name == "seconds":
-        return pyarrow.array(values, pyarrow.float64())
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(value, bool) for value in known):
-        return pyarrow.array(values, pyarrow.bool_())
-    if known and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
-        if all(isinstance(value, int) and abs(value) < 2**63 for value in known):
-            return pyarrow.array(values, pyarrow.int64())
-        with suppress(OverflowError):  # a whole number beyond all floats
-            return pyarrow.array([None if value is None else float(value) for value in values], pyarrow.float64())
-    texts = [None if value is None else _unicode(value) for value in values]
-    return pyarrow.array(texts, pyarrow.string())
+    if kind == "number":
+        return pyarrow.array([None if value is None else float(value) for value in values], pyarrow.float64())
+    if kind in ("boolean", "integer"):
+        return pyarrow.array(values, pyarrow.bool_() if kind == "boolean" else pyarrow.int64())
+    return pyarrow.array([None if value is None else unicode_of(value) for value in values], pyarrow.string())
 
 
-def _unicode(value: Any) -> str:
+def unicode_of(value: Any) -> str:
+    """A value as text that can be written: what is no text as JSON, halves of surrogate pairs as escapes."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -12,7 +12,20 @@ Pipeline = Callable[[str], Path]
 
 RUN_KEYS = [
     *("run_id", "env", "backend", "backend_ref", "url", "pipeline", "version", "experiment", "name", "labels"),
-    *("state", "created_at", "started_at", "ended_at", "params", "outputs", "metrics", "artifacts", "tasks", "error"),
+    *(
+        "tags",
+        "note",
+        "state",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "params",
+        "outputs",
+        "metrics",
+        "artifacts",
+        "tasks",
+        "error",
+    ),
 ]
 TASK_KEYS = ["path", "kind", "state", "attempts", "cache", "started_at", "ended_at", "inputs", "outputs", "error"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

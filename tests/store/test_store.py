@@ -53,6 +53,8 @@ WHOLE = Run(
     artifacts=(Artifact("train", "model", "system.Model", "file:///m", {"size": 3}),),
     tasks=(TASK, Task("after", TaskKind.DAG, TaskState.SKIPPED)),
     error=ErrorInfo("ValueError: no", "inner/train", ("last",)),
+    tags=("good", "reviewed"),
+    note="Better than the one before,\nand slower.",
 )
 
 

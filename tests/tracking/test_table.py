@@ -14,14 +14,14 @@ from pyarrow import parquet
 
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.tracking.frames import run_frame
-from kfgcp.tracking.table import export, rows
+from kfgcp.tracking import frames
+from kfgcp.tracking.table import columns, export, flattened, rows
 
 MakeRun = Callable[..., Run]
 
 FACTS = [
     *("run_id", "name", "pipeline", "version", "experiment", "env", "backend", "state"),
-    *("created_at", "started_at", "ended_at", "seconds", "error"),
+    *("created_at", "started_at", "ended_at", "seconds", "error", "tags", "note"),
 ]
 
 
@@ -57,6 +57,8 @@ def test_facts_of_a_run(make_run: MakeRun) -> None:
                 started_at="2026-01-02T03:04:06.000Z",
                 ended_at="2026-01-02T03:04:07.250Z",
                 error=ErrorInfo("no luck", "train"),
+                tags=("good", "slow"),
+                note="two\nlines",
             )
         ]
     )
@@ -75,6 +77,8 @@ def test_facts_of_a_run(make_run: MakeRun) -> None:
         "ended_at": "2026-01-02T03:04:07.250Z",
         "seconds": 1.25,
         "error": "no luck",
+        "tags": "good slow",
+        "note": "two\nlines",
     }
 
 
@@ -207,7 +211,8 @@ def test_a_file_that_cannot_be_written_is_a_state_error(make_run: MakeRun, tmp_p
 
 
 def test_a_frame_has_a_row_a_run_and_times_in_utc(make_run: MakeRun) -> None:
-    frame = run_frame([make_run(params={"lr": 0.5}, metrics=(Metric("t", "m", "f1", 1.0),)), make_run("bbbb")])
+    runs = [make_run(params={"lr": 0.5}, metrics=(Metric("t", "m", "f1", 1.0),)), make_run("bbbb")]
+    frame = frames.frame(columns(flattened(runs)))
 
     assert list(frame["run_id"]) == ["aaaa00000001", "bbbb"]
     assert str(frame["created_at"].dtype).endswith("UTC]")
@@ -217,6 +222,6 @@ def test_a_frame_has_a_row_a_run_and_times_in_utc(make_run: MakeRun) -> None:
 
 
 def test_a_frame_of_no_runs_has_the_columns_of_facts() -> None:
-    frame = run_frame([])
+    frame = frames.frame(columns(flattened([])))
 
     assert (len(frame), list(frame.columns)) == (0, FACTS)

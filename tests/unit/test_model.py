@@ -26,6 +26,7 @@ from kfgcp.model import (
 
 RUN_KEYS = [
     *("run_id", "env", "backend", "backend_ref", "url", "pipeline", "version", "experiment", "name", "labels"),
+    *("tags", "note"),
     *("state", "created_at", "started_at", "ended_at", "params", "outputs", "metrics", "artifacts", "tasks", "error"),
 ]
 TASK_KEYS = ["path", "kind", "state", "attempts", "cache", "started_at", "ended_at", "inputs", "outputs", "error"]
@@ -79,6 +80,8 @@ runs = st.builds(
     ),
     tasks=st.lists(tasks, max_size=2).map(tuple),
     error=st.none() | errors,
+    tags=st.lists(text, max_size=2).map(tuple),
+    note=text,
 )
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from kfgcp import config, labels
+from kfgcp.api.found import RunLike, show
+from kfgcp.api.tables import artifacts, compare, export, list, metrics, note, runs, tag, tasks, unread
 from kfgcp.backends.base import (
     Backend,
     ForegroundRun,
@@ -30,24 +32,18 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
-from kfgcp.store.rows import Read, RunFilter
-from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.store.store import Store
 from kfgcp.tracking import lookup, pipelines
-from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import NotRefreshed
 from kfgcp.tracking.pipelines import Diff, Pipeline
 
 if TYPE_CHECKING:
-    import pandas
-
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.scaffold import Scaffold
 
 _CHECK_SECONDS = 1.0
-
-RunLike = str | RunHandle | Run
 
 
 class NotHeeded(UserWarning):
@@ -229,66 +225,6 @@ def spec_of(run: RunLike = "latest") -> Spec:
     return pipelines.spec_of(config.load(), run if isinstance(run, Run) else show(run).snapshot)
 
 
-def show(run: RunLike = "latest") -> RunHandle:
-    """A run, looked up. The warning `NotWhole` says when something of it cannot be read now.
-
-    Raises:
-        UsageError: there is none that `run` means, or more than one.
-    """
-    if isinstance(run, RunHandle):
-        return run.refresh()
-    return lookup.handle(config.load(), run.run_id if isinstance(run, Run) else run)
-
-
-def list(
-    wanted: RunFilter | None = None, *, limit: int | None = None, refresh: bool = True, metrics: bool = True
-) -> builtins.list[Run]:
-    """Runs of all environments without their tasks and artifacts, newest first, whoever made them.
-
-    Args:
-        wanted: which runs, all by default.
-        limit: so many at most.
-        refresh: read from remote backends what has changed. One that cannot be reached is an error when it is the
-            environment that is asked for, and otherwise the warning `NotRefreshed`; its runs are listed as last seen.
-        metrics: read those of runs that have ended where they are several requests a run, as on Kubeflow. `unread`
-            tells which runs are without theirs.
-    """
-    project = config.load()
-    wanted = wanted or RunFilter()
-    if refresh:
-        lookup.refresh(project, wanted, limit, whole=metrics)
-    if not (project.home / DATABASE_NAME).exists():
-        return []
-    with Store(project.home) as store:
-        if store.unfinished("local"):
-            _refresh_local(project)
-        return store.select(wanted, limit=limit)
-
-
-def unread(runs: Sequence[Run]) -> set[str]:
-    """The ids of those runs that have ended and were only listed: their metrics, outputs and tasks are not known."""
-    remote = [run.run_id for run in runs if run.state.final and run.backend != "local"]
-    if not remote:
-        return set()
-    with Store(config.load().home) as store:
-        return {run_id for run_id in remote if store.read_of(run_id) is Read.LISTED}
-
-
-def runs(wanted: RunFilter | None = None, **equals: Any) -> pandas.DataFrame:
-    """Runs as a frame, newest first: a row a run with columns `params.*` and `metrics.<task>.<name>`.
-
-    Args:
-        wanted: which runs, all by default.
-        equals: fields of `RunFilter` instead: `runs(experiment="churn")`.
-
-    Raises:
-        MissingExtra: pandas is not installed.
-    """
-    from kfgcp.tracking.frames import run_frame
-
-    return run_frame(list(wanted or RunFilter(**equals)))
-
-
 def logs(
     run: RunLike = "latest",
     task: str | None = None,
@@ -342,20 +278,6 @@ def delete(run: RunLike) -> None:
     show(run).delete()
 
 
-def compare(runs: Sequence[RunLike] = ()) -> Comparison:
-    """What differs between runs, the first being the baseline; the two newest when none are named.
-
-    Raises:
-        UsageError: there are fewer than two.
-    """
-    from kfgcp.tracking.compare import compare as compare_runs
-
-    chosen = builtins.list(runs) or [found.run_id for found in reversed(list(limit=2, metrics=False))]
-    if len(chosen) < 2:
-        raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
-    return compare_runs([one if isinstance(one, Run) else show(one).snapshot for one in chosen])
-
-
 def diff(before: Pipeline, after: Pipeline) -> Diff:
     """What differs between two pipelines: files, runs, or versions (`sha256:` and 8 digits or more).
 
@@ -364,28 +286,6 @@ def diff(before: Pipeline, after: Pipeline) -> Diff:
         SpecError: one of them does not compile or is not a valid spec.
     """
     return pipelines.diff(config.load(), before, after)
-
-
-def export(
-    runs: Sequence[RunLike] = (),
-    *,
-    form: str = "csv",
-    file: str | Path | None = None,
-    wanted: RunFilter | None = None,
-) -> str:
-    """Runs as CSV, JSON or Parquet, oldest first: written to `file`, or returned as text when there is none.
-
-    Args:
-        runs: which, all that `wanted` lets through when empty.
-        form: csv, json or parquet.
-        file: where to; Parquet needs one.
-        wanted: which runs when none are named.
-    """
-    from kfgcp.tracking.table import export as export_runs
-
-    chosen = [one if isinstance(one, Run) else show(one).snapshot for one in runs] or list(wanted)[::-1]
-    whole = [_whole(one) for one in chosen] if form == "json" else chosen
-    return export_runs(whole, form, None if file is None else Path(file))
 
 
 def doctor(
@@ -431,8 +331,8 @@ def init(folder: str | Path = ".") -> Scaffold:
 
 def _submit(backend: Backend, request: SubmitRequest) -> RunHandle:
     notes = backend.notes(request)
-    for note in notes:
-        warnings.warn(note, NotHeeded, stacklevel=3)
+    for each in notes:
+        warnings.warn(each, NotHeeded, stacklevel=3)
     return _submitted(backend, request, notes)
 
 
@@ -514,21 +414,12 @@ def _folder_of(origin: str) -> Path:
     return file.parent if file.is_file() else Path.cwd()
 
 
-def _refresh_local(project: config.Project) -> None:
-    """Ends the records of local runs whose engine is gone."""
-    from kfgcp.backends.local import LocalBackend
-
-    LocalBackend(project, project.env("local")).refresh()
-
-
-def _whole(run: Run) -> Run:
-    return run if run.tasks else show(run).snapshot
-
-
 __all__ = [
     "NotRefreshed",
     "NotWhole",
+    "RunLike",
     "RunState",
+    "artifacts",
     "cancel",
     "compare",
     "compile",
@@ -539,6 +430,8 @@ __all__ = [
     "init",
     "list",
     "logs",
+    "metrics",
+    "note",
     "open_rerun",
     "open_resumed",
     "open_retry",
@@ -551,6 +444,8 @@ __all__ = [
     "show",
     "spec_of",
     "submit",
+    "tag",
+    "tasks",
     "unread",
     "watch",
 ]

@@ -1,0 +1,244 @@
+"""Many runs: lists, frames, comparisons, exports; and what people write about runs."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from kfgcp import config
+from kfgcp.api.found import RunLike, show
+from kfgcp.errors import UsageError
+from kfgcp.model import Run
+from kfgcp.store.expressions import value_text
+from kfgcp.store.queries import NEWEST_FIRST
+from kfgcp.store.rows import Read, RunFilter
+from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.tracking import lookup
+from kfgcp.tracking.choose import Choice, choose, several
+from kfgcp.tracking.compare import Comparison
+from kfgcp.tracking.handle import RunHandle
+
+if TYPE_CHECKING:
+    import pandas
+
+    from kfgcp.tracking.frames import Table
+
+
+def list(
+    wanted: RunFilter | None = None,
+    *,
+    limit: int | None = None,
+    refresh: bool = True,
+    metrics: bool = True,
+    order: str = NEWEST_FIRST,
+) -> builtins.list[Run]:
+    """Runs of all environments without their tasks and artifacts, whoever made them.
+
+    Args:
+        wanted: which runs, all by default.
+        limit: so many at most.
+        refresh: read from remote backends what has changed. One that cannot be reached is an error when it is the
+            environment that is asked for, and otherwise the warning `NotRefreshed`; its runs are listed as last seen.
+        metrics: read those of runs that have ended where they are several requests a run, as on Kubeflow. `unread`
+            tells which runs are without theirs.
+        order: a name as in expressions and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
+
+    Raises:
+        UsageError: the filter's expression or the order cannot be read.
+    """
+    wanted = wanted or RunFilter()
+    with _store(wanted, limit if order == NEWEST_FIRST else None, refresh=refresh, metrics=metrics) as store:
+        return [] if store is None else store.page(wanted, order, limit)
+
+
+def unread(runs: Sequence[Run]) -> set[str]:
+    """The ids of those runs that have ended and were only listed: their metrics, outputs and tasks are not known."""
+    remote = [run.run_id for run in runs if run.state.final and run.backend != "local"]
+    if not remote:
+        return set()
+    with Store(config.load().home) as store:
+        return {run_id for run_id in remote if store.read_of(run_id) is Read.LISTED}
+
+
+def runs(
+    where: RunFilter | str | None = None, *, limit: int | None = None, refresh: bool = True, **chosen: Unpack[Choice]
+) -> pandas.DataFrame:
+    """Runs as a frame, newest first: a row a run with columns `params.*` and `metrics.<task>.<name>`.
+
+    Args:
+        where: an expression, or a filter instead of all else.
+        limit: so many at most.
+        refresh: as of `list`.
+        chosen: fields of `Choice`: `runs(experiment="churn", state="SUCCEEDED", since="7d")`.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+        UsageError: the expression cannot be read.
+    """
+    return _frame("runs", where, limit, refresh, chosen)
+
+
+def metrics(
+    where: RunFilter | str | None = None, *, limit: int | None = None, refresh: bool = True, **chosen: Unpack[Choice]
+) -> pandas.DataFrame:
+    """The metrics of runs, a row each: run_id, task, artifact, name, value. Arguments and errors as of `runs`."""
+    return _frame("metrics", where, limit, refresh, chosen)
+
+
+def tasks(
+    where: RunFilter | str | None = None, *, limit: int | None = None, refresh: bool = True, **chosen: Unpack[Choice]
+) -> pandas.DataFrame:
+    """The tasks of runs, a row each: run_id, path, kind, state, attempts, cached, cache_reason, started_at, ended_at,
+    seconds, inputs and outputs as JSON text, error. Arguments and errors as of `runs`."""
+    return _frame("tasks", where, limit, refresh, chosen)
+
+
+def artifacts(
+    where: RunFilter | str | None = None, *, limit: int | None = None, refresh: bool = True, **chosen: Unpack[Choice]
+) -> pandas.DataFrame:
+    """The artifacts of runs, a row each: run_id, task, name, type, uri, metadata as JSON text. Arguments and errors as
+    of `runs`."""
+    return _frame("artifacts", where, limit, refresh, chosen)
+
+
+def compare(runs: Sequence[RunLike] = (), *, baseline: RunLike | None = None) -> Comparison:
+    """What differs between runs; the two newest when none are named.
+
+    Args:
+        runs: two or more.
+        baseline: the run that the others are measured against, the first one when None.
+
+    Raises:
+        UsageError: there are fewer than two.
+    """
+    from kfgcp.tracking.compare import compare as compare_runs
+
+    named: builtins.list[RunLike] = [*runs] or [*reversed(list(limit=2, metrics=False))]
+    if baseline is not None:
+        named.insert(0, baseline)
+    if len(named) < 2:
+        raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
+    chosen = [one if isinstance(one, Run) and one.tasks else show(one).snapshot for one in named]
+    if baseline is not None:
+        chosen = [chosen[0], *(run for run in chosen[1:] if run.run_id != chosen[0].run_id)]
+    return compare_runs(chosen)
+
+
+def export(
+    runs: Sequence[RunLike] = (),
+    *,
+    form: str = "csv",
+    file: str | Path | None = None,
+    wanted: RunFilter | None = None,
+    table: Table = "runs",
+) -> str:
+    """Runs as CSV, JSON or Parquet, oldest first: written to `file`, or returned as text when there is none.
+
+    Args:
+        runs: which, all that `wanted` lets through when empty.
+        form: csv, json or parquet.
+        file: where to; Parquet needs one.
+        wanted: which runs when none are named.
+        table: a row a run, or a row a metric, task or artifact of them; JSON of runs holds whole runs.
+    """
+    from kfgcp.tracking import frames
+    from kfgcp.tracking.table import export as export_runs
+    from kfgcp.tracking.table import export_table
+
+    path = None if file is None else Path(file)
+    named = [one if isinstance(one, Run) else show(one).snapshot for one in runs]
+    if form == "json" and table == "runs":
+        return export_runs([_whole(one) for one in named or list(wanted)[::-1]], form, path)
+    if named and table == "runs":
+        return export_runs(named, form, path)
+    if named:
+        wanted = RunFilter(where=f"run_id in ({', '.join(value_text(run.run_id) for run in named)})")
+    with _store(wanted or RunFilter(), None, refresh=not named) as store:
+        return export_table(frames.table(store, table, wanted, order="created_at"), form, path)
+
+
+def tag(run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -> tuple[str, ...]:
+    """All tags of a run, sorted, after some were put on and others taken off.
+
+    Args:
+        run: which run.
+        tags: words to put on it: letters, digits and signs without blanks and commas, at most 64 characters.
+        remove: those to take off; no error when it has them not.
+
+    Raises:
+        UsageError: a tag is no such word, or there is no such run.
+    """
+    for each in tags:
+        if not re.fullmatch(r"[^\s,]{1,64}", each):
+            raise UsageError(
+                f"{each!r} cannot be a tag.", hint="A tag is a word of at most 64 characters without blanks and commas."
+            )
+    run_id = _id_of(run)
+    with Store(config.load().home) as store:
+        return store.tag(run_id, tags, remove=several(remove))
+
+
+def note(run: RunLike = "latest", text: str | None = None) -> str:
+    """The note of a run, after `text` was written in its place.
+
+    Args:
+        run: which run.
+        text: the new note, which may have several lines; "" removes it, None leaves it.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    run_id = _id_of(run)
+    with Store(config.load().home) as store:
+        if text is not None:
+            store.note(run_id, text.strip())
+        return store.get(run_id, whole=False).note
+
+
+def _id_of(run: RunLike) -> str:
+    """The id under which a run is recorded here; nothing is read of its backend when it is known."""
+    if isinstance(run, (RunHandle, Run)):
+        return run.run_id
+    return lookup.find(config.load(), run).run_id
+
+
+def _frame(
+    table: Table, where: RunFilter | str | None, limit: int | None, refresh: bool, chosen: Choice
+) -> pandas.DataFrame:
+    from kfgcp.tracking import frames
+
+    wanted = where if isinstance(where, RunFilter) else choose(where, **chosen)
+    with _store(wanted, limit, refresh=refresh) as store:
+        return frames.frame(frames.table(store, table, wanted, limit=limit))
+
+
+@contextmanager
+def _store(
+    wanted: RunFilter, limit: int | None, *, refresh: bool = True, metrics: bool = True
+) -> Iterator[Store | None]:
+    """The store after what has changed was read into it; None when nothing was ever recorded."""
+    project = config.load()
+    if refresh:
+        lookup.refresh(project, wanted, limit, whole=metrics or bool(wanted.where))
+    if not (project.home / DATABASE_NAME).exists():
+        yield None
+        return
+    with Store(project.home) as store:
+        if store.unfinished("local"):
+            _refresh_local(project)
+        yield store
+
+
+def _refresh_local(project: config.Project) -> None:
+    """Ends the records of local runs whose engine is gone."""
+    from kfgcp.backends.local import LocalBackend
+
+    LocalBackend(project, project.env("local")).refresh()
+
+
+def _whole(run: Run) -> Run:
+    return run if run.tasks else show(run).snapshot

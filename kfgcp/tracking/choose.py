@@ -1,0 +1,108 @@
+"""Which runs, said in plain values: what Python callers and the options of the command line have in common."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TypedDict, Unpack
+
+from kfgcp.errors import UsageError
+from kfgcp.model import RunState, timestamp
+from kfgcp.store.expressions import UNITS
+from kfgcp.store.rows import RunFilter
+
+
+class Choice(TypedDict, total=False):
+    """Which runs; all that is given must hold.
+
+    experiment, pipeline, env: names. version: a digest or its beginning. state: one or several. label: texts `K=V`, or
+    a dict. since, until: created then or later, and before then: a time, RFC 3339 text, or an age such as `7d`. tag:
+    all of them. text: stands in the id, name, pipeline, experiment, note or a tag.
+    """
+
+    experiment: str | None
+    pipeline: str | None
+    version: str | None
+    env: str | None
+    state: RunState | str | Sequence[RunState | str]
+    label: str | Sequence[str] | Mapping[str, str]
+    since: str | datetime | None
+    until: str | datetime | None
+    tag: str | Sequence[str]
+    text: str | None
+
+
+def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
+    """The filter of what is chosen; where: an expression, see `kfgcp.store.expressions`.
+
+    Raises:
+        UsageError: a state is not known, a label is not of the form `K=V`, or a time cannot be read.
+    """
+    since, until = chosen.get("since"), chosen.get("until")
+    label = chosen.get("label") or {}
+    return RunFilter(
+        pipeline=chosen.get("pipeline"),
+        experiment=chosen.get("experiment"),
+        env=chosen.get("env"),
+        states=[_state(each) for each in several(chosen.get("state"))],
+        labels=dict(label) if isinstance(label, Mapping) else labels_of(several(label)),
+        since=None if since is None else moment(since),
+        where=where,
+        version=chosen.get("version"),
+        until=None if until is None else moment(until, "until"),
+        tags=several(chosen.get("tag")),
+        text=chosen.get("text"),
+    )
+
+
+def several(value: str | Sequence[str] | None) -> list[str]:
+    """One text or several, as a list."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [*value]
+
+
+def labels_of(pairs: Sequence[str]) -> dict[str, str]:
+    """`K=V` texts as a dict."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--label {pair!r} is not of the form K=V.")
+        found[name] = value
+    return found
+
+
+def moment(text: str | datetime, what: str = "since") -> str:
+    """The time that `30m` ago, an RFC 3339 text, or a time means; as a timestamp.
+
+    Args:
+        text: one of these; a `datetime` without a time zone is in UTC.
+        what: the option it is for, which errors name.
+    """
+    if isinstance(text, datetime):
+        return timestamp((text if text.tzinfo else text.replace(tzinfo=UTC)).timestamp())
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        return timestamp(max(time.time() - _age(text, what), 0))
+    if given.tzinfo is None:
+        raise UsageError(f"--{what} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
+    return timestamp(given.timestamp())
+
+
+def _age(text: str, what: str) -> float:
+    """The seconds of `30m`, `12h`, `7d`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    if match is None:
+        raise UsageError(f"--{what} {text!r} is not an age.", hint="Write a number and a unit: 30m, 12h, 7d, 2w.")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _state(text: str) -> RunState:
+    try:
+        return RunState(text.upper())
+    except ValueError:
+        raise UsageError(f"There is no state '{text}'.", hint=f"States: {', '.join(RunState)}.") from None
