@@ -101,12 +101,13 @@ class Unreachable(BackendError):
     """There is no answer of the service, or only that it failed.
 
     Attributes:
-        status: of HTTP, when it was the service itself that said so in its own form; else 0.
+        status: of HTTP, 500 to 599, when that was the answer; else 0.
+        told: it was the service itself that said so, in its own form.
     """
 
-    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+    def __init__(self, message: str, *, hint: str = "", status: int = 0, told: bool = False) -> None:
         super().__init__(message, hint=hint)
-        self.status = status
+        self.status, self.told = status, told
 
     @property
     def passing(self) -> bool:

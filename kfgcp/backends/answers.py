@@ -119,7 +119,8 @@ def refusal(answer: Answer, call: Call) -> BackendError:
         return Unreachable(
             f"{call.service} failed to answer {call}: {text} ({named}).",
             hint=f"Try again later; {call.service} may have an outage.",
-            status=status if said.code else 0,
+            status=status,
+            told=bool(said.code),
         )
     kind = NotFound if status == 404 else Refused
     return kind(

@@ -111,6 +111,17 @@ class Http:
         data = None if body is None else self._json(body)
         return self.exchange(method, path, params=params, data=data, **how).json()
 
+    def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Iterator[bytes]:
+        """What a GET is answered with, piece by piece as it comes, however long it is.
+
+        The iterator must be read to its end or closed. It raises Unreachable when the answer breaks off. Arguments and
+        errors are those of `send`.
+        """
+        reply = self.exchange("GET", path, params=params, stream=True, **how)
+        if reply.headers.get("content-type", "").startswith("text/html"):  # a sign-in, with status 200
+            parse(replace(reply.answer, body=next(reply.chunks(), b"")), reply.call)
+        return reply.chunks()
+
     def pages(
         self,
         path: str,
@@ -165,12 +176,14 @@ class Http:
         budget: float | None = None,
         retries: int | None = None,
         read_timeout: float | None = None,
+        stream: bool = False,
     ) -> Reply:
         """The answer of status 2xx as it came; for what is not JSON. Errors are those of `send`.
 
         Args:
             repeatable: twice does what once does; None: yes but for POST.
             budget, retries, read_timeout: for this call, see `__init__`. retries=0 sends once.
+            stream: the body is left to be read by `Reply.chunks`.
         """
         repeatable = method != "POST" if repeatable is None else repeatable
         patience = Patience(
@@ -195,6 +208,7 @@ class Http:
                     headers=_headers(token, None if data is None else content_type),
                     sign=token.sign if token else None,
                     timeout=(self._timeout[0], patience.limit(read_timeout or self._timeout[1])),
+                    stream=stream,
                 )
             except NoAnswer as failure:
                 unknown = unknown or failure.sent
@@ -255,6 +269,13 @@ class Reply:
     def headers(self) -> Mapping[str, str]:
         """Names in lower case."""
         return self.answer.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body of an answer that is read as it comes."""
+        try:
+            yield from self.answer.chunks or ()
+        except NoAnswer as failure:
+            raise _unreachable(failure, self.call, repeatable=True) from None
 
     def json(self) -> dict[str, Any]:
         """The JSON object that it is; see `answers.parse`."""

@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 POOL: Final = 24
 """Connections that are kept open: more than the threads that share one wire."""
+CHUNK: Final = 65536
+"""Bytes that are read at once."""
 LARGEST: Final = 100_000_000
 """Bytes of an answer, unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server sent. headers: names in lower case."""
+    """What a server sent. headers: names in lower case. chunks: the body instead, as it comes, when it was asked so."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    chunks: Iterator[bytes] | None = None
 
 
 class NoAnswer(Exception):
@@ -77,18 +80,20 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         sign: Callable[[Any], Any] | None = None,
         timeout: tuple[float, float] = (5, 60),
+        stream: bool = False,
     ) -> Answer:
         """The answer to one request.
 
         Args:
             sign: adds what must not be seen, the token, to the prepared request.
             timeout: seconds to connect in, and to wait for the next bytes.
+            stream: leave the body of an answer of success to be read, to its end or closed, and however long it is.
 
         Raises:
             NoAnswer: there is none, or not a whole one.
         """
         try:
-            with self._open().request(
+            response = self._open().request(
                 method,
                 url,
                 params=params,
@@ -100,13 +105,16 @@ class Wire:
                 stream=True,
                 proxies=proxies(url),
                 verify=self._verify,  # here, because REQUESTS_CA_BUNDLE would win over that of the session
-            ) as response:
+            )
+            found = {name.lower(): value for name, value in response.headers.items()}
+            if stream and 200 <= response.status_code < 300:
+                return Answer(response.status_code, found, b"", _chunks(response, timeout))
+            with response:
                 body = bytearray()
-                for chunk in response.iter_content(65536):
+                for chunk in response.iter_content(CHUNK):
                     body += chunk
                     if len(body) > LARGEST:
                         raise NoAnswer(f"sent more than {LARGEST // 1_000_000} MB", sent=True, final=True)
-                found = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status_code, found, bytes(body))
         except NoAnswer:
             raise
@@ -123,6 +131,14 @@ class Wire:
             if self._session is None:
                 self._session = new_session()
             return self._session
+
+
+def _chunks(response: requests.Response, timeout: tuple[float, float]) -> Iterator[bytes]:
+    try:
+        with response:
+            yield from response.iter_content(CHUNK)
+    except Exception as error:
+        raise explain(error, timeout) from None
 
 
 def new_session() -> requests.Session:

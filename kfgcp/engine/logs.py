@@ -1,4 +1,4 @@
-"""The logs of attempts: read as they grow, and their ends. No log is ever held in memory as a whole."""
+"""The logs of attempts: cut into lines, read as they grow, and their ends. None is ever held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -10,13 +10,33 @@ _LONGEST_LINE = 1024 * 1024
 _TAIL_BYTES = 64 * 1024
 
 
+class Lines:
+    """Cuts bytes that come in pieces into lines, endless ones into pieces; what is no UTF-8 becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """The lines that are whole now, without their ends; must be read to its end."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        yield from map(_line, lines)
+        if len(self._rest) >= _LONGEST_LINE:
+            yield from self.end()
+
+    def end(self) -> Iterator[str]:
+        """A last line that has no end."""
+        if self._rest:
+            piece, self._rest = self._rest, b""
+            yield _line(piece)
+
+
 class LogReader:
     """Reads a log as it grows; only whole lines until it has ended, but endless ones in pieces."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._offset = 0
-        self._rest = b""
+        self._lines = Lines()
 
     def read(self, *, to_the_end: bool = False) -> Iterator[str]:
         """New lines without their ends; with `to_the_end` also a last one that has none."""
@@ -25,16 +45,11 @@ class LogReader:
                 log.seek(self._offset)
                 while data := log.read(_READ_BYTES):
                     self._offset += len(data)
-                    *lines, self._rest = (self._rest + data).split(b"\n")
-                    yield from map(_line, lines)
-                    if len(self._rest) >= _LONGEST_LINE:
-                        piece, self._rest = self._rest, b""
-                        yield _line(piece)
+                    yield from self._lines.feed(data)
         except FileNotFoundError:
             pass
-        if to_the_end and self._rest:
-            piece, self._rest = self._rest, b""
-            yield _line(piece)
+        if to_the_end:
+            yield from self._lines.end()
 
 
 def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -26,12 +26,14 @@ class Instant:
     """How made-up jobs turn out; read when a job is created.
 
     seconds: from its creation to its end. metrics: name -> value, on every artifact of system.Metrics. failing: task
-    name -> message of the task that fails, which the job then does too.
+    name -> message of the task that fails, which the job then does too. log: what each task writes, a line each; a
+    line of its own when empty.
     """
 
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
+    log: Sequence[str] = ()
 
 
 class MadeUpRun:
@@ -50,7 +52,7 @@ class MadeUpRun:
             self._cancelled_at = time.time()
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
-        return iter([f"{path} is made up"] if ended else [])
+        return iter((self._how.log or [f"{path} is made up"]) if ended else [])
 
     @property
     def state(self) -> RunState:

@@ -114,7 +114,6 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
 def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
     handle = place.shared("guarded")
     task = handle.task("exit-handler-1/broken")
-
     assert task.attempts == 2
     for attempt in (1, 2):
         lines = task.logs(attempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.creating import create
-from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
+from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
@@ -296,15 +296,17 @@ class KubeflowBackend(RemoteBackend):
         return RunTail(lambda: self._logs(backend_ref, live=True), wanted)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
-        """The logs of a run as it was last looked at; of one under way (`live`) only ML Metadata knows the pods."""
+        """The logs of a run as it was last looked at, of whose pods ML Metadata knows; it has to, unless they are
+        followed (`live`), when the next look may find it again."""
         latest, found, executions = self._latest
         if latest != backend_ref:
             self._fetch(backend_ref)
             _, found, executions = self._latest
-        if live and not executions:
-            with suppress(BackendError):
-                executions = self._metadata.executions(str(found.get("run_id")), artifacts=False)
-        return RunLogs(self._http, self._logging, found, executions, self._namespace)
+        if not executions:
+            with suppress(BackendError) if live else nullcontext():
+                executions = self._metadata.executions(str(found.get("run_id")), artifacts=not live)
+        place = Place(self._http, self._logging, self._namespace or "kubeflow", self._env.name)
+        return RunLogs(place, found, executions)
 
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)

@@ -48,7 +48,7 @@ def create(http: Http, runs: str, sent: Mapping[str, Any], look: Callable[[], Se
         except BackendError as error:
             if not error.unknown:
                 raise _told(error, sent, doubt) from None
-            ended = isinstance(error, Unreachable) and error.status in _ENDED
+            ended = isinstance(error, Unreachable) and error.told and error.status in _ENDED
             doubt = doubt or not ended
             found = _found(look, error, sent, (0.0,) if ended else LOOKS)
             if not found and number == TRIES - 1:

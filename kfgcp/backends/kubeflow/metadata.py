@@ -17,6 +17,8 @@ from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 
 PAGE: Final = 100
+LOG: Final = "executor-logs"
+"""Name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since 2.5)."""
 _YEAR_10000: Final = 253_402_300_800_000
 SECONDS: Final = 10.0
 """How long the calls of a run may take together: it is shown without them when the service hangs."""
@@ -38,7 +40,8 @@ class Execution:
     """A task, DAG, loop or iteration of a run.
 
     parent: the execution that it stands in, 0 for none. iteration: its number in its loop, None for what is no
-    iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name.
+    iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of the last attempt. log: where the
+    launcher put what the last attempt wrote, empty when it did not.
     """
 
     id: int
@@ -55,6 +58,7 @@ class Execution:
     outputs: Mapping[str, Sequence[StoredArtifact]] = field(default_factory=dict)
     pod: str = ""
     cached: bool = False
+    log: str = ""
 
 
 class Metadata:
@@ -169,7 +173,8 @@ def _execution(
         started_at=_seconds(stored.create_time_since_epoch),
         ended_at=_seconds(stored.last_update_time_since_epoch),
         inputs=dict(inputs),
-        outputs=dict(outputs),
+        outputs={name: items for name, items in outputs.items() if name != LOG},
+        log=next((each.uri for each in outputs.get(LOG, ())), ""),
         pod=str(values.get("pod_name") or ""),
         cached=state == "CACHED" or bool(values.get("cached_execution_id")),
     )

@@ -2,9 +2,11 @@
 
 `GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone the UI server says 404
 `pod not found`, older ones 500 `Could not get main container logs: ...`; in multi-user mode podnamespace must be given
-(pod-logs.ts of its public source). `GET /artifacts/get?source=&bucket=&key=` has the archive, whose key ends in
-`PODNAME/main.log`, Argo's default. On GKE the same lines are entries of `resource.type="k8s_container"`; their labels
-are those of the pod after `k8s-pod/`. Not confirmed: which stream and severity a line has there.
+(pod-logs.ts of its public source). A UI server that is set up for it reads the archive itself, for which it must be
+told `createdat=YYYY-MM-DD` (workflow-helper.ts). `GET /artifacts/get?source=&bucket=&key=` has the archive, whose key
+ends in `PODNAME/main.log`, Argo's default, and the artifacts `executor-logs` of launchers that publish logs. On GKE the
+same lines are entries of `resource.type="k8s_container"`; their labels are those of the pod after `k8s-pod/`. Not
+confirmed: which stream and severity a line has there.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from kfgcp.backends.kubeflow.metadata import LOG
 from kfgcp.model import TaskKind
 from kfgcp.testing import log_entries
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.errors import KfpError
+from kfgcp.testing.kubeflow_server.messages import stamp
 from kfgcp.testing.kubeflow_server.nodes import Node, pods
 from kfgcp.testing.kubeflow_server.records import Record
 from kfgcp.testing.log_entries import Entry
@@ -26,6 +30,7 @@ PODS: Final = "pods"
 ARCHIVE: Final = "archive"
 GONE: Final = "gone"
 _RUN_ID: Final = re.compile(r'"k8s-pod/pipeline/runid"\s*=\s*"([^"]+)"')
+_PUBLISHED: Final = re.compile(rf"/(?P<run>[0-9a-f-]{{36}})/(?P<path>.+)/{LOG}$")
 _POD: Final = re.compile(r"(.+)-((?:retry-)?system-[a-z-]+|exit-hook-.+)-\d+")
 
 
@@ -40,10 +45,13 @@ class Logs:
 
     Attributes:
         kept: `pods` while pods last, `archive` when they are gone and were archived, `gone`.
+        falls_back: whether the UI server looks into the archive for a pod that is gone.
+        published: whether launchers make an artifact `executor-logs` of the log of a task's last attempt.
     """
 
     def __init__(self, access: Access, project: str, runs: Callable[[], Sequence[Record]], modern: bool) -> None:
         self.kept = PODS
+        self.falls_back = self.published = False
         self._access, self._project, self._runs, self._modern = access, project, runs, modern
 
     def routes(self) -> list[Route]:
@@ -59,7 +67,13 @@ class Logs:
             self._access.check(namespace, "get", "viewers")
         except KfpError:
             return _text(403, "Access denied to namespace")
-        found = self._find(name) if self.kept == PODS else None
+        found = self._find(name) if self.kept == PODS or (self.kept == ARCHIVE and self.falls_back) else None
+        if (
+            found is not None
+            and self.kept == ARCHIVE
+            and request.query.get("createdat") != stamp(found[0].created)[:10]
+        ):
+            found = None
         if found is not None:
             return _text(200, self._lines(*found))
         if self._modern:
@@ -68,11 +82,19 @@ class Logs:
         return _text(500, f"Could not get main container logs: {problem}")
 
     def of_archive(self, request: Request) -> Response:
-        name = request.query.get("key", "").removesuffix("/main.log").rpartition("/")[2]
+        key = request.query.get("key", "")
+        name = key.removesuffix("/main.log").rpartition("/")[2]
         found = self._find(name) if self.kept != GONE else None
+        if self.published and (match := _PUBLISHED.search(key)) is not None:
+            source = request.query.get("source")
+            found = self._last(match["run"], match["path"]) if source == "gcs" else None
         if found is None:
             return _text(500, f"Failed to get object in bucket {request.query.get('bucket', '')}: NoSuchKey")
         return _text(200, self._lines(*found))
+
+    def uri(self, record: Record, path: str) -> str:
+        """The artifact with the log of a task, empty when there is none."""
+        return f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}/{path}/{LOG}" if self.published else ""
 
     def entries(self, text: str, form: str) -> Iterator[Entry]:
         """The entries of Cloud Logging that a filter could want."""
@@ -112,6 +134,12 @@ class Logs:
                 if node is not None:
                     return record, node
         return None
+
+    def _last(self, run: str, path: str) -> tuple[Record, Node] | None:
+        """The pod of the last attempt of a task."""
+        record = next((record for record in self._runs() if record.id == run), None)
+        found = [node for _, node in pods(record) if node.path == path and node.attempt] if record is not None else []
+        return (record, found[-1]) if record is not None and found else None
 
     def _lines(self, record: Record, node: Node) -> str:
         task = next((task for task in record.run().tasks if task.path == node.path), None)

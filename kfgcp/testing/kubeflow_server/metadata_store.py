@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.metadata import LOG
 from kfgcp.testing.kubeflow_server.executions import Unit, units
 from kfgcp.testing.kubeflow_server.records import Record
 from kfgcp.testing.server import Request, Response
@@ -50,6 +51,7 @@ class MetadataStore:
         by_number: gives the run of a number.
         runs: gives all of them, oldest first.
         modern: whether the server is 2.14 or newer.
+        log_uri: gives the artifact with the log of a container's last attempt, empty when there is none.
 
     Attributes:
         names_types: whether executions, artifacts and contexts have the name of their type beside its id.
@@ -61,8 +63,10 @@ class MetadataStore:
         by_number: Callable[[int], Record | None],
         runs: Callable[[], Sequence[Record]],
         modern: bool,
+        log_uri: Callable[[Record, str], str] = lambda record, path: "",
     ) -> None:
         self.names_types = True
+        self._log_uri = log_uri
         self._find, self._by_number, self._runs = find, by_number, runs
         self._modern = modern
         self._artifacts: dict[str, int] = {}
@@ -140,7 +144,7 @@ class MetadataStore:
         made: dict[int, Any] = {}
         for record in self._records(request.context_id):
             for unit in units(record):
-                for name, uri in unit.output_artifacts:
+                for name, uri in self._outputs(record, unit):
                     number = self._artifact_id(uri)
                     made.setdefault(number, self._artifact(record, unit, name, uri, number))
         items, answer.next_page_token = _page(request, list(made.values()))
@@ -148,10 +152,10 @@ class MetadataStore:
 
     def _events(self, request: Any, answer: Any) -> None:
         for number in request.execution_ids:
-            unit = self._unit(number)
-            if unit is None:
+            record, unit = self._by_number(number // MAX_EXECUTIONS), self._unit(number)
+            if record is None or unit is None:
                 continue
-            for kind, pairs in ((mlmd.INPUT, unit.input_artifacts), (mlmd.OUTPUT, unit.output_artifacts)):
+            for kind, pairs in ((mlmd.INPUT, unit.input_artifacts), (mlmd.OUTPUT, self._outputs(record, unit))):
                 for name, uri in pairs:
                     event = answer.events.add(
                         artifact_id=self._artifact_id(uri),
@@ -160,6 +164,11 @@ class MetadataStore:
                         milliseconds_since_epoch=unit.ended if kind == mlmd.OUTPUT else unit.started,
                     )
                     event.path.steps.add(key=name)
+
+    def _outputs(self, record: Record, unit: Unit) -> tuple[tuple[str, str], ...]:
+        """The artifacts that a task put out, with that of its log."""
+        uri = self._log_uri(record, unit.path) if unit.pod and unit.ended else ""
+        return (*unit.output_artifacts, *([(LOG, uri)] if uri else []))
 
     def _unit(self, number: int) -> Unit | None:
         """The task of an execution's id."""

@@ -49,7 +49,7 @@ class KubeflowStandIn(RunningStandIn):
         runs: its `max_parameter_bytes`, and `terminated_state`, what a run becomes that was terminated.
         pipelines: its `max_spec_bytes`.
         metadata: ML Metadata; `names_types`.
-        logs: its `kept` is `pods`, `archive` or `gone`.
+        logs: its `kept` is `pods`, `archive` or `gone`; `falls_back`, `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
         full_details: whether task details have pod_name, execution_id and parent_task_id, which servers leave empty.
     """
@@ -87,8 +87,10 @@ class KubeflowStandIn(RunningStandIn):
             number,
         )
         self.recurring = RecurringRuns(self.access, self.runs)
-        self.metadata = MetadataStore(self.runs.find, self.runs.by_number, self.runs.all, self._modern)
         self.logs = Logs(self.access, project, self.runs.all, self._modern)
+        self.metadata = MetadataStore(
+            self.runs.find, self.runs.by_number, self.runs.all, self._modern, log_uri=self.logs.uri
+        )
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
         self._router = Router(self._routes())
         super().__init__(mode=mode, project=project, port=port, storage_port=storage_port)

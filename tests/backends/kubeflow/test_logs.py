@@ -7,8 +7,8 @@ import pytest
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.kubeflow import logs
-from kfgcp.backends.kubeflow.logs import RunLogs, RunTail
-from kfgcp.errors import AuthError, NotFound, Refused, Unreachable, Unsupported
+from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
+from kfgcp.errors import AuthError, NotFound, Refused, Unsupported
 from kfgcp.model import Task, TaskKind, TaskState
 
 RUN = "0a1b2c3d"
@@ -28,15 +28,15 @@ def chain(compiled: Any, execution: Any) -> Any:
     }
     pods = [
         execution(1, ""),
-        execution(2, "add", 1, pod="pod-add"),
-        execution(3, "inner", 1),
-        execution(4, "double", 3, pod="pod-double"),
-        execution(5, "add", 3, pod=""),
-        execution(6, "add-2", 1, pod="pod-add-2"),
+        execution(2, "add", 1, pod="pod-add", state="RUNNING"),
+        execution(3, "inner", 1, state="RUNNING"),
+        execution(4, "double", 3, pod="pod-double", state="RUNNING"),
+        execution(5, "add", 3, pod="", state="RUNNING"),
+        execution(6, "add-2", 1, pod="pod-add-2", state="RUNNING"),
     ]
 
     def make(http: Any, logging: CloudLogging | None = None, namespace: str = "team-a", **more: Any) -> RunLogs:
-        return RunLogs(http, logging, {**body, **more}, pods, namespace)
+        return RunLogs(Place(http, logging, namespace, "cloud"), {**body, **more}, pods)
 
     return make
 
@@ -58,7 +58,7 @@ def queries(server: Any) -> list[dict[str, str]]:
 def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
     chain: Any, client: Any, server: Any, reply: Any
 ) -> None:
-    server.answers(*(reply(text, headers=TEXT) for text in (b"a\nb", "\u00fc \u2603\n".encode(), b"")))
+    server.answers(*(reply(text, headers=TEXT) for text in (b"a\nb\n", "\u00fc \u2603\n".encode(), b"")))
 
     found = list(chain(client()).read(LogFilter()))
 
@@ -68,7 +68,8 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
         ("inner/double", 1, "\u00fc \u2603", "", ""),
     ]
     assert queries(server) == [
-        {"podname": name, "podnamespace": "team-a", "runid": RUN} for name in ("pod-add", "pod-double", "pod-add-2")
+        {"podname": name, "podnamespace": "team-a", "runid": RUN, "createdat": "2026-01-02"}
+        for name in ("pod-add", "pod-double", "pod-add-2")
     ]
 
 
@@ -91,14 +92,6 @@ def test_only_what_is_wanted_is_asked_for(
 
     assert [each["podname"] for each in queries(server)] == pods
     assert len(lines) == len(pods)
-
-
-def test_without_a_namespace_it_is_that_of_kubeflow(chain: Any, client: Any, server: Any, reply: Any) -> None:
-    server.always(lambda asked: reply(b"", headers=TEXT))
-
-    list(chain(client(), namespace="").read(LogFilter(task="add")))
-
-    assert queries(server)[0]["podnamespace"] == "kubeflow"
 
 
 def test_lines_of_any_bytes_are_text(chain: Any, client: Any, server: Any, reply: Any) -> None:
@@ -149,16 +142,17 @@ def test_without_cloud_logging_a_pod_that_is_gone_is_said_to_be(
 ) -> None:
     server.answers(reply(b"pod not found", status=404, headers=TEXT))
 
-    with pytest.raises(NotFound, match="pod not found"):
+    with pytest.raises(NotFound, match=r"its pod pod-add is gone, and so is its log in the archive \(404\)") as caught:
         list(chain(client()).read(LogFilter(task="add")))
+    assert "set project in [env.cloud] to read Cloud Logging" in caught.value.hint
 
 
 def test_an_older_server_whose_archive_is_gone(chain: Any, client: Any, server: Any, reply: Any) -> None:
     text = b"Could not get main container logs: Error: Unable to find pod log archive information"
     server.answers(reply(text, status=500, headers=TEXT))
 
-    with pytest.raises(Unreachable, match="Could not get main container logs"):
-        list(chain(client(retries=0)).read(LogFilter(task="add")))
+    with pytest.raises(NotFound, match=r"so is its log in the archive \(500\)"):
+        list(chain(client()).read(LogFilter(task="add")))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,232 @@
+"""Logs of a run: from its pods, from what was kept of them, from Cloud Logging; or one error that says what to do."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kfgcp as public
+from kfgcp.errors import BackendError, NotFound, Unsupported
+from kfgcp.model import TaskState
+from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp.tracking.handle import RunHandle
+
+GUARDED = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[KubeflowStandIn]:
+    with kubeflow(mode="instant") as started:
+        (home / "kfgcp.toml").write_text(started.toml("gke"))
+        yield started
+
+
+@pytest.fixture
+def run(server: KubeflowStandIn) -> RunHandle:
+    (run_id,) = server.seed(1)
+    return public.show(run_id)
+
+
+@pytest.fixture
+def with_cloud_logging(server: KubeflowStandIn, home: Path) -> None:
+    (home / "kfgcp.toml").write_text(
+        server.toml("gke") + f'project = "{server.project}"\napi_endpoint = "{server.host}"\n'
+    )
+
+
+def paths(server: KubeflowStandIn) -> list[str]:
+    return [each.path for each in server.requests if each.path.startswith(("/k8s", "/artifacts", "/v2"))]
+
+
+def test_a_pod_that_is_there_is_all_that_is_asked(server: KubeflowStandIn, run: RunHandle) -> None:
+    assert run.task("train").logs() == ["train is made up"]
+
+    assert paths(server) == ["/k8s/pod/logs"]
+
+
+def test_an_archive_is_read_by_the_ui_server_which_is_told_the_day_of_the_run(
+    server: KubeflowStandIn, run: RunHandle
+) -> None:
+    server.logs.kept, server.logs.falls_back = "archive", True
+
+    assert run.task("train").logs() == ["train is made up"]
+
+    (asked,) = server.requests.select(path="/k8s/pod/logs")
+    assert asked.query["createdat"] == str(run.snapshot.created_at)[:10]
+
+
+def test_a_log_that_the_launcher_published_is_read_where_it_was_put(server: KubeflowStandIn) -> None:
+    server.logs.published = True
+    (run_id,) = server.seed(1, metrics={"accuracy": 0.5})
+    run = public.show(run_id)
+    server.logs.kept = "archive"
+
+    assert run.task("train").logs() == ["train is made up"]
+
+    (asked,) = server.requests.select(path="/artifacts/get")
+    assert (asked.query["source"], asked.query["bucket"]) == ("gcs", server.bucket)
+    assert [artifact.name for artifact in run.artifacts] == ["metrics"], "it is no output of the task"
+    assert [*run.task("train").outputs] == ["metrics"]
+
+
+def test_cloud_logging_has_what_the_pods_had(server: KubeflowStandIn, run: RunHandle, with_cloud_logging: None) -> None:
+    server.logs.kept = "gone"
+
+    (line,) = public.logs(run.run_id)
+
+    assert (line.task, line.attempt, line.text) == ("train", 1, "train is made up")
+    assert line.at
+    assert paths(server) == ["/k8s/pod/logs", "/v2/entries:list"]
+
+
+def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
+    server: KubeflowStandIn, run: RunHandle, kfgcp: Any
+) -> None:
+    server.logs.kept = "gone"
+
+    with pytest.raises(
+        NotFound, match=r"The log of train is not there any more: its pod \S+ is gone.*\(404\)"
+    ) as caught:
+        run.task("train").logs()
+    assert "set project in [env.gke]" in caught.value.hint
+    assert "ARGO_ARCHIVE_LOGS" in caught.value.hint
+
+    done = kfgcp("logs", run.run_id)
+    assert (done.code, done.out) == (5, "")
+
+
+def test_the_error_names_cloud_logging_when_it_was_asked_too(
+    server: KubeflowStandIn, run: RunHandle, with_cloud_logging: None
+) -> None:
+    server.logs.kept = "gone"
+    run = public.show(run.run_id)
+    server.fail_next("403", path="/v2/entries:list")
+
+    with pytest.raises(BackendError, match="403"):
+        run.task("train").logs()
+
+
+def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
+    with kubeflow(mode="instant", version="2.5.0") as server:
+        (home / "kfgcp.toml").write_text(server.toml("gke"))
+        (run_id,) = server.seed(1)
+        run = public.show(run_id)
+        server.logs.kept = "gone"
+
+        with pytest.raises(NotFound, match=r"is gone.*\(500\)"):
+            run.task("train").logs()
+
+
+def test_other_tasks_are_printed_before_what_is_lost_is_said(
+    server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+) -> None:
+    handle = public.run(str(pipeline("two_scores")), env="gke", params={"first": 0.1, "second": 0.2}, timeout=20)
+    server.fail_next("404", path="/k8s/pod/logs")
+
+    done = kfgcp("logs", handle.run_id)
+
+    assert done.code == 5
+    assert "The log of evaluate is not there any more" in done.err
+    assert done.out == "evaluate-2 | evaluate-2 is made up\n"
+
+
+def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
+    with pytest.raises(Unsupported, match="keep no times and severities") as caught:
+        list(run.logs(severity="ERROR"))
+
+    assert "[env.gke]" in caught.value.hint
+
+
+def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
+    with kubeflow() as server:
+        (home / "kfgcp.toml").write_text(server.toml("gke"))
+        run = public.run(str(GUARDED), env="gke", timeout=60)
+        failing = run.task("exit-handler-1/broken")
+        assert (failing.state, failing.attempts) == (TaskState.FAILED, 2)
+
+        first, second = failing.logs(1), failing.logs(2)
+
+        assert first[-1] == second[-1] == "ValueError: on purpose"
+        assert failing.logs() == first + second
+        assert len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")}) == 2
+        server.fail_next("404", path="/k8s/pod/logs")
+        assert failing.logs() == second, "an earlier attempt that is gone is no error"
+        server.fail_next("404", path="/k8s/pod/logs")
+        with pytest.raises(NotFound, match="log of attempt 1 of exit-handler-1/broken"):
+            failing.logs(1)
+
+
+def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: Any) -> None:
+    server.instant.log = [
+        "nul \0 and \x1b[31mred\x1b[0m",
+        "50%\r100%\r",
+        "?",
+        "",
+    ]
+    server.instant.log += ["\u2028 is no new line", "x" * 3_000_000]
+    handle = public.run(str(_echo(server)), env="gke", timeout=20)
+
+    lines = handle.task("train").logs()
+
+    assert lines[:3] == ["nul \0 and \x1b[31mred\x1b[0m", "50%\r100%", "?"]
+    assert lines[3:5] == ["", "\u2028 is no new line"]
+    assert "".join(lines[5:]) == "x" * 3_000_000
+    assert max(map(len, lines)) <= 2 * 1024 * 1024, "an endless line comes in pieces"
+
+
+def _echo(server: KubeflowStandIn) -> Path:
+    """The pipeline of seeded runs, as a file in the current folder."""
+    import json
+
+    from kfgcp.testing.seeds import seed_spec
+
+    file = Path("seeded.json")
+    file.write_text(json.dumps(seed_spec({})))
+    return file
+
+
+def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn) -> None:
+    server.instant.log = ["y" * 99_999] * 1_100
+    run_id = public.run(str(_echo(server)), env="gke", timeout=20).run_id
+    measure = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)\n"
+        "print(done.returncode, len(done.stdout), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = Path(sys.executable).with_name("kfgcp")
+
+    def cost(*arguments: str) -> tuple[int, int, int]:
+        done = subprocess.run(
+            [sys.executable, "-c", measure, command, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=110,
+        )
+        code, length, kilobytes = map(int, done.stdout.split())
+        return code, length, kilobytes
+
+    assert cost("logs", run_id, "train", "--attempt", "9")[:2] == (0, 0)
+    small = cost("logs", run_id, "train", "--attempt", "9")[2]
+    code, length, large = cost("logs", run_id, "train")
+
+    assert (code, length) == (0, 1_100 * 100_000)
+    assert large - small < 30_000, f"{large - small} KB more for 110 MB"
+
+
+def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
+    home: Path, pipeline: Callable[[str], Path], kfgcp: Any
+) -> None:
+    with kubeflow() as server:
+        (home / "kfgcp.toml").write_text(server.toml("gke"))
+        handle = public.submit(str(pipeline("chatter")), env="gke")
+
+        done = kfgcp("logs", handle.run_id, "--follow")
+
+        told = done.out.splitlines()
+        said = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
+        assert done.code == 0, done.err
+        assert sorted(told) == sorted(said)
