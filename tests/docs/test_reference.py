@@ -56,4 +56,5 @@ def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatc
     assert rows["| `Backend`"] == rows["| `SupportsLogs`"] == rows["| `SupportsDelete`"] == ["yes", "yes", "yes"]
     assert rows["| `SupportsForeground`"] == ["yes", "", ""], "runs in the calling process"
     assert rows["| `SupportsRefresh`"] == ["", "yes", "yes"]
-    assert rows["| `SupportsNative`"] == ["", "yes", ""]
+    assert rows["| `SupportsNative`"] == ["", "yes", "yes"]
+    assert rows["| `SupportsRetry`"] == ["", "", "yes"]

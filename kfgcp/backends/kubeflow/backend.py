@@ -52,7 +52,7 @@ class KubeflowBackend(RemoteBackend):
         super().__init__(project, env)
         host, tokens = address_and_tokens(env)
         host, certificates = host.rstrip("/"), ca_file(env)
-        self._where = Where(host, env.name)
+        self._where, self._tokens = Where(host, env.name), tokens
         self._namespace: str = env.get("namespace") or ""
         how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env)}
         self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, **how)
@@ -263,6 +263,12 @@ class KubeflowBackend(RemoteBackend):
             self._http.delete(f"{API}/runs/{quote(self._id(backend_ref))}")
 
     # -- capabilities
+
+    def native(self, ref: RunRef) -> Any:
+        from kfgcp.backends.kubeflow.native import pipeline_run
+
+        run_id = self._id(self._named(ref))
+        return pipeline_run(self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id)
 
     def retry(self, ref: RunRef) -> RunState:
         """By `POST runs/ID:retry`, which starts the pods that failed anew and keeps the others.
