@@ -191,9 +191,11 @@ class KubeflowBackend(RemoteBackend):
         return self._until_enough(wanted, limit)
 
     def _until_enough(self, wanted: RunFilter, limit: int) -> Iterator[Fetched]:
+        chosen = replace(wanted, experiment=None)  # by its id, and servers find names whatever their case
         for found in self._of_experiment(wanted, PAGE if filters.chosen_here(wanted) else min(limit, MOST)):
-            yield found
-            limit -= matches(wanted, found.run)
+            if matches(chosen, found.run):
+                yield found
+                limit -= 1
             if not limit:
                 return
 

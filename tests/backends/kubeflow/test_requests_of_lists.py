@@ -155,6 +155,9 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
     _, second = cost(lambda: kfgcp("list", "--experiment", "churn", "--json"))
     assert second == {"runs": 1}
 
+    _, default = cost(lambda: kfgcp("list", "--experiment", "default", "--json"))
+    assert default["runs"] == 1, "it is called Default there"
+
     done, third = cost(lambda: kfgcp("list", "--experiment", "nobody's", "--json"))
     assert third == {"experiments": 1}
     assert done.json == []
