@@ -1,6 +1,7 @@
 # make demo | test | lint | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
+CHECKOV := .venv-terraform
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
@@ -17,7 +18,7 @@ help:
 demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp $(CHECKOV)/stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 lint: $(VENV)/dev.stamp
@@ -41,7 +42,7 @@ lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) .kfgcp .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CHECKOV) .kfgcp .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/uv.stamp: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"kfgcp needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
@@ -58,3 +59,9 @@ $(VENV)/dev.stamp: $(VENV)/uv.stamp requirements/dev.txt pyproject.toml
 	@$(INSTALL) -r requirements/dev.txt
 	@$(EDITABLE)
 	@touch $@ $(VENV)/demo.stamp
+
+# In an environment of its own: its requirements do not fit beside those of the tests, which skip what needs it without it.
+$(CHECKOV)/stamp: $(VENV)/uv.stamp requirements/terraform.txt
+	@test -x $(CHECKOV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(CHECKOV)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CHECKOV)/bin/python --require-hashes -r requirements/terraform.txt
+	@touch $@
