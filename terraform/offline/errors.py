@@ -1,0 +1,5 @@
+"""The one error that leaves this package."""
+
+
+class OfflineError(Exception):
+    """Terraform could not be run; the message says why and what to do."""
