@@ -1,0 +1,78 @@
+# The dashboard on Cloud Run. Identity-Aware Proxy asks every visitor who they are; nobody can call it around that.
+
+locals {
+  labels = merge(var.labels, { component = "dashboard", managed_by = "terraform" })
+}
+
+data "google_project" "this" {
+  project_id = var.project
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  provider            = google-beta
+  project             = var.project
+  location            = var.location
+  name                = "${var.prefix}-dashboard"
+  description         = "Runs of all pipelines"
+  launch_stage        = "BETA" # which iap_enabled needs
+  iap_enabled         = true
+  ingress             = { all = "INGRESS_TRAFFIC_ALL", internal = "INGRESS_TRAFFIC_INTERNAL_ONLY", internal-and-load-balancer = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER" }[var.ingress]
+  deletion_protection = var.deletion_protection
+  labels              = local.labels
+
+  template {
+    service_account  = var.service_account
+    session_affinity = true # a page of Streamlit talks to the instance that drew it
+    labels           = local.labels
+    timeout          = "3600s"
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = var.max_instances
+    }
+
+    containers {
+      image = var.image
+      ports {
+        container_port = 8501
+      }
+      resources {
+        limits            = { cpu = "1", memory = "1Gi" }
+        cpu_idle          = true
+        startup_cpu_boost = true
+      }
+      dynamic "env" {
+        for_each = var.environment_variables
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+      startup_probe {
+        http_get {
+          path = "/_stcore/health"
+        }
+        failure_threshold = 12
+        period_seconds    = 5
+      }
+    }
+  }
+}
+
+# Only IAP itself may call the service; people are let in by IAP.
+resource "google_cloud_run_v2_service_iam_member" "iap" {
+  project  = var.project
+  location = var.location
+  name     = google_cloud_run_v2_service.this.name
+  role     = "roles/run.invoker"
+  member   = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-iap.iam.gserviceaccount.com"
+}
+
+resource "google_iap_web_cloud_run_service_iam_member" "users" {
+  for_each               = toset(var.users)
+  project                = var.project
+  location               = var.location
+  cloud_run_service_name = google_cloud_run_v2_service.this.name
+  role                   = "roles/iap.httpsResourceAccessor"
+  member                 = each.value
+}
