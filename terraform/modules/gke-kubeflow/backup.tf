@@ -1,0 +1,74 @@
+# Backup for GKE keeps what is in the cluster. Cloud SQL keeps the database, see database.tf; a dump in the bucket outlives
+# the instance too.
+
+resource "google_gke_backup_backup_plan" "this" {
+  project  = var.project
+  name     = local.name
+  location = var.location
+  cluster  = google_container_cluster.this.id
+  labels   = local.labels
+
+  backup_config {
+    include_volume_data = true
+    include_secrets     = false # they are in Secret Manager, from where they come back
+    selected_namespaces {
+      namespaces = ["kubeflow"]
+    }
+    dynamic "encryption_key" {
+      for_each = var.kms_key == null ? [] : [var.kms_key]
+      content {
+        gcp_kms_encryption_key = encryption_key.value
+      }
+    }
+  }
+  backup_schedule {
+    cron_schedule = "30 1 * * *"
+    paused        = var.stopped
+  }
+  retention_policy {
+    backup_delete_lock_days = 7
+    backup_retain_days      = var.backup_days + 7
+  }
+}
+
+resource "google_cloud_scheduler_job" "dump" {
+  project          = var.project
+  region           = var.location
+  name             = "${local.name}-dump"
+  description      = "Has the databases of Kubeflow Pipelines dumped into the bucket, whose versions are the older dumps"
+  schedule         = "0 4 * * *"
+  time_zone        = "Etc/UTC"
+  paused           = var.stopped
+  attempt_deadline = "60s"
+
+  retry_config {
+    retry_count          = 3
+    min_backoff_duration = "300s"
+  }
+  http_target {
+    http_method = "POST"
+    uri         = "${local.sql}/export"
+    headers     = { "Content-Type" = "application/json" }
+    body = base64encode(jsonencode({ exportContext = {
+      fileType  = "SQL"
+      uri       = "gs://${var.bucket}/dumps/kubeflow.sql.gz"
+      databases = sort(local.databases)
+      offload   = false
+    } }))
+    oauth_token {
+      service_account_email = var.dump_service_account
+      scope                 = "https://www.googleapis.com/auth/cloud-platform"
+    }
+  }
+}
+
+# The instance writes the dump by its own account, and may write nothing else.
+resource "google_storage_bucket_iam_member" "dump" {
+  bucket = var.bucket
+  role   = "roles/storage.objectUser"
+  member = "serviceAccount:${google_sql_database_instance.this.service_account_email_address}"
+  condition {
+    title      = "dumps"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${var.bucket}/objects/dumps/\")"
+  }
+}

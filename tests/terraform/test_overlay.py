@@ -1,0 +1,265 @@
+"""The overlay of Kubeflow Pipelines, rendered by kubectl over objects with upstream's names."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from offline.hcl import blocks
+
+MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
+OVERLAY = MODULE / "overlay"
+NAMES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8"))
+UPSTREAM = {f"{each['kind']}/{each['name']}": each for each in NAMES["objects"]}
+TASK = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
+Objects = dict[str, dict[str, Any]]
+
+
+def _by_name(rendered: list[dict[str, Any]]) -> Objects:
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in rendered}
+
+
+@pytest.fixture
+def rendered(overlay: Callable[..., Path], kustomize: Callable[[Path], list[Any]]) -> Objects:
+    return _by_name(kustomize(overlay()))
+
+
+def _patches() -> Iterator[tuple[str, str]]:
+    """(file, Kind/name) of each patch; those with a pattern as target have none."""
+    for patch in yaml.safe_load((OVERLAY / "kustomization.yaml").read_text())["patches"]:
+        target = patch.get("target")
+        if target and "name" in target:
+            yield patch["path"], f"{target['kind']}/{target['name']}"
+        elif not target:
+            for each in yaml.safe_load_all((OVERLAY / patch["path"]).read_text()):
+                yield patch["path"], f"{each['kind']}/{each['metadata']['name']}"
+
+
+def test_upstream_is_named_in_one_place_at_one_version() -> None:
+    files = [file for file in OVERLAY.rglob("*") if file.is_file() and "github.com" in file.read_text()]
+    text = (OVERLAY / "upstream" / "kustomization.yaml").read_text()
+
+    assert files == [OVERLAY / "upstream" / "kustomization.yaml"]
+    assert set(re.findall(r"\?ref=(\S+)", text)) == {NAMES["version"]}
+    assert len(re.findall(r"github\.com", text)) == len(re.findall(r"\?ref=", text)) == 4
+
+
+def test_every_patch_hits_a_name_that_upstream_has() -> None:
+    hit = list(_patches())
+
+    assert len(hit) == 12
+    for file, name in hit:
+        assert name in UPSTREAM, f"{file}: {name}"
+
+
+def test_a_container_that_a_patch_changes_is_one_of_upstreams() -> None:
+    """A patch of a container that is not there would add one."""
+    patched = [each for file in OVERLAY.glob("patches/*.yaml") for each in yaml.safe_load_all(file.read_text())]
+    deployments = [each for each in patched if isinstance(each, dict) and each["kind"] == "Deployment"]
+
+    assert deployments
+    for each in deployments:
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        assert container["name"] == UPSTREAM[f"Deployment/{each['metadata']['name']}"]["container"]
+
+
+def test_the_render_fails_when_upstream_renames_what_is_patched(overlay: Callable[..., Path], kustomize: Any) -> None:
+    folder = overlay(without=("ConfigMap/kfp-launcher",))
+
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True)
+
+    assert done.returncode != 0
+    assert "kfp-launcher" in done.stderr
+
+
+def test_it_renders_with_a_version_that_lacks_what_not_every_version_has(
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[Any]]
+) -> None:
+    rendered = _by_name(kustomize(overlay(optional=False)))
+
+    assert "Deployment/ml-pipeline-driver" not in rendered
+    assert "NetworkPolicy/api-server" in rendered
+
+
+def test_no_parameter_is_left_out(rendered: Objects) -> None:
+    placeholder = re.compile(
+        r"\b(ACCOUNT|BUCKET|PROJECT|LOCATION|CLUSTER|SECRET|INSTANCE|HOST|ADDRESS|CONTROL|GROUP)\b"
+    )
+
+    found = [(name, text) for name, each in rendered.items() for text in _texts(each) if placeholder.search(text)]
+
+    assert found == []
+
+
+def test_no_default_password_survives(rendered: Objects) -> None:
+    """Upstream's own secret is root without a password; ours come from Secret Manager, under upstream's names."""
+    asked_for = {
+        env["valueFrom"]["secretKeyRef"]["name"]
+        for each in _of_kind(rendered, "Deployment")
+        for container in each["spec"]["template"]["spec"]["containers"]
+        for env in container.get("env", [])
+        if "secretKeyRef" in env.get("valueFrom", {})
+    }
+
+    assert _of_kind(rendered, "Secret") == []
+    assert asked_for == {"mysql-secret", "mlpipeline-minio-artifact"}
+    made = {each["spec"]["target"]["name"] for each in _of_kind(rendered, "ExternalSecret")}
+    assert made == asked_for | {
+        rendered["BackendConfig/ml-pipeline-ui"]["spec"]["iap"]["oauthclientCredentials"]["secretName"]
+    }
+    assert not [text for each in rendered.values() for text in _texts(each) if re.search(r"minio123|password:", text)]
+
+
+def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) -> None:
+    (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each.get("value") for each in server["env"]}
+
+    assert {name: value for name, value in env.items() if name.startswith("OBJECTSTORECONFIG") and value} == {
+        "OBJECTSTORECONFIG_HOST": "storage.googleapis.com",
+        "OBJECTSTORECONFIG_PORT": "443",
+        "OBJECTSTORECONFIG_SECURE": "true",
+        "OBJECTSTORECONFIG_REGION": "auto",
+        "OBJECTSTORECONFIG_BUCKETNAME": "acme-ml-dev-kubeflow",
+    }
+    launcher = rendered["ConfigMap/kfp-launcher"]["data"]
+    assert launcher["defaultPipelineRoot"] == "gs://acme-ml-dev-kubeflow/artifacts"
+    assert yaml.safe_load(launcher["providers"]) == {"gs": {"default": {"credentials": {"fromEnv": True}}}}
+    argo = yaml.safe_load(rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"])
+    assert argo["gcs"]["bucket"] == "acme-ml-dev-kubeflow"
+    assert "s3" not in argo
+    assert not [text for each in rendered.values() for text in _texts(each) if "seaweedfs" in text]
+
+
+def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> None:
+    """Kubernetes names the account, and the module identities lets just those act as it."""
+    key = "iam.gke.io/gcp-service-account"
+    named = {
+        each["metadata"]["name"]: each["metadata"]["annotations"][key].partition("@")[0].removeprefix("kfgcp-")
+        for each in _of_kind(rendered, "ServiceAccount")
+        if key in each["metadata"].get("annotations", {})
+    }
+    (roles,) = [block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body]
+    bound = {pod: name for name, account in roles["accounts"].items() for pod in account["pods"]}
+
+    assert named == bound
+    assert {each["metadata"]["namespace"] for each in _of_kind(rendered, "ServiceAccount")} == {"kubeflow"}
+
+
+def test_nothing_reaches_a_pod_that_no_policy_lets_in(rendered: Objects) -> None:
+    policies = _of_kind(rendered, "NetworkPolicy")
+
+    assert "NetworkPolicy/default-allow-same-namespace" not in rendered  # which would let all in
+    assert rendered["NetworkPolicy/deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    for policy in policies:
+        for rule in policy["spec"].get("ingress", []):
+            assert rule["from"], policy["metadata"]["name"]  # an empty one is everybody
+            assert rule["ports"], policy["metadata"]["name"]
+            assert {} not in [peer.get("podSelector") for peer in rule["from"]]
+            assert not [peer for peer in rule["from"] if "namespaceSelector" in peer]
+            assert "0.0.0.0/0" not in [peer.get("ipBlock", {}).get("cidr") for peer in rule["from"]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "peers", "ports"),
+    [
+        (
+            "api-server",
+            [
+                "ml-pipeline-driver",
+                "ml-pipeline-persistenceagent",
+                "ml-pipeline-scheduledworkflow",
+                "ml-pipeline-ui",
+                "tasks",
+            ],
+            [8887, 8888],
+        ),
+        ("metadata", ["metadata-envoy", "metadata-writer", "ml-pipeline", "ml-pipeline-driver", "tasks"], [8080]),
+        ("metadata-envoy", ["ml-pipeline-ui"], [9090]),
+        ("database", ["cache-server", "metadata-grpc-server", "ml-pipeline"], [3306]),
+        ("driver", ["tasks"], [8080]),
+    ],
+)
+def test_a_service_accepts_its_peers_only(rendered: Objects, policy: str, peers: list[str], ports: list[int]) -> None:
+    (rule,) = rendered[f"NetworkPolicy/{policy}"]["spec"]["ingress"]
+
+    assert sorted(_peer(each) for each in rule["from"]) == peers
+    assert [each["port"] for each in rule["ports"]] == ports
+
+
+def test_every_pod_that_a_policy_names_is_there(rendered: Objects) -> None:
+    """A label with a slip in it would shut a service off."""
+    pods = [each["spec"]["template"]["metadata"]["labels"] for each in _of_kind(rendered, "Deployment")]
+    selectors = [
+        selector["matchLabels"]
+        for policy in _of_kind(rendered, "NetworkPolicy")
+        for selector in [policy["spec"]["podSelector"], *_selectors(policy)]
+        if "matchLabels" in selector
+    ]
+
+    assert len(selectors) > 15
+    for selector in selectors:
+        assert any(selector.items() <= labels.items() for labels in pods), selector
+
+
+def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_aware_proxy(rendered: Objects) -> None:
+    (rule,) = rendered["NetworkPolicy/user-interface"]["spec"]["ingress"]
+    backend = rendered["BackendConfig/ml-pipeline-ui"]["spec"]
+
+    # Google's load balancers and health checks, by its documentation of firewall rules
+    assert [peer["ipBlock"]["cidr"] for peer in rule["from"]] == ["35.191.0.0/16", "130.211.0.0/22"]
+    assert backend["iap"]["enabled"] is True
+    service = rendered["Service/ml-pipeline-ui"]
+    assert service["metadata"]["annotations"]["cloud.google.com/backend-config"] == '{"default": "ml-pipeline-ui"}'
+    assert rendered["Ingress/kubeflow-pipelines"]["spec"]["rules"][0]["host"] == "kfp.acme.example"
+    assert rendered["FrontendConfig/kubeflow-pipelines"]["spec"]["redirectToHttps"] == {"enabled": True}
+    assert {each["spec"].get("type") for each in _of_kind(rendered, "Service")} <= {None, "ClusterIP"}
+
+
+def test_rights_are_per_namespace_and_to_look_only(rendered: Objects) -> None:
+    ours = [each for each in rendered.values() if "app.kubernetes.io/part-of" in each["metadata"].get("labels", {})]
+
+    assert not [each for each in ours if each["kind"].startswith("ClusterRole")]
+    assert rendered["RoleBinding/run-viewers"]["subjects"][0]["name"] == "nobody"  # until a group is named
+    for rule in rendered["Role/run-viewer"]["rules"]:
+        assert set(rule["verbs"]) <= {"get", "list", "watch"}
+        assert "secrets" not in rule["resources"]
+
+
+def test_servers_run_on_their_own_nodes_and_tasks_do_not_have_to(rendered: Objects) -> None:
+    for each in _of_kind(rendered, "Deployment"):
+        assert each["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "system"}, each["metadata"]["name"]
+
+
+def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[Any]]) -> None:
+    kinds = {each["kind"] for each in kustomize(OVERLAY / "own")}
+
+    assert {"NetworkPolicy", "ExternalSecret", "Ingress", "Deployment", "ServiceAccount", "RoleBinding"} <= kinds
+
+
+def _peer(peer: dict[str, Any]) -> str:
+    selector = peer["podSelector"]
+    return "tasks" if selector == TASK else next(iter(selector["matchLabels"].values()))
+
+
+def _selectors(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for rule in policy["spec"].get("ingress", []):
+        yield from (peer["podSelector"] for peer in rule["from"] if "podSelector" in peer)
+
+
+def _of_kind(rendered: Objects, kind: str) -> list[dict[str, Any]]:
+    return [each for name, each in rendered.items() if name.startswith(f"{kind}/")]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
