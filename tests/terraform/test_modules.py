@@ -1,0 +1,78 @@
+"""Every module and environment: formatted, valid, tested by `terraform test` over mocked providers."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TERRAFORM = Path(__file__).parents[2] / "terraform"
+MODULES = sorted(file.parent for file in (TERRAFORM / "modules").glob("*/main.tf"))
+ENVS = sorted(file.parent for file in (TERRAFORM / "envs").glob("*/main.tf"))
+FOLDERS = pytest.mark.parametrize("folder", [*MODULES, *ENVS], ids=lambda folder: folder.name)
+Terraform = Callable[..., Any]
+
+
+def test_the_parts_of_an_environment_are_there() -> None:
+    assert {folder.name for folder in MODULES} == {
+        *("services", "storage", "registry", "identities", "vertex", "gke-kubeflow", "ci", "monitoring"),
+        *("dashboard", "scheduler", "environment"),
+    }
+    assert [folder.name for folder in ENVS] == ["dev", "prod"]
+
+
+def test_all_files_are_formatted(terraform: Terraform) -> None:
+    done = terraform(TERRAFORM, "fmt", "-check", "-recursive", "-diff")
+
+    assert done.returncode == 0, done.stdout
+
+
+@FOLDERS
+def test_it_is_valid(terraform: Terraform, folder: Path) -> None:
+    done = terraform(folder, "validate", "-no-color")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "Success! The configuration is valid."  # no warnings
+
+
+@FOLDERS
+def test_its_tests_pass(terraform: Terraform, folder: Path) -> None:
+    files = sorted(folder.glob("tests/*.tftest.hcl"))
+    runs = [name for file in files for name in re.findall(r'^run "(\w+)"', file.read_text("utf-8"), re.MULTILINE)]
+
+    done = terraform(folder, "test", "-no-color")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert runs
+    assert re.findall(r'run "(\w+)"\.\.\. pass', done.stdout) == runs
+
+
+@pytest.mark.parametrize("folder", MODULES, ids=lambda folder: folder.name)
+def test_its_example_is_its_first_test(folder: Path) -> None:
+    (file,) = folder.glob("tests/*.tftest.hcl")
+    first = re.search(r'^run "(\w+)" \{\n(.*?)^\}', file.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+    assert first is not None
+    assert first[1] == "the_example_works"
+    assert 'source = "./examples/basic"' in first[2]
+    assert "assert {" in first[2]
+
+
+def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
+    made = [
+        "terraform/envs/dev/.terraform/x",
+        "terraform/envs/dev/.terraform.lock.hcl",
+        "terraform/envs/dev/terraform.tfstate",
+        "terraform/envs/dev/terraform.tfvars",
+        "terraform/envs/dev/a.tfplan",
+    ]
+    listed = subprocess.run(["git", "ls-files", "terraform"], cwd=TERRAFORM.parent, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+
+    ignored = subprocess.run(["git", "check-ignore", *made], cwd=TERRAFORM.parent, capture_output=True, text=True)
+
+    assert ignored.stdout.splitlines() == made
+    assert not [name for name in listed.stdout.splitlines() if re.search(r"\.terraform|tfstate|\.tfvars$", name)]
