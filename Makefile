@@ -37,6 +37,7 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_rules.py
 	$(BIN)/python docs/reference/generate_backends.py
+	$(BIN)/python docs/reference/generate_terraform.py
 
 lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv

@@ -1,0 +1,148 @@
+"""The documents of terraform/: generated parts are up to date, and the guide names what is there."""
+
+import importlib.util
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from offline.hcl import blocks, blocks_of_text
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "docs" / "guides" / "security.md").read_text(encoding="utf-8")
+DEV = blocks(ROOT / "terraform" / "envs" / "dev")
+ENVIRONMENT = blocks(ROOT / "terraform" / "modules" / "environment")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    """Code of that language, also inside of lists."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def _named(found: list[Any], kind: str) -> set[str]:
+    return {block.name for block in found if block.kind == kind}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    file = ROOT / "docs" / "reference" / "generate_terraform.py"
+    spec = importlib.util.spec_from_file_location("generate_terraform", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_up_to_date(generator: ModuleType) -> None:
+    documents = generator.documents()
+
+    assert len(documents) == len(generator.modules()) + 2
+    for file, text in documents.items():
+        assert file.read_text(encoding="utf-8") == text, f"{file}: write it anew: make docs"
+
+
+def test_every_module_says_what_only_a_live_project_can_show(generator: ModuleType) -> None:
+    table = generator.proofs().splitlines()[2:]
+
+    assert len(table) == len(generator.modules())
+    for row in table:
+        _, module, proven, live, _ = (cell.strip() for cell in re.split(r"(?<!\\)\|", row))
+        assert re.match(r"\d+ runs of `terraform test`", proven), module
+        assert len(live) > 20, module
+
+
+def test_every_account_is_in_the_table_of_who_may_do_what() -> None:
+    (roles,) = [
+        block.body for block in blocks(ROOT / "terraform" / "modules" / "identities") if "accounts" in block.body
+    ]
+
+    for name in roles["accounts"]:
+        assert f"`{'runner-TEAM' if name == 'runner' else name}`" in SECURITY, name
+
+
+@pytest.mark.parametrize("text", [GUIDE, SECURITY], ids=["deploy", "security"])
+def test_commands_are_read_by_the_shell(text: str) -> None:
+    for block in _blocks(text, "sh"):
+        done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)
+
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_outputs_that_are_asked_for_are_put_out() -> None:
+    asked = set(re.findall(r"terraform output -raw (\w+)", GUIDE + SECURITY))
+
+    assert asked == {"docker_url", "dashboard_url", "kubeflow_address", "kubeflow_cluster", "kubeflow_parameters"}
+    assert asked <= _named(DEV, "output")
+
+
+def test_variables_that_are_set_are_there() -> None:
+    given = [line for block in _blocks(GUIDE, "hcl") for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)]
+
+    assert given
+    assert set(given) <= _named(DEV, "variable")
+    security = {line for block in _blocks(SECURITY, "hcl") for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)}
+    assert security == {"teams", "federation"}
+    assert security <= _named(ENVIRONMENT, "variable")
+
+
+def test_what_must_be_given_is_given_in_step_3() -> None:
+    needed = {each.name for each in DEV if each.kind == "variable" and "default" not in each.body}
+    step = re.split(r"^## ", GUIDE, flags=re.MULTILINE)[4]
+    example = (ROOT / "terraform" / "envs" / "dev" / "terraform.tfvars.example").read_text(encoding="utf-8")
+
+    assert step.startswith("3. ")
+    for text in (_blocks(step, "hcl")[0], example):
+        assert needed <= set(re.findall(r"^(\w+) +=", text, re.MULTILINE))
+
+
+def test_the_variables_of_the_guide_are_accepted(terraform: Callable[..., Any], tmp_path: Path) -> None:
+    """All of its blocks together are the variables of a test run of envs/dev."""
+    variables = "\n".join(_blocks(GUIDE, "hcl"))
+    copy = tmp_path / "terraform"
+    subprocess.run(["cp", "-R", ROOT / "terraform", copy], check=True)
+    dev = copy / "envs" / "dev"
+    (file,) = dev.glob("tests/*.tftest.hcl")
+    mocks = file.read_text(encoding="utf-8").partition("\nvariables {")[0]
+    file.write_text(f'{mocks}\nvariables {{\n{variables}\n}}\n\nrun "guide" {{\n  command = plan\n}}\n')
+
+    done = terraform(dev, "test", "-no-color")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'run "guide"... pass' in done.stdout
+
+
+def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(home: Path, kfgcp: Any) -> None:
+    assert kfgcp("init", "words").code == 0
+    (schedules,) = [block for block in _blocks(GUIDE, "hcl") if block.startswith("schedules")]
+    (local,) = blocks_of_text(f"locals {{\n{schedules}\n}}")
+    schedule = local.body["schedules"]["words-daily"]
+    compiled = re.findall(r"^kfgcp compile (\S+) -o (\S+)$", GUIDE, re.MULTILINE)
+
+    assert len(compiled) == 1
+    done = kfgcp("compile", compiled[0][0], "-o", compiled[0][1], cwd=home / "words")
+
+    assert done.code == 0, done.err
+    spec = yaml.safe_load((home / "words" / compiled[0][1]).read_text())
+    (tag,) = re.findall(r"-F tags=(\S+)", GUIDE)
+    assert schedule["template"] == f"{spec['pipelineInfo']['name']}/{tag}"
+    given = json.loads(schedule["params"].replace('\\"', '"'))
+    assert given
+    assert set(given) <= set(spec["root"]["inputDefinitions"]["parameters"])
+
+
+def test_files_that_the_guide_names_are_there() -> None:
+    module = ROOT / "terraform" / "modules" / "gke-kubeflow"
+
+    for name in set(re.findall(r"\$MODULE/([\w./-]+)", GUIDE)) | set(re.findall(r"`(overlay/[\w./-]+)`", GUIDE)):
+        assert (module / name).is_file(), name
+    for name in re.findall(r"`((?:terraform|tests|docs)/[\w./-]+)`", GUIDE):
+        assert (ROOT / name).exists(), name
