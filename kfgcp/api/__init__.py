@@ -41,6 +41,7 @@ from kfgcp.tracking.pipelines import Diff, Pipeline
 
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
+    from kfgcp.environments import Imported
     from kfgcp.scaffold import Scaffold
 
 _CHECK_SECONDS = 1.0
@@ -327,6 +328,24 @@ def init(folder: str | Path = ".") -> Scaffold:
     from kfgcp.scaffold import scaffold
 
     return scaffold(Path(folder))
+
+
+def import_env(name: str, outputs: str, *, key: str | None = None, replace: bool = False) -> Imported:
+    """The environment `name` of kfgcp.toml, written as the outputs of Terraform have it.
+
+    Args:
+        name: of the environment.
+        outputs: what `terraform output -json` printed in a folder of terraform/envs.
+        key: which environment of several in them; `name` when missing.
+        replace: whether an environment of that name may be there; its comments stay.
+
+    Raises:
+        UsageError: these are no such outputs, or the name is taken.
+        ConfigError: kfgcp.toml is not valid, before or afterwards. Nothing was written.
+    """
+    from kfgcp.environments import import_environment
+
+    return import_environment(name, outputs, key=key, replace=replace)
 
 
 def _submit(backend: Backend, request: SubmitRequest) -> RunHandle:

@@ -30,6 +30,7 @@ VERBS: Final = {
     "export": "Write runs as CSV, JSON or Parquet.",
     "doctor": "Find what keeps runs from starting.",
     "init": "Start a new project.",
+    "env": "Write environments into kfgcp.toml.",
     "testing": "Run stand-ins of services on this machine.",
 }
 """Verb -> its line in the help; the command `name` is in the module `kfgcp.cli.<name>`."""

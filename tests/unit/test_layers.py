@@ -16,11 +16,11 @@ LAYERS = [
     {"engine"},
     {"backends"},
     {"tracking", "hooks", "diagnosis"},
-    {"api", "scaffold", "testing"},
+    {"api", "scaffold", "environments", "testing"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-TOGETHER = [{"errors", "model", "config", "labels"}, {"api", "scaffold"}]
+TOGETHER = [{"errors", "model", "config", "labels"}, {"api", "scaffold", "environments"}]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
 ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", "testing/stand_in.py")

@@ -1,0 +1,254 @@
+"""`kfgcp env import`: what Terraform made becomes a table of kfgcp.toml, and nothing else of the file changes."""
+
+import json
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERTEX = {
+    "backend": "vertex",
+    "labels": {"team": "growth", "environment": "dev"},
+    "location": "europe-west4",
+    "network": None,
+    "pipeline_root": "gs://acme-ml-dev-artifacts/growth",
+    "project": "acme-ml-dev",
+}
+TABLE = """\
+[env.dev]
+backend = "vertex"
+project = "acme-ml-dev"
+location = "europe-west4"
+pipeline_root = "gs://acme-ml-dev-artifacts/growth"
+labels = { team = "growth", environment = "dev" }
+"""
+FILE = """\
+# Of the team.
+[project]
+name = "churn"  # as in the wiki
+
+[env.local]
+backend = "local"
+max_parallel = 2
+"""
+
+
+def outputs(**environments: dict[str, Any]) -> str:
+    """As `terraform output -json` prints it."""
+    return json.dumps({"kfgcp_environments": {"sensitive": False, "type": ["object", {}], "value": environments}})
+
+
+@pytest.fixture
+def import_(home: Path, kfgcp: Any) -> Callable[..., Any]:
+    """Imports as the environment dev, or as another."""
+
+    def run(text: str, *options: str, name: str = "dev") -> Any:
+        (home / "outputs.json").write_text(text)
+        return kfgcp("env", "import", name, "--file", "outputs.json", *options)
+
+    return run
+
+
+def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Any], home: Path) -> None:
+    done = import_(outputs(growth=VERTEX))
+
+    assert (done.code, done.out, done.err) == (0, "kfgcp.toml: [env.dev] added\n", "next: kfgcp doctor --env dev\n")
+    assert (home / "kfgcp.toml").read_text() == TABLE
+
+
+def test_it_adds_to_a_file_and_leaves_the_rest_to_the_letter(import_: Callable[..., Any], home: Path) -> None:
+    (home / "kfgcp.toml").write_text(FILE)
+    (home / "kfgcp.toml").chmod(0o640)
+
+    assert import_(outputs(growth=VERTEX)).code == 0
+
+    assert (home / "kfgcp.toml").read_text() == FILE + "\n" + TABLE
+    assert stat.S_IMODE((home / "kfgcp.toml").stat().st_mode) == 0o640
+
+
+def test_it_reads_standard_input_in_a_folder_below_the_project(
+    home: Path, environment: Callable[..., dict[str, str]]
+) -> None:
+    (home / "kfgcp.toml").write_text(FILE)
+    (home / "below").mkdir()
+    command = [Path(sys.executable).with_name("kfgcp"), "env", "import", "dev"]
+
+    done = subprocess.run(
+        command, input=outputs(growth=VERTEX), cwd=home / "below", env=environment(), capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (home / "kfgcp.toml").read_text() == FILE + "\n" + TABLE
+    assert not (home / "below" / "kfgcp.toml").exists()
+
+
+def test_an_environment_that_is_there_is_replaced_only_when_told(import_: Callable[..., Any], home: Path) -> None:
+    before = FILE + "\n[env.dev]\n# by hand\nbackend = 'vertex'\nproject = \"old\"\nreserved_ip_ranges = [\n  'a',\n]\n"
+    before += "\n[env.dev.labels]\nteam = 'old'\n\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost = 'https://k.example'\n"
+    (home / "kfgcp.toml").write_text(before)
+
+    refused = import_(outputs(growth=VERTEX))
+
+    assert (refused.code, refused.err) == (
+        2,
+        "error: kfgcp.toml has an [env.dev] already.\nhint: --replace writes it anew.\n",
+    )
+    assert (home / "kfgcp.toml").read_text() == before
+    done = import_(outputs(growth=VERTEX), "--replace")
+    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] written anew\n")
+    table = TABLE.replace("[env.dev]\n", "[env.dev]\n# by hand\n")
+    after = "\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost = 'https://k.example'\n"
+    assert (home / "kfgcp.toml").read_text() == f"{FILE}\n{table}{after}"
+
+
+def test_ends_of_lines_stay_those_of_the_file(import_: Callable[..., Any], home: Path) -> None:
+    (home / "kfgcp.toml").write_bytes(FILE.replace("\n", "\r\n").encode())
+
+    assert import_(outputs(growth=VERTEX)).code == 0
+
+    written = (home / "kfgcp.toml").read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") == len((FILE + "\n" + TABLE).splitlines())
+
+
+def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Any], home: Path) -> None:
+    (home / "shared.toml").write_text(FILE)
+    (home / "kfgcp.toml").symlink_to("shared.toml")
+
+    assert import_(outputs(growth=VERTEX)).code == 0
+
+    assert (home / "kfgcp.toml").is_symlink()
+    assert tomllib.loads((home / "shared.toml").read_text())["env"]["dev"]["project"] == "acme-ml-dev"
+
+
+def test_texts_come_through_as_they_are(import_: Callable[..., Any], home: Path) -> None:
+    labels = {"team": 'ml "é"\\ \t', "with.dot": "x"}
+
+    assert import_(outputs(growth=VERTEX | {"labels": labels, "reserved_ip_ranges": ["a", "b"]})).code == 0
+
+    written = tomllib.loads((home / "kfgcp.toml").read_text())["env"]["dev"]
+    assert written["labels"] == labels
+    assert written["reserved_ip_ranges"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "project"), [(None, "of-dev"), ("other", "of-other")], ids=["named like it", "named by --from"]
+)
+def test_which_of_several_is_said_by_name(
+    import_: Callable[..., Any], home: Path, key: str | None, project: str
+) -> None:
+    several = outputs(dev=VERTEX | {"project": "of-dev"}, other=VERTEX | {"project": "of-other"})
+
+    assert import_(several, *(["--from", key] if key else [])).code == 0
+
+    assert tomllib.loads((home / "kfgcp.toml").read_text())["env"]["dev"]["project"] == project
+
+
+NO_OUTPUT = "There is no output kfgcp_environments with environments, only: "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "What was read is not JSON: Expecting value"),
+        ("│ Error: no state", "What was read is not JSON"),
+        ("[1]", "What was read is JSON, but not the outputs of Terraform."),
+        ("{}", "Terraform has no outputs."),
+        (json.dumps({"bucket": {"value": "b"}}), f"{NO_OUTPUT}bucket."),
+        (json.dumps({"kfgcp_environments": {"value": ["a"]}}), f"{NO_OUTPUT}kfgcp_environments."),
+        (json.dumps({"kfgcp_environments": 3}), f"{NO_OUTPUT}kfgcp_environments."),
+        (outputs(), "Terraform's outputs have no environment 'dev'."),
+        (outputs(a=VERTEX, b=VERTEX), "Terraform's outputs have no environment 'dev'."),
+        (outputs(a={"backend": "vertex", "project": "p"}), "outputs for 'dev' have no location, pipeline_root."),
+        (outputs(a=VERTEX | {"backend": "airflow"}), "kfgcp.toml [env.dev] has the unknown backend 'airflow'."),
+        (outputs(a=VERTEX | {"projct": "p"}), "kfgcp.toml [env.dev]: unknown key 'projct'."),
+        (outputs(a=VERTEX | {"pipeline_root": "s3://b"}), "[env.dev]: pipeline_root is 's3://b', not in Cloud"),
+        (outputs(a=VERTEX | {"labels": {"team": 3}}), "kfgcp.toml [env.dev]: label team must be a text, not 3."),
+        (outputs(a=VERTEX | {"labels": {"team": None}}), "Terraform's outputs for 'a' have a null in labels."),
+    ],
+)
+def test_what_is_not_an_environment_is_refused_in_one_line(
+    import_: Callable[..., Any], home: Path, text: str, said: str
+) -> None:
+    (home / "kfgcp.toml").write_text(FILE)
+
+    done = import_(text)
+
+    assert (done.code, done.out) == (2, "")
+    error, *hints = done.err.splitlines()
+    assert error.startswith("error: ")
+    assert said in error
+    assert all(line.startswith("hint: ") for line in hints)
+    assert (home / "kfgcp.toml").read_text() == FILE
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "-x", "größe", 'x"]'])
+def test_a_name_that_is_none_is_refused(import_: Callable[..., Any], home: Path, name: str) -> None:
+    done = (
+        import_(outputs(growth=VERTEX), "--", name=name)
+        if name.startswith("-")
+        else import_(outputs(a=VERTEX), name=name)
+    )
+
+    assert done.code == 2
+    assert not (home / "kfgcp.toml").exists()
+
+
+@pytest.mark.parametrize(
+    "written", ["env.dev.backend = 'local'\n", "[env]\ndev = { backend = 'local' }\n"], ids=["dotted", "inline"]
+)
+def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
+    import_: Callable[..., Any], home: Path, written: str
+) -> None:
+    (home / "kfgcp.toml").write_text(written)
+
+    done = import_(outputs(growth=VERTEX), "--replace")
+
+    assert done.code == 2
+    assert "kfgcp.toml has the environment dev, but not as a table [env.dev]." in done.err
+    assert (home / "kfgcp.toml").read_text() == written
+
+
+def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(import_: Callable[..., Any], home: Path) -> None:
+    before = "[project]\nname = '''\n[env.dev]\n'''\n\n[env.dev]\nbackend = 'local'\n"
+    (home / "kfgcp.toml").write_text(before)
+
+    done = import_(outputs(growth=VERTEX), "--replace")
+
+    assert (done.code, (home / "kfgcp.toml").read_text()) == (2, before)
+    assert "kfgcp.toml is written in a way that kfgcp cannot change." in done.err
+
+
+def test_a_file_that_is_not_valid_is_not_touched(import_: Callable[..., Any], home: Path) -> None:
+    (home / "kfgcp.toml").write_text("[project\n")
+
+    done = import_(outputs(growth=VERTEX))
+
+    assert done.code == 2
+    assert "is not valid TOML" in done.err
+    assert (home / "kfgcp.toml").read_text() == "[project\n"
+
+
+def test_a_folder_that_cannot_be_written_is_named(somebody: Any) -> None:
+    (somebody.folder / "outputs.json").write_text(outputs(growth=VERTEX))
+    somebody.folder.chmod(0o555)
+
+    done = somebody.kfgcp("env", "import", "dev", "--file", "outputs.json")
+
+    somebody.folder.chmod(0o755)
+    assert (done.code, done.out) == (5, "")
+    assert done.err.startswith("error: ")
+    assert "kfgcp.toml cannot be written: Permission denied." in done.err
+
+
+def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp: Any) -> None:
+    (home / "outputs.json").write_text(outputs(a={"backend": "vertex", "project": "p"}))
+
+    done = kfgcp("env", "import", "dev", "--file", "outputs.json", env={"KFGCP_ENV_DEV_LOCATION": "us-central1"})
+
+    assert done.code == 2
+    assert "have no location, pipeline_root" in done.err
