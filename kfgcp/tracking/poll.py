@@ -12,7 +12,8 @@ from kfgcp.errors import BackendError
 from kfgcp.model import Run
 
 SHARE: Final = 10.0
-"""A look may take a tenth of the time at most: the next one waits ten times as long as the last one took."""
+"""A look may take a tenth of the time at most: the next one waits ten times as long as the last one took, up to the
+longest pause; it may have taken long because of an outage that is over."""
 OUTAGE: Final = 3600.0
 """Seconds without an answer after which looking ends with an error; the run goes on all the same."""
 
@@ -68,7 +69,8 @@ class Poller:
             self._lost_at = None
         if self._run is None or _fingerprint(run) != _fingerprint(self._run):
             self._run, self._changed_at = run, now
-        self._next = now + max(self._pace.pause(now - self._changed_at), SHARE * (now - began))
+        share = min(SHARE * (now - began), self._pace.longest)
+        self._next = now + max(self._pace.pause(now - self._changed_at), share)
         return run
 
     @property

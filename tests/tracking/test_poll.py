@@ -98,9 +98,16 @@ def test_metrics_and_labels_are_no_change(poller: Poller, remote: Remote, make_r
 
 
 def test_a_slow_service_is_asked_for_a_tenth_of_the_time_at_most(poller: Poller, remote: Remote) -> None:
-    remote.seconds = 4.0
+    remote.seconds = 2.0
 
-    assert waits(poller, remote, 3) == [0, 40.0, 40.0]
+    assert waits(poller, remote, 3) == [0, 20.0, 20.0]
+
+
+def test_a_look_through_an_outage_does_not_put_off_the_next_one_for_minutes(poller: Poller, remote: Remote) -> None:
+    """A request is tried for a minute before it counts as failed; if it succeeds at last, the look took that long."""
+    remote.seconds = 50.0
+
+    assert waits(poller, remote, 3) == [0, 30.0, 30.0]
 
 
 def test_another_pace(remote: Remote) -> None:
