@@ -29,6 +29,7 @@ from kfgcp.backends import port_forward
 from kfgcp.backends.auth import Token
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.http import Http
+from kfgcp.cli import main
 from kfgcp.errors import BackendError
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.spec.params import resolve
@@ -431,15 +432,20 @@ def submit_all() -> Callable[..., list[str | BackendError]]:
 
 
 @pytest.fixture
-def fails(kfgcp: Any, home: Path) -> Callable[..., tuple[str, str]]:
-    """Runs a command that must fail with a code; its error line and its hint line."""
+def fails(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """Runs a command, in this process, that must fail with a code; its error line and its hint line."""
 
     def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
-        done = kfgcp(*arguments, env={"KFGCP_ENV": "cloud"} | (env or {}))
-        assert (done.code, done.out) == (code, ""), done.err
-        assert "Traceback" not in done.err
-        lines = done.err.splitlines()
-        assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], done.err
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as change:
+            for name, value in ({"KFGCP_ENV": "cloud"} | (env or {})).items():
+                change.setenv(name, value)
+            found = main._exit_code([*map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert (found, out) == (code, ""), err
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], err
         return lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
 
     return run

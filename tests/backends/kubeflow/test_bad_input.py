@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from kfgcp import testing
+from kfgcp import api, testing
 from kfgcp.spec.load import load
+from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
@@ -347,6 +348,16 @@ def test_a_pipeline_of_another_schema(
 
 
 # -- runs and tasks that are not there
+
+
+@pytest.mark.parametrize(
+    "name", ["a+b", "100%", "%zz", "\u00fc \U0001f600", "' OR 1=1 --", '"}]}', "\x00\n", "x" * 300]
+)
+def test_an_experiment_that_is_not_there(cluster: KubeflowStandIn, name: str) -> None:
+    cluster.seed(1, experiment="Churn")
+
+    assert api.list(RunFilter(env="cloud", experiment=name)) == []
+    assert [run.experiment for run in api.list(RunFilter(env="cloud"))] == ["Churn"]
 
 
 NOT_THERE = "0a1b2c3d-0000-4000-8000-000000000001"

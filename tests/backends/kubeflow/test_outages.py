@@ -1,0 +1,70 @@
+"""A run is watched through outages: of the pipelines API, which is said once, and of what is beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kfgcp as public
+from kfgcp import api
+from kfgcp.backends.kubeflow import metadata
+from kfgcp.model import RunState
+from kfgcp.testing import KubeflowStandIn
+
+GETS = "*/runs/*"
+TOO_LONG = 61
+"""Seconds of a Retry-After that no call waits for: the budget of one is 60."""
+
+
+@pytest.fixture
+def watched(
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[list[Any], list[str]]]:
+    """Watches a run of two seconds to its end, twenty looks a second: the updates, and what was said beside them."""
+    monkeypatch.setattr(api, "_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
+    monkeypatch.setattr(metadata, "LATER", 0.0)
+    cluster.instant.seconds = 2.0
+
+    def watch() -> tuple[list[Any], list[str]]:
+        notices: list[str] = []
+        handle = public.submit(str(pipeline("echo")), env="cloud")
+        return list(public.watch(handle, notice=notices.append)), notices
+
+    return watch
+
+
+@pytest.mark.parametrize("kind", ["429", "503"])
+def test_an_outage_is_said_once_and_its_end_once(cluster: KubeflowStandIn, watched: Any, kind: str) -> None:
+    cluster.fail_next(kind, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
+
+    updates, notices = watched()
+
+    assert updates[-1].run.state is RunState.SUCCEEDED
+    lost, back = notices
+    assert lost.startswith("cloud cannot be reached; the run goes on, and so does this: Kubeflow Pipelines")
+    assert back == "cloud answers again"
+
+
+def test_a_short_one_is_not_said_at_all(cluster: KubeflowStandIn, watched: Any) -> None:
+    for kind in ("503", "reset", "lost"):
+        cluster.fail_next(kind, method="GET", path=GETS)
+
+    updates, notices = watched()
+
+    assert updates[-1].run.state is RunState.SUCCEEDED
+    assert notices == []
+
+
+def test_without_logs_and_metadata_the_states_are_shown_all_the_same(cluster: KubeflowStandIn, watched: Any) -> None:
+    """What is not there while the run goes on is no word worth; what is not there at its end is."""
+    cluster.faults(1, ["404"], path="/[mk][l8]*")  # /ml_metadata... and /k8s/pod/logs
+
+    with pytest.warns(api.NotWhole) as told:
+        updates, notices = watched()
+
+    assert updates[-1].run.state is RunState.SUCCEEDED
+    assert notices == []
+    assert len({str(each.message) for each in told}) == 1
+    assert [task.path for update in updates for task in update.tasks][-1] == "say"
