@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kfgcp.api import (
+        artifacts,
         cancel,
         compare,
         compile,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         init,
         list,
         logs,
+        metrics,
+        note,
         rerun,
         resume,
         retry,
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
         runs,
         show,
         submit,
+        tag,
+        tasks,
         watch,
     )
     from kfgcp.errors import KfgcpError
@@ -45,6 +50,7 @@ _HOME = {
     "RunState": "kfgcp.model",
     "Task": "kfgcp.model",
     "TaskState": "kfgcp.model",
+    "artifacts": "kfgcp.api",
     "cancel": "kfgcp.api",
     "compare": "kfgcp.api",
     "compile": "kfgcp.api",
@@ -56,6 +62,8 @@ _HOME = {
     "init": "kfgcp.api",
     "list": "kfgcp.api",
     "logs": "kfgcp.api",
+    "metrics": "kfgcp.api",
+    "note": "kfgcp.api",
     "rerun": "kfgcp.api",
     "resume": "kfgcp.api",
     "retry": "kfgcp.api",
@@ -63,6 +71,8 @@ _HOME = {
     "runs": "kfgcp.api",
     "show": "kfgcp.api",
     "submit": "kfgcp.api",
+    "tag": "kfgcp.api",
+    "tasks": "kfgcp.api",
     "watch": "kfgcp.api",
 }
 
@@ -72,6 +82,7 @@ __all__ = [
     "RunState",
     "Task",
     "TaskState",
+    "artifacts",
     "cancel",
     "compare",
     "compile",
@@ -83,6 +94,8 @@ __all__ = [
     "init",
     "list",
     "logs",
+    "metrics",
+    "note",
     "rerun",
     "resume",
     "retry",
@@ -90,6 +103,8 @@ __all__ = [
     "runs",
     "show",
     "submit",
+    "tag",
+    "tasks",
     "watch",
 ]
 

@@ -20,7 +20,10 @@ from kfgcp.errors import ConfigError, StateError
 FILE_NAME: Final = "kfgcp.toml"
 HOME_NAME: Final = ".kfgcp"
 
-_PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str}
+_PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
+
+GOALS: Final = ("lower", "higher")
+"""What may be better of a metric."""
 
 _SHARED: Final[Mapping[str, type]] = {"backend": str, "labels": dict, "pipeline_root": str}
 _REMOTE: Final[Mapping[str, type]] = {
@@ -104,7 +107,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder."""
+    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder.
+
+    metrics: names of metrics -> `lower` or `higher`, whichever is better.
+    """
 
     name: str
     experiment: str
@@ -113,6 +119,7 @@ class Project:
     file: Path | None
     default_env: str
     environments: Mapping[str, Environment]
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
         """The environment of that name, or the default one.
@@ -167,7 +174,18 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
         file=file,
         default_env=environ.get("KFGCP_ENV") or "local",
         environments={name: _environment(name, table, environ) for name, table in tables.items()},
+        metrics=_goals(project.get("metrics", {})),
     )
+
+
+def _goals(metrics: Mapping[str, Any]) -> Mapping[str, str]:
+    for name, goal in metrics.items():
+        if goal not in GOALS:
+            raise ConfigError(
+                f"{FILE_NAME} [project]: of the metric {name} {goal!r} cannot be better.",
+                hint=f"Write one of: {', '.join(GOALS)}.",
+            )
+    return metrics
 
 
 def _home(text: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -105,16 +105,21 @@ def artifacts(
     return _frame("artifacts", where, limit, refresh, chosen)
 
 
-def compare(runs: Sequence[RunLike] = (), *, baseline: RunLike | None = None) -> Comparison:
+def compare(
+    runs: Sequence[RunLike] = (), *, baseline: RunLike | None = None, goals: Mapping[str, str] | None = None
+) -> Comparison:
     """What differs between runs; the two newest when none are named.
 
     Args:
         runs: two or more.
         baseline: the run that the others are measured against, the first one when None.
+        goals: name of a metric, or `task/artifact/name` -> `lower` or `higher`, whichever is better; before what the
+            project says in `metrics`, and that before what names suggest.
 
     Raises:
         UsageError: there are fewer than two.
     """
+    from kfgcp.spec.validate import is_valid
     from kfgcp.tracking.compare import compare as compare_runs
 
     named: builtins.list[RunLike] = [*runs] or [*reversed(list(limit=2, metrics=False))]
@@ -125,7 +130,11 @@ def compare(runs: Sequence[RunLike] = (), *, baseline: RunLike | None = None) ->
     chosen = [one if isinstance(one, Run) and one.tasks else show(one).snapshot for one in named]
     if baseline is not None:
         chosen = [chosen[0], *(run for run in chosen[1:] if run.run_id != chosen[0].run_id)]
-    return compare_runs(chosen)
+    project = config.load()
+    with Store(project.home) as store:
+        specs = {version: store.spec(version) for version in {run.version for run in chosen}}
+    known = {version: spec for version, spec in specs.items() if spec is not None and is_valid(spec)}
+    return compare_runs(chosen, specs=known, goals={**project.metrics, **(goals or {})})
 
 
 def export(

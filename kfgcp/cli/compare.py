@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import click
 
 from kfgcp import api
 from kfgcp.cli import options, output
-from kfgcp.tracking.compare import MISSING, Difference
+from kfgcp.errors import UsageError
+from kfgcp.tracking import report
+from kfgcp.tracking.compare import Comparison
+
+FORMATS = ("text", "json", "markdown", "html")
+_SMALLEST = 24
+"""Characters that a run's column has at least on a terminal; what does not fit beside others is shown below."""
 
 
-@click.command(epilog="Example: kfgcp compare a1b2 c3d4")
+@click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
+@click.option("--baseline", metavar="RUN", help="Measure the runs against this one; the first when not given.")
+@click.option("--lower", multiple=True, metavar="METRIC", help="Of this metric the lower value is better.")
+@click.option("--higher", multiple=True, metavar="METRIC", help="Of this metric the higher value is better.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given.")
 @options.as_json
-def command(runs: tuple[str, ...], as_json: bool) -> None:
+def command(
+    runs: tuple[str, ...],
+    baseline: str | None,
+    lower: tuple[str, ...],
+    higher: tuple[str, ...],
+    form: str | None,
+    as_json: bool,
+) -> None:
     """Show what differs between runs, and only that; the two newest when none are named.
 
-    The first run is the baseline that the others are measured against.
+    The first run is the baseline that the others are measured against. Markdown is for pull requests.
     """
-    comparison = api.compare(runs)
-    if as_json:
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} exclude each other.")
+    goals = {**dict.fromkeys(lower, "lower"), **dict.fromkeys(higher, "higher")}
+    comparison = api.compare(runs, baseline=baseline, goals=goals)
+    if as_json or form == "json":
         output.print_json(comparison.to_dict())
-        return
-    if not comparison.differences:
-        click.echo("Nothing differs.")
-        return
-    headers = ["", *(run.run_id for run in comparison.runs)]
-    rows: list[list[Any]] = []
-    group = ""
-    for difference in comparison.differences:
-        if difference.group != group:
-            group = difference.group
+    elif form in ("markdown", "html"):
+        click.echo(comparison.to_markdown() if form == "markdown" else comparison.to_html(), nl=False)
+    elif not comparison.differences:
+        click.echo(report.NOTHING)
+    else:
+        _print(comparison)
+
+
+def _print(comparison: Comparison) -> None:
+    for number, shown in enumerate(_blocks(comparison)):
+        if number:
+            click.echo()
+        headers = ["", *(comparison.runs[at].run_id for at in shown)]
+        rows: list[list[Any]] = []
+        for group, differences in groupby(comparison.differences, key=lambda each: each.group):
             rows += [[]] * bool(rows) + [[_heading(group)]]
-        rows.append([f"  {difference.name}", *_cells(difference)])
-    output.print_table(output.table(headers, rows))
+            for each in differences:
+                cells = report.cells(each)
+                rows.append([f"  {each.name}", *(str(cells[at]) for at in shown)])
+        output.print_table(output.table(headers, rows))
+    for version in comparison.versions:
+        click.echo()
+        click.echo(click.style(report.version_title(comparison, version), bold=True), color=output.color())
+        for line in report.version_lines(version):
+            click.echo(f"  {output.plain(line)}")
+
+
+def _blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
+    """Which runs stand beside each other: as many as a terminal is wide enough for, the baseline always."""
+    others = range(1, len(comparison.runs))
+    fit = len(others)
+    if sys.stdout.isatty():
+        names = max(len(each.name) for each in comparison.differences) + 4
+        fit = max((output.console().width - names) // _SMALLEST - 1, 1)
+    for start in range(0, len(others), fit):
+        yield [0, *others[start : start + fit]]
 
 
 def _heading(text: str) -> Any:
     from rich.text import Text
 
     return Text(text, style="bold")
-
-
-def _cells(difference: Difference) -> list[str]:
-    cells: list[str] = []
-    for value, delta in zip(difference.values, difference.deltas, strict=True):
-        text = _text(difference, value)
-        first = not cells
-        cells.append(text if first or not delta else f"{text}  ({_signed(difference, delta)})")
-    return cells
-
-
-def _text(difference: Difference, value: Any) -> str:
-    if value is MISSING:
-        return MISSING
-    if difference.group == "durations":
-        return output.seconds(value)
-    if difference.name == "version":
-        return str(value)[: len("sha256:") + 12]
-    return output.value_text(value)
-
-
-def _signed(difference: Difference, delta: float) -> str:
-    if difference.group == "durations":
-        return f"{delta:+.2f} s"
-    return f"{delta:+.6g}" if isinstance(delta, float) else f"{delta:+d}"

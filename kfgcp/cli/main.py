@@ -28,6 +28,8 @@ VERBS: Final = {
     "diff": "Show what differs between pipelines, task by task.",
     "compare": "Show what differs between runs.",
     "export": "Write runs as CSV, JSON or Parquet.",
+    "tag": "Put tags on a run, or take them off.",
+    "note": "Write a note on a run.",
     "doctor": "Find what keeps runs from starting.",
     "init": "Start a new project.",
     "env": "Write environments into kfgcp.toml.",

@@ -16,6 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from kfgcp.model import Run, RunState, TaskState
+from kfgcp.tracking.words import number as number
+from kfgcp.tracking.words import plain as plain
+from kfgcp.tracking.words import seconds as seconds
+from kfgcp.tracking.words import value_text as value_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +35,6 @@ STYLES = {
     "CANCELLED": "yellow",
     "PAUSED": "yellow",
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 _WIDE = 10_000
 
@@ -97,15 +100,15 @@ def table(
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     aligned, cut = set(right), set(short)
-    for number, header in enumerate(headers):
+    for at, header in enumerate(headers):
         made.add_column(
-            Text(header, no_wrap=True, overflow="ellipsis") if number in cut else header,
-            justify="right" if number in aligned else "left",
-            overflow="ellipsis" if number in cut else "fold",
-            no_wrap=bool(cut) and number not in cut,  # such a column keeps its width while others can give way
+            Text(header, no_wrap=True, overflow="ellipsis") if at in cut else header,
+            justify="right" if at in aligned else "left",
+            overflow="ellipsis" if at in cut else "fold",
+            no_wrap=bool(cut) and at not in cut,  # such a column keeps its width while others can give way
         )
     for row in rows:
-        made.add_row(*(_cut(value) if number in cut else cell(value) for number, value in enumerate(row)))
+        made.add_row(*(_cut(value) if at in cut else cell(value) for at, value in enumerate(row)))
     return made
 
 
@@ -131,11 +134,6 @@ def state(value: RunState | TaskState) -> Any:
     return Text(value.value, style=STYLES[value.value])
 
 
-def plain(text: str) -> str:
-    """The text with control characters and direction marks shown as escapes, so that they do nothing."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\\n")
-
-
 def log_text(text: str) -> str:
     """A line of a log for stdout: on a terminal only its colours are obeyed, elsewhere it is as it was written."""
     if not sys.stdout.isatty():
@@ -143,33 +141,6 @@ def log_text(text: str) -> str:
     parts = _COLOUR.split(text.rstrip("\r").rpartition("\r")[2])
     shown = "".join(part if _COLOUR.fullmatch(part) else plain(part) for part in parts)
     return f"{shown}\x1b[0m" if len(parts) > 1 else shown
-
-
-def number(value: float) -> str:
-    """A number with at most six significant digits."""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def value_text(value: Any, limit: int = 60) -> str:
-    """A parameter or output in one short line; texts without quotes, others as JSON."""
-    if isinstance(value, float):
-        return number(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = plain(text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def seconds(value: float | None) -> str:
-    """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
-    if value is None:
-        return ""
-    if value < 10:
-        return f"{value:.2f} s"
-    if value < 60:
-        return f"{value:.1f} s"
-    if value < 3600:
-        return f"{int(value // 60)} min {int(value % 60):02d} s"
-    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
 
 
 def print_table(made: Any, file: IO[str] | None = None) -> None:

@@ -81,6 +81,10 @@ def _print_facts(run: Run) -> None:
     ]
     if run.labels:
         rows.append(("labels", " ".join(f"{name}={value}" for name, value in run.labels.items())))
+    if run.tags:
+        rows.append(("tags", " ".join(run.tags)))
+    if run.note:
+        rows.append(("note", run.note))
     made = output.table(("", ""), rows)
     made.show_header = False
     output.print_table(made)

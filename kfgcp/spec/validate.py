@@ -31,6 +31,15 @@ def validate(pipeline_spec: Any) -> None:
     _check_recursion(components)
 
 
+def is_valid(pipeline_spec: Any) -> bool:
+    """Whether `validate` accepts it."""
+    try:
+        validate(pipeline_spec)
+    except InvalidError:
+        return False
+    return True
+
+
 def validate_platform(platform_spec: Any) -> None:
     """Checks that a plain value is a PlatformSpec, the second document of a compiled file.
 

@@ -11,6 +11,7 @@ from kfgcp.model import seconds_between
 
 FEW: Final = 20_000
 """Up to so many runs are looked up one by one; of more, whole tables are read in their order, which is quicker."""
+_METRIC: Final = "task, artifact, name, seq, value"
 _CHUNK: Final = 500
 """Marks in a statement; older libraries of SQLite take 999."""
 _PLAIN: Final = (
@@ -26,8 +27,6 @@ TIDY: Final[Mapping[str, Sequence[str]]] = {
     "artifacts": ("run_id", "task", "name", "type", "uri", "metadata"),
 }
 """Table -> its columns as `tidy` gives them."""
-_NUMBER: Final = "CASE WHEN typeof(typed) IN ('integer', 'real') AND length(value) < 19 THEN typed ELSE value END"
-"""A number, or the JSON text of what is none or has more digits than SQLite keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +46,15 @@ class Flat:
 def flat(db: Any, selection: str, values: Sequence[Any]) -> Flat:
     """The runs that a selection of their ids finds, in its order."""
     place = _places(db, selection, values)
-    value = _Values()
-    params: dict[Any, list[Any]] = {}
-    metrics: dict[Any, list[Any]] = {}
-    labels: dict[Any, list[Any]] = {}
-    _spread(params, place, ((r, n, s, value[v]) for r, n, s, v in _rows(db, "params", f"name, seq, {_NUMBER}", place)))
-    columns = f"task, artifact, name, seq, {_NUMBER}"
-    found = _rows(db, "metrics", columns, place)
-    _spread(metrics, place, ((r, (t, a, n), s, value[v]) for r, t, a, n, s, v in found))
-    _spread(labels, place, _rows(db, "labels", "name, 0, value", place))
-    return Flat(_facts(db, place), labels, params, metrics)
+    metrics = (
+        (r, (task, artifact, name), seq, v) for r, task, artifact, name, seq, v in _rows(db, "metrics", _METRIC, place)
+    )
+    return Flat(
+        _facts(db, place),
+        _spread(place, _rows(db, "labels", "name, 0, value", place)),
+        _decoded(_spread(place, _rows(db, "params", "name, seq, value", place))),
+        _decoded(_spread(place, metrics)),
+    )
 
 
 def tidy(db: Any, table: str, selection: str, values: Sequence[Any]) -> dict[str, list[Any]]:
@@ -66,13 +64,11 @@ def tidy(db: Any, table: str, selection: str, values: Sequence[Any]) -> dict[str
     """
     place = _places(db, selection, values)
     names = TIDY[table][1:]
-    found = sorted(_rows(db, table, f"seq, {', '.join(names)}", place), key=lambda row: (place[row[0]], row[1]))
+    rows = (row for row in _rows(db, table, f"seq, {', '.join(names)}", place) if row[0] in place)
+    found = sorted(rows, key=lambda row: (place[row[0]], row[1]))
     columns: dict[str, list[Any]] = {"run_id": [row[0] for row in found]}
     columns |= {name: [row[at] for row in found] for at, name in enumerate(names, 2)}
-    if table == "metrics":
-        value = _Values()
-        columns["value"] = [value[each] for each in columns["value"]]
-    return columns
+    return columns | _decoded({"value": columns["value"]}) if table == "metrics" else columns
 
 
 def _places(db: Any, selection: str, values: Sequence[Any]) -> dict[str, int]:
@@ -80,12 +76,12 @@ def _places(db: Any, selection: str, values: Sequence[Any]) -> dict[str, int]:
 
 
 def _rows(db: Any, table: str, columns: str, place: Mapping[str, int]) -> Iterator[Any]:
-    """Rows of the runs that have a place, the run's id first."""
+    """Rows of the runs that have a place, the run's id first; for many runs those of others too."""
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: of a million rows this is half of the time
     query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
     if len(place) > FEW:
-        yield from (row for row in cursor.execute(query) if row[0] in place)
+        yield from cursor.execute(query)
         return
     ids = list(place)
     for start in range(0, len(ids), _CHUNK):
@@ -93,18 +89,28 @@ def _rows(db: Any, table: str, columns: str, place: Mapping[str, int]) -> Iterat
         yield from cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))})", some)
 
 
-def _spread(columns: dict[Any, list[Any]], place: Mapping[str, int], rows: Iterator[Any]) -> None:
-    """Puts (run, key, order, value) into the column of the key; columns come in their order in the runs."""
+def _spread(place: Mapping[str, int], rows: Iterator[Any]) -> dict[Any, list[Any]]:
+    """(run, key, order, value) as a column for each key; the columns are in their order in the runs."""
+    columns: dict[Any, list[Any]] = {}
     orders: dict[Any, int] = {}
+    place_of = place.get
     for run_id, key, order, value in rows:
-        column = columns.get(key)
-        if column is None:
-            column = columns[key] = [None] * len(place)
+        at = place_of(run_id)
+        if at is None:
+            continue
+        if key not in columns:
+            columns[key] = [None] * len(place)
             orders[key] = order
-        column[place[run_id]] = value
-    ordered = sorted(columns, key=orders.__getitem__)
-    for key in ordered:
-        columns[key] = columns.pop(key)
+        columns[key][at] = value
+    return {key: columns[key] for key in sorted(columns, key=orders.__getitem__)}
+
+
+def _decoded(columns: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
+    """Columns of JSON texts as their values; each is read as one array, which is ten times as fast."""
+    return {
+        key: json.loads(f"[{','.join(['null' if value is None else value for value in column])}]")
+        for key, column in columns.items()
+    }
 
 
 def _facts(db: Any, place: Mapping[str, int]) -> dict[str, list[Any]]:
@@ -113,27 +119,19 @@ def _facts(db: Any, place: Mapping[str, int]) -> dict[str, list[Any]]:
     facts["run_id"] = list(place)
     failed = facts["error"]
     for run_id, *plain, error in _rows(db, "runs", ", ".join((*_PLAIN[1:], "error")), place):
-        at = place[run_id]
+        at = place.get(run_id)
+        if at is None:
+            continue
         for column, value in zip(columns, plain, strict=True):
             column[at] = value
         if error is not None:
             failed[at] = json.loads(error)["message"]
     facts["seconds"] = list(map(seconds_between, facts["started_at"], facts["ended_at"]))
     for run_id, note in _rows(db, "notes", "note", place):
-        facts["note"][place[run_id]] = note
+        if run_id in place:
+            facts["note"][place[run_id]] = note
     for run_id, tag in _rows(db, "tags", "tag", place):
-        at = place[run_id]
-        facts["tags"][at] = f"{facts['tags'][at]} {tag}" if facts["tags"][at] else tag
+        if run_id in place:
+            at = place[run_id]
+            facts["tags"][at] = f"{facts['tags'][at]} {tag}" if facts["tags"][at] else tag
     return facts
-
-
-class _Values(dict[Any, Any]):
-    """JSON texts -> values, each read once: of a hundred thousand runs few are different. Numbers are themselves."""
-
-    def __missing__(self, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        read = json.loads(value)
-        if not isinstance(read, (dict, list)):  # which two runs must not share
-            self[value] = read
-        return read

@@ -68,9 +68,9 @@ def order(text: str) -> tuple[str, list[Any]]:
     else:
         where, values = _place(column)
         where = where.replace("name =", "+name =").replace("task =", "+task =")  # by the run, not by the index
-        numbers = " AND +typed < ''" if column.group == "metrics" else ""  # nan has no place among numbers
+        numbers = "+typed < ''" if column.group == "metrics" else "+typed != 'null'"  # nan has no place among them
         found = (
-            f"(SELECT typed FROM {column.group} AS t WHERE t.run_id = runs.run_id AND {where}{numbers}"  # noqa: S608
+            f"(SELECT typed FROM {column.group} AS t WHERE t.run_id = runs.run_id AND {where} AND {numbers}"  # noqa: S608
             " LIMIT 1)"
         )
     direction = "DESC" if descending else "ASC"

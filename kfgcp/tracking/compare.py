@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from kfgcp.model import Run, json_number
+from kfgcp.model import Cache, Run, json_number
+from kfgcp.spec.diff import Change, diff
+from kfgcp.spec.digest import normal
+from kfgcp.spec.tasks import flatten
+from kfgcp.tracking.goals import goal_of
 
 MISSING: Final = "—"
 """Stands for the value of a run that has none."""
@@ -20,57 +24,185 @@ _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "version": lambda run: run.version,
     "environment": lambda run: run.env,
     "experiment": lambda run: run.experiment,
+    "git commit": lambda run: _commit(run.labels),
 }
+
+
+def _commit(labels: Mapping[str, str]) -> str:
+    changed = " with changes" if labels.get("git-dirty") == "true" else ""
+    return f"{labels['git']}{changed}" if "git" in labels else MISSING
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing that is not the same in all of the runs.
 
-    group: run, params, metrics, tasks or durations. values: one a run, in their order, `MISSING` where a run has
-    none. deltas: against the first run, None where there is no number on both sides. In JSON what is missing is null,
-    and NaN and infinities are text.
+    group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their order, `MISSING` where a
+    run has none. deltas: against the first run, None where there is no number on both sides. goal: of a metric, whether
+    `lower` or `higher` is better, None when that is not known. In JSON what is missing is null, and NaN and infinities
+    are text.
     """
 
     group: str
     name: str
     values: tuple[Any, ...]
     deltas: tuple[float | None, ...]
+    goal: str | None = None
+
+    @property
+    def better(self) -> tuple[bool | None, ...]:
+        """Whether each run is better than the first: None where they are the same, or that is not known."""
+        return tuple(
+            None if self.goal is None or not delta or delta != delta else (delta > 0) is (self.goal == "higher")
+            for delta in self.deltas
+        )
+
+    @property
+    def best(self) -> int | None:
+        """The number of the best run of three or more, None when it is not known or there are several."""
+        numbers = [value for value in self.values if _number(value) and value == value]
+        if self.goal is None or len(self.values) < 3 or len(numbers) < 2:
+            return None
+        best = max(numbers) if self.goal == "higher" else min(numbers)
+        return self.values.index(best) if numbers.count(best) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        values = [None if value is MISSING else json_number(value) for value in self.values]
-        deltas = [json_number(delta) for delta in self.deltas]
-        return {"group": self.group, "name": self.name, "values": values, "deltas": deltas}
+        data: dict[str, Any] = {
+            "group": self.group,
+            "name": self.name,
+            "values": [None if value is MISSING else json_number(value) for value in self.values],
+            "deltas": [json_number(delta) for delta in self.deltas],
+        }
+        if self.group == "metrics":
+            data |= {"goal": self.goal, "better": list(self.better), "best": self.best}
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """What differs between the pipeline of the first run and another one that some of the runs had.
+
+    runs: ids. changes: None when one of the pipelines is not known here.
+    """
+
+    version: str
+    runs: tuple[str, ...]
+    changes: tuple[Change, ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        changes = None if self.changes is None else [change.to_dict() for change in self.changes]
+        return {"version": self.version, "runs": list(self.runs), "changes": changes}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs side by side; the first is the baseline."""
+    """Runs side by side; the first is the baseline. versions: what differs in the pipelines of the others."""
 
     runs: tuple[Run, ...]
     differences: tuple[Difference, ...]
+    versions: tuple[VersionChange, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "baseline": self.runs[0].run_id,
             "runs": [run.summary() for run in self.runs],
             "differences": [difference.to_dict() for difference in self.differences],
+            "versions": [version.to_dict() for version in self.versions],
         }
 
+    def to_text(self) -> str:
+        """Plain text, a column a run."""
+        from kfgcp.tracking import report
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """What differs between runs: facts, parameters, metrics, task states, and durations in seconds.
+        return report.text(self)
+
+    def to_markdown(self) -> str:
+        """Markdown as GitHub has it, for pull requests; whatever runs are called, it stays text."""
+        from kfgcp.tracking import report
+
+        return report.markdown(self)
+
+    def to_html(self) -> str:
+        """A page of HTML by itself, without scripts."""
+        from kfgcp.tracking import report
+
+        return report.html(self)
+
+
+def compare(
+    runs: Sequence[Run],
+    baseline: str | None = None,
+    *,
+    specs: Mapping[str, Mapping[str, Any]] | None = None,
+    goals: Mapping[str, str] | None = None,
+) -> Comparison:
+    """What differs between runs: facts, parameters, metrics, task states, cache hits, images, durations in seconds, and
+    the pipelines they ran.
 
     Args:
-        runs: two or more, with their tasks; the first is what the others are measured against.
+        runs: two or more, with their tasks.
+        baseline: the id of the one that the others are measured against, and that comes first; the first when None.
+        specs: version -> valid PipelineSpec, as far as they are known.
+        goals: name of a metric, or its key -> `lower` or `higher`, whichever is better; before the rules for names, see
+            `kfgcp.tracking.goals`.
     """
+    runs = sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id)) if baseline else [*runs]
+    specs = specs or {}
     found: list[Difference] = []
     for name, fact in _FACTS.items():
         found += _differing("run", name, [fact(run) for run in runs])
     found += _of_tables("params", [run.params for run in runs])
-    found += _of_tables("metrics", [{metric.key: metric.value for metric in run.metrics} for run in runs])
+    found += _metrics(runs, goals or {})
     found += _of_tables("tasks", [{task.path: task.state.value for task in run.tasks} for run in runs])
+    found += _cache(runs)
+    found += _of_tables("images", [_images(specs.get(run.version)) for run in runs]) if _changed(runs) else []
     found += _durations(runs)
-    return Comparison(tuple(runs), tuple(found))
+    return Comparison(tuple(runs), tuple(found), tuple(_versions(runs, specs)))
+
+
+def _changed(runs: Sequence[Run]) -> bool:
+    return any(run.version != runs[0].version for run in runs)
+
+
+def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
+    names = {metric.key: metric.name for run in runs for metric in run.metrics}
+    found = _of_tables("metrics", [{metric.key: metric.value for metric in run.metrics} for run in runs])
+    return [
+        replace(each, goal=goals.get(each.name) or goals.get(names[each.name]) or goal_of(names[each.name]))
+        for each in found
+    ]
+
+
+def _cache(runs: Sequence[Run]) -> list[Difference]:
+    """Hits against tasks that ran; why they ran is told, and is no difference by itself."""
+    tables = [{task.path: task.cache for task in run.tasks if task.cache is not None} for run in runs]
+    found = []
+    for path in dict.fromkeys(path for table in tables for path in table):
+        caches = [table.get(path) for table in tables]
+        if len({cache.hit for cache in caches if cache is not None}) > 1:
+            values = tuple(MISSING if cache is None else _of_cache(cache) for cache in caches)
+            found.append(Difference("cache", path, values, (None,) * len(values)))
+    return found
+
+
+def _of_cache(cache: Cache) -> str:
+    return "hit" if cache.hit else f"ran: {cache.reason}" if cache.reason else "ran"
+
+
+def _images(spec: Mapping[str, Any] | None) -> dict[str, str]:
+    """The images of a pipeline's containers, by task."""
+    if spec is None:
+        return {}
+    containers = {path: node.executor.get("container") for path, node in flatten(normal(spec)).nodes.items()}
+    return {path: str(each.get("image")) for path, each in containers.items() if isinstance(each, Mapping)}
+
+
+def _versions(runs: Sequence[Run], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[VersionChange]:
+    base = specs.get(runs[0].version)
+    for version in dict.fromkeys(run.version for run in runs if run.version != runs[0].version):
+        spec = specs.get(version)
+        ids = tuple(run.run_id for run in runs if run.version == version)
+        yield VersionChange(version, ids, diff(base, spec) if base is not None and spec is not None else None)
 
 
 def _of_tables(group: str, tables: Sequence[Mapping[str, Any]]) -> list[Difference]:

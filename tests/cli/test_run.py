@@ -12,20 +12,8 @@ Pipeline = Callable[[str], Path]
 
 RUN_KEYS = [
     *("run_id", "env", "backend", "backend_ref", "url", "pipeline", "version", "experiment", "name", "labels"),
-    *(
-        "tags",
-        "note",
-        "state",
-        "created_at",
-        "started_at",
-        "ended_at",
-        "params",
-        "outputs",
-        "metrics",
-        "artifacts",
-        "tasks",
-        "error",
-    ),
+    *("tags", "note"),
+    *("state", "created_at", "started_at", "ended_at", "params", "outputs", "metrics", "artifacts", "tasks", "error"),
 ]
 TASK_KEYS = ["path", "kind", "state", "attempts", "cache", "started_at", "ended_at", "inputs", "outputs", "error"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -137,7 +125,15 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
     assert [run["run_id"] for run in compared["runs"]] == [first["run_id"], second["run_id"]]
     assert [each for each in compared["differences"] if each["group"] in ("params", "metrics")] == [
         {"group": "params", "name": "second", "values": [0.25, 0.75], "deltas": [0.0, 0.5]},
-        {"group": "metrics", "name": "evaluate-2/metrics/accuracy", "values": [0.25, 0.75], "deltas": [0.0, 0.5]},
+        {
+            "group": "metrics",
+            "name": "evaluate-2/metrics/accuracy",
+            "values": [0.25, 0.75],
+            "deltas": [0.0, 0.5],
+            "goal": "higher",
+            "better": [None, True],
+            "best": None,
+        },
     ]
 
 

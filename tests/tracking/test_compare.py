@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.tracking.compare import MISSING, Difference, compare
+from kfgcp.tracking.goals import goal_of
 
 MakeRun = Callable[..., Run]
 
@@ -149,6 +150,9 @@ def test_a_comparison_with_nan_is_valid_json(make_run: MakeRun, parse_json: Call
         "name": "t/m/loss",
         "values": [1.0, "NaN", "-Infinity"],
         "deltas": [0.0, "NaN", "-Infinity"],
+        "goal": "lower",
+        "better": [None, None, True],
+        "best": 2,
     }
 
 
@@ -177,7 +181,133 @@ def test_the_json_of_a_comparison_names_the_runs(make_run: MakeRun) -> None:
     one, other = make_run("aaaa"), make_run("bbbb", params={"n": 1})
 
     assert compare([one, other]).to_dict() == {
+        "baseline": "aaaa",
         "runs": [one.summary(), other.summary()],
         "differences": [{"group": "params", "name": "n", "values": [None, 1], "deltas": [None, None]}],
+        "versions": [],
     }
     assert compare([one, other]).differences == (Difference("params", "n", (MISSING, 1), (None, None)),)
+
+
+def _metric(*values: float, name: str = "accuracy") -> list[dict[str, Any]]:
+    return [{"metrics": (Metric("evaluate", "metrics", name, value),)} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("name", "goal"),
+    [
+        *(
+            ("accuracy", "higher"),
+            ("val_acc", "higher"),
+            ("roc_auc", "higher"),
+            ("f1", "higher"),
+            ("macroF1", "higher"),
+        ),
+        *(("r2", "higher"), ("R2", "higher"), ("average_precision", "higher"), ("log_likelihood", "higher")),
+        *(("loss", "lower"), ("logLoss", "lower"), ("RMSE", "lower"), ("mean_squared_error", "lower")),
+        *(("valMae", "lower"), ("neg_log_loss", "higher"), ("neg_mean_squared_error", "higher")),
+        *(
+            ("mean_length", None),
+            ("lossless", None),
+            ("accuracy_loss", None),
+            ("count", None),
+            ("", None),
+            ("Größe", None),
+        ),
+    ],
+)
+def test_what_is_better_is_told_by_the_words_of_a_name(name: str, goal: str | None) -> None:
+    assert goal_of(name) == goal
+
+
+def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) -> None:
+    runs = [make_run(f"r{number}", **fields) for number, fields in enumerate(_metric(0.5, 0.75, 0.25, 0.5, math.nan))]
+    [found] = compare(runs).differences
+
+    assert (found.goal, found.better, found.best) == ("higher", (None, True, False, None, None), 1)
+    [turned] = compare(runs, goals={"accuracy": "lower"}).differences
+    assert (turned.goal, turned.better, turned.best) == ("lower", (None, False, True, None, None), 2)
+    [by_key] = compare(runs, goals={"evaluate/metrics/accuracy": "lower", "accuracy": "higher"}).differences
+    assert by_key.goal == "lower"
+
+
+def test_of_two_runs_or_equal_ones_none_is_best(make_run: MakeRun) -> None:
+    for values in ((0.5, 0.75), (0.5, 0.75, 0.75), (0.5, math.nan, math.nan)):
+        [found] = compare([make_run(**fields) for fields in _metric(*values)]).differences
+        assert found.best is None
+
+
+def test_the_baseline_comes_first(make_run: MakeRun) -> None:
+    runs = [make_run(name, params={"n": n}) for name, n in (("a", 1), ("b", 2), ("c", 4))]
+
+    comparison = compare(runs, "b")
+
+    assert [run.run_id for run in comparison.runs] == ["b", "a", "c"]
+    assert comparison.differences[0].deltas == (0, -1, 2)
+    assert comparison.to_dict()["baseline"] == "b"
+
+
+def test_commits_and_whether_files_were_changed(make_run: MakeRun) -> None:
+    labels = [{"git": "a" * 40, "git-dirty": "false"}, {"git": "a" * 40, "git-dirty": "true"}, {}]
+
+    assert _differences(*(make_run(labels=each) for each in labels)) == [
+        ("run", "git commit", ("a" * 40, "a" * 40 + " with changes", MISSING), (None, None, None))
+    ]
+
+
+def test_cache_hits_against_tasks_that_ran(make_run: MakeRun) -> None:
+    def run(hit: bool, reason: str) -> Run:
+        state = TaskState.CACHED if hit else TaskState.SUCCEEDED
+        return make_run(tasks=(Task("t", TaskKind.CONTAINER, state, cache=Cache(hit, reason)),))
+
+    assert _differences(run(True, "same inputs"), run(False, "inputs changed: lr")) == [
+        ("tasks", "t", ("CACHED", "SUCCEEDED"), (None, None)),
+        ("cache", "t", ("hit", "ran: inputs changed: lr"), (None, None)),
+    ]
+    assert _differences(run(False, "no earlier run"), run(False, "inputs changed: lr")) == []
+
+
+def _spec(image: str, lr: float) -> dict[str, Any]:
+    return {
+        "pipelineInfo": {"name": "p"},
+        "schemaVersion": "2.1.0",
+        "sdkVersion": "kfp-2.14.0",
+        "components": {
+            "comp-train": {
+                "executorLabel": "exec-train",
+                "inputDefinitions": {"parameters": {"lr": {"parameterType": "NUMBER_DOUBLE"}}},
+            }
+        },
+        "deploymentSpec": {"executors": {"exec-train": {"container": {"image": image, "command": ["train"]}}}},
+        "root": {
+            "dag": {
+                "tasks": {
+                    "train": {
+                        "componentRef": {"name": "comp-train"},
+                        "inputs": {"parameters": {"lr": {"runtimeValue": {"constant": lr}}}},
+                        "taskInfo": {"name": "train"},
+                    }
+                }
+            }
+        },
+    }
+
+
+def test_of_other_versions_the_pipelines_are_compared_and_the_images_shown(make_run: MakeRun) -> None:
+    specs = {"v1": _spec("python:3.11", 0.1), "v2": _spec("python:3.12", 0.2)}
+    runs = [make_run(name, version=version) for name, version in (("a", "v1"), ("b", "v2"), ("c", "v2"), ("d", "v3"))]
+
+    comparison = compare(runs, specs=specs)
+
+    assert [(d.group, d.name, d.values) for d in comparison.differences] == [
+        ("run", "version", ("v1", "v2", "v2", "v3")),
+        ("images", "train", ("python:3.11", "python:3.12", "python:3.12", MISSING)),
+    ]
+    other, unknown = comparison.versions
+    assert (other.version, other.runs) == ("v2", ("b", "c"))
+    assert [(c.path, c.what, c.name, c.kind) for c in other.changes or ()] == [
+        ("train", "image", "", "changed"),
+        ("train", "input", "lr", "changed"),
+    ]
+    assert (unknown.version, unknown.runs, unknown.changes) == ("v3", ("d",), None)
+    assert [each["version"] for each in comparison.to_dict()["versions"]] == ["v2", "v3"]

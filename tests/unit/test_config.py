@@ -133,7 +133,7 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
-            "Did you mean 'experiment'? Known keys: experiment, name.",
+            "Did you mean 'experiment'? Known keys: experiment, metrics, name.",
         ),
         (
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',

@@ -20,6 +20,7 @@ PUBLIC = [
         "RunState",
         "Task",
         "TaskState",
+        "artifacts",
         "cancel",
         "compare",
         "compile",
@@ -31,7 +32,7 @@ PUBLIC = [
         "init",
         "list",
     ),
-    *("logs", "rerun", "resume", "retry", "run", "runs", "show", "submit", "watch"),
+    *("logs", "metrics", "note", "rerun", "resume", "retry", "run", "runs", "show", "submit", "tag", "tasks", "watch"),
 ]
 
 

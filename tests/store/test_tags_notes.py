@@ -1,0 +1,99 @@
+"""What people write about runs is kept, found, and not lost when a run is read again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kfgcp.errors import UsageError
+from kfgcp.model import Run, RunState
+from kfgcp.store.rows import Read, RunFilter
+from kfgcp.store.store import Store
+
+MakeRun = Callable[..., Run]
+
+
+def test_tags_are_put_on_and_taken_off(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run("a"))
+
+    assert store.tag("a", ["good", "b"]) == ("b", "good")
+    assert store.tag("a", ["good"], remove=["b", "never"]) == ("good",)
+    assert store.get("a").tags == store.page()[0].tags == ("good",)
+
+
+def test_a_note_takes_the_place_of_the_one_before_and_an_empty_one_removes_it(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run("a"))
+    for text in ("first", "second\nline ü"):
+        store.note("a", text)
+        assert store.get("a").note == text
+    store.note("a", "")
+    assert store.get("a").note == ""
+
+
+def test_of_no_run_both_are_usage_errors(store: Store) -> None:
+    for call in (lambda: store.tag("a", ["x"]), lambda: store.note("a", "x")):
+        with pytest.raises(UsageError, match="There is no run 'a'"):
+            call()
+
+
+def test_they_survive_what_the_backend_says_of_the_run(store: Store, make_run: MakeRun) -> None:
+    run = make_run("a", backend="vertex", backend_ref="projects/p/a", state=RunState.RUNNING)
+    store.put(run)
+    store.tag("a", ["good"])
+    store.note("a", "look here")
+
+    for read in (Read.LISTED, Read.EVERYTHING):
+        store.put(replace(run, state=RunState.SUCCEEDED, labels={"k": "v"}), read=read)
+
+    found = store.get("a")
+    assert (found.state, found.tags, found.note) == (RunState.SUCCEEDED, ("good",), "look here")
+
+
+def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run("a", tags=("good",), note="n"))
+    store.forget("a")
+    store.add_run(make_run("a"))
+
+    assert (store.get("a").tags, store.get("a").note) == ((), "")
+    assert store.values("tags") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (RunFilter(tags=["good"]), "ab"),
+        (RunFilter(tags=["good", "new"]), "b"),
+        (RunFilter(tags=["goo"]), ""),
+        (RunFilter(text="GÜT"), "a"),
+        (RunFilter(text="new"), "bc"),
+        (RunFilter(text="spri"), "c"),
+        (RunFilter(text="%"), ""),
+        (RunFilter(until="2026-01-02T00:00:00.000Z"), "a"),
+        (RunFilter(since="2026-01-02T00:00:00.000Z", until="2026-01-03T00:00:00.000Z"), "b"),
+        (RunFilter(version="sha256:00"), "ac"),
+        (RunFilter(version="ff"), "b"),
+        (RunFilter(version="ff", where="tags = new"), "b"),
+    ],
+)
+def test_filters_beside_expressions(store: Store, make_run: MakeRun, wanted: RunFilter, found: str) -> None:
+    store.add_run(make_run("a", created_at="2026-01-01T00:00:00.000Z", tags=("good",), note="ist gut, Güte"))
+    store.add_run(
+        make_run("b", created_at="2026-01-02T00:00:00.000Z", tags=("good", "new"), version="sha256:ff" + "0" * 62)
+    )
+    store.add_run(make_run("c", created_at="2026-01-03T00:00:00.000Z", name="renewed", experiment="spring"))
+
+    assert "".join(run.run_id for run in reversed(store.page(wanted))) == found
+    assert store.count(wanted) == len(found)
+
+
+def test_choices_are_the_values_of_matching_runs(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run("a", experiment="x", tags=("t1",), labels={"team": "g"}))
+    store.add_run(make_run("b", experiment="y", tags=("t1", "t2"), env="dev"))
+
+    assert store.values("experiment") == ["x", "y"]
+    assert store.values("tags") == ["t1", "t2"]
+    assert store.values("labels.team") == ["g"]
+    assert store.values("labels.team", RunFilter(env="dev")) == []
+    assert store.values("tags", RunFilter(env="local")) == ["t1"]
+    with pytest.raises(UsageError, match="There are no choices of 'created_at'"):
+        store.values("created_at")
