@@ -19,12 +19,12 @@ from kfgcp.store.rows import Read, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import Choice, choose, several
-from kfgcp.tracking.compare import Comparison
 from kfgcp.tracking.handle import RunHandle
 
 if TYPE_CHECKING:
     import pandas
 
+    from kfgcp.tracking.compare import Comparison
     from kfgcp.tracking.frames import Table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from kfgcp.model import seconds_between
@@ -81,12 +82,13 @@ def _rows(db: Any, table: str, columns: str, place: Mapping[str, int]) -> Iterat
     cursor.row_factory = None  # plain tuples: of a million rows this is half of the time
     query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
     if len(place) > FEW:
-        yield from cursor.execute(query)
-        return
+        found: Iterator[Any] = cursor.execute(query)
+        return found
     ids = list(place)
-    for start in range(0, len(ids), _CHUNK):
-        some = ids[start : start + _CHUNK]
-        yield from cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))})", some)
+    chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+    return chain.from_iterable(
+        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))})", some) for some in chunks
+    )
 
 
 def _spread(place: Mapping[str, int], rows: Iterator[Any]) -> dict[Any, list[Any]]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
 from kfgcp.store import bulk, database
-from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, where_clause
+from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
 from kfgcp.store.rows import RunFilter, bound, metric_names, no_run, task
 
 DATABASE_NAME = "kfgcp.db"
@@ -83,7 +83,8 @@ class Reader:
         """How many runs match."""
         where, values = where_clause(wanted or RunFilter())
         with self._failures():
-            return int(self._db.execute(f"SELECT COUNT(*) FROM runs WHERE {where}", values).fetchone()[0])  # noqa: S608
+            query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
+            return int(self._db.execute(query, values).fetchone()[0])
 
     def columns(self, wanted: RunFilter | None = None) -> dict[str, list[str]]:
         """The names of parameters and metrics that there are: `params` and `metrics` -> names, as in `kfgcp.runs`.
@@ -120,7 +121,7 @@ class Reader:
     ) -> bulk.Flat:
         """Matching runs as columns."""
         selection, values = _selection(wanted, order, limit)
-        with self._failures():
+        with self._failures(), self._snapshot():
             return bulk.flat(self._db, selection, values)
 
     def tidy(
@@ -131,7 +132,7 @@ class Reader:
         limit: of runs.
         """
         selection, values = _selection(wanted, order, limit)
-        with self._failures():
+        with self._failures(), self._snapshot():
             return bulk.tidy(self._db, table, selection, values)
 
     def find(self, run: str) -> str:
@@ -172,7 +173,7 @@ class Reader:
 
     def _among_newest(self, wanted: RunFilter, limit: int, offset: int) -> list[str] | None:
         """The ids of a page when the newest `NEAR` runs have all of it: what most runs match is found there at once."""
-        where, values = where_clause(wanted, one_by_one=True)
+        where, values = where_clause(wanted)
         newest = "created_at >= (SELECT created_at FROM runs ORDER BY created_at DESC LIMIT 1 OFFSET ?)"
         query = (
             f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
@@ -210,6 +211,15 @@ class Reader:
         return found
 
     @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several statements see the same runs, whatever is written meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    @contextmanager
     def _failures(self) -> Iterator[None]:
         """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
         with self._lock, database.failures(self.file):
@@ -225,7 +235,7 @@ def _selection(
     """The ids of the runs that match, as a query with its values."""
     where, values = where_clause(wanted or RunFilter())
     by, more = order_clause(order)
-    query = f"SELECT run_id FROM runs WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
+    query = f"SELECT run_id FROM {table(where)} WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
     return query, [*values, *more, -1 if limit is None else limit, offset]
 
 

@@ -81,21 +81,22 @@ def kind_of(name: str, values: Sequence[Any]) -> Kind:
         return "time"
     if name in ("seconds", "value"):
         return "number"
-    types = set(map(type, values)) - {type(None)}
+    known = [value for value in values if value is not None]
+    types = set(map(type, known))
     if types <= {str}:
         return "text"
     if types == {bool}:
         return "boolean"
-    if types == {int} and all(-(2**63) <= value < 2**63 for value in values if value is not None):
+    if types == {int} and min(known) >= -(2**63) and max(known) < 2**63:
         return "integer"
-    if types <= {int, float} and all(_fits(value) for value in values if isinstance(value, int)):
+    if types == {float} or (types <= {int, float} and all(map(_fits, known))):
         return "number"
     return "mixed"
 
 
-def _fits(value: int) -> bool:
-    """Whether a whole number is not beyond all floats."""
-    return value.bit_length() <= 1024 and abs(value) <= sys.float_info.max
+def _fits(value: float) -> bool:
+    """Whether a number is not beyond all floats."""
+    return isinstance(value, float) or abs(value) <= int(sys.float_info.max)
 
 
 def export(runs: Sequence[Run], form: str, file: Path | None) -> str:

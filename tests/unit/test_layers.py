@@ -27,7 +27,11 @@ ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", 
 """What stand-ins of all services share."""
 
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
-PURE = ("model.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py", "tracking/compare.py")
+PURE = (
+    *("model.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
+    *("store/expressions.py", "store/conditions.py"),
+    *("tracking/compare.py", "tracking/goals.py", "tracking/report.py", "tracking/words.py"),
+)
 IMPURE = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),
     *("tempfile", "threading", "time", "urllib"),

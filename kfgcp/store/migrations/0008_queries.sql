@@ -21,9 +21,6 @@ ALTER TABLE metrics ADD COLUMN typed ANY GENERATED ALWAYS AS (
   END
 );
 
-CREATE INDEX params_typed ON params (name, typed);
-CREATE INDEX metrics_typed ON metrics (name, task, typed);
-
 CREATE TABLE tags (
   run_id TEXT NOT NULL REFERENCES runs ON DELETE CASCADE,
   tag TEXT NOT NULL,
