@@ -228,13 +228,17 @@ class RemoteBackend(ABC):
         had."""
         from concurrent.futures import ThreadPoolExecutor
 
-        left = [ref for ref, ended in self._store.ended(self.place).items() if ended.read in LEFT]
+        left = [(ref, ended.run_id) for ref, ended in self._store.ended(self.place).items() if ended.read in LEFT]
         if not left:
             return
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
             for start in range(0, len(left), READERS):
-                found = [*pool.map(lambda ref: _or_none(self._fetch, ref), left[start : start + READERS])]
-                missing = [self._keep_ended(each) for each in found]
+                some = left[start : start + READERS]
+                found = [*pool.map(lambda each: _or_none(self._fetch, each[0]), some)]
+                missing = [
+                    self._keep_ended(each or Fetched(self._store.get(run_id), ""))  # deleted: no more is to be had
+                    for (_, run_id), each in zip(some, found, strict=True)
+                ]
                 if all(missing):
                     _tell(missing[0])
                     return
@@ -307,7 +311,9 @@ class RemoteBackend(ABC):
             if not known:
                 raise no_run(ref.run_id) from error
             stored = self._store.get(ref.run_id)
-            if stored.error == GONE:  # that was told, and what is left is the record
+            if stored.state.final:  # what is left is the record
+                if stored.error != GONE:  # which says so
+                    _tell(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {error.message}")
                 return Fetched(stored, "")
             now = timestamp(time.time())
             tasks = [replace(task, state=TaskState.CANCELLED) for task in stored.tasks if not task.state.final]

@@ -40,6 +40,7 @@ class Observed:
 class Ended:
     """What is known of a run that has ended. at: when, "" when that is not known. read: how much of it is here."""
 
+    run_id: str
     state: RunState
     at: str
     read: Read

@@ -323,11 +323,12 @@ class Store(Reader):
         """The runs below a place that have ended, by the backend's own names of them, the newest first."""
         with self._failures():
             rows = self._db.execute(
-                "SELECT backend_ref, state, ended_at, read FROM runs WHERE substr(backend_ref, 1, length(?)) = ?"
-                " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') ORDER BY created_at DESC",
+                "SELECT backend_ref, run_id, state, ended_at, read FROM runs"
+                " WHERE substr(backend_ref, 1, length(?)) = ? AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
+                " ORDER BY created_at DESC",
                 bound(place, place),
             ).fetchall()
-            return {ref: Ended(RunState(state), at or "", Read(read)) for ref, state, at, read in rows}
+            return {ref: Ended(run, RunState(state), at or "", Read(read)) for ref, run, state, at, read in rows}
 
     def names(self, place: str, kind: str) -> dict[str, str]:
         """What a place calls its things of a kind, by their ids; as far as it was told."""

@@ -295,3 +295,27 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     done, third = cost(lambda: kfgcp("list", "--json"))
     assert third == {"runs": 1}
     assert {run["pipeline"] for run in done.json} == {"echo"}
+
+
+def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(server: KubeflowStandIn, kfgcp: Any) -> None:
+    deleted, _ = server.seed(2, description=mine())
+    listed = kfgcp("list", "--json").json[1]
+    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=20).raise_for_status()
+
+    done = kfgcp("show", deleted, "--json")
+
+    assert (done.json["state"], done.json["error"], done.json["ended_at"]) == ("SUCCEEDED", None, listed["ended_at"])
+    assert done.err.startswith(f"note: Run {deleted} was deleted, what was recorded of it is shown:")
+    assert kfgcp("show", deleted, "--json").json == done.json
+
+
+def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(server: KubeflowStandIn) -> None:
+    deleted, left = server.seed(2, failing={"train": "no"}, age=40 * 86400.0)
+    api.list(limit=2, metrics=False)
+    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=20).raise_for_status()
+
+    for _ in range(2):
+        frame = public.runs()
+
+        assert dict(zip(frame["run_id"], frame["state"], strict=True)) == {deleted: "FAILED", left: "FAILED"}
+        assert server.requests.count("GET", f"{RUNS}/{deleted}") == 1
