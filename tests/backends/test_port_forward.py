@@ -156,7 +156,7 @@ def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home:
 
     assert found["kubectl"].detail.startswith("forwards http://127.0.0.1:")
     assert found["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
-    assert (found["version"].detail, found["namespace"].ok, found["metadata"].ok) == ("2.14.3", True, None)
+    assert (found["version"].detail, found["rbac"].ok, found["metadata"].ok) == ("2.14.3", True, None)
     assert len(kubectl.calls) == 1
 
 

@@ -16,11 +16,11 @@ from kfgcp.store.store import Store
 TEXT, NUMBER, TABLE, LIST = (str,), (int, float), (dict,), (list,)
 MAYBE_TEXT, MAYBE_TABLE = (str, type(None)), (dict, type(None))
 RUN_JSON = {
-    **dict.fromkeys(("run_id", "env", "backend", "pipeline", "version", "experiment", "name", "state"), TEXT),
+    **dict.fromkeys(("run_id", "env", "backend", "pipeline", "version", "experiment", "name", "note", "state"), TEXT),
     **dict.fromkeys(("created_at", "started_at", "ended_at"), TEXT),
     **dict.fromkeys(("backend_ref", "url"), MAYBE_TEXT),
     **dict.fromkeys(("labels", "params", "outputs"), TABLE),
-    **dict.fromkeys(("metrics", "artifacts", "tasks"), LIST),
+    **dict.fromkeys(("tags", "metrics", "artifacts", "tasks"), LIST),
     "error": MAYBE_TABLE,
 }
 TASK_JSON = {
