@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -132,12 +133,14 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
         components: what DAGs, loops and iterations run, by their paths.
     """
     found = {task.path: task for task in tasks}
-    for path in sorted(components, key=lambda each: -len(_above(each))):
+    inside = by_parent(found)
+    for path in sorted(components, key=lambda each: -len([*around(each)])):
         task = found[path]
         if task.outputs or not task.state.ok:
             continue
         if task.kind is TaskKind.LOOP:
-            iterations = [found[f"{path}[{number}]"] for number in range(len(found)) if f"{path}[{number}]" in found]
+            numbered = {int(each[len(path) + 1 : -1]): found[each] for each in inside[path] if each.endswith("]")}
+            iterations = [numbered[number] for number in sorted(numbered)]
             dag = components[path].dag
             names = [*dag.param_outputs, *dag.artifact_outputs] if dag is not None else []
             outputs: dict[str, Any] = {
@@ -149,20 +152,34 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
     return [found[task.path] for task in tasks]
 
 
-def _above(path: str) -> list[str]:
-    """The steps of a path; an iteration is one below its loop."""
-    return path.replace("[", "/[").split("/")
+def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
+    """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in their loop."""
+    found = defaultdict(list)
+    for path in paths:
+        found[next(around(path), "")].append(path)
+    return found
+
+
+def around(path: str) -> Iterator[str]:
+    """The paths that a path stands in, the nearest first: `a[2]`, `a` of `a[2]/b`."""
+    while (end := path.rindex("[") if path.endswith("]") else path.rfind("/")) > 0:
+        path = path[:end]
+        yield path
 
 
 def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
     """The tasks; DAGs and loops that failed with the first failure inside of them, which says more than theirs."""
-    found = []
+    failed: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
-        if task.state is TaskState.FAILED and task.kind not in LEAVES:
-            inside = (each for each in tasks if each.path.startswith((f"{task.path}/", f"{task.path}[")))
-            task = replace(task, error=first_failure(inside) or task.error)
-        found.append(task)
-    return found
+        if task.state is TaskState.FAILED:
+            for path in around(task.path):
+                failed[path].append(task)
+    return [
+        replace(task, error=first_failure(failed[task.path]) or task.error)
+        if task.state is TaskState.FAILED and task.kind not in LEAVES
+        else task
+        for task in tasks
+    ]
 
 
 def with_failure(run: Run, failure: ErrorInfo) -> Run:

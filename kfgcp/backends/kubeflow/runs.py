@@ -15,6 +15,7 @@ from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
 from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes
 from kfgcp.backends.reading import (
     LEAVES,
+    by_parent,
     first_failure,
     in_order,
     metrics_of,
@@ -238,11 +239,12 @@ def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
 def _with_groups(tasks: list[Task]) -> list[Task]:
     """DAGs and loops in the state that what they hold gives them: the service leaves many of them RUNNING."""
     found = {task.path: task for task in tasks}
+    below = by_parent(found)
     for path in sorted(found, key=lambda each: -each.count("/") - each.count("[")):
         task = found[path]
         if task.kind not in (TaskKind.DAG, TaskKind.LOOP) or task.state in (TaskState.SKIPPED, TaskState.CACHED):
             continue
-        inner = [found[each] for each in found if _parent(each) == path]
+        inner = [found[each] for each in below[path]]
         states = {each.state for each in inner}
         state = task.state
         if inner and all(each.final for each in states):
@@ -252,12 +254,6 @@ def _with_groups(tasks: list[Task]) -> list[Task]:
         ended_at = (max(ends) if ends else task.ended_at) if state.final else None
         found[path] = replace(task, state=state, ended_at=ended_at)
     return [found[task.path] for task in tasks]
-
-
-def _parent(path: str) -> str:
-    if path.endswith("]"):
-        return path[: path.rindex("[")]
-    return path.rpartition("/")[0]
 
 
 def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from typing import Any
 
 import kfp_server_api
@@ -345,6 +346,34 @@ def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
     assert [*tasks["condition-branches-1"].outputs.values()] == ["small"]
     assert tasks["condition-branches-1/condition-2"].state is TaskState.SKIPPED
     assert run(executions, pipeline_spec=spec, state="FAILED").outputs == {}
+
+
+def test_iterations_that_are_twice_as_many_take_twice_the_steps(compiled: Any, execution: Any) -> None:
+    """A loop over thousands of items is looked at as often as any run."""
+    spec = compiled("tests/pipelines/shapes.py").pipeline_spec
+
+    def steps(iterations: int) -> int:
+        executions = [execution(1, ""), execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING")]
+        for number in range(iterations):
+            executions.append(execution(2 * number + 3, "for-loop-4", 2, iteration=number, type=mlmd.DAG))
+            executions.append(execution(2 * number + 4, "double", 2 * number + 3, state="FAILED"))
+        count = 0
+
+        def profile(frame: Any, event: str, argument: Any) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(profile)
+        try:
+            found = run(executions, pipeline_spec=spec, state="FAILED")
+        finally:
+            sys.setprofile(None)
+        (loop,) = [task for task in found.tasks if task.path == "for-loop-4"]
+        assert (loop.state, loop.error.task) == (TaskState.FAILED, "for-loop-4[0]/double")
+        return count
+
+    steps(1)  # reads the spec
+    assert steps(400) < 2.2 * steps(200)
 
 
 # -- tasks of the workflow
