@@ -116,6 +116,12 @@ class Store(Reader):
             changed = [task for task in run.tasks if known.get(task.path) != task]
             changes = replace(changes, tasks=changed, artifacts=run.artifacts, metrics=run.metrics, outputs=run.outputs)
         self._write(run.run_id, changes)
+        if tasks and run.state.final:  # what goes on in it no more and is not told of is not known
+            told = {task.path for task in run.tasks}
+            lost = [path for path, task in known.items() if path not in told and not task.state.final]
+            self._db.executemany(
+                "DELETE FROM tasks WHERE run_id = ? AND path = ?", [bound(run.run_id, path) for path in lost]
+            )
         if tasks and [task.path for task in run.tasks] != [*known]:  # what was pending has no order yet
             rows = [(seq, run.run_id, task.path) for seq, task in enumerate(run.tasks)]
             self._db.executemany(

@@ -205,3 +205,26 @@ def test_what_is_written_of_it_in_a_frame(cluster: KubeflowStandIn, seeded: list
     assert not [column for column in frame.columns if column.startswith("metrics.")]
     assert sorted(frame["params.lr"]) == [0.0, 0.1, 0.2]
     assert api.list(refresh=False)[0].metrics == ()
+
+
+def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
+    cluster: KubeflowStandIn, shown: Any, kfgcp: Any, pipeline: Any
+) -> None:
+    cluster.instant.seconds = 600.0
+    run = kfgcp("run", pipeline("shapes"), "-p", "uri=gs://b/x", "--detach", "--env", "cloud").out.strip()
+    going, _ = shown(run)
+    assert {task["state"] for task in going["tasks"]} == {"RUNNING"}
+
+    cluster.faults(1, ["404"], path=CALLS)
+    kfgcp("cancel", run)
+    ended, note = shown(run)
+
+    assert ended["state"] == "CANCELLED"
+    assert "RUNNING" not in {task["state"] for task in ended["tasks"]}
+    assert note.startswith(MISSING)
+
+    cluster.faults(0)
+    told, note = shown(run)
+    assert note == ""
+    assert {task["path"] for task in told["tasks"]} > {"importer", "inner", "total"}
+    assert {task["state"] for task in told["tasks"]} <= {"CANCELLED", "SKIPPED"}
