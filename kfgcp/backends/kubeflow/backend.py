@@ -34,8 +34,9 @@ from kfgcp.store.rows import Observed, RunFilter, matches
 PAGE: Final = 100
 MOST: Final = 200
 """Runs that the server gives at once at most."""
-SKEW: Final = 300.0
-"""Seconds that the clock of a server may be behind ours."""
+SKEW: Final = 86400.0
+"""Seconds that the clock of a server may be behind ours, before a run is not found again: many, as it would be made
+twice."""
 TAIL_LINES: Final = 20
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -161,6 +162,19 @@ def test_of_two_that_were_made_after_all_the_older_one_stays(
     assert _ids(cluster) == [handle.run_id]
     (deleted,) = cluster.requests.select("DELETE", since=mark)
     assert deleted.path != f"{API}/runs/{handle.run_id}"
+
+
+def test_a_run_is_found_again_by_a_clock_that_is_an_hour_fast(
+    cluster: KubeflowStandIn, spec: Spec, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.time
+    monkeypatch.setattr("kfgcp.backends.kubeflow.backend.time", SimpleNamespace(time=lambda: clock() + 3600))
+    cluster.fail_next("lost", method="POST", path=RUNS)
+
+    handle = public.submit(spec, env="cloud", name="nightly")
+
+    assert _ids(cluster) == [handle.run_id]
+    assert cluster.requests.count("POST", RUNS) == 1
 
 
 # -- answers that leave no doubt, and those that do
