@@ -30,6 +30,8 @@ LOOK_BACK: Final = 30 * 86400.0
 """Seconds of history that the first reading of a list takes in; `RunFilter.since` reaches further back."""
 OVERLAP: Final = 60.0
 """Seconds that a reading goes back behind the end of the last one: a list may show a change late."""
+AHEAD: Final = 3600.0
+"""Seconds that the clock of a service may be ahead of ours."""
 READERS: Final = 16
 """Runs that are read at the same time."""
 T = TypeVar("T")
@@ -186,8 +188,9 @@ class RemoteBackend(ABC):
             whole: those that have ended with their tasks and metrics, those too that lists have left out.
         """
         observed = self._store.observed(self.place)
-        back = min(since or "9", timestamp(time.time() - LOOK_BACK))
-        if observed is None:
+        now = time.time()
+        back = min(since or "9", timestamp(now - LOOK_BACK))
+        if observed is None or observed.changed_until > timestamp(now + AHEAD):  # our clock was wrong, or the server's
             until = self._take(self._changes(None, (back, None)), whole=whole)
             observed = Observed(until or back, back)
         else:

@@ -1,9 +1,11 @@
 """How many requests lists cost: one for those that are shown, and what each run costs only when that is wanted."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -319,3 +321,15 @@ def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(server: Kub
 
         assert dict(zip(frame["run_id"], frame["state"], strict=True)) == {deleted: "FAILED", left: "FAILED"}
         assert server.requests.count("GET", f"{RUNS}/{deleted}") == 1
+
+
+def test_a_clock_that_was_a_year_fast_hides_no_runs_later(
+    server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.seed(2)
+    clock = time.time
+    with monkeypatch.context() as wrong:
+        wrong.setattr("kfgcp.backends.remote.time", SimpleNamespace(time=lambda: clock() + 365 * 86400))
+        assert len(public.runs()) == 0, "none is of the last 30 days"
+
+    assert len(public.runs()) == 2
