@@ -1,7 +1,7 @@
 """A submission as the body of `POST /apis/v2beta1/runs`, and what of it a run can be told apart by later.
 
-The service has no labels of its own. Ours go into the run's description, which people read too, and the submission into
-its name when nobody gave one, where the service can search it.
+The service has no labels of its own. Ours go into the run's description, which people read too and which the service
+can search, and the submission into its name as well when nobody gave one.
 """
 
 from __future__ import annotations
@@ -78,13 +78,26 @@ def description(found: Mapping[str, str]) -> str:
     kept = {SUBMISSION: found[SUBMISSION], **found} if SUBMISSION in found else dict(found)
     for count in range(len(_TOLD) + 1):
         some = {name: value for name, value in kept.items() if name not in _TOLD[:count]}
-        text = _MARK + json.dumps(some, ensure_ascii=False, separators=(",", ":"))
+        text = _MARK + _json(some)
         if len(text) <= LONGEST:
             return text
     raise Unsupported(
         f"The labels of the run, with those of kfgcp, take {len(text)} characters; Kubeflow Pipelines keeps {LONGEST}.",
         hint="Give it fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
+
+
+def part_of_description(name: str, value: str, *, beginning: bool = False) -> str | None:
+    """What a description with a label has in it, for a filter; None when it need not have it, or cannot be told as text
+    that a database is asked for (`LIKE` gives a backslash a meaning of its own).
+
+    Args:
+        name: of the label.
+        value: its value.
+        beginning: `value` is what the value begins with.
+    """
+    part = _json({name: value})[1:-1]
+    return None if name in _TOLD or "\\" in part else part[: -1 if beginning else None]
 
 
 def labels_of(text: Any) -> dict[str, str]:
@@ -110,6 +123,10 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         yield f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own image"
     if request.fail_fast:
         yield "--fail-fast is not known to Kubeflow Pipelines: after a failure other branches go on"
+
+
+def _json(found: Mapping[str, str]) -> str:
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
 def _spec(request: SubmitRequest) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from kfgcp.backends.kubeflow.body import part_of_description
 from kfgcp.backends.kubeflow.runs import RUN_STATES
-from kfgcp.store.rows import RunFilter
+from kfgcp.store.rows import BY_BEGINNING, RunFilter
 
 
 def predicate(key: str, operation: str, value: str, kind: str = "string_value") -> dict[str, Any]:
@@ -23,10 +24,11 @@ def text(predicates: list[dict[str, Any]]) -> str:
 def predicates(wanted: RunFilter) -> list[dict[str, Any]]:
     """What must all be true of a run so that it can match, none for every run.
 
-    The server chooses by state and by time of creation, and by the experiment when it is told its id. It knows no names
-    of pipelines, and no labels: ours are in the description, which cannot be filtered by, and the names that we give
-    to runs begin with that of the pipeline only when nobody gave another. So these are compared here, page by page,
-    see `chosen_here`.
+    The server chooses by state and by time of creation, and by the experiment when it is told its id. Our labels are in
+    the description, which it can search (runAPIToModelFieldMap in its model/run.go); it may find more, as it takes
+    capitals for small letters, and `_` for any letter. It knows no names of pipelines, and those that we give to runs
+    begin with that of the pipeline only when nobody gave another: so these are compared here, page by page, see
+    `chosen_here`.
     """
     found = []
     if wanted.since is not None:
@@ -34,7 +36,7 @@ def predicates(wanted: RunFilter) -> list[dict[str, Any]]:
     if wanted.states:
         states = [name for name, state in RUN_STATES.items() if state in wanted.states]
         found.append(predicate("state", "EQUALS", states[0]) if len(states) == 1 else one_of("state", states))
-    return found
+    return found + [predicate("description", "IS_SUBSTRING", part) for part in _parts(wanted) if part]
 
 
 def unfinished() -> list[dict[str, Any]]:
@@ -45,8 +47,13 @@ def unfinished() -> list[dict[str, Any]]:
 
 def chosen_here(wanted: RunFilter) -> bool:
     """Whether the server cannot choose all by itself."""
-    return bool(wanted.labels) or wanted.pipeline is not None
+    return wanted.pipeline is not None or None in _parts(wanted)
 
 
 def one_of(key: str, values: Sequence[str]) -> dict[str, Any]:
     return {"key": key, "operation": "IN", "string_values": {"values": [*values]}}
+
+
+def _parts(wanted: RunFilter) -> list[str | None]:
+    """What the descriptions of runs with the labels have in them, None for a label that cannot be asked for so."""
+    return [part_of_description(name, value, beginning=name in BY_BEGINNING) for name, value in wanted.labels.items()]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import filters
+from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
@@ -61,7 +61,33 @@ def test_every_run_is_no_predicate_at_all() -> None:
     assert json.loads(filters.text([])) == {"predicates": []}
 
 
-@pytest.mark.parametrize("wanted", [RunFilter(labels={"a": "b"}), RunFilter(pipeline="train")])
-def test_what_the_service_does_not_know_is_not_asked_for(wanted: RunFilter) -> None:
+@pytest.mark.parametrize(
+    ("labels", "part"),
+    [
+        ({"team": "growth"}, '"team":"growth"'),
+        ({"git": "ab12"}, '"git":"ab12'),
+        ({"owner": "Jos\u00e9"}, '"owner":"Jos\u00e9"'),
+    ],
+)
+def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(labels: dict[str, str], part: str) -> None:
+    wanted = RunFilter(labels=labels)
+
+    assert filters.predicates(wanted) == [{"key": "description", "operation": "IS_SUBSTRING", "string_value": part}]
+    assert part in body.description({"user": "ann", **labels, "z": "last"})
+    assert not filters.chosen_here(wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        RunFilter(pipeline="train"),
+        RunFilter(labels={"pipeline": "train"}),
+        RunFilter(labels={"version": "2a0e"}),
+        RunFilter(labels={"note": 'a "b"'}),
+        RunFilter(labels={"note": "a\\b"}),
+    ],
+)
+def test_what_the_service_cannot_find_is_not_asked_for(wanted: RunFilter) -> None:
+    """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash for itself."""
     assert filters.predicates(wanted) == []
     assert filters.chosen_here(wanted)

@@ -48,7 +48,8 @@ def cost(server: KubeflowStandIn) -> Callable[[Callable[[], Any]], tuple[Any, di
 
 def mine(**labels: str) -> str:
     """The description that kfgcp gives to a run."""
-    return "kfgcp: " + json.dumps({"pipeline": "seeded", "experiment": "churn", **labels})
+    found = {"pipeline": "seeded", "experiment": "churn", **labels}
+    return "kfgcp: " + json.dumps(found, separators=(",", ":"))
 
 
 def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
@@ -178,34 +179,48 @@ def test_an_experiment_that_was_made_anew_has_another_id(server: KubeflowStandIn
     assert [run["run_id"] for run in listed] == [new]
 
 
-def test_labels_and_pipelines_are_looked_for_page_by_page_until_there_are_enough(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
-) -> None:
+def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+    """It may find more than was asked for: `Ann` too, which is left out here."""
     server.seed(
         1000, description=lambda number: mine(user="ann" if number % 10 == 0 else "bob", git=f"{number:04d}" + "a" * 36)
     )
+    server.seed(20, description=mine(user="Ann"))
 
     done, first = cost(lambda: kfgcp("list", "--label", "user=ann", "--limit", "15", "--json"))
-    assert first == {"runs": 2}, "every tenth of the newest 150"
+    assert first == {"runs": 3}, "20 others, then 15"
     assert [run["labels"]["git"][:4] for run in done.json] == [f"{number:04d}" for number in range(990, 849, -10)][:15]
 
-    done, second = cost(lambda: kfgcp("list", "--label", "git=0007", "--limit", "1", "--json"))
-    assert second == {"runs": 10}, "the 993rd of 1000"
+    done, second = cost(lambda: kfgcp("list", "--label", "git=0007", "--label", "user=bob", "--json"))
+    assert second == {"runs": 1}, "the 1013th of 1020"
     assert len(done.json) == 1
 
-    done, third = cost(lambda: kfgcp("list", "--pipeline", "seeded", "--limit", "3", "--json"))
+    done, third = cost(lambda: kfgcp("list", "--label", "user=nobody", "--json"))
     assert third == {"runs": 1}
+    assert done.json == []
+
+
+def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    server.seed(1000, description=mine())
+
+    done, first = cost(lambda: kfgcp("list", "--pipeline", "seeded", "--limit", "3", "--json"))
+    assert first == {"runs": 1}
     assert len(done.json) == 3
 
+    done, second = cost(lambda: kfgcp("list", "--label", "pipeline=none", "--limit", "3", "--json"))
+    assert second == {"runs": 1000 // PAGE}
+    assert done.json == []
 
-def test_labels_of_a_time_that_was_read_are_looked_for_among_what_has_changed(
+
+def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed(
     server: KubeflowStandIn, cost: Any, kfgcp: Any
 ) -> None:
     server.seed(500, description=mine(user="bob"))
     assert len(api.list()) == 500
-    server.seed(1, description=mine(user="ann"))
+    server.seed(1, description=mine(user="ann", pipeline="train"))
 
-    done, found = cost(lambda: kfgcp("list", "--label", "user=ann", "--since", "1d", "--json"))
+    done, found = cost(lambda: kfgcp("list", "--label", "pipeline=train", "--since", "1d", "--json"))
 
     assert len(done.json) == 1
     assert found == {"runs": 2}
