@@ -106,7 +106,10 @@ def outputs_record(node: Node) -> tuple[list[Artifact], list[Metric]]:
 
 
 def _inputs(node: Node) -> dict[str, Any]:
-    """As the component receives them; of an iteration only its item of what the loop goes over."""
+    """As the component receives them; of an iteration only its item of what the loop goes over. Of a task that was
+    left out because of others none: it was given nothing."""
+    if node.state in (TaskState.SKIPPED, TaskState.CANCELLED) and node.inputs == Values():
+        return {}
     inputs = shown(with_defaults(node.inputs, node.component))
     loop = node.parent
     if loop is not None and loop.kind is TaskKind.LOOP and loop.task is not None and loop.task.iterator is not None:

@@ -168,6 +168,26 @@ def test_tasks_below_a_false_condition(execute, compiled, states):
     }
 
 
+@pytest.mark.rule("Control flow: a skipped task blocks those below it, which become SKIPPED")
+def test_what_is_left_out_because_of_others_was_given_nothing(execute, task):
+    """Not its defaults either, as on the other backends; what a false condition looked at is there."""
+
+    @dsl.component(base_image=IMAGE)
+    def add(a: int, b: int = 2) -> int:
+        return a + b
+
+    @dsl.pipeline(name="left-out")
+    def left_out(x: int):
+        add(a=fail().output)
+        with dsl.If(x == 1):
+            number(x=1)
+
+    run = execute(left_out, {"x": 2})
+
+    assert (task(run, "add").state, task(run, "add").inputs) == ("SKIPPED", {})
+    assert task(run, "condition-1").inputs == {"pipelinechannel--x": 2}
+
+
 @pytest.mark.rule("Control flow: a task runs only when every upstream task is SUCCEEDED or CACHED")
 def test_dependent_tasks_and_data_inputs(execute, states):
     @dsl.pipeline(name="depends")

@@ -15,6 +15,7 @@ from typing import Any, Final
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
+from kfgcp.spec.documents import whole
 
 PAGE: Final = 100
 LOG: Final = "executor-logs"
@@ -201,10 +202,13 @@ def _artifact(stored: Any, kind: str) -> StoredArtifact:
 
 
 def _unwrapped(value: Any) -> Any:
-    """A value of metadata: lists and objects are in an object of their own (StructValueToMLMDValue in client.go)."""
+    """A value of metadata as a task gave it: numbers are kept as doubles, booleans as the integers 0 and 1, lists and
+    objects in an object of their own (StructValueToMLMDValue in client.go)."""
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("list", "struct"):
         return next(iter(value.values()))
-    return value
+    return whole(value)
 
 
 def _key(event: Any) -> str:

@@ -168,6 +168,9 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         bad=math.nan,
         most=math.inf,
         rows=3,
+        whole=4.0,
+        kept=True,
+        dropped=False,
         note="x",
         display_name="m",
         store_session_info="{}",
@@ -202,11 +205,15 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         "bad": None,
         "most": math.inf,
         "rows": 3,
+        "whole": 4,
+        "kept": True,
+        "dropped": False,
         "note": "x",
         "matrix": {"rows": [[1, 2]]},
         "names": ["a", 1],
         "other": {"list": [], "struct": {}},
     }
+    assert [type(found.metadata[name]) for name in ("whole", "kept", "dropped")] == [int, bool, bool]
     assert [each.uri for each in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], "by their places in the list"
     assert second.inputs["model"] == [StoredArtifact("system.Model", "gs://b/6", {})]
     assert [*second.outputs] == [""]
