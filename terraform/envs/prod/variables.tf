@@ -81,6 +81,6 @@ variable "kms_key" {
 
 variable "viewers" {
   type        = list(string)
-  description = "Who may look at runs and change nothing."
+  description = "Who may look at runs of Vertex AI and change nothing; Kubeflow does not let them in."
   default     = []
 }

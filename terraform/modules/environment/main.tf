@@ -11,7 +11,7 @@ locals {
     submitter = var.federation != null
   }
   parts   = toset([for part, wanted in local.has : part if wanted])
-  members = distinct(concat(flatten(values(var.teams)), var.viewers))
+  members = distinct(flatten(values(var.teams)))
   emails  = module.identities.emails
   buckets = merge(
     {
@@ -133,21 +133,23 @@ module "dashboard" {
   prefix                = var.prefix
   image                 = var.dashboard.image
   service_account       = local.emails["dashboard"]
-  users                 = distinct(concat(local.members, coalesce(var.dashboard.users, [])))
+  users                 = distinct(concat(local.members, var.viewers, coalesce(var.dashboard.users, [])))
   environment_variables = { KFGCP_ENV = var.environment }
   deletion_protection   = var.deletion_protection
 }
 
 module "kubeflow" {
-  source                 = "../gke-kubeflow"
-  count                  = local.has.kubeflow ? 1 : 0
-  project                = module.services.project
-  location               = var.location
-  labels                 = local.labels
-  prefix                 = var.prefix
-  kms_key                = var.kms_key
-  host                   = var.kubeflow.host
-  bucket                 = module.storage.buckets["kubeflow"]
+  source   = "../gke-kubeflow"
+  count    = local.has.kubeflow ? 1 : 0
+  project  = module.services.project
+  location = var.location
+  labels   = local.labels
+  prefix   = var.prefix
+  kms_key  = var.kms_key
+  host     = var.kubeflow.host
+  bucket   = module.storage.buckets["kubeflow"]
+
+  # Kubeflow for one user lets in who may do everything; viewers are not among them.
   users                  = merge({ for member in local.members : member => member }, local.has.submitter ? { submitter = "serviceAccount:${local.emails["submitter"]}" } : {})
   admins_from            = var.kubeflow.admins_from == null ? {} : var.kubeflow.admins_from
   ranges                 = var.kubeflow.ranges == null ? {} : var.kubeflow.ranges

@@ -67,7 +67,7 @@ variable "teams" {
 
 variable "viewers" {
   type        = list(string)
-  description = "Who may look at runs and change nothing."
+  description = "Who may look at runs of Vertex AI and change nothing. Kubeflow for one user cannot tell them from members, so it does not let them in."
   default     = []
 }
 

@@ -72,8 +72,9 @@ resource "google_compute_global_address" "ingress" {
   labels  = local.labels
 }
 
-# Identity-Aware Proxy is switched on by the overlay's BackendConfig; whom it lets in is said here.
-resource "google_iap_web_iam_member" "users" {
+# Identity-Aware Proxy is switched on by the overlay's BackendConfig; whom it lets in is said here. The
+# backend service gets its name from the ingress, so the grant is on all of Compute Engine's; Cloud Run is not among them.
+resource "google_iap_web_type_compute_iam_member" "users" {
   for_each = var.users
   project  = var.project
   role     = "roles/iap.httpsResourceAccessor"

@@ -8,6 +8,11 @@ output "cluster" {
   value       = google_container_cluster.this.name
 }
 
+output "users" {
+  description = "Who gets through Identity-Aware Proxy."
+  value       = toset([for grant in google_iap_web_type_compute_iam_member.users : grant.member])
+}
+
 output "parameters" {
   description = "What the overlay is told, as lines NAME=VALUE: params.env of overlay/render.sh."
   value = join("\n", concat([

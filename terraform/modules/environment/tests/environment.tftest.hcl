@@ -79,6 +79,23 @@ run "all_of_it_fits_together" {
   }
 }
 
+run "who_may_change_nothing_gets_into_the_dashboard_and_not_into_kubeflow" {
+  command = apply
+  variables {
+    viewers   = ["group:risk@acme.example"]
+    dashboard = { image = "europe-west4-docker.pkg.dev/acme-ml-dev/kfgcp-docker/dashboard:v1" }
+    kubeflow  = { host = "kfp.acme.example" }
+  }
+  assert {
+    condition     = module.kubeflow[0].users == toset(["group:growth@acme.example"])
+    error_message = "Kubeflow for one user lets in who may do everything there."
+  }
+  assert {
+    condition     = module.dashboard[0].users == toset(["group:growth@acme.example", "group:risk@acme.example"])
+    error_message = "The dashboard only shows."
+  }
+}
+
 run "a_schedule_of_a_team_that_is_not_there_is_refused" {
   command = plan
   variables {
