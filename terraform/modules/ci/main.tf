@@ -1,5 +1,5 @@
 # Cloud Build: what is on main and what is tagged is built and kept; what is proposed is checked, by an account that
-# can write nothing but its log, and only after a person with a right to the repository asked for it.
+# can write nothing but its log, and what a stranger proposes only after somebody with a right to the repository asked.
 
 locals {
   push = {

@@ -61,11 +61,8 @@ locals {
       part    = "ci"
       purpose = "Builds on Cloud Build of main and of tags"
       project = ["roles/logging.logWriter"]
-      on = {
-        "builds" = ["roles/storage.objectUser"]
-        "docker" = ["roles/artifactregistry.writer"]
-        "kfp"    = ["roles/artifactregistry.writer"]
-      }
+      # It adds to the bucket, and can neither replace nor delete what earlier builds kept there.
+      on      = { "builds" = ["roles/storage.objectCreator", "roles/storage.objectViewer"] }
       acts_as = []
       pods    = []
     }

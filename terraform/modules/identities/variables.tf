@@ -61,12 +61,16 @@ variable "federation" {
   description = "A CI system outside of Google that acts as the submitter without a key: its OIDC issuer, the condition (CEL) that its tokens must meet, and the attribute that is let in, such as repository/acme/pipelines."
   default     = null
   validation {
-    condition     = var.federation == null ? true : startswith(var.federation.issuer_uri, "https://") && length(var.federation.condition) > 0
-    error_message = "The issuer is an https URL, and a condition is needed: without one, all who use the issuer come in."
+    condition     = var.federation == null ? true : startswith(var.federation.issuer_uri, "https://") && can(regex("\\b(assertion|attribute|google)\\.", var.federation.condition))
+    error_message = "The issuer is an https URL, and a condition that looks at the token is needed: without one, all who use the issuer come in."
   }
   validation {
     condition     = var.federation == null ? true : can(regex("^[a-z_]+/[^*]+$", var.federation.attribute))
     error_message = "attribute is NAME/VALUE, such as repository/acme/pipelines; a star would let everybody in."
+  }
+  validation {
+    condition     = var.federation == null ? true : contains(keys(var.federation.mapping), "attribute.${split("/", var.federation.attribute)[0]}")
+    error_message = "mapping makes no such attribute, so nobody would be let in: it needs the key attribute.NAME."
   }
   validation {
     condition     = var.federation == null || contains(var.parts, "submitter")

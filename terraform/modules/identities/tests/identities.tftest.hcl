@@ -88,6 +88,23 @@ run "pull_requests_build_without_a_right_to_write" {
   }
 }
 
+run "builds_of_main_add_to_their_bucket_and_do_nothing_else" {
+  command = apply
+  variables {
+    parts = ["ci"]
+  }
+  assert {
+    condition     = [for key, grant in google_project_iam_member.this : grant.role if startswith(key, "ci:")] == ["roles/logging.logWriter"]
+    error_message = "In the project they write their log."
+  }
+  assert {
+    condition = { for target, grants in output.grants : target => sort([for key, grant in grants : grant.role if startswith(key, "ci:")]) if length([for key in keys(grants) : key if startswith(key, "ci:")]) > 0 } == {
+      builds = tolist(["roles/storage.objectCreator", "roles/storage.objectViewer"])
+    }
+    error_message = "cloudbuild.yaml pushes no image and no pipeline, and who could move a tag that a schedule names would run as a runner."
+  }
+}
+
 run "pods_are_bound_by_workload_identity" {
   command = apply
   variables {
@@ -129,6 +146,24 @@ run "federation_for_everybody_is_refused" {
   variables {
     parts      = ["submitter"]
     federation = { issuer_uri = "https://ci.acme.example", condition = "true", attribute = "repository/*" }
+  }
+  expect_failures = [var.federation]
+}
+
+run "a_condition_that_looks_at_nothing_is_refused" {
+  command = plan
+  variables {
+    parts      = ["submitter"]
+    federation = { issuer_uri = "https://ci.acme.example", condition = "true", attribute = "repository/acme/pipelines" }
+  }
+  expect_failures = [var.federation]
+}
+
+run "an_attribute_that_no_token_is_given_is_refused" {
+  command = plan
+  variables {
+    parts      = ["submitter"]
+    federation = { issuer_uri = "https://ci.acme.example", condition = "assertion.ref == 'refs/heads/main'", attribute = "repo/acme/pipelines" }
   }
   expect_failures = [var.federation]
 }
