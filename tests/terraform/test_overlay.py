@@ -51,7 +51,7 @@ def test_upstream_is_named_in_one_place_at_one_version() -> None:
 def test_every_patch_hits_a_name_that_upstream_has() -> None:
     hit = list(_patches())
 
-    assert len(hit) == 12
+    assert len(hit) == 11
     for file, name in hit:
         assert name in UPSTREAM, f"{file}: {name}"
 
@@ -124,6 +124,7 @@ def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) ->
         "OBJECTSTORECONFIG_SECURE": "true",
         "OBJECTSTORECONFIG_REGION": "auto",
         "OBJECTSTORECONFIG_BUCKETNAME": "acme-ml-dev-kubeflow",
+        "OBJECTSTORECONFIG_PIPELINEPATH": "pipelines",
     }
     launcher = rendered["ConfigMap/kfp-launcher"]["data"]
     assert launcher["defaultPipelineRoot"] == "gs://acme-ml-dev-kubeflow/artifacts"
@@ -147,6 +148,30 @@ def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> 
 
     assert named == bound
     assert {each["metadata"]["namespace"] for each in _of_kind(rendered, "ServiceAccount")} == {"kubeflow"}
+
+
+def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Objects) -> None:
+    """Tasks get at artifacts and logs, and neither at the dumps of the database nor at the pipelines of others."""
+    (roles,) = [block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body]
+    writes = {
+        pod: {
+            target.partition("/")[2] for target, given in account["on"].items() if "roles/storage.objectUser" in given
+        }
+        for account in roles["accounts"].values()
+        for pod in account["pods"]
+    }
+    made = (MODULE.parent / "environment" / "main.tf").read_text(encoding="utf-8")
+    (folders_made,) = re.findall(r"kubeflow = \{ folders = \[(.*?)\]", made)
+    launcher = rendered["ConfigMap/kfp-launcher"]["data"]["defaultPipelineRoot"]
+    argo = yaml.safe_load(rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"])
+    (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
+    stored = {each["name"]: each.get("value") for each in server["env"]}["OBJECTSTORECONFIG_PIPELINEPATH"]
+
+    assert {pod: folders for pod, folders in writes.items() if folders} == {
+        "pipeline-runner": {launcher.split("/")[3], argo["gcs"]["keyFormat"].split("/")[0]},
+        "ml-pipeline": {stored},
+    }
+    assert set(re.findall(r"\w+", folders_made)) == {folder for folders in writes.values() for folder in folders}
 
 
 def test_nothing_reaches_a_pod_that_no_policy_lets_in(rendered: Objects) -> None:

@@ -19,7 +19,7 @@ locals {
       builds    = { delete_after_days = 90 }
       state     = { noncurrent_versions = 50, noncurrent_days = 90, soft_delete_days = 30 }
     },
-    local.has.kubeflow ? { kubeflow = { delete_after_days = var.artifact_days } } : {},
+    local.has.kubeflow ? { kubeflow = { folders = ["artifacts", "logs", "pipelines"], delete_after_days = var.artifact_days, delete_in = ["artifacts", "logs"] } } : {},
   )
 }
 

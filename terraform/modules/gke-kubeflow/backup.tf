@@ -51,7 +51,7 @@ resource "google_cloud_scheduler_job" "dump" {
     headers     = { "Content-Type" = "application/json" }
     body = base64encode(jsonencode({ exportContext = {
       fileType  = "SQL"
-      uri       = "gs://${var.bucket}/dumps/kubeflow.sql.gz"
+      uri       = "gs://${var.bucket}/${google_storage_managed_folder.dumps.name}kubeflow.sql.gz"
       databases = sort(local.databases)
       offload   = false
     } }))
@@ -62,13 +62,16 @@ resource "google_cloud_scheduler_job" "dump" {
   }
 }
 
-# The instance writes the dump by its own account, and may write nothing else.
-resource "google_storage_bucket_iam_member" "dump" {
-  bucket = var.bucket
-  role   = "roles/storage.objectUser"
-  member = "serviceAccount:${google_sql_database_instance.this.service_account_email_address}"
-  condition {
-    title      = "dumps"
-    expression = "resource.name.startsWith(\"projects/_/buckets/${var.bucket}/objects/dumps/\")"
-  }
+# The instance writes the dump by its own account, and may write nothing else; nobody else gets at the folder.
+resource "google_storage_managed_folder" "dumps" {
+  bucket        = var.bucket
+  name          = "dumps/"
+  force_destroy = !var.deletion_protection
+}
+
+resource "google_storage_managed_folder_iam_member" "dump" {
+  bucket         = google_storage_managed_folder.dumps.bucket
+  managed_folder = google_storage_managed_folder.dumps.name
+  role           = "roles/storage.objectUser"
+  member         = "serviceAccount:${google_sql_database_instance.this.service_account_email_address}"
 }

@@ -88,8 +88,8 @@ variable "pod_service_accounts" {
   type        = map(string)
   description = "Kubernetes service account in the namespace kubeflow -> email of the service account that it is bound to: `pods` of the module identities."
   validation {
-    condition     = length(setsubtract(["argo", "cloudsql-proxy", "ml-pipeline", "ml-pipeline-ui", "pipeline-runner", "secret-reader"], keys(var.pod_service_accounts))) == 0
-    error_message = "argo, cloudsql-proxy, ml-pipeline, ml-pipeline-ui, pipeline-runner and secret-reader need an account each."
+    condition     = length(setsubtract(["cloudsql-proxy", "ml-pipeline", "ml-pipeline-ui", "pipeline-runner", "secret-reader"], keys(var.pod_service_accounts))) == 0
+    error_message = "cloudsql-proxy, ml-pipeline, ml-pipeline-ui, pipeline-runner and secret-reader need an account each."
   }
 }
 

@@ -1,7 +1,7 @@
 # Who may do what. docs/guides/security.md holds a table that is generated from this file.
 #
 # `on` grants roles on what other modules make: the artifacts bucket, a team's folder in it (artifacts/TEAM), the bucket
-# of builds, the bucket of Kubeflow, the repositories docker and kfp. `custom/NAME` is a role of custom_roles.
+# of builds, the bucket of Kubeflow and its folders, the repositories docker and kfp. `custom/NAME` is a role of custom_roles.
 
 locals {
   custom_roles = {
@@ -92,17 +92,37 @@ locals {
     }
     kfp-server = {
       part    = "kubeflow"
-      purpose = "The API server and the user interface of Kubeflow Pipelines"
+      purpose = "The API server of Kubeflow Pipelines"
       project = []
-      on      = { "kubeflow" = ["custom/bucket_reader", "roles/storage.objectUser"] }
+      on = {
+        "kubeflow"           = ["custom/bucket_reader"]
+        "kubeflow/artifacts" = ["roles/storage.objectViewer"]
+        "kubeflow/logs"      = ["roles/storage.objectViewer"]
+        "kubeflow/pipelines" = ["roles/storage.objectUser"]
+      }
       acts_as = []
-      pods    = ["argo", "ml-pipeline", "ml-pipeline-ui"]
+      pods    = ["ml-pipeline"]
+    }
+    kfp-ui = {
+      part    = "kubeflow"
+      purpose = "The user interface of Kubeflow Pipelines, which shows artifacts and logs"
+      project = []
+      on = {
+        "kubeflow/artifacts" = ["roles/storage.objectViewer"]
+        "kubeflow/logs"      = ["roles/storage.objectViewer"]
+      }
+      acts_as = []
+      pods    = ["ml-pipeline-ui"]
     }
     kfp-runner = {
       part    = "kubeflow"
       purpose = "Tasks of runs on Kubeflow Pipelines"
       project = ["roles/logging.logWriter", "roles/monitoring.metricWriter"]
-      on      = { "kubeflow" = ["custom/bucket_reader", "roles/storage.objectUser"] }
+      on = {
+        "kubeflow"           = ["custom/bucket_reader"]
+        "kubeflow/artifacts" = ["roles/storage.objectUser"]
+        "kubeflow/logs"      = ["roles/storage.objectUser"]
+      }
       acts_as = []
       pods    = ["pipeline-runner"]
     }

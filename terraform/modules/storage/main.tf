@@ -76,14 +76,15 @@ resource "google_storage_bucket" "this" {
   }
 
   dynamic "lifecycle_rule" {
-    for_each = each.value.delete_after_days == null ? [] : [each.value.delete_after_days]
+    for_each = each.value.delete_after_days == null ? [] : [each.value]
     content {
       action {
         type = "Delete"
       }
       condition {
-        age        = lifecycle_rule.value
-        with_state = "LIVE"
+        age            = lifecycle_rule.value.delete_after_days
+        matches_prefix = [for folder in lifecycle_rule.value.delete_in : "${folder}/"]
+        with_state     = "LIVE"
       }
     }
   }

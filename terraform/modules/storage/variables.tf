@@ -45,11 +45,12 @@ variable "buckets" {
     noncurrent_versions = optional(number, 3)
     noncurrent_days     = optional(number, 30)
     delete_after_days   = optional(number)
+    delete_in           = optional(set(string), [])
     nearline_after_days = optional(number)
     soft_delete_days    = optional(number, 7)
     folders             = optional(set(string), [])
   }))
-  description = "Buckets by the last part of their name, which the project's id precedes: versions and days that objects are kept, and folders with an access of their own."
+  description = "Buckets by the last part of their name, which the project's id precedes: versions and days that objects are kept (`delete_in`: in these folders only, not everywhere), and folders with an access of their own."
   validation {
     condition     = alltrue([for name in keys(var.buckets) : can(regex("^[a-z0-9][a-z0-9-]{1,20}[a-z0-9]$", name))])
     error_message = "A bucket's name has 3 to 22 lowercase letters, digits and hyphens."
@@ -57,6 +58,10 @@ variable "buckets" {
   validation {
     condition     = alltrue(flatten([for bucket in values(var.buckets) : [for days in [bucket.noncurrent_versions, bucket.noncurrent_days, bucket.delete_after_days, bucket.nearline_after_days] : days == null ? true : days >= 1]]))
     error_message = "Versions and days are 1 or more."
+  }
+  validation {
+    condition     = alltrue([for bucket in values(var.buckets) : length(setsubtract(bucket.delete_in, bucket.folders)) == 0])
+    error_message = "delete_in names folders of the bucket."
   }
   validation {
     condition     = alltrue([for bucket in values(var.buckets) : bucket.soft_delete_days == 0 || (bucket.soft_delete_days >= 7 && bucket.soft_delete_days <= 90)])

@@ -13,10 +13,9 @@ variables {
   node_service_account = "nodes@acme-ml-dev.iam.gserviceaccount.com"
   dump_service_account = "dump@acme-ml-dev.iam.gserviceaccount.com"
   pod_service_accounts = {
-    argo            = "server@acme-ml-dev.iam.gserviceaccount.com"
     cloudsql-proxy  = "sql@acme-ml-dev.iam.gserviceaccount.com"
     ml-pipeline     = "server@acme-ml-dev.iam.gserviceaccount.com"
-    ml-pipeline-ui  = "server@acme-ml-dev.iam.gserviceaccount.com"
+    ml-pipeline-ui  = "ui@acme-ml-dev.iam.gserviceaccount.com"
     pipeline-runner = "runner@acme-ml-dev.iam.gserviceaccount.com"
     secret-reader   = "secrets@acme-ml-dev.iam.gserviceaccount.com"
   }
@@ -89,6 +88,10 @@ run "the_database_has_no_public_address_and_is_backed_up" {
   assert {
     condition     = jsondecode(base64decode(google_cloud_scheduler_job.dump.http_target[0].body)).exportContext.uri == "gs://acme-ml-dev-kubeflow/dumps/kubeflow.sql.gz"
     error_message = "A dump in the bucket outlives the instance."
+  }
+  assert {
+    condition     = google_storage_managed_folder_iam_member.dump.managed_folder == "dumps/"
+    error_message = "The instance writes to its folder."
   }
   assert {
     condition     = one(one(google_gke_backup_backup_plan.this.backup_config).selected_namespaces).namespaces == tolist(["kubeflow"]) && !one(google_gke_backup_backup_plan.this.backup_config).include_secrets

@@ -114,6 +114,10 @@ run "pods_are_bound_by_workload_identity" {
     condition     = google_service_account_iam_member.pod["pipeline-runner"].member == "serviceAccount:acme-ml-dev.svc.id.goog[kubeflow/pipeline-runner]" && output.pods["pipeline-runner"] == "kfgcp-kfp-runner@acme-ml-dev.iam.gserviceaccount.com"
     error_message = "The pod's service account, in its namespace, and no other."
   }
+  assert {
+    condition     = length([for grant in values(output.grants["kubeflow"]) : grant if startswith(grant.role, "roles/")]) == 0
+    error_message = "Nobody reads or writes the whole bucket, where the dumps of the database are."
+  }
 }
 
 run "a_federated_ci_system_is_let_in_by_attribute" {

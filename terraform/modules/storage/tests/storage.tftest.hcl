@@ -51,6 +51,25 @@ run "old_versions_and_old_objects_go" {
   }
 }
 
+run "only_what_is_in_a_folder_is_deleted_when_it_is_said" {
+  command = plan
+  variables {
+    buckets = { kubeflow = { folders = ["artifacts", "pipelines"], delete_after_days = 90, delete_in = ["artifacts"] } }
+  }
+  assert {
+    condition     = one(google_storage_bucket.this["kubeflow"].lifecycle_rule[2].condition).matches_prefix == tolist(["artifacts/"]) && one(google_storage_bucket.this["kubeflow"].lifecycle_rule[2].condition).age == 90
+    error_message = "Artifacts go after 90 days, pipelines stay."
+  }
+}
+
+run "a_folder_that_is_not_there_is_refused" {
+  command = plan
+  variables {
+    buckets = { kubeflow = { folders = ["artifacts"], delete_after_days = 90, delete_in = ["artefacts"] } }
+  }
+  expect_failures = [var.buckets]
+}
+
 run "a_key_of_ones_own_encrypts" {
   command = plan
   variables {

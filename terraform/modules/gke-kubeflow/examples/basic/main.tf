@@ -9,10 +9,9 @@ module "kubeflow" {
   admins_from          = { office = "203.0.113.0/24" }
   node_service_account = "kfgcp-nodes@acme-ml-dev.iam.gserviceaccount.com"
   pod_service_accounts = {
-    argo            = "kfgcp-kfp-server@acme-ml-dev.iam.gserviceaccount.com"
     cloudsql-proxy  = "kfgcp-kfp-sql@acme-ml-dev.iam.gserviceaccount.com"
     ml-pipeline     = "kfgcp-kfp-server@acme-ml-dev.iam.gserviceaccount.com"
-    ml-pipeline-ui  = "kfgcp-kfp-server@acme-ml-dev.iam.gserviceaccount.com"
+    ml-pipeline-ui  = "kfgcp-kfp-ui@acme-ml-dev.iam.gserviceaccount.com"
     pipeline-runner = "kfgcp-kfp-runner@acme-ml-dev.iam.gserviceaccount.com"
     secret-reader   = "kfgcp-kfp-secrets@acme-ml-dev.iam.gserviceaccount.com"
   }
