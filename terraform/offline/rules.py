@@ -139,6 +139,15 @@ def protection_is_not_switched_off_where_it_is_written(found: list[Block]) -> It
                 yield f"{block.name} is never protected; take a variable"
 
 
+@rule
+def a_cluster_is_not_replaced_for_its_pools(found: list[Block]) -> Iterator[str]:
+    """The API tells the first pool's settings as the cluster's: hashicorp/terraform-provider-google, issue 2115."""
+    for block in _resources(found, "google_container_cluster"):
+        ignored = [name for each in block.body.get("lifecycle", []) for name in each.get("ignore_changes", [])]
+        if "node_config" in block.body and "node_config" not in ignored:
+            yield f"{block.name} has a node_config whose changes are not ignored"
+
+
 def unvalidated(found: list[Block]) -> Iterator[str]:
     """Variables of a module whose values nobody looks at: all but booleans need a validation."""
     for block in of_kind(found, "variable"):

@@ -16,6 +16,10 @@ OVERLAY = MODULE / "overlay"
 NAMES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8"))
 UPSTREAM = {f"{each['kind']}/{each['name']}": each for each in NAMES["objects"]}
 TASK = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
+TUNNEL = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "konnectivity-agent"}},
+}
 Objects = dict[str, dict[str, Any]]
 
 
@@ -184,7 +188,7 @@ def test_nothing_reaches_a_pod_that_no_policy_lets_in(rendered: Objects) -> None
             assert rule["from"], policy["metadata"]["name"]  # an empty one is everybody
             assert rule["ports"], policy["metadata"]["name"]
             assert {} not in [peer.get("podSelector") for peer in rule["from"]]
-            assert not [peer for peer in rule["from"] if "namespaceSelector" in peer]
+            assert [peer for peer in rule["from"] if "namespaceSelector" in peer] in ([], [TUNNEL])
             assert "0.0.0.0/0" not in [peer.get("ipBlock", {}).get("cidr") for peer in rule["from"]]
 
 
@@ -213,6 +217,19 @@ def test_a_service_accepts_its_peers_only(rendered: Objects, policy: str, peers:
 
     assert sorted(_peer(each) for each in rule["from"]) == peers
     assert [each["port"] for each in rule["ports"]] == ports
+
+
+def test_the_control_plane_reaches_the_webhook_straight_and_by_its_tunnel(rendered: Objects) -> None:
+    (rule,) = rendered["NetworkPolicy/cache-server"]["spec"]["ingress"]
+
+    assert rule == {"from": [{"ipBlock": {"cidr": "172.16.30.0/28"}}, TUNNEL], "ports": [{"port": 8443}]}
+    others = [each for name, each in rendered.items() if name.startswith("NetworkPolicy/") and "cache" not in name]
+    assert "konnectivity" not in str(others)
+
+
+def test_pods_that_have_ended_do_not_fill_the_namespace(rendered: Objects) -> None:
+    """Kubernetes counts in `pods` those that have not ended, in `count/pods` all that are still there."""
+    assert rendered["ResourceQuota/tasks"]["spec"]["hard"] == {"pods": "500"}
 
 
 def test_every_pod_that_a_policy_names_is_there(rendered: Objects) -> None:
@@ -272,7 +289,7 @@ def _peer(peer: dict[str, Any]) -> str:
 
 def _selectors(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for rule in policy["spec"].get("ingress", []):
-        yield from (peer["podSelector"] for peer in rule["from"] if "podSelector" in peer)
+        yield from (peer["podSelector"] for peer in rule["from"] if "podSelector" in peer and peer != TUNNEL)
 
 
 def _of_kind(rendered: Objects, kind: str) -> list[dict[str, Any]]:

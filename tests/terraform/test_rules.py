@@ -61,6 +61,10 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
             "protection_is_not_switched_off_where_it_is_written",
             'resource "google_container_cluster" "a" {\n  deletion_protection = false\n}',
         ),
+        (
+            "a_cluster_is_not_replaced_for_its_pools",
+            'resource "google_container_cluster" "a" {\n  node_config {\n    spot = true\n  }\n}',
+        ),
     ],
 )
 def test_a_rule_finds_what_it_is_for(rule: str, text: str) -> None:

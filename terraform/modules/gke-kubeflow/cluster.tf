@@ -118,6 +118,10 @@ resource "google_container_cluster" "this" {
       recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
     }
   }
+  lifecycle {
+    # Google tells the first pool's configuration here, and what differs would replace the cluster.
+    ignore_changes = [node_config]
+  }
 }
 
 resource "google_container_node_pool" "this" {
