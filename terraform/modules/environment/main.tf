@@ -17,7 +17,7 @@ locals {
     {
       artifacts = { folders = keys(var.teams), delete_after_days = var.artifact_days }
       builds    = { delete_after_days = 90 }
-      state     = { noncurrent_versions = 50, noncurrent_days = 90, soft_delete_days = 30 }
+      state     = { keep = true, noncurrent_versions = 50, noncurrent_days = 90, soft_delete_days = 30 }
     },
     local.has.kubeflow ? { kubeflow = { folders = ["artifacts", "logs", "pipelines"], delete_after_days = var.artifact_days, delete_in = ["artifacts", "logs"] } } : {},
   )
@@ -158,6 +158,7 @@ module "kubeflow" {
   database               = var.kubeflow.database == null ? {} : var.kubeflow.database
   working_hours          = var.kubeflow.working_hours
   stopped                = coalesce(var.kubeflow.stopped, false)
+  backup_hour            = coalesce(var.kubeflow.backup_hour, 1)
   security_group         = var.kubeflow.security_group
   viewers_group          = var.kubeflow.viewers_group
   node_service_account   = local.emails["nodes"]

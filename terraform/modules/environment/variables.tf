@@ -172,6 +172,7 @@ variable "kubeflow" {
     database       = optional(object({ tier = optional(string), disk_gb = optional(number), highly_ready = optional(bool), backups = optional(number) }))
     working_hours  = optional(object({ start = string, stop = string, time_zone = optional(string) }))
     stopped        = optional(bool)
+    backup_hour    = optional(number)
     security_group = optional(string)
     viewers_group  = optional(string)
   })

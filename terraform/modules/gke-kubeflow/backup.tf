@@ -1,6 +1,10 @@
 # Backup for GKE keeps what is in the cluster. Cloud SQL keeps the database, see database.tf; a dump in the bucket outlives
 # the instance too.
 
+locals {
+  backup_weekdays = var.working_hours == null ? "*" : split(" ", var.working_hours.start)[4]
+}
+
 resource "google_gke_backup_backup_plan" "this" {
   project  = var.project
   name     = local.name
@@ -22,7 +26,7 @@ resource "google_gke_backup_backup_plan" "this" {
     }
   }
   backup_schedule {
-    cron_schedule = "30 1 * * *"
+    cron_schedule = "30 ${var.backup_hour} * * ${local.backup_weekdays}"
     paused        = var.stopped
   }
   retention_policy {
@@ -36,7 +40,7 @@ resource "google_cloud_scheduler_job" "dump" {
   region           = var.location
   name             = "${local.name}-dump"
   description      = "Has the databases of Kubeflow Pipelines dumped into the bucket, whose versions are the older dumps"
-  schedule         = "0 4 * * *"
+  schedule         = "0 ${var.backup_hour + 3} * * ${local.backup_weekdays}"
   time_zone        = "Etc/UTC"
   paused           = var.stopped
   attempt_deadline = "60s"

@@ -38,7 +38,7 @@ resource "google_sql_database_instance" "this" {
     backup_configuration {
       enabled                        = true
       binary_log_enabled             = true # to any moment of the last week
-      start_time                     = "01:00"
+      start_time                     = format("%02d:00", var.backup_hour)
       location                       = var.location
       transaction_log_retention_days = 7
       backup_retention_settings {

@@ -95,7 +95,7 @@ variable "pod_service_accounts" {
 
 variable "dump_service_account" {
   type        = string
-  description = "Email of the service account that has the database dumped into the bucket every night."
+  description = "Email of the service account that has the database dumped into the bucket every day."
   validation {
     condition     = can(regex("^[^@/]+@[^@/]+$", var.dump_service_account))
     error_message = "dump_service_account is an email."
@@ -204,6 +204,16 @@ variable "backup_days" {
   validation {
     condition     = var.backup_days >= 1 && var.backup_days <= 365
     error_message = "backup_days is 1 to 365."
+  }
+}
+
+variable "backup_hour" {
+  type        = number
+  description = "Hour (UTC) in which backups begin; the dump of the database follows three hours later. With working_hours it is one of them, and backups are made on their days: nothing can be backed up that rests."
+  default     = 1
+  validation {
+    condition     = var.backup_hour >= 0 && var.backup_hour <= 20 && floor(var.backup_hour) == var.backup_hour
+    error_message = "backup_hour is a whole number from 0 to 20."
   }
 }
 

@@ -94,10 +94,10 @@ variable "budget" {
   type = object({
     billing_account = string
     amount          = number
-    currency        = optional(string, "EUR")
+    currency        = optional(string)
     thresholds      = optional(list(number), [0.5, 0.9, 1.0])
   })
-  description = "What the project may cost a month, and the shares of it that are told; null for no budget. A budget tells and stops nothing by itself."
+  description = "What the project may cost a month, in the currency of the billing account (Google refuses another), and the shares of it that are told; null for no budget. A budget tells and stops nothing by itself."
   default     = null
   validation {
     condition     = var.budget == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account))

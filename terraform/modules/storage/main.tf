@@ -20,7 +20,7 @@ resource "google_storage_bucket" "this" {
   location                    = var.location
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = !var.deletion_protection
+  force_destroy               = !(var.deletion_protection || each.value.keep)
   labels                      = merge(local.labels, { bucket = each.key })
 
   versioning {

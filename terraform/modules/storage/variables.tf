@@ -48,9 +48,10 @@ variable "buckets" {
     delete_in           = optional(set(string), [])
     nearline_after_days = optional(number)
     soft_delete_days    = optional(number, 7)
+    keep                = optional(bool, false)
     folders             = optional(set(string), [])
   }))
-  description = "Buckets by the last part of their name, which the project's id precedes: versions and days that objects are kept (`delete_in`: in these folders only, not everywhere), and folders with an access of their own."
+  description = "Buckets by the last part of their name, which the project's id precedes: versions and days that objects are kept (`delete_in`: in these folders only, not everywhere; `keep`: with objects in it, it refuses to be destroyed whatever deletion_protection says), and folders with an access of their own."
   validation {
     condition     = alltrue([for name in keys(var.buckets) : can(regex("^[a-z0-9][a-z0-9-]{1,20}[a-z0-9]$", name))])
     error_message = "A bucket's name has 3 to 22 lowercase letters, digits and hyphens."

@@ -99,6 +99,27 @@ run "the_database_has_no_public_address_and_is_backed_up" {
   }
 }
 
+run "backups_are_made_while_nothing_rests" {
+  command = plan
+  variables {
+    working_hours          = { start = "0 7 * * 1-5", stop = "0 20 * * 1-5" }
+    switch_service_account = "switch@acme-ml-dev.iam.gserviceaccount.com"
+    backup_hour            = 9
+  }
+  assert {
+    condition     = google_sql_database_instance.this.settings[0].backup_configuration[0].start_time == "09:00" && one(google_gke_backup_backup_plan.this.backup_schedule).cron_schedule == "30 9 * * 1-5" && google_cloud_scheduler_job.dump.schedule == "0 12 * * 1-5"
+    error_message = "Instance, namespace and dump, in that order, on the days of work."
+  }
+}
+
+run "half_an_hour_is_no_hour" {
+  command = plan
+  variables {
+    backup_hour = 1.5
+  }
+  expect_failures = [var.backup_hour]
+}
+
 run "terraform_makes_boxes_for_secrets_and_no_secret" {
   command = apply
   assert {

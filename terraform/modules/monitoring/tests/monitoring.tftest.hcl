@@ -116,6 +116,10 @@ run "a_budget_tells_people_and_a_topic" {
     error_message = "500 a month, told at a half, at nine tenths and at the whole."
   }
   assert {
+    condition     = google_billing_budget.this[0].amount[0].specified_amount[0].currency_code == null
+    error_message = "Of the billing account's currency, whichever that is."
+  }
+  assert {
     condition     = google_billing_budget.this[0].budget_filter[0].projects == toset(["projects/123456789"])
     error_message = "Of this project, by its number."
   }

@@ -51,6 +51,18 @@ run "old_versions_and_old_objects_go" {
   }
 }
 
+run "what_is_to_be_kept_is_never_emptied" {
+  command = plan
+  variables {
+    buckets             = { artifacts = {}, state = { keep = true } }
+    deletion_protection = false
+  }
+  assert {
+    condition     = !google_storage_bucket.this["state"].force_destroy && google_storage_bucket.this["artifacts"].force_destroy
+    error_message = "Terraform's own state does not go with what it tells of."
+  }
+}
+
 run "only_what_is_in_a_folder_is_deleted_when_it_is_said" {
   command = plan
   variables {
