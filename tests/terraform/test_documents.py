@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
 SECURITY = (ROOT / "docs" / "guides" / "security.md").read_text(encoding="utf-8")
 DEV = blocks(ROOT / "terraform" / "envs" / "dev")
-ENVIRONMENT = blocks(ROOT / "terraform" / "modules" / "environment")
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -80,7 +79,10 @@ def test_commands_are_read_by_the_shell(text: str) -> None:
 def test_outputs_that_are_asked_for_are_put_out() -> None:
     asked = set(re.findall(r"terraform output -raw (\w+)", GUIDE + SECURITY))
 
-    assert asked == {"docker_url", "dashboard_url", "kubeflow_address", "kubeflow_cluster", "kubeflow_parameters"}
+    assert asked == {
+        *("docker_url", "dashboard_url", "federation_provider"),
+        *("kubeflow_address", "kubeflow_cluster", "kubeflow_parameters"),
+    }
     assert asked <= _named(DEV, "output")
 
 
@@ -91,7 +93,7 @@ def test_variables_that_are_set_are_there() -> None:
     assert set(given) <= _named(DEV, "variable")
     security = {line for block in _blocks(SECURITY, "hcl") for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)}
     assert security == {"teams", "federation"}
-    assert security <= _named(ENVIRONMENT, "variable")
+    assert security <= _named(DEV, "variable")
 
 
 def test_what_must_be_given_is_given_in_step_3() -> None:
@@ -105,8 +107,9 @@ def test_what_must_be_given_is_given_in_step_3() -> None:
 
 
 def test_the_variables_of_the_guide_are_accepted(terraform: Callable[..., Any], tmp_path: Path) -> None:
-    """All of its blocks together are the variables of a test run of envs/dev."""
-    variables = "\n".join(_blocks(GUIDE, "hcl"))
+    """All of its blocks together, and the federation of security.md, are the variables of a test run of envs/dev."""
+    federation = next(block for block in _blocks(SECURITY, "hcl") if block.startswith("federation"))
+    variables = "\n".join([*_blocks(GUIDE, "hcl"), federation])
     copy = tmp_path / "terraform"
     subprocess.run(["cp", "-R", ROOT / "terraform", copy], check=True)
     dev = copy / "envs" / "dev"
@@ -137,6 +140,28 @@ def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(home: Path
     given = json.loads(schedule["params"].replace('\\"', '"'))
     assert given
     assert set(given) <= set(spec["root"]["inputDefinitions"]["parameters"])
+
+
+def test_terraform_forgets_its_state_before_it_destroys() -> None:
+    """And it never empties that bucket, for then it could not write down what it has destroyed."""
+    (block,) = [block for block in _blocks(GUIDE, "sh") if "terraform destroy" in block]
+    (given,) = re.findall(r"terraform import ('\S+')", GUIDE)
+
+    assert block.splitlines()[1:3] == [f"terraform state rm {given}", "terraform destroy"]
+    made = (ROOT / "terraform" / "modules" / "environment" / "main.tf").read_text(encoding="utf-8")
+    assert re.search(r"state +=.*keep = true", made)
+
+
+def test_a_block_that_reads_terraform_or_its_modules_says_where_it_runs() -> None:
+    """Pasted after another part of the guide, which leaves the shell elsewhere."""
+    folder = None
+    for block in _blocks(GUIDE, "sh"):
+        for line in block.splitlines():
+            folder = found[1] if (found := re.match(r"(?:.*&& )?cd (\S+)$", line)) else folder
+            if re.match(r"terraform |export MODULE=", line):
+                assert folder == "~/kfgcp/terraform/envs/dev", line
+            if re.match(r"kfgcp (run|compile|list)", line):
+                assert folder == "~/words", line
 
 
 def test_files_that_the_guide_names_are_there() -> None:

@@ -66,7 +66,9 @@ def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
         "terraform/envs/dev/.terraform.lock.hcl",
         "terraform/envs/dev/terraform.tfstate",
         "terraform/envs/dev/terraform.tfvars",
-        "terraform/envs/dev/a.tfplan",
+        "terraform/envs/dev/dev.tfplan",
+        "terraform/envs/dev/outputs.json",
+        "terraform/envs/dev/kubeflow.yaml",
     ]
     listed = subprocess.run(["git", "ls-files", "terraform"], cwd=TERRAFORM.parent, capture_output=True, text=True)
     if listed.returncode:

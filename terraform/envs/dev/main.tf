@@ -7,6 +7,7 @@ module "environment" {
   location    = var.location
   cost_center = var.cost_center
   teams       = var.teams
+  federation  = var.federation
   schedules   = var.schedules
   monitoring  = { emails = var.emails, budget = var.budget }
   ci          = var.ci_repository == null ? null : { repository = var.ci_repository }
@@ -14,6 +15,7 @@ module "environment" {
   kubeflow = one([for given in var.kubeflow[*] : merge(given, {
     task_pool     = { spot = true, max_nodes = 3 }
     working_hours = { start = "0 7 * * 1-5", stop = "0 20 * * 1-5", time_zone = "Europe/Berlin" }
+    backup_hour   = 9 # UTC: what rests cannot be backed up
   })])
 
   deletion_protection = false

@@ -37,3 +37,8 @@ output "kubeflow_parameters" {
   description = "What modules/gke-kubeflow/overlay/render.sh reads, or null."
   value       = module.environment.kubeflow_parameters
 }
+
+output "federation_provider" {
+  description = "The workload identity provider that the CI system outside of Google names, or null."
+  value       = module.environment.federation_provider
+}

@@ -72,3 +72,15 @@ variable "dashboard_image" {
   description = "Image of the dashboard; null for none."
   default     = null
 }
+
+variable "federation" {
+  type = object({
+    issuer_uri = string
+    audiences  = optional(list(string))
+    mapping    = optional(map(string))
+    condition  = string
+    attribute  = string
+  })
+  description = "A CI system outside of Google that submits runs without a key, see docs/guides/security.md; null for none."
+  default     = null
+}

@@ -9,6 +9,7 @@ module "environment" {
   kms_key     = var.kms_key
   teams       = var.teams
   viewers     = var.viewers
+  federation  = var.federation
   schedules   = var.schedules
   monitoring  = { emails = var.emails, budget = var.budget }
   ci          = var.ci_repository == null ? null : { repository = var.ci_repository }

@@ -84,3 +84,15 @@ variable "viewers" {
   description = "Who may look at runs of Vertex AI and change nothing; Kubeflow does not let them in."
   default     = []
 }
+
+variable "federation" {
+  type = object({
+    issuer_uri = string
+    audiences  = optional(list(string))
+    mapping    = optional(map(string))
+    condition  = string
+    attribute  = string
+  })
+  description = "A CI system outside of Google that submits runs without a key, see docs/guides/security.md; null for none."
+  default     = null
+}
