@@ -4,8 +4,11 @@ locals {
   labels = merge(var.labels, { component = "dashboard", managed_by = "terraform" })
 }
 
-data "google_project" "this" {
-  project_id = var.project
+# Google makes the proxy's account when it is asked to; a grant to one that is not there is refused.
+resource "google_project_service_identity" "iap" {
+  provider = google-beta
+  project  = var.project
+  service  = "iap.googleapis.com"
 }
 
 resource "google_cloud_run_v2_service" "this" {
@@ -65,7 +68,7 @@ resource "google_cloud_run_v2_service_iam_member" "iap" {
   location = var.location
   name     = google_cloud_run_v2_service.this.name
   role     = "roles/run.invoker"
-  member   = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-iap.iam.gserviceaccount.com"
+  member   = google_project_service_identity.iap.member
 }
 
 resource "google_iap_web_cloud_run_service_iam_member" "users" {

@@ -3,7 +3,7 @@
 
 locals {
   labels = merge(var.labels, { component = "scheduler", managed_by = "terraform" })
-  host   = var.location == "global" ? "aiplatform.googleapis.com" : "${var.location}-aiplatform.googleapis.com"
+  host   = "${var.location}-aiplatform.googleapis.com"
   # Attributes that are null are left out: the service would refuse some of them.
   bodies = { for name, schedule in var.schedules : name => {
     for key, value in {

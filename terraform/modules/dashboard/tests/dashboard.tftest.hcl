@@ -1,9 +1,9 @@
-mock_provider "google" {
-  mock_data "google_project" {
-    defaults = { number = "123456789" }
+mock_provider "google" {}
+mock_provider "google-beta" {
+  mock_resource "google_project_service_identity" {
+    defaults = { member = "serviceAccount:service-123456789@gcp-sa-iap.iam.gserviceaccount.com" }
   }
 }
-mock_provider "google-beta" {}
 
 variables {
   project         = "acme-ml-dev"
@@ -32,6 +32,10 @@ run "nobody_but_iap_calls_it" {
   assert {
     condition     = google_cloud_run_v2_service.this.iap_enabled && google_cloud_run_v2_service_iam_member.iap.member == "serviceAccount:service-123456789@gcp-sa-iap.iam.gserviceaccount.com"
     error_message = "IAP is on, and the only caller."
+  }
+  assert {
+    condition     = google_project_service_identity.iap.service == "iap.googleapis.com"
+    error_message = "The proxy's account is made before it is granted something."
   }
   assert {
     condition     = google_iap_web_cloud_run_service_iam_member.users["group:growth@acme.example"].role == "roles/iap.httpsResourceAccessor"
