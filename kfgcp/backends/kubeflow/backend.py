@@ -283,6 +283,8 @@ class KubeflowBackend(RemoteBackend):
         if state is RunState.SUCCEEDED:
             raise UsageError(f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}")
         if not state.final:
+            if self._store.get(ref.run_id, whole=False).state.final:  # somebody else let it go on
+                self._reopen(ref.run_id)
             raise UsageError(f"Run {ref.run_id} is {state}.", hint=f"See how it goes on: kfgcp watch {ref.run_id}")
         try:
             self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:retry", body={})

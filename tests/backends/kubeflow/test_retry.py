@@ -59,10 +59,12 @@ def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: Kubeflo
     server.instant.seconds = 3600
     requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
 
-    with pytest.raises(UsageError, match="is RUNNING"):
+    with pytest.raises(UsageError, match="is RUNNING") as caught:
         public.retry(run_id)
 
     assert server.requests.count("POST", f"{RUNS}/*:retry") == 1
+    assert caught.value.hint == f"See how it goes on: kfgcp watch {run_id}"
+    assert next(api.watch(run_id, logs=False)).run.state is RunState.RUNNING
 
 
 def test_a_lost_answer_is_told_by_the_state_of_the_run(server: KubeflowStandIn) -> None:
