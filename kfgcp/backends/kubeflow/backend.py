@@ -307,10 +307,11 @@ class KubeflowBackend(RemoteBackend):
         return RunTail(lambda: self._logs(backend_ref, live=True), wanted)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
-        """The logs of a run as it was last looked at, of whose pods ML Metadata knows; it has to, unless they are
-        followed (`live`), when the next look may find it again."""
+        """The logs of a run, of whose pods ML Metadata knows; it has to, unless they are followed (`live`), when the
+        next look may find it again. Who follows them has just looked; else a run that goes on is looked at again."""
         latest, found, executions = self._latest
-        if latest != backend_ref:
+        over = RUN_STATES.get(str(found.get("state")), RunState.PENDING).final
+        if latest != backend_ref or not (live or over):
             self._fetch(backend_ref)
             _, found, executions = self._latest
         if not executions:

@@ -230,3 +230,20 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
         said = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
         assert done.code == 0, done.err
         assert sorted(told) == sorted(said)
+
+
+def test_logs_that_are_asked_for_again_have_what_was_written_since(home: Path, pipeline: Any, eventually: Any) -> None:
+    """Though the handle did not look at its run meanwhile."""
+    with kubeflow() as server:
+        (home / "kfgcp.toml").write_text(server.toml("gke"))
+        handle = public.submit(str(pipeline("chain")), params={"n": 1}, env="gke")
+        eventually(lambda: any(task.path == "add" and task.state != "PENDING" for task in handle.refresh().tasks))
+        assert {line.task for line in handle.logs()} <= {"add"}
+
+        eventually(lambda: server.runs.all()[0].state == "SUCCEEDED")
+
+        assert [(line.task, line.text) for line in handle.logs()] == [
+            ("add", "1 + 1"),
+            ("inner/add", "4 + 10"),
+            ("add-2", "14 + 1"),
+        ]
