@@ -249,9 +249,12 @@ class Http:
 
     def _json(self, body: Any) -> bytes:
         try:
-            return json.dumps(body, allow_nan=False).encode()
+            return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()  # of halves of characters it fails
         except (ValueError, TypeError, RecursionError) as error:
-            raise UsageError(f"{self._service} is spoken to in JSON, which cannot say this: {error}.") from None
+            raise UsageError(
+                f"{self._service} is spoken to in JSON, which cannot say this: {error}.",
+                hint="Give numbers that are finite, and texts in UTF-8.",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,7 +427,9 @@ def test_addresses_that_get_no_token(client: Client, base: str, message: str) ->
     assert "pw" not in caught.value.message
 
 
-@pytest.mark.parametrize("body", [{"lr": float("nan")}, {"x": float("inf")}, {"x": {1, 2}}, {"x": object()}])
+@pytest.mark.parametrize(
+    "body", [{"lr": float("nan")}, {"x": float("inf")}, {"x": {1, 2}}, {"x": object()}, {"x": "half of one: \udc80"}]
+)
 def test_what_json_cannot_say_is_not_sent(client: Client, body: Any) -> None:
     with pytest.raises(UsageError, match="Vertex AI is spoken to in JSON, which cannot say this"):
         client().post("x", body=body)

@@ -28,6 +28,7 @@ def body_of(request: Request, fields: Sequence[str]) -> dict[str, Any]:
     """
     try:
         found = json.loads(request.body or b"{}")
+        json.dumps(found, ensure_ascii=False).encode()  # proto JSON has no halves of surrogate pairs
     except (ValueError, RecursionError):
         raise KfpError(INVALID, "proto: syntax error: the body is not JSON") from None
     if not isinstance(found, dict):

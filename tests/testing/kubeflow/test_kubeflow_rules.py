@@ -47,6 +47,13 @@ def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(quick: An
     assert quick.get("runs") == {}
 
 
+def test_half_of_a_surrogate_pair_is_no_text_of_proto_json(quick: Any, spec_of: Any) -> None:
+    for field in ("display_name", "description"):
+        body = {"display_name": "x", "pipeline_spec": spec_of("echo"), field: "\udc80"}
+        assert quick.refused("POST", "runs", body)[:2] == (400, 3)
+    assert quick.get("runs") == {}
+
+
 def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
     """The server wraps whatever goes wrong while it fetches the manifest: 500, not 404."""
     reference = {"pipeline_id": "a", "pipeline_version_id": "b"}
