@@ -117,7 +117,7 @@ class Versions:
         self._lock = threading.RLock()
 
     def spec(self, run: Mapping[str, Any], *, ask: bool) -> Any:
-        """The spec of a run that names a version instead of holding one; None when it is not known, or gone.
+        """The spec of a run that names a version instead of holding one; None when it is not known, gone or forbidden.
 
         Args:
             run: body of the service.
@@ -143,7 +143,7 @@ class Versions:
     def _read(self, pipeline: str, version: str) -> Any:
         try:
             found = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}").get("pipeline_spec")
-        except NotFound:
+        except Refused:  # it is gone, or in a namespace of others, whose runs are seen all the same
             return None
         document = found.get("pipeline_spec") if isinstance(found, Mapping) else None
         spec, _ = read_spec(document or found)

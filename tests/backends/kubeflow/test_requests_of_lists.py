@@ -283,9 +283,9 @@ def test_a_retried_run_is_seen_by_a_reading_of_what_has_changed(server: Kubeflow
     assert [run.state for run in api.list()] == [RunState.SUCCEEDED, RunState.RUNNING]
 
 
-def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
-    server: KubeflowStandIn, cost: Any, pipeline: Callable[[str], Path], kfgcp: Any
-) -> None:
+@pytest.fixture
+def reference(server: KubeflowStandIn, pipeline: Callable[[str], Path]) -> dict[str, str]:
+    """A version of `echo` that is kept on the server."""
     with pipeline("echo").open("rb") as file:
         uploaded = requests.post(
             f"{server.host}/apis/v2beta1/pipelines/upload?name=hello", files={"uploadfile": file}, timeout=20
@@ -293,7 +293,21 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     versions = requests.get(
         f"{server.host}/apis/v2beta1/pipelines/{uploaded['pipeline_id']}/versions", timeout=20
     ).json()["pipeline_versions"]
-    reference = {key: versions[0][key] for key in ("pipeline_id", "pipeline_version_id")}
+    return {key: versions[0][key] for key in ("pipeline_id", "pipeline_version_id")}
+
+
+def test_a_pipeline_that_only_others_may_see_hides_no_runs(server: KubeflowStandIn, reference: dict[str, str]) -> None:
+    sent = {"display_name": "of others", "pipeline_version_reference": reference}
+    requests.post(f"{server.host}{RUNS}", json=sent, timeout=20).raise_for_status()
+    server.seed(1)
+    server.faults(1, ["403"], path="*/versions/*")
+
+    assert set(public.runs()["pipeline"]) == {"of others", "seeded"}
+
+
+def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
+    server: KubeflowStandIn, cost: Any, reference: dict[str, str], kfgcp: Any
+) -> None:
     for number in range(5):
         sent = {"display_name": f"run {number}", "pipeline_version_reference": reference}
         requests.post(f"{server.host}{RUNS}", json=sent, timeout=20).raise_for_status()
