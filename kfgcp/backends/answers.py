@@ -68,14 +68,16 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
     """The JSON object that an answer of success is; an empty answer is an empty one.
 
     Raises:
-        AuthError: it is a web page: a sign-in that comes with status 200.
+        AuthError: it is a web page: most often a sign-in that comes with status 200.
         BackendError: it is something else.
     """
     if is_page(answer):
+        like, check = "", f"Is {call.host} the address of {call.service}? Check the proxy, too."
+        if wants_sign_in(answer):
+            like, check = ", as a sign-in does", f"Check the address ({call.host}) and the proxy, too."
         raise AuthError(
-            f"{call.service} answered {call} with a web page, not with JSON, as a sign-in does: "
-            f"{title(answer, *call.secrets)}.",
-            hint=f"{call.mend} Check the address ({call.host}) and the proxy, too.".strip(),
+            f"{call.service} answered {call} with a web page, not with JSON{like}: {title(answer, *call.secrets)}.",
+            hint=(f"{call.mend} {check}" if like else f"{check} If it is a sign-in: {call.mend}").strip(),
         )
     kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if not answer.body.strip():

@@ -14,7 +14,7 @@ from kfgcp.backends.auth import KUBE_NAMESPACE, address_and_tokens, ca_file, in_
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH
+from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, too_old
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import LOOPBACK, Environment
@@ -150,9 +150,7 @@ class Cluster:
         found = self._health()
         hint = f"Is {self._address} the address of Kubeflow Pipelines? It may be below a path: https://HOST/pipeline"
         if isinstance(found, NotFound):
-            raise BackendError(
-                f"{self._door.host} has no {HEALTH}: not Kubeflow Pipelines, or older than 2.0.", hint=hint
-            )
+            raise self._not_v2(hint)
         if isinstance(found, BackendError):
             raise found
         if is_page(found.answer):
@@ -166,6 +164,12 @@ class Cluster:
                 f"{self._door.host} is not Kubeflow Pipelines: its {HEALTH} says other things.", hint=hint
             )
         return "Kubeflow Pipelines" + (" for several users" if self._several_users(said) else "")
+
+    def _not_v2(self, hint: str) -> BackendError:
+        try:
+            return too_old(self._http.get(OLD_HEALTH))
+        except BackendError:
+            return BackendError(f"{self._door.host} has no {HEALTH}: not Kubeflow Pipelines.", hint=hint)
 
     def version(self) -> str | Aside:
         said = [self._health_json()]

@@ -174,7 +174,7 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
 @pytest.mark.parametrize(
     ("status", "body", "headers", "detail"),
     [
-        (404, None, {}, "has no apis/v2beta1/healthz: not Kubeflow Pipelines, or older than 2.0."),
+        (404, None, {}, "has no apis/v2beta1/healthz: not Kubeflow Pipelines."),
         (
             200,
             b"<html><title>Grafana</title></html>",
@@ -188,12 +188,26 @@ def test_a_server_of_something_else(
     settings: dict[str, str], server: Any, diagnose: Any, broken: Any, status: int, body: Any, headers: Any, detail: str
 ) -> None:
     server.says(HEALTH, body, status, **headers)
+    server.says("GET /apis/v1beta1/healthz", status=404)
 
     finding = broken(diagnose(**settings))
 
     assert finding.check == "server"
     assert finding.detail == f"{server.api_endpoint.removeprefix('http://')} {detail}"
     assert "https://HOST/pipeline" in finding.hint
+
+
+def test_a_server_that_is_too_old(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+    server.says(HEALTH, {"message": "Not Found", "code": 5}, 404)
+    server.says("GET /apis/v1beta1/healthz", {"tag_name": "1.8.5", "multi_user": False})
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "server"
+    assert finding.detail.startswith(
+        "The server is Kubeflow Pipelines 1.8.5 with the API v1beta1 only; kfgcp needs 2.0"
+    )
+    assert finding.hint.startswith("Upgrade the server: https://")
 
 
 def test_a_server_that_fails(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:

@@ -75,27 +75,29 @@ class Server:
         try:
             said = self._http.get(HEALTH)
         except NotFound:
-            raise _too_old(_version(self._http.get(OLD_HEALTH))) from None
+            raise too_old(self._http.get(OLD_HEALTH)) from None
         except (Unreachable, AuthError):
             raise
         except BackendError:
             return None
         version = _version(said)
         if version is not None and version < OLDEST:
-            raise _too_old(version)
+            raise too_old(said)
         return version
 
 
-def _version(said: dict[str, Any]) -> Version | None:
-    return next((found for tag in _TAGS if (found := version_of(said.get(tag))) is not None), None)
-
-
-def _too_old(version: Version | None) -> Unsupported:
+def too_old(said: dict[str, Any]) -> Unsupported:
+    """The error about a server without the API v2beta1. said: by its healthz."""
+    version = _version(said)
     found = f"Kubeflow Pipelines {text_of(version)}" if version else "a Kubeflow Pipelines"
     return Unsupported(
         f"The server is {found} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
+
+
+def _version(said: dict[str, Any]) -> Version | None:
+    return next((found for tag in _TAGS if (found := version_of(said.get(tag))) is not None), None)
 
 
 def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:

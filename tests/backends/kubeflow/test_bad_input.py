@@ -48,7 +48,12 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
 @pytest.mark.parametrize(
     ("body", "headers", "cause", "mend"),
     [
-        (b"<!doctype html><title>Grafana</title>", HTML, "with a web page, not with JSON", "Check the address"),
+        (
+            b"<!doctype html><title>Grafana</title>",
+            HTML,
+            "with a web page, not with JSON: 'Grafana'.",
+            "the address of",
+        ),
         (b"ok", {"Content-Type": "text/plain"}, "is text/plain, not JSON", "the address of Kubeflow Pipelines?"),
         (b"[1, 2]", {}, "is JSON, but no object", "the address of Kubeflow Pipelines?"),
         (b'{"experiments": {"a": 1}, "runs": {"a": 1}}', {}, "that is no list", "the address of Kubeflow Pipelines?"),
