@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kfgcp import api
 from kfgcp.backends import port_forward
@@ -93,7 +94,11 @@ class Stage:
 
     @property
     def pipeline(self) -> Path:
-        return Path(self._get("pipeline")("echo"))
+        return self.named("echo")
+
+    def named(self, name: str) -> Path:
+        """A pipeline of the tests."""
+        return Path(self._get("pipeline")(name))
 
     def submit(self, pipeline: Path | None = None, **options: Any) -> Any:
         return api.submit(str(pipeline or self.pipeline), env="gke", **options)
@@ -192,6 +197,17 @@ def _(stage: Stage) -> str:
     return stage.with_token(server.api_endpoint)
 
 
+@situation("… answered … with a web page, not with JSON: …")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says("GET /apis/v2beta1/experiments", b"<html><title>Grafana</title></html>", Content_Type="text/html")
+    (stage.folder / "kfgcp.toml").write_text(
+        f'[env.gke]\nbackend = "kubeflow"\nhost = "{server.api_endpoint}"\nauth = "anonymous"\n'
+    )
+    stage.patch.chdir(stage.folder)
+    return stage.refused(stage.submit)
+
+
 @situation("Kubeflow Pipelines did not accept the sign-in: …")
 def _(stage: Stage) -> str:
     server = stage.server
@@ -199,11 +215,38 @@ def _(stage: Stage) -> str:
     return stage.with_token(server.api_endpoint)
 
 
-@situation("… has no apis/v2beta1/healthz: not Kubeflow Pipelines, or older than 2.0.")
+@situation("… has no apis/v2beta1/healthz: not Kubeflow Pipelines.")
 def _(stage: Stage) -> str:
     server = stage.server
     server.says(HEALTH, {"message": "Not Found"}, 404)
     return stage.with_token(server.api_endpoint)
+
+
+@situation("The server is Kubeflow Pipelines … with the API v1beta1 only; kfgcp needs 2.0 or newer.")
+def _(stage: Stage) -> str:
+    server = stage.server
+    server.says(HEALTH, {"message": "Not Found"}, 404)
+    server.says("GET /apis/v1beta1/healthz", {"tag_name": "1.8.5"})
+    return stage.with_token(server.api_endpoint)
+
+
+@situation("Task … Kubeflow Pipelines can since … This server is ….")
+def _(stage: Stage) -> str:
+    with kubeflow(mode="instant", version="2.5.0") as older:
+        (stage.folder / "kfgcp.toml").write_text(older.toml("gke"))
+        stage.patch.chdir(stage.folder)
+        return stage.refused(lambda: stage.submit(stage.named("shapes"), params={"uri": "gs://b/x"}))
+
+
+@situation("Task … Kubeflow Pipelines cannot.")
+def _(stage: Stage) -> str:
+    assert stage.stand_in
+    document = yaml.safe_load(stage.pipeline.read_text())
+    (executor,) = document["deploymentSpec"]["executors"].values()
+    executor["customJob"] = {"customJob": {"spec": executor.pop("container")}}
+    file = stage.folder / "custom.json"
+    file.write_text(json.dumps(document))
+    return stage.refused(lambda: stage.submit(file))
 
 
 @situation("Environment 'gke' has no namespace, and the server is for several users.")
@@ -216,12 +259,12 @@ def _(stage: Stage) -> str:
     return stage.with_token(stage.stand_in.host, namespace="finance")
 
 
-@situation("Runs are shown without metrics. …")
+@situation("Runs of gke are shown without values, metrics and artifacts: …")
 def _(stage: Stage) -> str:
     stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
-    found = stage.found(host=stage.stand_in.host, auth="anonymous", namespace="growth")
-    assert found["metadata"].ok is None
-    return str(found["metadata"].detail)
+    with pytest.warns(api.NotWhole) as told:
+        stage.submit().wait(30)
+    return str(told[0].message)
 
 
 @situation("The parameters take … bytes; Kubeflow Pipelines takes 10,000.")
@@ -245,7 +288,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: list(run.logs(since="5m")))
 
 
-@situation("Kubeflow Pipelines refused GET k8s/pod/logs: …")
+@situation("The log of … is not there any more: …")
 def _(stage: Stage) -> str:
     stage.stand_in.logs.kept = "gone"
     run = stage.submit().wait(30)
