@@ -42,9 +42,13 @@ def command(
             for line in update.lines:
                 _print(line, task, as_json)
         return
+    silent = True
     for line in handle.logs(task, attempt, since=wanted.since, severity=wanted.severity):
         _print(line, task, as_json)
+        silent = False
     for found in handle.tasks:
+        if silent and attempt is not None and task == found.path and attempt > found.attempts:
+            output.note(f"{task} has {found.attempts} {'attempt' if found.attempts == 1 else 'attempts'}")
         if found.cache is not None and found.cache.hit and task in (None, found.path):
             click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
 

@@ -182,7 +182,6 @@ def logged(store: Store, home: Path, make_run: MakeRun) -> None:
         (["latest", "b", "--attempt", "2"], ["zweiter Versuch: Grüße", "last"]),
         (["latest", "--attempt", "1"], ["b | first", "a | caf�"]),
         (["latest", "dag"], []),
-        (["latest", "b", "--attempt", "9"], []),
         (["latest", "--follow"], ["b | first", "b | zweiter Versuch: Grüße", "b | last", "a | caf�"]),
         (["latest", "a", "--follow"], ["caf�"]),
     ],
@@ -191,6 +190,14 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
     done = kfgcp("logs", *arguments)
 
     assert (done.code, done.err, done.out.splitlines()) == (0, "", lines)
+
+
+@pytest.mark.usefixtures("logged")
+@pytest.mark.parametrize(("task", "said"), [("b", "b has 2 attempts"), ("a", "a has 1 attempt")])
+def test_an_attempt_that_was_not_made_has_no_log_and_says_so(kfgcp: Any, task: str, said: str) -> None:
+    done = kfgcp("logs", "latest", task, "--attempt", "9")
+
+    assert (done.code, done.err, done.out) == (0, f"note: {said}\n", "")
 
 
 @pytest.mark.usefixtures("logged")
