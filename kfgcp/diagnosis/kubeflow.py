@@ -14,7 +14,7 @@ from kfgcp.backends.auth import KUBE_NAMESPACE, address_and_tokens, ca_file, in_
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, too_old
+from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, OTHER_API, Server, too_old
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import LOOPBACK, Environment
@@ -283,6 +283,8 @@ class Cluster:
             "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment "
             "-n kubeflow"
         )
+        if Server(self._http).keeps_artifacts(self._env.get("namespace") or ""):
+            return Aside(f"Runs are shown without metrics: {OTHER_API}", "Look for a newer kfgcp.")
         if self._door.name.partition(".")[0] == "ml-pipeline":
             hint = "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of pods, too."
         return Aside(f"Runs are shown without metrics. {why}", hint)

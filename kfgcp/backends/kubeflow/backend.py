@@ -22,7 +22,7 @@ from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
-from kfgcp.backends.kubeflow.server import Server
+from kfgcp.backends.kubeflow.server import OTHER_API, Server
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
@@ -141,7 +141,8 @@ class KubeflowBackend(RemoteBackend):
             try:
                 executions = self._metadata.executions(str(found.get("run_id")), artifacts=state.final)
             except BackendError as error:
-                missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}"
+                why = OTHER_API if self._server.keeps_artifacts(self._namespace) else error.message
+                missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {why}"
         self._latest = (backend_ref, found, executions)
         run, spec = self._run(found, self._experiments.name(str(found.get("experiment_id") or "")), executions)
         return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing if state.final else "")

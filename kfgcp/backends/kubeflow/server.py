@@ -18,6 +18,9 @@ from kfgcp.spec.load import Spec
 
 HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
+ARTIFACTS: Final = "apis/v2beta1/artifacts"
+OTHER_API: Final = "the server keeps them in an API of its own, which this kfgcp does not read."
+"""Why there are none of a server that `keeps_artifacts`."""
 _TAGS: Final = ("apiServerTagName", "tag_name")
 
 
@@ -28,6 +31,7 @@ class Server:
         self._http = http
         self._version: Version | None = None
         self._asked = False
+        self._artifacts: bool | None = None
 
     @property
     def version(self) -> Version | None:
@@ -41,6 +45,21 @@ class Server:
             self._version = self._ask()
             self._asked = True
         return self._version
+
+    def keeps_artifacts(self, namespace: str) -> bool:
+        """Whether it has an API for artifacts and values itself, as its development branch has instead of ML Metadata
+        (ArtifactService in backend/api/v2beta1/artifact.proto), and no release up to 2.17. Asked when ML Metadata does
+        not answer, once."""
+        if self._artifacts is None:
+            params = {"page_size": 1, **({"namespace": namespace} if namespace else {})}
+            try:
+                self._http.exchange("GET", ARTIFACTS, params=params, retries=0).json()
+                self._artifacts = True
+            except NotFound:
+                self._artifacts = False
+            except BackendError:
+                return False
+        return self._artifacts
 
     def refuse(self, spec: Spec) -> None:
         """Passes a pipeline that the server can run.

@@ -49,6 +49,7 @@ class KubeflowStandIn(RunningStandIn):
         runs: its `max_parameter_bytes`, and `terminated_state`, what a run becomes that was terminated.
         pipelines: its `max_spec_bytes`.
         metadata: ML Metadata; `names_types`.
+        artifacts_api: whether it has an artifacts API, which is empty, instead of ML Metadata; no release has.
         logs: its `kept` is `pods`, `archive` or `gone`; `falls_back`, `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
         full_details: whether task details have pod_name, execution_id and parent_task_id, which servers leave empty.
@@ -73,6 +74,7 @@ class KubeflowStandIn(RunningStandIn):
         self.full_details = False
         self._sign_in = "401"
         self.tells_version = True
+        self.artifacts_api = False
         self._modern, self._too_old = number >= _NEW, number < _OLDEST
         self.access = Access(multi_user, namespaces)
         self.experiments = Experiments(self.access, self._archived)
@@ -179,8 +181,10 @@ class KubeflowStandIn(RunningStandIn):
 
     def handle(self, request: Request) -> Response:
         path = request.path.removeprefix("/pipeline")
-        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST":
+        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST" and not self.artifacts_api:
             return self.metadata.call(request)
+        if path == f"{BASE}/artifacts" and self.artifacts_api:
+            return Response()
         if path == LOGIN:
             return _page()
         if path == f"{OLD_BASE}/healthz":
