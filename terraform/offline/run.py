@@ -87,12 +87,14 @@ def run(
         copy = copy_tree(module, modules, work / "tree")
         command = [terraform, verb, *arguments]
         if providers == "real" or (providers == "auto" and can_be_had(terraform, environment, cache)):
-            environment["TF_PLUGIN_CACHE_DIR"] = str(_made(cache.absolute() / "plugins"))
-            environment["TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"] = "1"
+            real = environment | _plugin_cache(cache.absolute())
             with (cache / "plugins.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # Terraform says that two may not fill its cache at once
-                code = _init(terraform, copy, environment, verbose, arguments)
-            return code or _code(subprocess.run(command, cwd=copy, env=environment))
+                code = _init(terraform, copy, real, verbose, arguments)
+            if providers == "real" or not code:
+                return code or _code(subprocess.run(command, cwd=copy, env=real))
+            print("offline: a registry answered, but gave no providers; with stand-ins now", file=sys.stderr)
+            shutil.rmtree(copy / ".terraform", ignore_errors=True)
         with _stand_ins(work, Cache(cache.absolute()), "\n".join(texts(modules)), environment) as reattach:
             code = _init(terraform, copy, environment, verbose, arguments)
             environment["TF_REATTACH_PROVIDERS"] = reattach
@@ -106,9 +108,10 @@ def _environment() -> dict[str, str]:
     return kept | {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"}
 
 
-def _made(folder: Path) -> Path:
+def _plugin_cache(cache: Path) -> dict[str, str]:
+    folder = cache / "plugins"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return {"TF_PLUGIN_CACHE_DIR": str(folder), "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1"}
 
 
 def _code(done: subprocess.CompletedProcess[Any]) -> int:

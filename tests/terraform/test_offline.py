@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from offline.cache import Cache
 from offline.real import can_be_had
+from offline.run import default_cache
 
 OFFLINE = Path(__file__).parents[2] / "terraform" / "offline"
 VERSIONS = """\
@@ -150,6 +152,113 @@ def test_real_providers_are_taken_where_they_can_be_had(
     assert "TF_REATTACH_PROVIDERS" not in environment
 
 
+def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_now(
+    terraform: Callable[..., Any], fake: Callable[[str], Path], module: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A registry that comes and goes must not make tests fail that need none."""
+    real = shutil.which("terraform")
+    filled = Cache(default_cache())
+    filled.fill({"google", "google-beta"})
+    (tmp_path / "cache").mkdir()
+    for each in (filled.venv, filled.schema_path("google"), filled.schema_path("google-beta")):
+        (tmp_path / "cache" / each.name).symlink_to(each)
+    (tmp_path / "cache" / "registry-answers").write_text("yes")
+    fake(f'[ -z "$TF_PLUGIN_CACHE_DIR" ] || {{ echo no route to it; exit 1; }}\nexec "{real}" "$@"')
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+
+    done = subprocess.run(
+        [sys.executable, OFFLINE, "--cache", tmp_path / "cache", module(GOOD), "validate", "-no-color"],
+        env=os.environ | {"PATH": path, "TERRAFORM_PROVIDERS": "auto"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "Success! The configuration is valid.")
+    assert "no route to it" in done.stderr
+    assert "with stand-ins now" in done.stderr
+
+
+FILL = """\
+import sys
+from pathlib import Path
+
+from offline import cache
+
+class Noted(cache.Cache):
+    def _make_schema(self, provider):
+        note(provider)
+        self.schema_path(provider).write_text("{}")
+
+    def _install_stub_needs(self):
+        note("needs")
+        (self.venv / "complete").touch()
+
+def note(what):
+    with (folder / "made").open("a") as file:
+        file.write(what + "\\n")
+
+def make(command, hint):
+    note("venv")
+    python = Path(command[-1]) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+
+folder = Path(sys.argv[1])
+cache._must = make
+print("ready", flush=True)
+sys.stdin.readline()
+Noted(folder / "cache").fill({"google", "null"})
+assert (folder / "cache").exists()
+"""
+
+
+def test_of_processes_that_miss_the_cache_at_once_one_fills_it(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(OFFLINE.parent)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FILL, tmp_path],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for each in processes:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = [each.communicate()[1] for each in processes]
+
+    assert [each.returncode for each in processes] == [0] * 4, said
+    assert sorted((tmp_path / "made").read_text().split()) == ["google", "needs", "null", "venv"]
+    assert sum("filling" in each for each in said) == 1
+
+
+def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) -> None:
+    """An environment without its mark, and a folder that a download was in."""
+    folder = tmp_path / "cache"
+    (folder / "unfinished-x").mkdir(parents=True)
+    Cache(folder).python.parent.mkdir(parents=True)
+    Cache(folder).python.write_text("half of it")
+
+    done = subprocess.run(
+        [sys.executable, "-c", FILL.replace("parents=True)", "parents=True, exist_ok=True)"), tmp_path],
+        env=os.environ | {"PYTHONPATH": str(OFFLINE.parent)},
+        input="go\n",
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "made").read_text().split()) == ["google", "needs", "null", "venv"]
+    assert not (folder / "unfinished-x").exists()
+
+
 def test_a_variable_of_the_shell_does_not_reach_the_module(
     terraform: Callable[..., Any], module: Callable[[str], Path]
 ) -> None:
@@ -166,9 +275,6 @@ def test_the_schema_says_what_the_documentation_of_the_provider_says() -> None:
     """A few facts of google 6.50 that modules rely on, read in the provider's documentation."""
     if shutil.which("terraform") is None:
         pytest.skip("needs terraform, whose use fills the cache")
-    from offline.cache import Cache
-    from offline.run import default_cache
-
     cache = Cache(default_cache())
     cache.fill({"google", "google-beta"})
     google, beta = (_resources(cache.schema_path(name)) for name in ("google", "google-beta"))
