@@ -37,7 +37,7 @@ FILTERS = (
     "params.model ~ ORES",
     "metrics.accuracy > 0.5 or metrics.loss < 0.1",
     "not params.depth < 50",
-    "labels.user = user7 and state = FAILED",
+    "labels.user = user10 and state = FAILED",
     "name ~ 'run-99' and duration > 1m",
     "created_at > '2026-03-01' and experiment = spring",
     "tags = good or note ~ promising",

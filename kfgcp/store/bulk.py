@@ -12,7 +12,6 @@ from kfgcp.model import seconds_between
 
 FEW: Final = 20_000
 """Up to so many runs are looked up one by one; of more, whole tables are read in their order, which is quicker."""
-_METRIC: Final = "task, artifact, name, seq, value"
 _CHUNK: Final = 500
 """Marks in a statement; older libraries of SQLite take 999."""
 _PLAIN: Final = (
@@ -47,14 +46,12 @@ class Flat:
 def flat(db: Any, selection: str, values: Sequence[Any]) -> Flat:
     """The runs that a selection of their ids finds, in its order."""
     place = _places(db, selection, values)
-    metrics = (
-        (r, (task, artifact, name), seq, v) for r, task, artifact, name, seq, v in _rows(db, "metrics", _METRIC, place)
-    )
+    metrics = _spread(db, "metrics", "json_array(task, artifact, name) || ''", "value", place)
     return Flat(
         _facts(db, place),
-        _spread(place, _rows(db, "labels", "name, 0, value", place)),
-        _decoded(_spread(place, _rows(db, "params", "name, seq, value", place))),
-        _decoded(_spread(place, metrics)),
+        _spread(db, "labels", "name", "json_quote(value)", place),
+        _spread(db, "params", "name", "value", place),
+        {tuple(json.loads(key)): column for key, column in metrics.items()},
     )
 
 
@@ -69,50 +66,59 @@ def tidy(db: Any, table: str, selection: str, values: Sequence[Any]) -> dict[str
     found = sorted(rows, key=lambda row: (place[row[0]], row[1]))
     columns: dict[str, list[Any]] = {"run_id": [row[0] for row in found]}
     columns |= {name: [row[at] for row in found] for at, name in enumerate(names, 2)}
-    return columns | _decoded({"value": columns["value"]}) if table == "metrics" else columns
+    if table == "metrics":
+        columns["value"] = json.loads(f"[{','.join(columns['value'])}]")
+    return columns
 
 
 def _places(db: Any, selection: str, values: Sequence[Any]) -> dict[str, int]:
     return {row[0]: number for number, row in enumerate(db.execute(selection, values))}
 
 
-def _rows(db: Any, table: str, columns: str, place: Mapping[str, int]) -> Iterator[Any]:
+def _rows(db: Any, table: str, columns: str, place: Mapping[str, int], group: str = "") -> Iterator[Any]:
     """Rows of the runs that have a place, the run's id first; for many runs those of others too."""
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: of a million rows this is half of the time
     query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
     if len(place) > FEW:
-        found: Iterator[Any] = cursor.execute(query)
+        found: Iterator[Any] = cursor.execute(f"{query} {group}")
         return found
     ids = list(place)
     chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
     return chain.from_iterable(
-        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))})", some) for some in chunks
+        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))}) {group}", some) for some in chunks
     )
 
 
-def _spread(place: Mapping[str, int], rows: Iterator[Any]) -> dict[Any, list[Any]]:
-    """(run, key, order, value) as a column for each key; the columns are in their order in the runs."""
-    columns: dict[Any, list[Any]] = {}
-    orders: dict[Any, int] = {}
-    place_of = place.get
-    for run_id, key, order, value in rows:
-        at = place_of(run_id)
-        if at is None:
-            continue
-        if key not in columns:
-            columns[key] = [None] * len(place)
-            orders[key] = order
-        columns[key][at] = value
-    return {key: columns[key] for key in sorted(columns, key=orders.__getitem__)}
+def _spread(db: Any, table: str, key: str, value: str, place: Mapping[str, int]) -> dict[str, list[Any]]:
+    """A table as a column for each key, in the order that the keys have in the run where they are first.
+
+    SQLite makes one JSON object a run, and all are read as one array: a row at a time in Python takes twice as long.
+    """
+    texts = ["{}"] * len(place)
+    pairs = f"'{{' || group_concat(json_quote({key}) || ':' || {value}) || '}}'"
+    for run_id, text in _rows(db, table, pairs, place, "GROUP BY run_id"):
+        if run_id in place:
+            texts[place[run_id]] = text
+    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    first: dict[str, int] = {}
+    for at, each in enumerate(found):
+        if each.keys() - first.keys():
+            first |= {name: at for name in each if name not in first}
+    names = sorted(first, key=first.__getitem__)
+    if table != "labels":
+        names = _in_order(db, table, key, list(place), first)
+    return {name: [each.get(name) for each in found] for name in names}
 
 
-def _decoded(columns: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
-    """Columns of JSON texts as their values; each is read as one array, which is ten times as fast."""
-    return {
-        key: json.loads(f"[{','.join(['null' if value is None else value for value in column])}]")
-        for key, column in columns.items()
-    }
+def _in_order(db: Any, table: str, key: str, ids: Sequence[str], first: Mapping[str, int]) -> list[str]:
+    """Keys by the run where they are first, then in its order."""
+    orders: dict[str, int] = {}
+    for at in sorted(set(first.values())):
+        query = f"SELECT {key} FROM {table} WHERE run_id = ? ORDER BY seq"  # noqa: S608
+        for (name,) in db.execute(query, (ids[at],)):
+            orders.setdefault(name, len(orders))
+    return sorted(first, key=lambda name: orders.get(name, len(orders)))
 
 
 def _facts(db: Any, place: Mapping[str, int]) -> dict[str, list[Any]]:

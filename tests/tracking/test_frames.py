@@ -182,9 +182,19 @@ def test_many_runs_are_read_as_few_are(store: Store, recorded: list[Run], monkey
 def test_the_columns_of_the_store_are_those_of_its_runs(store: Store, recorded: list[Run]) -> None:
     expected = columns(flattened(recorded[::-1]))
 
-    assert {name: repr(values) for name, values in frames.table(store, "runs").items()} == {
-        name: repr(values) for name, values in expected.items()
-    }
+    assert repr(frames.table(store, "runs")) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["Grüße 世界 \U0001f600", "\u202eabc", "a\nb\x00c", 'say "hi" \\', " ", "a.b/c[0]", "x" * 200]
+)
+def test_odd_names_and_values_are_those_of_the_runs(store: Store, make_run: MakeRun, text: str) -> None:
+    metrics = (Metric(text, text, text, 1.5), Metric("t", "m", text, -math.inf))
+    run = make_run(params={text: text, "n": [text, {text: None}]}, labels={text: text}, metrics=metrics, note=text)
+    store.add_run(run)
+
+    assert repr(frames.table(store, "runs")) == repr(columns(flattened([run])))
+    assert store.tidy("metrics")["task"] == [text, "t"]
 
 
 def test_the_names_of_columns_that_there_are(store: Store, recorded: list[Run], make_run: MakeRun) -> None:
