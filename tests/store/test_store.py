@@ -497,9 +497,9 @@ def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Sto
     store.put(make_run("other", backend_ref="there/1"))
 
     assert store.ended("here/") == {
-        "here/0": Ended(RunState.SUCCEEDED, end, Read.EVERYTHING),
-        "here/1": Ended(RunState.FAILED, end, Read.LISTED),
-        "here/2": Ended(RunState.CANCELLED, "", Read.TASKS),
+        "here/0": Ended("run-0", RunState.SUCCEEDED, end, Read.EVERYTHING),
+        "here/1": Ended("run-1", RunState.FAILED, end, Read.LISTED),
+        "here/2": Ended("run-2", RunState.CANCELLED, "", Read.TASKS),
     }
 
 
