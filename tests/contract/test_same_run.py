@@ -67,7 +67,7 @@ def told(run: Run) -> dict[str, Any]:
         del task["started_at"], task["ended_at"]
         task["cache"] = task["cache"] and task["cache"]["hit"]
     data["tasks"] = {task["path"]: task for task in data["tasks"]}
-    data["artifacts"] = {(each["task"], each["name"]): each for each in data["artifacts"]}
+    data["artifacts"] = {f"{each['task']}/{each['name']}": each for each in data["artifacts"]}
     return dict(_placeless(data))
 
 
@@ -80,6 +80,12 @@ def _placeless(value: Any) -> Any:
     return [_placeless(each) for each in value] if isinstance(value, list) else value
 
 
+def _types(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _types(each) for key, each in value.items()}
+    return [_types(each) for each in value] if isinstance(value, list) else type(value)
+
+
 @pytest.mark.parametrize("broken", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.feature("Runs: the same run as on the others, all but ids, times and places")
@@ -90,6 +96,7 @@ def test_the_run_is_the_same(runs: Any, backend: str, broken: bool) -> None:
 
     assert (one.backend, other.backend == backend) == (backend, False)
     assert told(one) == told(other)
+    assert _types(told(one)) == _types(told(other)), "36 is no 36.0, and 1 no true"
 
 
 def test_the_run_is_what_the_pipeline_says(runs: Any) -> None:
