@@ -15,7 +15,7 @@ from kfgcp.errors import UsageError
 from kfgcp.model import Run
 from kfgcp.store.expressions import value_text
 from kfgcp.store.queries import NEWEST_FIRST
-from kfgcp.store.rows import Read, RunFilter
+from kfgcp.store.rows import LEFT, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import Choice, choose, several
@@ -56,12 +56,13 @@ def list(
 
 
 def unread(runs: Sequence[Run]) -> set[str]:
-    """The ids of those runs that have ended and were only listed: their metrics, outputs and tasks are not known."""
+    """The ids of those runs that have ended and were only listed, or read in part: their metrics and outputs are not
+    known."""
     remote = [run.run_id for run in runs if run.state.final and run.backend != "local"]
     if not remote:
         return set()
     with Store(config.load().home) as store:
-        return {run_id for run_id in remote if store.read_of(run_id) is Read.LISTED}
+        return {run_id for run_id in remote if store.read_of(run_id) in LEFT}
 
 
 def runs(

@@ -23,7 +23,7 @@ from kfgcp.config import Environment, Project
 from kfgcp.errors import NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.store.database import read_only
-from kfgcp.store.rows import Changes, Ended, Observed, Read, RunFilter, no_run
+from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, RunFilter, no_run
 from kfgcp.store.store import Store
 
 LOOK_BACK: Final = 30 * 86400.0
@@ -36,8 +36,6 @@ READERS: Final = 16
 """Runs that are read at the same time."""
 T = TypeVar("T")
 
-LEFT: Final = (Read.LISTED, Read.PART)
-"""What was read of runs that are to be read again when they have ended."""
 GONE: Final = ErrorInfo("the run was deleted before it had ended here")
 
 

@@ -73,7 +73,7 @@ def command(order: str, limit: int, refresh: bool, metrics: bool, as_json: bool,
         *(["TAGS"] if tagged else ()),
     )
     output.print_table(output.table(headers, rows, right=[6], short=[2, 3, 4, 7, 8]))
-    if unread:
+    if unread and not metrics:
         output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
 
 

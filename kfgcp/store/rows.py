@@ -25,6 +25,10 @@ class Read(enum.StrEnum):
     EVERYTHING = "everything"
 
 
+LEFT = (Read.LISTED, Read.PART)
+"""What was read of runs that are to be read again when they have ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """How far the runs of a remote place were read.

@@ -244,3 +244,16 @@ def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
     assert note == ""
     assert {task["path"] for task in told["tasks"]} > {"importer", "inner", "total"}
     assert {task["state"] for task in told["tasks"]} <= {"CANCELLED", "SKIPPED"}
+
+
+def test_metrics_that_could_not_be_read_are_not_listed_as_none(
+    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any
+) -> None:
+    cluster.faults(1, ["404"], path=CALLS)
+    kfgcp("show", seeded[0])
+
+    assert [run["metrics"] for run in kfgcp("list", "--json").json] == [None, None, None]
+
+    cluster.faults(0)
+    kfgcp("show", seeded[0])
+    assert [bool(run["metrics"]) for run in kfgcp("list", "--json").json] == [False, False, True]
