@@ -151,10 +151,13 @@ class MetadataStore:
         answer.artifacts.extend(items)
 
     def _events(self, request: Any, answer: Any) -> None:
+        numbers = {number // MAX_EXECUTIONS for number in request.execution_ids}
+        records = [record for number in numbers if (record := self._by_number(number)) is not None]
+        known = {self.execution_id(each, unit.path): (each, unit) for each in records for unit in units(each)}
         for number in request.execution_ids:
-            record, unit = self._by_number(number // MAX_EXECUTIONS), self._unit(number)
-            if record is None or unit is None:
+            if number not in known:
                 continue
+            record, unit = known[number]
             for kind, pairs in ((mlmd.INPUT, unit.input_artifacts), (mlmd.OUTPUT, self._outputs(record, unit))):
                 for name, uri in pairs:
                     event = answer.events.add(
@@ -169,13 +172,6 @@ class MetadataStore:
         """The artifacts that a task put out, with that of its log."""
         uri = self._log_uri(record, unit.path) if unit.pod and unit.ended else ""
         return (*unit.output_artifacts, *([(LOG, uri)] if uri else []))
-
-    def _unit(self, number: int) -> Unit | None:
-        """The task of an execution's id."""
-        record = self._by_number(number // MAX_EXECUTIONS)
-        if record is None:
-            return None
-        return next((unit for unit in units(record) if self.execution_id(record, unit.path) == number), None)
 
     def _all_artifact_types(self, request: Any, answer: Any) -> None:
         for name, number in sorted(self._artifact_types.items()):
