@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +15,10 @@ RULES: Final[list[Rule]] = []
 
 PRIMITIVE: Final = ("roles/owner", "roles/editor", "roles/viewer")
 PUBLIC: Final = ("allUsers", "allAuthenticatedUsers")
-TOO_WIDE: Final = (
-    "roles/iam.serviceAccountUser",
-    "roles/iam.serviceAccountTokenCreator",
-    "roles/iam.securityAdmin",
-    "roles/resourcemanager.projectIamAdmin",
-    "roles/storage.admin",
+TOO_WIDE: Final = re.compile(
+    r"roles/(iam|storage|artifactregistry|secretmanager|run|pubsub|resourcemanager)\..*|roles/.*[aA]dmin"
 )
-"""Roles that make others of their own when they are granted on a whole project."""
+"""Roles that are granted on an account, a bucket, a repository and so on, or that administer: never on a project."""
 SECRET_BEARING: Final = (
     "google_service_account_key",
     "google_storage_hmac_key",
@@ -96,13 +93,14 @@ def nobody_elses_grants_are_removed(found: list[Block]) -> Iterator[str]:
 @rule
 def nothing_too_wide_on_a_project(found: list[Block]) -> Iterator[str]:
     for block in _resources(found, "google_project_iam_member"):
-        if block.body.get("role") in TOO_WIDE:
+        if TOO_WIDE.fullmatch(str(block.body.get("role"))):
             yield f"{block.name} grants {block.body['role']} on the project"
     for block in of_kind(found, "locals"):
         for table in ("accounts", "people"):
             for name, account in (block.body.get(table) or {}).items():
-                for role in set(account["project"]) & set(TOO_WIDE):
-                    yield f"{name} gets {role} on the project"
+                yield from (
+                    f"{name} gets {role} on the project" for role in account["project"] if TOO_WIDE.fullmatch(role)
+                )
 
 
 @rule

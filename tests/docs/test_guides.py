@@ -37,7 +37,7 @@ def _calls(line: str) -> Iterator[list[str]]:
     except ValueError:  # output, not a command
         return
     while words:
-        end = words.index("&&") if "&&" in words else len(words)
+        end = next((at for at, word in enumerate(words) if word in ("&&", "|")), len(words))
         call, words = words[:end], words[end + 1 :]
         while call and ASSIGNMENT.fullmatch(call[0]):
             call = call[1:]

@@ -49,6 +49,14 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
             "nothing_too_wide_on_a_project",
             'locals {\n  people = { member = { project = ["roles/iam.serviceAccountTokenCreator"] } }\n}',
         ),
+        (
+            "nothing_too_wide_on_a_project",
+            'locals {\n  accounts = { ci = { project = ["roles/storage.objectViewer"] } }\n}',
+        ),
+        (
+            "nothing_too_wide_on_a_project",
+            'resource "google_project_iam_member" "a" {\n  role = "roles/container.clusterAdmin"\n}',
+        ),
         ("every_variable_is_typed_and_described", 'variable "a" {\n  description = "A thing."\n}'),
         ("every_variable_is_typed_and_described", 'variable "a" {\n  type = string\n}'),
         ("every_variable_is_typed_and_described", 'variable "a" {\n  type = any\n  description = "A thing."\n}'),
