@@ -22,7 +22,9 @@ LOG: Final = "executor-logs"
 """Name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since 2.5)."""
 _YEAR_10000: Final = 253_402_300_800_000
 SECONDS: Final = 10.0
-"""How long the calls of a run may take together: it is shown without them when the service hangs."""
+"""How long a call may take: a run is shown without its values when the service hangs."""
+ALL_SECONDS: Final = 60.0
+"""How long the calls of a run may take together: there is one for each hundred executions and artifacts."""
 LATER: Final = 30.0
 """Seconds until a service that could not be reached is asked again."""
 
@@ -82,7 +84,7 @@ class Metadata:
         if self._lost is not None and time.monotonic() < self._lost[0]:
             raise BackendError(self._lost[1].message, hint=self._lost[1].hint)
         try:
-            return self._executions(run_id, artifacts, time.monotonic() + SECONDS)
+            return self._executions(run_id, artifacts, time.monotonic() + ALL_SECONDS)
         except (Unreachable, AuthError, Refused) as error:
             self._lost = (time.monotonic() + LATER, error)
             raise
@@ -130,7 +132,7 @@ class Metadata:
             token = answer.next_page_token
 
     def _call(self, method: str, request: Any, until: float) -> Any:
-        left = round(max(until - time.monotonic(), 0.1), 1)
+        left = round(max(min(until - time.monotonic(), SECONDS), 0.1), 1)
         reply = self._http.exchange(
             "POST",
             mlmd.path(method).lstrip("/"),

@@ -415,8 +415,8 @@ def test_an_error_for_one_run_does_not_stand_for_others(known: Metadata, server:
 def test_the_calls_of_a_run_share_their_time(
     client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that hangs costs as long as is set for all calls together, not for each."""
-    monkeypatch.setattr(metadata, "SECONDS", 0.3)
+    """A service that is slow costs as long as is set for all calls together, not for each."""
+    monkeypatch.setattr(metadata, "ALL_SECONDS", 0.3)
     context = mlmd.message("GetContextByTypeAndNameResponse")()
     context.context.id = 7
     server.answers(reply(mlmd.answer(context), headers=GRPC_WEB), reply(silent=True))
@@ -435,4 +435,17 @@ def test_a_sign_in_page_is_no_answer(known: Metadata, server: Any, reply: Any) -
     server.answers(reply(b"<html><title>Sign in</title></html>", status=403, headers={"Content-Type": "text/html"}))
 
     with pytest.raises(AuthError, match="'Sign in'"):
+        known.executions("run-1")
+
+
+def test_a_call_that_hangs_ends_before_the_time_of_all(
+    client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "SECONDS", 0.3)
+    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context.context.id = 7
+    server.answers(reply(mlmd.answer(context), headers=GRPC_WEB), reply(silent=True))
+    known = Metadata(client(service="ML Metadata", retries=0))
+
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
         known.executions("run-1")
