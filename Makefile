@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test lint format bench docs lock clean help
+.PHONY: demo test lint format bench docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
 	@echo "  demo    run the example twice with different parameters and compare the runs"
 	@echo "  test    run the tests; lint: check style, types and formatting; format: mend them"
 	@echo "  bench   measure, side by side with peers; docs: write docs/reference anew; lock: requirements/*.txt"
+	@echo "  screenshots  draw docs/images/ anew; needs /usr/bin/chromium"
 
 demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh
@@ -32,6 +33,9 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/startup.py
+
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python dashboards/screenshots.py
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate.py

@@ -2,7 +2,7 @@
 
 The file is looked for in the current folder and its parents. Without one there is a project with the single
 environment `local`. A value is taken from, first to last: the environment variable `KFGCP_ENV_<NAME>_<KEY>`, the
-file, the default.
+file, the default; of the table [dashboard] likewise, from `KFGCP_DASHBOARD_<KEY>`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ _PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "met
 
 GOALS: Final = ("lower", "higher")
 """What may be better of a metric."""
+
+DASHBOARD_KEYS: Final[Mapping[str, type]] = {
+    "allow": list,
+    "iap_audience": str,
+    "iap_keys_url": str,
+    "pipelines": list,
+    "read_only": bool,
+    "sync": list,
+    "sync_seconds": int,
+}
+"""The keys of [dashboard], and their types: docs/guides/dashboard.md."""
 
 _SHARED: Final[Mapping[str, type]] = {"backend": str, "labels": dict, "pipeline_root": str}
 _REMOTE: Final[Mapping[str, type]] = {
@@ -107,7 +118,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder.
+    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder, `dashboard` its table.
 
     metrics: names of metrics -> `lower` or `higher`, whichever is better.
     """
@@ -120,6 +131,7 @@ class Project:
     default_env: str
     environments: Mapping[str, Environment]
     metrics: Mapping[str, str] = field(default_factory=dict)
+    dashboard: Mapping[str, Setting] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
         """The environment of that name, or the default one.
@@ -160,7 +172,7 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
     file = next((f / FILE_NAME for f in (start, *start.parents) if (f / FILE_NAME).is_file()), None)
     root = file.parent if file else start
     data = _read(file) if file else {}
-    _refuse_unknown(data, ("project", "env"), FILE_NAME)
+    _refuse_unknown(data, ("project", "env", "dashboard"), FILE_NAME)
     project = _table(data, "project")
     _check_types(project, _PROJECT_KEYS, f"{FILE_NAME} [project]")
     tables = {name: _table(_table(data, "env"), name, "env.") for name in _table(data, "env")}
@@ -175,6 +187,7 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
         default_env=environ.get("KFGCP_ENV") or "local",
         environments={name: _environment(name, table, environ) for name, table in tables.items()},
         metrics=_goals(project.get("metrics", {})),
+        dashboard=_dashboard(_table(data, "dashboard"), tables, environ),
     )
 
 
@@ -226,16 +239,50 @@ def _environment(name: str, table: Mapping[str, Any], environ: Mapping[str, str]
         said = "has no backend" if backend is None else f"has the unknown backend '{backend}'"
         raise ConfigError(f"{where} {said}.", hint=f"backend is one of: {', '.join(ENV_KEYS)}.")
     keys = ENV_KEYS[backend]
-    _check_types(table, keys, where)
-    settings = {key: Setting(value, where) for key, value in table.items() if key != "backend"}
-    for key, kind in keys.items():
-        text = environ.get(prefix + _variable(key))
-        if text is not None and key != "backend":
-            origin = f"environment variable {prefix}{_variable(key)}"
-            settings[key] = Setting(_parse(text, kind, origin), origin)
+    settings = _settings(table, keys, where, prefix, environ)
+    settings.pop("backend", None)
     environment = Environment(name, backend, settings)
     _check_values(environment, where)
     return environment
+
+
+def _dashboard(
+    table: Mapping[str, Any], environments: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, Setting]:
+    where = f"{FILE_NAME} [dashboard]"
+    settings = _settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
+    for key in ("allow", "pipelines", "sync"):
+        for each in settings[key].value if key in settings else ():
+            if not isinstance(each, str):
+                raise ConfigError(f"{where}: {key} holds {each!r}, not a text.")
+    for name in settings["sync"].value if "sync" in settings else ():
+        if name not in environments:
+            known = ", ".join(sorted(environments))
+            raise ConfigError(
+                f"{where}: sync names the environment '{name}', which is not there.",
+                hint=f"{_did_you_mean(name, environments)}Environments: {known}.",
+            )
+    if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
+        raise ConfigError(f"{where}: sync_seconds must be at least 1.")
+    if "iap_keys_url" in settings:
+        scheme, host = _address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
+        if scheme == "http" and host not in LOOPBACK:
+            raise ConfigError(f"{where}: plain http is allowed for a loopback iap_keys_url only, not for {host}.")
+    return settings
+
+
+def _settings(
+    table: Mapping[str, Any], keys: Mapping[str, type], where: str, prefix: str, environ: Mapping[str, str]
+) -> dict[str, Setting]:
+    """The values of a table; environment variables win."""
+    _check_types(table, keys, where)
+    settings = {key: Setting(value, where) for key, value in table.items()}
+    for key, kind in keys.items():
+        text = environ.get(prefix + _variable(key))
+        if text is not None:
+            origin = f"environment variable {prefix}{_variable(key)}"
+            settings[key] = Setting(_parse(text, kind, origin), origin)
+    return settings
 
 
 def _variable(text: str) -> str:

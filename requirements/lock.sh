@@ -7,3 +7,4 @@ $compile --extra components --extra frames --extra docker --extra testing --extr
 $compile --extra components --extra frames pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt
 $compile requirements/terraform.in -o requirements/terraform.txt
 echo uv | $compile - -o requirements/uv.txt
+$compile --extra dashboard --extra gcp pyproject.toml dashboards/requirements.in -c requirements/dev.txt -o dashboards/requirements.txt

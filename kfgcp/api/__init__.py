@@ -10,7 +10,7 @@ import builtins
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -117,6 +117,20 @@ def submit(pipeline: str | Path | Spec, **options: Unpack[SubmitOptions]) -> Run
         BackendError: the backend refused it or cannot be reached.
     """
     return _submit(*_prepare(pipeline, options))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `submit` would send. notes: what the backend leaves out of it or gives in another way, a line each."""
+
+    request: SubmitRequest
+    notes: Sequence[str]
+
+
+def plan(pipeline: str | Path | Spec, **options: Unpack[SubmitOptions]) -> Plan:
+    """What `submit` would send with the same arguments, which raises the same errors; nothing is started."""
+    backend, request = _prepare(pipeline, options)
+    return Plan(request, backend.notes(request))
 
 
 def run(pipeline: str | Path | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
@@ -319,6 +333,24 @@ def doctor(
     return found
 
 
+def dashboard(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False, browser: bool = True) -> None:
+    """Serves the dashboard of the current project until it is interrupted.
+
+    Args:
+        host: the address to listen on; anything but loopback needs a way to tell who looks.
+        port: of it.
+        read_only: nobody may launch, cancel, rerun or annotate.
+        browser: open it, where there is one.
+
+    Raises:
+        UsageError: the port is taken, or it would show everything to everybody.
+        MissingExtra: Streamlit is not installed.
+    """
+    from kfgcp_dashboard.server import serve
+
+    serve(host=host, port=port, read_only=read_only, browser=browser)
+
+
 def init(folder: str | Path = ".") -> Scaffold:
     """A new project in a folder, with a pipeline that runs at once; existing files are left as they are.
 
@@ -442,6 +474,7 @@ __all__ = [
     "cancel",
     "compare",
     "compile",
+    "dashboard",
     "delete",
     "diff",
     "doctor",
@@ -455,6 +488,7 @@ __all__ = [
     "open_resumed",
     "open_retry",
     "open_run",
+    "plan",
     "rerun",
     "resume",
     "retry",

@@ -30,6 +30,7 @@ VERBS: Final = {
     "export": "Write runs as CSV, JSON or Parquet.",
     "tag": "Put tags on a run, or take them off.",
     "note": "Write a note on a run.",
+    "dashboard": "Show the runs in the browser.",
     "doctor": "Find what keeps runs from starting.",
     "init": "Start a new project.",
     "env": "Write environments into kfgcp.toml.",

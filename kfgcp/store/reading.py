@@ -13,7 +13,7 @@ from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
 from kfgcp.store import bulk, database
 from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
-from kfgcp.store.rows import RunFilter, bound, metric_names, no_run, task
+from kfgcp.store.rows import RunFilter, VersionRuns, bound, metric_names, no_run, task
 
 DATABASE_NAME = "kfgcp.db"
 
@@ -86,6 +86,19 @@ class Reader:
             query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
+    def found(
+        self, wanted: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
+    ) -> tuple[list[Run], int]:
+        """A page, and how many runs match; an expression, which may take a while, is looked through once for both."""
+        if not wanted.where:
+            return self.page(wanted, order, limit, offset), self.count(wanted)
+        selection, values = _selection(wanted, order, limit, offset, also=", COUNT(*) OVER ()")
+        with self._failures():
+            rows = self._db.execute(selection, values).fetchall()
+            if not rows:
+                return [], self.count(wanted)
+            return self._read([row[0] for row in rows]), int(rows[0][1])
+
     def columns(self, wanted: RunFilter | None = None) -> dict[str, list[str]]:
         """The names of parameters and metrics that there are: `params` and `metrics` -> names, as in `kfgcp.runs`.
 
@@ -115,6 +128,18 @@ class Reader:
         query, more = choices_query(column, where)
         with self._failures():
             return [row[0] for row in self._db.execute(query, [*bound(*more), *values])]
+
+    def version_runs(self, pipeline: str) -> list[VersionRuns]:
+        """The versions of a pipeline that have runs, the one that ran last first."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at), MAX(created_at),"
+                " json_group_array(DISTINCT env) FROM runs WHERE pipeline = ? GROUP BY version ORDER BY 5 DESC",
+                bound(pipeline),
+            ).fetchall()
+            return [
+                VersionRuns(row[0], row[1], row[2], row[3], row[4], tuple(sorted(json.loads(row[5])))) for row in rows
+            ]
 
     def flat(
         self, wanted: RunFilter | None = None, *, order: str = NEWEST_FIRST, limit: int | None = None
@@ -230,12 +255,12 @@ class Reader:
 
 
 def _selection(
-    wanted: RunFilter | None, order: str, limit: int | None = None, offset: int = 0
+    wanted: RunFilter | None, order: str, limit: int | None = None, offset: int = 0, also: str = ""
 ) -> tuple[str, list[Any]]:
     """The ids of the runs that match, as a query with its values."""
     where, values = where_clause(wanted or RunFilter())
     by, more = order_clause(order)
-    query = f"SELECT run_id FROM {table(where)} WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
+    query = f"SELECT run_id{also} FROM {table(where)} WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
     return query, [*values, *more, -1 if limit is None else limit, offset]
 
 

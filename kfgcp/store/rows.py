@@ -79,6 +79,18 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionRuns:
+    """A version of a pipeline and the runs of it: how many, when the first and the last were made, where."""
+
+    version: str
+    runs: int
+    succeeded: int
+    first: str
+    last: str
+    envs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CacheEntry:
     """Outputs of a successful task, by the key of what they were made from.
 

@@ -128,8 +128,12 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("[projetc]\n", "kfgcp.toml: unknown key 'projetc'.", "Did you mean 'project'? Known keys: env, project."),
-        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: env, project."),
+        (
+            "[projetc]\n",
+            "kfgcp.toml: unknown key 'projetc'.",
+            "Did you mean 'project'? Known keys: dashboard, env, project.",
+        ),
+        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: dashboard, env, project."),
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
@@ -405,3 +409,41 @@ def test_every_required_key_is_a_key_of_its_backend() -> None:
         "vertex": set(),
         "kubeflow": set(),
     }
+
+
+def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
+    project = _load(
+        tmp_path,
+        '[dashboard]\nallow = ["*@acme.example"]\nread_only = false\nsync_seconds = 60\nsync = ["local"]\n',
+        KFGCP_DASHBOARD_READ_ONLY="true",
+        KFGCP_DASHBOARD_IAP_AUDIENCE="/projects/1/apps/x",
+    )
+
+    assert {key: setting.value for key, setting in project.dashboard.items()} == {
+        "allow": ["*@acme.example"],
+        "read_only": True,
+        "sync_seconds": 60,
+        "sync": ["local"],
+        "iap_audience": "/projects/1/apps/x",
+    }
+    assert project.dashboard["read_only"].origin == "environment variable KFGCP_DASHBOARD_READ_ONLY"
+    assert project.dashboard["allow"].origin == "kfgcp.toml [dashboard]"
+    assert _load(tmp_path, "").dashboard == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("alow = []", "unknown key 'alow'.", "Did you mean 'allow'?"),
+        ('allow = "x"', "allow must be a list, not 'x'.", ""),
+        ("allow = [7]", "allow holds 7, not a text.", ""),
+        ('sync = ["locl"]', "sync names the environment 'locl', which is not there.", "Did you mean 'local'?"),
+        ("sync_seconds = 0", "sync_seconds must be at least 1.", ""),
+        ('iap_keys_url = "http://a.example"', "plain http is allowed for a loopback iap_keys_url only", ""),
+    ],
+)
+def test_what_is_wrong_with_the_table_of_the_dashboard(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    said = _refused(tmp_path, f"[dashboard]\n{text}\n")
+
+    assert said[0].startswith(f"kfgcp.toml [dashboard]: {message}")
+    assert hint in said[1]

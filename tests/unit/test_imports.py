@@ -24,6 +24,7 @@ PUBLIC = [
         "cancel",
         "compare",
         "compile",
+        "dashboard",
         "delete",
         "diff",
         "doctor",

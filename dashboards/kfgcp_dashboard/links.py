@@ -1,0 +1,52 @@
+"""Addresses: of the dashboard's own views, and those of runs that may be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+SCHEMES: Final = ("http", "https", "gs", "s3")
+"""Of addresses in runs that become links; all others stay text: `javascript:` runs code, `file:` opens this machine."""
+
+PAGES: Final = {
+    "runs": "views/runs.py",
+    "compare": "views/compare.py",
+    "run": "views/run.py",
+    "launch": "views/launch.py",
+    "trends": "views/trends.py",
+    "versions": "views/versions.py",
+    "health": "views/health.py",
+}
+"""The path of each page in addresses, and its file. A folder `pages` beside app.py would be served by Streamlit without
+app.py, which is where people sign in."""
+
+Query = Mapping[str, str | Sequence[str]]
+
+
+def view(page: str, query: Query) -> str:
+    """The address of a view below the dashboard's own, `/run?run=ab12`; what is empty is left out."""
+    pairs = urlencode({key: value for key, value in query.items() if value}, doseq=True)
+    path = "" if page == "runs" else page
+    return f"/{path}{'?' if pairs else ''}{pairs}"
+
+
+def outside(address: Any) -> str | None:
+    """An address from a run as one that a browser may follow, None when it may not.
+
+    `gs://` and `s3://` become the pages of their consoles.
+    """
+    if not isinstance(address, str) or any(character.isspace() or ord(character) < 32 for character in address):
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    if parts.scheme not in SCHEMES or not parts.netloc:
+        return None
+    if parts.scheme == "gs":
+        return f"https://console.cloud.google.com/storage/browser/{quote(parts.netloc)}{quote(parts.path)}"
+    if parts.scheme == "s3":
+        prefix = quote(parts.path.lstrip("/"))
+        return f"https://s3.console.aws.amazon.com/s3/buckets/{quote(parts.netloc)}?prefix={prefix}"
+    return address

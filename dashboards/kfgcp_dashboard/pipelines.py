@@ -1,0 +1,137 @@
+"""Which pipelines can be launched: those in files of the project, and versions that have run before."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from kfgcp import api
+from kfgcp.config import Project
+from kfgcp.errors import SpecError, UsageError
+from kfgcp.model import Run
+from kfgcp.spec.load import Spec, load
+
+PATTERNS: Final = ("*.py", "*.yaml", "pipelines/**/*.py", "pipelines/**/*.yaml", "examples/**/*.py")
+"""Where files of pipelines are, below the folder of kfgcp.toml; `pipelines` in [dashboard]."""
+MOST: Final = 200
+LARGEST: Final = 2_000_000
+SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pipeline to launch. key: as `kfgcp run` takes it, or `version:` and the id of a run of that version."""
+
+    key: str
+    title: str
+
+
+def offers(project: Project, latest: Sequence[Run]) -> list[Offer]:
+    """What can be launched.
+
+    Args:
+        project: whose files.
+        latest: the newest run of each pipeline.
+    """
+    found = [Offer(key, key) for key in _in_files(project)]
+    return found + [Offer(f"version:{run.run_id}", f"{run.pipeline} {run.version[7:15]} (has run)") for run in latest]
+
+
+def compiled(project: Project, key: str, known: Sequence[Offer]) -> Spec:
+    """The pipeline of an offer. A Python file is compiled in a process of its own: what it imports, and whatever it
+    does, stays out of the dashboard.
+
+    Raises:
+        UsageError: it is not among the known ones.
+        SpecError: it does not compile.
+    """
+    if key not in {offer.key for offer in known}:
+        raise UsageError(f"'{key}' is not one of the pipelines of this project.")
+    if key.startswith("version:"):
+        return api.spec_of(key.removeprefix("version:"))
+    file = project.root / key.partition(".py:")[0]
+    if file.suffix == ".yaml":
+        return replace(load(str(file)), origin=str(file))
+    return _compile(project, str(project.root / key))
+
+
+def _compile(project: Project, pipeline: str) -> Spec:
+    with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
+        output = Path(folder, "pipeline.yaml")
+        command = [sys.executable, "-P", "-c", "from kfgcp.cli.main import main; main()", "compile"]
+        try:
+            done = subprocess.run(
+                [*command, pipeline, "-o", str(output)],
+                cwd=project.root,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SpecError(f"{pipeline} did not compile within {SECONDS} s.") from None
+        if done.returncode != 0 or not output.exists():
+            raise _problem(pipeline, done.stderr)
+        return replace(load(str(output)), origin=pipeline)
+
+
+def _problem(pipeline: str, said: str) -> SpecError:
+    """What the command said of a pipeline that does not compile, as an error."""
+    lines = said.strip().splitlines()
+    message = next((line for line in reversed(lines) if line.startswith("error: ")), "")
+    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+    before = [line for line in lines if not line.startswith(("error: ", "hint: "))]
+    return SpecError(
+        message.removeprefix("error: ") or f"{pipeline} does not compile.", hint="\n".join([*before[-20:], *hints])
+    )
+
+
+def _in_files(project: Project) -> Iterator[str]:
+    setting = project.dashboard.get("pipelines")
+    patterns = PATTERNS if setting is None else setting.value
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        for file in sorted(project.root.glob(pattern)):
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(project.root).parts):
+                files[file] = None
+    for file in list(files)[:MOST]:
+        yield from _of_file(file, str(file.relative_to(project.root)))
+
+
+def _of_file(file: Path, name: str) -> Iterator[str]:
+    try:
+        if file.stat().st_size > LARGEST:
+            return
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    if file.suffix == ".yaml":
+        if "pipelineInfo:" in source:
+            yield name
+        return
+    if "pipeline" not in source:
+        return
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _is_pipeline(node)]
+    for function in functions:
+        yield name if len(functions) == 1 else f"{name}:{function}"
+
+
+def _is_pipeline(node: ast.FunctionDef) -> bool:
+    for decorator in node.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        if name == "pipeline":
+            return True
+    return False

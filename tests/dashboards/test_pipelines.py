@@ -1,0 +1,80 @@
+"""Which pipelines can be launched, and that compiling one leaves the dashboard as it was."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kfgcp import config
+from kfgcp.errors import SpecError, UsageError
+from kfgcp_dashboard.pipelines import Offer, compiled, offers
+
+ONE = """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11")
+def say(text: str) -> str:
+    return text
+
+@dsl.pipeline(name="{0}")
+def {0}(text: str = "hi"):
+    say(text=text)
+"""
+
+
+@pytest.fixture
+def project(home: Path) -> config.Project:
+    (home / "pipelines").mkdir()
+    return config.load()
+
+
+def test_pipelines_are_found_in_files_without_importing_them(project: config.Project) -> None:
+    root = project.root
+    (root / "pipelines" / "one.py").write_text(ONE.format("one") + "\nraise SystemExit('imported')")
+    (root / "pipelines" / "two.py").write_text(ONE.format("a") + ONE.format("b"))
+    (root / "helpers.py").write_text("pipeline = 1")
+    (root / "broken.py").write_text("@dsl.pipeline\ndef (")
+    (root / "compiled.yaml").write_text("pipelineInfo:\n  name: x\n")
+    (root / "other.yaml").write_text("a: 1\n")
+    (root / ".hidden").mkdir()
+    (root / ".hidden" / "x.py").write_text(ONE.format("x"))
+
+    assert [offer.key for offer in offers(project, [])] == [
+        *("compiled.yaml", "pipelines/one.py", "pipelines/two.py:a", "pipelines/two.py:b"),
+    ]
+
+
+def test_the_configuration_says_where_they_are(home: Path) -> None:
+    (home / "flows").mkdir()
+    (home / "flows" / "x.py").write_text(ONE.format("x"))
+    (home / "y.py").write_text(ONE.format("y"))
+    (home / "kfgcp.toml").write_text('[dashboard]\npipelines = ["flows/*.py"]\n')
+
+    assert [offer.key for offer in offers(config.load(), [])] == ["flows/x.py"]
+
+
+def test_a_file_is_compiled_elsewhere(project: config.Project) -> None:
+    (project.root / "p.py").write_text("import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p"))
+    known = offers(project, [])
+
+    spec = compiled(project, "p.py", known)
+
+    assert spec.name == "p"
+    assert spec.params["text"].default == "hi"
+    assert spec.origin == str(project.root / "p.py")
+    assert "left_behind" not in sys.modules
+
+
+def test_what_is_wrong_with_a_file_is_said(project: config.Project) -> None:
+    (project.root / "p.py").write_text(ONE.format("p") + "\nraise ValueError('no luck')")
+
+    with pytest.raises(SpecError, match="no luck"):
+        compiled(project, "p.py", offers(project, []))
+
+
+def test_nothing_else_is_run(project: config.Project, tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(ONE.format("evil"))
+
+    for key in ("../evil.py", str(tmp_path / "evil.py"), "version:ab12", "-h"):
+        with pytest.raises(UsageError):
+            compiled(project, key, [Offer("p.py", "p.py")])

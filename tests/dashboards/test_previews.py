@@ -1,0 +1,131 @@
+"""The beginning of artifacts: only what runs wrote is opened, and HTML has no rights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfgcp import config
+from kfgcp.model import Artifact
+from kfgcp_dashboard.previews import BYTES, ROWS, boxed, folders_of, local_path, preview
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "artifacts"
+    made.mkdir()
+    return made
+
+
+def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str, object, bool]:
+    found = preview(Artifact("t", "a", kind, f"file://{file}"), (folder,))
+    return found.kind, found.body, found.cut
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        (b"hello\nworld", "system.Artifact", ("text", "hello\nworld")),
+        (b'{"b": 1, "a": [2]}', "system.Artifact", ("json", json.dumps({"b": 1, "a": [2]}, indent=2))),
+        (b"x,y\n1,2\n3,4\n", "system.Dataset", ("table", [{"x": "1", "y": "2"}, {"x": "3", "y": "4"}])),
+        (b"x\tx\n1\t2\n", "system.Dataset", ("table", [{"x": "1", "x (2)": "2"}])),
+        (b"<p>hi", "system.HTML", ("html", "<p>hi")),
+        (b"<!DOCTYPE html><p>hi", "system.Artifact", ("html", "<!DOCTYPE html><p>hi")),
+        (b"# hi", "system.Markdown", ("markdown", "# hi")),
+        (PNG, "system.Artifact", ("image", ("image/png", PNG))),
+        (b"", "system.Artifact", ("none", "It is empty.")),
+        (bytes(300), "system.Model", ("none", "It is binary: 300 bytes.")),
+        (b"\xff\xfe\xfd", "system.Model", ("none", "It is binary: 3 bytes.")),
+        (b"<svg onload=alert(1)>", "system.Artifact", ("text", "<svg onload=alert(1)>")),
+    ],
+)
+def test_what_a_file_holds(folder: Path, content: bytes, kind: str, expected: tuple[str, object]) -> None:
+    (folder / "x").write_bytes(content)
+
+    assert _look(folder / "x", folder, kind)[:2] == expected
+
+
+def test_only_the_beginning_is_read(folder: Path) -> None:
+    (folder / "long").write_text("ü" * BYTES)
+    (folder / "rows").write_text("a,b\n" + "1,2\n" * 5000)
+
+    kind, body, cut = _look(folder / "long", folder)
+    assert (kind, len(str(body).encode()), cut) == ("text", BYTES, True)
+    kind, rows, cut = _look(folder / "rows", folder)
+    assert isinstance(rows, list)
+    assert (kind, len(rows), cut) == ("table", ROWS, True)
+
+
+def test_parquet_is_a_table(folder: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"x": range(5000), "y": ["a"] * 5000}), folder / "t")
+    (folder / "broken").write_bytes(b"PAR1 and then nothing")
+
+    kind, rows, cut = _look(folder / "t", folder)
+    assert isinstance(rows, list)
+    assert (kind, len(rows), rows[7], cut) == ("table", ROWS, {"x": 7, "y": "a"}, True)
+    assert _look(folder / "broken", folder)[0] == "none"
+
+
+def test_a_folder_is_its_files(folder: Path) -> None:
+    (folder / "model" / "deep").mkdir(parents=True)
+    (folder / "model" / "deep" / "w.bin").write_bytes(bytes(7))
+
+    assert _look(folder / "model", folder)[:2] == (
+        "files",
+        [{"name": "deep", "bytes": None}, {"name": "deep/w.bin", "bytes": 7}],
+    )
+
+
+def test_files_that_runs_did_not_write_are_not_opened(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secrets.toml"
+    secret.write_text("password = 1")
+    (folder / "link").symlink_to(secret)
+    (folder / "up").symlink_to(tmp_path)
+
+    for place in (secret, folder / ".." / "secrets.toml", folder / "link", folder / "up" / "secrets.toml"):
+        kind, why, _ = _look(place, folder)
+        assert kind == "none"
+        assert "outside" in str(why)
+    assert _look(Path("/etc/passwd"), folder)[0] == "none"
+    assert _look(folder / "gone", folder) == ("none", "It is not there any more, or was never written.", False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:///a/b", Path("/a/b")),
+        ("file:///a%20b", Path("/a b")),
+        ("file://elsewhere/a", None),
+        ("/a/b", Path("/a/b")),
+        ("a/b", None),
+        ("gs://bucket/a", None),
+        ("", None),
+        ("https://a.example/x", None),
+    ],
+)
+def test_addresses_on_this_machine(uri: str, path: Path | None) -> None:
+    assert local_path(uri) == path
+
+
+def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
+    (tmp_path / "kfgcp.toml").write_text(
+        '[env.local]\nbackend = "local"\npipeline_root = "out"\n[env.b]\nbackend = "local"\npipeline_root = "gs://b/x"\n'
+    )
+
+    assert folders_of(config.load(tmp_path, {})) == (tmp_path / ".kfgcp" / "artifacts", tmp_path / "out")
+
+
+def test_html_cannot_leave_its_attribute() -> None:
+    document = '"></iframe><script>alert(1)</script>&quot;><img src=x onerror=alert(2)>'
+
+    made = boxed(document)
+
+    assert "<script" not in made
+    assert made.count("<iframe") == 1
+    assert 'sandbox=""' in made
+    assert "default-src &#x27;none&#x27;" in made
