@@ -19,8 +19,13 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @pytest.fixture(scope="session")
 def blocks() -> Callable[[str, str], list[str]]:
-    """The fenced blocks of a language in a text."""
-    return lambda text, language: re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """The fenced blocks of a language in a text, those in lists too."""
+
+    def find(text: str, language: str) -> list[str]:
+        fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+        return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in fence.findall(text)]
+
+    return find
 
 
 @pytest.fixture(scope="session")

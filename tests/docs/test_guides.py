@@ -67,6 +67,8 @@ def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
         try:
             _parse(cli, "kfgcp", call)
         except click.ClickException as error:
+            if "No such file" in error.format_message():  # one that an earlier command of the guide has made
+                continue
             raise AssertionError(f"kfgcp {shlex.join(call)}: {error.format_message()}") from error
         except click.exceptions.Exit:  # help
             pass
