@@ -53,7 +53,7 @@ variable "schedules" {
 variable "kubeflow" {
   type = object({
     host          = string
-    iap_client_id = optional(string)
+    iap_client_id = string
     admins_from   = optional(map(string))
     stopped       = optional(bool)
   })

@@ -16,8 +16,8 @@ locals {
       project       = var.project
       pipeline_root = "${module.kubeflow[0].settings.pipeline_root}/${team}"
       labels        = { team = team, environment = var.environment, cost_center = var.cost_center }
+      iap_client_id = var.kubeflow.iap_client_id
     },
-    { for key, value in { iap_client_id = var.kubeflow.iap_client_id } : key => value if value != null },
   ) } : {}
 }
 

@@ -164,7 +164,7 @@ variable "dashboard" {
 variable "kubeflow" {
   type = object({
     host           = string
-    iap_client_id  = optional(string)
+    iap_client_id  = string
     admins_from    = optional(map(string))
     ranges         = optional(map(string))
     system_pool    = optional(object({ machine_type = optional(string), nodes = optional(number) }))
@@ -176,6 +176,10 @@ variable "kubeflow" {
     security_group = optional(string)
     viewers_group  = optional(string)
   })
-  description = "Kubeflow Pipelines on GKE, see the module gke-kubeflow; null for none. `iap_client_id` is that of the OAuth client, which is made by hand."
+  description = "Kubeflow Pipelines on GKE, see the module gke-kubeflow; null for none. `iap_client_id` is that of the OAuth client, which is made by hand and without which nobody gets in."
   default     = null
+  validation {
+    condition     = var.kubeflow == null ? true : endswith(var.kubeflow.iap_client_id, ".apps.googleusercontent.com")
+    error_message = "iap_client_id ends in .apps.googleusercontent.com."
+  }
 }

@@ -20,10 +20,10 @@ variables {
 run "what_holds_data_is_protected" {
   command = apply
   variables {
-    kubeflow = { host = "kfp.acme.example" }
+    kubeflow = { host = "kfp.acme.example", iap_client_id = "1-x.apps.googleusercontent.com" }
   }
   assert {
-    condition     = output.kfgcp_environments["growth"].labels.environment == "prod" && output.kfgcp_environments["growth-kubeflow"].auth == "iap"
+    condition     = output.kfgcp_environments["growth"].labels.environment == "prod" && output.kfgcp_environments["growth-kubeflow"].auth == "iap" && output.kfgcp_environments["growth-kubeflow"].iap_client_id == "1-x.apps.googleusercontent.com"
     error_message = "Both backends, behind Identity-Aware Proxy."
   }
 }

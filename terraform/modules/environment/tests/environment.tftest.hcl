@@ -84,7 +84,7 @@ run "who_may_change_nothing_gets_into_the_dashboard_and_not_into_kubeflow" {
   variables {
     viewers   = ["group:risk@acme.example"]
     dashboard = { image = "europe-west4-docker.pkg.dev/acme-ml-dev/kfgcp-docker/dashboard:v1" }
-    kubeflow  = { host = "kfp.acme.example" }
+    kubeflow  = { host = "kfp.acme.example", iap_client_id = "1-x.apps.googleusercontent.com" }
   }
   assert {
     condition     = module.kubeflow[0].users == toset(["group:growth@acme.example"])
@@ -102,6 +102,14 @@ run "a_schedule_of_a_team_that_is_not_there_is_refused" {
     schedules = { churn = { team = "nobody", cron = "0 6 * * *", template = "churn/v1" } }
   }
   expect_failures = [var.schedules]
+}
+
+run "a_client_that_is_none_is_refused" {
+  command = plan
+  variables {
+    kubeflow = { host = "kfp.acme.example", iap_client_id = "1-x" }
+  }
+  expect_failures = [var.kubeflow]
 }
 
 run "an_environment_without_a_name_is_refused" {
