@@ -21,6 +21,10 @@ IMAGE_BYTES: Final = 700 * 1024
 ROWS: Final = 100
 COLUMNS: Final = 40
 FILES: Final = 200
+POLICY: Final = (
+    "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'"
+)
+"""What a document of a run may load: what it brings along."""
 _IMAGES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -73,16 +77,16 @@ def local_path(uri: str) -> Path | None:
     return Path(uri) if uri.startswith("/") else None
 
 
-def boxed(document: str, theme: str = "light") -> str:
+def boxed(document: str) -> str:
     """An HTML document of a run inside of one of ours: in a frame without any rights. No scripts, no forms, no origin,
-    no way out, and by its policy no request to anywhere."""
-    policy = (
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; media-src data:;'
-        " font-src data:; style-src 'unsafe-inline'\">"
-    )
+    no way out, and by its policy no request to anywhere.
+
+    The policy is also that of the outer document, from which the inner one has it before it is read.
+    """
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     inner = html.escape(policy + document, quote=True)
     return (
-        f'<!doctype html><meta charset="utf-8"><style>html,body{{margin:0;height:100%;background:#fff}}'
+        f'<!doctype html><meta charset="utf-8">{policy}<style>html,body{{margin:0;height:100%;background:#fff}}'
         f"iframe{{border:0;width:100%;height:100%;display:block}}</style>"
         f'<iframe sandbox="" referrerpolicy="no-referrer" title="artifact" srcdoc="{inner}"></iframe>'
     )

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kfgcp import api
+from kfgcp.model import Metric, Run, RunState
+from kfgcp.store.store import Store
 from kfgcp_dashboard import server, sync
 from kfgcp_dashboard.links import PAGES
 
@@ -67,3 +70,30 @@ def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = Path(__file__).with_name("many.py")
     runpy.run_path(str(script))["fill"](home, 100_000)
     return home
+
+
+@pytest.fixture
+def several(store: Store, make_run: Callable[..., Run]) -> list[str]:
+    """120 runs in two pipelines and environments; every tenth has failed."""
+    for number in range(120):
+        store.add_run(
+            make_run(
+                f"run{number:09d}",
+                name=f"name-{number}",
+                pipeline="train" if number % 2 else "score",
+                env="local" if number % 3 else "dev",
+                experiment=f"exp-{number % 4}",
+                state=RunState.SUCCEEDED if number % 10 else RunState.FAILED,
+                created_at=f"2026-01-01T{number // 60:02d}:{number % 60:02d}:00.000Z",
+                params={"lr": number / 100, "model": "abc"[number % 3]},
+                metrics=(Metric("evaluate", "m", "accuracy", 1 - number / 1000),),
+            )
+        )
+    store.note("run000000007", "the Lucky one")
+    store.tag("run000000009", ["keep"])
+    return [run.run_id for run in store.page()]
+
+
+@pytest.fixture
+def failed(home: Path, pipeline: Callable[[str], Path]) -> Run:
+    return api.run(str(pipeline("one_fails"))).snapshot

@@ -129,3 +129,4 @@ def test_html_cannot_leave_its_attribute() -> None:
     assert made.count("<iframe") == 1
     assert 'sandbox=""' in made
     assert "default-src &#x27;none&#x27;" in made
+    assert made.index("default-src 'none'") < made.index("<iframe")

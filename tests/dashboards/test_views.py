@@ -1,0 +1,251 @@
+"""One run, several, launching and who may look: what each page shows and does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from kfgcp import api
+from kfgcp.model import Run, RunState, TaskState
+from kfgcp.store.store import Store
+from kfgcp_dashboard import server
+from kfgcp_dashboard.links import PAGES
+
+Page = Callable[..., AppTest]
+
+
+# -- one run
+
+
+@pytest.mark.parametrize("tab", ["Overview", "Tasks", "Timeline", "Artifacts", "Logs"])
+def test_the_error_comes_first(open_page: Page, failed: Run, tab: str) -> None:
+    page = open_page("run", run=failed.run_id, tab=tab)
+
+    assert not page.exception
+    assert page.error[0].value.startswith("boom")
+    assert "no luck with 7" in page.error[0].value
+    assert "raise ValueError" in page.code[0].value
+
+
+def test_a_task_that_is_picked_is_shown_whole(open_page: Page, failed: Run) -> None:
+    page = open_page("run", run=failed.run_id, tab="Tasks", task="boom")
+
+    inputs = next(table.value for table in page.dataframe if list(table.value.columns) == ["name", "value"])
+    assert [list(row) for row in inputs.to_numpy()] == [["x", "7"]]
+    assert "Not from the cache" in " ".join(text.value for text in page.text)
+
+
+def test_its_log_can_be_read_and_searched(open_page: Page, failed: Run) -> None:
+    whole = open_page("run", run=failed.run_id, tab="Logs", task="boom")
+    some = open_page("run", run=failed.run_id, tab="Logs", task="boom", lines="ABOUT")
+
+    assert "about to fail" in whole.code[-1].value
+    assert "Traceback" in whole.code[-1].value
+    assert some.code[-1].value == "about to fail"
+
+
+def test_a_run_that_is_not_there_is_said(open_page: Page, failed: Run) -> None:
+    page = open_page("run", run="zzzz99999999")
+
+    assert "zzzz99999999" in page.error[0].value
+
+
+def test_notes_and_tags_are_kept_in_the_store(open_page: Page, failed: Run, store: Store) -> None:
+    page = open_page("run", run=failed.run_id)
+    page.text_area[0].set_value("first try\n<b>not bold</b>").run()
+    page.multiselect[0].set_value(["baseline"]).run()
+
+    kept = store.get(failed.run_id)
+    assert (kept.note, kept.tags) == ("first try\n<b>not bold</b>", ("baseline",))
+    assert open_page("runs", where="first try").dataframe[0].value["tags"][0] == ["baseline"]
+
+
+def test_only_looking_leaves_everything_as_it_is(
+    open_page: Page, failed: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.options, "read_only", True)
+    page = open_page("run", run=failed.run_id)
+
+    assert page.text_area[0].disabled
+    assert {button.label: button.disabled for button in page.button} == {"Compare": False, "Rerun": True}
+    assert next(button for button in open_page("launch").button if button.label == "Launch").disabled
+
+
+def test_what_is_no_longer_allowed_is_refused(
+    open_page: Page, failed: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page("run", run=failed.run_id)
+    _press(page, "Rerun")
+    monkeypatch.setattr(server.options, "read_only", True)
+    page.text_area[0].set_value("too late").run()
+    _press(page, "Repeat it")
+
+    assert (store.count(), store.get(failed.run_id).note) == (1, "")
+    assert [said for said in page.error if "read" in said.value]
+
+
+def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, failed: Run) -> None:
+    page = open_page("run", run=failed.run_id)
+    _press(page, "Rerun")
+    page.run()
+    assert "Repeat it" in [button.label for button in page.button]
+    _press(page, "Keep it as it is")
+
+    assert "Repeat it" not in [button.label for button in page.button]
+
+
+def test_it_is_repeated_after_a_confirmation(open_page: Page, failed: Run, store: Store, eventually: Any) -> None:
+    page = open_page("run", run=failed.run_id)
+    _press(page, "Rerun")
+    assert store.count() == 1
+    _press(page, "Repeat it")
+
+    assert store.count() == 2
+    eventually(lambda: store.page()[0].state.final)
+
+
+def test_it_is_cancelled_after_a_confirmation(
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+) -> None:
+    run = api.submit(str(pipeline("sleeps")), params={"seconds": 600.0})
+    eventually(lambda: any(task.state is TaskState.RUNNING for task in store.tasks(run.run_id)))
+    page = open_page("run", run=run.run_id)
+    _press(page, "Cancel")
+    assert store.cancel_requested(run.run_id) is None
+    _press(page, "Cancel the run")
+
+    eventually(lambda: store.get(run.run_id).state is RunState.CANCELLED)
+
+
+def _press(page: AppTest, label: str) -> None:
+    next(button for button in page.button if button.label == label).click().run()
+
+
+# -- several runs
+
+
+def test_runs_side_by_side(open_page: Page, several: list[str]) -> None:
+    page = open_page("compare", run=["run000000001", "run000000003"])
+
+    table = page.dataframe[0].value
+    assert list(table.columns) == ["group", "name", "run000000001", "run000000003"]
+    found = {row["name"]: (row["run000000001"], row["run000000003"]) for _, row in table.iterrows()}
+    assert found["lr"] == ("0.01", "0.03   +0.02")
+    assert found["accuracy"] == ("0.999", "0.997   −0.002 ▽")  # noqa: RUF001
+    assert found["experiment"] == ("exp-1", "exp-3")
+    assert "pipeline" not in found
+
+
+def test_runs_that_are_gone_are_said_and_the_others_compared(open_page: Page, several: list[str]) -> None:
+    page = open_page("compare", run=["run000000001", "gone99999999", "run000000003"])
+
+    assert "gone99999999" in page.warning[0].value.replace("\\", "")
+    assert page.dataframe
+
+
+def test_twenty_runs_at_most(open_page: Page, several: list[str]) -> None:
+    page = open_page("compare", run=several[:30])
+
+    assert not page.exception
+    assert len(page.dataframe[0].value.columns) == 2 + 20
+
+
+def test_the_best_run_of_each_experiment(open_page: Page, several: list[str]) -> None:
+    page = open_page("trends", pipeline="train", metric="evaluate/m/accuracy")
+    least = open_page("trends", pipeline="train", metric="evaluate/m/accuracy", best="least")
+
+    assert list(page.dataframe[0].value["name"]) == ["name-1", "name-3"]
+    assert list(least.dataframe[0].value["name"]) == ["name-117", "name-119"]
+
+
+def test_versions_are_counted(open_page: Page, store: Store, make_run: Callable[..., Run]) -> None:
+    for number, version in enumerate("aab"):
+        state = RunState.FAILED if number == 1 else RunState.SUCCEEDED
+        at = f"2026-01-0{number + 1}T00:00:00.000Z"
+        store.add_run(make_run(f"run{number}00000000", version=f"sha256:{version * 64}", state=state, created_at=at))
+
+    table = open_page("versions").dataframe[0].value
+
+    assert [tuple(row) for row in table[["version", "runs", "succeeded"]].to_numpy()] == [
+        ("b" * 12, 1, "1 of 1"),
+        ("a" * 12, 2, "1 of 2"),
+    ]
+
+
+# -- launching
+
+
+def test_the_form_is_made_from_the_declared_parameters(
+    open_page: Page, home: Path, pipeline: Callable[[str], Path]
+) -> None:
+    (home / "typed.yaml").write_bytes(pipeline("typed").read_bytes())
+
+    page = open_page("launch", pipeline="typed.yaml", **{"p.n": "3", "p.flag": "true"})
+
+    keys = {widget.key for widget in [*page.text_input, *page.text_area, *page.selectbox]}
+    assert {"p.text", "p.n", "p.ratio", "p.flag", "p.items", "p.config", "p.note"} <= keys
+    assert page.text_input(key="p.n").value == "3"
+    assert page.selectbox(key="p.flag").options == ["true", "false"]
+    assert "config, items, ratio, text are required" in page.error[0].value.replace("\\", "").replace("\u2060", "")
+
+
+def test_a_run_is_launched_after_a_confirmation(
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+) -> None:
+    (home / "echo.yaml").write_bytes(pipeline("echo").read_bytes())
+    page = open_page("launch", pipeline="echo.yaml")
+    page.text_input(key="p.text").set_value("from the form").run()
+    page.text_input(key="name").set_value("launched").run()
+
+    _press(page, "Check")
+    assert len(page.success) == 1
+    _press(page, "Launch")
+    assert store.count() == 0
+    _press(page, "Launch it")
+
+    (run,) = store.page()
+    assert (run.name, run.params) == ("launched", {"text": "from the form"})
+    eventually(lambda: store.get(run.run_id).state is RunState.SUCCEEDED)
+    assert store.get(run.run_id).outputs == {"Output": "from the form"}
+
+
+def test_a_value_of_the_wrong_type_is_said_before(open_page: Page, home: Path, pipeline: Callable[[str], Path]) -> None:
+    (home / "typed.yaml").write_bytes(pipeline("typed").read_bytes())
+    page = open_page("launch", pipeline="typed.yaml", **{"p.n": "three"})
+
+    assert "must be int" in page.error[0].value.replace("\\", "")
+    assert all(button.disabled for button in page.button if button.label in ("Check", "Launch"))
+
+
+# -- who may look
+
+
+def test_without_a_way_to_tell_who_looks_nothing_is_shown_elsewhere(
+    open_page: Page, several: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.options, "embedded", False)
+
+    for view in PAGES:
+        page = open_page(view)
+        assert [title.value for title in page.title] == ["No access"]
+        assert not page.dataframe
+
+
+def test_with_iap_configured_nothing_is_shown_without_an_assertion(
+    open_page: Page, home: Path, several: list[str]
+) -> None:
+    (home / "kfgcp.toml").write_text("[dashboard]\niap_audience = '/projects/1/apps/x'\n")
+
+    for view in PAGES:
+        page = open_page(view)
+        assert [title.value for title in page.title] == ["No access"]
+        assert not page.dataframe
+
+
+def test_with_a_login_configured_people_are_asked_to_sign_in(open_page: Page, several: list[str]) -> None:
+    for view in PAGES:
+        page = open_page(view, secrets={"auth": {"client_id": "x"}})
+        assert [button.label for button in page.button] == ["Sign in"]
+        assert not page.dataframe
