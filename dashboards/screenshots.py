@@ -34,6 +34,8 @@ RUNS = [
     ("forest-11", [EXAMPLE, "-p", "model=random_forest", "-p", "seed=11"]),
 ]
 NIGHTLY = """
+from typing import List
+
 from kfp import dsl
 
 
@@ -56,7 +58,7 @@ def publish(rows: int):
 
 
 @dsl.pipeline(name="nightly")
-def nightly(day: str = "2026-01-02", parts: list = [1, 2, 3, 4]):
+def nightly(day: str = "2026-01-02", parts: List[int] = [1, 2, 3, 4]):
     loaded = load(day=day)
     with dsl.ParallelFor(parts) as part:
         score(part=part).after(loaded)

@@ -7,11 +7,13 @@ from typing import Any
 
 import streamlit as st
 
+from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
+from kfgcp.tracking import contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import boxed, folders_of, preview
+from kfgcp_dashboard.previews import BYTES, Preview, boxed, folders_of, in_a_root, of_text, preview
 
 COLUMNS = {
     "name": Column("Artifact"),
@@ -79,7 +81,13 @@ def _one(artifact: Artifact) -> None:
 
 
 def _contents(artifact: Artifact) -> None:
-    found = preview(artifact, folders_of(data.project()))
+    project = data.project()
+    if in_a_root(artifact.uri, project):
+        found = _from_bucket(artifact)
+        if found is None:
+            return
+    else:
+        found = preview(artifact, folders_of(project))
     if found.cut:
         st.caption("Only its beginning is shown.")
     if found.kind == "none":
@@ -96,6 +104,23 @@ def _contents(artifact: Artifact) -> None:
         elements.table("files", {"name": Column("File", width="large"), "bytes": Column("Bytes", "number")}, found.body)
     else:
         _frame(artifact, found.body)
+
+
+def _from_bucket(artifact: Artifact) -> Preview | None:
+    """What a file in a bucket begins with, once somebody has asked: it may take a while."""
+    if not st.button(
+        "Read its beginning", key=f"read-{artifact.task}-{artifact.name}", icon=":material/cloud_download:"
+    ):
+        return None
+    try:
+        with st.spinner("Reading"):
+            read = contents.text(artifact, BYTES)
+    except KfgcpError as error:
+        elements.failure(error)
+        return None
+    if read.binary:
+        return Preview("none", "It is binary.")
+    return of_text(read.content, "" if read.folder else artifact.type, read.truncated)
 
 
 def _frame(artifact: Artifact, rows: Sequence[dict[str, Any]]) -> None:

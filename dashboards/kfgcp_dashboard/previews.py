@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +70,25 @@ def folders_of(project: Project) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def in_a_root(uri: str, project: Project) -> bool:
+    """Whether an address in a bucket lies below the pipeline root of an environment. The dashboard may read more than
+    those who look, so what runs name elsewhere is not read for them."""
+    roots = [env.get("pipeline_root") or "" for env in project.environments.values()]
+    return any("://" in root and uri.startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+def of_text(text: str, kind: str, cut: bool) -> Preview:
+    """What a text is, by the type of its artifact and by how it begins."""
+    if kind == "system.HTML" or text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+        return Preview("html", text, cut)
+    if kind == "system.Markdown":
+        return Preview("markdown", text, cut)
+    if text.lstrip().startswith(("{", "[")) and not cut:
+        with suppress(ValueError):
+            return Preview("json", json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+    return _lines(text, cut)
+
+
 def local_path(uri: str) -> Path | None:
     """The file that an address names on this machine, None when it is elsewhere."""
     if uri.startswith("file://"):
@@ -121,16 +141,7 @@ def _of_file(file: Path, kind: str) -> Preview:
         return Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
     if "\0" in text:
         return Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
-    if kind == "system.HTML" or text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
-        return Preview("html", text, cut)
-    if kind == "system.Markdown":
-        return Preview("markdown", text, cut)
-    if text.lstrip().startswith(("{", "[")) and not cut:
-        try:
-            return Preview("json", json.dumps(json.loads(text), indent=2, ensure_ascii=False))
-        except ValueError:
-            pass
-    return _lines(text, cut)
+    return of_text(text, kind, cut)
 
 
 def _lines(text: str, cut: bool) -> Preview:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from streamlit.testing.v1 import AppTest
 
 from kfgcp import api
-from kfgcp.model import Run, RunState, TaskState
+from kfgcp.model import Artifact, Run, RunState, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
 from kfgcp_dashboard.links import PAGES
@@ -121,6 +122,29 @@ def test_it_is_cancelled_after_a_confirmation(
 
 def _press(page: AppTest, label: str) -> None:
     next(button for button in page.button if button.label == label).click().run()
+
+
+def test_an_artifact_in_a_bucket_is_read_when_somebody_asks(
+    open_page: Page, home: Path, store: Store, make_run: Callable[..., Run]
+) -> None:
+    """But only below a pipeline root: the dashboard may read what those who look may not."""
+    from kfgcp import testing
+
+    with testing.vertex() as vertex:
+        (home / "kfgcp.toml").write_text(vertex.toml("dev"))
+        inside, outside = f"{vertex.pipeline_root}/report.md", f"gs://{vertex.bucket}-other/secret.md"
+        folder = inside.removeprefix(f"gs://{vertex.bucket}/")
+        url = f"{vertex.storage_endpoint}/upload/storage/v1/b/{vertex.bucket}/o"
+        query = {"uploadType": "media", "name": folder}
+        requests.post(url, params=query, data="# all is well", timeout=20).raise_for_status()
+        kinds = [Artifact("t", name, "system.Markdown", uri) for name, uri in (("in", inside), ("out", outside))]
+        store.add_run(make_run(artifacts=tuple(kinds)))
+        page = open_page("run", tab="Artifacts", artifact="t/in")
+        _press(page, "Read its beginning")
+        other = open_page("run", tab="Artifacts", artifact="t/out")
+
+    assert page.code[-1].value == "# all is well"
+    assert "Read its beginning" not in [button.label for button in other.button]
 
 
 # -- several runs
