@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compile="$1 pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade"
 $compile --extra components --extra frames --extra docker --extra testing --extra dashboard --extra s3 pyproject.toml requirements/dev.in -o requirements/dev.txt
-$compile --extra components --extra frames pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt
+$compile --extra components --extra frames --extra dashboard pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt
 $compile requirements/terraform.in -o requirements/terraform.txt
 echo uv | $compile - -o requirements/uv.txt
 $compile --extra dashboard --extra gcp pyproject.toml dashboards/requirements.in -c requirements/dev.txt -o dashboards/requirements.txt
