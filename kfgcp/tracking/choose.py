@@ -38,8 +38,10 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
     """The filter of what is chosen; where: an expression, see `kfgcp.store.expressions`.
 
     Raises:
-        UsageError: a state is not known, a label is not of the form `K=V`, or a time cannot be read.
+        UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time cannot be read.
     """
+    for name in chosen.keys() - Choice.__annotations__:  # or a word that was mistyped would find all runs
+        raise UsageError(f"Runs cannot be chosen by '{name}'.", hint=f"One of: {', '.join(Choice.__annotations__)}.")
     since, until = chosen.get("since"), chosen.get("until")
     label = chosen.get("label") or {}
     return RunFilter(
@@ -83,14 +85,21 @@ def moment(text: str | datetime, what: str = "since") -> str:
         what: the option it is for, which errors name.
     """
     if isinstance(text, datetime):
-        return timestamp((text if text.tzinfo else text.replace(tzinfo=UTC)).timestamp())
+        return _timestamp(text if text.tzinfo else text.replace(tzinfo=UTC), what)
     try:
         given = datetime.fromisoformat(text)
     except ValueError:
         return timestamp(max(time.time() - _age(text, what), 0))
     if given.tzinfo is None:
         raise UsageError(f"--{what} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
-    return timestamp(given.timestamp())
+    return _timestamp(given, what)
+
+
+def _timestamp(given: datetime, what: str) -> str:
+    try:
+        return timestamp(given.timestamp())
+    except (ValueError, OverflowError, OSError):  # in UTC it is before the year 1, or after 9999
+        raise UsageError(f"--{what} {given.isoformat()} is out of range.") from None
 
 
 def _age(text: str, what: str) -> float:

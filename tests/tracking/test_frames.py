@@ -156,7 +156,18 @@ def test_runs_are_chosen_by_plain_values(home: Path, chosen: dict[str, object], 
     assert set(kfgcp.metrics(**chosen)["run_id"]) == set(found)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("chosen", [{"state": "broken"}, {"label": "team"}, {"since": "soon"}, {"where": "params.a <"}])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"state": "broken"},
+        {"label": "team"},
+        {"since": "soon"},
+        {"until": "9999-12-31T23:59:59-12:00"},
+        {"where": "params.a <"},
+        {"experment": "churn"},
+        {"tags": "good"},
+    ],
+)
 def test_what_cannot_be_chosen_by_is_a_usage_error(store: Store, chosen: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         kfgcp.runs(**chosen)  # type: ignore[arg-type]
