@@ -21,12 +21,11 @@ from kfgcp.store.expressions import (
     Either,
     Expression,
     Not,
-    Span,
-    failure,
     parse,
     parse_order,
 )
 from kfgcp.store.rows import BY_BEGINNING, json_text
+from kfgcp.store.tokens import Span, failure
 
 KEPT: Final = 64
 """Characters of a value that is no number in the column `typed`; what is shorter is there as a whole."""
@@ -98,9 +97,16 @@ class _Conditions:
         if isinstance(node, Either):
             return "(" + " OR ".join(map(self.of, node.operands)) + ")"
         if node.operator == "in":
-            same = (Comparison(node.column, "=", value, node.at) for value in node.value)
-            return "(" + " OR ".join(map(self._comparison, same)) + ")"
+            return self._one_of(node)
         return self._comparison(node)
+
+    def _one_of(self, node: Comparison) -> str:
+        same = [Comparison(node.column, "=", value, node.at) for value in node.value]
+        if node.column.group not in ("params", "metrics") or None in node.value:
+            return "(" + " OR ".join(map(self._comparison, same)) + ")"
+        where, values = _place(node.column)  # looked up once for all values
+        self.values += values
+        return f"{where} AND ({' OR '.join(map(self._of_value, same))}))"
 
     def _comparison(self, node: Comparison) -> str:
         if node.operator == "!~":
@@ -159,28 +165,29 @@ class _Conditions:
     def _words(self, node: Comparison) -> str:
         column = _column(node.column.parts[0])
         if node.operator == "~":
-            return f"contains({column}, {self._mark(str(node.value).casefold())})"
-        return f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(self._text_of(node))})"
+            return f"contains({column}, {self._mark(node.value.casefold())})"
+        return f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(node.value)})"
 
     def _version(self, node: Comparison) -> str:
         """By its beginning: nobody types a whole digest."""
         if node.operator not in ("=", "!="):
             return self._words(node)
-        same, values = version_condition(self._text_of(node))
+        same, values = version_condition(node.value)
         self.values += values
         return same if node.operator == "=" else f"NOT {same}"
 
     def _state(self, node: Comparison) -> str:
         if node.operator not in ("=", "!="):
             self._refuse(node, "states have no order", "Write = or !=.")
-        state = str(node.value).upper()
+        state = node.value.upper()
         if state not in RunState.__members__:
             self._refuse(node, f"there is no state {node.value}", f"States: {', '.join(RunState)}.")
         return f"state {node.operator} {self._mark(state)}"
 
     def _seconds(self, node: Comparison) -> str:
         value = node.value.seconds if isinstance(node.value, Span) else node.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or node.operator == "~":
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        if not number or node.operator == "~":
             self._refuse(node, "a duration is a number of seconds", "Write duration > 90, or 90s, 5m, 12h.")
         known = "started_at IS NOT NULL AND ended_at IS NOT NULL"
         return f"({known} AND {_DURATION} {node.operator} {self._mark(_number(value))})"
@@ -204,7 +211,7 @@ class _Conditions:
             self._refuse(node, f"{node.value} is no time", hint)
 
     def _label(self, node: Comparison) -> str:
-        name, value = node.column.parts[0], self._text_of(node)
+        name, value = node.column.parts[0], node.value
         place = f"name = {self._mark(name)}"
         if node.operator == "~":
             return self._having("labels", f"{place} AND contains(value, {self._mark(value.casefold())})")
@@ -216,13 +223,13 @@ class _Conditions:
         """`=` has the tag, `!=` has not, `~` has one with this in it."""
         if node.operator not in ("=", "!=", "~"):
             self._refuse(node, "tags have no order", "Write tags = good, tags != good or tags ~ goo.")
-        text = self._text_of(node)
+        text = node.value
         same = f"contains(tag, {self._mark(text.casefold())})" if node.operator == "~" else f"tag = {self._mark(text)}"
         found = self._having("tags", same)
         return f"NOT {found}" if node.operator == "!=" else found
 
     def _note(self, node: Comparison) -> str:
-        text = self._text_of(node)
+        text = node.value
         if node.operator == "~":
             return self._having("notes", f"contains(note, {self._mark(text.casefold())})")
         return self._having("notes", f"note {node.operator} {self._mark(text)}")
@@ -245,12 +252,6 @@ class _Conditions:
         return f"run_id IN (SELECT run_id FROM {table} WHERE {condition})"  # noqa: S608
 
     # -- values
-
-    def _text_of(self, node: Comparison) -> str:
-        """What is no text, where one is compared, is meant as it is written."""
-        if isinstance(node.value, Span):
-            self._refuse(node, "a text is expected", "Put it into quotes.")
-        return node.value if isinstance(node.value, str) else json_text(node.value)
 
     def _mark(self, value: Any) -> str:
         self.values.append(value)

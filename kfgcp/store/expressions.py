@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from kfgcp.errors import UsageError
+from kfgcp.store.tokens import PLAIN, Token, failure, tokens
 
 COLUMNS: Final[Mapping[str, str]] = {
     "run_id": "text",
@@ -50,14 +50,15 @@ ALIASES: Final[Mapping[str, str]] = {
     "tag": "tags",
 }
 
+_WRITTEN: Final = {"text", "version", "state", "note", "tags"}
+"""Kinds that are compared with what is written: of `labels.git = 0123` and `tags = 1.10` each digit counts."""
+
 GROUPS: Final[Mapping[str, tuple[int, str]]] = {
     "params": (1, "NAME"),
     "labels": (1, "NAME"),
     "metrics": (3, "TASK.NAME"),
 }
 """Group -> how many parts may follow, and what they are."""
-
-UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 DEEPEST: Final = 50
 MOST: Final = 200
@@ -73,30 +74,6 @@ _WORDS: Final[Mapping[str, Any]] = {
     "infinity": math.inf,
 }
 _ORDERING: Final = ("<", "<=", ">", ">=")
-_FOREIGN: Final[Mapping[str, str]] = {
-    "&&": "Write `and`.",
-    "&": "Write `and`.",
-    "||": "Write `or`.",
-    "|": "Write `or`.",
-    "!": "Write `not`.",
-    "<>": "Write `!=`.",
-    "=~": "Write `~`: contains.",
-    "=>": "Write `>=`.",
-    "=<": "Write `<=`.",
-    ";": "One expression at a time.",
-}
-
-_PART = r"""(?:\w(?:[\w/-]|\[\d+\])*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
-_TOKEN: Final = re.compile(
-    rf"""\s*(?:
-    (?P<number>[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?P<unit>[smhdw])?|(?:inf|infinity)\b)(?![\w.]))
-  | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')(?!\.)
-  | (?P<name>{_PART}(?:\.{_PART})*)
-  | (?P<sign><=|>=|==|!=|!~|<|>|=|~|[()\[\],])(?![=~<>])
-  | (?P<end>\Z)
-    )""",
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +90,6 @@ class Column:
         if self.group == "run":
             return COLUMNS[self.parts[0]]
         return "text" if self.group == "labels" else "any"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A length of time in seconds; below zero it is so long ago."""
-
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +148,9 @@ def parse_order(text: str) -> tuple[Column, bool]:
     return column, descending
 
 
-def failure(text: str, problem: str, at: int, hint: str) -> UsageError:
-    """The error that something is wrong at a place of an expression."""
-    shown = re.sub(r"\s", " ", text)
-    return UsageError(
-        f"The expression cannot be used: {problem} (character {at + 1}).", hint=f"{shown}\n{' ' * at}^\n{hint}"
-    )
-
-
 def name_text(part: str) -> str:
     """A part of a name as it stands in an expression: in quotes where it must."""
-    return part if re.fullmatch(r"\w(?:[\w/-]|\[\d+\])*", part) else value_text(part)
+    return part if re.fullmatch(PLAIN, part) else value_text(part)
 
 
 def value_text(text: str) -> str:
@@ -196,27 +158,12 @@ def value_text(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    at: int
-    text: str = ""
-    value: Any = None
-    parts: tuple[str, ...] = ()
-
-    @property
-    def word(self) -> str:
-        """A name of one part without quotes in lower case, else ""."""
-        plain = len(self.parts) == 1 and self.kind == "name" and self.text[0] not in "\"'"
-        return self.text.lower() if plain else ""
-
-
 class _Parser:
     """Reads by recursive descent, one token ahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = self._read()
+        self._tokens = tokens(text)
         self._next = 0
         self._depth = self._count = 0
 
@@ -230,10 +177,10 @@ class _Parser:
             self.fail(f"'{token.text}' is not expected here", token.at, hint or "Join comparisons by `and` or `or`.")
         return found
 
-    def peek(self) -> _Token:
+    def peek(self) -> Token:
         return self._tokens[self._next]
 
-    def take(self) -> _Token:
+    def take(self) -> Token:
         token = self._tokens[self._next]
         self._next += token.kind != "end"
         return token
@@ -288,9 +235,9 @@ class _Parser:
         operator = self.take()
         if operator.word == "not" and self.peek().word == "in":
             self.take()
-            return Not(Comparison(column, "in", self._values(), operator.at))
+            return Not(Comparison(column, "in", self._values(column), operator.at))
         if operator.word == "in":
-            return Comparison(column, "in", self._values(), operator.at)
+            return Comparison(column, "in", self._values(column), operator.at)
         sign = {"==": "=", "contains": "~"}.get(operator.word or operator.text, operator.text)
         if sign not in ("=", "!=", "~", "!~", *_ORDERING):
             hint = (
@@ -300,7 +247,7 @@ class _Parser:
                 hint = "Write `~`: contains."
             self.fail(f"an operator is expected after {token.text}", operator.at, hint)
         at = self.peek().at
-        value = self._value()
+        value = self._value(column)
         if isinstance(value, float) and math.isnan(value) and sign in (*_ORDERING, "~", "!~"):
             self.fail(f"nothing is {sign} nan", at, "Write = nan or != nan.")
         if (value is None or isinstance(value, bool)) and sign not in ("=", "!="):
@@ -310,9 +257,12 @@ class _Parser:
         return Comparison(column, sign, value, at)
 
     def _contained(self) -> Expression:
-        """`"good" in tags`; otherwise the name comes first."""
+        """`"good" in tags`, `"bad" not in tags`; otherwise the name comes first."""
         token = self.take()
         operator = self.take()
+        sign = "="
+        if operator.word == "not":
+            operator, sign = self.take(), "!="
         if operator.word != "in" or token.kind != "text":
             self.fail("a name is expected", token.at, "Write the name first: params.lr > 0.1")
         column = self.column()
@@ -320,17 +270,17 @@ class _Parser:
             self.fail(
                 "only tags are looked into like this", column.at, f"Write {self._text[column.at :].split()[0]} ~ ..."
             )
-        return Comparison(column, "=", token.value, token.at)
+        return Comparison(column, sign, token.value, token.at)
 
-    def _values(self) -> tuple[Any, ...]:
+    def _values(self, column: Column) -> tuple[Any, ...]:
         opening = self.take()
         closing = {"(": ")", "[": "]"}.get(opening.text)
         if closing is None:
             self.fail("a list is expected after `in`", opening.at, "Write in (1, 2, 3).")
-        found = [self._value()]
+        found = [self._value(column)]
         while self.peek().text == ",":
             self.take()
-            found.append(self._value())
+            found.append(self._value(column))
         if self.peek().text != closing:
             self.fail("the list has no end", self.peek().at, f"Values are separated by commas and end with {closing}")
         self.take()
@@ -339,14 +289,17 @@ class _Parser:
             self.fail("it is too long", opening.at, f"At most {MOST} values.")
         return tuple(found)
 
-    def _value(self) -> Any:
+    def _value(self, column: Column) -> Any:
         token = self.take()
-        if token.kind in ("number", "text"):
+        written = column.kind in _WRITTEN
+        if token.kind == "number":
+            return token.text if written else token.value
+        if token.kind == "text":
             return token.value
         if token.word in ("and", "or", "not", "in") or token.kind != "name":
             self.fail("a value is expected", token.at, "A value is a number, 'a text', true, false, null, or 7d.")
         if token.word in _WORDS:
-            return _WORDS[token.word]
+            return token.text if written and _WORDS[token.word] is not None else _WORDS[token.word]
         if len(token.parts) > 1:
             self.fail(f"{token.text} is no value", token.at, "Two columns cannot be compared; put texts into quotes.")
         return token.parts[0]
@@ -366,57 +319,6 @@ class _Parser:
         if rest or name not in COLUMNS:
             self.fail(f"there is no {token.text}", token.at, f"{_guess(first)}Names: {_known()}.")
         return Column("run", (name,), token.at)
-
-    # -- tokens
-
-    def _read(self) -> Sequence[_Token]:
-        found: list[_Token] = []
-        at = 0
-        while not found or found[-1].kind != "end":
-            match = _TOKEN.match(self._text, at)
-            if match is None or (match.end() == at and match.lastgroup != "end"):
-                self._unreadable(at)
-            found.append(_token(match))
-            at = match.end()
-        return found
-
-    def _unreadable(self, at: int) -> NoReturn:
-        at += len(self._text[at:]) - len(self._text[at:].lstrip())
-        rest = self._text[at:]
-        if rest[0] in "\"'":
-            self.fail("a text has no end", at, f"Close it with {rest[0]}")
-        sign = next((sign for sign in _FOREIGN if rest.startswith(sign)), rest[0])
-        self.fail(
-            f"'{sign}' is not known here",
-            at,
-            _FOREIGN.get(sign, "Put names and texts with such characters into quotes."),
-        )
-
-
-def _token(match: re.Match[str]) -> _Token:
-    kind = str(match.lastgroup) if match.lastgroup != "unit" else "number"
-    text = match[kind]
-    at = match.start(kind)
-    if kind == "number":
-        return _Token(kind, at, text, _number(text, match["unit"]))
-    if kind == "text":
-        return _Token(kind, at, text, _unquoted(text))
-    if kind == "name":
-        return _Token(kind, at, text, parts=tuple(_unquoted(part) for part in re.findall(_PART, text)))
-    return _Token(kind, at, text)
-
-
-def _number(text: str, unit: str | None) -> Any:
-    if unit:
-        return Span(float(text[:-1]) * UNITS[unit])
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
-
-
-def _unquoted(part: str) -> str:
-    return re.sub(r"\\(.)", r"\1", part[1:-1]) if part[0] in "\"'" else part
 
 
 def _known() -> str:

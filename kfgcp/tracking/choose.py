@@ -10,8 +10,8 @@ from typing import TypedDict, Unpack
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
-from kfgcp.store.expressions import UNITS
 from kfgcp.store.rows import RunFilter
+from kfgcp.store.tokens import UNITS
 
 
 class Choice(TypedDict, total=False):

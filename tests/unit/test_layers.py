@@ -29,7 +29,7 @@ ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", 
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
 PURE = (
     *("model.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
-    *("store/expressions.py", "store/conditions.py"),
+    *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/report.py", "tracking/words.py"),
 )
 IMPURE = {
