@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,17 +175,12 @@ def tag(run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -
 
     Args:
         run: which run.
-        tags: words to put on it: letters, digits and signs without blanks and commas, at most 64 characters.
+        tags: words to put on it: of at most 64 characters without blanks and commas.
         remove: those to take off; no error when it has them not.
 
     Raises:
         UsageError: a tag is no such word, or there is no such run.
     """
-    for each in tags:
-        if not re.fullmatch(r"[^\s,]{1,64}", each):
-            raise UsageError(
-                f"{each!r} cannot be a tag.", hint="A tag is a word of at most 64 characters without blanks and commas."
-            )
     run_id = _id_of(run)
     with Store(config.load().home) as store:
         return store.tag(run_id, tags, remove=several(remove))

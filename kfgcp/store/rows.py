@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
@@ -24,6 +26,8 @@ class Read(enum.StrEnum):
     TASKS = "tasks"
     EVERYTHING = "everything"
 
+
+TAG: Final = "a word of at most 64 characters without blanks, commas and control characters"
 
 LEFT = (Read.LISTED, Read.PART)
 """What was read of runs that are to be read again when they have ended."""
@@ -146,16 +150,22 @@ def matches(wanted: RunFilter, run: Run) -> bool:
 
 
 def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-    """Names for metrics by (task, artifact, name): `task.name`, and `task.artifact.name` for those that a task reports
-    in several artifacts."""
-    keys = [*keys]
-    artifacts: dict[tuple[str, str], set[str]] = {}
-    for task, artifact, name in keys:
-        artifacts.setdefault((task, name), set()).add(artifact)
-    return {
-        (task, artifact, name): f"{task}.{artifact}.{name}" if len(artifacts[task, name]) > 1 else f"{task}.{name}"
+    """Names for metrics by (task, artifact, name), no two the same: `task.name`, and `task.artifact.name` for those
+    that a task reports in several artifacts; with `task/artifact/name` where that is the name of another one too."""
+    keys = [*dict.fromkeys(keys)]
+    artifacts = Counter((task, name) for task, _, name in keys)
+    names = {
+        (task, artifact, name): f"{task}.{artifact}.{name}" if artifacts[task, name] > 1 else f"{task}.{name}"
         for task, artifact, name in keys
     }
+    counts = Counter(names.values())  # of the task `a` with the metric `b.c` and `a.b` with `c`
+    return {key: name if counts[name] == 1 else "/".join(key) for key, name in names.items()}
+
+
+def is_tag(text: str) -> bool:
+    """Whether it can be a tag: `TAG`. Tags stand side by side, separated by blanks."""
+    shown = re.sub("[\u200c\u200d]", "", text)  # which letters and signs are joined by
+    return 0 < len(text) <= 64 and shown != "" and shown.isprintable() and not re.search(r"[\s,]", text)
 
 
 def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:

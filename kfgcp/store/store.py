@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
+from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.store import database
 from kfgcp.store.reading import DATABASE_NAME, Reader
 from kfgcp.store.rows import (
+    TAG,
     CacheEntry,
     Changes,
     Ended,
@@ -23,6 +25,7 @@ from kfgcp.store.rows import (
     Read,
     bound,
     error_text,
+    is_tag,
     json_text,
     only,
     task_row,
@@ -180,8 +183,12 @@ class Store(Reader):
         """Puts tags on a run and takes others off; all that it has then, sorted.
 
         Raises:
-            UsageError: there is no such run.
+            UsageError: there is no such run, or a tag is not one of `is_tag`.
         """
+        tags = [*tags]
+        for each in tags:
+            if not is_tag(each):
+                raise UsageError(f"{each!r} cannot be a tag.", hint=f"A tag is {TAG}.")
         with self._transaction():
             only(self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)), run_id)
             self._db.executemany(

@@ -21,6 +21,25 @@ def test_tags_are_put_on_and_taken_off(store: Store, make_run: MakeRun) -> None:
     assert store.get("a").tags == store.page()[0].tags == ("good",)
 
 
+@pytest.mark.parametrize(
+    "tag", ["", "two words", "a,b", "line\nbreak", "tab\t", "no\u00a0break", "x" * 65, "\x1b[31m", "\u202e"]
+)
+def test_what_is_no_word_is_no_tag_and_changes_nothing(store: Store, make_run: MakeRun, tag: str) -> None:
+    store.add_run(make_run("a", tags=("old",)))
+
+    with pytest.raises(UsageError, match="cannot be a tag"):
+        store.tag("a", ["good", tag], remove=["old"])
+
+    assert store.get("a").tags == ("old",)
+
+
+@pytest.mark.parametrize("tag", ["größer", "日本", "v1.10", "x" * 64, "a;b", "'--", "👩\u200d🚀"])
+def test_words_of_any_script_and_signs_are_tags(store: Store, make_run: MakeRun, tag: str) -> None:
+    store.add_run(make_run("a"))
+
+    assert store.tag("a", [tag]) == (tag,)
+
+
 def test_a_note_takes_the_place_of_the_one_before_and_an_empty_one_removes_it(store: Store, make_run: MakeRun) -> None:
     store.add_run(make_run("a"))
     for text in ("first", "second\nline ü"):

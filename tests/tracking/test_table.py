@@ -88,6 +88,20 @@ def test_the_same_metric_of_two_tasks_has_two_columns(make_run: MakeRun) -> None
     assert (row["metrics.a.accuracy"], row["metrics.b.accuracy"]) == (1, 2)
 
 
+def test_metrics_whose_names_have_dots_never_share_a_column(make_run: MakeRun) -> None:
+    keys = [("t", "m", "loss"), ("t", "v", "loss"), ("t", "x", "v.loss"), ("a", "m", "b.c"), ("a.b", "m", "c")]
+
+    [row] = rows([make_run(metrics=[Metric(*key, value) for value, key in enumerate(keys)])])
+
+    assert {name: value for name, value in row.items() if name.startswith("metrics.")} == {
+        "metrics.t.m.loss": 0,
+        "metrics.t/v/loss": 1,
+        "metrics.t/x/v.loss": 2,
+        "metrics.a/m/b.c": 3,
+        "metrics.a.b/m/c": 4,
+    }
+
+
 def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run: MakeRun) -> None:
     both = make_run(
         metrics=(Metric("t", "train", "auc", 1), Metric("t", "test", "auc", 2), Metric("t", "test", "f1", 3))
