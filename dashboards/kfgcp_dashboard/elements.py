@@ -28,13 +28,15 @@ PULSE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. kind: text, right (text to the right), number, state, time (relative), duration (seconds),
-    tags, or button, which says under `BUTTON` in the state of the session where it was pressed."""
+    """A column of a table. kind: text, right (text to the right), number, state, time (relative), exact (a time),
+    duration (seconds), tags, or button, which says under `BUTTON` in the state of the session where it was pressed.
+    of: the value of the row that it shows, that of its own name when empty."""
 
     title: str
     kind: str = "text"
     width: Any = None
     pinned: bool = False
+    of: str = ""
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +124,7 @@ def table(
     """
     from pandas import DataFrame
 
-    data = {name: _values(column, [row.get(name) for row in rows]) for name, column in columns.items()}
+    data = {name: _values(column, [row.get(column.of or name) for row in rows]) for name, column in columns.items()}
     config = {name: _config(column, data[name]) for name, column in columns.items()}
     options.setdefault("height", "content" if len(rows) <= MOST_ROWS else HEIGHT)
     result = st.dataframe(
@@ -164,7 +166,7 @@ def csv(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> byt
     writer = writers.writer(out, lineterminator="\n")
     writer.writerow([column.title for column in columns.values()])
     for row in rows:
-        values = (row.get(name) for name in columns)
+        values = (row.get(column.of or name) for name, column in columns.items())
         writer.writerow(["" if v is None else v if isinstance(v, (str, int, float)) else json.dumps(v) for v in values])
     return out.getvalue().encode("utf-8", "backslashreplace")
 
@@ -189,7 +191,7 @@ def _values(column: Column, values: list[Any]) -> list[Any]:
         return values
     if column.kind == "tags":
         return [list(value or ()) for value in values]
-    if column.kind == "time":
+    if column.kind in ("time", "exact"):
         return [None if value is None else datetime.fromisoformat(value) for value in values]
     if column.kind == "duration":
         return [text.duration(value) for value in values]
@@ -219,6 +221,8 @@ def _config(column: Column, values: list[Any]) -> Any:
         return st.column_config.MultiselectColumn(title, options=options, color="primary", **common)
     if column.kind == "time":
         return st.column_config.DatetimeColumn(title, format="distance", **common)
+    if column.kind == "exact":
+        return st.column_config.DatetimeColumn(title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common)
     if column.kind in ("duration", "right"):
         return st.column_config.TextColumn(title, alignment="right", **common)
     if column.kind == "number":

@@ -204,6 +204,15 @@ def test_columns_are_picked(open_page: Page, several: list[str]) -> None:
     assert list(page.dataframe[0].value.columns) == ["open", "name", "params.model", "metrics.evaluate.accuracy"]
 
 
+def test_the_exact_time_is_a_column_beside_the_relative_one(open_page: Page, several: list[str]) -> None:
+    page = open_page("runs", columns=["made_at", "created_at"])
+
+    shown = page.dataframe[0].value
+    assert list(shown.columns) == ["open", "made_at", "created_at"]
+    assert list(shown["made_at"]) == list(shown["created_at"])
+    assert shown["made_at"].notna().all()
+
+
 def test_an_expression_that_cannot_be_read_is_pointed_at(open_page: Page, several: list[str]) -> None:
     page = open_page("runs", where="params.lr <<< 3")
 

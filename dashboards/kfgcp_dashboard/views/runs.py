@@ -28,6 +28,7 @@ FACTS: Final = {
     "tags": Column("Tags", "tags"),
 }
 MORE: Final = {
+    "made_at": Column("Made at (UTC)", "exact", of="created_at"),
     "experiment": Column("Experiment"),
     "run_id": Column("Id"),
     "version": Column("Version"),
@@ -39,7 +40,7 @@ MORE: Final = {
 }
 AUTOMATIC: Final = 4
 """Metrics that are shown when nobody has picked columns."""
-UNSORTED: Final = ("open", "tags", "note", "error")
+UNSORTED: Final = ("open", "tags", "note", "error", "made_at")
 EXPORTED: Final = 100_000
 
 
@@ -94,7 +95,7 @@ def _filters(store: Any, names: Sequence[str]) -> tuple[data.Query, Any]:
     pipeline = _choice(second, store, "Pipeline", "pipeline")
     experiment = _choice(third, store, "Experiment", "experiment")
     env = _choice(fourth, store, "Environment", "env")
-    left, middle, right = st.columns([7.6, 2.5, 1.3], vertical_alignment="center")
+    left, middle, right = st.columns([7.2, 2.9, 1.3], vertical_alignment="center")
     states = address.widget(
         left.pills,
         "State",
