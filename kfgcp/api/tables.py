@@ -111,7 +111,7 @@ def compare(
     """What differs between runs; the two newest when none are named.
 
     Args:
-        runs: two or more.
+        runs: two or more; one that is named again counts once.
         baseline: the run that the others are measured against, the first one when None.
         goals: name of a metric, or `task/artifact/name` -> `lower` or `higher`, whichever is better; before what the
             project says in `metrics`, and that before what names suggest.
@@ -127,9 +127,11 @@ def compare(
         named.insert(0, baseline)
     if len(named) < 2:
         raise UsageError("There are not two runs to compare.", hint="kfgcp compare RUN RUN...; see them: kfgcp list")
-    chosen = [one if isinstance(one, Run) and one.tasks else show(one).snapshot for one in named]
-    if baseline is not None:
-        chosen = [chosen[0], *(run for run in chosen[1:] if run.run_id != chosen[0].run_id)]
+    found = (one if isinstance(one, Run) and one.tasks else show(one).snapshot for one in named)
+    first: dict[str, Run] = {}
+    for run in found:
+        first.setdefault(run.run_id, run)
+    chosen = [*first.values()]
     project = config.load()
     with Store(project.home) as store:
         specs = {version: store.spec(version) for version in {run.version for run in chosen}}

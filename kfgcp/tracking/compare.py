@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,6 +18,9 @@ MISSING: Final = "—"
 
 SECONDS_APART: Final = 0.1
 """Durations closer together than this are taken for the same."""
+
+_NOISE: Final = 1e-12
+"""Numbers closer together than this share of them have no distance: that is how floats are rounded."""
 
 _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "state": lambda run: run.state.value,
@@ -257,10 +261,11 @@ def _delta(value: Any, base: Any) -> float | None:
         return None
     try:
         delta: float = value - base
-        return round(delta, 12)
+        if isinstance(delta, int):
+            return delta
+        return 0.0 if math.isclose(value, base, rel_tol=_NOISE) else float(f"{delta:.12g}")
     except OverflowError:  # a whole number beyond all floats, and a float
         return None
-    return delta
 
 
 def _number(value: Any) -> bool:

@@ -53,7 +53,7 @@ def cells(difference: Difference) -> list[Cell]:
     for at, (value, delta, better) in enumerate(
         zip(difference.values, difference.deltas, difference.better, strict=True)
     ):
-        far = _signed(difference, delta) if at and delta else ""
+        far = _signed(difference, delta) if at and delta and delta == delta else ""
         verdict = "" if better is None or not at else "better" if better else "worse"
         found.append(Cell(_value(difference, value), far, verdict, best=at == difference.best))
     return found
@@ -182,7 +182,7 @@ def _short(version: str) -> str:
 def _signed(difference: Difference, delta: float) -> str:
     if difference.group == "durations":
         return f"{delta:+.2f} s"
-    return f"{'+' * (delta > 0 or delta != delta)}{number(delta)}"
+    return f"{'+' * (delta > 0)}{number(delta)}"
 
 
 def _change(change: Change) -> str:

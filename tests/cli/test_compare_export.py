@@ -50,11 +50,18 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
         ["lr", "0.5", "0.25", "(-0.25)", "—"],
         [],
         ["metrics"],
-        ["train/m/loss", "1", "nan", "(+nan)", "—"],
+        ["train/m/loss", "1", "nan", "—"],
         [],
         ["durations"],
         ["train", "1.00", "s", "3.00", "s", "(+2.00", "s)", "3.00", "s", "(+2.00", "s)"],
     ]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_is_named_again_counts_once(kfgcp: Any) -> None:
+    done = kfgcp("compare", "1111", "2222", "1" * 12, "2222", "--json")
+
+    assert [run["run_id"] for run in done.json["runs"]] == ["1" * 12, "2" * 12]
 
 
 @pytest.mark.usefixtures("recorded")

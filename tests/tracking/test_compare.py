@@ -139,6 +139,27 @@ def test_deltas_of_numbers_only(make_run: MakeRun) -> None:
     assert found.deltas[5] is None
 
 
+@pytest.mark.parametrize(
+    ("base", "value", "delta", "better"),
+    [
+        (1e-20, 3e-20, 2e-20, False),
+        (2e-14, 1e-14, -1e-14, True),
+        (0.91, 0.94, 0.03, False),
+        (0.1 + 0.2, 0.3, 0.0, None),
+        (1e9, 1e9 + 0.5, 0.5, False),
+        (0, 1e-300, 1e-300, False),
+        (math.inf, 1.0, -math.inf, True),
+        (10**400, 10**400 + 1, 1, False),
+    ],
+)
+def test_deltas_are_as_exact_as_the_numbers(
+    make_run: MakeRun, base: float, value: float, delta: float, better: bool | None
+) -> None:
+    [found] = compare([make_run(metrics=(Metric("t", "m", "loss", each),)) for each in (base, value)]).differences
+
+    assert (found.deltas[1], found.better[1]) == (delta, better)
+
+
 def test_a_comparison_with_nan_is_valid_json(make_run: MakeRun, parse_json: Callable[[str], Any]) -> None:
     import json
 
