@@ -69,7 +69,7 @@ def _print(comparison: Comparison) -> None:
         click.echo()
         click.echo(click.style(report.version_title(comparison, version), bold=True), color=output.color())
         for line in report.version_lines(version):
-            click.echo(f"  {output.plain(line)}")
+            click.echo(f"  {line}")
 
 
 def _blocks(comparison: Comparison) -> Iterator[Sequence[int]]:

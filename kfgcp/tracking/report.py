@@ -9,27 +9,27 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from kfgcp.spec.diff import Change
+from kfgcp.tracking.changes import line
 from kfgcp.tracking.compare import MISSING, Comparison, Difference, VersionChange
 from kfgcp.tracking.words import number, plain, seconds, value_text
 
 WIDE: Final = 6
 """With more runs than this Markdown has a row a run: tables there cannot be wider than the page."""
 NOTHING: Final = "Nothing differs."
-_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
-_LONGEST: Final = 80
 _STYLE: Final = """
 :root { color-scheme: light dark; font: 14px/1.5 system-ui, sans-serif; }
 body { margin: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: .25rem .75rem; text-align: left; vertical-align: top; white-space: pre-wrap; max-width: 28rem; }
+th:first-child, td:first-child { min-width: 14rem; }
 td { border-top: 1px solid #8884; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }
 tr.group th { padding-top: 1.25rem; }
-small { opacity: .75; }
+small { opacity: .75; unicode-bidi: isolate; }
 .better { color: #1a7f37; } .worse { color: #cf222e; } .best { font-weight: 650; }
 pre { overflow-x: auto; }
+@media (prefers-color-scheme: dark) { .better { color: #3fb950; } .worse { color: #f85149; } }
 """
 
 
@@ -64,19 +64,20 @@ def version_lines(version: VersionChange) -> Iterator[str]:
     if version.changes is None:
         yield "  the pipelines are not known here"
     for change in version.changes or ():
-        yield f"{_SIGNS[change.kind]} {_change(change)}"
+        yield plain(line(change))
 
 
 def version_title(comparison: Comparison, version: VersionChange) -> str:
     """Which versions, and which runs had the second one."""
-    return f"pipeline {_short(comparison.runs[0].version)} → {_short(version.version)} of {', '.join(version.runs)}"
+    runs = plain(", ".join(version.runs))
+    return f"pipeline {_short(comparison.runs[0].version)} → {_short(version.version)} of {runs}"
 
 
 def text(comparison: Comparison) -> str:
     """Plain text, a column a run."""
     if not comparison.differences:
         return NOTHING + "\n"
-    lines = [["", *(run.run_id for run in comparison.runs)]]
+    lines = [["", *(plain(run.run_id) for run in comparison.runs)]]
     for group, differences in groupby(comparison.differences, key=lambda each: each.group):
         lines += [[], [group]] if len(lines) > 1 else [[group]]
         lines += [[f"  {plain(each.name)}", *map(str, cells(each))] for each in differences]
@@ -103,8 +104,8 @@ def markdown(comparison: Comparison) -> str:
         else:
             parts.append(_table([group, *ids], [[name, *row] for name, row in zip(names, rows, strict=True)]))
     for version in comparison.versions:
-        lines = [plain(line) for line in version_lines(version)]
-        fence = "`" * max(3, *(len(run) + 1 for line in lines for run in re.findall("`+", line)), 3)
+        lines = [*version_lines(version)]
+        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "\n".join(lines))), 3)
         title = _code(version_title(comparison, version))
         parts.append(
             "\n".join([f"<details><summary>{title}</summary>", "", f"{fence}diff", *lines, fence, "", "</details>"])
@@ -114,19 +115,19 @@ def markdown(comparison: Comparison) -> str:
 
 def html(comparison: Comparison) -> str:
     """A page by itself: no scripts, nothing loaded."""
-    head = "".join(f"<th>{escape(run.run_id)}</th>" for run in comparison.runs)
+    head = "".join(f"<th>{escape(plain(run.run_id))}</th>" for run in comparison.runs)
     rows = []
     for group, differences in groupby(comparison.differences, key=lambda each: each.group):
         rows.append(f'<tr class="group"><th colspan="{len(comparison.runs) + 1}">{escape(group)}</th></tr>')
         rows += [_html_row(each) for each in differences]
     versions = [
         f"<h2>{escape(version_title(comparison, version))}</h2>"
-        f"<pre>{escape(chr(10).join(map(plain, version_lines(version))))}</pre>"
+        f"<pre>{escape(chr(10).join(version_lines(version)))}</pre>"
         for version in comparison.versions
     ]
     table = f'<div class="wide"><table>\n<tr><th></th>{head}</tr>\n' + "\n".join(rows) + "\n</table></div>"
     body = "\n".join([table, *versions]) if comparison.differences else f"<p>{NOTHING}</p>"
-    title = f"kfgcp compare {' '.join(run.run_id for run in comparison.runs)}"
+    title = plain(f"kfgcp compare {' '.join(run.run_id for run in comparison.runs)}")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
@@ -157,10 +158,12 @@ def _mark(cell: Cell) -> str:
 
 def _code(value: str) -> str:
     """Text that Markdown takes for nothing else: every sign that means something there, or starts a mention or a link,
-    is a character reference; inside of `code` GitHub looks for no mentions."""
+    is a character reference; inside of `code` GitHub looks for no mentions. It makes links of `www.` and of what looks
+    like an address of mail even there, of the latter after character references: a comment breaks the word."""
     if not value:
         return ""
-    return "<code>" + re.sub(r"[^\w .,+=()/—→-]|_", lambda sign: f"&#{ord(sign[0])};", plain(value)) + "</code>"
+    inside = re.sub(r"[^\w .,+=()/—→-]|_|(?<=www)\.", lambda sign: f"&#{ord(sign[0])};", plain(value))
+    return f"<code>{inside.replace('&#64;', '<!-- -->&#64;')}</code>"
 
 
 def _value(difference: Difference, value: Any) -> str:
@@ -171,7 +174,7 @@ def _value(difference: Difference, value: Any) -> str:
     if difference.name == "version":
         return _short(str(value))
     if difference.name == "git commit":
-        return re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", str(value))
+        return value_text(re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", str(value)))
     return value_text(value)
 
 
@@ -183,27 +186,3 @@ def _signed(difference: Difference, delta: float) -> str:
     if difference.group == "durations":
         return f"{delta:+.2f} s"
     return f"{'+' * (delta > 0)}{number(delta)}"
-
-
-def _change(change: Change) -> str:
-    what = f"{change.path or 'pipeline'}: {change.what} {change.name}".rstrip()
-    if change.what == "task":
-        moved = f" (was {change.before})" if change.kind == "changed" else ""
-        return f"{change.path}{moved}"
-    if change.lines:
-        more, less = (sum(line.startswith(sign) for line in change.lines) for sign in "+-")
-        return f"{what} (+{more} -{less} lines)"
-    values = [_brief(each) for each in (change.before, change.after) if each is not None]
-    return f"{what}: {' → '.join(values)}" if values and values != [change.name] else what
-
-
-def _brief(value: Any) -> str:
-    """A fact of a task as `kfgcp.spec.facts` has it, in a few words."""
-    match value:
-        case {"constant": constant}:
-            value = constant if isinstance(constant, str) else value_text(constant, _LONGEST)
-        case {"task": task, "output": output}:
-            value = f"{task}.{output}"
-        case {"input": name}:
-            value = f"the input {name}"
-    return value_text(value, _LONGEST)

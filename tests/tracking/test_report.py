@@ -22,6 +22,8 @@ NASTY = [
     "[link](http://x.example)",
     "![image](http://x.example/p.png)",
     "@somebody #12 http://x.example",
+    "see www.x.example",
+    "bot@x.example",
     "&lt;b&gt; &#124;",
     "\\| \\",
     "</details>",
@@ -89,7 +91,22 @@ def test_texts_of_runs_stay_texts_in_markdown(make_run: MakeRun, text: str) -> N
     inside = re.findall(r"<code>(.*?)</code>", made)
     assert len(inside) == 5
     for each in inside:
-        assert not set(re.sub(r"&#\d+;", "", each)) & set("|`<>[]*_~@#:!\\&\n\x1b")
+        assert not re.search(r"www\.|(?<!<!-- -->)&#64;", each)  # which become links inside of `code` too
+        assert not set(re.sub(r"&#\d+;|<!-- -->", "", each)) & set("|`<>[]*_~@#:!\\&\n\x1b")
+
+
+def test_control_characters_are_shown_wherever_they_stand(make_run: MakeRun) -> None:
+    def spec(task: str) -> dict[str, Any]:
+        return {"root": {"dag": {"tasks": {task: {"componentRef": {"name": "c"}}}}}, "components": {"c": {}}}
+
+    hostile = "\x1b[31m\u202e\x07"
+    labels = {"git": hostile}
+    one = make_run(f"a{hostile}", version=f"v{hostile}", env=hostile, params={hostile: hostile}, labels=labels)
+    made = compare([one, make_run(f"b{hostile}", version="w")], specs={one.version: spec(hostile), "w": spec("t")})
+
+    for text in (made.to_text(), made.to_markdown(), made.to_html()):
+        assert not set(text) & set(hostile) - set("[31m")
+    assert "  ~ t (was \\x1b[31m\\u202e\\x07)\n" in made.to_text()
 
 
 class _Texts(HTMLParser):

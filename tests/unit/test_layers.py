@@ -30,7 +30,7 @@ KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "ba
 PURE = (
     *("model.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
-    *("tracking/compare.py", "tracking/goals.py", "tracking/report.py", "tracking/words.py"),
+    *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
 )
 IMPURE = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),
