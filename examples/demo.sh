@@ -14,6 +14,7 @@ cat <<'END'
 
 Type next:
   .venv/bin/kfgcp list                                    the runs, newest first
+  .venv/bin/kfgcp dashboard                               the same in the browser, with curves and confusion matrices
   .venv/bin/kfgcp show                                    the newest run: tasks, metrics, artifacts
   .venv/bin/kfgcp logs latest train-classifier            what a task wrote
   .venv/bin/kfgcp run examples/train_classifier.py -p model=gradient_boosting -p test_fraction=0.4
