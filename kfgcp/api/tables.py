@@ -12,7 +12,6 @@ from kfgcp import config
 from kfgcp.api.found import RunLike, show
 from kfgcp.errors import UsageError
 from kfgcp.model import Run
-from kfgcp.store.expressions import value_text
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import LEFT, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
@@ -167,7 +166,7 @@ def export(
     if named and table == "runs":
         return export_runs(named, form, path)
     if named:
-        wanted = RunFilter(where=f"run_id in ({', '.join(value_text(run.run_id) for run in named)})")
+        wanted = RunFilter(ids=[run.run_id for run in named])
     with _store(wanted or RunFilter(), None, refresh=not named) as store:
         return export_table(frames.table(store, table, wanted, order="created_at"), form, path)
 

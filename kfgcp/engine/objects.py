@@ -29,6 +29,7 @@ def beginning(uri: str, size: int) -> bytes | None:
     """At most the first `size` bytes of an object, and no more are asked for; None when there is no such object.
 
     Raises:
+        NotFound: there is no such bucket.
         MissingExtra: the library for the store is not installed.
         ConfigError: the address of the store is not known.
         BackendError: the store refused it, or cannot be reached.
@@ -74,6 +75,8 @@ def below(uri: str, most: int) -> list[str]:
 def _parts(uri: str) -> tuple[str, str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise NotFound(f"{uri} names no bucket.", hint=f"Its form is {scheme}://BUCKET/KEY.")
     return scheme, bucket, key
 
 

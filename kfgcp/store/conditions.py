@@ -106,7 +106,10 @@ class _Conditions:
             return "(" + " OR ".join(map(self._comparison, same)) + ")"
         where, values = _place(node.column)  # looked up once for all values
         self.values += values
-        return f"{where} AND ({' OR '.join(map(self._of_value, same))}))"
+        cut = [each for each in same if isinstance(each.value, str) and len(json_text(each.value)) >= KEPT]
+        either = [self._of_value(each) for each in cut]
+        whole = ", ".join(self._mark(_typed(each.value)) for each in same if each not in cut)
+        return f"{where} AND ({' OR '.join([*either, f'typed IN ({whole})'])}))"
 
     def _comparison(self, node: Comparison) -> str:
         if node.operator == "!~":
@@ -142,13 +145,9 @@ class _Conditions:
         operator, value = node.operator, node.value
         if operator == "~":
             return f"contains(text_of(value), {self._mark(str(value).casefold())})"
-        if isinstance(value, Span):
-            value = value.seconds
-        if isinstance(value, bool) or (isinstance(value, float) and math.isnan(value)):
-            return f"typed {operator} {self._mark(json_text(value))}"
-        if isinstance(value, (int, float)):
+        if not isinstance(value, str):
             numbers = " AND typed < ''" if operator in (">", ">=") else ""
-            return f"typed {operator} {self._mark(_number(value))}{numbers}"
+            return f"typed {operator} {self._mark(_typed(value))}{numbers}"
         if operator in ("=", "!="):
             return self._of_text(operator, json_text(value))
         return f"typed >= '\"' AND typed < '#' AND text_of(value) {operator} {self._mark(value)}"
@@ -276,6 +275,15 @@ def _column(name: str) -> str:
     if name == "note":
         return "(SELECT note FROM notes WHERE notes.run_id = runs.run_id)"
     return "json_extract(error, '$.message')" if name == "error" else name
+
+
+def _typed(value: Any) -> Any:
+    """A value as the column `typed` has it."""
+    if isinstance(value, Span):
+        value = value.seconds
+    if isinstance(value, (bool, str)) or value != value:
+        return json_text(value)
+    return _number(value)
 
 
 def _number(value: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from kfgcp.errors import UsageError
 from kfgcp.store.conditions import IN_ORDER, condition, order, version_condition
-from kfgcp.store.rows import BY_BEGINNING, RunFilter, bound
+from kfgcp.store.rows import BY_BEGINNING, RunFilter, bound, json_text
 
 NEWEST_FIRST: Final = "created_at desc"
 
@@ -39,6 +39,9 @@ def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
         if value is not None:
             clauses.append(same)
             values.append(value)
+    if wanted.ids:
+        clauses.append("run_id IN (SELECT value FROM json_each(?))")
+        values.append(json_text([*bound(*wanted.ids)]))
     if wanted.states:
         clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
         values.extend(wanted.states)

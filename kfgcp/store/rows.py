@@ -61,7 +61,7 @@ class RunFilter:
     labels: name -> value; of `git` and `version` the beginning of the value is enough. since, until: RFC 3339 text;
     runs created at that time or later, and before that time. where: an expression, see `kfgcp.store.expressions`.
     version: a digest or its beginning. tags: all of them. text: stands in the id, name, pipeline, experiment, note or a
-    tag, whatever the case.
+    tag, whatever the case. ids: whole ones, one of them; any number.
     """
 
     pipeline: str | None = None
@@ -75,11 +75,12 @@ class RunFilter:
     until: str | None = None
     tags: Sequence[str] = ()
     text: str | None = None
+    ids: Sequence[str] = ()
 
     @property
     def beyond_services(self) -> bool:
         """Whether it asks for what only the store can tell, so that no service can choose the runs."""
-        return any((self.where, self.version, self.until, self.tags, self.text))
+        return any((self.where, self.version, self.until, self.tags, self.text, self.ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,16 +78,18 @@ def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionM
     return ConfusionMatrix(tuple(map(str, labels)), whole) if all(len(row) == size for row in whole) else None
 
 
-def text(artifact: Artifact, limit: int = 1_000_000) -> Text:
+def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True) -> Text:
     """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of any other.
 
     Args:
         artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://` (at AWS_ENDPOINT_URL).
         limit: bytes to read; no more are, nor are they asked for.
+        local: whether it may lie on this machine. For a run of a remote backend say False: there, whoever starts a run
+            chooses the URIs of its artifacts, and could have any file of this machine shown.
 
     Raises:
         NotFound: there is nothing at its URI.
-        Unsupported: its URI is of another kind.
+        Unsupported: its URI is of another kind, or a path that must not be read.
         MissingExtra: the library for its bucket is not installed.
         ConfigError: the address of its bucket is not known.
         BackendError: it may not be read, or its bucket cannot be reached.
@@ -96,6 +98,8 @@ def text(artifact: Artifact, limit: int = 1_000_000) -> Text:
     if remote.is_remote(uri):
         content = objects.beginning(uri, limit + 1)
         return _listed(objects.below(uri, MOST_FILES + 1), uri) if content is None else _decoded(content, limit)
+    if not local:
+        raise Unsupported(f"{uri} cannot be read.", hint="It is no place that its backend and this machine share.")
     return _local(_path(uri), uri, limit)
 
 

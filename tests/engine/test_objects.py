@@ -208,3 +208,10 @@ def _upload(endpoint: str, bucket: str, contents: dict[str, bytes]) -> None:
     client: Any = Client.create_anonymous_client()
     for name, content in contents.items():
         client.bucket(bucket).blob(name).upload_from_string(content)
+
+
+@pytest.mark.parametrize("uri", ["gs://", "gs:///page.html", "s3:///page.html", "minio://"])
+def test_an_address_without_a_bucket_is_not_found(uri: str) -> None:
+    for look in (lambda: objects.beginning(uri, 10), lambda: objects.below(uri, 10)):
+        with pytest.raises(NotFound, match="names no bucket"):
+            look()

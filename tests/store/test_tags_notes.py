@@ -92,6 +92,8 @@ def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
         (RunFilter(version="sha256:00"), "ac"),
         (RunFilter(version="ff"), "b"),
         (RunFilter(version="ff", where="tags = new"), "b"),
+        (RunFilter(ids=["c", "a", "none", *map(str, range(50_000))]), "ac"),
+        (RunFilter(ids=["a", "b", "') OR 1 --"], tags=["new"]), "b"),
     ],
 )
 def test_filters_beside_expressions(store: Store, make_run: MakeRun, wanted: RunFilter, found: str) -> None:

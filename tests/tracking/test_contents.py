@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,12 @@ def test_what_cannot_be_read_is_one_of_our_errors(uri: str, kind: type[BackendEr
         text(artifact(uri=uri))
     assert raised.value.message == said
     assert raised.value.hint
+
+
+def test_paths_of_this_machine_are_not_read_for_runs_elsewhere(page: Path) -> None:
+    for uri in (str(page), page.as_uri(), str(page.parent), ""):
+        with pytest.raises(Unsupported, match=re.escape(f"{uri} cannot be read.")):
+            text(artifact(uri=uri), local=False)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
