@@ -116,7 +116,7 @@ def compare(
             project says in `metrics`, and that before what names suggest.
 
     Raises:
-        UsageError: there are fewer than two.
+        UsageError: there are fewer than two, or `goals` names what no run has as a metric.
     """
     from kfgcp.spec.validate import is_valid
     from kfgcp.tracking.compare import compare as compare_runs
@@ -131,11 +131,22 @@ def compare(
     for run in found:
         first.setdefault(run.run_id, run)
     chosen = [*first.values()]
+    _check_goals(goals or {}, chosen)
     project = config.load()
     with Store(project.home) as store:
         specs = {version: store.spec(version) for version in {run.version for run in chosen}}
     known = {version: spec for version, spec in specs.items() if spec is not None and is_valid(spec)}
     return compare_runs(chosen, specs=known, goals={**project.metrics, **(goals or {})})
+
+
+def _check_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> None:
+    known = {name for run in runs for metric in run.metrics for name in (metric.name, metric.key)}
+    for name, goal in goals.items():
+        if name not in known:
+            names = ", ".join(sorted({metric.name for run in runs for metric in run.metrics}))
+            raise UsageError(f"None of the runs has a metric '{name}'.", hint=f"They have: {names or 'none'}.")
+        if goal not in ("lower", "higher"):
+            raise UsageError(f"The goal of '{name}' cannot be '{goal}'.", hint="Write lower or higher.")
 
 
 def export(

@@ -41,6 +41,8 @@ def command(
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other.")
+    for name in {*lower} & {*higher}:
+        raise UsageError(f"Of '{name}' either the lower or the higher value is better.")
     goals = {**dict.fromkeys(lower, "lower"), **dict.fromkeys(higher, "higher")}
     comparison = api.compare(runs, baseline=baseline, goals=goals)
     if as_json or form == "json":

@@ -22,6 +22,8 @@ SAMPLE: Final = 1000
 NEAR: Final = 2000
 """Runs that a page of an expression is looked for among first."""
 _CHUNK: Final = 500
+_ALL: Final = 2**63 - 1
+"""The largest number that SQLite takes."""
 _RUN_COLUMNS: Final = (
     "run_id, env, backend, backend_ref, url, pipeline, version, experiment, name, state, created_at, started_at,"
     " ended_at, outputs, error"
@@ -203,7 +205,7 @@ class Reader:
         query = (
             f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
         )
-        rows = self._db.execute(query, [NEAR, *values, limit, offset]).fetchall()
+        rows = self._db.execute(query, [NEAR, *values, min(limit, _ALL), min(offset, _ALL)]).fetchall()
         return [row[0] for row in rows] if len(rows) == limit else None
 
     def _read(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
@@ -261,7 +263,7 @@ def _selection(
     where, values = where_clause(wanted or RunFilter())
     by, more = order_clause(order)
     query = f"SELECT run_id{also} FROM {table(where)} WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
-    return query, [*values, *more, -1 if limit is None else limit, offset]
+    return query, [*values, *more, -1 if limit is None else min(limit, _ALL), min(offset, _ALL)]
 
 
 def _run(row: Any, parts: Mapping[str, Sequence[Any]], tasks: Sequence[Task]) -> Run:

@@ -58,6 +58,22 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--lower", "los"], "None of the runs has a metric 'los'."),
+        (["--lower", "loss", "--higher", "loss"], "Of 'loss' either the lower or the higher value is better."),
+    ],
+)
+def test_a_goal_that_cannot_be_meant_is_refused(kfgcp: Any, options: list[str], said: str) -> None:
+    done = kfgcp("compare", "1111", "2222", *options)
+
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert kfgcp("compare", "1111", "2222", "--higher", "train/m/loss").code == 0
+
+
+@pytest.mark.usefixtures("recorded")
 def test_a_run_that_is_named_again_counts_once(kfgcp: Any) -> None:
     done = kfgcp("compare", "1111", "2222", "1" * 12, "2222", "--json")
 

@@ -107,6 +107,14 @@ def test_filters_beside_expressions(store: Store, make_run: MakeRun, wanted: Run
     assert store.count(wanted) == len(found)
 
 
+def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run("a"))
+
+    for wanted in (RunFilter(), RunFilter(where="name != x")):
+        assert [run.run_id for run in store.page(wanted, limit=10**30)] == ["a"]
+        assert store.page(wanted, limit=10**30, offset=10**30) == []
+
+
 def test_choices_are_the_values_of_matching_runs(store: Store, make_run: MakeRun) -> None:
     store.add_run(make_run("a", experiment="x", tags=("t1",), labels={"team": "g"}))
     store.add_run(make_run("b", experiment="y", tags=("t1", "t2"), env="dev"))
