@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import streamlit as st
@@ -50,7 +51,8 @@ def show(run: Run) -> None:
 def _keep(run: Run, note: str, tags: list[str]) -> None:
     actions.must_be_allowed()
     store = data.store(data.project())
-    wanted = {" ".join(text.visible(tag).split())[:TAG] for tag in tags} - {""}
+    words = (word for tag in tags for word in re.split(r"[\s,]+", text.visible(tag)))  # tags hold no blanks and commas
+    wanted = {word[:TAG] for word in words} - {""}
     store.note(run.run_id, note[:LONGEST])
     store.tag(run.run_id, wanted, remove=set(run.tags) - wanted)
     st.rerun()

@@ -298,6 +298,7 @@ def test_nothing_of_a_run_is_carried_out(visit: Open, home: Path, store: Store, 
             make_run(
                 f"bomb{number:08d}",
                 name=BOMB,
+                tags=(BOMB,),
                 pipeline=BOMB,
                 experiment=BOMB,
                 version=f"sha256:{number:064x}",
@@ -333,7 +334,6 @@ def test_nothing_of_a_run_is_carried_out(visit: Open, home: Path, store: Store, 
             )
         )
         store.note(f"bomb{number:08d}", BOMB)
-        store.tag(f"bomb{number:08d}", [BOMB])
     tab = visit()
     paths = [
         "/",

@@ -59,6 +59,7 @@ def _odd(make_run: Callable[..., Run], number: int, name: str) -> Run:
     return make_run(
         f"odd{number:09d}",
         name=name,
+        tags=(name or "tag",),
         pipeline=name or "p",
         experiment=name or "e",
         state=RunState.FAILED,
@@ -95,7 +96,6 @@ def test_any_text_may_stand_in_runs(
     ids = [run.run_id for run in store.page()]
     for number, run_id in enumerate(ids):
         store.note(run_id, texts[number])
-        store.tag(run_id, [texts[number] or "tag"])
 
     for query in [{}, {"run": ids[:3]}, {"run": ids[-1], "tab": "Tasks"}, {"run": ids[-1], "tab": "Artifacts"}]:
         page = open_page(view, **query)

@@ -56,11 +56,11 @@ def test_a_run_that_is_not_there_is_said(open_page: Page, failed: Run) -> None:
 def test_notes_and_tags_are_kept_in_the_store(open_page: Page, failed: Run, store: Store) -> None:
     page = open_page("run", run=failed.run_id)
     page.text_area[0].set_value("first try\n<b>not bold</b>").run()
-    page.multiselect[0].set_value(["baseline"]).run()
+    page.multiselect[0].set_value(["baseline", "two words,three"]).run()
 
     kept = store.get(failed.run_id)
-    assert (kept.note, kept.tags) == ("first try\n<b>not bold</b>", ("baseline",))
-    assert open_page("runs", where="first try").dataframe[0].value["tags"][0] == ["baseline"]
+    assert (kept.note, kept.tags) == ("first try\n<b>not bold</b>", ("baseline", "three", "two", "words"))
+    assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [*kept.tags]
 
 
 def test_only_looking_leaves_everything_as_it_is(
