@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import many_runs
 from startup import machine
+from streamlit.logger import set_log_level
 from streamlit.testing.v1 import AppTest
 
 from kfgcp.store.store import Store
@@ -52,7 +52,7 @@ def main() -> None:
         many_runs.generate(folder, arguments.runs)
         os.environ["KFGCP_HOME"] = str(folder)
         server.options.embedded = True
-        logging.getLogger("streamlit").setLevel(logging.ERROR)  # it misses a browser
+        set_log_level("ERROR")  # it misses a browser
         print(f"{machine()}, {arguments.runs:,} runs, median of {arguments.rounds} rounds\n")
         print("| what | median | from | to |\n| --- | --- | --- | --- |")
         for name, call in measured(folder):
