@@ -29,7 +29,7 @@ def gke(home: Path, kubectl: Any) -> Any:
             "gcloud container clusters get-credentials",
         ),
         (
-            'error: error loading config file "/root/.kube/config": yaml: line 3: mapping values are not allowed',
+            'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping values are not allowed',
             "let KUBECONFIG name another one",
         ),
         ("error: invalid configuration: no configuration has been provided", "KUBECONFIG"),
