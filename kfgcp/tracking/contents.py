@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -23,6 +23,7 @@ from kfgcp.model import Artifact
 
 Point = tuple[float, float, float]
 
+_METRICS: Final = {"confidenceMetrics", "confusionMatrix", "evaluationSlices"}
 MOST_FILES: Final = 1000
 """Names of files that are listed of a folder."""
 
@@ -101,6 +102,21 @@ def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True) -> T
     if not local:
         raise Unsupported(f"{uri} cannot be read.", hint="It is no place that its backend and this machine share.")
     return _local(_path(uri), uri, limit)
+
+
+def filled(artifact: Artifact, limit: int = 10_000_000, *, local: bool = True) -> Artifact:
+    """The artifact with the curves and matrices of its file when its metadata has none: some components write them,
+    as the JSON that metadata would be. As it is when its file holds something else, or more than the limit.
+
+    Arguments and errors as of `text`.
+    """
+    if any(name in artifact.metadata for name in _METRICS):
+        return artifact
+    found = text(artifact, limit, local=local)
+    metrics = {} if found.truncated or found.folder else _mapping(found.content)
+    return replace(
+        artifact, metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}}
+    )
 
 
 def _points(artifact: Artifact, slice: str | None, x: str, y: str, *, rising: bool) -> tuple[Point, ...]:

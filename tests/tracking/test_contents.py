@@ -15,7 +15,16 @@ from kfp import dsl
 
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
-from kfgcp.tracking.contents import ConfusionMatrix, Text, confusion_matrix, precision_recall, roc, slices, text
+from kfgcp.tracking.contents import (
+    ConfusionMatrix,
+    Text,
+    confusion_matrix,
+    filled,
+    precision_recall,
+    roc,
+    slices,
+    text,
+)
 
 KINDS = "system.ClassificationMetrics"
 
@@ -226,6 +235,28 @@ def test_a_file_that_may_not_be_read_is_told(page: Path) -> None:
     page.chmod(0)
     with pytest.raises(BackendError, match="cannot be read: Permission denied"):
         text(artifact(uri=str(page)))
+
+
+def test_curves_and_matrices_of_a_file_are_read_when_metadata_has_none(tmp_path: Path) -> None:
+    matrix = {
+        "annotationSpecs": [{"displayName": "cat"}, {"displayName": "dog"}],
+        "rows": [{"row": [3, 1]}, {"row": [0, 4]}],
+    }
+    points = [{"confidenceThreshold": 0.5, "falsePositiveRate": 0.1, "recall": 0.9}]
+    file = tmp_path / "metrics.json"
+    file.write_text(json.dumps({"confusionMatrix": matrix, "confidenceMetrics": points, "else": 1}))
+
+    found = filled(artifact({"display": "evaluation"}, str(file)))
+
+    assert confusion_matrix(found) == ConfusionMatrix(("cat", "dog"), ((3, 1), (0, 4)))
+    assert roc(found) == ((0.1, 0.9, 0.5),)
+    assert found.metadata.keys() == {"display", "confusionMatrix", "confidenceMetrics"}
+    logged_already = artifact({"confidenceMetrics": []}, "no/such/file")
+    assert filled(logged_already) is logged_already
+    file.write_text("no JSON")
+    assert filled(artifact({}, str(file))) == artifact({}, str(file))
+    with pytest.raises(NotFound):
+        filled(artifact({}, str(tmp_path / "none")))
 
 
 def test_a_bucket_is_read_like_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
