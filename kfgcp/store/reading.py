@@ -171,7 +171,9 @@ class Reader:
         """
         with self._failures():
             if run == "latest":
-                row = self._db.execute("SELECT run_id FROM runs ORDER BY created_at DESC, rowid DESC").fetchone()
+                # Kubeflow has whole seconds: of runs of the same second the one that was recorded last
+                newest = "created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
+                row = self._db.execute(f"SELECT run_id FROM runs WHERE {newest} ORDER BY rowid DESC").fetchone()  # noqa: S608
                 if row is None:
                     raise no_run(run)
                 return str(row[0])

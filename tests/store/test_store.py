@@ -236,6 +236,18 @@ class TestFind:
         assert caught.value.message == "'twice' means more than one run: abcd33334444, ffff55556666."
 
 
+def test_latest_is_the_last_recorded_of_a_second_as_kubeflow_has_no_parts_of_it(
+    store: Store, make_run: Callable[..., Run]
+) -> None:
+    store.add_run(make_run("aaaa11112222", created_at="2026-01-02T03:04:06.100Z"))
+    store.add_run(make_run("bbbb11112222", created_at="2026-01-02T03:04:07.900Z"))
+    store.add_run(make_run("cccc11112222", created_at="2026-01-02T03:04:07.000Z"))
+    assert store.find("latest") == "cccc11112222"
+
+    store.add_run(make_run("dddd11112222", created_at="2026-01-02T03:04:06.900Z"))  # one of others, read later
+    assert store.find("latest") == "cccc11112222"
+
+
 def test_latest_of_nothing_says_how_to_start(store: Store) -> None:
     with pytest.raises(UsageError, match="no runs yet") as caught:
         store.find("latest")
