@@ -455,7 +455,8 @@ def test_what_a_killed_process_had_written_is_there(home: Path, make_run: MakeRu
     assert writer.stdout is not None
     acknowledged = [int(writer.stdout.readline()) for _ in range(40)]
     writer.send_signal(signal.SIGKILL)
-    rest, _ = writer.communicate()
+    rest = writer.stdout.read()  # communicate() would leave out what was read ahead
+    writer.communicate()
     acknowledged += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
 
     with Store(folder) as store:
