@@ -27,6 +27,8 @@ from kfgcp.store.store import Store
 if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
 
+pytest_plugins = ["trials"]
+
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"
 UID = 54321
