@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pytest_socket import socket_allow_hosts
 
 from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
+from patience import PROCESS, wait_for
 
 if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
@@ -114,9 +114,7 @@ class Command:
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
 
-    def __call__(
-        self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 60
-    ) -> Result:
+    def __call__(self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Result:
         """The result of a whole command."""
         done = subprocess.run(
             [str(COMMAND), *map(str, arguments)],
@@ -125,14 +123,25 @@ class Command:
             capture_output=True,
             encoding="utf-8",
             stdin=subprocess.DEVNULL,
-            timeout=timeout,
+            timeout=PROCESS,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """A command under way, in a session of its own; killed when the test ends."""
+    def start(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (str(COMMAND),),
+    ) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; it is killed when the test ends.
+
+        Args:
+            arguments: of the command.
+            env: variables beside those of a plain environment.
+            program: the beginning of the command line, for a test that changes how `kfgcp` runs.
+        """
         process = subprocess.Popen(
-            [str(COMMAND), *map(str, arguments)],
+            [*program, *map(str, arguments)],
             env=clean_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -143,14 +152,14 @@ class Command:
         self._started.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 40) -> Result:
-        """The result of a command under way, which has to end by itself."""
-        late = threading.Timer(timeout, process.kill)
+    def end(self, process: subprocess.Popen[str]) -> Result:
+        """Return the result of a command that was started; the command has to end by itself."""
+        late = threading.Timer(PROCESS, process.kill)
         late.start()
         with ThreadPoolExecutor() as pool:  # communicate() would lose what readline() has read ahead
             out, err = pool.map(lambda stream: stream.read() if stream else "", (process.stdout, process.stderr))
         code = process.wait()
-        assert late.is_alive(), f"not ended within {timeout:g} s: {err}"
+        assert late.is_alive(), f"not ended within {PROCESS:g} s: {err}"
         late.cancel()
         return Result(code, out, err)
 
@@ -218,16 +227,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """Waits until a condition holds and returns what it returned; fails when it does not in time."""
-
-    def wait(condition: Callable[[], Any], seconds: float = 30) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not within {seconds:g} s"
-            time.sleep(0.02)
-        return found
-
-    return wait
+    """`patience.wait_for`, as a fixture."""
+    return wait_for
 
 
 @pytest.fixture(scope="session")
@@ -311,7 +312,7 @@ class Somebody:
             capture_output=True,
             encoding="utf-8",
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=PROCESS,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

@@ -20,7 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
-_DYING_SECONDS = 2.0
+_DYING_SECONDS = 30.0
+"""How long tasks of an engine that was killed may still write to the scratch folder of their run."""
 
 
 @dataclass(frozen=True)

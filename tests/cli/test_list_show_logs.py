@@ -13,6 +13,7 @@ from kfgcp.cli.list import ago
 from kfgcp.engine.layout import log_file
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 
@@ -231,7 +232,7 @@ def test_a_reader_that_has_enough_is_no_bug(store: Store, home: Path, make_run: 
     process.stdout.close()
     assert process.stderr is not None
     assert process.stderr.read() == ""
-    assert process.wait(timeout=30) == 141
+    assert process.wait(timeout=PROCESS) == 141
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from kfgcp.cli.live import LiveView
 from kfgcp.engine.layout import log_file
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 HOSTILE = "\x1b[31m[red]x[/red]\x1b]0;title\x07 \u202eabc\u2066 :smile: a\rb\nc\x9b2J"
@@ -51,7 +52,7 @@ def terminal(kfgcp: Any, home: Path, environment: Callable[..., dict[str, str]])
         except OSError:  # Linux says so when the other side is closed
             pass
         os.close(ours)
-        return process.wait(timeout=60), written.decode()
+        return process.wait(timeout=PROCESS), written.decode()
 
     return run
 

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,20 @@ from typing import Any
 import pytest
 
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 Pipeline = Callable[[str], Path]
 Alive = Callable[[int], bool]
 Eventually = Callable[..., Any]
+AN_HOUR_OF_GRACE = """
+import functools
+from kfgcp.backends import local
+from kfgcp.cli.main import main
+local.Options = functools.partial(local.Options, grace=3600.0)
+main()
+"""
+PATIENT_KFGCP = (sys.executable, "-c", AN_HOUR_OF_GRACE)
+"""`kfgcp` that gives a task an hour to end by itself, so that a task that is gone earlier was killed."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +42,9 @@ def _leave_nothing_running(home: Path) -> Iterator[None]:
 def asleep(kfgcp: Any, pipeline: Pipeline, home: Path, eventually: Eventually) -> Callable[..., Any]:
     """Starts `kfgcp run` of the sleeping pipeline; its process, and those of the task, which is under way."""
 
-    def start(*arguments: str) -> tuple[subprocess.Popen[str], list[int]]:
+    def start(*arguments: str, **options: Any) -> tuple[subprocess.Popen[str], list[int]]:
         file = home / "pids"
-        process = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={file}", *arguments)
+        process = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={file}", *arguments, **options)
         eventually(lambda: file.exists() or process.poll() is not None)
         assert file.exists(), process.communicate()
         return process, [int(pid) for pid in file.read_text().split()]
@@ -83,7 +93,7 @@ def test_a_signal_cancels_the_run(
 def test_a_second_interrupt_kills_what_does_not_end(
     kfgcp: Any, asleep: Any, alive: Alive, eventually: Eventually, home: Path
 ) -> None:
-    process, pids = asleep("-p", "stubborn=true", "--json")
+    process, pids = asleep("-p", "stubborn=true", "--json", program=PATIENT_KFGCP)
 
     os.killpg(process.pid, signal.SIGINT)
     with Store(home / ".kfgcp") as store:
@@ -92,7 +102,7 @@ def test_a_second_interrupt_kills_what_does_not_end(
         assert alive(pids[0])
     os.killpg(process.pid, signal.SIGINT)
 
-    done = kfgcp.end(process, timeout=8)  # less than a task is given to end by itself
+    done = kfgcp.end(process)
     assert (done.code, _states(done.json)) == (6, CANCELLED)
     eventually(lambda: not any(map(alive, pids)))
 
@@ -217,10 +227,8 @@ def test_the_python_functions_do_the_same(home: Path, pipeline: Pipeline) -> Non
     with pytest.raises(RunTimeout):
         handle.wait(timeout=0.05)
     assert handle.state in ("PENDING", "RUNNING")
-    assert handle.cancel().wait(timeout=30).state == "CANCELLED"
+    assert handle.cancel().wait(timeout=PROCESS).state == "CANCELLED"
 
-    begun = time.monotonic()
     updates = list(api.watch(handle))
-    assert time.monotonic() - begun < 5
     assert updates[-1].run.state == "CANCELLED"
     assert json.loads(json.dumps(api.show(handle.run_id).to_dict()))["labels"]["k"] == "v"

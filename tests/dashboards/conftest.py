@@ -16,6 +16,7 @@ from kfgcp.model import Metric, Run, RunState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server, sync
 from kfgcp_dashboard.links import PAGES
+from patience import REQUEST
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.setattr(server.options, "embedded", True)
 
     def open_(view: str, *, secrets: Mapping[str, Any] | None = None, **query: Any) -> AppTest:
-        page = AppTest.from_file(str(server.APP), default_timeout=60)
+        page = AppTest.from_file(str(server.APP), default_timeout=REQUEST)
         for key, value in query.items():
             page.query_params[key] = value
         for key, value in (secrets or {}).items():

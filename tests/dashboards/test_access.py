@@ -2,8 +2,8 @@
 
 import base64
 import json
-import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from kfgcp import config
 from kfgcp_dashboard import access
 
 AUDIENCE = "/projects/1/global/backendServices/2"
+NOW = 1_800_000_000
+"""Seconds since 1970, as `iat` and `exp` count them: the time at which the tests of this file happen."""
 
 
 def _key() -> tuple[str, str]:
@@ -31,13 +33,19 @@ PRIVATE, PUBLIC = _key()
 OTHER_PRIVATE, OTHER_PUBLIC = _key()
 
 
+@pytest.fixture(autouse=True)
+def _at_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock by which google-auth judges `iat` and `exp`."""
+    stopped = datetime.fromtimestamp(NOW, UTC).replace(tzinfo=None)
+    monkeypatch.setattr("google.auth._helpers.utcnow", lambda: stopped)
+
+
 def _assertion(private: str = PRIVATE, kid: str = "one", **claims: Any) -> str:
-    now = int(time.time())
     whole = {
         "iss": access.IAP_ISSUER,
         "aud": AUDIENCE,
-        "iat": now,
-        "exp": now + 600,
+        "iat": NOW,
+        "exp": NOW + 600,
         "sub": "s",
         "email": "ann@acme.example",
     }
@@ -82,7 +90,6 @@ def test_a_valid_assertion_proves_an_address(assertions: access.Assertions) -> N
     assert assertions.email(_assertion()) == "ann@acme.example"
 
 
-NOW = int(time.time())
 HEAD, BODY, SIGNATURE = _assertion().split(".")
 FORGED = {
     "none": None,
@@ -94,9 +101,9 @@ FORGED = {
     "for nobody": _assertion(aud=None),
     "by another issuer": _assertion(iss="https://accounts.google.com"),
     "by no issuer": _assertion(iss=None),
-    "expired": _assertion(exp=NOW - 60, iat=NOW - 660),
+    "expired": _assertion(exp=NOW - access.SKEW - 1, iat=NOW - 600),
     "for ever": _assertion(exp=None),
-    "of the future": _assertion(iat=NOW + 600, exp=NOW + 1200),
+    "of the future": _assertion(iat=NOW + access.SKEW + 1, exp=NOW + 1200),
     "without a time": _assertion(iat=None),
     "without an address": _assertion(email=None),
     "with an empty address": _assertion(email=""),
@@ -116,10 +123,8 @@ def test_any_other_proves_nothing(assertions: access.Assertions, forged: str) ->
 
 
 def test_clocks_may_be_a_little_apart(assertions: access.Assertions) -> None:
-    now = int(time.time())
-
-    assert assertions.email(_assertion(iat=now + 15, exp=now + 600))
-    assert assertions.email(_assertion(iat=now - 600, exp=now - 15))
+    assert assertions.email(_assertion(iat=NOW + access.SKEW - 1, exp=NOW + 600))
+    assert assertions.email(_assertion(iat=NOW - 600, exp=NOW - access.SKEW + 1))
 
 
 def test_a_key_that_is_new_is_fetched_but_not_all_the_time(assertions: access.Assertions, keys: _Keys) -> None:

@@ -1,4 +1,8 @@
-"""With 100,000 runs of 10 parameters and 5 metrics each, half a second of the server is enough for a page."""
+"""With 100,000 runs of 10 parameters and 5 metrics each, a page costs less than reading a tenth of them.
+
+Processor time is compared with processor time of the same process, so neither the speed of the machine nor other work
+on it decides. The seconds themselves are measured by benchmarks/dashboard.py.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,7 +14,6 @@ from streamlit.testing.v1 import AppTest
 
 from kfgcp.store.store import Store
 
-LIMIT = 0.5
 TRIES = 6
 IDS = [
     "page",
@@ -30,16 +33,27 @@ def _there(home: Path, many_runs: Path) -> None:
     (home / ".kfgcp").symlink_to(many_runs)
 
 
-def _quickest(page: AppTest) -> float:
-    """The processor seconds of the quickest of a few reruns: other things that this machine does do not count."""
-    took = []
+@pytest.fixture(scope="module")
+def limit(many_runs: Path) -> float:
+    """Processor seconds for reading a tenth of the runs, with their parameters and metrics."""
+    with Store(many_runs) as store:
+        start = time.process_time()
+        runs = store.page(limit=10_000)
+        seconds = time.process_time() - start
+    assert len(runs) == 10_000
+    return seconds
+
+
+def _assert_cheap(page: AppTest, limit: float) -> None:
+    """Fail when none of a few reruns of a page takes less processor time than the limit."""
+    attempts = []
     for _ in range(TRIES):
-        began = time.process_time()
+        start = time.process_time()
         page.run()
-        took.append(time.process_time() - began)
-        if took[-1] < LIMIT:
-            break
-    return min(took)
+        attempts.append(time.process_time() - start)
+        if attempts[-1] < limit:
+            return
+    pytest.fail(f"a rerun takes {min(attempts):.2f} s of processor time; the limit is {limit:.2f} s")
 
 
 @pytest.mark.parametrize(
@@ -57,27 +71,29 @@ def _quickest(page: AppTest) -> float:
     ],
     ids=IDS,
 )
-def test_any_filter_is_quick(open_page: Callable[..., AppTest], query: dict[str, Any]) -> None:
+def test_any_filter_is_cheap(open_page: Callable[..., AppTest], query: dict[str, Any], limit: float) -> None:
     page = open_page("runs", **query)
 
     assert not page.error
     assert len(page.dataframe[0].value) > 0
-    assert _quickest(page) < LIMIT
+    _assert_cheap(page, limit)
 
 
-def test_twenty_runs_are_compared_quickly(open_page: Callable[..., AppTest], home: Path) -> None:
+def test_twenty_runs_are_compared_cheaply(open_page: Callable[..., AppTest], home: Path, limit: float) -> None:
     with Store(home / ".kfgcp") as store:
         ids = [run.run_id for run in store.page(limit=20)]
 
     page = open_page("compare", run=ids)
 
     assert len(page.dataframe[0].value.columns) == 22
-    assert _quickest(page) < LIMIT
+    _assert_cheap(page, limit)
 
 
 @pytest.mark.parametrize("view", ["trends", "versions"])
-def test_what_looks_at_all_runs_of_a_pipeline_is_quick(open_page: Callable[..., AppTest], view: str) -> None:
+def test_what_looks_at_all_runs_of_a_pipeline_is_cheap(
+    open_page: Callable[..., AppTest], view: str, limit: float
+) -> None:
     page = open_page(view)
 
     assert not page.error
-    assert _quickest(page) < LIMIT
+    _assert_cheap(page, limit)

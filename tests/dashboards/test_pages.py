@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 Page = Callable[..., AppTest]
 VIEWS = ("runs", "compare", "run", "launch", "trends", "versions", "health")
@@ -261,7 +262,7 @@ def test_a_run_from_each_backend_is_on_one_page_side_by_side(
             for env in ("local", "dev", "gke")
         ]
         for run in runs:
-            run.wait(100)
+            run.wait(PROCESS)
 
         page = open_page("runs", sort="name", up="1")
         compared = open_page("compare", run=[run.run_id for run in runs])

@@ -12,6 +12,7 @@ import pytest
 
 from kfgcp.cli.main import cli
 from kfgcp_dashboard import server
+from patience import REQUEST
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 IAP = "[dashboard]\niap_audience = '/projects/1/apps/x'\n"
@@ -35,7 +36,7 @@ def taken() -> Iterator[int]:
 
 def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=REQUEST) as answer:
             return bool(answer.read() == b"ok")
     except OSError:
         return False
@@ -106,7 +107,7 @@ def test_the_server_accepts_only_names_of_this_machine(kfgcp: Any, port: int, ev
     kfgcp.start("dashboard", "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
 
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=REQUEST) as connection:
         connection.sendall(
             b"GET /_stcore/stream HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n"
             b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

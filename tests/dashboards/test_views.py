@@ -13,6 +13,7 @@ from kfgcp.model import Artifact, Run, RunState, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
 from kfgcp_dashboard.links import PAGES
+from patience import REQUEST
 
 Page = Callable[..., AppTest]
 
@@ -136,7 +137,7 @@ def test_an_artifact_in_a_bucket_is_read_when_somebody_asks(
         folder = inside.removeprefix(f"gs://{vertex.bucket}/")
         url = f"{vertex.storage_endpoint}/upload/storage/v1/b/{vertex.bucket}/o"
         query = {"uploadType": "media", "name": folder}
-        requests.post(url, params=query, data="# all is well", timeout=20).raise_for_status()
+        requests.post(url, params=query, data="# all is well", timeout=REQUEST).raise_for_status()
         kinds = [Artifact("t", name, "system.Markdown", uri) for name, uri in (("in", inside), ("out", outside))]
         store.add_run(make_run(artifacts=tuple(kinds)))
         page = open_page("run", tab="Artifacts", artifact="t/in")

@@ -1,14 +1,13 @@
 """A run that is cancelled while its exit task runs."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kfp import dsl
 
 from kfgcp import api
 from kfgcp.tracking.handle import RunHandle
+from patience import PROCESS, wait_for
 
 
 @dsl.component(base_image="python:3.11")
@@ -17,53 +16,58 @@ def work() -> str:
 
 
 @dsl.component(base_image="python:3.11")
-def clean_up(seconds: float) -> str:
+def clean_up(gate: str) -> str:
+    import os
     import time
 
     print("cleaning")
-    time.sleep(seconds)
+    while not os.path.exists(gate):
+        time.sleep(0.01)
     return "clean"
 
 
 @dsl.pipeline(name="guarded-by-a-slow-task")
-def guarded(seconds: float) -> None:
-    with dsl.ExitHandler(clean_up(seconds=seconds)):
+def guarded(gate: str) -> None:
+    with dsl.ExitHandler(clean_up(gate=gate)):
         work()
 
 
 @pytest.fixture
-def cleaning(home: Path, eventually: Callable[[Callable[[], Any]], Any]) -> Callable[[float], RunHandle]:
-    """A run on its own, whose exit task has started."""
+def gate(home: Path) -> Path:
+    """A file that does not exist yet; the exit task ends when it does."""
+    return home / "gate"
 
-    def start(seconds: float) -> RunHandle:
-        from google.protobuf import json_format
 
-        from kfgcp.spec.load import from_documents
+@pytest.fixture
+def run(home: Path, gate: Path) -> RunHandle:
+    """A run in a process of its own, whose exit task has started."""
+    from google.protobuf import json_format
 
-        spec = from_documents([json_format.MessageToDict(guarded.pipeline_spec)], "test")
-        run = api.submit(spec, params={"seconds": seconds})
-        eventually(lambda: [line for line in run.refresh().logs() if line.text == "cleaning"])
-        return run
+    from kfgcp.spec.load import from_documents
 
-    return start
+    spec = from_documents([json_format.MessageToDict(guarded.pipeline_spec)], "test")
+    run = api.submit(spec, params={"gate": str(gate)})
+    wait_for(lambda: [line for line in run.refresh().logs() if line.text == "cleaning"])
+    return run
 
 
 @pytest.mark.rule("Control flow: the exit task runs whatever happened in its exit handler")
-def test_an_exit_task_that_runs_already_is_left_to_its_end(cleaning: Callable[[float], RunHandle]) -> None:
-    run = cleaning(3.0)
+def test_an_exit_task_that_runs_already_is_left_to_its_end(run: RunHandle, gate: Path) -> None:
+    run.cancel()
+    wait_for(lambda: run.refresh().state == "CANCELLING")
+    gate.touch()
 
-    run.cancel().wait(30)
+    run.wait(PROCESS)
 
     assert run.task("clean-up").state == "SUCCEEDED"
     assert run.task("clean-up").outputs == {"Output": "clean"}
 
 
-def test_a_second_cancel_kills_it(cleaning: Callable[[float], RunHandle]) -> None:
-    run = cleaning(120.0)
+def test_a_second_cancel_kills_it(run: RunHandle) -> None:
     run.cancel()
-    assert run.state == "CANCELLING" or run.refresh().state in ("RUNNING", "CANCELLING")
+    wait_for(lambda: run.refresh().state == "CANCELLING")
 
-    run.cancel().wait(30)
+    run.cancel().wait(PROCESS)
 
     assert run.state == "CANCELLED"
     assert run.task("clean-up").state == "CANCELLED"

@@ -10,6 +10,7 @@ import pytest
 
 from kfgcp import api
 from kfgcp.model import Run
+from patience import PROCESS
 
 KFGCP = Path(sys.executable).with_name("kfgcp")
 
@@ -57,7 +58,7 @@ def test_a_gigabyte_is_kept_and_shown_in_bounded_memory(home: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=110,
+        timeout=PROCESS,
     )
     code, peak = (int(word) for word in done.stderr.split())
     run = json.loads(done.stdout)

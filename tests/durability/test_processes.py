@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
+from patience import PROCESS, REQUEST, wait_for
 
 KFGCP = Path(sys.executable).with_name("kfgcp")
 
@@ -39,13 +38,6 @@ def execute(folder: Path, **options: Any) -> Run:
     handle, opened = api.open_run("pipeline.py", params={"folder": str(folder)}, **options)
     opened.execute()
     return handle.refresh().snapshot
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_lock_has_one_holder_however_often_it_is_released(tmp_path: Path) -> None:
@@ -110,10 +102,10 @@ def test_a_run_under_nohup_survives_the_terminal(home: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    until((home / "up").exists)
+    wait_for((home / "up").exists)
     process.send_signal(signal.SIGHUP)
     (home / "go").touch()
-    assert json.loads(process.communicate(timeout=60)[0])["state"] == "SUCCEEDED"
+    assert json.loads(process.communicate(timeout=PROCESS)[0])["state"] == "SUCCEEDED"
     assert process.returncode == 0
 
 
@@ -140,7 +132,7 @@ def test_what_a_task_sent_into_the_background_ends_with_the_run(home: Path, back
     pipeline(home, background)
     assert execute(home).state is RunState.SUCCEEDED
     pid = int((home / "pid").read_text())
-    until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    wait_for(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
 
 
 def test_a_store_shared_by_threads_loses_nothing(tmp_path: Path) -> None:
@@ -204,7 +196,7 @@ def test_a_failure_before_an_interruption_counts_as_a_try(home: Path) -> None:
     )
     command = [KFGCP, "run", "pipeline.py", "-p", f"folder={home}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: any(task.state == "PENDING" for run in api.list() for task in api.show(run).snapshot.tasks))
+    wait_for(lambda: any(task.state == "PENDING" for run in api.list() for task in api.show(run).snapshot.tasks))
     process.kill()
     process.wait()
     resumed = api.resume()
@@ -218,7 +210,7 @@ def test_interruptions_do_not_count_as_tries(home: Path) -> None:
         "import os, time\n"
         "tries = len(os.listdir(folder + '/tries'))\n"
         "open(f'{folder}/tries/{tries}', 'w').close()\n"
-        "time.sleep(60 if tries < 3 else 0)\n"
+        "time.sleep(3600 if tries < 3 else 0)\n"
         "if tries == 3:\n"
         "    raise ValueError('the first failure')",
         task=".set_retry(num_retries=1, backoff_duration='0s')",
@@ -229,7 +221,7 @@ def test_interruptions_do_not_count_as_tries(home: Path) -> None:
         process = subprocess.Popen(
             [KFGCP, "run", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        until((home / "tries" / str(interruption)).exists)
+        wait_for((home / "tries" / str(interruption)).exists)
         process.kill()
         process.wait()
         [run] = api.list()
@@ -252,14 +244,12 @@ def fails(after: float):
 
 @dsl.pipeline(name="fast")
 def pipeline(folder: str):
-    fails(after=0.0).set_retry(num_retries=3, backoff_duration="600s")
+    fails(after=0.0).set_retry(num_retries=3, backoff_duration="3600s")
     fails(after=0.5)
 """,
         encoding="utf-8",
     )
-    begun = time.monotonic()
     assert execute(home, fail_fast=True).state is RunState.FAILED
-    assert time.monotonic() - begun < 60
 
 
 def test_stopping_does_not_wait_for_another_builder(tmp_path: Path) -> None:
@@ -277,7 +267,7 @@ def test_stopping_does_not_wait_for_another_builder(tmp_path: Path) -> None:
         thread = threading.Thread(target=build)
         thread.start()
         builder.stop()
-        thread.join(timeout=20)
+        thread.join(timeout=REQUEST)
         assert not thread.is_alive()
     assert [str(problem) for problem in problems] == ["the run was stopped"]
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from kfgcp import api
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState, TaskState
 from kfgcp.tracking.handle import RunHandle
+from patience import PROCESS, wait_for
 
 SOURCE = """
 from kfp import dsl
@@ -201,7 +201,7 @@ def pipeline(folder: str) -> int:
     (home / "wait.started").unlink()
     command = [Path(sys.executable).with_name("kfgcp"), "rerun", first.run_id, "--from", "step"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_until((home / "wait.started").exists)
+    wait_for((home / "wait.started").exists)
     process.kill()
     process.wait()
     (home / "wait").unlink()
@@ -268,7 +268,7 @@ def pipeline(journal: str, go: str) -> str:
     process = subprocess.Popen(
         [*command, "-p", f"go={home}/go"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    wait_until(lambda: (home / "go.started").exists())
+    wait_for(lambda: (home / "go.started").exists())
     running = api.show()
     refused = kfgcp("run", "--resume", running.run_id)
     assert refused.code == 2
@@ -298,14 +298,7 @@ def pipeline(journal: str, go: str) -> str:
 
 def test_repeating_a_run_from_python_gives_the_run_that_ended(start: Callable[..., Run]) -> None:
     first = start()
-    run = api.rerun(first, timeout=60)
+    run = api.rerun(first, timeout=PROCESS)
     assert run.state is RunState.SUCCEEDED
     assert run.run_id != first.run_id
     assert {task.state for task in run.tasks if task.kind == "container"} == {TaskState.CACHED}
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -10,6 +10,7 @@ from typing import Any
 from kfgcp.errors import BackendError, ParamError
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec
+from patience import PROCESS
 
 ERRORS = {ParamError.exit_code: ParamError, BackendError.exit_code: BackendError}
 SWITCHES = {"cache": ("--cache", "--no-cache"), "fail_fast": ("--fail-fast", ""), "strict_env": ("--strict-env", "")}
@@ -27,7 +28,7 @@ def run(spec: Spec, params: Mapping[str, Any], folder: Path, options: Mapping[st
             command += [switch for switch in (SWITCHES[name][not value],) if switch and value is not None]
         else:
             command += [f"--{name.replace('_', '-')}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROCESS)
     if done.returncode in ERRORS:
         raise ERRORS[done.returncode](done.stderr)
     assert done.returncode in (0, 6), done.stderr

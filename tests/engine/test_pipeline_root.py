@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from kfgcp.errors import BackendError
 from kfgcp.model import Run
 from kfgcp.spec.load import from_documents
 from kfgcp.spec.write import write as write_spec
+from patience import PROCESS, wait_for
 
 
 @dsl.component(base_image="python:3.11")
@@ -187,7 +187,7 @@ class _Stalls(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.uploading.set()
-        self.over.wait(60)
+        self.over.wait(PROCESS)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -203,12 +203,12 @@ def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> No
     environ = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}", "NO_GCE_CHECK": "true"}
     try:
         with subprocess.Popen([kfgcp, "run", "pipeline.yaml"], env=os.environ | environ) as process:
-            assert _Stalls.uploading.wait(60)
+            assert _Stalls.uploading.wait(PROCESS)
             process.send_signal(signal.SIGINT)
-            _until(lambda: api.show().snapshot.state == "CANCELLING")
+            wait_for(lambda: api.show().snapshot.state == "CANCELLING")
             process.send_signal(signal.SIGINT)
             try:
-                assert process.wait(30) == 6
+                assert process.wait(PROCESS) == 6
             finally:
                 process.kill()
     finally:
@@ -218,10 +218,3 @@ def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> No
     run = api.show().snapshot
     assert {task.path: task.state for task in run.tasks} == {"write": "CANCELLED", "read": "CANCELLED"}
     assert run.state == "CANCELLED"
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

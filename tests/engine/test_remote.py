@@ -14,6 +14,7 @@ import pytest
 
 from kfgcp.engine import remote
 from kfgcp.engine.values import ArtifactValue, ValueProblem
+from patience import PROCESS
 
 OBJECTS = {"one/table.csv": b"a,b\n1,2\n", "many/x.txt": b"x", "many/deep/y.txt": b"y"}
 SOURCE = """
@@ -102,7 +103,7 @@ def run(home: Path, bucket: str, environment: Any) -> Any:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PROCESS,
         )
         found: dict[str, Any] = json.loads(done.stdout)
         return found

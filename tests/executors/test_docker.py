@@ -1,6 +1,7 @@
 """Container components in real containers. Skipped, with the reason, where no Docker engine answers."""
 
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from kfgcp import api
 from kfgcp.errors import Unsupported
 from kfgcp.model import Run, RunState, TaskState
+from patience import PAUSE, wait_for
 
 Execute = Callable[..., Run]
 IMAGE = "kfgcp-tests/busybox:1"
@@ -104,20 +107,22 @@ def pipeline():
 
 def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
     seen: list[dict[str, Any]] = []
+    over = threading.Event()
 
     def watch() -> None:
-        deadline = time.monotonic() + 20
-        while not seen and time.monotonic() < deadline:
-            running = docker.containers.list(filters={"label": "kfgcp.run"}, ignore_removed=True)
-            seen.extend(found.attrs["HostConfig"] for found in running if found.attrs["HostConfig"]["Memory"])
-            time.sleep(0.02)
+        while not seen and not over.is_set():
+            for container in docker.containers.list(filters={"label": "kfgcp.run"}, ignore_removed=True):
+                if container.attrs["HostConfig"]["Memory"]:
+                    seen.append(container.attrs["HostConfig"])
+                    container.exec_run(["sh", "-c", "echo > /tmp/seen"])
+            time.sleep(PAUSE)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     run = execute(
         HEAD
         + """
-EATER = "sleep 1; x=$(yes | head -c 200000000); echo done"
+EATER = "until test -e /tmp/seen; do sleep 0.1; done; x=$(yes | head -c 200000000); echo done"
 
 @dsl.container_component
 def eat():
@@ -128,6 +133,7 @@ def pipeline():
     eat().set_memory_limit("32Mi").set_cpu_limit("500m")
 """
     )
+    over.set()
     watcher.join()
     assert seen, "no container was seen"
     assert seen[0]["Memory"] == seen[0]["MemorySwap"] == 32 * 2**20
@@ -151,8 +157,12 @@ def pipeline():
 """,
         encoding="utf-8",
     )
-    done = kfgcp("run", "slow.py", "--timeout", "2", "--json")
-    assert done.code == 7
+    process = kfgcp.start("run", "slow.py", "--json")
+    run_id = wait_for(lambda: [run.run_id for run in api.list()])[0]
+    wait_for(lambda: docker.containers.list(filters={"label": f"kfgcp.run={run_id}"}))
+    process.send_signal(signal.SIGINT)
+    done = kfgcp.end(process)
+    assert done.code == 6
     assert done.json["state"] == "CANCELLED"
     assert [task["state"] for task in done.json["tasks"]] == [TaskState.CANCELLED]
     assert docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"}) == []

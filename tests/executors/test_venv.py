@@ -18,6 +18,7 @@ import pytest
 from kfgcp.engine.executors.venv import Builder, BuildError
 from kfgcp.engine.requirements import READY, Requirements
 from kfgcp.model import Run, RunState
+from patience import wait_for
 
 Execute = Callable[..., Run]
 MakeWheel = Callable[[str, str], Path]
@@ -117,13 +118,13 @@ uv.find_uv_bin = lambda: {str(installer)!r}
 Builder(Requirements(("anything",), (), None), Path({str(tmp_path)!r})).build()
 """
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        _until((tmp_path / "up").exists)
+        wait_for((tmp_path / "up").exists)
         process.kill()
     [file] = tmp_path.glob("*.lock")
     with file.open() as lock:
         assert not _taken(lock)
         (tmp_path / "go").touch()
-        _until(lambda: _taken(lock))
+        wait_for(lambda: _taken(lock))
 
 
 def _taken(lock: IO[str]) -> bool:
@@ -132,13 +133,6 @@ def _taken(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.01)
 
 
 def test_a_stopped_builder_ends(tmp_path: Path) -> None:

@@ -13,21 +13,22 @@ from typing import Any
 import pytest
 import yaml
 
+from patience import PROCESS
+
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"
 OVERLAY = TERRAFORM / "modules" / "gke-kubeflow" / "overlay"
 NAMES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8"))
 API = {"Deployment": "apps/v1", "NetworkPolicy": "networking.k8s.io/v1"}
 
-TIMEOUT = 280
-"""Seconds for a command: at first use it also fills the cache, and two tests at a time share the machine."""
 Done = subprocess.CompletedProcess[str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder an hour: the first of them also fills Terraform's cache."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(TIMEOUT + 20), append=False)
+            item.add_marker(pytest.mark.timeout(3600), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,7 @@ def terraform() -> Callable[..., Done]:
 
     def run(folder: Path, verb: str, *arguments: str, **options: Any) -> Done:
         command = [sys.executable, TERRAFORM / "offline", folder, verb, *arguments]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIMEOUT, **options)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", **options)
 
     return run
 
@@ -77,7 +78,7 @@ def kustomize() -> Callable[[Path], list[dict[str, Any]]]:
         pytest.skip(f"needs kubectl 1.27 or newer, with kustomize 5; here is kustomize {version}")
 
     def render(folder: Path) -> list[dict[str, Any]]:
-        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, encoding="utf-8", timeout=60)
+        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS)
         assert done.returncode == 0, done.stderr
         return list(yaml.safe_load_all(done.stdout))
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from patience import REQUEST
+
 PIPELINE = """\
 from kfp import dsl
 
@@ -55,6 +57,6 @@ def test_the_request_of_a_schedule_starts_a_run(
 
 def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=REQUEST) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
     return found
