@@ -27,7 +27,7 @@ from patience import PROCESS, wait_for
 if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
 
-pytest_plugins = ["trials"]
+pytest_plugins = ["trials", "must_run"]
 
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"

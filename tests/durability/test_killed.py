@@ -19,9 +19,13 @@ from kfgcp.model import Run, RunState, TaskState
 from kfgcp.spec.load import load
 from kfgcp.spec.write import write
 from kfgcp.store.store import Store
+from patience import PROCESS, wait_for
+from trials import Trial
 
 KFGCP = Path(sys.executable).with_name("kfgcp")
-KILLS = 50
+PARTS = 4
+"""The trials are cut into parts, so that two processes share them."""
+KILLS_A_PROJECT = 25
 EXPECTED = f"{sum(n**4 for n in range(1, 10))} {''.join(f'number {n**4}' + chr(10) for n in range(1, 10))!r}"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a run in /proc")
@@ -34,26 +38,44 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(4))
-def test_a_run_killed_fifty_times_ends_as_if_it_never_was(seed: int, spec: Path, tmp_path: Path) -> None:
-    chance = random.Random(seed)  # noqa: S311
+@pytest.fixture(scope="session")
+def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds of a run that nobody kills: kills come at random moments of that time, on any machine."""
+    project = tmp_path_factory.mktemp("undisturbed")
+    start = time.monotonic()
+    subprocess.run(_command(spec, project), cwd=project, capture_output=True, timeout=PROCESS, check=True)
+    return time.monotonic() - start
+
+
+def _command(spec: Path, project: Path) -> list[str]:
+    return [str(KFGCP), "run", str(spec), "-p", f"journal={project}/journal", "-p", f"counter={project}/counter"]
+
+
+@pytest.mark.trial("kill -9 of a run: its engine, the server of its tasks, or all its processes")
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_run_that_is_killed_often_ends_as_if_it_never_was(
+    part: int, spec: Path, undisturbed: float, tmp_path: Path, trial: Trial
+) -> None:
+    size = trial.size(sample=20, proof=600) // PARTS
+    chance = trial.random(part)
     kills, runs = 0, 0
-    while kills < KILLS:
+    while kills < size:
         runs += 1
         project = tmp_path / str(runs)
         project.mkdir()
-        kills += _run_killed_often(spec, project, chance)
-    assert kills >= KILLS
+        most = min(KILLS_A_PROJECT, size - kills)
+        kills_here = _run_killed_often(spec, project, chance, most=most, undisturbed=undisturbed)
+        trial.count("kills", kills_here)
+        kills += kills_here
 
 
-def _run_killed_often(spec: Path, project: Path, chance: random.Random) -> int:
-    """Runs the pipeline in a new project, killing it up to 25 times on its way. How often it was killed."""
-    arguments = ["run", str(spec), "-p", f"journal={project}/journal", "-p", f"counter={project}/counter"]
+def _run_killed_often(spec: Path, project: Path, chance: random.Random, *, most: int, undisturbed: float) -> int:
+    """Run the pipeline in a new project and kill it on its way. Return how often it was killed."""
+    arguments = _command(spec, project)
     done_before: dict[str, int] = {}
     kills = 0
-    while kills < 25:
-        killed = _killed(arguments, project, chance.uniform(0.1, 0.6), chance)
+    while kills < most:
+        killed = _killed(arguments, project, chance.uniform(0.05, 0.9) * undisturbed, chance)
         run = _only_run(project)
         _check_nothing_done_twice(project, done_before)
         if not killed:
@@ -61,9 +83,9 @@ def _run_killed_often(spec: Path, project: Path, chance: random.Random) -> int:
         kills += 1
         if run is not None:
             done_before = _journal_of_finished(project, run)
-            arguments = ["run", "--resume", run.run_id]
+            arguments = [str(KFGCP), "run", "--resume", run.run_id]
     else:
-        subprocess.run([KFGCP, *arguments], cwd=project, capture_output=True, timeout=60, check=False)
+        subprocess.run(arguments, cwd=project, capture_output=True, timeout=PROCESS, check=False)
     _check_end(project)
     return kills
 
@@ -72,7 +94,7 @@ def _killed(arguments: list[str], project: Path, after: float, chance: random.Ra
     """Whether it had to be killed: the engine, or the server of its tasks, or all of its processes at once."""
     with (project / "stderr").open("ab") as said:
         process = subprocess.Popen(
-            [KFGCP, *arguments], cwd=project, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
         )
     try:
         process.wait(timeout=after)
@@ -83,7 +105,7 @@ def _killed(arguments: list[str], project: Path, after: float, chance: random.Ra
         for pid in family if victims == "everything" else family[1:2] if victims == "server" else family[:1]:
             _kill(pid)
         if victims == "server":
-            return process.wait(timeout=60) != 0
+            return process.wait(timeout=PROCESS) != 0
         process.wait()
         _wait_until_gone(family)
         return True
@@ -110,11 +132,7 @@ def _kill(pid: int) -> None:
 
 
 def _wait_until_gone(family: list[int]) -> None:
-    deadline = time.monotonic() + 10
-    left = family
-    while left := [pid for pid in left if _alive(pid)]:
-        assert time.monotonic() < deadline, f"left behind: {left}"
-        time.sleep(0.005)
+    wait_for(lambda: not any(_alive(pid) for pid in family))
 
 
 def _alive(pid: int) -> bool:
@@ -163,41 +181,46 @@ def _check_end(project: Path) -> None:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.timeout(300)
-def test_killed_workers_cost_a_repetition_at_most(spec: Path, tmp_path: Path) -> None:
-    """A task whose process was killed has failed, as on a cluster; what it needs no more is not done again."""
-    chance = random.Random(7)  # noqa: S311
-    kills = 0
-    for number in range(6):
-        project = tmp_path / str(number)
+@pytest.mark.trial("kill -9 of the processes of tasks")
+def test_killed_workers_cost_a_repetition_at_most(spec: Path, undisturbed: float, tmp_path: Path, trial: Trial) -> None:
+    """A task whose process was killed has failed, as on a cluster. A rerun repeats only what is still missing."""
+    size = trial.size(sample=10, proof=200)
+    chance = trial.random()
+    kills, runs = 0, 0
+    while kills < size:
+        runs += 1
+        project = tmp_path / str(runs)
         project.mkdir()
-        arguments = ["run", str(spec), "-p", f"journal={project}/journal", "-p", f"counter={project}/counter"]
-        killed, code = _with_killed_workers(arguments, project, chance)
+        arguments = _command(spec, project)
+        killed, code = _with_killed_workers(arguments, project, chance, undisturbed=undisturbed)
         kills += killed
         for _ in range(10):
             if code == 0:
                 break
-            killed, code = _with_killed_workers(["rerun"], project, chance, most=1)
+            rerun = [str(KFGCP), "rerun"]
+            killed, code = _with_killed_workers(rerun, project, chance, undisturbed=undisturbed, most=1)
             kills += killed
         if code != 0:
-            done = subprocess.run([KFGCP, "rerun"], cwd=project, capture_output=True, timeout=60, check=False)
+            done = subprocess.run([KFGCP, "rerun"], cwd=project, capture_output=True, timeout=PROCESS, check=False)
             assert done.returncode == 0, done.stderr
         with Store(project / ".kfgcp") as store:
             run = store.get(store.select(limit=1)[0].run_id)
             outputs = {task.path: task.outputs for task in run.tasks}
             assert outputs["exit-handler-1/total"] == {"Output": EXPECTED}
             assert {task.state.ok for task in run.tasks} == {True}
-    assert kills >= 10
+    trial.count("kills", kills)
 
 
-def _with_killed_workers(arguments: list[str], project: Path, chance: random.Random, most: int = 4) -> tuple[int, int]:
-    """How many processes of tasks were killed while the command ran, and how it ended."""
+def _with_killed_workers(
+    arguments: list[str], project: Path, chance: random.Random, *, undisturbed: float, most: int = 4
+) -> tuple[int, int]:
+    """Return how many processes of tasks were killed while the command ran, and its exit code."""
     kills = 0
     with subprocess.Popen(
-        [KFGCP, *arguments], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         while process.poll() is None:
-            time.sleep(chance.uniform(0.05, 0.25))
+            time.sleep(chance.uniform(0.03, 0.15) * undisturbed)
             workers = _family(process.pid)[2:]
             if workers and kills < most:
                 _kill(chance.choice(workers))

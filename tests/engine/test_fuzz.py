@@ -19,6 +19,7 @@ from kfgcp.model import ErrorInfo, TaskState
 from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents, load
 from kfgcp.spec.params import resolve
+from trials import examples
 
 SPECS = Path(__file__).parent / "specs"
 MOST_STEPS = 3000
@@ -123,10 +124,12 @@ def put_out(node, layout, data):
     return files.read_outputs(node.component, wire, layout.remote)
 
 
+@pytest.mark.trial("specs with random changes, run to their end")
 @pytest.mark.rule("Running a task: whatever passes validation ends in a finished run or one of our errors")
 @given(data=st.data())
-@settings(settings.get_profile("engine"), max_examples=80)
-def test_mutated_specs_end(originals, tmp_path_factory, data):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=80, proof=20_000))
+def test_mutated_specs_end(originals, tmp_path_factory, data, trial):
+    trial.count("specs")
     original = data.draw(st.sampled_from(range(len(originals))))
     document = mutated(originals[original], data)
     try:
@@ -165,10 +168,12 @@ texts = st.text(max_size=40) | st.lists(
 ).map("".join)
 
 
+@pytest.mark.trial("conditions of random text")
 @pytest.mark.rule("Control flow: a condition that cannot be evaluated is a failed task")
 @given(expression=texts, value=json_values)
-@settings(settings.get_profile("engine"), max_examples=400)
-def test_any_condition_ends_in_a_bool_or_a_problem(expression, value):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
+def test_any_condition_ends_in_a_bool_or_a_problem(expression, value, trial):
+    trial.count("conditions")
     inputs = Values({"x": value, "d": {"k": [value]}}, {"a": (ArtifactValue("a", "t", "u", {"m": value}),)})
     message = expression
     try:
@@ -178,10 +183,12 @@ def test_any_condition_ends_in_a_bool_or_a_problem(expression, value):
     assert expression in message
 
 
+@pytest.mark.trial("selectors of random text")
 @pytest.mark.rule('Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes')
 @given(expression=texts, value=json_values)
-@settings(settings.get_profile("engine"), max_examples=400)
-def test_any_selector_ends_in_a_value_or_a_problem(expression, value):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
+def test_any_selector_ends_in_a_value_or_a_problem(expression, value, trial):
+    trial.count("selectors")
     message = expression
     try:
         expressions.select(expression, value)
@@ -217,22 +224,26 @@ WIRE = {
 }
 
 
+@pytest.mark.trial("placeholders of random text")
 @pytest.mark.rule("Placeholders: several may stand inside one string")
 @given(template=texts | st.text("{}$.'[]x", max_size=30), value=json_values)
-@settings(settings.get_profile("engine"), max_examples=400)
-def test_any_template_ends_in_a_value_or_a_problem(template, value):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
+def test_any_template_ends_in_a_value_or_a_problem(template, value, trial):
+    trial.count("templates")
     placeholders.fill_constant(template, {"x": value}, {"pipeline_job_name": "j"})
     with contextlib.suppress(ValueProblem):
         assert all(isinstance(word, str) for word in arguments.resolve([template, template], WIRE, {}))
 
 
+@pytest.mark.trial("IfPresent and Concat of random structure")
 @pytest.mark.rule("Placeholders: IfPresent and Concat")
 @given(
     structure=json_values | st.builds(lambda value: {"IfPresent": value}, json_values),
     key=st.sampled_from(["Else", "Then"]),
 )
-@settings(settings.get_profile("engine"), max_examples=200)
-def test_any_structure_ends_in_words_or_a_problem(structure, key):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=200, proof=10_000))
+def test_any_structure_ends_in_words_or_a_problem(structure, key, trial):
+    trial.count("structures")
     for part in ({"Concat": structure}, {"IfPresent": {"InputName": "x", key: structure}}):
         with contextlib.suppress(ValueProblem):
             assert all(isinstance(word, str) for word in arguments.resolve([json.dumps(part)], WIRE, {}))
@@ -245,6 +256,7 @@ def test_templates_are_read_in_linear_time(piece):
     placeholders.fill_constant(text, {}, {})
 
 
+@pytest.mark.trial("output files of random content")
 @pytest.mark.rule("Artifacts: the executor's output file holds uri, metadata and custom path")
 @given(
     written=json_values
@@ -271,8 +283,9 @@ def test_templates_are_read_in_linear_time(piece):
         }
     )
 )
-@settings(settings.get_profile("engine"), max_examples=300)
-def test_any_output_file_ends_in_values_or_a_problem(written, tmp_path_factory):
+@settings(settings.get_profile("engine"), max_examples=examples(sample=300, proof=10_000))
+def test_any_output_file_ends_in_values_or_a_problem(written, tmp_path_factory, trial):
+    trial.count("files")
     spec = json.loads((SPECS / "outputs.json").read_text())
     component = build(spec).components["comp-a"]
     folder = tmp_path_factory.getbasetemp() / "outputs"

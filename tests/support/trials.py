@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis.core
 import pytest
 
 SAMPLE_SEED = 20261129
@@ -41,6 +42,9 @@ Run the same trials again with `make proof SEED={seed}`, or with a new seed: `ma
 
 """
 
+_is_proof = False
+"""Whether pytest was called with --proof. Tests are imported later, so it holds for their decorators too."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--proof`, `--seed` and `--proof-report`."""
@@ -54,12 +58,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once, so that all workers use the same, and collect figures in the main process."""
-    if hasattr(config, "workerinput"):
-        return
+    global _is_proof
+    _is_proof = config.option.proof
+    is_worker = hasattr(config, "workerinput")
     if config.option.seed is None:
-        config.option.seed = random.SystemRandom().randrange(1_000_000_000) if config.option.proof else SAMPLE_SEED
-    if config.option.proof:
+        config.option.seed = random.SystemRandom().randrange(1_000_000_000) if _is_proof else SAMPLE_SEED
+    # Hypothesis draws its examples with this seed too. The option --hypothesis-seed goes before.
+    if hypothesis.core.global_force_seed is None:
+        hypothesis.core.global_force_seed = config.option.seed
+    if _is_proof and not is_worker:
         config.pluginmanager.register(ProofReport(config), "kfgcp-proof-report")
+
+
+def examples(*, sample: int, proof: int) -> int:
+    """Return the `max_examples` of a property test that is a trial."""
+    return proof if _is_proof else sample
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,0 +1,83 @@
+"""The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is gone.
+
+Each line of the file begins with the ids of tests: a folder, a file, or a test (`tests/spec/`,
+`tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). `#` begins a comment. Tests that may skip for a reason
+which no machine can help, such as a declared difference between backends, are not in the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--must-run`."""
+    group = parser.getgroup("kfgcp", "tests that must run")
+    group.addoption(
+        "--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is gone"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the reports, in the main process only."""
+    if config.option.must_run and not hasattr(config, "workerinput"):
+        prefixes = read_prefixes(Path(config.option.must_run))
+        config.pluginmanager.register(MustRun(prefixes), "kfgcp-must-run")
+
+
+def read_prefixes(file: Path) -> list[str]:
+    """Return the beginnings of test ids that a file lists, without comments and empty lines."""
+    lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line]
+
+
+class MustRun:
+    """Collects the tests of a list that skipped, and the lines of the list for which no test ran."""
+
+    def __init__(self, prefixes: list[str]) -> None:
+        self.prefixes = prefixes
+        self.unused = set(prefixes)
+        self.skipped: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note whether a test of the list ran or skipped."""
+        matching = [prefix for prefix in self.prefixes if report.nodeid.startswith(prefix)]
+        if not matching:
+            return
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[report.nodeid] = _reason(report)
+        elif report.when == "call":
+            self.unused.difference_update(matching)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note whether a whole file of the list skipped."""
+        if report.skipped and any(_overlap(report.nodeid, prefix) for prefix in self.prefixes):
+            self.skipped[report.nodeid] = _reason(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a session that passed otherwise."""
+        if (self.skipped or self.unused) and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what is missing, and why."""
+        if not self.skipped and not self.unused:
+            return
+        terminalreporter.section("tests that must run", red=True)
+        for nodeid, reason in sorted(self.skipped.items()):
+            terminalreporter.line(f"skipped: {nodeid}: {reason}")
+        for prefix in sorted(self.unused):
+            terminalreporter.line(f"no test ran: {prefix}")
+
+
+def _overlap(file: str, prefix: str) -> bool:
+    return file.startswith(prefix) or prefix.startswith(file)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
