@@ -34,6 +34,7 @@ from kfgcp.errors import BackendError
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.spec.params import resolve
 from kfgcp.store.store import Store
+from patience import REQUEST
 
 ROOT = Path(__file__).parents[2]
 FAKE_KUBECTL = Path(__file__).with_name("fake_kubectl.py")
@@ -133,7 +134,7 @@ class Server:
 
     def _send(self, handler: http.server.BaseHTTPRequestHandler, reply: Reply) -> None:
         if reply.silent:
-            self.closing.wait(30)
+            self.closing.wait(REQUEST)
         if reply.silent or reply.hang_up:
             handler.close_connection = True
             return

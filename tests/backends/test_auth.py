@@ -15,6 +15,7 @@ from kfgcp.backends.auth import Renewing, Token, TokenFile, address_and_tokens, 
 from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import AuthError, ConfigError, Unreachable
+from patience import PROCESS, REQUEST
 
 Client = Callable[..., Http]
 
@@ -82,7 +83,7 @@ assert "requests" in sys.modules
 print([name for name in sys.modules if name.startswith(("google.auth", "google.oauth2"))])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=PROCESS
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -380,7 +381,7 @@ def test_a_token_that_ended_is_not_used(mint: Mint, renewing: Renewing) -> None:
 
 def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: Renewing) -> None:
     first = renewing.get()
-    gate = threading.Barrier(8, timeout=20)
+    gate = threading.Barrier(8, timeout=REQUEST)
 
     def renew(_: int) -> Token:
         gate.wait()
@@ -400,18 +401,18 @@ def test_a_failure_is_told_to_all_that_waited(mint: Mint) -> None:
 
     def fetch() -> tuple[Token, float | None]:
         asked.append(1)
-        release.wait(20)
+        release.wait(REQUEST)
         raise AuthError("no", hint="Sign in.")
 
     source = Renewing(fetch, mend="")
-    gate = threading.Barrier(8, action=lambda: threading.Timer(0.3, release.set).start(), timeout=20)
+    gate = threading.Barrier(8, action=lambda: threading.Timer(0.3, release.set).start(), timeout=REQUEST)
 
     def get() -> Token:
         gate.wait()
         return source.get()
 
     with ThreadPoolExecutor(8) as pool:
-        errors = [each.exception(timeout=20) for each in [pool.submit(get) for _ in range(8)]]
+        errors = [each.exception(timeout=REQUEST) for each in [pool.submit(get) for _ in range(8)]]
 
     assert [str(error) for error in errors] == ["no"] * 8
     assert len(set(map(id, errors))) == 8
@@ -430,7 +431,7 @@ def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: Renewing) -> Non
 def test_eight_threads_of_requests_renew_once(
     server: Any, client: Client, reply: Any, mint: Mint, renewing: Any
 ) -> None:
-    gate = threading.Barrier(8, timeout=20)
+    gate = threading.Barrier(8, timeout=REQUEST)
 
     def answer(asked: Any) -> Any:
         if asked.headers["authorization"] == "Bearer token-1":

@@ -14,6 +14,7 @@ import pytest
 
 from kfgcp.backends.http import Http
 from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable, UsageError
+from patience import REQUEST
 
 Client = Callable[..., Http]
 
@@ -297,7 +298,7 @@ def test_a_service_of_tokens_that_fails_is_tried_again(server: Any, client: Clie
 
 
 def test_eight_threads_share_a_client(server: Any, client: Client, reply: Any) -> None:
-    gate = threading.Barrier(8, timeout=20)
+    gate = threading.Barrier(8, timeout=REQUEST)
 
     def together(asked: Any) -> Any:
         gate.wait()

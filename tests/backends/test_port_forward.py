@@ -19,6 +19,7 @@ from kfgcp.backends.auth import address_and_tokens, token_source
 from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import BackendError, Unreachable
+from patience import PROCESS
 
 Client = Callable[..., Http]
 
@@ -187,7 +188,7 @@ def test_it_ends_with_the_process(
         if how != "end":
             assert len(kubectl.alive) == 1
             process.send_signal(getattr(signal, how))
-        process.wait(20)
+        process.wait(PROCESS)
     finally:
         process.kill()
         process.communicate()

@@ -10,6 +10,7 @@ import pytest
 import kfgcp
 import kfgcp.testing
 from kfgcp.errors import UsageError
+from patience import PROCESS
 
 PIPELINE = """
 from kfp import dsl
@@ -40,7 +41,7 @@ def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: Any) -> Non
     from google.cloud import aiplatform
 
     for lr in (0.25, 0.5):
-        kfgcp.run("pipe.py", env="dev", params={"lr": lr}, experiment="churn", timeout=60)
+        kfgcp.run("pipe.py", env="dev", params={"lr": lr}, experiment="churn", timeout=PROCESS)
 
     aiplatform.init(
         project=cloud.project,
@@ -57,9 +58,9 @@ def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: Any) -> Non
 
 
 def test_it_is_made_and_joined_once(cloud: Any) -> None:
-    run = kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=60)
+    run = kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
     kfgcp.show(run.run_id)
-    kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=60)
+    kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
 
     assert cloud.requests.count("POST", "*/contexts") == 1
     assert cloud.requests.count("POST", "*:addContextChildren") == 2
@@ -68,7 +69,7 @@ def test_it_is_made_and_joined_once(cloud: Any) -> None:
 def test_without_the_setting_nothing_is_made(cloud: Any, home: Path) -> None:
     (home / "kfgcp.toml").write_text(cloud.toml("dev"))
 
-    kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=60)
+    kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
 
     assert cloud.requests.count("POST", "*/contexts*") == 0
     assert "experiment_tracking" not in os.environ

@@ -9,6 +9,7 @@ import pytest
 import kfgcp
 import kfgcp.testing
 from kfgcp.errors import NotFound, SpecError, UsageError
+from patience import PROCESS
 
 PIPELINE = """
 from kfp import dsl
@@ -43,7 +44,7 @@ def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, compiled: str) -> None:
     address = cloud.publish("doubled", compiled, "latest", "v1")
 
-    run = kfgcp.run(f"{ADDRESS}/v1", env="dev", params={"n": 4}, timeout=60)
+    run = kfgcp.run(f"{ADDRESS}/v1", env="dev", params={"n": 4}, timeout=PROCESS)
 
     assert run.outputs == {"Output": 8}
     [create] = cloud.requests.select("POST", "*/pipelineJobs")
@@ -54,7 +55,7 @@ def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, comp
 def test_a_digest_needs_no_question_for_the_tag(cloud: Any, compiled: str) -> None:
     address = cloud.publish("doubled", compiled)
 
-    assert kfgcp.run(address, env="dev", timeout=60).outputs == {"Output": 42}
+    assert kfgcp.run(address, env="dev", timeout=PROCESS).outputs == {"Output": 42}
     assert cloud.requests.count("GET", "*/tags/*") == 0
 
 
@@ -62,7 +63,7 @@ def test_it_runs_on_this_machine_too(cloud: Any, compiled: str) -> None:
     cloud.publish("doubled", compiled, "v1")
     spec = kfgcp.api.load_pipeline(f"{ADDRESS}/v1", "dev")
 
-    assert kfgcp.run(spec, env="local", timeout=60).outputs == {"Output": 42}
+    assert kfgcp.run(spec, env="local", timeout=PROCESS).outputs == {"Output": 42}
 
 
 def test_what_is_not_there_is_told(cloud: Any) -> None:

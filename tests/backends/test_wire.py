@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from kfgcp.backends.http import Http
 from kfgcp.errors import Unreachable
+from patience import REQUEST
 
 Client = Callable[..., Http]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -83,7 +84,7 @@ def test_a_server_that_comes_up_meanwhile(client: Client) -> None:
             thread.start()
 
         assert client(f"http://127.0.0.1:{listener.getsockname()[1]}", sleep=sleep).get("x") == {"ok": 1}
-        thread.join(20)
+        thread.join(REQUEST)
 
 
 def test_bytes_that_are_no_http(client: Client) -> None:
@@ -99,7 +100,7 @@ def test_bytes_that_are_no_http(client: Client) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         error = _error(client(f"http://127.0.0.1:{listener.getsockname()[1]}", retries=1))
-        thread.join(20)
+        thread.join(REQUEST)
 
     assert "127.0.0.1 closed the connection without an answer" in error.message
 

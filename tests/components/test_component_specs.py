@@ -15,6 +15,7 @@ from kfp import compiler
 
 import kfgcp_components
 from kfgcp_components import images
+from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"kfgcp/components-tabular:{version('kfgcp')}"
@@ -52,7 +53,7 @@ def run(code: str, cwd: Path, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PROCESS,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -17,6 +17,7 @@ from kfgcp_components import ingest_table
 from kfgcp_components.ingest_table.fetch import displayed
 from kfgcp_components.ingest_table.logic import ingest
 from kfgcp_components.tables import read_parquet, write_parquet
+from patience import PROCESS
 
 CSV = "id,city,score\n1,Łódź,0.5\n2,東京,\n"
 
@@ -252,7 +253,7 @@ def in_new_interpreter(code: str, **environment: str) -> str:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS,
         env={**os.environ, **environment},
     )
     return (result.stdout + result.stderr).strip()

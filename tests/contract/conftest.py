@@ -19,6 +19,7 @@ import requests
 from kfgcp import api, testing
 from kfgcp.config import Project, load
 from kfgcp.tracking.handle import RunHandle
+from patience import PROCESS, REQUEST
 
 BACKENDS = ("local", "vertex", "kubeflow")
 DATA = "one\ntwo\nthree\n"
@@ -52,7 +53,7 @@ class Place:
         return api.submit(str(self.file(pipeline)), params=params, env=self.env, **options)
 
     def run(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
-        return self.submit(pipeline, params, **options).wait(60)
+        return self.submit(pipeline, params, **options).wait(PROCESS)
 
     def shared(self, pipeline: str, params: Mapping[str, Any] | None = None) -> RunHandle:
         """The one run of a pipeline that tests of a module look at; started by the first that asks."""
@@ -74,7 +75,7 @@ def _places(folder: Path, backend: str, compiled: Callable[[str], Path]) -> Iter
             stand_in = stack.enter_context(getattr(testing, backend)())
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
-            requests.post(url, params=query, data=DATA, timeout=20).raise_for_status()
+            requests.post(url, params=query, data=DATA, timeout=REQUEST).raise_for_status()
             env, data, root = "cloud", f"gs://{stand_in.bucket}/data.txt", f"{stand_in.pipeline_root}/"
             text += stand_in.toml(env)
         (folder / "kfgcp.toml").write_text(text)

@@ -6,6 +6,7 @@ import kfgcp
 from kfgcp import api
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking.compare import SECONDS_APART
+from patience import PROCESS
 
 
 def _pair(both: Any) -> tuple[Any, Any]:
@@ -14,7 +15,7 @@ def _pair(both: Any) -> tuple[Any, Any]:
         for env, second in (("local", 0.75), ("cloud", 0.5)):
             both.known[env] = api.submit(file, env=env, params={"second": second})
         for handle in both.known.values():
-            handle.wait(60)
+            handle.wait(PROCESS)
     return both.known["local"], both.known["cloud"]
 
 
@@ -65,7 +66,7 @@ def test_the_command_line_compares_them(both: Any, command: Any) -> None:
 def test_a_run_is_repeated_on_another_backend(both: Any) -> None:
     here, _ = _pair(both)
 
-    moved = kfgcp.rerun(here.run_id, env="cloud", timeout=60)
+    moved = kfgcp.rerun(here.run_id, env="cloud", timeout=PROCESS)
 
     assert (moved.snapshot.backend, moved.snapshot.version) == ("vertex", here.snapshot.version)
     assert moved.params == here.params

@@ -9,6 +9,7 @@ import kfgcp
 from kfgcp import api
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState, TaskState
+from patience import PROCESS
 
 OK, CACHED = TaskState.SUCCEEDED, TaskState.CACHED
 
@@ -54,7 +55,7 @@ def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cach
 def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
     first = place.run("two_scores", {"first": 0.1, "second": 0.2})
 
-    again = kfgcp.rerun(first.run_id, params={"second": 0.3}, timeout=60)
+    again = kfgcp.rerun(first.run_id, params={"second": 0.3}, timeout=PROCESS)
 
     assert again.run_id != first.run_id
     assert again.params == {"first": 0.1, "second": 0.3}
@@ -71,7 +72,7 @@ def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
 def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(place: Any) -> None:
     first = place.run("chain", {"n": 4})
 
-    again = kfgcp.rerun(first.run_id, from_task="inner/add", timeout=60)
+    again = kfgcp.rerun(first.run_id, from_task="inner/add", timeout=PROCESS)
 
     found = states(again.snapshot)
     assert (found["add"], found["inner/double"]) == (CACHED, CACHED)
@@ -85,7 +86,7 @@ def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(place: Any) -> None:
 def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
     first = place.run("one_fails", {"x": 8})
 
-    again = kfgcp.rerun(first.run_id, timeout=60).snapshot
+    again = kfgcp.rerun(first.run_id, timeout=PROCESS).snapshot
 
     assert again.state is RunState.FAILED
     assert states(again) == {
@@ -113,7 +114,7 @@ def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> Non
     _ends_for_good(place, handle)
     (tmp_path / "go").touch()
 
-    again = kfgcp.retry(handle.run_id, timeout=60)
+    again = kfgcp.retry(handle.run_id, timeout=PROCESS)
 
     assert (again.run_id, again.state, again.snapshot.error) == (handle.run_id, RunState.SUCCEEDED, None)
     assert states(again.snapshot) == {"note": OK, "need": OK}
@@ -136,7 +137,7 @@ def test_what_goes_on_or_succeeded_is_not_retried(place: Any, eventually: Any) -
             kfgcp.retry(done.run_id)
         assert f"kfgcp rerun {done.run_id}" in caught.value.hint
     finally:
-        asleep.cancel().wait(60)
+        asleep.cancel().wait(PROCESS)
 
 
 def test_the_command_line_lets_a_run_go_on_too(place: Any, command: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.errors import Unsupported
 from kfgcp.model import RunState, TaskState
 from kfgcp.spec.load import from_documents
+from patience import PROCESS
 
 CLUSTER = {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
 
@@ -30,7 +31,7 @@ def test_a_rerun_from_an_iteration(place: Any) -> None:
     once = "a spec has its loop once"
     _lacks(place, {"vertex": once, "kubeflow": once}, lambda: kfgcp.rerun(first.run_id, from_task=path))
 
-    again = kfgcp.rerun(first.run_id, from_task=path, timeout=60)
+    again = kfgcp.rerun(first.run_id, from_task=path, timeout=PROCESS)
 
     states = {task.path: task.state for task in again.snapshot.tasks}
     assert states[path] is TaskState.SUCCEEDED
@@ -77,18 +78,18 @@ def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
         handle = api.submit(asking, env=place.env)
 
     assert any("node selector of say" in note for note in handle.notes)
-    assert handle.wait(60).state is RunState.SUCCEEDED
+    assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 
 
 @pytest.mark.feature("Settings: options of the embedded engine are heeded, or named before the run")
 def test_an_option_of_another_backend_is_named(place: Any) -> None:
     spec = api.compile(str(place.file("echo")))
     if place.backend == "local":
-        assert api.submit(spec, env=place.env, max_parallel=1).wait(60).notes == []
+        assert api.submit(spec, env=place.env, max_parallel=1).wait(PROCESS).notes == []
         return
     with pytest.warns(api.NotHeeded, match="--max-parallel is for runs on this machine"):
         handle = api.submit(spec, env=place.env, max_parallel=1)
-    assert handle.wait(60).state is RunState.SUCCEEDED
+    assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 
 
 @pytest.mark.feature("Python: native() is the run in the official client")

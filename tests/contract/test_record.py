@@ -12,6 +12,7 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 TEXT, NUMBER, TABLE, LIST = (str,), (int, float), (dict,), (list,)
 MAYBE_TEXT, MAYBE_TABLE = (str, type(None)), (dict, type(None))
@@ -223,7 +224,7 @@ def test_a_run_in_a_changed_repository_says_so(place: Any) -> None:
     before = file.read_text()
     file.write_text(before + "\n# changed\n")
     try:
-        run = place.submit("echo", labels={"team": "growth"}, experiment="other", name="named").wait(60).snapshot
+        run = place.submit("echo", labels={"team": "growth"}, experiment="other", name="named").wait(PROCESS).snapshot
     finally:
         file.write_text(before)
 

@@ -15,6 +15,7 @@ import pytest
 import kfgcp
 from kfgcp import testing
 from kfgcp.model import Run
+from patience import PROCESS
 
 BACKENDS = ("local", "vertex", "kubeflow")
 ITS_OWN = ("run_id", "env", "backend", "backend_ref", "url", "name", "created_at", "started_at", "ended_at")
@@ -51,7 +52,7 @@ def runs(
                     if name in opened:  # tasks find the bucket of one stand-in at a time
                         change.setenv("STORAGE_EMULATOR_HOST", opened[name].storage_endpoint)
                     handle = kfgcp.submit(str(file), env=name, params=params, cache=False)
-                    made[broken].append(handle.wait(90))
+                    made[broken].append(handle.wait(PROCESS))
             return made[broken]
 
         yield give

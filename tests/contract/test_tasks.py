@@ -6,6 +6,7 @@ import pytest
 
 import kfgcp
 from kfgcp.model import Run, RunState
+from patience import PROCESS
 
 OK, SKIPPED = "SUCCEEDED", "SKIPPED"
 
@@ -137,7 +138,7 @@ def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: An
         assert "say" not in seen, "it has not started"
     finally:
         gate.touch()
-    assert set(states(handle.wait(60).snapshot).values()) == {OK}
+    assert set(states(handle.wait(PROCESS).snapshot).values()) == {OK}
 
 
 def test_watching_a_retried_task_shows_each_attempt_once(place: Any) -> None:

@@ -13,6 +13,7 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.errors import NotFound, ParamError, RunTimeout, UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import RunFilter
+from patience import PROCESS
 
 GOING_ON = (RunState.PENDING, RunState.RUNNING)
 
@@ -22,7 +23,7 @@ def asleep(place: Any) -> Iterator[Any]:
     """A run that goes on until it is cancelled."""
     handle = place.submit("sleeps")
     yield handle
-    handle.cancel().wait(60)
+    handle.cancel().wait(PROCESS)
 
 
 def _backend(place: Any) -> Any:
@@ -62,7 +63,7 @@ def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(place: Any,
 
     first = _backend(place).cancel(handle.ref)
     second = _backend(place).cancel(handle.ref)
-    handle.wait(60)
+    handle.wait(PROCESS)
 
     assert first in (RunState.RUNNING, RunState.CANCELLING, RunState.CANCELLED)
     assert second in (RunState.RUNNING, RunState.CANCELLING, RunState.CANCELLED)

@@ -13,6 +13,7 @@ from kfgcp import api
 from kfgcp.backends import port_forward
 from kfgcp.errors import BackendError, KfgcpError
 from kfgcp.testing import kubeflow
+from patience import PROCESS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
 TABLE = GUIDE.partition("| the error says |")[2].partition("\n\n")[0]
@@ -263,7 +264,7 @@ def _(stage: Stage) -> str:
 def _(stage: Stage) -> str:
     stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
     with pytest.warns(api.NotWhole) as told:
-        stage.submit().wait(30)
+        stage.submit().wait(PROCESS)
     return str(told[0].message)
 
 
@@ -284,14 +285,14 @@ def _(stage: Stage) -> str:
 @situation("The pods of Kubeflow keep no times and severities.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
-    run = stage.submit().wait(30)
+    run = stage.submit().wait(PROCESS)
     return stage.refused(lambda: list(run.logs(since="5m")))
 
 
 @situation("The log of … is not there any more: …")
 def _(stage: Stage) -> str:
     stage.stand_in.logs.kept = "gone"
-    run = stage.submit().wait(30)
+    run = stage.submit().wait(PROCESS)
     return stage.refused(lambda: list(run.logs()))
 
 

@@ -19,6 +19,7 @@ from kfgcp.config import Environment, Setting
 from kfgcp.diagnosis import kubeflow
 from kfgcp.diagnosis.checks import walk
 from kfgcp.testing.server import Response
+from patience import REQUEST
 
 CHECKS = [
     *("config", "host", "tls", "clock", "credentials", "sign-in", "server", "version", "namespace", "rbac"),
@@ -442,7 +443,7 @@ def test_without_ml_metadata_runs_have_no_metrics(
 
         def late(request: Any) -> Any:
             if request.path.startswith("/ml_metadata"):
-                release.wait(20)
+                release.wait(REQUEST)
             return answer(request)
 
         monkeypatch.setattr(server, "handle", late)

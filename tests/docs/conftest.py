@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PROCESS
+
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -69,7 +71,7 @@ class Shell:
             capture_output=True,
             encoding="utf-8",
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=PROCESS,
         )
 
 

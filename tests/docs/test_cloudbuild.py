@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from patience import PROCESS
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
 BUILD: dict[str, Any] = yaml.safe_load(TEXT)
@@ -69,7 +71,9 @@ def _compile(workspace: Path, environment: dict[str, str]) -> subprocess.Complet
     script = workspace / "script"
     script.write_text(STEPS["compile"]["script"], encoding="utf-8")
     script.chmod(0o755)
-    return subprocess.run([script], cwd=workspace, env=environment, capture_output=True, encoding="utf-8", timeout=100)
+    return subprocess.run(
+        [script], cwd=workspace, env=environment, capture_output=True, encoding="utf-8", timeout=PROCESS
+    )
 
 
 def test_the_compile_step_compiles_every_example_to_what_is_kept(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from kfgcp.testing import kubeflow
+from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
@@ -160,7 +161,7 @@ def test_the_commands_that_give_permissions_say_what_their_table_says(
         _program(programs / name, f'echo "{name} $*" >> "{log}"')
     (script,) = blocks(section(GUIDE, "### The bucket"), "sh")
 
-    subprocess.run(["sh", "-eu", "-c", script], env=shell.environment, check=True, timeout=30)
+    subprocess.run(["sh", "-eu", "-c", script], env=shell.environment, check=True, timeout=PROCESS)
 
     called = log.read_text().splitlines()
     runner = "kfp-runner@my-project.iam.gserviceaccount.com"

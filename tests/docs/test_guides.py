@@ -14,6 +14,7 @@ import yaml
 from kfgcp import config
 from kfgcp.backends.registry import require_settings
 from kfgcp.cli.main import cli
+from patience import PROCESS
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
 TEXTS = {file.stem: file.read_text(encoding="utf-8") for file in GUIDES}
@@ -115,7 +116,7 @@ def test_every_key_of_an_environment_is_in_its_table(
 @guides
 def test_every_block_of_shell_is_valid(guide: str, blocks: Parts) -> None:
     for block in blocks(TEXTS[guide], "sh"):
-        checked = subprocess.run(["sh", "-n"], input=block, capture_output=True, encoding="utf-8", timeout=20)
+        checked = subprocess.run(["sh", "-n"], input=block, capture_output=True, encoding="utf-8", timeout=PROCESS)
         assert checked.returncode == 0, f"{block}{checked.stderr}"
 
 

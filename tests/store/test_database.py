@@ -15,6 +15,7 @@ from kfgcp.errors import StateError
 from kfgcp.model import Run
 from kfgcp.store import database
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 Mount = Callable[[str], Path]
@@ -91,7 +92,7 @@ def test_processes_that_open_a_new_store_at_once_all_get_one(tmp_path: Path) -> 
         for _ in range(5)
     ]
 
-    assert [process.communicate(timeout=60)[1] for process in starting] == [""] * 5
+    assert [process.communicate(timeout=PROCESS)[1] for process in starting] == [""] * 5
     assert _tables(tmp_path / "new" / "kfgcp.db") >= TABLES
 
 

@@ -16,6 +16,7 @@ from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import CacheEntry, Changes, Ended, Read, RunFilter, matches
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 
@@ -439,7 +440,7 @@ def test_processes_that_write_at_once_lose_nothing(store: Store, home: Path, mak
     store.add_run(make_run(state=RunState.RUNNING))
     writers = [_writer(home / ".kfgcp", name, "150") for name in ("one", "two")]
     for writer in writers:
-        _, errors = writer.communicate(timeout=60)
+        _, errors = writer.communicate(timeout=PROCESS)
         assert (writer.returncode, errors) == (0, "")
 
     assert {(metric.task, metric.value) for metric in store.get("aaaa00000001").metrics} == {

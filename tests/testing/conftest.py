@@ -10,6 +10,7 @@ import requests
 import yaml
 
 from kfgcp.testing import VertexStandIn, vertex
+from patience import REQUEST
 
 FINAL = ("PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED")
 
@@ -25,7 +26,7 @@ class Rest:
         return f"{self.env.api_endpoint}/v1/projects/{self.env.project}/locations/{self.env.location}/{path}"
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, self.url(path), timeout=20, **options)
+        return self.session.request(method, self.url(path), timeout=REQUEST, **options)
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer as JSON; it must be 200."""
@@ -45,7 +46,7 @@ class Rest:
 
     def logs(self, filter: str, **more: Any) -> Any:
         body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **more}
-        answer = self.session.post(f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=20)
+        answer = self.session.post(f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
         assert answer.status_code == 200, answer.text
         return answer.json()["entries"]
 

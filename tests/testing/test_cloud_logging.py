@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from patience import REQUEST
+
 SCRIPT = '{"message": "structured", "severity": "WARNING", "step": 3}'
 
 
@@ -37,8 +39,8 @@ def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> No
     wanted |= {"pageSize": 4, "orderBy": "timestamp desc"}
     url = f"{rest.env.api_endpoint}/v2/entries:list"
 
-    first = rest.session.post(url, json=wanted, timeout=20).json()
-    second = rest.session.post(url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=20).json()
+    first = rest.session.post(url, json=wanted, timeout=REQUEST).json()
+    second = rest.session.post(url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=REQUEST).json()
 
     assert _messages(first["entries"])[0] == "last"
     assert _messages(second["entries"]) == ["WARNING: careful", "plain"]
@@ -134,14 +136,14 @@ def test_a_traceback_is_an_error_only_where_the_attempt_failed(rest: Any, body_o
 def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
     body = {"resourceNames": [f"projects/{quick.env.project}"], "filter": filter}
 
-    answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=20)
+    answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
 
     assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT")
 
 
 def test_other_requests_are_refused(quick: Any) -> None:
     def refused(**body: Any) -> Any:
-        answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=20)
+        answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
         return quick.refused(answer)[:2]
 
     assert refused() == (400, "INVALID_ARGUMENT")
@@ -161,7 +163,7 @@ def test_entries_that_clients_write_are_kept(quick: Any) -> None:
         ],
     }
 
-    assert quick.session.post(f"{quick.env.api_endpoint}/v2/entries:write", json=body, timeout=20).json() == {}
+    assert quick.session.post(f"{quick.env.api_endpoint}/v2/entries:write", json=body, timeout=REQUEST).json() == {}
 
     (one, two) = quick.logs(f'logName="{name}" labels.shared="yes"')
     assert (one["textPayload"], one["severity"], one["labels"]) == ("one", "ERROR", {"shared": "yes", "n": "1"})

@@ -8,12 +8,13 @@ import pytest
 import requests
 
 from kfgcp.errors import UsageError
+from patience import REQUEST
 
 
 def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
     """How a request ended, in a word; each on a connection of its own."""
     try:
-        answer = requests.get(quick.url(path), timeout=20)
+        answer = requests.get(quick.url(path), timeout=REQUEST)
         answer.json()
         return str(answer.status_code)
     except requests.exceptions.JSONDecodeError:
@@ -45,7 +46,7 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
     quick.env.fail_next("lost", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=once"), json=body_of("echo"), timeout=20)
+        requests.post(quick.url("pipelineJobs?pipelineJobId=once"), json=body_of("echo"), timeout=REQUEST)
 
     assert quick.env.jobs() == ["once"]
     again = quick.post("pipelineJobs", body_of("echo"), pipelineJobId="once")
@@ -57,7 +58,7 @@ def test_the_work_may_be_done_after_the_connection_was_closed(quick: Any, body_o
     quick.env.fail_next("late", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=20)
+        requests.post(quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=REQUEST)
 
     assert quick.env.jobs() == []
     eventually(lambda: quick.env.jobs() == ["later"])
@@ -68,7 +69,7 @@ def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
     quick.env.fail_next("reset", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError, match="reset"):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=never"), json=body_of("echo"), timeout=20)
+        requests.post(quick.url("pipelineJobs?pipelineJobId=never"), json=body_of("echo"), timeout=REQUEST)
 
     assert quick.env.jobs() == []
 
@@ -146,7 +147,7 @@ def test_offline_can_end_by_itself(quick: Any, eventually: Any) -> None:
 
 def _with(quick: Any, token: str | None) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return int(requests.get(quick.url("pipelineJobs"), headers=headers, timeout=20).status_code)
+    return int(requests.get(quick.url("pipelineJobs"), headers=headers, timeout=REQUEST).status_code)
 
 
 def test_any_token_and_none_are_good_until_some_are_named(quick: Any) -> None:

@@ -8,6 +8,8 @@ import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from patience import REQUEST
+
 
 def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
     body = body_of("two_scores", {"first": 0.25}, labels={"team": "growth"}, serviceAccount="runner@example.com")
@@ -155,7 +157,7 @@ def test_closing_ends_what_runs_and_leaves_nothing(body_of: Any, tmp_path: Path,
     with vertex() as env:
         url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs?pipelineJobId=long"
         body = body_of("sleeps", {"seconds": 600, "pids": str(pids), "stubborn": True})
-        assert requests.post(url, json=body, timeout=20).status_code == 200
+        assert requests.post(url, json=body, timeout=REQUEST).status_code == 200
         numbers = [int(text) for text in eventually(pids.exists) and pids.read_text().split()]
         home = env._engines._home  # type: ignore[union-attr]
         assert all(map(alive, numbers))

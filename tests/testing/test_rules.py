@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from patience import REQUEST
+
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -160,7 +162,7 @@ def test_other_projects_and_locations_are_not_there(quick: Any) -> None:
 
     def get(project: Any, location: str) -> Any:
         return quick.session.get(
-            f"{env.api_endpoint}/v1/projects/{project}/locations/{location}/pipelineJobs", timeout=20
+            f"{env.api_endpoint}/v1/projects/{project}/locations/{location}/pipelineJobs", timeout=REQUEST
         )
 
     assert get(env.project, env.location).status_code == 200

@@ -14,6 +14,7 @@ import requests
 
 from kfgcp import config
 from kfgcp.testing import VertexStandIn, vertex
+from patience import PROCESS, REQUEST
 
 pytest_plugins = ["pytester"]
 
@@ -51,18 +52,18 @@ def test_two_stand_ins_know_nothing_of_each_other(quick: Any) -> None:
 
         assert quick.env.jobs() == []
         url = f"{other.api_endpoint}/v1/projects/other-project/locations/us-central1/pipelineJobs"
-        assert len(requests.get(url, timeout=20).json()["pipelineJobs"]) == 3
+        assert len(requests.get(url, timeout=REQUEST).json()["pipelineJobs"]) == 3
 
 
 def test_nobody_answers_any_more_after_the_end() -> None:
     with vertex(mode="instant") as env:
         urls = (env.api_endpoint, env.storage_endpoint)
         for url in urls:
-            requests.get(url, timeout=20)
+            requests.get(url, timeout=REQUEST)
 
     for url in urls:
         with pytest.raises(requests.exceptions.ConnectionError):
-            requests.get(url, timeout=20)
+            requests.get(url, timeout=REQUEST)
 
 
 @pytest.mark.parametrize("name", ["google.cloud.aiplatform_v1", "gcp_storage_emulator"])
@@ -78,7 +79,7 @@ except MissingExtra as error:
     print(error.extra, error.hint)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=PROCESS
     )
 
     assert done.stdout.strip() == "testing pip install 'kfgcp[testing]'", done.stderr
@@ -116,7 +117,7 @@ def test_the_command_serves_until_it_is_stopped(
     url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
     pids = tmp_path / "pids"
     body = body_of("sleeps", {"seconds": 600, "pids": str(pids)})
-    assert requests.post(f"{url}?pipelineJobId=long", json=body, timeout=20).status_code == 200
+    assert requests.post(f"{url}?pipelineJobId=long", json=body, timeout=REQUEST).status_code == 200
     eventually(pids.exists)
     numbers = [int(text) for text in pids.read_text().split()]
 
@@ -135,7 +136,7 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
     table = tomllib.loads("".join(line for line, _ in zip(lines, range(8), strict=False)))["env"]["stand-in"]
     url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
 
-    answer = requests.post(f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=20)
+    answer = requests.post(f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST)
 
     assert answer.json()["state"] == "PIPELINE_STATE_SUCCEEDED"
     assert answer.elapsed.total_seconds() >= 0.2

@@ -11,6 +11,7 @@ from kfgcp.errors import RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking.handle import RunHandle, TaskHandle
+from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 REF = RunRef("local", "aaaa00000001")
@@ -82,7 +83,7 @@ def test_wait_returns_however_the_run_ends(make_run: MakeRun, state: RunState) -
 
     handle = _handle(Answers(*going, make_run(state=state)))
 
-    assert handle.wait(timeout=30).state is state
+    assert handle.wait(timeout=PROCESS).state is state
 
 
 def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRun) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pytest_socket import SocketConnectBlockedError
 
+from patience import PROCESS
+
 HEAVY = (
     *("asyncio", "docker", "google", "kfp", "numpy", "pandas", "pyarrow", "pydantic", "requests", "rich", "sklearn"),
     *("sqlite3", "streamlit", "yaml"),
@@ -47,7 +49,7 @@ def _imported(code: str, environ: dict[str, str], cwd: Path) -> set[str]:
         "\nprint('imported:', *{name.partition('.')[0] for name in loaded})"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=environ, cwd=cwd, capture_output=True, text=True, timeout=PROCESS, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])

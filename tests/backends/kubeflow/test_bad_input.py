@@ -14,6 +14,7 @@ from kfgcp import api, testing
 from kfgcp.spec.load import load
 from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn
+from patience import REQUEST
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -405,7 +406,7 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
     eventually(lambda: cluster.requests.count("GET", f"*/runs/{run}", since=before) > 1)
 
-    assert requests.delete(f"{cluster.host}/apis/v2beta1/runs/{run}", timeout=20).status_code == 200
+    assert requests.delete(f"{cluster.host}/apis/v2beta1/runs/{run}", timeout=REQUEST).status_code == 200
     done = kfgcp.end(watching)
 
     assert done.code == 5, done.err

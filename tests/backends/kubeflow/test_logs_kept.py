@@ -13,6 +13,7 @@ from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.tracking.handle import RunHandle
+from patience import PROCESS
 
 GUARDED = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
 
@@ -123,7 +124,7 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
 def test_other_tasks_are_printed_before_what_is_lost_is_said(
     server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    handle = public.run(str(pipeline("two_scores")), env="gke", params={"first": 0.1, "second": 0.2}, timeout=20)
+    handle = public.run(str(pipeline("two_scores")), env="gke", params={"first": 0.1, "second": 0.2}, timeout=PROCESS)
     server.fail_next("404", path="/k8s/pod/logs")
 
     done = kfgcp("logs", handle.run_id)
@@ -143,7 +144,7 @@ def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
 def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
     with kubeflow() as server:
         (home / "kfgcp.toml").write_text(server.toml("gke"))
-        run = public.run(str(GUARDED), env="gke", timeout=60)
+        run = public.run(str(GUARDED), env="gke", timeout=PROCESS)
         failing = run.task("exit-handler-1/broken")
         assert (failing.state, failing.attempts) == (TaskState.FAILED, 2)
 
@@ -167,7 +168,7 @@ def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: 
         "",
     ]
     server.instant.log += ["\u2028 is no new line", "x" * 3_000_000]
-    handle = public.run(str(_echo(server)), env="gke", timeout=20)
+    handle = public.run(str(_echo(server)), env="gke", timeout=PROCESS)
 
     lines = handle.task("train").logs()
 
@@ -190,7 +191,7 @@ def _echo(server: KubeflowStandIn) -> Path:
 
 def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn) -> None:
     server.instant.log = ["y" * 99_999] * 1_100
-    run_id = public.run(str(_echo(server)), env="gke", timeout=20).run_id
+    run_id = public.run(str(_echo(server)), env="gke", timeout=PROCESS).run_id
     measure = (
         "import resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)\n"
@@ -204,7 +205,7 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
             capture_output=True,
             text=True,
             check=True,
-            timeout=110,
+            timeout=PROCESS,
         )
         code, length, kilobytes = map(int, done.stdout.split())
         return code, length, kilobytes

@@ -14,6 +14,7 @@ from kfgcp.backends.kubeflow import metadata
 from kfgcp.store.rows import Read
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
+from patience import PROCESS
 
 CALLS = "/ml_metadata.*"
 MISSING = "Runs of cloud are shown without values, metrics and artifacts: ML Metadata"
@@ -109,7 +110,7 @@ def hang(cluster: KubeflowStandIn) -> None:
     call = cluster.metadata.call
 
     def wait(request: Any) -> Any:
-        cluster._server.wait(60)
+        cluster._server.wait(PROCESS)
         return call(request)
 
     cluster.metadata.call = wait  # type: ignore[method-assign]

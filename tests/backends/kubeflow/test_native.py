@@ -8,6 +8,7 @@ import pytest
 import kfgcp as public
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from patience import PROCESS, REQUEST
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_it_is_the_run_object_of_the_client(server: KubeflowStandIn) -> None:
     native = public.show(run_id).native()
 
     assert (native.run_id, native.run_info.state) == (run_id, "SUCCEEDED")
-    assert native.wait_for_run_completion(20).display_name == "seeded 0"
+    assert native.wait_for_run_completion(PROCESS).display_name == "seeded 0"
 
 
 def test_its_token_is_renewed_for_each_request(server: KubeflowStandIn, home: Path) -> None:
@@ -36,7 +37,7 @@ def test_its_token_is_renewed_for_each_request(server: KubeflowStandIn, home: Pa
     server.accept_tokens("second-one")
     (home / "token").write_text("second-one")
 
-    assert native.wait_for_run_completion(20).run_id == run_id
+    assert native.wait_for_run_completion(PROCESS).run_id == run_id
 
 
 def test_environment_variables_of_the_client_do_not_sign_it_in_otherwise(
@@ -65,7 +66,7 @@ def test_a_run_that_is_gone_there_is_not_found(server: KubeflowStandIn) -> None:
 
     (run_id,) = server.seed(1)
     handle = public.show(run_id)
-    requests.delete(f"{server.host}/apis/v2beta1/runs/{run_id}", timeout=20).raise_for_status()
+    requests.delete(f"{server.host}/apis/v2beta1/runs/{run_id}", timeout=REQUEST).raise_for_status()
 
     with pytest.raises(NotFound, match=run_id):
         handle.native()

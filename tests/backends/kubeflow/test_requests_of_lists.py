@@ -17,6 +17,7 @@ from kfgcp.backends.kubeflow.backend import PAGE
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from patience import REQUEST
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 
@@ -169,9 +170,9 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
 def test_an_experiment_that_was_made_anew_has_another_id(server: KubeflowStandIn, kfgcp: Any) -> None:
     server.seed(1, experiment="churn", description=mine())
     assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
-    found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=20).json()["experiments"]
+    found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
     (churn,) = [each["experiment_id"] for each in found if each["display_name"] == "churn"]
-    requests.delete(f"{server.host}{EXPERIMENTS}/{churn}", timeout=20).raise_for_status()
+    requests.delete(f"{server.host}{EXPERIMENTS}/{churn}", timeout=REQUEST).raise_for_status()
     (new,) = server.seed(1, experiment="churn", description=mine())
 
     listed = kfgcp("list", "--experiment", "churn", "--limit", "1", "--json").json
@@ -231,15 +232,16 @@ def test_runs_that_do_not_match_any_more_are_asked_for_at_once(server: KubeflowS
         return {"display_name": f"run {number}", "description": mine(), "pipeline_spec": seeded["pipeline_spec"]}
 
     (first,) = server.seed(1, description=mine())
-    seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=20).json()
+    seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=REQUEST).json()
     server.instant.seconds = 3600
     made = [
-        requests.post(f"{server.host}{RUNS}", json=spec(number), timeout=20).json()["run_id"] for number in range(30)
+        requests.post(f"{server.host}{RUNS}", json=spec(number), timeout=REQUEST).json()["run_id"]
+        for number in range(30)
     ]
     going_on = RunFilter(states=[RunState.RUNNING, RunState.PENDING])
     assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(made)
     for run in made:
-        requests.post(f"{server.host}{RUNS}/{run}:terminate", timeout=20).raise_for_status()
+        requests.post(f"{server.host}{RUNS}/{run}:terminate", timeout=REQUEST).raise_for_status()
 
     rows, found = cost(lambda: api.list(going_on, limit=20, metrics=False))
 
@@ -251,7 +253,7 @@ def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cos
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine())
     assert public.show(run_id).state is RunState.FAILED
     server.instant.seconds = 3600
-    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
 
     assert [run.state for run in api.list(limit=5, metrics=False)] == [RunState.RUNNING]
     handle = public.show(run_id)
@@ -263,8 +265,8 @@ def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: Kubeflo
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine(), age=7200)
     before = public.show(run_id).snapshot
     server.instant.seconds = 3600
-    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
-    requests.post(f"{server.host}{RUNS}/{run_id}:terminate", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:terminate", timeout=REQUEST).raise_for_status()
 
     (listed,) = api.list()
 
@@ -278,7 +280,7 @@ def test_a_retried_run_is_seen_by_a_reading_of_what_has_changed(server: Kubeflow
     server.seed(1)
     assert [run.state for run in api.list()] == [RunState.SUCCEEDED, RunState.FAILED]
     server.instant.seconds = 3600
-    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
 
     assert [run.state for run in api.list()] == [RunState.SUCCEEDED, RunState.RUNNING]
 
@@ -288,17 +290,17 @@ def reference(server: KubeflowStandIn, pipeline: Callable[[str], Path]) -> dict[
     """A version of `echo` that is kept on the server."""
     with pipeline("echo").open("rb") as file:
         uploaded = requests.post(
-            f"{server.host}/apis/v2beta1/pipelines/upload?name=hello", files={"uploadfile": file}, timeout=20
+            f"{server.host}/apis/v2beta1/pipelines/upload?name=hello", files={"uploadfile": file}, timeout=REQUEST
         ).json()
     versions = requests.get(
-        f"{server.host}/apis/v2beta1/pipelines/{uploaded['pipeline_id']}/versions", timeout=20
+        f"{server.host}/apis/v2beta1/pipelines/{uploaded['pipeline_id']}/versions", timeout=REQUEST
     ).json()["pipeline_versions"]
     return {key: versions[0][key] for key in ("pipeline_id", "pipeline_version_id")}
 
 
 def test_a_pipeline_that_only_others_may_see_hides_no_runs(server: KubeflowStandIn, reference: dict[str, str]) -> None:
     sent = {"display_name": "of others", "pipeline_version_reference": reference}
-    requests.post(f"{server.host}{RUNS}", json=sent, timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}", json=sent, timeout=REQUEST).raise_for_status()
     server.seed(1)
     server.faults(1, ["403"], path="*/versions/*")
 
@@ -310,7 +312,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
 ) -> None:
     for number in range(5):
         sent = {"display_name": f"run {number}", "pipeline_version_reference": reference}
-        requests.post(f"{server.host}{RUNS}", json=sent, timeout=20).raise_for_status()
+        requests.post(f"{server.host}{RUNS}", json=sent, timeout=REQUEST).raise_for_status()
 
     done, first = cost(lambda: kfgcp("list", "--json"))
     assert first == {"runs": 1, "experiments": 1}
@@ -320,7 +322,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     assert {run.pipeline for run in runs} == {"echo"}
     assert second == {"runs": 1, "pipelines": 1, "metadata": 20}
     requests.post(
-        f"{server.host}{RUNS}", json={"display_name": "new", "pipeline_version_reference": reference}, timeout=20
+        f"{server.host}{RUNS}", json={"display_name": "new", "pipeline_version_reference": reference}, timeout=REQUEST
     ).raise_for_status()
 
     done, third = cost(lambda: kfgcp("list", "--json"))
@@ -331,7 +333,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
 def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(server: KubeflowStandIn, kfgcp: Any) -> None:
     deleted, _ = server.seed(2, description=mine())
     listed = kfgcp("list", "--json").json[1]
-    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=20).raise_for_status()
+    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=REQUEST).raise_for_status()
 
     done = kfgcp("show", deleted, "--json")
 
@@ -343,7 +345,7 @@ def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(server: Kub
 def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(server: KubeflowStandIn) -> None:
     deleted, left = server.seed(2, failing={"train": "no"}, age=40 * 86400.0)
     api.list(limit=2, metrics=False)
-    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=20).raise_for_status()
+    requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=REQUEST).raise_for_status()
 
     for _ in range(2):
         frame = public.runs()

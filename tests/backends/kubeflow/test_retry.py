@@ -12,6 +12,7 @@ from kfgcp import api
 from kfgcp.errors import BackendError, NotFound, UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from patience import PROCESS, REQUEST
 
 RUNS = "/apis/v2beta1/runs"
 
@@ -51,13 +52,13 @@ def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Any) -> Non
     done = kfgcp("retry", run_id, "--detach")
 
     assert (done.code, done.out.strip()) == (0, run_id)
-    assert public.show(run_id).wait(20).state is RunState.SUCCEEDED
+    assert public.show(run_id).wait(PROCESS).state is RunState.SUCCEEDED
 
 
 def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: KubeflowStandIn) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
-    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
 
     with pytest.raises(UsageError, match="is RUNNING") as caught:
         public.retry(run_id)
@@ -71,7 +72,7 @@ def test_a_lost_answer_is_told_by_the_state_of_the_run(server: KubeflowStandIn) 
     run_id = failed(server)
     server.fail_next("lost", method="POST", path="*:retry")
 
-    assert public.retry(run_id, timeout=20).state is RunState.SUCCEEDED
+    assert public.retry(run_id, timeout=PROCESS).state is RunState.SUCCEEDED
     assert server.requests.count("POST", f"{RUNS}/*:retry") == 1
 
 
@@ -88,7 +89,7 @@ def test_a_server_that_fails_leaves_the_run_as_it_was(server: KubeflowStandIn) -
 
 def test_an_archived_run_is_refused_in_the_words_of_the_server(server: KubeflowStandIn) -> None:
     run_id = failed(server)
-    requests.post(f"{server.host}{RUNS}/{run_id}:archive", timeout=20).raise_for_status()
+    requests.post(f"{server.host}{RUNS}/{run_id}:archive", timeout=REQUEST).raise_for_status()
 
     with pytest.raises(BackendError, match="is archived"):
         public.retry(run_id)
@@ -98,7 +99,7 @@ def test_an_archived_run_is_refused_in_the_words_of_the_server(server: KubeflowS
 
 def test_a_run_that_was_deleted_there_is_not_found(server: KubeflowStandIn) -> None:
     run_id = failed(server)
-    requests.delete(f"{server.host}{RUNS}/{run_id}", timeout=20).raise_for_status()
+    requests.delete(f"{server.host}{RUNS}/{run_id}", timeout=REQUEST).raise_for_status()
 
     with pytest.raises(NotFound):
         public.retry(run_id)

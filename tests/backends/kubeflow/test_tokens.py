@@ -12,6 +12,7 @@ from kfgcp import api
 from kfgcp.errors import AuthError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
+from patience import PROCESS
 
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
@@ -160,4 +161,4 @@ def test_a_token_that_nobody_renews_ends_the_watching_with_what_to_do(
     tokens.file = file
     tokens.write()
     signed.requests.watcher = None
-    assert public.show(handle.run_id).wait(20).state is RunState.SUCCEEDED
+    assert public.show(handle.run_id).wait(PROCESS).state is RunState.SUCCEEDED

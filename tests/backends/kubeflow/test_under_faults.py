@@ -23,6 +23,7 @@ from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
+from patience import PROCESS, REQUEST
 
 RUNS = "*/runs"
 API = "/apis/v2beta1"
@@ -43,7 +44,7 @@ def _runs(env: KubeflowStandIn) -> list[Any]:
     token = ""
     while True:
         asked = {"page_size": "200", "page_token": token}
-        page = requests.get(f"{env.host}{API}/runs", params=asked, timeout=20).json()
+        page = requests.get(f"{env.host}{API}/runs", params=asked, timeout=REQUEST).json()
         found += page.get("runs", [])
         token = page.get("next_page_token", "")
         if not token:
@@ -143,7 +144,7 @@ def test_a_run_that_is_made_late_is_not_made_again(cluster: KubeflowStandIn, spe
     assert _ids(cluster) == [handle.run_id]
     assert cluster.requests.count("POST", RUNS) == 1
     assert cluster.requests.count("GET", RUNS) >= 3  # at once, after half a second, and after another one
-    assert public.show(handle.run_id).wait(20).state == "SUCCEEDED"
+    assert public.show(handle.run_id).wait(PROCESS).state == "SUCCEEDED"
 
 
 def test_of_two_that_were_made_after_all_the_older_one_stays(

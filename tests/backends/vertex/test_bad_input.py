@@ -10,6 +10,7 @@ import requests
 
 from kfgcp import api, testing
 from kfgcp.testing import VertexStandIn
+from patience import REQUEST
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
 
@@ -293,8 +294,8 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     before = len(cloud.requests)
     eventually(lambda: cloud.requests.count("GET", f"*/pipelineJobs/{run}", since=before) > 1)
 
-    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
-    assert requests.delete(url, timeout=20).status_code == 200
+    assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
+    assert requests.delete(url, timeout=REQUEST).status_code == 200
     done = kfgcp.end(watching)
 
     assert done.code in (5, 6), done.err

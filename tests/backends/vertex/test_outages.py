@@ -16,6 +16,7 @@ from kfgcp.model import RunState
 from kfgcp.testing import VertexStandIn
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import OUTAGE, Poller
+from patience import PROCESS, REQUEST
 
 GETS = "*/pipelineJobs/*"
 TOO_LONG = 61
@@ -73,7 +74,7 @@ def going_on(service: VertexStandIn, pipeline: Callable[[str], Path]) -> RunHand
 
 def _cancel(env: VertexStandIn, run_id: str) -> Callable[[], Any]:
     url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs/{run_id}:cancel"
-    return lambda: requests.post(url, json={}, timeout=20).raise_for_status()
+    return lambda: requests.post(url, json={}, timeout=REQUEST).raise_for_status()
 
 
 def test_a_run_of_a_minute_is_looked_at_thirty_times(service: VertexStandIn, going_on: RunHandle) -> None:
@@ -149,7 +150,7 @@ def test_a_watching_process_survives_an_outage(
 
     service.offline(5)
 
-    done = kfgcp.end(process, timeout=60)
+    done = kfgcp.end(process, timeout=PROCESS)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert done.err.count("say  SUCCEEDED") == 1
     assert "Traceback" not in done.err
@@ -175,7 +176,7 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     service.fail_next(status, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
     service.fail_next(status, path="*/entries:list", retry_after=TOO_LONG)
 
-    done = kfgcp.end(process, timeout=60)
+    done = kfgcp.end(process, timeout=PROCESS)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert done.err.count("dev cannot be reached; the run goes on, and so does this: Vertex AI") == 1
     assert done.err.count("dev answers again") == 1

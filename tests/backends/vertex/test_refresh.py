@@ -20,6 +20,7 @@ from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
+from patience import PROCESS, REQUEST
 
 JOBS = "*/pipelineJobs"
 ONE = "*/pipelineJobs/*"
@@ -67,7 +68,7 @@ def create(cloud: VertexStandIn, pipeline: Callable[[str], Path]) -> Callable[..
     def make(job_id: str, env: VertexStandIn = cloud, **more: Any) -> None:
         url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs"
         body = {"displayName": job_id, "pipelineSpec": spec, "runtimeConfig": {"gcsOutputDirectory": env.pipeline_root}}
-        answer = requests.post(url, params={"pipelineJobId": job_id}, json=body | more, timeout=20)
+        answer = requests.post(url, params={"pipelineJobId": job_id}, json=body | more, timeout=REQUEST)
         assert answer.status_code == 200, answer.text
 
     return make
@@ -155,8 +156,8 @@ def test_a_run_that_was_deleted_is_not_listed_as_going_on(cloud: VertexStandIn, 
     create("gone-1")
     assert [run.state for run in api.list(limit=20)] == [RunState.RUNNING]
     url = f"{cloud.api_endpoint}/v1/{backend().place}gone-1"
-    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
-    assert requests.delete(url, timeout=20).status_code == 200
+    assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
+    assert requests.delete(url, timeout=REQUEST).status_code == 200
 
     assert [run.state for run in api.list(limit=20)] == [RunState.CANCELLED]
 
@@ -294,7 +295,7 @@ def test_two_environments_of_one_place_share_its_runs(
     home: Path, cloud: VertexStandIn, counted: Counted, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "kfgcp.toml").write_text(cloud.toml("dev") + cloud.toml("prod"))
-    mine = api.submit(str(pipeline("echo")), env="prod").wait(30)
+    mine = api.submit(str(pipeline("echo")), env="prod").wait(PROCESS)
     (others,) = cloud.seed(1, age=60.0)
     counted()
 
@@ -324,8 +325,8 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     handle = api.show("gone-1")
     assert handle.state is RunState.RUNNING
     url = f"{cloud.api_endpoint}/v1/{backend().place}gone-1"
-    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
-    assert requests.delete(url, timeout=20).status_code == 200
+    assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
+    assert requests.delete(url, timeout=REQUEST).status_code == 200
 
     with pytest.raises(NotFound, match="Run gone-1 was deleted, it is not there any more"):
         for _ in api.watch("gone-1"):
@@ -344,8 +345,8 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
     cloud.instant.seconds = 600.0
     gone = api.submit(str(pipeline("echo")), env="cloud").run_id
     url = f"{cloud.api_endpoint}/v1/{backend().place}{gone}"
-    assert requests.post(f"{url}:cancel", json={}, timeout=20).status_code == 200
-    assert requests.delete(url, timeout=20).status_code == 200
+    assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
+    assert requests.delete(url, timeout=REQUEST).status_code == 200
     with pytest.raises(NotFound, match="was deleted"):
         api.show(gone)
 
@@ -360,7 +361,7 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
 def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(cloud: VertexStandIn, create: Any) -> None:
     create("done-1")
     before = api.show("done-1").snapshot
-    assert requests.delete(f"{cloud.api_endpoint}/v1/{backend().place}done-1", timeout=20).status_code == 200
+    assert requests.delete(f"{cloud.api_endpoint}/v1/{backend().place}done-1", timeout=REQUEST).status_code == 200
 
     assert [run.run_id for run in api.list()] == ["done-1"]
     assert api.show("done-1").snapshot == before
@@ -406,7 +407,7 @@ def test_what_was_submitted_here_keeps_its_version_and_parameters(
     cloud: VertexStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     spec = api.compile(str(pipeline("echo")))
-    handle = api.submit(str(pipeline("echo")), env="cloud", cache=False, params={"text": "a"}).wait(30)
+    handle = api.submit(str(pipeline("echo")), env="cloud", cache=False, params={"text": "a"}).wait(PROCESS)
 
     assert handle.snapshot.version == spec.version, "though the spec that was sent says no caching"
     (row,) = api.list()

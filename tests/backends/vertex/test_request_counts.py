@@ -12,6 +12,7 @@ import kfgcp as public
 from kfgcp.errors import BackendError
 from kfgcp.store.rows import RunFilter
 from kfgcp.testing import VertexStandIn
+from patience import PROCESS
 
 DEV = RunFilter(env="dev")
 
@@ -86,7 +87,7 @@ def test_submitting_is_one_request_and_reading_the_end_another(
     assert submitted == {"others": 1}
     assert handle.snapshot.params == {"text": "hello"}
 
-    _, waited = cost(lambda: handle.wait(20))
+    _, waited = cost(lambda: handle.wait(PROCESS))
     assert waited == {"gets": 1}
     _, shown = cost(lambda: public.show(handle.run_id))
     assert shown == {}

@@ -20,6 +20,7 @@ from kfgcp.errors import BackendError, StateError, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
+from patience import REQUEST
 
 CREATES = "*/pipelineJobs"
 TOO_LONG = 61
@@ -32,7 +33,7 @@ def _jobs(env: VertexStandIn) -> list[Any]:
     found: list[Any] = []
     token = ""
     while True:
-        page = requests.get(url, params={"pageSize": "100", "pageToken": token}, timeout=20).json()
+        page = requests.get(url, params={"pageSize": "100", "pageToken": token}, timeout=REQUEST).json()
         found += page["pipelineJobs"]
         token = page.get("nextPageToken", "")
         if not token:

@@ -11,6 +11,7 @@ import yaml
 
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from patience import REQUEST
 
 FINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
@@ -23,7 +24,7 @@ class Api:
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, f"{self.env.host}/apis/v2beta1/{path}", timeout=20, **options)
+        return self.session.request(method, f"{self.env.host}/apis/v2beta1/{path}", timeout=REQUEST, **options)
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer as JSON; it must be 200."""
@@ -62,7 +63,7 @@ class Api:
         """The answer of ML Metadata."""
         request = mlmd.message(f"{method}Request")(**fields)
         answer = self.session.post(
-            self.env.host + mlmd.path(method), data=mlmd.encode(request), headers=mlmd.HEADERS, timeout=20
+            self.env.host + mlmd.path(method), data=mlmd.encode(request), headers=mlmd.HEADERS, timeout=REQUEST
         )
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, mlmd.CONTENT_TYPE)
         return mlmd.decode(f"{method}Response", answer.content, answer.headers)

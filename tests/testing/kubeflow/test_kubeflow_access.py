@@ -9,6 +9,7 @@ import requests
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import UsageError
 from kfgcp.testing import kubeflow
+from patience import REQUEST
 
 
 @pytest.fixture
@@ -25,10 +26,12 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
     url = f"{quick.env.host}/apis/v2beta1/runs"
 
     answers = [
-        requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=20, allow_redirects=False)
+        requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST, allow_redirects=False)
         for token in ("good", "bad")
     ]
-    answers.append(requests.post(quick.env.host + mlmd.path("GetArtifactTypes"), timeout=20, allow_redirects=False))
+    answers.append(
+        requests.post(quick.env.host + mlmd.path("GetArtifactTypes"), timeout=REQUEST, allow_redirects=False)
+    )
 
     assert answers[0].json() == {}
     for answer in answers[1:]:
@@ -36,7 +39,7 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
             assert (answer.status_code, answer.json()["code"]) == (401, 16)
         elif kind == "redirect":
             assert answer.status_code == 302
-            page = requests.get(answer.headers["Location"], timeout=20)
+            page = requests.get(answer.headers["Location"], timeout=REQUEST)
             assert page.status_code == 200
             assert "Log in" in page.text
         else:
@@ -50,7 +53,7 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
 def test_tokens_are_good_for_so_long_and_until_they_are_expired(quick: Any, eventually: Any) -> None:
     def status(token: str) -> int:
         headers = {"Authorization": f"Bearer {token}"}
-        return requests.get(f"{quick.env.host}/apis/v2beta1/runs", headers=headers, timeout=20).status_code
+        return requests.get(f"{quick.env.host}/apis/v2beta1/runs", headers=headers, timeout=REQUEST).status_code
 
     started = time.monotonic()
     quick.env.accept_tokens("a", "b", seconds=1)
@@ -170,6 +173,6 @@ def test_faults_are_answered_as_the_server_answers(quick: Any) -> None:
 def test_the_paths_of_a_full_kubeflow_are_answered_too(quick: Any) -> None:
     quick.env.seed(1)
 
-    answer = requests.get(f"{quick.env.host}/pipeline/apis/v2beta1/runs", timeout=20)
+    answer = requests.get(f"{quick.env.host}/pipeline/apis/v2beta1/runs", timeout=REQUEST)
 
     assert answer.json()["total_size"] == 1

@@ -12,6 +12,7 @@ import pytest
 from kfp_server_api.exceptions import ApiException
 
 from kfgcp.testing import KubeflowStandIn
+from patience import PROCESS
 
 
 def test_a_pipeline_is_uploaded_run_awaited_and_read(client: Any, pipeline: Any, env: KubeflowStandIn) -> None:
@@ -26,7 +27,7 @@ def test_a_pipeline_is_uploaded_run_awaited_and_read(client: Any, pipeline: Any,
         version_id=version.pipeline_version_id,
         params={"first": 0.25},
     )
-    run = client.wait_for_run_completion(started.run_id, timeout=60, sleep_duration=0.1)
+    run = client.wait_for_run_completion(started.run_id, timeout=PROCESS, sleep_duration=0.1)
 
     assert run.state == "SUCCEEDED"
     assert run.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
@@ -68,7 +69,7 @@ def test_a_file_is_run_with_both_its_documents(
     compiler.Compiler().compile(two_documents, str(file))
 
     started = client.create_run_from_pipeline_package(str(file), experiment_name="churn", enable_caching=False)
-    run = started.wait_for_run_completion(timeout=60)
+    run = started.wait_for_run_completion(timeout=PROCESS)
 
     assert run.state == "SUCCEEDED"
     assert set(run.pipeline_spec) == {"pipeline_spec", "platform_spec"}
@@ -134,11 +135,11 @@ def test_its_own_wait_does_not_see_that_a_run_was_terminated(client: Any, pipeli
 def test_a_failed_run_is_retried_where_it_failed(client: Any, pipeline: Any, tmp_path: Path) -> None:
     package = str(pipeline("needs_file"))
     run_id = client.create_run_from_pipeline_package(package, {"folder": str(tmp_path)}).run_id
-    assert client.wait_for_run_completion(run_id, 60, 0.1).state == "FAILED"
+    assert client.wait_for_run_completion(run_id, PROCESS, 0.1).state == "FAILED"
     (tmp_path / "go").touch()
 
     client._run_api.run_service_retry_run(run_id)
-    run = client.wait_for_run_completion(run_id, 60, 0.1)
+    run = client.wait_for_run_completion(run_id, PROCESS, 0.1)
 
     assert run.state == "SUCCEEDED"
     assert len((tmp_path / "noted").read_text().splitlines()) == 1  # what had succeeded did not run again
@@ -154,7 +155,7 @@ def test_recurring_runs_are_made_fired_disabled_and_deleted(client: Any, pipelin
 
     run_id = env.fire(made.recurring_run_id)
 
-    run = client.wait_for_run_completion(run_id, 60, 0.1)
+    run = client.wait_for_run_completion(run_id, PROCESS, 0.1)
     assert (run.state, run.recurring_run_id) == ("SUCCEEDED", made.recurring_run_id)
     assert run.display_name.startswith("nightly-1-")
     assert run.experiment_id == experiment
@@ -222,7 +223,7 @@ def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[
             env=environment({"HOME": str(home)}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PROCESS,
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import requests
 import yaml
 
 from kfgcp.testing import kubeflow
+from patience import REQUEST
 
 
 def pod_of(api: Any, run: str, task: str) -> str:
@@ -16,12 +17,12 @@ def pod_of(api: Any, run: str, task: str) -> str:
 
 
 def logs(api: Any, **query: str) -> requests.Response:
-    return api.session.get(f"{api.env.host}/k8s/pod/logs", params=query, timeout=20)
+    return api.session.get(f"{api.env.host}/k8s/pod/logs", params=query, timeout=REQUEST)
 
 
 def entries(api: Any, text: str) -> Any:
     body = {"resourceNames": [f"projects/{api.env.project}"], "filter": text}
-    answer = api.session.post(f"{api.env.host}/v2/entries:list", json=body, timeout=20)
+    answer = api.session.post(f"{api.env.host}/v2/entries:list", json=body, timeout=REQUEST)
     assert answer.status_code == 200, answer.text
     return answer.json()["entries"]
 
@@ -76,7 +77,7 @@ def test_pods_do_not_last(quick: Any) -> None:
     archive = {"source": "minio", "bucket": "mlpipeline", "key": key}
 
     def both() -> tuple[int, int]:
-        found = quick.session.get(f"{quick.env.host}/artifacts/get", params=archive, timeout=20)
+        found = quick.session.get(f"{quick.env.host}/artifacts/get", params=archive, timeout=REQUEST)
         return logs(quick, podname=pod).status_code, found.status_code
 
     assert logs(quick, podname=pod).text == "train is made up\n"
@@ -156,4 +157,4 @@ def test_googles_client_reads_them(api: Any, spec_of: Any, ended: Any) -> None:
 def test_logs_need_a_good_token(quick: Any, path: str) -> None:
     quick.env.accept_tokens("good")
 
-    assert requests.get(f"{quick.env.host}/{path}", timeout=20).status_code == 401
+    assert requests.get(f"{quick.env.host}/{path}", timeout=REQUEST).status_code == 401

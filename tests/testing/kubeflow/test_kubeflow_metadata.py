@@ -10,6 +10,7 @@ import yaml
 
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.testing import kubeflow
+from patience import REQUEST
 
 
 def spec_in(file: Path) -> Any:
@@ -214,8 +215,8 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
     assert len(quick.metadata("GetEventsByExecutionIDs", execution_ids=[5, 100_001]).events) == 0
 
     url = quick.env.host + mlmd.path("PutContexts")
-    answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=20)
-    broken = quick.session.post(quick.env.host + mlmd.path("GetArtifactTypes"), data=b"{}", timeout=20)
+    answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=REQUEST)
+    broken = quick.session.post(quick.env.host + mlmd.path("GetArtifactTypes"), data=b"{}", timeout=REQUEST)
 
     for response, code in ((answer, 12), (broken, 3)):
         assert response.status_code == 200

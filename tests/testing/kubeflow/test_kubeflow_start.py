@@ -13,6 +13,7 @@ import requests
 from kfgcp import config
 from kfgcp.errors import UsageError
 from kfgcp.testing import KubeflowStandIn, kubeflow, vertex
+from patience import REQUEST
 
 pytest_plugins = ["pytester"]
 
@@ -50,7 +51,7 @@ def test_nothing_is_left_behind(spec_of: Any, api_of: Any, tmp_path: Path, event
     assert eventually(lambda: not any(map(alive, map(int, pids.read_text().split()))))
     assert os.environ.get("STORAGE_EMULATOR_HOST") == before
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.get(url, timeout=20)
+        requests.get(url, timeout=REQUEST)
 
 
 def test_it_stands_beside_one_of_vertex(api_of: Any, spec_of: Any) -> None:
@@ -95,15 +96,15 @@ def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> Non
     assert next(lines).strip() == "# shell"
     assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
     url = f"{table['host']}/apis/v2beta1"
-    health = requests.get(f"{url}/healthz", timeout=20).json()
-    experiments = requests.get(f"{url}/experiments", params={"namespace": table["namespace"]}, timeout=20).json()
+    health = requests.get(f"{url}/healthz", timeout=REQUEST).json()
+    experiments = requests.get(f"{url}/experiments", params={"namespace": table["namespace"]}, timeout=REQUEST).json()
     body = {
         "display_name": "x",
         "experiment_id": experiments["experiments"][0]["experiment_id"],
         "pipeline_spec": spec_of("sleeps"),
         "runtime_config": {"parameters": {"seconds": 600}},
     }
-    run = requests.post(f"{url}/runs", json=body, timeout=20).json()
+    run = requests.post(f"{url}/runs", json=body, timeout=REQUEST).json()
 
     process.send_signal(signal.SIGTERM)
     done = kfgcp.end(process)
