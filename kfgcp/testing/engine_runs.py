@@ -23,7 +23,7 @@ from kfgcp.model import Run, RunState
 from kfgcp.testing.rules import Submission
 
 _ENV: Final = "stand-in"
-_CLOSE_SECONDS: Final = 15.0
+_CLOSE_SECONDS: Final = 60.0
 
 
 class Execution(Protocol):

@@ -44,12 +44,17 @@ class MadeUpRun:
         self._job = job
         self._root = f"{root.rstrip('/')}/{job}"
         self._created = created
+        self._ends = created + how.seconds
         self._how = how
         self._cancelled_at: float | None = None
 
     def cancel(self) -> None:
-        if self._cancelled_at is None and time.time() < self._created + self._how.seconds:
+        if self._cancelled_at is None and time.time() < self._ends:
             self._cancelled_at = time.time()
+
+    def finish(self) -> None:
+        """End the run now, as if its time was over. A run that has ended stays as it is."""
+        self._ends = min(self._ends, time.time())
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
         return iter((self._how.log or [f"{path} is made up"]) if ended else [])
@@ -58,14 +63,14 @@ class MadeUpRun:
     def state(self) -> RunState:
         if self._cancelled_at is not None:
             return RunState.CANCELLED
-        if time.time() < self._created + self._how.seconds:
+        if time.time() < self._ends:
             return RunState.RUNNING
         return RunState.FAILED if self._how.failing else RunState.SUCCEEDED
 
     def summary(self) -> Run:
         """The run without its tasks."""
         state, spec = self.state, self._submission.spec
-        end = self._cancelled_at or self._created + self._how.seconds
+        end = self._cancelled_at or self._ends
         return Run(
             run_id=self._job,
             env="",

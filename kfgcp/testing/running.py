@@ -8,6 +8,7 @@ import time
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Final
+from weakref import WeakSet
 
 from kfgcp.errors import UsageError
 from kfgcp.testing.engine_runs import Engines, Execution
@@ -39,6 +40,7 @@ class RunningStandIn(StandIn):
         self.project = project
         self.project_number = PROJECT_NUMBER
         self._engines: Engines | None = None
+        self._made_up: WeakSet[MadeUpRun] = WeakSet()
         self._lock = threading.Lock()
         self._storage = Storage(self.project_number, storage_port)
         try:
@@ -102,6 +104,16 @@ class RunningStandIn(StandIn):
             prefix + key.upper(): value for key, value in self.settings().items()
         }
 
+    def finish_runs(self) -> None:
+        """End the made-up runs that are under way now.
+
+        A test gives them a long time with `instant.seconds`, and ends them when it has seen enough.
+        """
+        with self._lock:
+            runs = list(self._made_up)
+        for run in runs:
+            run.finish()
+
     # -- for the service
 
     def execute(
@@ -121,7 +133,10 @@ class RunningStandIn(StandIn):
         if self.mode == INSTANT:
             failing = {} if repeats is not None else dict(self.instant.failing)
             how = replace(self.instant, metrics=dict(self.instant.metrics), failing=failing)
-            return MadeUpRun(submission, run, root, time.time(), how)
+            made_up = MadeUpRun(submission, run, root, time.time(), how)
+            with self._lock:
+                self._made_up.add(made_up)
+            return made_up
         with self._lock:
             self._engines = self._engines or Engines()
         return self._engines.start(submission, run, root, fail_fast=fail_fast, repeats=repeats)

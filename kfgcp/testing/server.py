@@ -116,6 +116,10 @@ class HttpServer:
         self._refuse = refuse
         self._open: set[socket.socket] = set()
         self._stopped = threading.Event()
+        self.dropped = 0
+        # What a late request waits for between its connection's end and its work. Our own tests
+        # replace it by a condition, so that they do not depend on the time.
+        self.before_late_work: Callable[[], object] = lambda: self.wait(LATE_SECONDS)
         try:
             self._http = _Http(("127.0.0.1", port), self)
         except OSError as error:
@@ -144,6 +148,12 @@ class HttpServer:
 
     def closed(self, connection: socket.socket) -> None:
         self._open.discard(connection)
+
+    def drops(self) -> bool:
+        """Return whether a connection or request has to be dropped, and count it in `dropped`."""
+        offline = self.faults.is_offline
+        self.dropped += offline
+        return offline
 
     def answer(self, request: Request, fault: Fault | None) -> Response:
         """The answer, or the error that a fault asks for."""
@@ -183,7 +193,7 @@ class _Http(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        return not self.owner.faults.is_offline
+        return not self.owner.drops()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error of ours."""
@@ -206,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         owner = self.server.owner
         request = self._read()
-        if owner.faults.is_offline:
+        if owner.drops():
             return self._drop()
         fault = owner.faults.take(request.method, request.path)
         entry = owner.requests.add(request.method, request.path, request.query, request.headers, request.body)
@@ -216,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault is not None and fault.kind == LATE:
             self.connection.shutdown(socket.SHUT_RDWR)
-            owner.wait(LATE_SECONDS)
+            owner.before_late_work()
         response = owner.answer(request, fault)
         if fault is not None and fault.kind in (LOST, LATE):
             owner.requests.done(entry)

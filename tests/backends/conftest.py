@@ -72,6 +72,11 @@ class Reply:
     silent: bool = False
 
 
+class _HttpServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the client has 5 seconds to connect, also when this process is busy
+
+
 class Server:
     """Answers each request with the next reply of the queue. Whoever asks once more gets 418, and the test fails."""
 
@@ -95,8 +100,7 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
+        self.http = _HttpServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def answers(self, *replies: Any) -> None:

@@ -15,7 +15,7 @@ from kfgcp.backends.auth import Renewing, Token, TokenFile, address_and_tokens, 
 from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import AuthError, ConfigError, Unreachable
-from patience import PROCESS, REQUEST
+from patience import PROCESS, REQUEST, wait_for
 
 Client = Callable[..., Http]
 
@@ -394,25 +394,38 @@ def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: Renewing
     assert mint.made == 2
 
 
-def test_a_failure_is_told_to_all_that_waited(mint: Mint) -> None:
+class CountingLock:
+    """A lock that counts the threads that have it, had it, or wait for it."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self._count_lock = threading.Lock()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._count_lock:
+            self.entered += 1
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_failure_is_told_to_all_that_waited() -> None:
     """Eight threads do not each wait for a service that does not answer."""
     asked: list[int] = []
-    release = threading.Event()
 
     def fetch() -> tuple[Token, float | None]:
         asked.append(1)
-        release.wait(REQUEST)
+        wait_for(lambda: lock.entered == 8, REQUEST)
         raise AuthError("no", hint="Sign in.")
 
     source = Renewing(fetch, mend="")
-    gate = threading.Barrier(8, action=lambda: threading.Timer(0.3, release.set).start(), timeout=REQUEST)
-
-    def get() -> Token:
-        gate.wait()
-        return source.get()
+    lock = CountingLock()
+    source._lock = lock  # type: ignore[assignment]
 
     with ThreadPoolExecutor(8) as pool:
-        errors = [each.exception(timeout=REQUEST) for each in [pool.submit(get) for _ in range(8)]]
+        errors = [each.exception(timeout=REQUEST) for each in [pool.submit(source.get) for _ in range(8)]]
 
     assert [str(error) for error in errors] == ["no"] * 8
     assert len(set(map(id, errors))) == 8

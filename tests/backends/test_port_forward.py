@@ -163,14 +163,14 @@ def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home:
 
 PROGRAM = textwrap.dedent(
     """
-    import os, signal, sys, time
+    import os, signal, sys
     from kfgcp.backends.auth import address_and_tokens
     from kfgcp.config import Environment, Setting
     address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
     tokens.get()
     print("ready", flush=True)
     if sys.argv[1] != "end":
-        time.sleep(60)
+        signal.pause()
     """
 )
 

@@ -17,7 +17,7 @@ from kfgcp_components import ingest_table
 from kfgcp_components.ingest_table.fetch import displayed
 from kfgcp_components.ingest_table.logic import ingest
 from kfgcp_components.tables import read_parquet, write_parquet
-from patience import PROCESS
+from patience import PROCESS, REQUEST
 
 CSV = "id,city,score\n1,Łódź,0.5\n2,東京,\n"
 
@@ -167,12 +167,11 @@ class _Files(http.server.BaseHTTPRequestHandler):
             self.send_error(403)
         elif path == "/stuck.csv":
             self._start(len(CSV.encode()))
-            self.released.wait(3)
+            self.released.wait(REQUEST)
         elif path == "/slow.csv":
             self._start(1_000_000)
-            for _ in range(300):  # far longer than the client may wait, yet an end
+            while not self.released.wait(0.01):  # until the client hangs up
                 self.wfile.write(b"x")
-                self.released.wait(0.01)
         elif path == "/cut.csv":
             self._start(1_000_000)
             self.wfile.write(CSV.encode())
@@ -211,24 +210,26 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_table_is_read_over_http_and_the_query_is_not_recorded(site: str, tmp_path: Path) -> None:
     table = dsl.Dataset(name="table", uri=str(tmp_path / "table"))
-    ingest_table.python_func(source=f"{site}/data.csv?token=secret", table=table, timeout=5.0)
+    ingest_table.python_func(source=f"{site}/data.csv?token=secret", table=table, timeout=REQUEST)
     assert table.metadata["rows"] == 2
     assert table.metadata["source"] == f"{site}/data.csv"
 
 
 @pytest.mark.parametrize(
-    ("path", "error", "message"),
+    ("path", "timeout", "error", "message"),
     [
-        ("/missing.csv", FileNotFoundError, "HTTP 404 Not Found"),
-        ("/private.csv?token=secret", ConnectionError, "HTTP 403 Forbidden"),
-        ("/stuck.csv", TimeoutError, "it took more than 0.2 seconds"),
-        ("/slow.csv", TimeoutError, "it took more than 0.2 seconds"),
-        ("/cut.csv", ConnectionError, "the download stopped after"),
+        ("/missing.csv", REQUEST, FileNotFoundError, "HTTP 404 Not Found"),
+        ("/private.csv?token=secret", REQUEST, ConnectionError, "HTTP 403 Forbidden"),
+        ("/stuck.csv", 0.2, TimeoutError, "it took more than 0.2 seconds"),
+        ("/slow.csv", 0.2, TimeoutError, "it took more than 0.2 seconds"),
+        ("/cut.csv", REQUEST, ConnectionError, "the download stopped after"),
     ],
 )
-def test_a_failed_download_is_one_clear_line(site: str, path: str, error: type[Exception], message: str) -> None:
+def test_a_failed_download_is_one_clear_line(
+    site: str, path: str, timeout: float, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as caught:
-        ingest(site + path, timeout=0.2)
+        ingest(site + path, timeout=timeout)
     assert f"cannot fetch {site}{path.partition('?')[0]}" in str(caught.value)
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -240,7 +241,7 @@ def test_nobody_listening_is_a_connection_error(site: str) -> None:
     free = probe.server_port
     probe.server_close()
     with pytest.raises(ConnectionError, match="cannot fetch"):
-        ingest(f"http://127.0.0.1:{free}/data.csv", timeout=5)
+        ingest(f"http://127.0.0.1:{free}/data.csv", timeout=REQUEST)
 
 
 def test_a_timeout_of_zero_is_refused() -> None:

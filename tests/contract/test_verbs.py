@@ -51,7 +51,7 @@ def test_waiting_ends_with_the_time_and_the_run_goes_on(place: Any, asleep: Any)
     with pytest.raises(RunTimeout, match=asleep.run_id) as caught:
         asleep.wait(0.3)
 
-    assert 0.3 <= time.monotonic() - began < 30
+    assert time.monotonic() - began >= 0.3
     assert f"kfgcp cancel {asleep.run_id}" in caught.value.hint
     assert asleep.refresh().state in GOING_ON
 

@@ -8,6 +8,7 @@ import yaml
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.load import from_documents, load
+from patience import PROCESS
 
 SMALL = """\
 # PIPELINE DEFINITION
@@ -145,7 +146,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_a_broken_yaml_is_an_error_that_names_the_place(write, text, message):
     start = time.monotonic()
     assert message in refused(write(text)).message
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < PROCESS, "the work grows much faster than the text"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Every knob for what goes wrong, seen by a client over real sockets."""
 
+import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,13 +56,18 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
     assert [entry.status for entry in quick.env.requests.select("POST")] == [None, 409]
 
 
-def test_the_work_may_be_done_after_the_connection_was_closed(quick: Any, body_of: Any, eventually: Any) -> None:
+def test_the_work_may_be_done_after_the_connection_was_closed(
+    quick: Any, body_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+    monkeypatch.setattr(quick.env._server, "before_late_work", lambda: closed.wait(REQUEST))
     quick.env.fail_next("late", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.post(quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=REQUEST)
 
     assert quick.env.jobs() == []
+    closed.set()
     eventually(lambda: quick.env.jobs() == ["later"])
     assert [entry.status for entry in quick.env.requests.select("POST")] == [None]
 
@@ -138,11 +145,15 @@ def test_offline_closes_new_and_open_connections(quick: Any) -> None:
     assert len(quick.env.requests) == 2  # what is offline sees nothing
 
 
-def test_offline_can_end_by_itself(quick: Any, eventually: Any) -> None:
-    quick.env.offline(0.2)
+def test_offline_can_end_by_itself(quick: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("kfgcp.testing.faults.time", SimpleNamespace(monotonic=lambda: now))
+    quick.env.offline(60)
 
+    now += 59
     assert _outcome(quick) in ("closed", "reset")
-    eventually(lambda: _outcome(quick) == "200")
+    now += 1
+    assert _outcome(quick) == "200"
 
 
 def _with(quick: Any, token: str | None) -> int:

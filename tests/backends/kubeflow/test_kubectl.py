@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kfgcp.testing import KubeflowStandIn
+from patience import PROCESS
 
 TARGET = "svc/ml-pipeline-ui in the namespace kubeflow"
 
@@ -97,7 +98,7 @@ def test_a_run_is_watched_through_the_loss_of_its_pod(
     cluster: KubeflowStandIn, gke: Any, kfgcp: Any, pipeline: Callable[[str], Path], eventually: Any, word: str
 ) -> None:
     """The pod behind the forwarded port goes away twice while the run goes on."""
-    cluster.instant.seconds = 5.0
+    cluster.instant.seconds = 86400
     env = {"FAKE_TARGET": cluster.host.rpartition(":")[2], "KFGCP_ENV": "cloud"}
     process = kfgcp.start("run", pipeline("echo"), "--json", env=env)
     eventually(lambda: cluster.requests.count("GET", "*/runs/*"))
@@ -107,8 +108,9 @@ def test_a_run_is_watched_through_the_loss_of_its_pod(
         mark = len(cluster.requests)
         eventually(lambda: len(gke.calls) > number)  # noqa: B023
         eventually(lambda: cluster.requests.count("GET", "*/runs/*", since=mark))  # noqa: B023
+    cluster.finish_runs()
 
-    done = kfgcp.end(process)
+    done = kfgcp.end(process, timeout=PROCESS)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert "Traceback" not in done.err
     eventually(lambda: gke.alive == [])

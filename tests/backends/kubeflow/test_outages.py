@@ -13,6 +13,8 @@ from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 
 GETS = "*/runs/*"
+BESIDE = "/[mk][l8]*"
+"""/ml_metadata... and /k8s/pod/logs"""
 TOO_LONG = 61
 """Seconds of a Retry-After that no call waits for: the budget of one is 60."""
 
@@ -20,17 +22,23 @@ TOO_LONG = 61
 @pytest.fixture
 def watched(
     cluster: KubeflowStandIn, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], tuple[list[Any], list[str]]]:
-    """Watches a run of two seconds to its end, twenty looks a second: the updates, and what was said beside them."""
+) -> Callable[..., tuple[list[Any], list[str]]]:
+    """Watches a run, twenty looks a second: the updates, and what was said beside them. The run ends when a condition
+    holds after a look."""
     monkeypatch.setattr(api, "_CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
     monkeypatch.setattr(metadata, "LATER", 0.0)
-    cluster.instant.seconds = 2.0
+    cluster.instant.seconds = 86400
 
-    def watch() -> tuple[list[Any], list[str]]:
+    def watch(until: Callable[[], bool] = lambda: not cluster.unused_faults) -> tuple[list[Any], list[str]]:
         notices: list[str] = []
+        updates: list[Any] = []
         handle = public.submit(str(pipeline("echo")), env="cloud")
-        return list(public.watch(handle, notice=notices.append)), notices
+        for update in public.watch(handle, notice=notices.append):
+            updates.append(update)
+            if until():
+                cluster.finish_runs()
+        return updates, notices
 
     return watch
 
@@ -59,10 +67,10 @@ def test_a_short_one_is_not_said_at_all(cluster: KubeflowStandIn, watched: Any) 
 
 def test_without_logs_and_metadata_the_states_are_shown_all_the_same(cluster: KubeflowStandIn, watched: Any) -> None:
     """What is not there while the run goes on is no word worth; what is not there at its end is."""
-    cluster.faults(1, ["404"], path="/[mk][l8]*")  # /ml_metadata... and /k8s/pod/logs
+    cluster.faults(1, ["404"], path=BESIDE)
 
     with pytest.warns(api.NotWhole) as told:
-        updates, notices = watched()
+        updates, notices = watched(until=lambda: cluster.requests.count(path=BESIDE) > 10)
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     assert notices == []

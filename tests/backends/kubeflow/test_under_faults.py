@@ -1,10 +1,9 @@
 """Runs are submitted to a server that fails and that cannot be told to make a run once: each is made once or not at
 all, and nobody is told otherwise."""
 
-import random
 import re
 import signal
-import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,12 +17,13 @@ import pytest
 import requests
 
 import kfgcp as public
+from held import HeldRequest
 from kfgcp.backends.kubeflow import creating
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
-from patience import PROCESS, REQUEST
+from patience import PROCESS, REQUEST, wait_for
 
 RUNS = "*/runs"
 API = "/apis/v2beta1"
@@ -135,15 +135,28 @@ def _named(error: BackendError) -> str:
 # -- a request that is carried out after its connection is gone
 
 
-def test_a_run_that_is_made_late_is_not_made_again(cluster: KubeflowStandIn, spec: Spec) -> None:
-    """A second after the connection was closed: at the first looks there is nothing yet."""
+def test_a_run_that_is_made_late_is_not_made_again(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first looks there is nothing yet: the run is made before the third one."""
+    looked_twice = threading.Event()
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            looked_twice.set()
+            wait_for(lambda: cluster.runs.all())
+
+    monkeypatch.setattr(creating, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(cluster._server, "before_late_work", lambda: looked_twice.wait(REQUEST))
     cluster.fail_next("late", method="POST", path=RUNS)
 
     handle = public.submit(spec, env="cloud")
 
     assert _ids(cluster) == [handle.run_id]
+    assert pauses == [0.0, 0.5, 1.0]
     assert cluster.requests.count("POST", RUNS) == 1
-    assert cluster.requests.count("GET", RUNS) >= 3  # at once, after half a second, and after another one
     assert public.show(handle.run_id).wait(PROCESS).state == "SUCCEEDED"
 
 
@@ -153,9 +166,27 @@ def test_of_two_that_were_made_after_all_the_older_one_stays(
     """The first request takes longer than there is patience, and is carried out while the second one waits."""
     monkeypatch.setattr(creating, "LOOKS", (0.0,))
     public.submit(spec, env="cloud").delete()  # the experiment is there
-    cluster.fail_next("late", method="POST", path=RUNS)
-    cluster.requests.watcher = lambda entry: setattr(cluster, "latency", 1.3 if entry.method == "GET" else 0.0)
     mark = len(cluster.requests)
+    threads: list[int] = []
+    made_late = threading.Event()
+    handle_request = cluster.handle
+
+    def wait_for_the_second_request() -> None:
+        threads.append(threading.get_ident())
+        wait_for(lambda: cluster.requests.count("POST", RUNS, since=mark) == 2)
+
+    def handle_late_one_first(request: Any) -> Any:
+        is_late = threading.get_ident() in threads
+        if request.method == "POST" and request.path.endswith("/runs") and not is_late:
+            assert made_late.wait(REQUEST)
+        response = handle_request(request)
+        if is_late:
+            made_late.set()
+        return response
+
+    monkeypatch.setattr(cluster._server, "before_late_work", wait_for_the_second_request)
+    monkeypatch.setattr(cluster, "handle", handle_late_one_first)
+    cluster.fail_next("late", method="POST", path=RUNS)
 
     handle = public.submit(spec, env="cloud")
 
@@ -307,38 +338,44 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 # -- the process
 
 
-@pytest.mark.timeout(180)
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
-    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any, eventually: Callable[..., Any]
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    """Every second process is killed while its request is under way, the others at any time of their lives."""
-    chance = random.Random(5)  # noqa: S311
-    cluster.latency = 0.2
-    orphans = 0
+    """A process is killed when it has asked anything, when its request for a run has arrived, when the run is made, or
+    when the answer is on its way."""
     for number in range(8):
+        moment = ("asked", "arrived", "made", "answered")[number % 4]
         mark = len(cluster.requests)
+        held = None
+        if moment == "asked":
+            held = HeldRequest(cluster, "GET", "*")
+        elif moment != "answered":
+            held = HeldRequest(cluster, "POST", RUNS, after_work=moment == "made")
         process = kfgcp.start("run", pipeline("echo"), "--env", "cloud", "--detach", "--name", f"kill-{number}")
-        if number % 2:
-            eventually(partial(_has_asked, cluster, process, since=mark))
-        time.sleep(chance.uniform(0, 0.4))
+        if held is not None:
+            assert held.reached.wait(PROCESS)
+        else:
+            wait_for(partial(_is_answered, cluster, "POST", RUNS, since=mark))
         process.send_signal(signal.SIGKILL)
         out, _ = process.communicate()
-        time.sleep(cluster.latency)  # a request that has arrived is carried out
+        if held is not None:
+            assert out == ""
+            held.release()
+            # A request that has arrived is carried out, though nobody waits for its answer.
+            wait_for(partial(_is_answered, cluster, None, "*", since=mark))
         made = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
-        assert len(made) <= 1
-        assert made or not out, "a run was reported that is not there"
-        orphans += bool(made) and not out
+        assert len(made) == (0 if moment == "asked" else 1)
 
-    cluster.latency = 0
-    assert orphans, "none was killed after its run was made: the test proves nothing"
     listed = kfgcp("list", "--env", "cloud", "--limit", "100", "--json")
     assert listed.code == 0, listed.err
     assert sorted(run["run_id"] for run in listed.json) == sorted(_ids(cluster))
     assert _most(cluster) == 1
 
 
-def _has_asked(env: KubeflowStandIn, process: subprocess.Popen[str], *, since: int) -> bool:
-    return env.requests.count("POST", RUNS, since=since) > 0 or process.poll() is not None
+def _is_answered(env: KubeflowStandIn, method: str | None, path: str, *, since: int) -> bool:
+    """Whether there is such a request, and every one of them was answered."""
+    requests = env.requests.select(method, path, since=since)
+    return bool(requests) and all(request.status is not None for request in requests)
 
 
 def test_a_login_page_for_the_new_run_is_told_with_what_is_not_known(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from kfgcp.backends.http import Http
 from kfgcp.errors import Unreachable
 from kfgcp.model import RunState
 from kfgcp.testing import VertexStandIn
+from kfgcp.testing.requests import Recorded
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import OUTAGE, Poller
-from patience import PROCESS, REQUEST
+from patience import PROCESS, REQUEST, wait_for
 
 GETS = "*/pipelineJobs/*"
+LOGS = "*/entries:list"
 TOO_LONG = 61
 """Seconds of a Retry-After that no call waits for: the budget of one is 60."""
 
@@ -143,12 +146,15 @@ def test_after_an_hour_without_an_answer_watching_ends_with_the_reason(
 def test_a_watching_process_survives_an_outage(
     service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    service.instant.seconds = 6
+    service.instant.seconds = 86400
     run_id = kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip()
     process = kfgcp.start("watch", run_id, "--json")
     assert process.stderr.readline() == f"run {run_id}  echo  env dev  experiment default\n"
 
-    service.offline(5)
+    with service.offline():
+        dropped = service._server.dropped
+        wait_for(lambda: service._server.dropped >= dropped + 3)
+    service.finish_runs()
 
     done = kfgcp.end(process, timeout=PROCESS)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
@@ -165,7 +171,7 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     kfgcp: Any,
     eventually: Callable[..., Any],
 ) -> None:
-    service.instant.seconds = 8
+    service.instant.seconds = 86400
     if verb == "run":
         process = kfgcp.start("run", pipeline("echo"), "--env", "dev", "--json")
     else:
@@ -175,6 +181,8 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
 
     service.fail_next(status, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
     service.fail_next(status, path="*/entries:list", retry_after=TOO_LONG)
+    wait_for(lambda: service.unused_faults == [])
+    service.finish_runs()
 
     done = kfgcp.end(process, timeout=PROCESS)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
@@ -183,16 +191,27 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     assert "say | say is made up" in done.err.splitlines()
 
 
-def test_a_watching_process_asks_each_second_for_the_state_and_every_third_for_logs(
+def test_a_watching_process_asks_at_most_each_second_for_the_state_and_every_third_for_logs(
     service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    service.instant.seconds = 12
+    service.instant.seconds = 86400
     run_id = kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip()
     mark = len(service.requests)
+    process = kfgcp.start("watch", run_id, "--json")
 
-    done = kfgcp("watch", run_id, "--json")
+    wait_for(lambda: service.requests.count("GET", GETS, since=mark) >= 8)
+    wait_for(lambda: service.requests.count("POST", LOGS, since=mark) >= 3)
 
-    assert done.json["state"] == "SUCCEEDED"
-    assert 6 <= service.requests.count("GET", GETS, since=mark) <= 1 + 13 + 1
-    assert 2 <= service.requests.count("POST", "*/entries:list", since=mark) <= 4 + 2
-    assert len(service.requests) - mark <= 21
+    looks = service.requests.select("GET", GETS, since=mark)
+    logs = service.requests.select("POST", LOGS, since=mark)
+    assert len(looks) + len(logs) == len(service.requests) - mark
+    # The command reads the run itself before it begins to watch.
+    assert min(_pauses(looks[1:])) >= 0.9
+    assert min(_pauses(logs)) >= 2.9
+    service.finish_runs()
+    assert kfgcp.end(process, timeout=PROCESS).json["state"] == "SUCCEEDED"
+
+
+def _pauses(requests: list[Recorded]) -> list[float]:
+    """The seconds from the end of each request to the arrival of the next one."""
+    return [later.at - earlier.at - (earlier.seconds or 0) for earlier, later in pairwise(requests)]
