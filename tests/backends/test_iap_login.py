@@ -330,7 +330,7 @@ def test_credentials_that_act_by_themselves(server: Any, another_server: Any, si
     }
     sign_in(content | {"service_account_impersonation_url": url})
     server.answers({"access_token": "ya29.source", "expires_in": 3600})
-    another_server.answers({"token": id_token(PROXY, 1, n=1)}, {"token": id_token(PROXY, n=2)})
+    another_server.answers({"token": id_token(PROXY, n=1)}, {"token": id_token(PROXY, n=2)})
     source = _source()
 
     first, second = source.get(), source.get(source.get())

@@ -23,7 +23,7 @@ PIPELINES = [
     "two_scores.py",
     "typed.py",
 ]
-PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def spec(tasks=None, components=None, executors=None, **root):

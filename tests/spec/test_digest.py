@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from kfgcp.spec.digest import canonical, digest
 from kfgcp.spec.load import load
 
-FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FIXTURE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def leaves(value, place=()):

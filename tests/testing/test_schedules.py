@@ -32,8 +32,8 @@ def _id(schedule: Any) -> str:
 def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
     body = schedule_of(
         cron="TZ=Europe/Amsterdam 0 3 * * 1-5",
-        startTime="2030-01-01T00:00:00Z",
-        endTime="2031-01-01T00:00:00Z",
+        startTime="2097-01-01T00:00:00Z",
+        endTime="2098-01-01T00:00:00Z",
         maxRunCount="9",
         maxConcurrentRunCount="2",
         maxConcurrentActiveRunCount="3",
@@ -46,7 +46,7 @@ def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
     assert found == made
     assert {name: found[name] for name in body} == body
     assert (found["state"], found["startedRunCount"]) == ("ACTIVE", "0")
-    assert found["nextRunTime"] == "2030-01-01T02:00:00.000000Z"  # a Tuesday, 03:00 in Amsterdam
+    assert found["nextRunTime"] == "2097-01-01T02:00:00.000000Z"  # a Tuesday, 03:00 in Amsterdam
     json_format.ParseDict(found, types.Schedule.pb()())
     json_format.ParseDict(quick.get("schedules"), types.ListSchedulesResponse.pb()())
 

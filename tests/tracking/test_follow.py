@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -261,11 +262,20 @@ def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(
     assert notices == ["the logs cannot be followed: May not read logs. Ask for it."]
 
 
-def test_lines_that_come_after_the_end_are_waited_for(store: Store, home: Path, make_run: MakeRun) -> None:
+def test_lines_that_come_after_the_end_are_waited_for(
+    store: Store, home: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("kfgcp.tracking.follow.time", SimpleNamespace(sleep=sleep))
     store.add_run(make_run(RUN, state=RunState.FAILED))
     tail = Failing("early", "late", *[Unreachable("gone")] * 5, late=1.5)
 
-    updates = [_seen(update) for update in follow(store, RUN, tail)]
+    updates = [_seen(update) for update in follow(store, RUN, tail, clock=lambda: now)]
 
     assert [lines for _, _, lines in updates][:2] == [["t.1 early"], ["t.1 late"]]
     assert {state for state, _, _ in updates} == {"FAILED"}

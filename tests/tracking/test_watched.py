@@ -56,7 +56,7 @@ def test_a_second_cancel_ends_the_waiting_and_leaves_the_run(
 ) -> None:
     (tmp_path / "kfgcp.toml").write_text(vertex_stand_in.toml("dev"))
     monkeypatch.chdir(tmp_path)
-    _, run = api.open_run(str(pipeline("sleeps")), env="dev", params={"seconds": 60})
+    _, run = api.open_run(str(pipeline("sleeps")), env="dev", params={"seconds": 600})
     run.cancel(force=True)
 
     state = run.execute()
