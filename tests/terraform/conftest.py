@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,28 @@ def outputs(terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def kustomize() -> Callable[[Path], list[dict[str, Any]]]:
-    """The objects that `kubectl kustomize` renders; skips where there is no kubectl, or an old one."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl 1.27 or newer on the PATH")
-    asked = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, encoding="utf-8")
-    version = json.loads(asked.stdout).get("kustomizeVersion", "v0") if asked.returncode == 0 else "v0"
+def kubectl() -> str:
+    """The path of a kubectl with kustomize 5; skips where there is none.
+
+    The one that requirements/dev.in brings into the environment of the tests comes before one on the PATH.
+    """
+    folders = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
+    program = shutil.which("kubectl", path=os.pathsep.join(folders))
+    if program is None:
+        pytest.skip("needs kubectl 1.27 or newer, beside the Python of the tests or on the PATH")
+    answer = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, encoding="utf-8")
+    version = json.loads(answer.stdout).get("kustomizeVersion", "v0") if answer.returncode == 0 else "v0"
     if int(version.lstrip("v").partition(".")[0]) < 5:
-        pytest.skip(f"needs kubectl 1.27 or newer, with kustomize 5; here is kustomize {version}")
+        pytest.skip(f"needs kubectl 1.27 or newer, with kustomize 5; {program} has kustomize {version}")
+    return program
+
+
+@pytest.fixture(scope="session")
+def kustomize(kubectl: str) -> Callable[[Path], list[dict[str, Any]]]:
+    """The objects that `kubectl kustomize` renders."""
 
     def render(folder: Path) -> list[dict[str, Any]]:
-        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS)
+        done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS)
         assert done.returncode == 0, done.stderr
         return list(yaml.safe_load_all(done.stdout))
 

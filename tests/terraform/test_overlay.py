@@ -71,10 +71,10 @@ def test_a_container_that_a_patch_changes_is_one_of_upstreams() -> None:
         assert container["name"] == UPSTREAM[f"Deployment/{each['metadata']['name']}"]["container"]
 
 
-def test_the_render_fails_when_upstream_renames_what_is_patched(overlay: Callable[..., Path], kustomize: Any) -> None:
+def test_the_render_fails_when_upstream_renames_what_is_patched(overlay: Callable[..., Path], kubectl: str) -> None:
     folder = overlay(without=("ConfigMap/kfp-launcher",))
 
-    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True)
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
 
     assert done.returncode != 0
     assert "kfp-launcher" in done.stderr
