@@ -10,7 +10,6 @@ a loop of 10,000 iterations, which take two minutes.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -26,20 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS, CannotMeasure, Peer
+from pipelines import NOOP, compile_source, grid, save
 
 KFGCP = str(Path(sys.executable).with_name("kfgcp"))
 OURS, LIMIT = "kfgcp", "the limit: a fork, KFP's executor, its files, nothing else"
-NOOP = """
-from kfp import dsl
-
-@dsl.component(base_image="python:3.11")
-def noop():
-    pass
-
-@dsl.pipeline(name="noop")
-def pipeline():
-    noop()
-"""
 LOOP = """
 from typing import List
 from kfp import dsl
@@ -94,7 +83,7 @@ def main() -> None:
     print(f"{platform.system()}, Python {platform.python_version()}, {cores}, median of {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         os.chdir(folder)
-        noop = compiled("noop", NOOP)
+        noop = compile_source(KFGCP, "noop", NOOP)
         chain(noop, options.rounds, PEERS if options.peers else ())
         growth(noop, options.large)
         others(noop, options.rounds)
@@ -144,7 +133,7 @@ def growth(noop: dict[str, Any], large: bool) -> None:
         save("grid.json", grid(noop, width, length))
         chains = f" ({width} chains of {length})" if width > 1 else ""
         _grown(f"{width * length:,}{chains}", width * length, run("grid.json"))
-    save("loop.json", compiled("loop", LOOP))
+    save("loop.json", compile_source(KFGCP, "loop", LOOP))
     for count in [100, *([10_000] if large else [])]:
         Path("items.json").write_text(json.dumps({"items": list(range(count))}), encoding="utf-8")
         _grown(f"a ParallelFor of {count:,}", count, run("loop.json", "--params-file", "items.json"))
@@ -156,8 +145,8 @@ def _grown(what: str, count: int, found: tuple[float, float, float]) -> None:
 
 
 def others(noop: dict[str, Any], rounds: int) -> None:
-    save("sleeps.json", compiled("sleeps", SLEEPS))
-    save("packages.json", compiled("packages", PACKAGES))
+    save("sleeps.json", compile_source(KFGCP, "sleeps", SLEEPS))
+    save("packages.json", compile_source(KFGCP, "packages", PACKAGES))
     save("one.json", noop)
     cached = grid(noop, 10, 10)
     for task in cached["root"]["dag"]["tasks"].values():
@@ -269,31 +258,6 @@ def timed(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
-
-
-def compiled(name: str, source: str) -> dict[str, Any]:
-    Path(f"{name}.py").write_text(source, encoding="utf-8")
-    subprocess.run([KFGCP, "compile", f"{name}.py", "-o", f"{name}.json"], check=True, capture_output=True)
-    spec: dict[str, Any] = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
-    return spec
-
-
-def grid(spec: dict[str, Any], width: int, length: int) -> dict[str, Any]:
-    """Chains side by side, all of the one task of a compiled pipeline; KFP's compiler would take minutes for these."""
-    made = copy.deepcopy(spec)
-    tasks = made["root"]["dag"]["tasks"]
-    task = tasks.pop("noop")
-    for row in range(width):
-        for place in range(length):
-            key = f"noop-{row}-{place}"
-            tasks[key] = {**task, "taskInfo": {"name": key}}
-            if place:
-                tasks[key]["dependentTasks"] = [f"noop-{row}-{place - 1}"]
-    return made
-
-
-def save(name: str, spec: dict[str, Any]) -> None:
-    Path(name).write_text(json.dumps(spec), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from startup import machine
+from startup import clean_environment, machine
 
 import kfgcp.testing
 from kfgcp.testing import VertexStandIn
@@ -117,12 +116,10 @@ def seeded(count: int, latency: float) -> VertexStandIn:
 
 def measure(code: str, folder: str, env: VertexStandIn, rows: list[Row]) -> None:
     """Runs a process whose calls go into the rows, one after the other; each must give all runs with all columns."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KFGCP_")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=environment,
+        env=clean_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -19,19 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-PIPELINE = """
-from kfp import dsl
-
-
-@dsl.component(base_image="python:3.11")
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@dsl.pipeline(name="one-task")
-def one_task(a: int = 1, b: int = 2) -> int:
-    return add(a=a, b=b).output
-"""
+from pipelines import ONE_TASK
 
 
 def main() -> None:
@@ -40,7 +28,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     kfgcp = str(Path(sys.executable).with_name("kfgcp"))
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
-        Path(folder, "one_task.py").write_text(PIPELINE, encoding="utf-8")
+        Path(folder, "one_task.py").write_text(ONE_TASK, encoding="utf-8")
         once([kfgcp, "compile", "one_task.py", "-o", "one-task.yaml"], folder)
         found = measure(
             {
@@ -77,15 +65,19 @@ def measure(
     return found
 
 
-def once(command: Sequence[str], folder: str) -> float:
-    """The seconds of one whole process, which must succeed."""
-    environment = {
+def clean_environment() -> dict[str, str]:
+    """Return the variables of a user's shell: nothing set for kfgcp, and bytecode is kept."""
+    return {
         name: value
         for name, value in os.environ.items()
         if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("KFGCP_")
     }
+
+
+def once(command: Sequence[str], folder: str) -> float:
+    """The seconds of one whole process, which must succeed."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")

@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from startup import PIPELINE, machine, measure, once
+from pipelines import ONE_TASK
+from startup import machine, measure, once
 
 import kfgcp.testing
 
@@ -93,7 +94,7 @@ def compare(
     ours = str(Path(sys.executable).with_name("kfgcp"))
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         Path(folder, "kfgcp.toml").write_text(env.toml(backend), encoding="utf-8")
-        Path(folder, "one_task.py").write_text(PIPELINE, encoding="utf-8")
+        Path(folder, "one_task.py").write_text(ONE_TASK, encoding="utf-8")
         once([ours, "compile", "one_task.py", "-o", "one-task.yaml"], folder)
         submit: list[str] = [ours, "run", "one-task.yaml", "-p", "a=1", "--env", backend, "--detach"]
         commands: dict[str, Sequence[str]] = {
