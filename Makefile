@@ -4,15 +4,18 @@ VENV := .venv
 CHECKOV := .venv-terraform
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
+# In CI all tests are run, and those of the list may not skip.
+MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run .ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test lint format bench docs screenshots lock clean help
+.PHONY: demo test proof lint format bench docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
 	@echo "  demo    run the example twice with different parameters and compare the runs"
 	@echo "  test    run the tests; lint: check style, types and formatting; format: mend them"
+	@echo "  proof   run the long trials (hours), write docs/proofs.md; SEED=N repeats those of a seed"
 	@echo "  bench   measure, side by side with peers; docs: write docs/reference anew; lock: requirements/*.txt"
 	@echo "  screenshots  draw docs/images/ anew; needs /usr/bin/chromium"
 
@@ -20,7 +23,10 @@ demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh
 
 test: $(VENV)/dev.stamp $(CHECKOV)/stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(MUST_RUN) $(TESTS)
+
+proof: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --proof -n 2 --dist worksteal $(if $(SEED),--seed $(SEED)) $(TESTS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is gone.
 
-Each line of the file begins with the ids of tests: a folder, a file, or a test (`tests/spec/`,
-`tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). `#` begins a comment. Tests that may skip for a reason
-which no machine can help, such as a declared difference between backends, are not in the file.
+Each line of the file holds the beginning of test ids: a folder, a file, or a test (`tests/spec/`,
+`tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). A line `except BEGINNING` allows those tests to skip.
+`#` begins a comment; an exception says there why it is one.
 """
 
 from __future__ import annotations
@@ -11,33 +11,39 @@ from pathlib import Path
 
 import pytest
 
+EXCEPT = "except "
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--must-run`."""
     group = parser.getgroup("kfgcp", "tests that must run")
-    group.addoption(
-        "--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is gone"
-    )
+    group.addoption("--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is gone")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch the reports, in the main process only."""
     if config.option.must_run and not hasattr(config, "workerinput"):
-        prefixes = read_prefixes(Path(config.option.must_run))
-        config.pluginmanager.register(MustRun(prefixes), "kfgcp-must-run")
+        config.pluginmanager.register(MustRun(*read_list(Path(config.option.must_run))), "kfgcp-must-run")
 
 
-def read_prefixes(file: Path) -> list[str]:
-    """Return the beginnings of test ids that a file lists, without comments and empty lines."""
-    lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line]
+def read_list(file: Path) -> tuple[list[str], list[str]]:
+    """Return the beginnings of the ids of tests that must run, and of those that may skip."""
+    prefixes, exceptions = [], []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        entry = line.partition("#")[0].strip()
+        if entry.startswith(EXCEPT):
+            exceptions.append(entry.removeprefix(EXCEPT).strip())
+        elif entry:
+            prefixes.append(entry)
+    return prefixes, exceptions
 
 
 class MustRun:
     """Collects the tests of a list that skipped, and the lines of the list for which no test ran."""
 
-    def __init__(self, prefixes: list[str]) -> None:
+    def __init__(self, prefixes: list[str], exceptions: list[str]) -> None:
         self.prefixes = prefixes
+        self.exceptions = tuple(exceptions)
         self.unused = set(prefixes)
         self.skipped: dict[str, str] = {}
 
@@ -46,9 +52,9 @@ class MustRun:
         matching = [prefix for prefix in self.prefixes if report.nodeid.startswith(prefix)]
         if not matching:
             return
-        if report.skipped and not hasattr(report, "wasxfail"):
+        if report.skipped and not report.nodeid.startswith(self.exceptions):
             self.skipped[report.nodeid] = _reason(report)
-        elif report.when == "call":
+        elif report.when == "call" and not report.skipped:
             self.unused.difference_update(matching)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

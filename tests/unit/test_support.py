@@ -69,6 +69,13 @@ def test_tests_that_are_not_listed_may_skip(run: pytest.Pytester) -> None:
     assert run.runpytest_subprocess("--must-run", "listed").ret == 0
 
 
+def test_an_exception_of_the_list_may_skip(run: pytest.Pytester) -> None:
+    run.makepyfile(test_browser=TESTS)
+    run.makefile("", listed="test_browser.py\nexcept test_browser.py::test_skips  # no browser for this machine\n")
+
+    assert run.runpytest_subprocess("--must-run", "listed").ret == 0
+
+
 def test_a_line_for_which_no_test_runs_fails_the_session(run: pytest.Pytester) -> None:
     run.makepyfile(test_browser=TESTS)
     run.makefile("", listed="test_browser.py::test_runs\ntest_lost.py\n")
