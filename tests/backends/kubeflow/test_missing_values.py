@@ -150,7 +150,10 @@ def test_a_list_says_it_once_and_later_lists_bring_the_values(
     assert cluster.requests.count("POST", CALLS, since=mark) == 0, "they are read for good"
 
 
-def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(cluster: KubeflowStandIn) -> None:
+def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
+    cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "LATER", 3600.0)
     cluster.seed(1000, metrics={"accuracy": 0.5})
     cluster.faults(1, ["404"], path=CALLS)
 
