@@ -168,6 +168,7 @@ PROGRAM = textwrap.dedent(
     from kfgcp.config import Environment, Setting
     address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
     tokens.get()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
     print("ready", flush=True)
     if sys.argv[1] != "end":
         signal.pause()
