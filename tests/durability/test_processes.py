@@ -192,7 +192,7 @@ def test_a_failure_before_an_interruption_counts_as_a_try(home: Path) -> None:
     pipeline(
         home,
         "open(folder + '/tries', 'a').write('x')\nraise ValueError('always')",
-        task=".set_retry(num_retries=1, backoff_duration='2s')",
+        task=".set_retry(num_retries=1, backoff_duration='600s')",
     )
     command = [KFGCP, "run", "pipeline.py", "-p", f"folder={home}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

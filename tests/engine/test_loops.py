@@ -268,24 +268,29 @@ def test_the_limit_of_nested_loops_is_of_each_instance(simulate):
 def test_the_limit_in_real_time(execute, tmp_path):
     @dsl.component(base_image=IMAGE)
     def count(x: int, folder: str) -> int:
+        """Wait until another iteration runs too, or all others have ended. Return how many ran at most."""
         import os
         import pathlib
         import time
 
-        mine = pathlib.Path(folder) / str(x)
-        mine.touch()
-        time.sleep(0.05)
-        found = len(os.listdir(folder))
-        mine.unlink()
-        return found
+        running, ended = pathlib.Path(folder, "running"), pathlib.Path(folder, "ended")
+        (running / str(x)).touch()
+        while len(os.listdir(running)) < 2 and len(os.listdir(ended)) < 4:
+            time.sleep(0.01)
+        time.sleep(0.05)  # time for one too many to start
+        most = len(os.listdir(running))
+        (ended / str(x)).touch()
+        (running / str(x)).unlink()
+        return most
 
     @dsl.pipeline(name="real")
     def real(folder: str):
         with dsl.ParallelFor([1, 2, 3, 4, 5], parallelism=2) as item:
             count(x=item, folder=folder)
 
-    folder = tmp_path / "running"
-    folder.mkdir()
+    folder = tmp_path / "iterations"
+    (folder / "running").mkdir(parents=True)
+    (folder / "ended").mkdir()
     run = execute(real, {"folder": str(folder)}, max_parallel=8)
 
     assert max(outputs(run, "count").values()) == 2
