@@ -18,7 +18,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,8 +30,11 @@ from workloads import WORKLOADS, Side, Workload, prepare_sides, run_once
 
 MIN_ROUNDS = 11
 ABOVE_LIMIT = 4
+CLEAR_SHARE = 0.9
+"""The share of rounds that must agree. Of 11 rounds 10 do so by chance in one of 85 comparisons of equal versions."""
+
 TELLABLE_SPREAD = 0.10
-"""Quartiles further apart than this on both sides of 1 leave the answer open."""
+"""Where rounds do not agree, quartiles further apart than this leave the answer open."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Comparison:
         low, _, high = statistics.quantiles(self.ratios, n=4, method="inclusive")
         return low, high
 
+    def share(self, condition: Callable[[float], bool]) -> float:
+        """Return the share of the ratios, from 0 to 1, for which a condition is true."""
+        return sum(map(condition, self.ratios)) / len(self.ratios)
+
     def is_above(self, limit: float | None) -> bool:
         """Return whether B needs more than `limit` percent more than A; without a limit it never does."""
         return limit is not None and self.median > 1 + limit / 100
@@ -79,9 +86,9 @@ class Comparison:
             bound = 1 + limit / 100
             side = "above the limit" if self.is_above(limit) else "within the limit"
             return f"{side}, but the spread is too wide to tell" if low <= bound <= high else side
-        if low > 1:
+        if self.share(lambda ratio: ratio > 1) >= CLEAR_SHARE:
             return "B needs more"
-        if high < 1:
+        if self.share(lambda ratio: ratio < 1) >= CLEAR_SHARE:
             return "B needs less"
         if high - low > TELLABLE_SPREAD:
             return "the spread is too wide to tell"
