@@ -164,7 +164,9 @@ def proxies(url: str) -> dict[str, str]:
     """For `proxies=`: those of the environment; none for this machine, and for what goes in clear, which they could
     read."""
     parts = urlsplit(url)
-    return {"no_proxy": "*"} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
+    # Not {"no_proxy": "*"}: requests puts that into os.environ for a moment and deletes it again.
+    # When two threads do that at once, one gets a KeyError, or the variable stays for good.
+    return {"http": "", "https": ""} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
 
 
 def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -192,6 +193,26 @@ def test_no_proxy(another_server: Any, client: Client, monkeypatch: pytest.Monke
     monkeypatch.setenv("NO_PROXY", "kfp.invalid")
 
     assert "its name is unknown" in _error(client("https://kfp.invalid", retries=0)).message
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_this_machine_is_reached_without_a_proxy_and_without_a_change_of_the_environment(
+    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """`requests` can be told to set `no_proxy` for a moment. Threads that do so at once get in each other's way."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    during: list[str | None] = []
+
+    def bypass(host: str) -> bool:
+        during.append(os.environ.get("no_proxy"))
+        return False
+
+    monkeypatch.setattr("requests.utils.proxy_bypass", bypass)
+    server.answers({"ok": 1})
+
+    assert client(retries=0).get("x") == {"ok": 1}
+    assert during == [None]
 
 
 # -- TLS
