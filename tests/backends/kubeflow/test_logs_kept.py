@@ -235,16 +235,19 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
 
 def test_logs_that_are_asked_for_again_have_what_was_written_since(home: Path, pipeline: Any, eventually: Any) -> None:
     """Though the handle did not look at its run meanwhile."""
+    gate = home / "gate"
     with kubeflow() as server:
         (home / "kfgcp.toml").write_text(server.toml("gke"))
-        handle = public.submit(str(pipeline("chain")), params={"n": 1}, env="gke")
-        eventually(lambda: any(task.path == "add" and task.state != "PENDING" for task in handle.refresh().tasks))
-        assert {line.task for line in handle.logs()} <= {"add"}
+        handle = public.submit(str(pipeline("gated")), params={"gate": str(gate)}, env="gke")
+        eventually(lambda: any(task.state == "RUNNING" for task in handle.refresh().tasks))
+        before = eventually(lambda: list(handle.logs()))
+        assert [(line.task, line.text) for line in before] == [("pass-gate", "before the gate")]
 
+        gate.touch()
         eventually(lambda: server.runs.all()[0].state == "SUCCEEDED")
 
         assert [(line.task, line.text) for line in handle.logs()] == [
-            ("add", "1 + 1"),
-            ("inner/add", "4 + 10"),
-            ("add-2", "14 + 1"),
+            ("pass-gate", "before the gate"),
+            ("pass-gate", "behind the gate"),
+            ("arrive", "arrived"),
         ]
