@@ -20,6 +20,9 @@ from kfgcp.errors import KfgcpError, SpecError
 
 MAX_DEPTH = 200
 MAX_BYTES = 64 * 2**20
+# What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see whether a collection is a
+# key, so it says this before its events have told the depth.
+LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 
 Place = tuple[str | int, ...]
 
@@ -234,6 +237,8 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
         _check_nesting(text)
         return list(yaml.load_all(text, _loader(by_hand)))
     except yaml.MarkedYAMLError as problem:
+        if problem.problem == LIBYAML_TOO_DEEP:
+            raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
         mark = problem.problem_mark or problem.context_mark
         where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
         raise error(f"{where}: not valid YAML: {problem.problem or problem.context}.") from None

@@ -1,6 +1,6 @@
 """Notebook components: a notebook that KFP embeds in a Python component, run with parameters by a kernel of its own.
 
-Their packages (nbclient, ipykernel and what these need) come from the index, once for the module.
+Their packages (nbclient, ipykernel and what these need) are among those of the tests, so nothing is installed.
 """
 
 import json

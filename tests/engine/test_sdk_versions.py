@@ -7,7 +7,7 @@ import pytest
 from kfgcp.spec.load import load
 
 SPECS = Path(__file__).parent / "specs"
-VERSIONS = ["2.0.1", "2.7.0", "2.14.6", "installed"]
+VERSIONS = ["2.0.1", "2.7.0", "2.14.6", "2.16.1", "installed"]
 
 
 def spec_of(pipeline, version):

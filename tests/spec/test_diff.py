@@ -3,6 +3,7 @@
 import copy
 import json
 import textwrap
+from importlib.metadata import version
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -290,7 +291,10 @@ def test_packages_to_install_are_told_one_by_one(tmp_path):
 
 
 def test_the_sdks_version_and_the_order_of_keys_do_not_count(rich):
-    other = json.loads(json.dumps(rich, sort_keys=True).replace("kfp==2.16", "kfp==2.99"))
+    installs = f"kfp=={version('kfp')}"
+    text = json.dumps(rich, sort_keys=True)
+    assert installs in text
+    other = json.loads(text.replace(installs, "kfp==2.99.0"))
     other["sdkVersion"] = "kfp-9"
     assert diff(rich, other) == ()
 
