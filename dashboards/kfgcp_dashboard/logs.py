@@ -70,9 +70,12 @@ def _read(project: Project, run: Run, wanted: LogFilter, into: Following) -> Non
         with Store(project.home) as store:
             seen, late = -1, time.monotonic() + tail.late
             while time.monotonic() - into.wanted_at <= FORGET:
-                rev = store.rev(run.run_id)
-                ended = store.get(run.run_id, whole=False).state.final
-                for line in tail.read(store.tasks(run.run_id, after_rev=seen)):
+                # One snapshot: a task that ends between two reads would be read now and again later.
+                with store.snapshot():
+                    rev = store.rev(run.run_id)
+                    ended = store.get(run.run_id, whole=False).state.final
+                    changed_tasks = store.tasks(run.run_id, after_rev=seen)
+                for line in tail.read(changed_tasks):
                     into.lines.append(line)
                     into.count += 1
                 seen = rev

@@ -38,6 +38,17 @@ class Reader:
         self._db = database.connect(self.file)
         self._lock = threading.RLock()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads inside see the store as it is at the first of them, whatever is written meanwhile."""
+        with self._failures():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
+
     def get(self, run_id: str, *, whole: bool = True) -> Run:
         """The run of exactly that id; with its tasks and artifacts when `whole`.
 

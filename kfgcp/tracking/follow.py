@@ -53,10 +53,12 @@ def follow(
     lines = _Lines(tail, notice)
     while True:
         check()
-        rev = store.rev(run_id)
-        if rev > seen:
-            run = store.get(run_id, whole=False)
-        tasks = store.tasks(run_id, after_rev=seen) if rev > seen else []
+        # One snapshot: a task that changes between two reads would be shown now and again at the next look.
+        with store.snapshot():
+            rev = store.rev(run_id)
+            if rev > seen:
+                run = store.get(run_id, whole=False)
+            tasks = store.tasks(run_id, after_rev=seen) if rev > seen else []
         seen = rev
         yield Update(run, tasks, lines.read(tasks))
         if run.state.final:

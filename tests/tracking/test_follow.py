@@ -171,6 +171,33 @@ def test_updates_hold_what_is_new(store: Store, home: Path, make_run: MakeRun) -
     ]
 
 
+def test_what_changes_during_a_look_is_shown_once(
+    store: Store, home: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task ends after the look has begun: its end and its line belong to the next look."""
+    state = home / ".kfgcp"
+    Log(state).write(b"one\n")
+    store.add_run(make_run(RUN, state=RunState.RUNNING, tasks=(_task(TaskState.RUNNING),)))
+    ends = [Changes(tasks=[_task(TaskState.SUCCEEDED)])]
+    read_rev = store.rev
+
+    def rev_before_the_end(run_id: str) -> int:
+        rev = read_rev(run_id)
+        if ends:
+            with Store(state) as engine:
+                engine.apply(run_id, ends.pop())
+        return rev
+
+    monkeypatch.setattr(store, "rev", rev_before_the_end)
+    steps = Script(lambda: None, lambda: store.apply(RUN, Changes(state=RunState.SUCCEEDED)))
+
+    assert [_seen(update) for update in follow(store, RUN, FileTail(state, RUN, LogFilter()), sleep=steps)] == [
+        ("RUNNING", ["t RUNNING"], ["t.1 one"]),
+        ("RUNNING", ["t SUCCEEDED"], []),
+        ("SUCCEEDED", [], []),
+    ]
+
+
 def test_a_run_that_has_ended_is_one_update_with_all_of_it(store: Store, home: Path, make_run: MakeRun) -> None:
     state = home / ".kfgcp"
     Log(state, attempt=1).write(b"first\n")
