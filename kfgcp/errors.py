@@ -10,6 +10,7 @@
     │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
     │   ├── StateError             5   the state folder: disk full, read-only, database damaged
     │   ├── AuthError              5   the sign-in is missing, expired or not accepted
+    │   ├── BadAnswer              5   a service answered, but not as it documents
     │   ├── Unreachable            5   no answer of the service: no connection, a timeout, only 5xx, a proxy's answer
     │   └── Refused                5   the service answered that it will not do it (4xx)
     │       └── NotFound           5   there is no such thing there (404)
@@ -95,6 +96,10 @@ class StateError(BackendError):
 
 class AuthError(BackendError):
     pass
+
+
+class BadAnswer(BackendError):
+    """A service answered, but a field of its answer is missing or of another type than it documents."""
 
 
 class Unreachable(BackendError):

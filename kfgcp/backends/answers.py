@@ -7,16 +7,20 @@ Errors come as Google's JSON (`{"error": {"code", "message", "status", "details"
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kfgcp.backends.fields import HINT, nests_too_deep
 from kfgcp.backends.hints import hint
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import Answer
-from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable
+from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
+from kfgcp.spec.documents import MAX_DEPTH, UnfitError, check_plain, dotted
 
 CODES: Final = (
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
@@ -36,6 +40,11 @@ _OF_STATUS: Final = {
 _SIGN_IN: Final = re.compile(r"sign[ -]?in\b|log[ -]?in\b|accounts\.google\.com|type=.?password", re.IGNORECASE)
 _SIGN_IN_URL: Final = re.compile(r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE)
 _WEB_PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_MAYBE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""What stands for one in the bytes of JSON, or for one of a pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,13 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
     problem = f"is {one_line(kind, limit=60)}, not JSON"
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            found = json.loads(answer.body)
-        except (ValueError, RecursionError):
+            found = parse_json(answer.body)
+        except UnfitError as unfit:
+            field = one_line(dotted(unfit.place), limit=200) or "it"
+            raise BadAnswer(
+                f"The answer of {call.service} to {call} cannot be used: {field} {unfit.problem}.", hint=HINT
+            ) from None
+        except ValueError:
             problem = "cannot be read as JSON"
         else:
             if isinstance(found, dict):
@@ -96,6 +110,48 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
         f"The answer of {call.service} to {call} {problem}: {title(answer, *call.secrets)}.",
         hint=f"Is {call.host} the address of {call.service}?",
     )
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON text. Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
+
+    Raises:
+        ValueError: it is not JSON.
+        UnfitError: it holds NaN, or a number that is too large for a double, or it nests too deep.
+    """
+    too_large = False
+
+    def real(digits: str) -> float:
+        nonlocal too_large
+        number = float(digits)
+        too_large = too_large or not math.isfinite(number)
+        return number
+
+    def whole(digits: str) -> int:
+        nonlocal too_large
+        too_large = too_large or len(digits) > sys.float_info.max_10_exp
+        return int(digits)
+
+    try:
+        value = json.loads(body, parse_constant=real, parse_float=real, parse_int=whole)
+    except RecursionError:
+        raise UnfitError((), f"nests deeper than {MAX_DEPTH} levels") from None
+    if _MAYBE_HALF.search(body):
+        value = _in_unicode(value)
+    if too_large or nests_too_deep(value):
+        check_plain(value)
+    return value
+
+
+def _in_unicode(value: Any) -> Any:
+    """The value without halves of surrogate pairs."""
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_in_unicode(item) for item in value]
+    if isinstance(value, dict):
+        return {_HALF.sub("\ufffd", key): _in_unicode(item) for key, item in value.items()}
+    return value
 
 
 def refusal(answer: Answer, call: Call) -> BackendError:
@@ -155,8 +211,8 @@ def title(answer: Answer, *secrets: str) -> str:
 def read_error(body: bytes | str) -> Said:
     """The error that a body in JSON describes; an empty one when it is none."""
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
+        data = parse_json(body if isinstance(body, bytes) else body.encode("utf-8", "replace"))
+    except (ValueError, UnfitError):
         return Said()
     if isinstance(data, list) and data:
         data = data[0]

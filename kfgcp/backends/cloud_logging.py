@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
+from kfgcp.backends.base import NotWhole
+from kfgcp.backends.fields import map_of, mapping, message, read, text, time
 from kfgcp.backends.http import Http
+from kfgcp.errors import BadAnswer
 from kfgcp.model import timestamp
 
 ADDRESS: Final = "https://logging.googleapis.com"
@@ -26,6 +30,21 @@ class Entry:
     severity: str
     text: str
     resource: Mapping[str, str]
+
+
+ENTRY: Final = message(
+    {
+        "insertId": text,
+        "timestamp": time,
+        "receiveTimestamp": time,
+        "severity": text,
+        "textPayload": text,
+        "jsonPayload": mapping,
+        "protoPayload": mapping,
+        "resource": message({"labels": map_of(text)}),
+    }
+)
+"""A LogEntry of google.logging.v2 (log_entry.proto)."""
 
 
 class CloudLogging:
@@ -48,9 +67,16 @@ class CloudLogging:
             "filter": " AND ".join(clauses),
             "orderBy": "timestamp desc" if newest_first else "timestamp asc",
         }
+        noted = False
         for found in self._http.pages("v2/entries:list", None, "entries", body=body, size=size, method="POST"):
-            if isinstance(found, dict):
-                yield _entry(found)
+            try:
+                entry = _entry(read(found, ENTRY, service="Cloud Logging", thing="a log entry"))
+            except BadAnswer as error:
+                if not noted:
+                    warnings.warn(f"Log entries are left out: {error.message}", NotWhole, stacklevel=2)
+                noted = True
+                continue
+            yield entry
 
 
 class Tail:
@@ -71,8 +97,7 @@ class Tail:
         """
         recent = [*self._clauses]
         if self._until:
-            back = datetime.fromisoformat(self._until) - timedelta(seconds=LATE)
-            since = timestamp(back.timestamp())
+            since = timestamp(max(datetime.fromisoformat(self._until).timestamp() - LATE, 0.0))
             recent.append(f'timestamp>="{since}"')
             self._seen = {key: at for key, at in self._seen.items() if at >= since}
         asked = [[*recent, each] for each in alternatives] + [[*self._clauses, each] for each in fresh]

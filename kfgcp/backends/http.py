@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from kfgcp.backends.answers import Call, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
+from kfgcp.backends.fields import HINT
 from kfgcp.backends.patience import Clock, Patience
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
-from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable, UsageError
+from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, Unreachable, UsageError
 
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 """Statuses after which a request is sent again."""
@@ -151,15 +152,21 @@ class Http:
             else:
                 sent = {**(body or {}), **asked}
                 page = self.send(method, path, params=params, body=sent, **{"repeatable": True, **how})
-            found = page.get(items) or []
+            found = page.get(items)
+            if found is None:
+                found = []
             if not isinstance(found, list):
-                raise BackendError(
+                raise BadAnswer(
                     f"{self._service} answered {method} {path} with '{items}' that is no list.",
                     hint=f"Is {self._host} the address of {self._service}?",
                 )
             yield from found
-            token = page.get("nextPageToken") or page.get("next_page_token")
-            if not isinstance(token, str) or token in seen:
+            token = page.get("nextPageToken") or page.get("next_page_token") or ""
+            if not isinstance(token, str):
+                raise BadAnswer(
+                    f"{self._service} answered {method} {path} with a page token that is not text.", hint=HINT
+                )
+            if not token or token in seen:
                 return
             seen.add(token)
             asked[token_key] = token

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from kfgcp.backends.base import NotWhole, Pace, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
-from kfgcp.errors import NotFound, StateError, UsageError
+from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.store.database import read_only
 from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, RunFilter, no_run
@@ -118,6 +118,41 @@ class RemoteBackend(ABC):
     def _ref_of(self, run_id: str) -> str:
         """The backend's own name of a run that was never read."""
         return f"{self.place}{run_id}"
+
+    def _read_items(self, items: Iterable[Any], read: Callable[[Any], Fetched], *, identity: str) -> Iterator[Fetched]:
+        """Yield the runs of a list. One that cannot be read is left out with a note, so that the others are shown.
+
+        Args:
+            items: of the list.
+            read: reads one.
+            identity: the field that tells that an item is a run, whatever else is wrong with it.
+
+        Raises:
+            BadAnswer: none of the items is a run.
+        """
+        some = False
+        left_out: list[str] = []
+        other: BadAnswer | None = None
+        for item in items:
+            try:
+                fetched = read(item)
+            except BadAnswer as error:
+                if isinstance(item, Mapping) and isinstance(item.get(identity), str):
+                    some = True
+                    left_out.append(error.message)
+                    if len(left_out) == 1:  # at once: who reads the list may stop before its end
+                        _tell(f"A run of {self._env.name} is left out: {error.message}")
+                else:
+                    other = other or error
+                continue
+            some = True
+            yield fetched
+        if other is not None and not some:
+            raise other
+        if other is not None:
+            _tell(f"What is in a list of runs of {self._env.name} is left out: {other.message}")
+        if len(left_out) > 1:
+            _tell(f"{len(left_out)} runs of {self._env.name} are left out, the last one: {left_out[-1]}")
 
     # -- Backend
 
@@ -368,4 +403,5 @@ def _noted(changes: Iterator[Fetched], listed: set[str]) -> Iterator[Fetched]:
 
 
 def _earlier(at: str, seconds: float) -> str:
-    return timestamp((datetime.fromisoformat(at) - timedelta(seconds=seconds)).timestamp())
+    """The time so many seconds before another, not before 1970."""
+    return timestamp(max(datetime.fromisoformat(at).timestamp() - seconds, 0.0))

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from kfgcp.backends.auth import Anonymous, TokenSource
 from kfgcp.backends.cloud_logging import ADDRESS as LOGGING
 from kfgcp.backends.cloud_logging import CloudLogging
+from kfgcp.backends.fields import list_of, map_of, message, read, text, whole_number
 from kfgcp.backends.hints import ENABLE
 from kfgcp.backends.http import Http
 from kfgcp.config import Environment
@@ -30,6 +31,11 @@ BUCKET_PERMISSIONS: Final = (WRITE, "storage.objects.get", "storage.objects.list
 ACT_AS: Final = "iam.serviceAccounts.actAs"
 CPUS: Final = "custom_model_training_cpus"
 """The metric of the CPUs that tasks take on Vertex AI unless they ask for other machines than N1 and E2."""
+PERMISSIONS: Final = message({"permissions": list_of(text)})
+ACCESS: Final = message({"access": text})
+_BUCKET: Final = message({"effectiveLimit": whole_number, "dimensions": map_of(text)})
+QUOTA: Final = message({"consumerQuotaLimits": list_of(message({"quotaBuckets": list_of(_BUCKET)}))})
+"""A ConsumerQuotaMetric of Service Usage."""
 _IMAGE: Final = re.compile(
     r"(?P<location>[\w-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<image>[^:@]+)"
     r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?"
@@ -59,7 +65,7 @@ class Cloud:
         tokens = Anonymous() if emulator else self._tokens
         storage = Http(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
         try:
-            said = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
+            answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
             where = self._env.get("location") or "LOCATION"
             raise BackendError(
@@ -69,7 +75,8 @@ class Cloud:
         except Refused as refused:
             problem: BackendError = with_command(refused, _grant_bucket(name, self.account))
         else:
-            missing = [each for each in BUCKET_PERMISSIONS if each not in (said.get("permissions") or ())]
+            held = _held(answer, "Cloud Storage")
+            missing = [permission for permission in BUCKET_PERMISSIONS if permission not in held]
             if not missing:
                 return f"gs://{name} can be written and read"
             lack = f"You lack {', '.join(missing)} on gs://{name}."
@@ -88,9 +95,10 @@ class Cloud:
         asked = {"accessTuple": {"principal": account, "fullResourceName": resource, "permission": WRITE}}
         troubleshooter = self._http(self._emulator or TROUBLESHOOTER, "Policy Troubleshooter")
         try:
-            access = troubleshooter.post("v1/iam:troubleshoot", body=asked, repeatable=True).get("access")
+            answer = troubleshooter.post("v1/iam:troubleshoot", body=asked, repeatable=True)
         except Refused as refused:
             return _not_told(refused, self.grant("roles/iam.securityReviewer"))
+        access = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation").get("access")
         if access == "NOT_GRANTED":
             raise BackendError(f"{account} may not write to gs://{name} ({WRITE}).", hint=_grant_bucket(name, account))
         if access != "GRANTED":
@@ -107,7 +115,8 @@ class Cloud:
         grant = f"gcloud iam service-accounts add-iam-policy-binding {account} --member={who} --role={role}"
         path = f"v1/projects/-/serviceAccounts/{quote(account)}:testIamPermissions"
         try:
-            said = self._http(self._emulator or IAM, "IAM").post(path, body={"permissions": [ACT_AS]}, repeatable=True)
+            iam = self._http(self._emulator or IAM, "IAM")
+            answer = iam.post(path, body={"permissions": [ACT_AS]}, repeatable=True)
         except NotFound:
             raise BackendError(
                 f"There is no service account {account}.",
@@ -117,7 +126,7 @@ class Cloud:
             if refused.hint.startswith(ENABLE):  # a submission does not need this API
                 return Aside("not told: the API of IAM is not enabled", refused.hint)
             raise with_command(refused, grant) from None
-        if ACT_AS not in (said.get("permissions") or ()):
+        if ACT_AS not in _held(answer, "IAM"):
             raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
         return f"runs may be started as {account}"
 
@@ -157,10 +166,10 @@ class Cloud:
         metric = quote(f"aiplatform.googleapis.com/{CPUS}", safe="")
         path = f"v1beta1/projects/{self._project}/services/aiplatform.googleapis.com/consumerQuotaMetrics/{metric}"
         try:
-            said = self._http(self._emulator or USAGE, "Service Usage").get(path)
+            answer = self._http(self._emulator or USAGE, "Service Usage").get(path)
         except Refused as refused:
             return _not_told(refused, self.grant("roles/serviceusage.serviceUsageViewer"))
-        limit = _limit(said, location)
+        limit = _limit(read(answer, QUOTA, service="Service Usage", thing="a quota"), location)
         if limit is None:
             return Aside("not told")
         if limit == 0:
@@ -206,15 +215,20 @@ def _not_told(refused: Refused, grant: str) -> Aside:
     return Aside(f"not told: {refused.message}", grant if refused.status == 403 else refused.hint)
 
 
-def _limit(said: dict[str, Any], location: str) -> int | None:
+def _held(answer: Any, service: str) -> list[str]:
+    """The permissions that a service says one has."""
+    found: list[str] = (
+        read(answer, PERMISSIONS, service=service, thing="a list of permissions").get("permissions") or []
+    )
+    return found
+
+
+def _limit(quota: dict[str, Any], location: str) -> int | None:
     """The limit of a ConsumerQuotaMetric in a region; its buckets come from the least to the most specific."""
-    limits: Iterable[Any] = said.get("consumerQuotaLimits") or ()
-    found = None
+    limits: Iterable[Any] = quota.get("consumerQuotaLimits") or ()
+    found: int | None = None
     for bucket in (bucket for limit in limits for bucket in limit.get("quotaBuckets") or ()):
         dimensions = bucket.get("dimensions") or {}
         if all((name, value) == ("region", location) for name, value in dimensions.items()):
-            found = bucket.get("effectiveLimit", "0")
-    try:
-        return None if found is None else int(found)
-    except ValueError:
-        return None
+            found = bucket.get("effectiveLimit", 0)
+    return found

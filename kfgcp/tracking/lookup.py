@@ -6,13 +6,12 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from contextlib import suppress
 from typing import Any, Final
 
 from kfgcp.backends.base import Backend, RunRef, SupportsRefresh
 from kfgcp.backends.registry import open_backend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, ConfigError, NotFound, UsageError
+from kfgcp.errors import BackendError, BadAnswer, ConfigError, NotFound, UsageError
 from kfgcp.model import Run
 from kfgcp.store.rows import RunFilter, no_run
 from kfgcp.store.store import DATABASE_NAME, Store
@@ -121,16 +120,27 @@ def environment_of(project: Project, run: Run) -> Environment:
 
 
 def _of_that_id(project: Project, wanted: str) -> Run | None:
-    """The run of exactly that id on a remote backend, however old it is; a request for each place."""
+    """The run of exactly that id on a remote backend, however old it is; a request for each place.
+
+    Raises:
+        BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", wanted):  # shorter ones are beginnings
         return None
     places = set()
+    unreadable: BadAnswer | None = None
     for env in _remote(project):
-        with suppress(UsageError, BackendError, ConfigError):  # reading the list, which is next, tells what is wrong
+        try:
             backend = _refreshable(project, env)
             if backend.place not in places:
                 places.add(backend.place)
                 return backend_of(project, env).get(RunRef(env.name, wanted))
+        except BadAnswer as error:  # it is there, and a list would say less of it
+            unreadable = unreadable or error
+        except (UsageError, BackendError, ConfigError):
+            continue  # reading the list, which is next, tells what is wrong
+    if unreadable is not None:
+        raise unreadable
     return None
 
 

@@ -11,7 +11,7 @@ import responses
 from kfgcp.backends.answers import CODES, is_page, read_error
 from kfgcp.backends.http import Http
 from kfgcp.backends.wire import Answer
-from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable
+from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
 
 Client = Callable[..., Http]
 EUROPE = "https://europe-west4-aiplatform.googleapis.com"
@@ -222,11 +222,30 @@ def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (rb'"a\ud800b"', "a\ufffdb"),
+        (rb'{"\udfff": ["\uD800"]}', {"\ufffd": ["\ufffd"]}),
+        (b'"\xed\xa0\x80"', "\ufffd"),
+        (b"1180591620717411303424", 2**70),
+        (b"[1.5, -0.0, 1e308]", [1.5, -0.0, 1e308]),
+    ],
+)
+def test_texts_are_unicode_and_numbers_are_exact(
+    server: Any, client: Client, reply: Any, text: bytes, value: Any
+) -> None:
+    server.answers(reply(b'{"a": ' + text + b"}"))
+
+    assert client().get("x") == {"a": value}
+
+
+@pytest.mark.parametrize(
     ("body", "headers", "problem"),
     [
         (b"\xff\xfe\x00garbage", {}, "cannot be read as JSON: '\ufffd\ufffd garbage'"),
         (b'{"a": ', {}, "cannot be read as JSON: '{\"a\":'"),
-        (b"[" * 100_000, {}, "cannot be read as JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", {}, "cannot be read as JSON"),
         (b"\n\nhello\nworld", {}, "cannot be read as JSON: 'hello'"),
         (b"[1, 2]", {}, "is JSON, but no object: '[1, 2]'"),
         (b'"text"', {}, "is JSON, but no object"),
@@ -244,6 +263,26 @@ def test_an_answer_that_is_no_json_object(
     assert error.message.startswith(f"The answer of Vertex AI to GET x {problem}")
     assert error.hint == "Is 127.0.0.1 the address of Vertex AI?"
     assert len(error.message) < 220
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"[" * 100_000, "it nests deeper than 200 levels"),
+        (b'{"a": {"b": [1, NaN]}}', "a.b[1] is nan, a number that JSON cannot carry"),
+        (b'{"a": -Infinity}', "a is -inf"),
+        (b'{"a": 1e400}', "a is inf"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "a is a number too big for JSON"),
+        (b'{"a": ' + b"[" * 201 + b"]" * 201 + b"}", "it nests deeper than 200 levels"),
+    ],
+)
+def test_numbers_and_depths_that_json_cannot_carry_are_refused(
+    server: Any, client: Client, reply: Any, body: bytes, problem: str
+) -> None:
+    error = _error(server, client, reply(body))
+
+    assert type(error) is BadAnswer
+    assert error.message.startswith(f"The answer of Vertex AI to GET x cannot be used: {problem}")
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", "application/problem+json"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kfgcp.backends.base import NotWhole
 from kfgcp.backends.cloud_logging import CloudLogging, Entry, Tail, quoted
 
 JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
@@ -47,6 +48,37 @@ def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server
 
     assert newest.text == "b"
     assert server.asked[0].json["orderBy"] == "timestamp desc"
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        ("text", "with 'text' instead of a log entry"),
+        ({"insertId": "x", "resource": []}, "a log entry x whose resource is a list, not an object"),
+        ({"insertId": "x", "resource": {"labels": {"job_id": 7}}}, "whose resource.labels.job_id is 7, not text"),
+        ({"insertId": "x", "timestamp": "soon"}, "whose timestamp is 'soon', not a time"),
+        ({"insertId": "x", "jsonPayload": "a"}, "whose jsonPayload is 'a', not an object"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_left_out(logging: CloudLogging, server: Any, bad: Any, problem: str) -> None:
+    server.answers({"entries": [bad, entry("03:00:01", "a"), bad]})
+
+    with pytest.warns(NotWhole) as caught:
+        found = list(logging.entries([]))
+
+    assert [each.text for each in found] == ["a"]
+    (note,) = caught
+    assert str(note.message).startswith("Log entries are left out: Cloud Logging answered ")
+    assert problem in str(note.message)
+
+
+def test_a_tail_looks_back_from_the_first_year_of_all(logging: CloudLogging, server: Any) -> None:
+    server.answers({"entries": [entry("03:00:01", "a", timestamp="0001-01-01T00:00:00Z")]}, {"entries": []})
+    tail = Tail(logging, [])
+
+    assert [each.text for each in tail.read(["x"])] == ["a"]
+    assert list(tail.read(["x"])) == []
+    assert 'timestamp>="1970-01-01T00:00:00.000Z"' in server.asked[1].json["filter"]
 
 
 def test_a_failing_page_is_asked_for_again(logging: CloudLogging, server: Any, reply: Any) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from kfgcp.backends.http import Http
-from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable, UsageError
+from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, NotFound, Refused, Unreachable, UsageError
 from patience import REQUEST
 
 Client = Callable[..., Http]
@@ -378,11 +378,28 @@ def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
         list(client().pages("jobs", None, "jobs"))
 
 
-@pytest.mark.parametrize("token", [5, ["x"], {}])
-def test_a_page_token_that_is_none_ends_it(server: Any, client: Client, token: Any) -> None:
+@pytest.mark.parametrize("token", [5, ["x"], True])
+def test_a_page_token_that_is_not_text_is_refused(server: Any, client: Client, token: Any) -> None:
+    """Else a list would end in its middle, and nobody would know."""
+    server.answers({"jobs": [1], "nextPageToken": token})
+
+    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with a page token that is not text"):
+        list(client().pages("jobs", None, "jobs"))
+
+
+@pytest.mark.parametrize("token", ["", None])
+def test_a_list_ends_without_a_page_token(server: Any, client: Client, token: Any) -> None:
     server.answers({"jobs": [1], "nextPageToken": token})
 
     assert list(client().pages("jobs", None, "jobs")) == [1]
+
+
+@pytest.mark.parametrize("items", ["", 0, False, {}])
+def test_what_is_empty_and_not_a_list_is_refused(server: Any, client: Client, items: Any) -> None:
+    server.answers({"jobs": items})
+
+    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is no list"):
+        list(client().pages("jobs", None, "jobs"))
 
 
 # -- what is not sent

@@ -32,6 +32,27 @@ def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
     assert mlmd.path("GetContextByTypeAndName") == "/ml_metadata.MetadataStoreService/GetContextByTypeAndName"
 
 
+@pytest.mark.parametrize("status", ["", "x", "-1", "\u0663", "\u00b2", "9" * 5000])
+def test_a_status_that_is_not_a_number_is_no_status(status: str) -> None:
+    trailer = f"grpc-status:{status}\r\n".encode()
+
+    with pytest.raises(mlmd.MlmdError, match="no gRPC status"):
+        mlmd.decode("Execution", b"\x80" + len(trailer).to_bytes(4, "big") + trailer, {})
+
+
+def test_a_text_that_is_not_utf_8_is_no_answer() -> None:
+    body = b"\x00\x00\x00\x00\x07\x32\x05run\xff\xfe\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
+
+    with pytest.raises(mlmd.MlmdError, match="the answer is no Execution"):
+        mlmd.decode("Execution", body, {})
+
+
+def test_ids_are_sent_one_by_one_as_proto2_has_them() -> None:
+    request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=[7, 8])
+
+    assert mlmd.encode(request) == b"\x00\x00\x00\x00\x04\x08\x07\x08\x08"
+
+
 def test_an_answer_is_data_and_trailers() -> None:
     body = b"\x00\x00\x00\x00" + bytes([len(EXECUTION)]) + EXECUTION + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 

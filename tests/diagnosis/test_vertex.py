@@ -13,6 +13,7 @@ import pytest
 from kfgcp.backends.auth import Anonymous
 from kfgcp.config import Environment, Setting
 from kfgcp.diagnosis.google import Cloud
+from kfgcp.errors import BadAnswer
 from kfgcp.testing.google import GoogleError
 from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn
@@ -379,6 +380,37 @@ def test_a_quota_of_nothing(vertex: Vertex, settings: dict[str, str], diagnose: 
     assert finding.check == "quota"
     assert finding.detail.startswith("The quota custom_model_training_cpus is 0 in europe-west4: ")
     assert finding.hint.endswith("https://console.cloud.google.com/iam-admin/quotas?project=stand-in-project")
+
+
+@pytest.mark.parametrize(
+    ("answer", "field"),
+    [
+        ({"consumerQuotaLimits": "x"}, "consumerQuotaLimits is 'x', not a list"),
+        ({"consumerQuotaLimits": [{"quotaBuckets": ["x"]}]}, "consumerQuotaLimits[0].quotaBuckets[0] is 'x'"),
+        ({"consumerQuotaLimits": [{"quotaBuckets": [{"effectiveLimit": "all"}]}]}, "effectiveLimit is 'all'"),
+        ({"consumerQuotaLimits": [{"quotaBuckets": [{"dimensions": 1}]}]}, "dimensions is 1, not an object"),
+    ],
+)
+def test_a_quota_in_another_form_is_named(scripted: Any, answer: Any, field: str) -> None:
+    scripted.says("GET /v1beta1/*", answer)
+    settings = {"project": "acme", "api_endpoint": scripted.api_endpoint}
+    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+
+    with pytest.raises(BadAnswer) as caught:
+        Cloud(env, Anonymous()).quota("europe-west4")
+
+    assert caught.value.message.startswith("Service Usage answered with a quota whose ")
+    assert field in caught.value.message
+
+
+@pytest.mark.parametrize("permissions", [3, {"a": 1}, [None], [[]]])
+def test_permissions_in_another_form_are_named(scripted: Any, permissions: Any) -> None:
+    scripted.says("POST /v1/*", {"permissions": permissions})
+    settings = {"project": "acme", "api_endpoint": scripted.api_endpoint, "service_account": RUNNER}
+    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+
+    with pytest.raises(BadAnswer, match="IAM answered with a list of permissions whose permissions"):
+        Cloud(env, Anonymous()).act_as()
 
 
 def test_a_quota_that_may_not_be_seen(vertex: Vertex, settings: dict[str, str], diagnose: Any) -> None:

@@ -40,6 +40,7 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "Unsupported": 5,
         "StateError": 5,
         "AuthError": 5,
+        "BadAnswer": 5,
         "Unreachable": 5,
         "Refused": 5,
         "NotFound": 5,

@@ -19,6 +19,7 @@ from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.creating import create
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
+from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
@@ -112,17 +113,18 @@ class KubeflowBackend(RemoteBackend):
         wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
         wanted.append(filters.predicate("display_name", "EQUALS", name))
         params = {"experiment_id": experiment, "filter": filters.text(wanted), "sort_by": "created_at asc"}
-        return [
-            dict(found)
-            for found in self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE)
-            if body.labels_of(found.get("description")).get(SUBMISSION) == submission
-        ]
+        pages = self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE)
+        runs = [read_run(item) for item in pages]
+        return [run for run in runs if body.labels_of(run.get("description")).get(SUBMISSION) == submission]
 
     def _scope(self) -> dict[str, str]:
         return {"namespace": self._namespace} if self._namespace else {}
 
     def _fetch(self, backend_ref: str) -> Fetched:
-        return self._whole(backend_ref, self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}"))
+        return self._whole(backend_ref, self._get(backend_ref))
+
+    def _get(self, backend_ref: str) -> dict[str, Any]:
+        return read_run(self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}"))
 
     def _fetch_listed(self, listed: Fetched) -> Fetched:
         """What a list says of a run is what the run itself says, its tasks included."""
@@ -157,12 +159,7 @@ class KubeflowBackend(RemoteBackend):
     def _run(
         self, found: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
     ) -> tuple[Run, Mapping[str, Any] | None]:
-        try:
-            run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _misshapen(found) from error
-        if run.created_at is None:
-            raise _misshapen(found)
+        run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
 
     def _id(self, backend_ref: str) -> str:
@@ -234,14 +231,16 @@ class KubeflowBackend(RemoteBackend):
             params["experiment_id"] = experiment
         if predicates:
             params["filter"] = filters.text(predicates)
-        for found in self._http.pages(f"{API}/runs", params, "runs", size=size):
-            if not isinstance(found, Mapping):
-                raise _misshapen(found)
-            light = {key: value for key, value in self._with_spec(found, ask=ask).items() if key != "run_details"}
-            named = body.labels_of(found.get("description")).get(EXPERIMENT)
-            run, spec = self._run(light, named or self._experiments.name_in_list(str(found.get("experiment_id") or "")))
-            changed = run.ended_at or run.created_at or ""
-            yield Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, found)
+        pages = self._http.pages(f"{API}/runs", params, "runs", size=size)
+        yield from self._read_items(pages, lambda item: self._fetched_run(item, ask=ask), identity="run_id")
+
+    def _fetched_run(self, item: Any, *, ask: bool) -> Fetched:
+        found = read_run(item)
+        light = {key: value for key, value in self._with_spec(found, ask=ask).items() if key != "run_details"}
+        named = body.labels_of(found.get("description")).get(EXPERIMENT)
+        run, spec = self._run(light, named or self._experiments.name_in_list(found.get("experiment_id") or ""))
+        changed = run.ended_at or run.created_at or ""
+        return Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, found)
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """The end of the failing task's log; without it when neither the pod nor Cloud Logging has it."""
@@ -297,7 +296,7 @@ class KubeflowBackend(RemoteBackend):
 
     def _end(self, backend_ref: str) -> tuple[RunState, str]:
         """The state of a run, and when it ended, as the server has them, whatever is recorded."""
-        found = self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}")
+        found = self._get(backend_ref)
         return RUN_STATES.get(str(found.get("state")), RunState.PENDING), str(found.get("finished_at"))
 
     def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
@@ -324,11 +323,3 @@ class KubeflowBackend(RemoteBackend):
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)
         return known[1] if known else self._ref_of(ref.run_id)
-
-
-def _misshapen(found: Any) -> BackendError:
-    named = found.get("run_id") if isinstance(found, Mapping) else found
-    return BackendError(
-        f"Kubeflow Pipelines answered with a run that is not of the right form: {str(named)[:200]}.",
-        hint="Is host of the environment right, and does a proxy change answers? If not, update kfgcp.",
-    )

@@ -15,7 +15,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kfgcp.backends.http import Http
-from kfgcp.errors import BackendError, Unreachable
+from kfgcp.backends.kubeflow.messages import read_run
+from kfgcp.errors import BackendError, BadAnswer, Unreachable
 
 Run = Mapping[str, Any]
 
@@ -62,11 +63,11 @@ def create(http: Http, runs: str, sent: Mapping[str, Any], look: Callable[[], Se
 
 def _made(http: Http, runs: str, sent: Mapping[str, Any]) -> Run:
     made = http.post(runs, body=sent)
-    if not isinstance(made.get("run_id"), str):
-        error = BackendError("Kubeflow Pipelines did not answer with the run that it was asked to make.")
+    try:
+        return read_run(made)
+    except BadAnswer as error:
         error.unknown = True
-        raise error
-    return made
+        raise
 
 
 def _found(

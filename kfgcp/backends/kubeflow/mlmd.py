@@ -11,6 +11,7 @@ plain numbers, see `STATES` and the constants below them.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -38,6 +39,7 @@ LIVE: Final = 2
 OK: Final = 0
 NOT_FOUND: Final = 5
 TRAILERS: Final = 0x80
+_STATUS: Final = re.compile(r"[0-9]{1,9}")
 
 _PACKAGE: Final = "ml_metadata"
 _PROPERTIES: Final = "properties=4 <Value>, custom_properties=5 <Value>"
@@ -56,7 +58,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "Event.Path": "steps=1 Event.Path.Step *",
     "Event": "artifact_id=1 int64, execution_id=2 int64, path=3 Event.Path, type=4 int32, "
     "milliseconds_since_epoch=5 int64",
-    "ListOperationOptions": "max_result_size=1 int32, next_page_token=3 string, filter_query=4 string",
+    "ListOperationOptions": "max_result_size=1 int32 ?, next_page_token=3 string, filter_query=4 string",
     "GetContextByTypeAndNameRequest": "type_name=1 string, type_version=3 string, context_name=2 string",
     "GetContextByTypeAndNameResponse": "context=1 Context",
     "GetExecutionsByContextRequest": "context_id=1 int64, options=2 ListOperationOptions",
@@ -74,7 +76,8 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "GetExecutionTypesByIDRequest": "type_ids=1 int64 *",
     "GetExecutionTypesByIDResponse": "execution_types=1 ExecutionType *",
 }
-"""Message -> `name=NUMBER type`; `*` is repeated, `|` in the oneof `value`, `<T>` a map of text to T."""
+"""Message -> `name=NUMBER type`; `*` is repeated, `|` in the oneof `value`, `?` may be missing where 0 is not the same,
+`<T>` a map of text to T."""
 
 
 class MlmdError(Exception):
@@ -125,14 +128,16 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
         else:
             data += content
     status = trailers["grpc-status"]
-    if not status.isdecimal():
+    if not _STATUS.fullmatch(status):
         raise MlmdError("the answer has no gRPC status")
     if int(status) != OK:
         raise MlmdError(unquote(trailers["grpc-message"]) or f"gRPC status {status}", int(status))
+    from google.protobuf.message import DecodeError
+
     found = message(name)()
     try:
         found.ParseFromString(data)
-    except Exception as error:
+    except DecodeError as error:
         raise MlmdError(f"the answer is no {name}") from error
     return found
 
@@ -250,8 +255,10 @@ def _pool() -> Any:
     """The messages in a pool of their own, so that an ml_metadata in the same process does not clash."""
     from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
+    # The service's own file is proto2. As proto3 the messages are the same on the wire, and a text that is not UTF-8
+    # makes the answer unreadable; in proto2 it would come out as bytes.
     file = descriptor_pb2.FileDescriptorProto(
-        name="kfgcp/mlmd.proto", package=_PACKAGE, syntax="proto2", dependency=[struct_pb2.DESCRIPTOR.name]
+        name="kfgcp/mlmd.proto", package=_PACKAGE, syntax="proto3", dependency=[struct_pb2.DESCRIPTOR.name]
     )
     for name, fields in _MESSAGES.items():
         if "." not in name:
@@ -280,6 +287,12 @@ def _describe(target: Any, name: str, fields: str) -> None:
                 _set_type(entry.field.add(name=inner, number=number, label=Field.LABEL_OPTIONAL), of)
             kind = f"{name}.{entry.name}"
         _set_type(field, kind)
+        if "*" in mark and kind[0].islower():
+            field.options.packed = False
+        if "?" in mark:
+            field.proto3_optional = True
+            field.oneof_index = len(target.oneof_decl)
+            target.oneof_decl.add(name=f"_{field.name}")
         if "|" in mark:
             if not target.oneof_decl:
                 target.oneof_decl.add(name="value")

@@ -6,14 +6,18 @@ Ids are given once and for all, so what was told is kept in the store, and asked
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from kfgcp.backends.base import NotWhole
+from kfgcp.backends.fields import read
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import filters
+from kfgcp.backends.kubeflow.messages import SERVICE, VERSION, read_experiment
 from kfgcp.backends.reading import read_spec
-from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.errors import BadAnswer, NotFound, Refused
 from kfgcp.store.store import Store
 
 API: Final = "apis/v2beta1"
@@ -38,7 +42,7 @@ class Experiments:
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 try:
-                    found = self._http.get(f"{API}/experiments/{quote(experiment_id)}")
+                    found = read_experiment(self._http.get(f"{API}/experiments/{quote(experiment_id)}"))
                 except NotFound:
                     found = {}
                 self._learn({experiment_id: str(found.get("display_name") or "")})
@@ -49,7 +53,7 @@ class Experiments:
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 pages = self._http.pages(f"{API}/experiments", self._scope, "experiments", size=PAGE)
-                found = {str(each.get("experiment_id")): str(each.get("display_name") or "") for each in pages}
+                found = {each["experiment_id"]: each.get("display_name") or "" for each in _readable(pages)}
                 self._learn({experiment_id: "", **found})
             return self._names.get(experiment_id, "")
 
@@ -78,34 +82,36 @@ class Experiments:
         differs in that only."""
         wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
         pages = self._http.pages(f"{API}/experiments", {**self._scope, "filter": wanted}, "experiments", size=PAGE)
-        found = list(pages)
+        found = [*_readable(pages)]
         one = next((each for each in found if each.get("display_name") == name), found[0] if found else None)
-        return None if one is None else self._id_in(one, name)
+        return None if one is None else str(one["experiment_id"])
 
     def _make(self, name: str) -> str:
         """Makes it, unless somebody else does at the same time: the service has each name once."""
         try:
             made = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True)
-            return self._id_in(made, name)
+            return str(read_experiment(made)["experiment_id"])
         except Refused as refused:
             found = self._find(name) if refused.status == CONFLICT else None
             if found is None:
                 raise
             return found
 
-    def _id_in(self, found: Mapping[str, Any], name: str) -> str:
-        known = found.get("experiment_id")
-        if not isinstance(known, str) or not known:
-            raise BackendError(
-                f"Kubeflow Pipelines did not answer with the experiment '{name}' that it was asked for.",
-                hint="Is host of the environment the address of Kubeflow Pipelines?",
-            )
-        return known
-
     def _learn(self, names: Mapping[str, str]) -> None:
         self._names.update(names)
         if self._store.writable:
             self._store.set_names(self._place, _NAMES, names)
+
+
+def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The experiments of a list; one that cannot be read is left out with a note."""
+    for item in items:
+        try:
+            experiment = read_experiment(item)
+        except BadAnswer as error:
+            warnings.warn(f"An experiment is left out: {error.message}", NotWhole, stacklevel=2)
+            continue
+        yield experiment
 
 
 class Versions:
@@ -123,9 +129,8 @@ class Versions:
             run: body of the service.
             ask: read it from the server when it is not known, once.
         """
-        reference = run.get("pipeline_version_reference")
-        reference = reference if isinstance(reference, Mapping) else {}
-        version = str(reference.get("pipeline_version_id") or "")
+        reference = run.get("pipeline_version_reference") or {}
+        version = reference.get("pipeline_version_id") or ""
         if not version:
             return None
         with self._lock:
@@ -142,10 +147,11 @@ class Versions:
 
     def _read(self, pipeline: str, version: str) -> Any:
         try:
-            found = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}").get("pipeline_spec")
+            answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
         except Refused:  # it is gone, or in a namespace of others, whose runs are seen all the same
             return None
-        document = found.get("pipeline_spec") if isinstance(found, Mapping) else None
+        found = read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec") or {}
+        document = found.get("pipeline_spec")
         spec, _ = read_spec(document or found)
         if spec is not None and self._store.writable:
             self._store.set_names(self._place, _VERSIONS, {version: spec.version})

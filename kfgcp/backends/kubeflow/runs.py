@@ -28,7 +28,6 @@ from kfgcp.backends.reading import (
     with_group_errors,
     with_group_outputs,
 )
-from kfgcp.errors import BackendError
 from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.documents import whole
@@ -85,20 +84,12 @@ def run_of(
     """The run, and its spec when it has one that can be read.
 
     Args:
-        body: of the service.
+        body: as `messages.read_run` returns it.
         where: its place.
         experiment: its experiment's name.
         executions: what ML Metadata knows; without them the tasks are those of the workflow, without their values.
-
-    Raises:
-        BackendError: it is no run.
     """
-    run_id = body.get("run_id")
-    if not isinstance(run_id, str):
-        raise BackendError(
-            f"Kubeflow Pipelines answered with what is no run: {str(run_id)[:200]}.",
-            hint="Is host of the environment the address of Kubeflow Pipelines?",
-        )
+    run_id = body["run_id"]
     spec, graph = _spec(body)
     labels = _labels(body, spec)
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on

@@ -21,8 +21,9 @@ from kfgcp.backends.vertex import body, filters
 from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
+from kfgcp.backends.vertex.messages import read_job
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.store.rows import Observed, RunFilter
@@ -78,17 +79,16 @@ class VertexBackend(RemoteBackend):
             self._experiments.ensure(request.experiment)
         try:
             made = self._made(job_id, job, submission)
+            if not str(made.get("name") or "").endswith(f"/{job_id}"):
+                error = BadAnswer("Vertex AI did not answer with the run that it was asked to make.")
+                error.unknown = True
+                raise error
         except BackendError as error:
             if error.unknown:
                 error.message += f" Whether the run {job_id} was made is not known."
                 error.args = (error.message,)
                 error.hint = f"See whether it is there before you start it again: kfgcp show {job_id}"
             raise
-        if not str(made.get("name") or "").endswith(f"/{job_id}"):
-            raise BackendError(
-                f"Vertex AI did not answer with the run that it was asked to make: {job_id}.",
-                hint="See whether it is there: kfgcp list",
-            )
         run, _ = self._run({**made, "pipelineSpec": job["pipelineSpec"]})
         return replace(
             run,
@@ -101,12 +101,18 @@ class VertexBackend(RemoteBackend):
     def _made(self, job_id: str, job: Mapping[str, Any], submission: str) -> dict[str, Any]:
         path = f"v1/{self._parent}/pipelineJobs"
         try:
-            return self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
+            made = self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
+            try:
+                return read_job(made)
+            except BadAnswer as error:
+                error.unknown = True
+                raise
         except Refused as refused:
             if refused.status != CONFLICT or not refused.retried:
                 raise
             try:
-                made = self._http.get(f"{path}/{job_id}")  # an earlier try was carried out, its answer was lost
+                # An earlier try was carried out, and its answer was lost.
+                made = read_job(self._http.get(f"{path}/{job_id}"))
             except BackendError as error:
                 error.unknown = True
                 raise
@@ -123,18 +129,11 @@ class VertexBackend(RemoteBackend):
         return Fetched(run, at(job.get("updateTime")) or "", spec)
 
     def _job(self, backend_ref: str) -> dict[str, Any]:
-        return self._http.get(f"v1/{quote(backend_ref, safe='/')}")
+        return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
 
     def _run(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
         """The run of a job; it belongs to the environment that its label names, when that is for the same place."""
-        try:
-            run, spec = run_of(job, self._where)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            name = str(job.get("name"))[:200]
-            raise BackendError(
-                f"Vertex AI answered with a pipeline job that is not of the right form: {name}.",
-                hint="Is api_endpoint of the environment right, and does a proxy change answers? If not, update kfgcp.",
-            ) from error
+        run, spec = run_of(job, self._where)
         named = self._project.environments.get(run.labels.get("env", ""))
         if named is not None and self._shares(named):
             run = replace(run, env=named.name)
@@ -166,11 +165,14 @@ class VertexBackend(RemoteBackend):
         return islice(self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}), limit)
 
     def _fetched(self, params: Mapping[str, Any]) -> Iterator[Fetched]:
-        for job in self._listed(params):
-            run, _ = self._run(job)
-            yield Fetched(run, at(job.get("updateTime")) or at(job.get("createTime")) or "")
+        return self._read_items(self._listed(params), self._fetched_job, identity="name")
 
-    def _listed(self, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _fetched_job(self, item: Any) -> Fetched:
+        job = read_job(item)
+        run, _ = self._run(job)
+        return Fetched(run, at(job.get("updateTime")) or run.created_at or "")
+
+    def _listed(self, params: Mapping[str, Any]) -> Iterator[Any]:
         """Jobs of a list; whole ones where the service does not take the mask, whose paths into a spec are not
         documented."""
         path = f"v1/{self._parent}/pipelineJobs"

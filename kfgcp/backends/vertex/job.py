@@ -26,7 +26,6 @@ from kfgcp.backends.reading import (
 )
 from kfgcp.backends.vertex.tree import Placed, place_tasks
 from kfgcp.backends.vertex.untriggered import with_condition_inputs
-from kfgcp.errors import BackendError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
@@ -56,7 +55,6 @@ TASK_STATES: Final = {
 _HIT: Final = Cache(True, "Vertex AI took the outputs of an earlier run with the same code and inputs")
 _MISS: Final = Cache(False, "Vertex AI does not say why")
 NO_REASON: Final = "Vertex AI gives no reason"
-_GARBAGE: Final = "Is api_endpoint of the environment right, and does a proxy change answers? If not, update kfgcp."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +71,14 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
 
     A job of the list view has no tasks and only the name of its pipeline.
 
-    Raises:
-        BackendError: it is no PipelineJob.
+    Args:
+        job: as `messages.read_job` returns it.
+        where: its place.
     """
-    name = job.get("name") if isinstance(job, Mapping) else job
-    if not isinstance(name, str) or not isinstance(job.get("state", ""), str):
-        raise BackendError(f"Vertex AI answered with what is no pipeline job: {str(name)[:200]}.", hint=_GARBAGE)
+    name = job["name"]
     job_id = name.rpartition("/")[2]
     spec, graph = _spec(job)
-    labels = {str(key): str(value) for key, value in (job.get("labels") or {}).items()}
+    labels = dict(job.get("labels") or {})
     experiment = labels.pop("experiment", "default")  # it is one only because the service has no field for it
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed = placed_tasks(job)

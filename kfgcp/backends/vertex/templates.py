@@ -11,9 +11,11 @@ from dataclasses import replace
 from typing import Final
 
 from kfgcp.backends.auth import token_source
+from kfgcp.backends.fields import HINT, message, read, text
 from kfgcp.backends.http import Http
+from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
-from kfgcp.errors import BackendError, UsageError
+from kfgcp.errors import BadAnswer, UsageError
 from kfgcp.spec.load import Spec, from_text
 
 _ADDRESS: Final = re.compile(
@@ -53,17 +55,20 @@ def load_template(address: str, env: Environment) -> Spec:
     repository = Http(host, tokens, service="Artifact Registry")
     path = f"{place['project']}/{place['repository']}/{place['package']}/{version}"
     try:
-        text = repository.exchange("GET", path).body.decode()
+        content = repository.exchange("GET", path).body.decode()
     except UnicodeDecodeError:
-        raise BackendError(f"What Artifact Registry has at {address} is no text.") from None
-    return replace(from_text(text, address), template=address.removesuffix(place["version"]) + version)
+        raise BadAnswer(f"What Artifact Registry has at {address} is no text.") from None
+    return replace(from_text(content, address), template=address.removesuffix(place["version"]) + version)
 
 
 def _resolve(api: Http, place: dict[str, str]) -> str:
     """The version that a tag stands for now."""
     parent = f"v1/projects/{place['project']}/locations/{place['location']}/repositories/{place['repository']}"
     tag = api.get(f"{parent}/packages/{place['package']}/tags/{place['version']}")
-    version = str(tag.get("version") or "").rpartition("/")[2]
+    named = read(tag, message({"version": text}), service="Artifact Registry", thing="a tag").get("version") or ""
+    version = str(named).rpartition("/")[2]
     if not _DIGEST.fullmatch(version):
-        raise BackendError(f"Artifact Registry answered with a tag that names no version: {version[:100]}.")
+        raise BadAnswer(
+            f"Artifact Registry answered with a tag that names no version: {one_line(version, limit=100)}.", hint=HINT
+        )
     return version

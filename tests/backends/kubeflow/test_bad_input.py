@@ -91,8 +91,8 @@ def test_a_service_whose_json_means_something_else(
 
     error, hint = fails(5, "run", pipeline("echo"), env=setting("host", server.url))
 
-    assert "did not answer with the experiment 'default' that it was asked for" in error
-    assert "the address of Kubeflow Pipelines?" in hint
+    assert "Kubeflow Pipelines answered with an experiment without experiment_id" in error
+    assert "is the address of the environment right?" in hint
     nothing_was_started()
 
 

@@ -13,10 +13,12 @@ import requests
 
 import kfgcp as public
 from kfgcp import api
+from kfgcp.backends.base import NotWhole
 from kfgcp.backends.kubeflow.backend import PAGE
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp.testing.server import Request, Response
 from patience import REQUEST
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
@@ -69,6 +71,51 @@ def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStand
     again, second = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
     assert second == {"runs": 1}
     assert again.json == done.json
+
+
+def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(
+    server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a row has `error` and no creation time (the recordings of 2.17)."""
+    broken, whole = server.seed(2)
+    handle = server.handle
+
+    def with_a_broken_row(request: Request) -> Response:
+        response = handle(request)
+        if request.path == RUNS and isinstance(response.body, dict):
+            rows = response.body.get("runs", [])
+            status = {"code": 13, "message": "cannot convert"}
+            response.body["runs"] = [
+                {"run_id": broken, "error": status} if row["run_id"] == broken else row for row in rows
+            ]
+        return response
+
+    monkeypatch.setattr(server, "handle", with_a_broken_row)
+
+    with pytest.warns(NotWhole, match=f"answered with a run {broken} without created_at"):
+        runs = api.list(RunFilter(env="gke"))
+
+    assert [run.run_id for run in runs] == [whole]
+
+
+def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
+    server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.seed(1, experiment="mine")
+    handle = server.handle
+
+    def with_a_broken_row(request: Request) -> Response:
+        response = handle(request)
+        if request.path == EXPERIMENTS and isinstance(response.body, dict):
+            response.body["experiments"] = ["text", *response.body.get("experiments", [])]
+        return response
+
+    monkeypatch.setattr(server, "handle", with_a_broken_row)
+
+    with pytest.warns(NotWhole, match="answered with 'text' instead of an experiment"):
+        runs = api.list(RunFilter(env="gke"))
+
+    assert [run.experiment for run in runs] == ["mine"]
 
 
 def test_names_of_experiments_of_others_are_one_request_once(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:

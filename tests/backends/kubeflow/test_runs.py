@@ -9,9 +9,10 @@ import kfp_server_api
 import pytest
 
 from kfgcp.backends.kubeflow import mlmd, runs
+from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import StoredArtifact
 from kfgcp.backends.kubeflow.runs import NO_REASON, Where, run_of
-from kfgcp.errors import BackendError
+from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.model import ErrorInfo, RunState, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
@@ -187,8 +188,8 @@ def test_a_run_does_not_end_before_its_last_task(compiled: Any, echo: Any, execu
 
 @pytest.mark.parametrize("answer", [{}, {"run_id": 3}, {"run_id": None}, {"runs": []}])
 def test_what_is_no_run_is_refused(answer: dict[str, Any]) -> None:
-    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with what is no run"):
-        run_of(answer, WHERE)
+    with pytest.raises(BadAnswer, match=r"Kubeflow Pipelines answered with a run (without|whose) run_id"):
+        read_run(answer)
 
 
 @pytest.mark.parametrize(

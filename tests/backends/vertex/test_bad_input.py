@@ -1,5 +1,6 @@
 """What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import requests
 
 from kfgcp import api, testing
+from kfgcp.cli import main
 from kfgcp.testing import VertexStandIn
 from patience import REQUEST
 
@@ -160,8 +162,12 @@ def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, f
         (b"\x00\xff garbage", "application/json", "cannot be read as JSON"),
         (b"[1, 2]", "application/json", "is JSON, but no object"),
         (b'{"name": "projects/x"', "application/json", "cannot be read as JSON"),
-        (b"{}", "application/json", "did not answer with the run"),
-        (b'{"name": "projects/p/locations/l/pipelineJobs/other", "state": "?"}', "application/json", "did not answer"),
+        (b"{}", "application/json", "Vertex AI answered with a pipeline job without name"),
+        (
+            b'{"name": "projects/p/locations/l/pipelineJobs/other", "createTime": "2026-01-02T03:04:05Z"}',
+            "application/json",
+            "did not answer with the run",
+        ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
 )
@@ -201,10 +207,6 @@ def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any
     "jobs",
     [
         *("[3]", '[{"name": 3}]', '[{"state": "PIPELINE_STATE_RUNNING"}]', '{"name": 1}', '"x"'),
-        '[{"name": "p/a", "labels": 3}]',
-        '[{"name": "p/a", "state": []}]',
-        '[{"name": "p/a", "runtimeConfig": {"parameterValues": [1]}}]',
-        '[{"name": "p/a", "jobDetail": {"taskDetails": [null]}}]',
     ],
 )
 def test_a_server_that_lists_garbage(
@@ -217,6 +219,42 @@ def test_a_server_that_lists_garbage(
     assert "Vertex AI" in error
     assert hint
     nothing_was_started()
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('"labels": 3', "labels is 3, not an object"),
+        ('"state": []', "state is a list, not text"),
+        ('"displayName": 1180591620717411303424', "displayName is 1180591620717411303424, not text"),
+        ('"runtimeConfig": {"parameterValues": [1]}', "runtimeConfig.parameterValues is a list, not an object"),
+        ('"runtimeConfig": {"parameters": {"n": {"intValue": "x"}}}', "n.intValue is 'x', not a whole number of 64"),
+        ('"jobDetail": {"taskDetails": [null]}', "jobDetail.taskDetails[0] is null, not an object"),
+        ('"updateTime": "soon"', "updateTime is 'soon', not a time"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_left_out_of_a_list(
+    cloud: VertexStandIn,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    server: Any,
+    reply: Any,
+    fields: str,
+    problem: str,
+) -> None:
+    created = '"createTime": "2026-01-02T03:04:05Z"'
+    jobs = f'[{{"name": "p/bad", {created}, {fields}}}, {{"name": "p/good", {created}}}]'
+    server.always(lambda asked: reply(f'{{"pipelineJobs": {jobs}}}'.encode()))
+    monkeypatch.setenv("KFGCP_ENV_CLOUD_API_ENDPOINT", server.url)
+
+    code = main._exit_code(["list", "--env", "cloud", "--json"])
+
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert [run["run_id"] for run in json.loads(out)] == ["good"]
+    assert "A run of cloud is left out: Vertex AI answered with a pipeline job p/bad whose " in err
+    assert problem in err
 
 
 def test_a_pipeline_that_is_too_large(

@@ -9,6 +9,7 @@ from google.protobuf import json_format
 
 from kfgcp.backends.vertex import job
 from kfgcp.backends.vertex.job import Where, run_of
+from kfgcp.backends.vertex.messages import read_job
 from kfgcp.errors import BackendError
 from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
 
@@ -95,7 +96,7 @@ def test_the_least_that_a_job_can_say() -> None:
 )
 def test_what_is_no_job_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(BackendError, match="Vertex AI answered with"):
-        run_of(answer, WHERE)
+        read_job(answer)
 
 
 @pytest.mark.parametrize("state", [*job.RUN_STATES])

@@ -1,0 +1,200 @@
+"""The fields of an answer have the types that the service documents, or the answer is refused with the field's name.
+
+    RUN = message({"run_id": text, "created_at": time, "labels": map_of(text), "tasks": list_of(message({...}))})
+    run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
+
+What reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a field that is null is as
+one that is missing; fields that a message does not name are handed on as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kfgcp.backends.secrecy import one_line
+from kfgcp.errors import BadAnswer
+from kfgcp.model import timestamp
+from kfgcp.spec.documents import MAX_DEPTH, dotted
+
+Place = tuple[str | int, ...]
+Kind = Callable[[Any, Place], Any]
+"""Returns the value, or raises `Mismatch`. place: of the value in the answer."""
+
+HINT: Final = "Does a proxy change answers, and is the address of the environment right? If not, update kfgcp."
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+_SHOWN: Final = 60
+"""Characters of a wrong value that a message shows."""
+LONGEST_NAME: Final = 200
+"""Characters of the name of a thing that a message shows."""
+
+
+class Mismatch(Exception):
+    """A value is not of its kind.
+
+    Attributes:
+        place: of the value in the answer.
+        value: that is wrong.
+        wanted: what it should be, in words; None for what is missing.
+    """
+
+    def __init__(self, place: Place, value: Any, wanted: str | None) -> None:
+        super().__init__(wanted)
+        self.place, self.value, self.wanted = place, value, wanted
+
+
+def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
+    """Return the checked value of an answer, or of an item of one.
+
+    Args:
+        answer: the JSON value.
+        kind: what it should be.
+        service: whose answer it is, for the message.
+        thing: what the value stands for, such as "a pipeline job".
+
+    Raises:
+        BadAnswer: a field is not of its kind; the message names the service and the field.
+    """
+    try:
+        return kind(answer, ())
+    except Mismatch as mismatch:
+        identity = _identity(answer)
+        which = f" {identity}" if identity and mismatch.place else ""
+        field = dotted(mismatch.place)[:200]
+        if mismatch.wanted is None:
+            problem = f"with {thing}{which} without {field}"
+        elif not field:
+            problem = f"with {_shown(mismatch.value)} instead of {thing}"
+        else:
+            problem = f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not {mismatch.wanted}"
+        raise BadAnswer(f"{service} answered {problem}.", hint=HINT) from None
+
+
+def text(value: Any, place: Place) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise Mismatch(place, value, "text")
+    return value
+
+
+def required_text(value: Any, place: Place) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise Mismatch(place, value, "a text")
+    return value
+
+
+def time(value: Any, place: Place) -> str:
+    """A time by RFC 3339, or an empty text for none."""
+    if not isinstance(value, str):
+        raise Mismatch(place, value, "a time")
+    if value:
+        try:
+            moment = datetime.fromisoformat(value)
+            timestamp((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        except (ValueError, OverflowError):
+            raise Mismatch(place, value, "a time") from None
+    return value
+
+
+def whole_number(value: Any, place: Place) -> int:
+    """An int64, which is a text in JSON, or a number."""
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise Mismatch(place, value, "a whole number of 64 bits")
+    return value
+
+
+def truth(value: Any, place: Place) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise Mismatch(place, value, "true or false")
+    return value
+
+
+def anything(value: Any, place: Place) -> Any:
+    """Any JSON value."""
+    return value
+
+
+def mapping(value: Any, place: Place) -> dict[str, Any]:
+    """An object of any values."""
+    if not isinstance(value, dict):
+        raise Mismatch(place, value, "an object")
+    return value
+
+
+def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
+    """Return the kind of an object with these fields, of which only the `required` ones have to be there."""
+
+    def check(value: Any, place: Place) -> dict[str, Any]:
+        found = dict(mapping(value, place))
+        for name, kind in fields.items():
+            item = found.get(name)
+            if item is not None:
+                found[name] = kind(item, (*place, name))
+            elif name in required:
+                raise Mismatch((*place, name), None, None)
+            else:
+                found.pop(name, None)
+        return found
+
+    return check
+
+
+def map_of(kind: Kind) -> Kind:
+    """Return the kind of an object whose values are all of one kind; those that are null are left out."""
+
+    def check(value: Any, place: Place) -> dict[str, Any]:
+        items = mapping(value, place).items()
+        return {name: kind(item, (*place, name)) for name, item in items if item is not None}
+
+    return check
+
+
+def list_of(kind: Kind) -> Kind:
+    """Return the kind of a list whose items are all of one kind."""
+
+    def check(value: Any, place: Place) -> list[Any]:
+        if not isinstance(value, list):
+            raise Mismatch(place, value, "a list")
+        return [kind(item, (*place, number)) for number, item in enumerate(value)]
+
+    return check
+
+
+def nests_too_deep(value: Any) -> bool:
+    """Return whether lists and objects stand in each other deeper than anything here reads or writes them."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for item in level for inner in _inside(item) if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _identity(answer: Any) -> str:
+    """Return what a service calls the thing, empty when the answer does not say."""
+    if not isinstance(answer, Mapping):
+        return ""
+    names = (answer.get(key) for key in ("name", "run_id", "experiment_id", "insertId"))
+    return next((one_line(name, limit=LONGEST_NAME) for name in names if isinstance(name, str) and name), "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    if value is None:
+        return "null"
+    return one_line(repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN)

@@ -1,0 +1,66 @@
+"""The messages of Kubeflow Pipelines that are read here: the fields that matter and their types.
+
+Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below backend/api/v2beta1)
+in the JSON mapping of Protocol Buffers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kfgcp.backends.fields import anything, list_of, map_of, mapping, message, read, required_text, text, time
+
+SERVICE: Final = "Kubeflow Pipelines"
+
+STATUS: Final = message({"message": text})
+TASK: Final = message(
+    {
+        "display_name": text,
+        "state": text,
+        "error": STATUS,
+        "create_time": time,
+        "start_time": time,
+        "end_time": time,
+        "pod_name": text,
+        "child_tasks": list_of(message({"pod_name": text})),
+    }
+)
+RUN: Final = message(
+    {
+        "run_id": required_text,
+        "display_name": text,
+        "description": text,
+        "experiment_id": text,
+        "state": text,
+        "error": STATUS,
+        "created_at": time,
+        "finished_at": time,
+        "pipeline_spec": mapping,
+        "pipeline_version_reference": message({"pipeline_id": text, "pipeline_version_id": text}),
+        "runtime_config": message({"parameters": map_of(anything)}),
+        "run_details": message({"task_details": list_of(TASK)}),
+    },
+    required=("run_id", "created_at"),
+)
+EXPERIMENT: Final = message({"experiment_id": required_text, "display_name": text}, required=("experiment_id",))
+VERSION: Final = message({"pipeline_spec": mapping})
+
+
+def read_run(answer: Any) -> dict[str, Any]:
+    """Return an answer, or an item of a list, as a run.
+
+    Raises:
+        BadAnswer: it is not one; the message names the field.
+    """
+    run: dict[str, Any] = read(answer, RUN, service=SERVICE, thing="a run")
+    return run
+
+
+def read_experiment(answer: Any) -> dict[str, Any]:
+    """Return an answer, or an item of a list, as an experiment.
+
+    Raises:
+        BadAnswer: it is not one; the message names the field.
+    """
+    experiment: dict[str, Any] = read(answer, EXPERIMENT, service=SERVICE, thing="an experiment")
+    return experiment
