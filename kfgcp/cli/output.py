@@ -6,7 +6,6 @@ never taken for markup, and their control characters are shown, not obeyed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from kfgcp.model import Run, RunState, TaskState
+from kfgcp.model import Run, RunState, TaskState, json_text
 from kfgcp.tracking.words import number as number
 from kfgcp.tracking.words import plain as plain
 from kfgcp.tracking.words import seconds as seconds
@@ -50,7 +49,7 @@ def console(file: IO[str] | None = None) -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json_text(value, indent=2))
 
 
 def print_notes(notes: Iterable[str]) -> None:

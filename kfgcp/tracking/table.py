@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from kfgcp.errors import MissingExtra, StateError, UsageError
-from kfgcp.model import Run, json_number
+from kfgcp.model import Run, json_number, json_text
 from kfgcp.store.bulk import Flat
 from kfgcp.store.rows import metric_names
 
@@ -140,7 +140,7 @@ def _written(data: bytes, file: Path | None) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
+    return (json_text(value, indent=2) + "\n").encode()
 
 
 def _csv(table: Columns) -> str:

@@ -20,6 +20,7 @@ from kfgcp.model import (
     TaskKind,
     TaskState,
     json_number,
+    json_text,
     seconds_between,
     timestamp,
 )
@@ -191,3 +192,16 @@ def test_durations_are_seconds_and_none_while_an_end_is_missing(make_run: Callab
     assert seconds_between(None, end) is None
     assert make_run(started_at=start, ended_at=end).seconds == 1.223
     assert Task("t", TaskKind.CONTAINER, TaskState.RUNNING, started_at=start).seconds is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, 2.5, None, "x"]}, '{"a": [1, 2.5, null, "x"]}'),
+        ({"a": math.nan}, '{"a": "NaN"}'),
+        ({"a": [{"b": math.inf}, (-math.inf, 1)]}, '{"a": [{"b": "Infinity"}, ["-Infinity", 1]]}'),
+        (2**70, "1180591620717411303424"),
+    ],
+)
+def test_json_text_is_json_for_every_reader(value: Any, text: str) -> None:
+    assert json_text(value) == text
