@@ -11,6 +11,8 @@ from kfgcp.errors import BackendError, NotFound
 
 NO_NAMESPACE: Final = "kubeflow"
 """What `kfp.Client` takes for no namespace at all."""
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
+"""What the client raises when an answer is not of the form that it expects: it does not check answers."""
 
 
 def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | None, run_id: str) -> Any:
@@ -26,6 +28,7 @@ def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | 
     """
     import kfp_server_api
     from kfp.client import client as kfp_client
+    from urllib3.exceptions import HTTPError
 
     token = tokens.get()
     try:
@@ -55,6 +58,6 @@ def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | 
         raise BackendError(
             f"The client of Kubeflow Pipelines failed: {error.status} {one_line(error.reason or '')}"
         ) from None
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, HTTPError, kfp_server_api.OpenApiException, *UNREADABLE) as error:
         secret = (token.value,) if token is not None else ()
         raise BackendError(f"The client of Kubeflow Pipelines failed: {one_line(str(error), *secret)}") from None

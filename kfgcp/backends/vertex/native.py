@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
 from kfgcp.errors import BackendError, MissingExtra, NotFound
 
 NOT_FOUND: Final = 404
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
+"""What the client raises when an answer is not of the form that it expects: it does not check answers."""
 
 
 def pipeline_job(env: Environment, job_id: str) -> Any:
@@ -25,6 +28,8 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
         from google.auth.credentials import AnonymousCredentials
         from google.auth.exceptions import GoogleAuthError
         from google.cloud import aiplatform
+        from google.protobuf.json_format import ParseError
+        from requests import RequestException
     except ImportError:
         raise MissingExtra("The official client of Vertex AI", "gcp") from None
     place = {"project": env.get("project"), "location": env.get("location")}
@@ -38,5 +43,11 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
             raise NotFound(
                 f"Vertex AI has no run {job_id} any more.", hint="See what was recorded: kfgcp list"
             ) from None
-        said = " ".join(str(error).split())
-        raise BackendError(f"The official client of Vertex AI failed: {said[:300]}") from None
+        raise _failed(error) from None
+    except (ParseError, RequestException, *UNREADABLE) as error:
+        raise _failed(error) from None
+
+
+def _failed(error: Exception) -> BackendError:
+    said = one_line(str(error), limit=300) or type(error).__name__
+    return BackendError(f"The official client of Vertex AI failed: {said}")

@@ -1,6 +1,7 @@
 """The run in kfp's own client: at the same host, with tokens that are renewed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import kfgcp as public
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST
 
 
@@ -78,4 +80,20 @@ def test_what_the_client_raises_is_one_of_our_errors(server: KubeflowStandIn) ->
     server.fail_next("503", times=9, path="*/runs/*")
 
     with pytest.raises(BackendError, match="client of Kubeflow Pipelines failed: 503"):
+        handle.native()
+
+
+def test_an_answer_that_the_client_cannot_read_is_one_of_our_errors(
+    server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = server.seed(1)
+    handle = public.show(run_id)
+    answer = server.handle
+
+    def not_packed(request: Request) -> Response:
+        return replace(answer(request), headers={"Content-Encoding": "gzip"})
+
+    monkeypatch.setattr(server, "handle", not_packed)
+
+    with pytest.raises(BackendError, match=r"client of Kubeflow Pipelines failed: .*failed to decode"):
         handle.native()
