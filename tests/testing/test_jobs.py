@@ -228,6 +228,27 @@ def test_batches_delete_and_cancel_together_or_not_at_all(quick: Any, body_of: A
     assert quick.env.jobs() == ["c"]
 
 
+def test_made_up_jobs_end_when_they_are_told_to(quick: Any, body_of: Any) -> None:
+    quick.env.instant.seconds = 600
+    for job_id in ("goes-on", "cancelled"):
+        quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId=job_id)
+    quick.post("pipelineJobs/cancelled:cancel")
+    before = quick.get("pipelineJobs/goes-on")["state"]
+
+    quick.env.finish_runs()
+
+    quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId="later")
+    states = {job_id: quick.get(f"pipelineJobs/{job_id}")["state"] for job_id in ("goes-on", "cancelled", "later")}
+    assert before == "PIPELINE_STATE_RUNNING"
+    assert states == {
+        "goes-on": "PIPELINE_STATE_SUCCEEDED",
+        "cancelled": "PIPELINE_STATE_CANCELLED",
+        "later": "PIPELINE_STATE_RUNNING",
+    }
+    ended = quick.get("pipelineJobs/goes-on")
+    assert ended["createTime"] <= ended["endTime"]
+
+
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_operations_are_done_at_once_or_after_a_moment(
     quick: Any, body_of: Any, seconds: float, monkeypatch: pytest.MonkeyPatch
