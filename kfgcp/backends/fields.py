@@ -28,7 +28,7 @@ _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _SHOWN: Final = 60
 """Characters of a wrong value that a message shows."""
 LONGEST_NAME: Final = 200
-"""Characters of the name of a thing that a message shows."""
+"""Characters of the name of a thing or a field that a message shows."""
 
 
 class Mismatch(Exception):
@@ -37,12 +37,12 @@ class Mismatch(Exception):
     Attributes:
         place: of the value in the answer.
         value: that is wrong.
-        wanted: what it should be, in words; None for what is missing.
+        expected: what it should be, in words; None for what is missing.
     """
 
-    def __init__(self, place: Place, value: Any, wanted: str | None) -> None:
-        super().__init__(wanted)
-        self.place, self.value, self.wanted = place, value, wanted
+    def __init__(self, place: Place, value: Any, expected: str | None) -> None:
+        super().__init__(expected)
+        self.place, self.value, self.expected = place, value, expected
 
 
 def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
@@ -62,13 +62,13 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
     except Mismatch as mismatch:
         identity = _identity(answer)
         which = f" {identity}" if identity and mismatch.place else ""
-        field = dotted(mismatch.place)[:200]
-        if mismatch.wanted is None:
+        field = one_line(dotted(mismatch.place), limit=LONGEST_NAME)
+        if mismatch.expected is None:
             problem = f"with {thing}{which} without {field}"
         elif not field:
             problem = f"with {_shown(mismatch.value)} instead of {thing}"
         else:
-            problem = f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not {mismatch.wanted}"
+            problem = f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not {mismatch.expected}"
         raise BadAnswer(f"{service} answered {problem}.", hint=HINT) from None
 
 
@@ -80,10 +80,10 @@ def text(value: Any, place: Place) -> str:
 
 
 def required_text(value: Any, place: Place) -> str:
-    """A text that is not empty."""
-    if not isinstance(value, str) or not value:
-        raise Mismatch(place, value, "a text")
-    return value
+    """A text that is not empty; an empty one is as none."""
+    if value == "":
+        raise Mismatch(place, value, None)
+    return text(value, place)
 
 
 def time(value: Any, place: Place) -> str:
@@ -115,13 +115,8 @@ def truth(value: Any, place: Place) -> bool:
     return value
 
 
-def anything(value: Any, place: Place) -> Any:
-    """Any JSON value."""
-    return value
-
-
 def mapping(value: Any, place: Place) -> dict[str, Any]:
-    """An object of any values."""
+    """An object of any values, null too."""
     if not isinstance(value, dict):
         raise Mismatch(place, value, "an object")
     return value
@@ -131,16 +126,16 @@ def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Ki
     """Return the kind of an object with these fields, of which only the `required` ones have to be there."""
 
     def check(value: Any, place: Place) -> dict[str, Any]:
-        found = dict(mapping(value, place))
+        checked = dict(mapping(value, place))
         for name, kind in fields.items():
-            item = found.get(name)
+            item = checked.get(name)
             if item is not None:
-                found[name] = kind(item, (*place, name))
+                checked[name] = kind(item, (*place, name))
             elif name in required:
                 raise Mismatch((*place, name), None, None)
             else:
-                found.pop(name, None)
-        return found
+                checked.pop(name, None)
+        return checked
 
     return check
 

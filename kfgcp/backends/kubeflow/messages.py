@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kfgcp.backends.fields import anything, list_of, map_of, mapping, message, read, required_text, text, time
+from kfgcp.backends.fields import list_of, mapping, message, read, required_text, text, time
 
 SERVICE: Final = "Kubeflow Pipelines"
 
@@ -37,7 +37,7 @@ RUN: Final = message(
         "finished_at": time,
         "pipeline_spec": mapping,
         "pipeline_version_reference": message({"pipeline_id": text, "pipeline_version_id": text}),
-        "runtime_config": message({"parameters": map_of(anything)}),
+        "runtime_config": message({"parameters": mapping}),
         "run_details": message({"task_details": list_of(TASK)}),
     },
     required=("run_id", "created_at"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kfgcp.backends.fields import (
-    anything,
     list_of,
     map_of,
+    mapping,
     message,
     read,
     required_text,
@@ -23,9 +23,7 @@ from kfgcp.backends.fields import (
 SERVICE: Final = "Vertex AI"
 
 STATUS: Final = message({"message": text})
-_ARTIFACTS: Final = message(
-    {"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": map_of(anything)}))}
-)
+_ARTIFACTS: Final = message({"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": mapping}))})
 TASK: Final = message(
     {
         "taskId": whole_number,
@@ -36,7 +34,7 @@ TASK: Final = message(
         "createTime": time,
         "startTime": time,
         "endTime": time,
-        "execution": message({"schemaTitle": text, "metadata": map_of(anything)}),
+        "execution": message({"schemaTitle": text, "metadata": mapping}),
         "executorDetail": message(
             {
                 "containerDetail": message({"mainJob": text, "failedMainJobs": list_of(text)}),
@@ -63,7 +61,7 @@ JOB: Final = message(
         "templateUri": text,
         "scheduleName": text,
         "pipelineSpec": message({"pipelineInfo": message({"name": text})}),
-        "runtimeConfig": message({"parameters": map_of(_OLD_VALUE), "parameterValues": map_of(anything)}),
+        "runtimeConfig": message({"parameters": map_of(_OLD_VALUE), "parameterValues": mapping}),
         "jobDetail": message(
             {
                 "pipelineRunContext": message({"name": text, "parentContexts": list_of(text)}),

@@ -90,3 +90,12 @@ def test_a_whole_number_beyond_64_bits_is_kept_exactly(
     assert kfgcp.show(job_id).params == {"n": 2**70}
     exported = kfgcp.export([job_id], form="json")
     assert json.loads(exported)[0]["params"] == {"n": 2**70}
+
+
+def test_a_parameter_that_was_given_as_null_is_null(
+    service: VertexStandIn, change_jobs: Callable[[str, Change], None]
+) -> None:
+    (job_id,) = service.seed(1, params={"n": 1})
+    change_jobs("GET", lambda job: job["runtimeConfig"]["parameterValues"].update(n=None))
+
+    assert kfgcp.show(job_id).params == {"n": None}
