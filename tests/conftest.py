@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
 from kfgcp.model import Run, RunState
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
 
 pytest_plugins = ["trials", "must_run"]
-
-# Hypothesis' own limit for an example, 200 ms, says only how busy the machine is.
-settings.register_profile("kfgcp", settings(), deadline=None)
-settings.load_profile("kfgcp")
 
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"

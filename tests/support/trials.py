@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import hypothesis.core
 import pytest
 
@@ -63,11 +64,28 @@ def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     if config.option.seed is None:
         config.option.seed = random.SystemRandom().randrange(1_000_000_000) if _is_proof else SAMPLE_SEED
-    # Hypothesis draws its examples with this seed too. The option --hypothesis-seed goes before.
-    if hypothesis.core.global_force_seed is None:
-        hypothesis.core.global_force_seed = config.option.seed
+    _configure_hypothesis(config.option.seed)
     if _is_proof and not is_worker:
         config.pluginmanager.register(ProofReport(config), "kfgcp-proof-report")
+
+
+def _configure_hypothesis(seed: int) -> None:
+    """Let property tests draw their examples with the seed, without limits of time.
+
+    The option --hypothesis-seed wins.
+    """
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile(
+        "kfgcp",
+        deadline=None,
+        database=None,
+        derandomize=False,
+        print_blob=True,
+        suppress_health_check=slow,
+    )
+    hypothesis.settings.load_profile("kfgcp")
+    if hypothesis.core.global_force_seed is None:
+        hypothesis.core.global_force_seed = seed
 
 
 def examples(*, sample: int, proof: int) -> int:
