@@ -33,6 +33,7 @@ from kfgcp.backends.hints import LOG_IN
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer, Wire
 from kfgcp.errors import AuthError, Unreachable
+from kfgcp.spec.documents import parse_json
 
 TOKEN_ADDRESS: Final = "https://oauth2.googleapis.com/token"  # noqa: S105
 ACCOUNTS_ADDRESS: Final = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
@@ -41,6 +42,8 @@ _DESKTOP: Final = (
     "Sign in with a desktop OAuth client of the same project as the IAP client: "
     f"{LOG_IN} --client-id-file=FILE --scopes={_SCOPES} (or set impersonate_service_account)"
 )
+
+_YEAR_10000: Final = 253_402_300_800
 
 
 def iap_tokens(audience: str, account: str | None = None) -> Renewing:
@@ -52,7 +55,7 @@ def claims_of(token: str) -> dict[str, Any]:
     """What a JSON Web Token says, not verified; {} when it is none."""
     try:
         payload = token.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        found = parse_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode())
     except (ValueError, IndexError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -69,9 +72,10 @@ class _IdTokens:
         """A new token and when it ends. `Renewing` calls it from one thread at a time."""
         token = self._fetch(_login())
         claims = claims_of(token)
-        if not isinstance(claims.get("exp"), (int, float)):
+        ends = claims.get("exp")
+        if not isinstance(ends, (int, float)) or not 0 <= ends < _YEAR_10000:
             raise AuthError("What Google sent is no id token.", hint=PROXY)
-        return Token(token, account=str(claims.get("email") or "")), float(claims["exp"])
+        return Token(token, account=str(claims.get("email") or "")), float(ends)
 
     def _fetch(self, login: Mapping[str, Any]) -> str:
         kind = login.get("type", "")
@@ -177,7 +181,7 @@ def _login() -> Mapping[str, Any]:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = parse_json(body.decode())
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +13,7 @@ from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import Refused, Unreachable
+from kfgcp.spec.documents import parse_json
 
 PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20}
 """For `Http`: a diagnosis is waited for."""
@@ -65,7 +65,8 @@ def _claimed(token: Token) -> str:
     """Whose token it is by what it says itself, when it is a JWT: an e-mail address, or an account of Kubernetes."""
     parts = token.value.split(".")
     try:
-        claims = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) if len(parts) == 3 else {}
+        payload = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)) if len(parts) == 3 else b"{}"
+        claims = parse_json(payload.decode())
     except ValueError:
         return ""
     found = (claims.get("email") or claims.get("sub")) if isinstance(claims, dict) else None
@@ -78,7 +79,7 @@ def _asked(address: str, token: Token) -> str:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     try:
         answer = Wire().exchange("POST", f"{address}/tokeninfo", data=form, headers=headers, timeout=TIMEOUT)
-        said = json.loads(answer.body)
+        said = parse_json(answer.body.decode())
     except (NoAnswer, ValueError):
         return ""
     found = said.get("email") if answer.status == 200 and isinstance(said, dict) else None

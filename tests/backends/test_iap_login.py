@@ -1,5 +1,6 @@
 """Id tokens for Identity-Aware Proxy: of a key, of a machine, of a person, and by acting as a service account."""
 
+import base64
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -222,9 +223,24 @@ def test_a_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
     assert _error(_source()).message == "Google's sign-in service closed the connection without an answer."
 
 
-def test_what_is_no_id_token(server: Any, sign_in: Any) -> None:
+def _unsigned(payload: str) -> str:
+    return f"e30.{base64.urlsafe_b64encode(payload.encode()).decode().rstrip('=')}.x"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "not.a-token",
+        _unsigned('{"exp": "soon"}'),
+        _unsigned('{"exp": 1' + "0" * 400 + "}"),
+        _unsigned('{"exp": NaN}'),
+        _unsigned('{"exp": -1}'),
+        _unsigned("[" * 100_000),
+    ],
+)
+def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
     sign_in(USER)
-    server.answers({"id_token": "not.a-token"})
+    server.answers({"id_token": token})
 
     assert _error(_source()).message == "What Google sent is no id token."
 

@@ -50,6 +50,11 @@ HOSTILE_TEXTS = (
     "SKIPPED",
     "NOT_TRIGGERED",
     "A_STATE_OF_NEXT_YEAR",
+    "]",
+    "a[",
+    "loop[2]/a]",
+    "v1." + "9" * 5000,
+    'kfgcp: {"a": ' + "[" * 5000 + "}",
 )
 WRONG_TIMES = (
     "0001-01-01T00:00:00Z",

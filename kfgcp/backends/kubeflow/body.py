@@ -16,6 +16,7 @@ from kfgcp.config import Environment
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.documents import parse_json
 
 MOST_PARAMETERS: Final = 10_000
 """Bytes of JSON that a server takes as parameters unless it was set up otherwise."""
@@ -106,7 +107,7 @@ def labels_of(text: Any) -> dict[str, str]:
     if match is None:
         return {}
     try:
-        found = json.loads(match[1])
+        found = parse_json(match[1])
     except ValueError:
         return {}
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}

@@ -46,7 +46,7 @@ OLDEST: Final = (2, 0)
 """The first that has the API v2beta1."""
 WORKSPACE: Final = (2, 14)
 """The first that gives a pipeline its workspace."""
-_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _OF_A_RUN: Final = re.compile(r"\{\{\$\.(?:pipeline_job|pipeline_task)_(?:name|uuid|resource_name)\}\}")
 _GOOGLES: Final = "google-cloud-pipeline-components"
 

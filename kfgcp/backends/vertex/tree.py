@@ -17,7 +17,9 @@ from typing import Any
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
 
-_NUMBER = re.compile(r"(\d+)\D*$")
+_NUMBER = re.compile(r"(\d{1,18})\D*$")
+_OF_PATHS = re.compile(r"[\[\]/]")
+"""What separates the parts of a path; no name has it that KFP gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class _Walk:
         self, details: Sequence[Mapping[str, Any]], path: str, component: Component | None
     ) -> Iterator[Placed]:
         names = _names(component)
-        shown = [detail for detail in details if str(detail.get("taskName")) not in names]
+        shown = [detail for detail in details if _name(detail) not in names]
         for position, detail in enumerate(sorted(shown, key=_iteration_order)):
             number = _iteration_number(detail, position)
             yield Placed(f"{path}[{number}]", TaskKind.DAG, detail, component)
@@ -99,7 +101,12 @@ class _Walk:
 
 
 def _start(detail: Mapping[str, Any]) -> tuple[str, str]:
-    return str(detail.get("startTime") or detail.get("createTime") or "~"), str(detail.get("taskName"))
+    return str(detail.get("startTime") or detail.get("createTime") or "~"), _name(detail)
+
+
+def _name(detail: Mapping[str, Any]) -> str:
+    """Return what a task is shown as, never empty."""
+    return detail.get("taskName") or f"task-{detail.get('taskId', 0)}"
 
 
 def _names(component: Component | None) -> set[str]:
@@ -110,7 +117,7 @@ def _names(component: Component | None) -> set[str]:
 
 def _is_pipeline(detail: Mapping[str, Any], names: set[str], has_tasks: bool, count: int) -> bool:
     """Whether a task without a parent is the pipeline itself."""
-    name = str(detail.get("taskName"))
+    name = _name(detail)
     schema = (detail.get("execution") or {}).get("schemaTitle")
     if schema == "system.Run" or (has_tasks and count == 1 and name not in names):
         return True
@@ -121,12 +128,12 @@ def _task_of(
     detail: Mapping[str, Any], component: Component | None, taken: Container[str] = ()
 ) -> tuple[str, TaskDef | None]:
     """Key and definition of a task: it is shown by its key, or by its display name, which others may share."""
-    name = str(detail.get("taskName"))
+    name = _name(detail)
     tasks = component.dag.tasks if component is not None and component.dag is not None else {}
     if name in tasks:
         return name, tasks[name]
     found = ((key, task) for key, task in tasks.items() if task.label == name and key not in taken)
-    return next(found, (name, None))
+    return next(found, (_OF_PATHS.sub("-", name), None))
 
 
 def _kind(component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool) -> TaskKind:
@@ -139,7 +146,7 @@ def _kind(component: Component | None, task: TaskDef | None, detail: Mapping[str
 
 
 def _iteration_number(detail: Mapping[str, Any], position: int) -> int:
-    match = _NUMBER.search(str(detail.get("taskName")))
+    match = _NUMBER.search(detail.get("taskName") or "")
     return int(match[1]) if match else position
 
 

@@ -219,6 +219,7 @@ def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]
         'KFGCP: {"a": "b"}',
         'kfgcp: {"a": "b"} and more',
         "kfgcp: {" + "[" * 100_000 + "}",
+        'kfgcp: {"a": ' + "[" * 100_000 + "}",
     ],
 )
 def test_a_description_of_other_people_has_no_labels(text: Any) -> None:

@@ -282,6 +282,8 @@ def test_every_feature_can_be_told_apart_by_its_words() -> None:
         ("dev-2.1", None),
         (None, None),
         (2.5, None),
+        ("v1." + "9" * 5000, (1, 999999999)),
+        ("9" * 5000 + ".1", None),
     ],
 )
 def test_versions_are_read_from_what_servers_call_themselves(tag: object, version: tuple[int, ...] | None) -> None:

@@ -225,3 +225,42 @@ def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
         assert json.dumps(less) == before
     assert place_tasks([], graph) == []
     assert len(place_tasks([{}], None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a]", "a-"), ("loop[2]/a]", "loop-2--a-"), ("[", "-"), ("", "task-7"), (None, "task-7")],
+)
+def test_names_that_kfp_does_not_give_are_no_places_in_paths(name: str | None, path: str) -> None:
+    details = [{"taskId": 7, "taskName": name}, {"taskId": 8, "taskName": "other"}]
+
+    assert [placed.path for placed in place_tasks(details, None)] == sorted([path, "other"])
+
+
+def test_a_name_of_many_digits_is_an_iteration_too() -> None:
+    graph = build(
+        {
+            "pipelineInfo": {"name": "p"},
+            "root": {
+                "dag": {
+                    "tasks": {
+                        "loop": {
+                            "componentRef": {"name": "comp"},
+                            "parameterIterator": {"itemInput": "x", "items": {"raw": "[1]"}},
+                        }
+                    }
+                }
+            },
+            "components": {"comp": {"dag": {"tasks": {}}}},
+            "deploymentSpec": {},
+        }
+    )
+    details = [
+        {"taskId": 1, "taskName": "loop"},
+        {"taskId": 2, "taskName": "other"},
+        {"taskId": 3, "parentTaskId": 1, "taskName": "9" * 5000},
+    ]
+
+    paths = [placed.path for placed in place_tasks(details, graph)]
+
+    assert f"loop[{'9' * 18}]" in paths
