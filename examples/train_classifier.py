@@ -3,8 +3,6 @@
 Run it from the top folder of the repository with `kfgcp run examples/train_classifier.py`.
 """
 
-from typing import Any
-
 from kfp import dsl
 
 from kfgcp_components import evaluate_classifier, ingest_table, split_table, train_classifier
@@ -15,7 +13,7 @@ def train_classifier_pipeline(
     data: str = "examples/data/breast_cancer.csv",
     target: str = "diagnosis",
     model: str = "logistic_regression",
-    hyperparameters: dict[str, Any] = {},  # noqa: B006 - KFP takes the default from here
+    hyperparameters: dict = {},  # noqa: B006 - KFP takes the default from here
     test_fraction: float = 0.25,
     seed: int = 7,
 ) -> None:

@@ -1,7 +1,5 @@
 """The component `train_classifier`: a scikit-learn classifier for any table."""
 
-from typing import Any
-
 from kfp import dsl
 
 from kfgcp_components.images import image
@@ -13,7 +11,8 @@ def train_classifier(
     target: str,
     classifier: dsl.Output[dsl.Model],
     model: str = "logistic_regression",
-    hyperparameters: dict[str, Any] = {},  # noqa: B006 - KFP takes the default from here
+    # Plain dict: kfp before 2.15 takes dict[str, Any] for the name of an artifact type.
+    hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP takes the default from here
     seed: int = 0,
 ) -> None:
     """Trains a classifier on all usable columns of a table, with missing values and text taken care of.
