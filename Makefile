@@ -9,13 +9,14 @@ MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run .ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test proof lint format bench docs screenshots lock clean help
+.PHONY: demo test proof versions lint format bench docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
 	@echo "  demo    run the example twice with different parameters and compare the runs"
 	@echo "  test    run the tests; lint: check style, types and formatting; format: mend them"
 	@echo "  proof   run the long trials (hours), write docs/proofs.md; SEED=N repeats those of a seed"
+	@echo "  versions  the oldest and newest kfp, and each Python on this machine"
 	@echo "  bench   measure, side by side with peers; docs: write docs/reference anew; lock: requirements/*.txt"
 	@echo "  screenshots  draw docs/images/ anew; needs /usr/bin/chromium"
 
@@ -27,6 +28,9 @@ test: $(VENV)/dev.stamp $(CHECKOV)/stamp
 
 proof: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --proof -n 2 --dist worksteal $(if $(SEED),--seed $(SEED)) $(TESTS)
+
+versions: $(VENV)/dev.stamp
+	@bash .ci/versions
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -53,7 +57,7 @@ lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) $(CHECKOV) .kfgcp .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CHECKOV) .venv-versions .kfgcp .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/uv.stamp: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"kfgcp needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the example twice with different parameters on this machine and shows what differs. No cloud, no Docker.
+# BIN: the folder of the environment's programs.
 set -eu
 cd "$(dirname "$0")/.."
-kfgcp=.venv/bin/kfgcp
+kfgcp=${BIN:-.venv/bin}/kfgcp
 
 echo "Two runs of examples/train_classifier.py on the breast cancer data, on this machine:"
 $kfgcp run examples/train_classifier.py -p model=logistic_regression
