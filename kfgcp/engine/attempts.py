@@ -11,6 +11,7 @@ from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.options import Options
+from kfgcp.engine.placeholders import fill_constant
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise
 
@@ -54,6 +55,12 @@ class Attempts:
         container = node.component.executor
         assert isinstance(container, Container)
         work = self._work(container, node, wire)
+        params = wire["inputs"]["parameterValues"]
+        constants = self.constants(node)
+        env = {
+            name: fill_constant({name: value}, params, constants, f"the variable {name}")[name]
+            for name, value in container.env.items()
+        }
         return Attempt(
             id=attempt_id,
             work=work,
@@ -63,7 +70,7 @@ class Attempts:
                 "KFGCP_TASK": node.path,
                 "KFGCP_SUBMIT_DIR": self._options.submit_dir,
                 **cluster.variables(container.cluster),
-                **container.env,
+                **env,
             },
             scratch=self._layout.working_folder(attempt_id),
             log=self._layout.log(node.path, node.attempts),
@@ -77,5 +84,11 @@ class Attempts:
         function = self._functions[id(container)]
         if function is not None and self._options.executor != DOCKER:
             return function
-        argv = arguments.resolve((*container.command, *container.args), wire, self.constants(node))
-        return Command(container.image, tuple(argv), container.resources)
+        constants = self.constants(node)
+        params = wire["inputs"]["parameterValues"]
+        argv = arguments.resolve((*container.command, *container.args), wire, constants)
+        # set_container_image and set_memory_limit, for example, may name inputs.
+        place = fill_constant(
+            {"image": container.image, "resources": dict(container.resources)}, params, constants, "the container"
+        )
+        return Command(place["image"], tuple(argv), place["resources"])

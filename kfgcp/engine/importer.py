@@ -21,12 +21,12 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     one each time. A relative path is looked up in the folder that the run was submitted from.
 
     Raises:
-        ValueProblem: the URI is empty, or a local file that is not there.
+        ValueProblem: the URI is empty, or a local file that is not there; or a placeholder has no value.
     """
     importer = node.component.executor
     assert isinstance(importer, Importer)
     uri = _uri(importer, node.inputs.params, job)
-    metadata = _filled(importer.metadata, node.inputs.params, job)
+    metadata = placeholders.fill_constant(importer.metadata, node.inputs.params, job, "the importer's metadata")
     name = next(iter(node.component.output_artifacts), "artifact")
     artifact = ArtifactValue(
         name=name,
@@ -45,20 +45,9 @@ def _uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) 
         value = params.get(source.name)
     else:
         assert isinstance(source, Constant)
-        value = _filled(source.value, params, job)
+        value = placeholders.fill_constant(source.value, params, job, "the importer's artifact_uri")
     if not value or not isinstance(value, str):
         raise ValueProblem("the importer's artifact_uri has no value")
-    return value
-
-
-def _filled(value: Any, params: Mapping[str, Any], job: Mapping[str, str]) -> Any:
-    """The value with the placeholders in its texts filled in, in keys too."""
-    if isinstance(value, str):
-        return placeholders.fill_constant(value, params, job)
-    if isinstance(value, Mapping):
-        return {str(_filled(key, params, job)): _filled(item, params, job) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, params, job) for item in value]
     return value
 
 

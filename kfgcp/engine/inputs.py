@@ -40,17 +40,21 @@ def resolve(
         constants: values of the placeholders that mean the same in the whole task, `pipeline_job_name` for example.
 
     Raises:
-        ValueProblem: a required input has no value, or a value is of the wrong type.
+        ValueProblem: a required input or a placeholder has no value, or a value is of the wrong type.
     """
     raw: dict[str, Any] = {}
-    templates: dict[str, str] = {}
+    templates: dict[str, Any] = {}
     for name, binding in task.params.items():
         source = binding.source
         if isinstance(source, Constant) and placeholders.is_template(source.value) and not binding.selector:
             templates[name] = source.value
         else:
             raw[name] = _param(binding, scope, outputs, status, select)
-    raw |= {name: placeholders.fill_constant(template, raw, constants) for name, template in templates.items()}
+    filled = {
+        name: placeholders.fill_constant(template, raw, constants, f"input '{name}'")
+        for name, template in templates.items()
+    }
+    raw |= filled
     params = {}
     for name, value in raw.items():
         declared = component.params.get(name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from kfgcp.engine import placeholders
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.model import TaskKind
@@ -13,18 +15,24 @@ from kfgcp.spec.graph import Iterator
 from kfgcp.spec.params import whole
 
 
-def iterations(loop: Node, iterator: Iterator) -> list[Node]:
-    """A node for each item, in their order; each has the loop's inputs and the item.
+def iterations(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Node]:
+    """Return a node for each item, in their order; each has the loop's inputs and the item.
+
+    Args:
+        loop: the node of the loop.
+        iterator: what it iterates over.
+        constants: values of the placeholders that mean the same in the whole task.
 
     Raises:
-        ValueProblem: the items are no list, or one is not of the type that the loop's body declares.
+        ValueProblem: the items are not a list, a placeholder in them has no value, or one is not of the type that the
+            loop's body declares.
     """
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
     task = replace(loop.task, iterator=None, condition="")
     return [
         Node(f"{loop.path}[{number}]", kind, loop.component, loop, task, inputs=values)
-        for number, values in enumerate(_values(loop, iterator))
+        for number, values in enumerate(_values(loop, iterator, constants))
     ]
 
 
@@ -46,7 +54,7 @@ def collected(loop: Node) -> Values:
     return Values(params, artifacts)
 
 
-def _values(loop: Node, iterator: Iterator) -> list[Values]:
+def _values(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Values]:
     inputs = loop.inputs
     if iterator.artifacts:
         items = inputs.artifacts.get(iterator.input or "")
@@ -55,7 +63,7 @@ def _values(loop: Node, iterator: Iterator) -> list[Values]:
         return [_with_artifact(inputs, iterator.item, item) for item in items]
     declared = loop.component.params.get(iterator.item)
     values = []
-    for number, item in enumerate(_items(inputs, iterator)):
+    for number, item in enumerate(_items(inputs, iterator, constants)):
         value = item if declared is None else coerce(item, declared, f"item {number} of the loop")
         values.append(Values({**inputs.params, iterator.item: value}, inputs.artifacts))
     return values
@@ -65,7 +73,7 @@ def _with_artifact(inputs: Values, name: str, item: ArtifactValue) -> Values:
     return Values(inputs.params, {**inputs.artifacts, name: (item,)})
 
 
-def _items(inputs: Values, iterator: Iterator) -> list[Any]:
+def _items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> list[Any]:
     items: Any = iterator.raw if iterator.raw is not None else inputs.params.get(iterator.input or "")
     if isinstance(items, str):
         try:
@@ -74,4 +82,8 @@ def _items(inputs: Values, iterator: Iterator) -> list[Any]:
             raise ValueProblem(f"the loop's items are no JSON list: {shown(items)}") from None
     if not isinstance(items, list):
         raise ValueProblem(f"the loop's items are no list: {shown(items)}")
-    return list(whole(carried(items, "the loop's list of items")))
+    items = whole(carried(items, "the loop's list of items"))
+    # Only raw items are text of the spec. An input is data, whatever it looks like.
+    if iterator.raw is not None and placeholders.is_template(items):
+        items = placeholders.fill_constant(items, inputs.params, constants, "the loop's list of items")
+    return list(items)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kfgcp.engine.values import ValueProblem, json_text
+from kfgcp.engine.values import ValueProblem, json_text, shown
 
 _JOB_NAMES = (
     "pipeline_job_name",
@@ -34,38 +34,89 @@ _ARTIFACT = re.compile(
     r"\.(inputs|outputs)\.artifacts\[(['\"])(.*?)\2\](?:\.(uri|path)|\.metadata(?:\[(['\"])(.*?)\5\])?)\Z",
     re.DOTALL,
 )
-_NO_PLACEHOLDER = object()
 _ESCAPE = re.compile(r"\.json_escape\[(\d+)\]\Z")
+# What the KFP compiler leaves of an output in the key of a dict, the items of a loop or a variable of the environment:
+# it makes placeholders of outputs only in the values of arguments.
+_NOT_COMPILED = re.compile(r"\{\{channel:task=([^;{}]*);name=([^;{}]+);type=[^;{}]*;\}\}")
 
 
 def is_template(constant: Any) -> bool:
-    """Whether a constant may hold placeholders."""
-    return isinstance(constant, str) and "{{$" in constant
+    """Return whether a constant may hold placeholders, at any depth of its lists and dicts."""
+    if isinstance(constant, str):
+        return "{{$" in constant or "{{channel:" in constant
+    if isinstance(constant, Mapping):
+        return any(is_template(key) or is_template(item) for key, item in constant.items())
+    return isinstance(constant, list) and any(map(is_template, constant))
 
 
-def fill_constant(template: str, params: Mapping[str, Any], job: Mapping[str, str]) -> Any:
-    """A constant with the placeholders of the job and of the task's other inputs filled in.
+def fill_constant(constant: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+    """Return a constant with the placeholders of the job and of the task's other inputs filled in.
 
-    A text that is nothing but one input's placeholder gives that input's value, of whatever type; inside a longer
-    text values appear as text. What names nothing that is known is text like any other.
+    A text that is nothing but the placeholder of one input becomes the value of that input, of whatever type. Inside
+    a longer text, and anywhere inside a list or dict, values become text (semantics.md, Values). They are data: their
+    quotes and braces do not change the structure, and they are not searched for placeholders. An expression that is
+    not one of semantics.md is text like any other.
 
     Args:
-        template: the constant.
-        params: the task's input parameters that are no templates themselves.
+        constant: the constant, a text or a list or dict that holds texts at any depth.
+        params: the task's input parameters that are not templates themselves.
         job: values of `pipeline_job_name` and its like.
+        what: names the constant in messages: "input 'xs'".
+
+    Raises:
+        ValueProblem: a placeholder has no value, or two keys of a dict become the same.
     """
-
-    def value(expression: str) -> Any:
-        if expression.removeprefix(".") in _JOB_NAMES:
-            return job.get(expression.removeprefix("."), "")
-        match = _PARAMETER.match(expression)
-        return params.get(match[2], _NO_PLACEHOLDER) if match else _NO_PLACEHOLDER
-
-    whole = _ANY.fullmatch(template)
+    if not isinstance(constant, str):
+        return _fill_inside(constant, params, job, what)
+    whole = _ANY.fullmatch(constant)
     if whole is not None:
-        found = value(whole[1])
-        return template if found is _NO_PLACEHOLDER else found
-    return _ANY.sub(lambda m: m[0] if (v := value(m[1])) is _NO_PLACEHOLDER else as_text(v), template)
+        return _value_in_constant(whole, params, job, what)
+    return _fill_text(constant, params, job, what)
+
+
+def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+    if isinstance(value, str):
+        return _fill_text(value, params, job, what)
+    if isinstance(value, list):
+        return [_fill_inside(item, params, job, what) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    filled: dict[str, Any] = {}
+    for key, item in value.items():
+        filled_key = _fill_text(key, params, job, what)
+        if filled_key in filled:
+            raise ValueProblem(f"{what} has the key {shown(filled_key)} twice when its placeholders are filled in")
+        filled[filled_key] = _fill_inside(item, params, job, what)
+    return filled
+
+
+def _fill_text(text: str, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> str:
+    not_compiled = _NOT_COMPILED.search(text)
+    if not_compiled is not None:
+        source = f"{not_compiled[1]}.{not_compiled[2]}".removeprefix(".")
+        raise ValueProblem(f"{what} holds the output {source} at a place where KFP cannot compile it")
+    return _ANY.sub(lambda match: as_text(_value_in_constant(match, params, job, what)), text)
+
+
+def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+    expression = match[1]
+    job_name = expression.removeprefix(".")
+    if job_name in _JOB_NAMES:
+        return job.get(job_name, "")
+    parameter = _PARAMETER.match(expression)
+    value = None if parameter is None else params.get(parameter[2])
+    if value is not None:
+        return value
+    if parameter is not None or _names_input_or_output(expression):
+        raise ValueProblem(f"{what} holds the placeholder {match[0]}, which has no value")
+    return match[0]
+
+
+def _names_input_or_output(expression: str) -> bool:
+    """Return whether an expression names an artifact or an output, which have a meaning in commands only."""
+    if expression == ".outputs.output_file":
+        return True
+    return any(pattern.match(expression) for pattern in (_OUTPUT_PARAMETER, _ARTIFACT))
 
 
 def fill_argument(template: str, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> str:

@@ -173,7 +173,9 @@ class Scheduler:
             )
             if task.condition and not expressions.condition(task.condition, node.inputs):
                 return self._settle(node, TaskState.SKIPPED)
-            iterations = loops.iterations(node, task.iterator) if task.iterator is not None else None
+            iterations = None
+            if task.iterator is not None:
+                iterations = loops.iterations(node, task.iterator, constants)
         except ValueProblem as problem:
             return self._fail(node, ErrorInfo(str(problem), node.path))
         if iterations is not None:

@@ -230,7 +230,9 @@ WIRE = {
 @settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
 def test_any_template_ends_in_a_value_or_a_problem(template, value, trial):
     trial.count("templates")
-    placeholders.fill_constant(template, {"x": value}, {"pipeline_job_name": "j"})
+    for constant in (template, [template], {template: [template]}):
+        with contextlib.suppress(ValueProblem):
+            placeholders.fill_constant(constant, {"x": value}, {"pipeline_job_name": "j"}, "input 'y'")
     with contextlib.suppress(ValueProblem):
         assert all(isinstance(word, str) for word in arguments.resolve([template, template], WIRE, {}))
 
@@ -250,10 +252,12 @@ def test_any_structure_ends_in_words_or_a_problem(structure, key, trial):
 
 
 @pytest.mark.rule("Placeholders: several may stand inside one string")
-@pytest.mark.parametrize("piece", ["{{$", "{{$.a'", "{{$}", "{{$.inputs.parameters['", "{{$}}"])
+@pytest.mark.parametrize(
+    "piece", ["{{$", "{{$.a'", "{{$}", "{{$.inputs.parameters['", "{{$}}", "{{channel:task=", "{{channel:task=;name=a"]
+)
 def test_templates_are_read_in_linear_time(piece):
     text = piece * 20_000
-    placeholders.fill_constant(text, {}, {})
+    placeholders.fill_constant(text, {}, {}, "x")
 
 
 @pytest.mark.trial("output files of random content")

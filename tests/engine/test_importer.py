@@ -78,7 +78,7 @@ def test_metadata(execute, written, file):
 
     assert written(run, "read")[1] == {
         "note": note,
-        "number": 3,
+        "number": "3",
         "nested": {"list": [note, "x"]},
         note: "key",
         "text": f"<{note}>",

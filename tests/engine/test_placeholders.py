@@ -102,10 +102,9 @@ def test_a_value_that_looks_like_a_placeholder_is_put_in_as_it_is(execute, task)
 @pytest.mark.parametrize(
     "text",
     [
-        "{{$.inputs.parameters['nobody']}}",
-        "a {{$.inputs.parameters['text']}} b",
         "{{$}}",
         "{{$.nothing}}",
+        "a {{$name}} b",
         "{{",
         "}}{{$",
         "{{$.inputs.parameters['",
@@ -121,7 +120,7 @@ def test_a_constant_that_only_looks_like_a_placeholder_stays(text, execute, task
 
 
 @pytest.mark.rule("Placeholders: several may stand inside one string")
-def test_the_order_of_inputs_does_not_matter(execute, compiled, written):
+def test_the_order_of_inputs_does_not_matter(execute, compiled, task):
     @dsl.component(base_image=IMAGE)
     def three(a: str, b: str, c: str) -> str:
         import json
@@ -132,17 +131,38 @@ def test_the_order_of_inputs_does_not_matter(execute, compiled, written):
     def order():
         three(a="x", b="x", c="x")
 
-    results = []
+    errors = []
     for names in ("abc", "cba", "bca"):
         spec = compiled(order)
         constants = {"a": "<{{$.inputs.parameters['b']}}>", "b": "plain", "c": "<{{$.inputs.parameters['a']}}>"}
         spec["root"]["dag"]["tasks"]["three"]["inputs"]["parameters"] = {
             name: {"runtimeValue": {"constant": constants[name]}} for name in names
         }
-        results.append(written(execute(spec), "three"))
+        errors.append(task(execute(spec), "three").error.message)
 
-    # an input that is a template itself is no value to put in
-    assert results == [["<plain>", "plain", "<{{$.inputs.parameters['a']}}>"]] * 3
+    # An input that holds placeholders itself is not a value to put in.
+    assert errors == ["input 'c' holds the placeholder {{$.inputs.parameters['a']}}, which has no value"] * 3
+
+
+@pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{$.inputs.parameters['nobody']}}",
+        "a {{$.inputs.parameters['text']}} b",
+        "{{$.inputs.artifacts['data'].uri}}",
+        "{{$.outputs.parameters['Output'].output_file}}",
+    ],
+)
+def test_a_constant_with_a_placeholder_that_has_no_value_fails_the_task(text, execute, task):
+    @dsl.pipeline(name="unfilled")
+    def unfilled():
+        same(text=text)
+
+    failed = task(execute(unfilled), "same")
+
+    assert failed.state == "FAILED"
+    assert failed.error.message.startswith("input 'text' holds the placeholder {{$")
 
 
 # -- commands
