@@ -16,6 +16,7 @@ from kfgcp.model import Artifact, ErrorInfo, Metric, Run, Task, TaskKind, TaskSt
 from kfgcp.spec.documents import parse_json, whole
 from kfgcp.spec.graph import Component, Graph, build
 from kfgcp.spec.load import Spec, from_documents
+from kfgcp.spec.params import with_numbers_of
 
 METRICS: Final = "system.Metrics"
 LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
@@ -73,9 +74,7 @@ def typed(value: Any, kind: str) -> Any:
     if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
         with suppress(ValueError):
             return parse_json(value)
-    if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return float(value) if kind == "NUMBER_DOUBLE" and type(value) is int and abs(value) >= 2**53 else value
+    return with_numbers_of(kind, value)
 
 
 def in_order(values: Mapping[str, Any], component: Component | None, *, inside: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kfgcp.spec.documents import UnfitError, check_plain
 from kfgcp.spec.graph import ParamDef
-from kfgcp.spec.params import whole
+from kfgcp.spec.params import whole, with_numbers_of
 
 
 class ValueProblem(Exception):
@@ -74,7 +74,7 @@ def coerce(value: Any, declared: ParamDef, what: str) -> Any:
     Raises:
         ValueProblem: it does not match; `what` names the input or output in the message.
     """
-    value = whole(value)
+    value = with_numbers_of(declared.type, value)
     if declared.type == "STRING":
         value = value if isinstance(value, str) else json_text(value)
     elif not _fits(value, _PYTHON_TYPES.get(declared.type)):

@@ -23,6 +23,10 @@ MAX_BYTES = 64 * 2**20
 # What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see whether a collection is a
 # key, so it says this before its events have told the depth.
 LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
+MAX_DIGITS = 4300
+"""Digits of an integer: Python converts no longer ones to and from text."""
+_TOO_LARGE = 10**MAX_DIGITS
+_FIRST_WITH_EXPONENT = 1e21
 
 Place = tuple[str | int, ...]
 
@@ -122,8 +126,8 @@ def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH) 
             if not math.isfinite(item):
                 raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
         elif isinstance(item, int):
-            if item.bit_length() > 1024:
-                raise UnfitError(_unwind(place), "is a number too big for JSON")
+            if abs(item) >= _TOO_LARGE:
+                raise UnfitError(_unwind(place), f"is a number of more than {MAX_DIGITS} digits")
         elif item is not None:
             raise UnfitError(_unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry")
         if budget < 0:
@@ -175,12 +179,14 @@ def dotted(place: Sequence[str | int]) -> str:
 
 
 def whole(value: Any) -> Any:
-    """A JSON value whose integral floats are integers, inside lists and mappings too.
+    """Return a JSON value whose integral floats are integers, inside lists and mappings too.
 
-    Floats of 2**53 and more stay: they do not stand for one exact integer.
+    A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`. Floats of 1e21 and more
+    stay: proto JSON writes smaller ones with all their digits and these with an exponent, and that is how they reach
+    a component on Kubeflow.
     """
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        return int(value) if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT else value
     if isinstance(value, dict):
         return {key: whole(item) for key, item in value.items()}
     if isinstance(value, list):

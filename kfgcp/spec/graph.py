@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp.model import TaskKind
-from kfgcp.spec.params import whole
+from kfgcp.spec.params import whole, with_numbers_of
 from kfgcp.spec.platform import NOTHING, ClusterConfig, executor_configs
 
 ALL_COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
@@ -233,12 +233,13 @@ _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE"}
 
 def _param(body: Mapping[str, Any]) -> ParamDef:
     kind = body.get("parameterType") or body.get("type") or "STRING"
+    kind = _OLD_TYPES.get(kind, kind)
     return ParamDef(
-        type=_OLD_TYPES.get(kind, kind),
+        type=kind,
         optional=bool(body.get("isOptional")) or "defaultValue" in body,
         has_default="defaultValue" in body,
-        default=whole(body.get("defaultValue")),
-        literals=tuple(whole(body.get("literals") or ())),
+        default=with_numbers_of(kind, body.get("defaultValue")),
+        literals=tuple(with_numbers_of(kind, literal) for literal in body.get("literals") or ()),
     )
 
 

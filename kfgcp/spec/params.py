@@ -12,7 +12,7 @@ from typing import Any
 
 from kfgcp.errors import ParamError
 from kfgcp.spec.digest import canonical
-from kfgcp.spec.documents import UnfitError, check_plain, dotted, parse_documents, parse_json, read_text
+from kfgcp.spec.documents import MAX_DIGITS, UnfitError, check_plain, dotted, parse_documents, parse_json, read_text
 from kfgcp.spec.documents import whole as whole
 
 # KFP's parameterType -> the annotation that the author wrote.
@@ -29,6 +29,8 @@ TYPES = {
 _FROM_BACKEND = ("TASK_FINAL_STATUS", "TASK_CONFIG")
 # A protobuf Value nests at most this deep.
 _MAX_DEPTH = 100
+# Below it, every integer is a double of its own.
+_EXACT = 2**53
 _DOUBLE = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -70,14 +72,33 @@ def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
         name: ParamSpec(
             name=name,
             type=definition["parameterType"],
-            default=whole(definition.get("defaultValue")),
+            default=with_numbers_of(definition["parameterType"], definition.get("defaultValue")),
             has_default="defaultValue" in definition,
             optional=bool(definition.get("isOptional")),
             description=definition.get("description", ""),
-            literals=tuple(whole(literal) for literal in definition.get("literals", ())),
+            literals=tuple(
+                with_numbers_of(definition["parameterType"], literal) for literal in definition.get("literals", ())
+            ),
         )
         for name, definition in definitions.items()
     }
+
+
+def with_numbers_of(kind: str, value: Any) -> Any:
+    """Return a JSON value whose numbers are integers or floats as a parameterType has them.
+
+    An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE that may not
+    stand for one integer, from 2**53 on, are floats.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if is_number and kind == "NUMBER_DOUBLE" and abs(value) >= _EXACT:
+        try:
+            return float(value)
+        except OverflowError:
+            return value
+    return whole(value)
 
 
 def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
@@ -216,8 +237,8 @@ def _read_integer(text: str) -> int:
     try:
         if re.fullmatch(r"[+-]?[0-9]+", text):
             return int(text)
-    except ValueError:  # more digits than Python converts
-        pass
+    except ValueError:
+        raise _WrongError(f"has more than {MAX_DIGITS} digits") from None
     raise _WrongError(f"must be int, not {_short(repr(text))}")
 
 
@@ -269,6 +290,10 @@ def _checked(param: ParamSpec, value: Any) -> Any:
             return None
         raise _WrongError(f"must be {TYPES[param.type]}, not null")
     value = _plain(value)
+    if param.type == "NUMBER_DOUBLE":
+        value = with_numbers_of(param.type, value)
+        if isinstance(value, int) and abs(value) >= _EXACT:
+            raise _WrongError("is too large for a float")
     if param.type == "STRING":
         value = value if isinstance(value, str) else canonical(value)
     elif not _fits(param.type, value):

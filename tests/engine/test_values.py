@@ -267,13 +267,55 @@ def test_integers_arrive_as_integers(execute, written):
 
 
 @pytest.mark.rule("Values: integers arrive as 2, never 2.0, also inside lists and structs")
-@pytest.mark.parametrize("number", [0, -1, 2**31, 2**53, -(2**53), 2**53 + 1, 10**30])
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**53, -(2**53), 2**53 + 1, 10**30, 10**4299])
 def test_big_integers_arrive_unchanged(number, execute, task):
     @dsl.pipeline(name="big")
     def big(x: int):
         add(x=x, y=0)
 
     assert task(execute(big, {"x": number}), "add").outputs == {"Output": number}
+
+
+@pytest.mark.rule("Values: integers of the compiled spec arrive as they are, also from 2**53 upwards")
+def test_big_integers_of_the_compiled_spec_arrive_as_integers(execute, written):
+    """The compiler writes them as doubles: `1.7e+18`."""
+
+    @dsl.component(base_image=IMAGE)
+    def typed(number: int, items: list, config: dict, other: int = 2**60) -> str:
+        import json
+
+        return json.dumps([number, items, config, other])
+
+    @dsl.pipeline(name="big")
+    def big(ts: int = 1700000000000000000):
+        typed(number=ts, items=[2**62, -(2**53)], config={"k": {"n": 10**20}})
+        typed(number=10**30, items=[ts], config={})
+        with dsl.ParallelFor([2**61]) as item:
+            typed(number=item, items=[], config={})
+
+    run = execute(big)
+
+    assert run.params == {"ts": 1700000000000000000}
+    assert type(run.params["ts"]) is int
+    assert written(run, "typed") == [1700000000000000000, [2**62, -(2**53)], {"k": {"n": 10**20}}, 2**60]
+    # the double nearest to 10**30, as the compiler wrote it
+    assert written(run, "typed-2") == [1000000000000000019884624838656, ["1700000000000000000"], {}, 2**60]
+    assert written(run, "for-loop-2[0]/typed-3") == [2**61, [], {}, 2**60]
+
+
+@pytest.mark.rule("Values: integers of the compiled spec arrive as they are, also from 2**53 upwards")
+def test_an_integer_of_a_spec_that_is_not_a_double_arrives_as_it_is(execute, compiled, written):
+    @dsl.pipeline(name="exact")
+    def exact():
+        as_json(number=1, items=[1])
+
+    spec = compiled(exact)
+    parameters = spec["root"]["dag"]["tasks"]["as-json"]["inputs"]["parameters"]
+    parameters["number"]["runtimeValue"]["constant"] = 2**53 + 1
+    parameters["items"]["runtimeValue"]["constant"] = [2**63 + 1]
+
+    assert written(execute(spec), "as-json")[1] == 2**53 + 1
+    assert written(execute(spec), "as-json")[4] == [2**63 + 1]
 
 
 @pytest.mark.rule("Values: a value must equal one of the literals")

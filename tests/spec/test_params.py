@@ -66,6 +66,7 @@ def test_a_pipeline_without_inputs_declares_nothing():
         ("NUMBER_INTEGER", "-7", -7),
         ("NUMBER_INTEGER", "+007", 7),
         ("NUMBER_INTEGER", "9007199254740993", 9007199254740993),
+        ("NUMBER_INTEGER", "9" * 4300, 10**4300 - 1),
         ("NUMBER_DOUBLE", "2", 2),
         ("NUMBER_DOUBLE", "1e-3", 0.001),
         ("NUMBER_DOUBLE", "-.5", -0.5),
@@ -318,11 +319,13 @@ def _integral_floats(value):
         return any(map(_integral_floats, value.values()))
     if isinstance(value, list):
         return any(map(_integral_floats, value))
-    return isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return isinstance(value, float) and value.is_integer() and abs(value) < 1e21
 
 
-def test_whole_leaves_floats_that_stand_for_no_single_integer():
-    assert isinstance(whole(2.0**53), float)
+def test_whole_leaves_floats_that_proto_json_writes_with_an_exponent():
+    assert (whole(2.0**53), type(whole(2.0**53))) == (2**53, int)
+    assert (whole([1.7e18]), type(whole([1.7e18])[0])) == ([1700000000000000000], int)
+    assert isinstance(whole(1e21), float)
     assert isinstance(whole(1e300), float)
     assert whole(True) is True
 
@@ -331,6 +334,40 @@ def test_whole_leaves_floats_that_stand_for_no_single_integer():
 def test_what_is_parsed_from_json_is_what_was_written(value):
     assert parse(one("STRUCT"), [f"x={json.dumps(value)}"]) == {"x": value}
     assert resolve(one("STRUCT"), {"x": value}) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        (1.7e18, 1700000000000000000),
+        (-(2.0**53), -(2**53)),
+        (2.0**60, 2**60),
+        (1e21, 10**21),
+        (1e30, 1000000000000000019884624838656),
+        (9007199254740993, 9007199254740993),
+    ],
+)
+def test_a_default_of_the_compiled_spec_is_that_integer(written, number):
+    definition = {"parameterType": "NUMBER_INTEGER", "defaultValue": written, "literals": [written]}
+    params = declared({"root": {"inputDefinitions": {"parameters": {"x": definition}}}})
+
+    value = resolve(params, {})["x"]
+
+    assert (value, type(value)) == (number, int)
+    assert resolve(params, {"x": number}) == {"x": number}
+
+
+def test_a_double_stays_one():
+    params = one("NUMBER_DOUBLE")
+
+    assert isinstance(resolve(params, {"x": 1e18})["x"], float)
+    assert isinstance(parse(params, ["x=1e18"])["x"], float)
+
+
+@pytest.mark.parametrize("text", ["9" * 4301, "9" * 5000])
+def test_an_integer_that_python_cannot_convert_is_refused(text):
+    assert "x has more than 4300 digits" in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
+    assert "is a number of more than 4300 digits" in refused(resolve, one("NUMBER_INTEGER"), {"x": 10**4300}).message
 
 
 @given(st.text())

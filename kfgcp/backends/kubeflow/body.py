@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.doubles import refuse_inexact
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
@@ -36,8 +37,11 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
         Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
             be told to repeat; or the name or the labels are too long.
         UsageError: the parameters are too long.
+        ParamError: an integer among them is not kept exactly.
+        SpecError: one in the spec is not.
     """
     spec = _spec(request)
+    refuse_inexact(request.spec.pipeline_spec, request.params, "Kubeflow Pipelines")
     params = {name: value for name, value in request.params.items() if value is not None}
     size = len(json.dumps(params).encode())
     if size > MOST_PARAMETERS:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.doubles import refuse_inexact
 from kfgcp.config import Environment
-from kfgcp.errors import ParamError, SpecError, Unsupported
+from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
 from kfgcp.spec import platform
 from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.load import Spec
 
+OLD_SCHEMA: Final = "2.0.0"
 LONGEST_ID: Final = 128
 LONGEST_NAME: Final = 128
 MOST_LABELS: Final = 64
-EXACT: Final = 2**53
-"""Whole numbers beyond this are not kept exactly: the service holds every number as a double."""
+INT64: Final = range(-(2**63), 2**63)
 _LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 
@@ -48,7 +49,7 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
             f"The run's name has {len(request.name)} characters; Vertex AI takes {LONGEST_NAME}.",
             hint="Give it a shorter one, and the rest as labels: --name, --label.",
         )
-    _refuse_inexact(request.spec.pipeline_spec, request.params)
+    refuse_inexact(request.spec.pipeline_spec, _sent_as_doubles(request), "Vertex AI")
     body: dict[str, Any] = {
         "displayName": request.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
         "pipelineSpec": _spec(request),
@@ -126,13 +127,23 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
     fast = request.fail_fast or env.get("failure_policy") == "fast"
     values = {name: value for name, value in request.params.items() if value is not None}
     runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
-    if request.spec.pipeline_spec.get("schemaVersion") == "2.0.0":
+    if request.spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA:
         runtime["parameters"] = {name: _old_value(request.spec, name, value) for name, value in values.items()}
     else:
         runtime["parameterValues"] = values
     if fast or env.get("failure_policy") is not None:
         runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
     return runtime
+
+
+def _sent_as_doubles(request: SubmitRequest) -> dict[str, Any]:
+    """Return the parameters whose numbers the service keeps as doubles.
+
+    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs as their JSON text.
+    """
+    if request.spec.pipeline_spec.get("schemaVersion") != OLD_SCHEMA:
+        return dict(request.params)
+    return {name: value for name, value in request.params.items() if isinstance(value, int) and value not in INT64}
 
 
 def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:
@@ -143,25 +154,3 @@ def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:
     if kind == "NUMBER_DOUBLE":
         return {"doubleValue": value}
     return {"stringValue": value if isinstance(value, str) else json.dumps(value)}
-
-
-def _refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    hint = "Vertex AI keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING) instead."
-    for name, value in params.items():
-        if (number := _inexact(value)) is not None:
-            raise ParamError(
-                f"The parameter {name} holds {number}, which would reach the run as another number.", hint=hint
-            )
-    if (number := _inexact(spec)) is not None:
-        raise SpecError(f"The pipeline holds {number}, which would reach the run as another number.", hint=hint)
-
-
-def _inexact(value: Any) -> int | None:
-    """The first whole number in a JSON value that no double is equal to."""
-    if isinstance(value, int) and abs(value) > EXACT:
-        try:
-            return None if int(float(value)) == value else value
-        except OverflowError:
-            return value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((found for item in items if (found := _inexact(item)) is not None), None)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kfgcp.backends.kubeflow import body
-from kfgcp.errors import Unsupported, UsageError
+from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.spec.load import from_documents
 
@@ -63,6 +63,34 @@ def test_what_is_not_set_is_left_to_the_server(compiled: Any, request_of: Any, e
     assert set(sent) == {"display_name", "description", "experiment_id", "pipeline_spec", "runtime_config"}
     assert sent["runtime_config"] == {"parameters": {"text": "hello"}}
     assert sent["display_name"] == "echo-abc123abc123"
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
+def test_integers_that_no_double_is_equal_to_are_refused(
+    compiled: Any, request_of: Any, environment_of: Any, number: int
+) -> None:
+    """`RuntimeConfig.parameters` are of google.protobuf.Value, whose numbers are doubles."""
+    request = request_of(compiled("features-2.14.6.yaml"))
+    wrong = replace(request, params={**request.params, "items": [1, {"k": number}]})
+    constant = replace(
+        request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
+    )
+
+    with pytest.raises(ParamError, match=f"The parameter items holds {number}"):
+        body.run(wrong, environment_of(), "e-1", "abc123")
+    with pytest.raises(SpecError, match=f"The pipeline holds {number}"):
+        body.run(constant, environment_of(), "e-1", "abc123")
+
+
+@pytest.mark.parametrize("number", [2**53, 2**60, 1700000000000000000, 10**22])
+def test_integers_that_a_double_holds_are_sent(
+    compiled: Any, request_of: Any, environment_of: Any, number: int
+) -> None:
+    request = request_of(compiled("features-2.14.6.yaml"))
+
+    sent = made(replace(request, params={**request.params, "items": [number]}), environment_of())
+
+    assert sent["runtime_config"]["parameters"]["items"] == [number]
 
 
 def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:

@@ -245,9 +245,21 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
     constant = replace(
         request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
     )
-    with pytest.raises(SpecError, match=f"pipeline holds {number}") as caught:
+    with pytest.raises(SpecError, match=rf"pipeline holds {number}, .*: deep\[0\].x\.") as caught:
         body.job(constant, environment_of(), "abc123")
     assert "STRING" in caught.value.hint
+
+
+def test_an_integer_of_schema_2_0_0_is_sent_as_text(compiled: Any, request_of: Any, environment_of: Any) -> None:
+    from dataclasses import replace
+
+    request = request_of(compiled("features-2.14.6.yaml"))
+    old = replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "schemaVersion": "2.0.0"})
+    exact = replace(request, spec=old, params={**request.params, "n": 2**53 + 1})
+
+    assert parsed(body.job(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value == 2**53 + 1
+    with pytest.raises(ParamError, match=f"parameter n holds {2**63 + 1}"):
+        body.job(replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123")
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])

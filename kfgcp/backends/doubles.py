@@ -1,0 +1,66 @@
+"""Integers that a service would change, because it keeps every number as a double.
+
+Both services take parameters as `google.protobuf.Value` and constants of a spec as `google.protobuf.Struct`: the
+RuntimeConfig of Vertex AI's pipeline_job.proto, and of Kubeflow's v2beta1/runtime_config.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kfgcp.errors import ParamError, SpecError
+from kfgcp.spec.documents import Place, dotted
+
+EXACT: Final = 2**53
+"""Every integer up to this one is a double; of larger ones some are."""
+
+
+def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
+    """Refuse a run when an integer in its parameters or its spec would reach it as another one.
+
+    Args:
+        spec: the PipelineSpec.
+        params: the values of its parameters that are sent as numbers.
+        service: the name of the service, for messages.
+
+    Raises:
+        ParamError: a parameter holds such an integer.
+        SpecError: the spec does.
+    """
+    hint = f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING) instead."
+    for name, value in params.items():
+        inexact = _first_inexact(value)
+        if inexact is not None:
+            raise ParamError(
+                f"The parameter {name} holds {inexact[1]}, which would reach the run as another number.", hint=hint
+            )
+    inexact = _first_inexact(spec)
+    if inexact is not None:
+        place, number = inexact
+        raise SpecError(
+            f"The pipeline holds {number}, which would reach the run as another number: {dotted(place)}.", hint=hint
+        )
+
+
+def _first_inexact(value: Any, place: Place = ()) -> tuple[Place, int] | None:
+    """Return the first integer in a JSON value that no double is equal to, with its place."""
+    if isinstance(value, int):
+        return None if _is_a_double(value) else (place, value)
+    items: Any = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for step, item in items:
+        inexact = _first_inexact(item, (*place, step))
+        if inexact is not None:
+            return inexact
+    return None
+
+
+def _is_a_double(number: int) -> bool:
+    try:
+        return abs(number) <= EXACT or int(float(number)) == number
+    except OverflowError:
+        return False
