@@ -6,6 +6,7 @@ Fields that are not listed are tolerated, whatever they hold.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -66,6 +67,26 @@ def _name(value: Any, place: Place) -> None:
         raise InvalidError(place, "is empty")
 
 
+def _task_key(key: str, place: Place) -> None:
+    """Refuse a key of a task that cannot be a step of a path.
+
+    Paths such as `for-loop-1[2]/train` tell the tasks of a run apart, and name the folders of their files. A key with
+    one of their marks would be the path of another task, or a folder outside of the run's own.
+    """
+    problem = ""
+    if key in ("", ".", ".."):
+        problem = "cannot be a folder"
+    elif "/" in key:
+        problem = "has a '/', which separates a task from the pipeline around it"
+    elif re.search(r"\[[0-9]+\]", key):
+        problem = "looks like an iteration of a loop"
+    elif any(unicodedata.category(character) == "Cc" for character in key):
+        problem = "has a control character"
+    if problem:
+        hint = "Keys that KFP gives to tasks have lowercase letters, digits and '-'."
+        raise InvalidError(place, f"has the task {key!r}, whose key {problem}", hint)
+
+
 def _boolean(value: Any, place: Place) -> None:
     if not isinstance(value, bool):
         _wrong(value, place, "true or false")
@@ -102,13 +123,15 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _mapping(each: Check = _anything) -> Check:
+def _mapping(each: Check = _anything, key_check: Callable[[str, Place], None] | None = None) -> Check:
     def check(value: Any, place: Place) -> None:
         if not isinstance(value, dict):
             _wrong(value, place, "a mapping")
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidError(place, f"has the key {key!r}; keys must be text")
+            if key_check is not None:
+                key_check(key, place)
             each(item, (*place, key))
 
     return check
@@ -226,7 +249,7 @@ _TASK = _record(
 )
 _PARAMETER_SELECTOR = _record({"producerSubtask": _text, "outputParameterKey": _text})
 _DAG = _record(
-    {"tasks": _mapping(_TASK)},
+    {"tasks": _mapping(_TASK, _task_key)},
     outputs=_record(
         parameters=_mapping(
             _variant(

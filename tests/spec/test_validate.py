@@ -227,3 +227,45 @@ def _is_refused(documents):
     assert spec.params is not None
     assert spec.name
     return False
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a/b",
+        "/a",
+        "b/",
+        "../../x",
+        "..",
+        ".",
+        "",
+        "a\0b",
+        "a\nb",
+        "a\x7f",
+        "a[0]",
+        "a[12]",
+        "a[1]b",
+        "[0]",
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_key_of_a_task_that_would_be_another_path_is_refused(key, nested):
+    """Files of a task are kept below its path, and iterations are told apart by `[N]`."""
+    spec = smallest()
+    dag = {"tasks": {key: {"componentRef": {"name": "comp-a"}}}}
+    if nested:
+        spec["components"]["comp-inner"] = {"dag": dag}
+        spec["root"]["dag"]["tasks"]["a"] = {"componentRef": {"name": "comp-inner"}}
+    else:
+        spec["root"]["dag"] = dag
+
+    place = "components.comp-inner.dag.tasks" if nested else "root.dag.tasks"
+    assert f"{place} has the task {key!r}, whose key " in message(spec)
+
+
+@pytest.mark.parametrize("key", ["a-2", "a b", "A_1", "ü", ".a", "a.b", "...", "a[x]", "a[]", "%2F", "a\\b"])
+def test_other_keys_of_tasks_are_accepted(key):
+    spec = smallest()
+    spec["root"]["dag"]["tasks"] = {key: {"componentRef": {"name": "comp-a"}}}
+
+    validate(spec)
