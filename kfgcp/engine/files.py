@@ -116,11 +116,12 @@ def _artifacts(
         uri = carried(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
         custom_path = _field(item, "custom_path", str, what) or _field(item, "customPath", str, what)
         _publish(custom_path, remote.place(uri, copies) if remote.is_remote(uri) else Path(uri))
+        artifact_type = _field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"]
         yield ArtifactValue(
             name=_field(item, "name", str, what) or name,
-            type=_field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"],
+            type=artifact_type,
             uri=uri,
-            metadata=_metadata(_field(item, "metadata", dict, what), what),
+            metadata=_metadata(_field(item, "metadata", dict, what), artifact_type, what),
             version=_field(kind, "schemaVersion", str, what),
         )
 
@@ -136,8 +137,15 @@ def _publish(custom_path: str, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _metadata(written: dict[str, Any], what: str) -> dict[str, Any]:
-    """Metadata as the component left it; whole numbers as int, but NaN and infinities still floats."""
+def _metadata(written: dict[str, Any], artifact_type: str, what: str) -> dict[str, Any]:
+    """Return metadata as the component left it, with whole numbers as int.
+
+    Raises:
+        ValueProblem: JSON cannot carry it; of a metric that is NaN or infinite the message has its name.
+    """
+    for name, value in written.items():
+        kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
+        carried(value, f"the {kind} '{name}' of {what}")
     carried(written, f"the metadata of {what}")
     metadata: dict[str, Any] = whole(written)
     return metadata

@@ -9,7 +9,7 @@ from typing import Any
 
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
-from kfgcp.spec.graph import Component, Dag, FromTask, TaskDef
+from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
 
 
 @dataclass(eq=False, slots=True)
@@ -79,6 +79,18 @@ def lineage(node: Node) -> Iterator[Node]:
     while above is not None:
         yield above
         above = above.parent
+
+
+def retry_policy(node: Node) -> Retry | None:
+    """Return the policy by which a container is tried again after a failure.
+
+    A container without a policy of its own has that of the nearest nested pipeline around it, as recorded on Kubeflow
+    2.17.0. A nested pipeline itself, a loop or an importer is not tried again as a whole.
+    """
+    if node.kind is not TaskKind.CONTAINER:
+        return None
+    policies = (above.task.retry for above in lineage(node) if above.task is not None)
+    return next((policy for policy in policies if policy is not None), None)
 
 
 def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:

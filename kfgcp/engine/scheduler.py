@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from kfgcp.engine import expressions, loops
 from kfgcp.engine import inputs as task_inputs
-from kfgcp.engine.nodes import Node, dag_outputs, final_status, in_exit_task
+from kfgcp.engine.nodes import Node, dag_outputs, final_status, in_exit_task, retry_policy
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
 from kfgcp.spec.graph import Graph, kind_of
@@ -65,7 +65,7 @@ class Scheduler:
 
     def failed(self, node: Node, error: ErrorInfo) -> float | None:
         """An attempt failed. The seconds to wait before the next attempt, None when it was the last one."""
-        retry = node.task.retry if node.task is not None and node.kind is TaskKind.CONTAINER else None
+        retry = retry_policy(node)
         node.failures += 1
         if retry is not None and node.failures <= retry.count and self._may_start(node):
             node.error = error

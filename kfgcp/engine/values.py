@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfgcp.spec.documents import UnfitError, check_plain
+from kfgcp.spec.documents import UnfitError, check_plain, dotted
 from kfgcp.spec.graph import ParamDef
 from kfgcp.spec.params import whole, with_numbers_of
 
@@ -100,9 +100,11 @@ def parse_text(text: str, declared: ParamDef, what: str) -> Any:
     try:
         if declared.type == "NUMBER_INTEGER":
             return int(text)
-        if declared.type == "NUMBER_DOUBLE":
-            return float(text)
-        value = json.loads(text.lower() if declared.type == "BOOLEAN" else text)
+        value = (
+            float(text)
+            if declared.type == "NUMBER_DOUBLE"
+            else json.loads(text.lower() if declared.type == "BOOLEAN" else text)
+        )
     except (ValueError, RecursionError):
         raise ValueProblem(f"{what} must be {declared.type}, but its file holds {shown(text)}") from None
     return coerce(carried(value, what), declared, what)
@@ -120,18 +122,23 @@ def shown(value: Any, limit: int = 80) -> str:
 
 
 def carried(value: Any, what: str) -> Any:
-    """What a component put out, as JSON can carry it: see `finite`.
+    """Return what a component put out, when JSON can carry it.
+
+    The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number (recorded on
+    2.17.0: "proto: syntax error: invalid value NaN").
+
+    Args:
+        value: the value.
+        what: names it in messages.
 
     Raises:
-        ValueProblem: it nests too deep, or holds what is no Unicode text.
+        ValueProblem: it nests too deep, or holds NaN, an infinite number or characters that are not Unicode text.
     """
     try:
-        value = finite(value)
         check_plain(value)
     except UnfitError as unfit:
-        raise ValueProblem(f"{what} {unfit.problem}") from None
-    except RecursionError:
-        raise ValueProblem(f"{what} nests too deep") from None
+        where = f" at {dotted(unfit.place)}" if unfit.place else ""
+        raise ValueProblem(f"{what}{where} {unfit.problem}") from None
     return value
 
 

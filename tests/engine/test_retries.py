@@ -1,9 +1,17 @@
 """Retries of tasks."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 from kfp import dsl
 
+from kfgcp.engine.values import Values
+from kfgcp.spec.load import load
+
 IMAGE = "python:3.11"
+RECORDED = Path(__file__).parents[1] / "recorded" / "retries"
 
 
 @dsl.component(base_image=IMAGE)
@@ -55,23 +63,63 @@ def test_a_success_is_not_repeated(execute, task, tmp_path):
     assert task(execute(pipeline, {"file": str(tmp_path / "count")}), "fails-until").attempts == 1
 
 
-@pytest.mark.rule("Control flow: retry of container tasks only")
-def test_a_dag_is_not_retried(execute, compiled, task, tmp_path):
-    @dsl.pipeline(name="inner")
-    def inner(file: str):
+@pytest.mark.rule(
+    "Control flow: retry on a nested pipeline applies to each container inside without a policy of its own"
+)
+@pytest.mark.parametrize("name", ["retry-sub", "retry-bad", "retry-good", "retry-loop"])
+def test_attempts_are_those_recorded_on_kubeflow(name, simulate):
+    recorded = json.loads((RECORDED / "attempts.json").read_text())[name]
+    attempts = {path_of(node): list(phases) for node, phases in recorded["attempts"].items()}
+    tried = {path: [] for path in attempts}
+
+    def behave(node):
+        phase = attempts[node.path][len(tried[node.path])]
+        tried[node.path].append(phase)
+        return Values({"Output": "done"}) if phase == "Succeeded" else "it failed"
+
+    root = simulate(load(str(RECORDED / f"{name}.yaml")), behave).root
+
+    assert tried == attempts
+    assert root.state == recorded["phase"].upper()
+
+
+def path_of(argo_node):
+    """The path of a task that Argo calls `for-loop-2.iteration-iterations(1:1).iteration-item.flaky`."""
+    with_iterations = re.sub(r"\.iteration-iterations\((\d+):[^)]*\)\.iteration-item", r"[\1]", argo_node)
+    return with_iterations.replace(".", "/")
+
+
+@pytest.mark.rule(
+    "Control flow: retry on a nested pipeline applies to each container inside without a policy of its own"
+)
+def test_a_policy_of_a_nested_pipeline_is_that_of_its_containers(execute, compiled, task, tmp_path):
+    @dsl.pipeline(name="innermost")
+    def innermost(file: str):
         fails_until(count=9, file=file)
 
+    @dsl.pipeline(name="inner")
+    def inner(file: str, others: str):
+        fails_until(count=3, file=file)
+        fails_until(count=9, file=others).set_retry(1, backoff_duration="0s")
+        innermost(file=others)
+
     @dsl.pipeline(name="retries")
-    def pipeline(file: str):
-        inner(file=file)
+    def pipeline(file: str, others: str):
+        inner(file=file, others=others)
 
     spec = compiled(pipeline)
-    spec["root"]["dag"]["tasks"]["inner"]["retryPolicy"] = {"maxRetryCount": 3, "backoffDuration": "0s"}
-    run = execute(spec, {"file": str(tmp_path / "count")})
+    spec["root"]["dag"]["tasks"]["inner"]["retryPolicy"] = {"maxRetryCount": 2, "backoffDuration": "0s"}
+    run = execute(spec, {"file": str(tmp_path / "count"), "others": str(tmp_path / "others")})
 
-    assert run.state == "FAILED"
-    assert task(run, "inner/fails-until").attempts == 1
-    assert (tmp_path / "count").read_text() == "x"
+    found = {
+        path: task(run, path) for path in ("inner/fails-until", "inner/fails-until-2", "inner/innermost/fails-until")
+    }
+    assert {path: (one.state, one.attempts) for path, one in found.items()} == {
+        "inner/fails-until": ("SUCCEEDED", 3),
+        "inner/fails-until-2": ("FAILED", 2),
+        "inner/innermost/fails-until": ("FAILED", 3),
+    }
+    assert task(run, "inner").attempts == 0
 
 
 @pytest.mark.rule("Control flow: retry of container tasks only")
