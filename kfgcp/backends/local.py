@@ -271,7 +271,7 @@ class LocalRun:
             raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
         pipeline = graph.build(spec, how.pop("platform_spec", None))
         layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
-        self._engine = Engine(store, layout, pipeline, run.params, Options(run_name=run.name, **how))
+        self._engine = Engine(store, layout, pipeline, run.params, Options(**how))
 
     def execute(self) -> RunState:
         try:

@@ -29,9 +29,11 @@ class Attempts:
         self._layout = layout
         self._options = options
         self._functions: dict[int, Lightweight | None] = {}
+        # Both contain the pipeline's name, whatever the run is called, as KFP's own end-to-end pipelines expect.
+        job_name = f"{layout.pipeline}-{layout.run_id}"
         self._job = {
-            "pipeline_job_name": options.run_name or layout.run_id,
-            "pipeline_job_resource_name": f"local/{layout.run_id}",
+            "pipeline_job_name": job_name,
+            "pipeline_job_resource_name": f"local/{job_name}",
             "pipeline_job_uuid": layout.run_id,
             "pipeline_job_create_time_utc": now,
             "pipeline_job_schedule_time_utc": now,

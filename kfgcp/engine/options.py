@@ -22,7 +22,6 @@ class Options:
     max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
     grace: float = GRACE_SECONDS
     submit_dir: str = ""
-    run_name: str = ""
     caching: bool | None = None
     fail_fast: bool = False
     repeats: str | None = None

@@ -67,7 +67,7 @@ def test_the_exit_task_after_a_success(execute, states, written):
     assert written(run, "report") == [
         "SUCCEEDED",
         "exit-handler-1",
-        f"local/{run.run_id}",
+        f"local/handled-{run.run_id}",
         None,
         None,
         "it's {{$}}",
@@ -96,7 +96,7 @@ def test_the_exit_task_after_a_failure(execute, states, written):
         "report": "SUCCEEDED",
     }
     state, task, job, code, message, _ = written(run, "report")
-    assert (state, task, job) == ("FAILED", "exit-handler-1", f"local/{run.run_id}")
+    assert (state, task, job) == ("FAILED", "exit-handler-1", f"local/handled-{run.run_id}")
     assert isinstance(code, int)
     assert "on purpose" in message
     assert run.error.task == "exit-handler-1/bad"

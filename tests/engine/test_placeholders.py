@@ -55,9 +55,9 @@ def test_constants_of_the_job_and_the_task(execute, task, home):
     def output(number):
         return task(run, f"same-{number}" if number > 1 else "same").outputs["Output"]
 
-    assert output(1) == "my run"
+    assert output(1) == f"constants-{run.run_id}"
     assert output(2) == run.run_id
-    assert output(3) == f"local/{run.run_id}"
+    assert output(3) == f"local/constants-{run.run_id}"
     assert output(4) == "same-4"
     assert output(5).startswith(run.run_id)
     assert output(5) != output(2)
