@@ -169,8 +169,9 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
     """
     environ = os.environ if environ is None else environ
     start = (start or _current_folder()).absolute()
-    file = next((f / FILE_NAME for f in (start, *start.parents) if (f / FILE_NAME).is_file()), None)
-    root = file.parent if file else start
+    folder = project_folder(start)
+    file = folder / FILE_NAME if folder else None
+    root = folder or start
     data = _read(file) if file else {}
     _refuse_unknown(data, ("project", "env", "dashboard"), FILE_NAME)
     project = _table(data, "project")
@@ -189,6 +190,17 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
         metrics=_goals(project.get("metrics", {})),
         dashboard=_dashboard(_table(data, "dashboard"), tables, environ),
     )
+
+
+def project_folder(start: Path) -> Path | None:
+    """Return the folder of the kfgcp.toml that belongs to an absolute folder, None when there is none.
+
+    The file is in that folder or in the nearest one above it. It is not read.
+    """
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    return None
 
 
 def _goals(metrics: Mapping[str, Any]) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from kfgcp.errors import KfgcpError, SpecError, UsageError
 from kfgcp.spec import v1
 from kfgcp.spec.documents import parse_documents
+from kfgcp.spec.local_modules import LocalModule, find_local, import_folders
 from kfgcp.spec.userfile import frames, imported
 
 # Modules whose package on PyPI has another name.
@@ -164,7 +165,7 @@ def _explained(error: BaseException, path: Path) -> SpecError:
         what = "the file ends the process while it is imported"
         hint = "Put what runs as a script below `if __name__ == '__main__':`."
     elif isinstance(error, ImportError):
-        hint = _import_hint(error)
+        hint = _import_hint(error, path)
     use = _v1_use(error, users)
     if use is not None:
         where = f"{where.rpartition(':')[0]}:{use.line}" if users else where
@@ -179,7 +180,7 @@ def _shown(file: str, path: Path) -> str:
     try:
         return str(path.parent / Path(file).relative_to(folder))
     except ValueError:
-        return file
+        return file if path.is_absolute() else str(_from_here(Path(file)))
 
 
 def _one_line(error: BaseException) -> str:
@@ -199,7 +200,7 @@ def _v1_use(error: BaseException, users: list[traceback.FrameSummary]) -> v1.Use
     return v1.find(source, error, users[-1].lineno)
 
 
-def _import_hint(error: ImportError) -> str:
+def _import_hint(error: ImportError, path: Path) -> str:
     if "relative import" in str(error):
         return "The file's folder is on sys.path: import its neighbours without the leading dot."
     name = error.name or ""
@@ -208,6 +209,10 @@ def _import_hint(error: ImportError) -> str:
         name = f"{name}.{missing[1]}"
     elif not isinstance(error, ModuleNotFoundError):
         return ""
+    file = Path(path).absolute()
+    local = find_local(name.partition(".")[0], file, import_folders(file))
+    if local is not None:
+        return _local_hint(name, local)
     package = _PACKAGES.get(name) or _PACKAGES.get(name.partition(".")[0])
     if package is None and name.startswith("google.cloud."):
         package = "google-cloud-" + name.split(".")[2].replace("_", "-")
@@ -216,6 +221,51 @@ def _import_hint(error: ImportError) -> str:
         f"pip install {package}\n"
         "If only a component needs it: import it inside its function, and name it in packages_to_install."
     )
+
+
+def _local_hint(name: str, local: LocalModule) -> str:
+    """What to do about a missing module whose name is that of a file or folder of the user.
+
+    It never names a package: a stranger may have published one of that name.
+    """
+    top = name.partition(".")[0]
+    place = _from_here(local.place)
+    if not local.has_python:
+        return (
+            f"The folder {place} has that name, but no Python files.\n"
+            "If you mean an installed library, install it by the name that its documentation gives."
+        )
+    if not local.importable:
+        folder = _from_here(local.place.parent)
+        return (
+            f"{place} has that name, but {folder} is not on the import path.\n"
+            f"Run kfgcp in {folder}, or set PYTHONPATH={folder}."
+        )
+    if name == top:
+        return f"{place} has that name, but cannot be imported."
+    installed = _installed_place(top, local.place)
+    if installed is not None:
+        return (
+            f"{top} was imported from {installed}, not from {place}.\n"
+            f"Add an empty file {place / '__init__.py'}, so that the folder wins."
+        )
+    return f"{top} is {place}, which has no {name.partition('.')[2]}. Look for a spelling mistake."
+
+
+def _installed_place(name: str, place: Path) -> str | None:
+    """Where an installed package lies that Python prefers to a folder without `__init__.py`; None for none."""
+    if (place / "__init__.py").exists() or not place.is_dir():
+        return None
+    module = sys.modules.get(name)
+    return getattr(module, "__file__", None)
+
+
+def _from_here(place: Path) -> Path:
+    """A path as it is shown: relative to the current folder where it lies below it."""
+    try:
+        return place.relative_to(Path.cwd())
+    except (ValueError, FileNotFoundError):
+        return place
 
 
 def _traceback(error: BaseException, users: list[traceback.FrameSummary]) -> str:

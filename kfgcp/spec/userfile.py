@@ -14,9 +14,11 @@ import threading
 import traceback
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from kfgcp.spec.local_modules import has_python, import_folders
 
 _LOCK = threading.RLock()
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -27,21 +29,21 @@ _STDLIB = str(Path(os.__file__).resolve().parent) + os.sep
 def imported(path: Path) -> Iterator[types.ModuleType]:
     """The module of a Python file, executed anew; on leaving, the process is as it was before.
 
-    Within the context the file's folder comes first on `sys.path`, so that the modules beside it can be
-    imported, and what is printed goes to stderr. Afterwards the file and the modules of its folder that it
-    brought along are forgotten, so that the next import sees their new content. Nothing is written beside
+    Within the context the folders of `import_folders` come first on `sys.path`, so that modules beside the file and
+    in the user's project can be imported. What is printed goes to stderr. Afterwards the file and the modules of these
+    folders that it imported are forgotten, so that the next import sees their new content. Nothing is written beside
     the user's files.
     """
     path = Path(os.path.abspath(path))
+    folders = import_folders(path)
     name = "kfgcp_pipeline_" + re.sub(r"\W", "_", path.stem)
     with _LOCK, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         _silence_kfp()
         before, saved_path = set(sys.modules), sys.path[:]
-        finder = _Finder(path)
-        at = next((i for i, each in enumerate(sys.meta_path) if each is importlib.machinery.PathFinder), 0)
+        finder = _Finder(path, folders)
         importlib.invalidate_caches()
-        sys.path.insert(0, str(path.parent))
-        sys.meta_path.insert(at, finder)
+        sys.path[:0] = [str(folder) for folder in folders]
+        sys.meta_path[:] = [finder if entry is importlib.machinery.PathFinder else entry for entry in sys.meta_path]
         try:
             loader = _Loader(name, str(path))
             spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -51,29 +53,28 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
             loader.exec_module(module)
             yield module
         finally:
-            sys.meta_path.remove(finder)
-            sys.path[:] = saved_path
+            sys.meta_path[:] = [importlib.machinery.PathFinder if entry is finder else entry for entry in sys.meta_path]
             sys.modules.pop(name, None)
-            _forget(set(sys.modules) - before, path.parent)
+            # While sys.path is still the same: the search path of a namespace package follows it.
+            _forget(set(sys.modules) - before, folders)
+            sys.path[:] = saved_path
 
 
 def frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
     """The frames of an error's traceback that lie in the user's own code, outermost first."""
     path = Path(os.path.abspath(path))
-    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename, path)]
+    folders = import_folders(path)
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if frame.filename == str(path) or is_below(frame.filename, folders)]
 
 
-def is_below(file: str | None, folder: Path) -> bool:
-    """Whether a file lies in a user's folder: not installed there, not Python's, and not ours."""
-    if not file or not file.startswith(os.path.join(folder, "")):
+def is_below(file: str | None, folders: Sequence[Path]) -> bool:
+    """Return whether a file lies in one of the user's folders: not installed there, not Python's, and not ours."""
+    if not file or not file.startswith(tuple(os.path.join(folder, "") for folder in folders)):
         return False
     if {"site-packages", "dist-packages"} & set(Path(file).parts):
         return False
     return not os.path.realpath(file).startswith((_OURS, _STDLIB))
-
-
-def _is_users(file: str, path: Path) -> bool:
-    return file == str(path) or is_below(file, path.parent)
 
 
 def _silence_kfp() -> None:
@@ -82,12 +83,15 @@ def _silence_kfp() -> None:
         warnings.filterwarnings("ignore", r"(?is).*(\bkfp\b|base_image|@dsl\.|pipelines? sdk)", category)
 
 
-def _forget(names: set[str], folder: Path) -> None:
+def _forget(names: set[str], folders: Sequence[Path]) -> None:
     for name in names:
         module = sys.modules.get(name)
         places = [getattr(module, "__file__", None) or "", *_search_path(module)]
-        if any(is_below(place, folder) for place in places):
+        if any(is_below(place, folders) for place in places):
             del sys.modules[name]
+            package, _, short_name = name.rpartition(".")
+            if package in sys.modules:
+                vars(sys.modules[package]).pop(short_name, None)
             linecache.cache.pop(places[0], None)
 
 
@@ -111,10 +115,16 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder:
-    """Finds modules as Python does, except that those of the user's folder are loaded from source."""
+    """Stands in for `PathFinder`: finds modules as Python does, but loads those of the user's folders from source.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the pipeline file.
+        folders: the user's folders on the import path.
+    """
+
+    def __init__(self, path: Path, folders: Sequence[Path]) -> None:
         self._path = path
+        self._folders = folders
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -122,14 +132,30 @@ class _Finder:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.origin == str(self._path):
             # `import pandas` in a file called pandas.py means the installed one.
-            others = [each for each in (path or sys.path) if each != str(self._path.parent)]
+            others = [entry for entry in (path or sys.path) if entry != str(self._path.parent)]
             spec = importlib.machinery.PathFinder.find_spec(fullname, others, target) or spec
-        if (
-            spec is None
-            or type(spec.loader) is not importlib.machinery.SourceFileLoader
-            or not is_below(spec.origin, self._path.parent)
-        ):
-            return spec
-        spec.loader = _Loader(fullname, str(spec.origin))
-        spec.cached = None
+        if spec is None or self._is_folder_without_python(spec):
+            return None
+        is_source = type(spec.loader) is importlib.machinery.SourceFileLoader
+        if is_source and is_below(spec.origin, self._folders):
+            spec.loader = _Loader(fullname, str(spec.origin))
+            spec.cached = None
         return spec
+
+    def find_distributions(self, *arguments: Any, **options: Any) -> Iterable[Any]:
+        """Find installed distributions, which importlib.metadata asks for, as `PathFinder` does."""
+        return importlib.machinery.PathFinder.find_distributions(*arguments, **options)
+
+    def invalidate_caches(self) -> None:
+        importlib.machinery.PathFinder.invalidate_caches()
+
+    def _is_folder_without_python(self, spec: importlib.machinery.ModuleSpec) -> bool:
+        """Return whether a namespace package is only a folder of the user that holds no Python.
+
+        A project often has folders such as docker/ or terraform/. Python would import them as empty packages, and
+        `try: import docker` would then succeed without the library.
+        """
+        if spec.loader is not None or spec.submodule_search_locations is None:
+            return False
+        places = list(spec.submodule_search_locations)
+        return all(is_below(place, self._folders) and not has_python(Path(place)) for place in places)

@@ -1,0 +1,96 @@
+"""Modules that lie in the user's own project: where they are looked for, and where one of a name is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfgcp import config
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModule:
+    """A file or folder of the user that a name in an `import` may mean.
+
+    Attributes:
+        place: the file or folder.
+        importable: its folder is on the import path while a pipeline file is compiled.
+        has_python: it is a Python file, or a folder with one in it.
+    """
+
+    place: Path
+    importable: bool
+    has_python: bool
+
+
+def import_folders(file: Path) -> list[Path]:
+    """Return the folders that are on the import path while a pipeline file is compiled, in their order.
+
+    These are the folder of the file, the folder of the kfgcp.toml above it, the folder of the kfgcp.toml above the
+    current folder, and the current folder.
+
+    Args:
+        file: the absolute path of the pipeline file.
+    """
+    folders: list[Path | None] = [file.parent, config.project_folder(file.parent)]
+    current = _current_folder()
+    if current is not None:
+        folders += [config.project_folder(current), current]
+    return list(dict.fromkeys(folder for folder in folders if folder is not None))
+
+
+def find_local(name: str, file: Path, folders: Sequence[Path]) -> LocalModule | None:
+    """Return the user's own file or folder that a top-level module name may mean, None when there is none.
+
+    A stranger may have published a package of the same name, so pip must not be suggested for such a name.
+
+    Args:
+        name: a top-level module name.
+        file: the pipeline file, which is never the module that is looked for.
+        folders: those of `import_folders`.
+    """
+    for folder in folders:
+        place = _place_in(folder, name, file)
+        if place is not None:
+            return LocalModule(place, True, has_python(place))
+    for folder in _nearby(folders):
+        place = _place_in(folder, name, file)
+        if place is not None and has_python(place):
+            return LocalModule(place, False, True)
+    return None
+
+
+def has_python(place: Path) -> bool:
+    """Return whether this is a Python file, or a folder with one in it at any depth."""
+    if place.is_file():
+        return place.suffix == ".py"
+    names = (name for _, _, files in os.walk(place) for name in files)
+    return any(name.endswith(".py") for name in names)
+
+
+def _place_in(folder: Path, name: str, file: Path) -> Path | None:
+    for place in (folder / name, folder / f"{name}.py"):
+        if place != file and (place.is_dir() or (place.suffix == ".py" and place.is_file())):
+            return place
+    return None
+
+
+def _nearby(folders: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders around the import path: those above it, and those one level below it."""
+    for folder in folders:
+        yield from folder.parents[:-1]
+    for folder in folders:
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            continue
+        yield from (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
