@@ -32,6 +32,7 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
+from kfgcp.spec.source import Source, from_here
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.follow import Update
@@ -40,10 +41,16 @@ from kfgcp.tracking.lookup import NotRefreshed
 from kfgcp.tracking.pipelines import Diff, Pipeline
 
 _CHECK_SECONDS = 1.0
+_NAMED_FILES = 3
+"""At most so many edited files are named."""
 
 
 class NotHeeded(UserWarning):
     """The backend leaves out something that the pipeline asks for, or gives it in another way."""
+
+
+class RecordedCode(UserWarning):
+    """The pipeline's files were edited since a run that is repeated with the code as it was recorded."""
 
 
 def compile(pipeline: str, output: str | Path | None = None) -> Spec:
@@ -173,6 +180,9 @@ def rerun(
     **options: Unpack[SubmitOptions],
 ) -> RunHandle:
     """A new run of what another run ran, ended; tasks whose code and inputs are the same are taken from that run.
+
+    It repeats the code that was recorded with the run. The warning `RecordedCode` says so when the pipeline's files
+    were edited since.
 
     Args:
         run: the run to repeat.
@@ -345,7 +355,27 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
     how["params"] = {**given, **(options.get("params") or {})}
     backend, request = _prepare(spec_of(before), how)
     submit_dir = recorded.get("submit_dir", request.submit_dir)
-    return backend, replace(request, submit_dir=submit_dir, repeats=before.run_id, from_task=from_task)
+    source = Source.from_dict(recorded["source"]) if recorded.get("source") else None
+    if source is not None:
+        _warn_of_edits(source, before.run_id)
+    request = replace(request, submit_dir=submit_dir, repeats=before.run_id, from_task=from_task, source=source)
+    return backend, request
+
+
+def _warn_of_edits(source: Source, run_id: str) -> None:
+    """Warn that a rerun repeats the recorded code when the files of the pipeline were edited since."""
+    changed = source.changed_files()
+    if not changed:
+        return
+    names = ", ".join(str(from_here(file)) for file in changed[:_NAMED_FILES])
+    more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
+    was = "was" if len(changed) == 1 else "were"
+    warnings.warn(
+        f"{names}{more} {was} edited after run {run_id}, and this repeats the code that was recorded with it."
+        f" To run the new code: {source.run_command()}",
+        RecordedCode,
+        stacklevel=4,
+    )
 
 
 def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
@@ -373,6 +403,7 @@ def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backe
         fail_fast=options.get("fail_fast", False),
         executor=options.get("executor", "auto"),
         strict_env=options.get("strict_env", False),
+        source=Source(spec.origin, os.getcwd(), spec.files) if spec.files else None,
     )
     return lookup.backend_of(project, environment), request
 

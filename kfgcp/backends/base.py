@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
 from kfgcp.spec.load import Spec
+from kfgcp.spec.source import Source
 from kfgcp.store.rows import RunFilter
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class SubmitRequest:
     params: complete and typed, from `kfgcp.spec.params.resolve`. env: the environment's name. cache: for every task,
     None as the spec says. repeats: the id of a run of this backend whose unchanged tasks are not run again, but for
     `from_task` and what depends on it. max_parallel: tasks at the same time, None as many as the backend finds right.
+    source: where the pipeline comes from, None when that is not known.
     """
 
     spec: Spec
@@ -44,6 +46,7 @@ class SubmitRequest:
     strict_env: bool = False
     repeats: str | None = None
     from_task: str | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

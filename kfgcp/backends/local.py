@@ -185,6 +185,7 @@ class LocalBackend:
             "from_task": request.from_task,
             "platform_spec": request.spec.platform_spec,
             "pipeline_root": root,
+            "source": request.source.to_dict() if request.source else None,
             **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
         }
         try:
@@ -266,6 +267,7 @@ class LocalRun:
         run = store.get(run_id)
         how = store.request(run_id)
         how.pop("uses_docker")
+        how.pop("source", None)
         spec = store.spec(run.version)
         if spec is None:
             raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")

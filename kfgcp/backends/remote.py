@@ -161,7 +161,12 @@ class RemoteBackend(ABC):
             raise read_only(self._store.file.parent)
         run = self._create(request)
         spec = request.spec
-        how = {"platform_spec": spec.platform_spec, "caching": request.cache, "fail_fast": request.fail_fast}
+        how = {
+            "platform_spec": spec.platform_spec,
+            "caching": request.cache,
+            "fail_fast": request.fail_fast,
+            "source": request.source.to_dict() if request.source else None,
+        }
         try:
             self._store.put(run, read=Read.LISTED, pipeline_spec=spec.pipeline_spec, request=how)
         except StateError as error:

@@ -13,19 +13,24 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 from kfgcp.engine import remote
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.engine.requirements import is_kfp
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.model import Cache
 from kfgcp.spec.graph import Container
+from kfgcp.spec.lightweight import recognise
 from kfgcp.store.rows import CacheEntry
 from kfgcp.store.store import Store
 
 _LONGEST_PATH = 4096
+_COMPARED = 100
+"""With at most this many earlier successes a task is compared to say why it was not cached."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -44,12 +49,17 @@ class TaskCache:
         self._pipeline = pipeline
         self._run_id = run_id
         self._override = override
+        self._earlier: dict[str, list[dict[str, Any]]] = {}  # task -> parts of its successes in other runs
+        self._own: set[str] = set()  # keys of this run's successes, which may not be in the store yet
 
-    def look_up(self, node: Node) -> Values | None:
-        """The outputs of an earlier success, None when the task must run; `node.cache` says why."""
-        assert node.task is not None
-        enabled = node.task.cache if self._override is None else self._override
-        if not enabled:
+    def look_up(self, node: Node, lost: str | None = None) -> Values | None:
+        """Return the outputs of an earlier success, None when the task must run; `node.cache` says why.
+
+        Args:
+            node: the task.
+            lost: why the outputs of a run that this one repeats cannot be used, None when that is not the case.
+        """
+        if not self._enabled(node):
             by = "for this task" if self._override is None else "for this run"
             node.cache = Cache(False, f"caching is off {by}")
             return None
@@ -57,49 +67,129 @@ class TaskCache:
             node.cache = Cache(False, "it, or a task it depends on, was asked to run again")
             return None
         parts = _parts(node)
-        found = self._store.find_cached(self._pipeline, _digest(parts))
-        if found is None or found.run_id == self._run_id:  # equal tasks of one run all run, whichever comes first
-            node.cache = Cache(False, self._why_not(node, parts))
+        key = _digest(parts)
+        entry = self._store.find_cached(self._pipeline, key)
+        if entry is None and key not in self._own:
+            node.cache = Cache(False, lost or self._why_deleted(key) or self._why_not(node, parts))
             return None
-        if missing := gone(found.outputs):
-            node.cache = Cache(False, f"the output of run {found.run_id} is gone: {missing}")
+        if entry is None or entry.run_id == self._run_id:
+            # Equal tasks of one run all run, whichever comes first.
+            reason = "only an equal task of this run succeeded before, and equal tasks of one run all run"
+            node.cache = Cache(False, reason)
             return None
-        node.cache = Cache(True, f"same code and inputs as in run {found.run_id}")
-        return values_of(found.outputs)
+        problem = unusable(entry.outputs, entry.run_id)
+        if problem is not None:
+            node.cache = Cache(False, problem)
+            return None
+        node.cache = Cache(True, f"same code and inputs as in run {entry.run_id}")
+        return values_of(entry.outputs)
+
+    def _enabled(self, node: Node) -> bool:
+        assert node.task is not None
+        return node.task.cache if self._override is None else self._override
 
     def entry(self, node: Node, at: str) -> CacheEntry | None:
         """What to keep of a success, None when caching is off for the task."""
-        if node.cache is None or node.cache.reason.startswith("caching is off"):
+        if not self._enabled(node):
             return None
         parts = _parts(node)
         key = _digest(parts)
+        self._own.add(key)
         return CacheEntry(
-            *(self._pipeline, key, _ITERATION.sub("", node.path), self._run_id, at),
-            parts,
-            kept(node.outputs),
+            pipeline=self._pipeline,
+            key=key,
+            task=_task_name(node),
+            run_id=self._run_id,
+            stored_at=at,
+            parts=parts | _details(node),
+            outputs=kept(node.outputs),
         )
 
+    def _why_deleted(self, key: str) -> str | None:
+        """The reason when the run that had the same code and inputs was deleted."""
+        run_id = self._store.deleted_run(self._pipeline, key)
+        return None if run_id is None else f"the files of run {run_id} were deleted with it"
+
     def _why_not(self, node: Node, parts: Mapping[str, Any]) -> str:
-        before = self._store.newest_cached(self._pipeline, _ITERATION.sub("", node.path))
-        if before is None:
+        """What is different in the earlier success that differs least, the newest one of several."""
+        task = _task_name(node)
+        if task not in self._earlier:
+            self._earlier[task] = self._store.earlier_parts(self._pipeline, task, self._run_id, _COMPARED)
+        now = {**parts, **_details(node)}
+        differences = [_differences(before, now) for before in self._earlier[task]]
+        if not differences:
             return "no earlier success of this task"
-        changed = [
-            name
-            for kind in ("params", "artifacts")
-            for name in sorted({*parts.get(kind, {}), *before.parts.get(kind, {})})
-            if parts.get(kind, {}).get(name) != before.parts.get(kind, {}).get(name)
-        ]
-        if changed:
-            return f"inputs changed: {', '.join(changed)}"
-        if parts.get("files") != before.parts.get("files"):
-            return "a file that a parameter names has changed"
-        if parts.get("key") != before.parts.get("key"):
-            return "the cache key changed"
-        if parts.get("volumes") != before.parts.get("volumes"):
-            return "the volumes changed"
-        if parts.get("image") != before.parts.get("image"):
-            return "the image changed"
-        return "the code of the component changed"
+        return min(differences, key=_Differences.count).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Differences:
+    """What is different in two successes. inputs: names of parameters and artifacts; others: what else, in words."""
+
+    inputs: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def count(self) -> int:
+        return len(self.inputs) + len(self.others)
+
+    def text(self) -> str:
+        reasons = [f"inputs changed: {', '.join(self.inputs)}"] if self.inputs else []
+        return "; ".join([*reasons, *self.others]) or "no earlier success with the same code and inputs"
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> _Differences:
+    if before.get("key") != now.get("key"):
+        return _Differences((), ("the cache key changed",))
+    params = _changed_names(before, now, "params")
+    files = set(_changed_names(before, now, "files")) - set(params)
+    others = ["a file that a parameter names has changed"] if files else []
+    if before.get("component") != now.get("component"):
+        others.append("the name of the component changed")
+    if before.get("volumes") != now.get("volumes"):
+        others.append("the volumes changed")
+    if before.get("image") != now.get("image"):
+        others.append("the image changed")
+    if before.get("command") != now.get("command"):
+        others.append(_command_difference(before, now))
+    elif before.get("outputs") != now.get("outputs"):
+        others.append("the code of the component changed")
+    return _Differences((*params, *_changed_names(before, now, "artifacts")), tuple(others))
+
+
+def _changed_names(before: Mapping[str, Any], now: Mapping[str, Any], kind: str) -> list[str]:
+    old, new = before.get(kind, {}), now.get(kind, {})
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+
+
+def _command_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Why the command is another one: KFP writes the packages and its own version beside the user's code."""
+    if "source" in before and before["source"] == now.get("source"):
+        if before["packages"] != now["packages"]:
+            return "packages_to_install changed"
+        if before["kfp"] != now["kfp"]:
+            return "another version of kfp compiled the component"
+    return "the code of the component changed"
+
+
+def _details(node: Node) -> dict[str, Any]:
+    """What a command is made of, for reasons: digests that are no part of the key."""
+    container = node.component.executor
+    assert isinstance(container, Container)
+    function = recognise(container)
+    if function is None or not node.made_from:
+        return {}
+    packages = [text for text in function.requirements if not is_kfp(text)]
+    pins = [text for text in function.requirements if is_kfp(text)]
+    return {
+        "source": _digest([function.function, function.source]),
+        "packages": _digest([packages, function.index_options]),
+        "kfp": _digest(pins),
+    }
+
+
+def _task_name(node: Node) -> str:
+    """The path of a task without the numbers of iterations."""
+    return _ITERATION.sub("", node.path)
 
 
 def note_inputs(node: Node, submit_dir: str) -> None:
@@ -182,12 +272,23 @@ def values_of(kept: Mapping[str, Any]) -> Values:
     )
 
 
-def gone(kept: Mapping[str, Any]) -> str | None:
-    """The first artifact that was stored and is not there any more, or cannot be reached."""
-    uris = (item["uri"] for items in kept["artifacts"].values() for item in items if item["stored"])
-    return next(
-        (uri for uri in uris if not (remote.exists(uri) if remote.is_remote(uri) else os.path.exists(uri))), None
-    )
+def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
+    """Return why the stored artifacts among outputs cannot be used, None when all of them are there.
+
+    Args:
+        kept: outputs as the store keeps them.
+        run_id: the run that they are from.
+    """
+    for items in kept["artifacts"].values():
+        for item in items:
+            uri = item["uri"]
+            try:
+                there = not item["stored"] or (remote.exists(uri) if remote.is_remote(uri) else os.path.exists(uri))
+            except ValueProblem as problem:
+                return f"the files of run {run_id} cannot be reached: {problem}"
+            if not there:
+                return f"the files of run {run_id} were deleted"
+    return None
 
 
 def _local(uri: str) -> bool:

@@ -42,6 +42,7 @@ class Memory:
         self._repeats = repeats
         self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
         self._from_task = from_task
+        self._lost: dict[str, str] = {}
 
     def mark(self, node: Node) -> None:
         """Marks a task that was asked to run again, or depends on one that was; before it is recalled."""
@@ -68,16 +69,23 @@ class Memory:
             node.failures = before.attempts - self._interrupted.get(node.path, 0)
         return self._unchanged(node)
 
+    def lost(self, node: Node) -> str | None:
+        """Return why a task that is unchanged cannot be taken from the run that this one repeats, None if it can."""
+        return self._lost.get(node.path)
+
     def _unchanged(self, node: Node) -> Done | None:
         if not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
         if outcome is None or outcome.key != cache.key_of(node):
             return None
-        outputs = outcome.outputs
-        if cache.gone(outputs):
+        assert self._repeats is not None
+        reason = cache.unusable(outcome.outputs, self._repeats)
+        if reason is not None:
+            self._lost[node.path] = reason
             return None
-        return Done(cache.values_of(outputs), Cache(True, f"taken from run {self._repeats}: same code and inputs"))
+        taken = Cache(True, f"taken from run {self._repeats}: same code and inputs")
+        return Done(cache.values_of(outcome.outputs), taken)
 
 
 def outcome_of(node: Node) -> Outcome:

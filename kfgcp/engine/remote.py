@@ -88,11 +88,15 @@ def upload(uri: str, folder: Path) -> None:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object at the URI, or one below it; False also when that cannot be found out."""
+    """Return whether there is an object at the URI, or one below it.
+
+    Raises:
+        ValueProblem: the library for it is missing, or the store refused or does not answer; one line.
+    """
     try:
         return bool(_cloud_path(uri).exists())
-    except Exception:
-        return False
+    except Exception as error:
+        raise _problem(uri, "looked at", error) from None
 
 
 def check(root: str) -> None:

@@ -47,8 +47,8 @@ def missing(function: Lightweight, *, strict: bool = False) -> Requirements | No
 
     An installed kfp 2 counts as whatever kfp 2 the compiled command pins, unless `strict`.
     """
-    wanted = [text for text in function.requirements if not _is_kfp(text)]
-    pins = [text for text in function.requirements if _is_kfp(text)]
+    wanted = [text for text in function.requirements if not is_kfp(text)]
+    pins = [text for text in function.requirements if is_kfp(text)]
     if not strict and all(_is_met(text) for text in wanted):
         return None
     from importlib import metadata
@@ -67,7 +67,8 @@ def is_built(requirements: Requirements, environments: Path) -> bool:
     return (environments / requirements.key / READY).exists()
 
 
-def _is_kfp(text: str) -> bool:
+def is_kfp(text: str) -> bool:
+    """Return whether a requirement is the pin of kfp that the SDK adds to each command."""
     name = text.split(";")[0]
     for mark in "=<>!~[ @":
         name = name.split(mark)[0]

@@ -146,7 +146,7 @@ class Engine:
         if (done := self._memory.recall(node)) is not None:
             self._recalled(node, done)
             return True
-        if (outputs := self._cache.look_up(node)) is None:
+        if (outputs := self._cache.look_up(node, self._memory.lost(node))) is None:
             return False
         self._reused(node, outputs, node.cache)
         return True

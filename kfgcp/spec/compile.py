@@ -7,6 +7,7 @@ import sys
 import tempfile
 import traceback
 import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kfgcp.errors import KfgcpError, SpecError, UsageError
 from kfgcp.spec import v1
 from kfgcp.spec.documents import parse_documents
 from kfgcp.spec.local_modules import LocalModule, find_local, import_folders
+from kfgcp.spec.source import from_here
 from kfgcp.spec.userfile import frames, imported
 
 # Modules whose package on PyPI has another name.
@@ -50,9 +52,21 @@ def kfp_version() -> str:
     return version
 
 
-def compile_file(path: Path, function: str | None) -> list[dict[str, Any]]:
-    """The documents that KFP compiles from a pipeline or component in a Python file: one, or two with
-    platforms.
+@dataclass(frozen=True, slots=True)
+class CompiledFile:
+    """What became of a Python file.
+
+    Attributes:
+        documents: what KFP compiled: one document, or two with platforms.
+        files: the user's files that were loaded, by absolute path, with the digest of their content.
+    """
+
+    documents: list[dict[str, Any]]
+    files: dict[str, str]
+
+
+def compile_file(path: Path, function: str | None) -> CompiledFile:
+    """Compile a pipeline or component in a Python file.
 
     Args:
         path: the file.
@@ -65,13 +79,15 @@ def compile_file(path: Path, function: str | None) -> list[dict[str, Any]]:
     """
     import kfp.compiler  # before the user's folder is on sys.path: the file may be called kfp.py
 
+    files: dict[str, str] = {}
     try:
-        with imported(path) as module:
+        with imported(path, files) as module:
             component = _pick(module, path, function)
             with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
                 output = Path(folder, "pipeline.yaml")
                 kfp.compiler.Compiler().compile(component, str(output))
-                return parse_documents(output.read_text("utf-8"), str(path), as_json=False)
+                documents = parse_documents(output.read_text("utf-8"), str(path), as_json=False)
+        return CompiledFile(documents, files)
     except KfgcpError:
         raise
     except (Exception, SystemExit) as error:
@@ -180,7 +196,7 @@ def _shown(file: str, path: Path) -> str:
     try:
         return str(path.parent / Path(file).relative_to(folder))
     except ValueError:
-        return file if path.is_absolute() else str(_from_here(Path(file)))
+        return file if path.is_absolute() else str(from_here(Path(file)))
 
 
 def _one_line(error: BaseException) -> str:
@@ -229,14 +245,14 @@ def _local_hint(name: str, local: LocalModule) -> str:
     It never names a package: a stranger may have published one of that name.
     """
     top = name.partition(".")[0]
-    place = _from_here(local.place)
+    place = from_here(local.place)
     if not local.has_python:
         return (
             f"The folder {place} has that name, but no Python files.\n"
             "If you mean an installed library, install it by the name that its documentation gives."
         )
     if not local.importable:
-        folder = _from_here(local.place.parent)
+        folder = from_here(local.place.parent)
         return (
             f"{place} has that name, but {folder} is not on the import path.\n"
             f"Run kfgcp in {folder}, or set PYTHONPATH={folder}."
@@ -258,14 +274,6 @@ def _installed_place(name: str, place: Path) -> str | None:
         return None
     module = sys.modules.get(name)
     return getattr(module, "__file__", None)
-
-
-def _from_here(place: Path) -> Path:
-    """A path as it is shown: relative to the current folder where it lies below it."""
-    try:
-        return place.relative_to(Path.cwd())
-    except (ValueError, FileNotFoundError):
-        return place
 
 
 def _traceback(error: BaseException, users: list[traceback.FrameSummary]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from kfgcp.spec.documents import Place, UnfitError, check_plain, dotted, line_of
 from kfgcp.spec.formats import unwrap
 from kfgcp.spec.params import ParamSpec, declared
 from kfgcp.spec.shapes import InvalidError
+from kfgcp.spec.source import digest_of
 from kfgcp.spec.validate import validate, validate_platform
 
 _COMPILED = (".yaml", ".yml", ".json")
@@ -30,12 +31,15 @@ class Spec:
         platform_spec: what the file says for single platforms, its second document; None without one.
         origin: what the user named, for messages.
         template: the address of the version it was taken from, with its digest; None for a file.
+        files: the files that it was made of, by absolute path, with the digest of their content; empty where there
+            are none.
     """
 
     pipeline_spec: dict[str, Any]
     platform_spec: dict[str, Any] | None
     origin: str
     template: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -66,10 +70,12 @@ def load(pipeline: str) -> Spec:
     if path.suffix.lower() == ".py":
         from kfgcp.spec.compile import compile_file
 
-        return from_documents(compile_file(path, function), str(pipeline))
+        compiled = compile_file(path, function)
+        return replace(from_documents(compiled.documents, str(pipeline)), files=compiled.files)
     text = read_text(path)
     as_json = path.suffix.lower() == ".json"
-    return _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
+    spec = _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
+    return replace(spec, files={str(path.absolute()): digest_of(path.read_bytes())})
 
 
 def names_file(text: str) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.spec.local_modules import has_python, import_folders
+from kfgcp.spec.source import digest_of
 
 _LOCK = threading.RLock()
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -26,13 +27,17 @@ _STDLIB = str(Path(os.__file__).resolve().parent) + os.sep
 
 
 @contextlib.contextmanager
-def imported(path: Path) -> Iterator[types.ModuleType]:
+def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
     """The module of a Python file, executed anew; on leaving, the process is as it was before.
 
     Within the context the folders of `import_folders` come first on `sys.path`, so that modules beside the file and
     in the user's project can be imported. What is printed goes to stderr. Afterwards the file and the modules of these
     folders that it imported are forgotten, so that the next import sees their new content. Nothing is written beside
     the user's files.
+
+    Args:
+        path: the file.
+        files: takes the digest of each of the user's files that is loaded, by its absolute path.
     """
     path = Path(os.path.abspath(path))
     folders = import_folders(path)
@@ -40,12 +45,12 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
     with _LOCK, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         _silence_kfp()
         before, saved_path = set(sys.modules), sys.path[:]
-        finder = _Finder(path, folders)
+        finder = _Finder(path, folders, files)
         importlib.invalidate_caches()
         sys.path[:0] = [str(folder) for folder in folders]
         sys.meta_path[:] = [finder if entry is importlib.machinery.PathFinder else entry for entry in sys.meta_path]
         try:
-            loader = _Loader(name, str(path))
+            loader = _Loader(name, str(path), files)
             spec = importlib.util.spec_from_file_location(name, path, loader=loader)
             module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
             sys.modules[name] = module
@@ -106,11 +111,23 @@ def _search_path(module: Any) -> list[str]:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads from source alone: cached bytecode may be of another text written within the same second."""
+    """Loads from source alone: cached bytecode may be of another text written within the same second.
+
+    Args:
+        fullname: the name of the module.
+        path: its file.
+        files: takes the digest of the file.
+    """
+
+    def __init__(self, fullname: str, path: str, files: dict[str, str]) -> None:
+        super().__init__(fullname, path)
+        self._files = files
 
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
-        code: types.CodeType = self.source_to_code(self.get_data(path), path)
+        content = self.get_data(path)
+        self._files[path] = digest_of(content)
+        code: types.CodeType = self.source_to_code(content, path)
         return code
 
 
@@ -120,11 +137,13 @@ class _Finder:
     Args:
         path: the pipeline file.
         folders: the user's folders on the import path.
+        files: takes the digests of the user's files that are loaded.
     """
 
-    def __init__(self, path: Path, folders: Sequence[Path]) -> None:
+    def __init__(self, path: Path, folders: Sequence[Path], files: dict[str, str]) -> None:
         self._path = path
         self._folders = folders
+        self._files = files
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -138,7 +157,7 @@ class _Finder:
             return None
         is_source = type(spec.loader) is importlib.machinery.SourceFileLoader
         if is_source and is_below(spec.origin, self._folders):
-            spec.loader = _Loader(fullname, str(spec.origin))
+            spec.loader = _Loader(fullname, str(spec.origin), self._files)
             spec.cached = None
         return spec
 

@@ -35,6 +35,9 @@ __all__ = ["AGAIN", "DATABASE_NAME", "Store"]
 
 AGAIN = " again"
 
+_DELETED = "null"
+"""The outputs in the cache of a run that was deleted."""
+
 _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
 
@@ -156,9 +159,13 @@ class Store(Reader):
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
     def forget(self, run_id: str) -> None:
-        """Removes the record of a run; what it put into the cache goes too."""
+        """Remove the record of a run.
+
+        Of what it put into the cache only the keys stay, so that a task that is not cached any more can say why.
+        """
         with self._transaction():
-            for table in ("cache", "outcomes", "runs"):  # the rest goes with its run
+            self._db.execute("UPDATE cache SET outputs = ? WHERE run_id = ?", (_DELETED, run_id))
+            for table in ("outcomes", "runs"):  # the rest goes with its run
                 self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
 
     def set_observed(self, place: str, observed: Observed) -> None:
@@ -385,19 +392,43 @@ class Store(Reader):
 
     def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
         """What an earlier success with this key put out; shared by the runs of one pipeline name."""
-        return self._cached("pipeline = ? AND key = ?", bound(pipeline, key))
-
-    def newest_cached(self, pipeline: str, task: str) -> CacheEntry | None:
-        """The newest success of a task, whatever its key."""
-        return self._cached("pipeline = ? AND task = ? ORDER BY stored_at DESC LIMIT 1", bound(pipeline, task))
-
-    def _cached(self, where: str, values: tuple[Any, ...]) -> CacheEntry | None:
+        query = "SELECT * FROM cache WHERE pipeline = ? AND key = ? AND outputs != ?"
         with self._failures():
-            row = self._db.execute(f"SELECT * FROM cache WHERE {where}", values).fetchone()  # noqa: S608
-            if row is None:
-                return None
-            values = (row["pipeline"], row["key"], row["task"], row["run_id"], row["stored_at"])
-            return CacheEntry(*values, json.loads(row["parts"]), json.loads(row["outputs"]))
+            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
+        if row is None:
+            return None
+        return CacheEntry(
+            pipeline=row["pipeline"],
+            key=row["key"],
+            task=row["task"],
+            run_id=row["run_id"],
+            stored_at=row["stored_at"],
+            parts=json.loads(row["parts"]),
+            outputs=json.loads(row["outputs"]),
+        )
+
+    def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
+        """Return what the keys of a task's successes in other runs were made of, newest first; of deleted runs too.
+
+        Args:
+            pipeline: the name of the pipeline.
+            task: the path of the task without the numbers of iterations.
+            run_id: the run whose own successes do not count.
+            limit: at most this many.
+        """
+        query = (
+            "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY stored_at DESC LIMIT ?"
+        )
+        with self._failures():
+            rows = self._db.execute(query, (*bound(pipeline, task, run_id), limit)).fetchall()
+        return [json.loads(row["parts"]) for row in rows]
+
+    def deleted_run(self, pipeline: str, key: str) -> str | None:
+        """Return the run that was deleted with what a success with this key put out, None when there is none."""
+        query = "SELECT run_id FROM cache WHERE pipeline = ? AND key = ? AND outputs = ?"
+        with self._failures():
+            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
+        return None if row is None else row["run_id"]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

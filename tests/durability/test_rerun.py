@@ -302,3 +302,58 @@ def test_repeating_a_run_from_python_gives_the_run_that_ended(start: Callable[..
     assert run.state is RunState.SUCCEEDED
     assert run.run_id != first.run_id
     assert {task.state for task in run.tasks if task.kind == "container"} == {TaskState.CACHED}
+
+
+EDITED = """
+from kfp import dsl
+from steps_of_us import say
+
+@dsl.pipeline(name="edited")
+def pipeline(text: str = "before") -> str:
+    return say(text=text).output
+"""
+STEP = """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11")
+def say(text: str) -> str:
+    return text
+"""
+
+
+def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(kfgcp: Any, home: Path) -> None:
+    (home / "pipelines").mkdir()
+    (home / "pipelines" / "p.py").write_text(EDITED)
+    (home / "steps_of_us.py").write_text(STEP)
+    first = kfgcp("run", "pipelines/p.py:pipeline", "--json")
+    assert first.code == 0, first.err
+    run_id = first.json["run_id"]
+
+    same = kfgcp("rerun", run_id, "--json")
+    assert "was edited" not in same.err
+
+    (home / "steps_of_us.py").write_text(STEP.replace("return text", "return text.upper()"))
+    again = kfgcp("rerun", run_id, "-p", "text=after", "--json")
+    assert again.json["outputs"] == {"Output": "after"}
+    assert (
+        f"note: steps_of_us.py was edited after run {run_id}, and this repeats the code that was recorded with it."
+        " To run the new code: kfgcp run pipelines/p.py:pipeline"
+    ) in again.err.splitlines()
+
+    # A rerun of a rerun knows it too, from any folder of the project.
+    (home / "pipelines" / "p.py").write_text(EDITED + "\n# edited\n")
+    (home / "kfgcp.toml").write_text("")
+    third = kfgcp("rerun", again.json["run_id"], "--json", cwd=home / "pipelines")
+    assert f"{home}/steps_of_us.py were edited" in third.err
+    assert third.err.splitlines()[0].startswith("note: p.py, ")
+    assert "To run the new code: kfgcp run p.py:pipeline" in third.err
+
+
+def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(kfgcp: Any, home: Path, pipeline: Any) -> None:
+    compiled = home / "chain.yaml"
+    compiled.write_text(pipeline("chain").read_text())
+    run_id = kfgcp("run", "chain.yaml", "--json").json["run_id"]
+    compiled.write_text("# edited\n" + compiled.read_text())
+
+    with pytest.warns(api.RecordedCode, match=rf"chain\.yaml was edited after run {run_id}.* kfgcp run chain\.yaml"):
+        api.open_rerun(run_id)[1].execute()

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
+from kfgcp import api
+from kfgcp.engine import cache
+from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.store.store import Store
+
 IMAGE = "python:3.11"
 
 
@@ -260,7 +265,7 @@ def test_gone_artifacts(gone, execute, states):
     run = execute(cached)
 
     assert states(run) == {"add": "CACHED", "write": "SUCCEEDED", "read": "SUCCEEDED"}
-    assert reason(run, "write").startswith(f"the output of run {first.run_id} is gone: {file.parent}")
+    assert reason(run, "write") == f"the files of run {first.run_id} were deleted"
     assert states(execute(cached)) == {"add": "CACHED", "write": "CACHED", "read": "CACHED"}
 
 
@@ -272,6 +277,126 @@ def test_reasons(execute, one):
     assert reason(execute(one, {"x": 2})) == "inputs changed: x"
     one["root"]["dag"]["tasks"]["add"]["inputs"]["parameters"]["y"]["runtimeValue"]["constant"] = 7.0
     assert reason(execute(one, {"x": 3})) == "inputs changed: x, y"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_deleted_run_is_the_reason(execute):
+    first = execute(cached)
+    api.delete(first.run_id)
+    run = execute(cached)
+
+    assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
+    assert reason(execute(cached, {"x": 2}), "add") == "inputs changed: x"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_rerun_says_that_the_files_of_its_run_were_deleted(execute, states):
+    first = execute(cached)
+    second = execute(cached, cache=False)
+    Path(next(a.uri for a in second.artifacts if a.name == "data").removeprefix("file://")).unlink()
+    with Store(Path(".kfgcp")) as store:  # as if nothing had ever been cached
+        store.forget(first.run_id)
+
+    handle, opened = api.open_rerun(second.run_id, cache=True)
+    opened.execute()
+    run = handle.refresh().snapshot
+
+    assert states(run) == {"add": "CACHED", "write": "SUCCEEDED", "read": "SUCCEEDED"}
+    assert reason(run, "write") == f"the files of run {second.run_id} were deleted"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+@pytest.mark.parametrize("again", [False, True])
+def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
+    @dsl.pipeline(name="twins")
+    def twins(x: int = 1):
+        first = add(x=x)
+        add(x=x).after(first)
+
+    if again:
+        execute(twins, {"x": 5})
+    run = execute(twins)
+
+    assert reason(run, "add-2") == (
+        "only an equal task of this run succeeded before, and equal tasks of one run all run"
+    )
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_iterations_are_not_compared_with_those_of_the_same_run(execute):
+    @dsl.pipeline(name="loops")
+    def loops(items: list):
+        with dsl.ParallelFor(items, parallelism=1) as item:
+            read_text(x=item)
+
+    run = execute(loops, {"items": ["a", "b"]})
+
+    assert [reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)] == ["no earlier success of this task"] * 2
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_changed_code_of_a_loop_is_not_called_a_changed_item(execute, compiled):
+    @dsl.pipeline(name="loops")
+    def loops(items: list):
+        with dsl.ParallelFor(items) as item:
+            read_text(x=item)
+
+    spec = compiled(loops)
+    execute(spec, {"items": ["a", "b"]})
+    spec["deploymentSpec"]["executors"]["exec-read-text"]["container"]["command"][-1] += "\n# changed\n"
+    run = execute(spec, {"items": ["b", "a"]})
+
+    reasons = {reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)}
+    assert reasons == {"the code of the component changed"}
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_all_that_changed_is_named(execute, one):
+    execute(one)
+    container = one["deploymentSpec"]["executors"]["exec-add"]["container"]
+    container["image"] = "python:3.12"
+    container["command"][-1] += "\n# changed\n"
+
+    assert reason(execute(one, {"x": 2})) == ("inputs changed: x; the image changed; the code of the component changed")
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+@pytest.mark.parametrize(
+    ("before", "after", "because"),
+    [
+        ("kfp==2.", "kfp==3.", "another version of kfp compiled the component"),
+        ("'kfp==", "'click' 'kfp==", "packages_to_install changed"),
+    ],
+)
+def test_unchanged_code_is_not_said_to_have_changed(before, after, because, execute, one):
+    execute(one)
+    command = one["deploymentSpec"]["executors"]["exec-add"]["container"]["command"]
+    assert any(before in word for word in command)
+    command[:] = [word.replace(before, after) for word in command]
+    # Another version of the pipeline: a pin of kfp alone does not make one.
+    one["root"]["dag"]["tasks"]["add"]["taskInfo"]["name"] = "another name"
+
+    assert reason(execute(one)) == because
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_new_cache_key_is_no_changed_input(execute, one):
+    execute(one)
+    one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {"enableCache": True, "cacheKey": "mine"}
+
+    assert reason(execute(one)) == "the cache key changed"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    artifact = ArtifactValue("model", "system.Model", "minio://bucket/key", stored=True)
+
+    assert cache.unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa") == (
+        "the files of run aaaa cannot be reached: minio://bucket/key cannot be looked at: AWS_ENDPOINT_URL, the"
+        " address of the MinIO server, is not set"
+    )
 
 
 @pytest.mark.rule("Caching: the key holds input parameter values")

@@ -112,7 +112,7 @@ def test_a_second_run_is_cached_until_an_object_is_deleted(
     assert states(again) == {"write": "SUCCEEDED", "read": "SUCCEEDED"}
     cache = again.tasks[0].cache
     assert cache is not None
-    assert cache.reason == f"the output of run {first.run_id} is gone: {uri}"
+    assert cache.reason == f"the files of run {first.run_id} were deleted"
 
 
 def test_a_cached_artifact_is_downloaded_for_the_task_that_reads_it(

@@ -279,7 +279,7 @@ def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
     assert store.request("aaaa00000002") == {}
 
 
-def test_cached_outputs_come_back_by_key_and_the_newest_by_task(store: Store, make_run: MakeRun) -> None:
+def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> None:
     def entry(key: str, day: int, pipeline: str = "train", task: str = "fit") -> CacheEntry:
         return CacheEntry(pipeline, key, task, "aaaa00000001", f"2026-01-0{day}T00:00:00.000Z", {"lr": 1}, {"o": [key]})
 
@@ -288,12 +288,35 @@ def test_cached_outputs_come_back_by_key_and_the_newest_by_task(store: Store, ma
     store.apply("aaaa00000001", Changes(cached=[new, old, entry("k3", 3, task="other"), entry("k1", 4, "another")]))
 
     assert store.find_cached("train", "k1") == old
-    assert store.newest_cached("train", "fit") == new
     assert store.find_cached("train", "k4") is None
-    assert store.newest_cached("train", "nothing") is None
     again = entry("k1", 5)
     store.apply("aaaa00000001", Changes(cached=[again]))
-    assert store.find_cached("train", "k1") == store.newest_cached("train", "fit") == again
+    assert store.find_cached("train", "k1") == again
+
+
+def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(store: Store, make_run: MakeRun) -> None:
+    for number in (1, 2, 3):
+        run_id, day = f"aaaa0000000{number}", f"2026-01-0{number}T00:00:00.000Z"
+        store.add_run(make_run(run_id))
+        store.apply(run_id, Changes(cached=[CacheEntry("train", f"k{number}", "fit", run_id, day, {"n": number}, {})]))
+
+    assert store.earlier_parts("train", "fit", "aaaa00000003", 100) == [{"n": 2}, {"n": 1}]
+    assert store.earlier_parts("train", "fit", "none", 1) == [{"n": 3}]
+    assert store.earlier_parts("train", "nothing", "none", 100) == []
+
+
+def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(store: Store, make_run: MakeRun) -> None:
+    store.add_run(make_run())
+    day = "2026-01-01T00:00:00.000Z"
+    entry = CacheEntry("train", "k1", "fit", "aaaa00000001", day, {"n": 1}, {"params": {"Output": "secret"}})
+    store.apply("aaaa00000001", Changes(cached=[entry]))
+    assert store.deleted_run("train", "k1") is None
+
+    store.forget("aaaa00000001")
+
+    assert store.find_cached("train", "k1") is None
+    assert store.deleted_run("train", "k1") == "aaaa00000001"
+    assert store.earlier_parts("train", "fit", "another", 100) == [{"n": 1}]
 
 
 def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:

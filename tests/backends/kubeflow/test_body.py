@@ -324,7 +324,7 @@ def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: An
     """A field that a request gets must be looked at here."""
     sent = {"spec", "params", "experiment", "name", "labels", "cache", "from_task"}
     named = {"max_parallel", "fail_fast", "executor", "strict_env"}
-    ours = {"env", "submit_dir", "repeats"}  # what is repeated comes from the service's cache
+    ours = {"env", "submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
 
     request = request_of(compiled("tests/pipelines/echo.py"))
 

@@ -1,0 +1,65 @@
+"""Where a pipeline comes from: what the user named, and the state of the files that it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the pipeline of a run comes from.
+
+    Attributes:
+        pipeline: what the user named, `pipelines/train.py:train` for example.
+        folder: the folder that a relative `pipeline` leads from.
+        files: the absolute paths of the files that it was made of, with the digest of their content.
+    """
+
+    pipeline: str
+    folder: str
+    files: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"pipeline": self.pipeline, "folder": self.folder, "files": dict(self.files)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["pipeline"], data["folder"], data["files"])
+
+    def changed_files(self) -> list[Path]:
+        """Return the files whose content is another one now; not those that are gone."""
+        changed = []
+        for file, before in self.files.items():
+            try:
+                now = digest_of(Path(file).read_bytes())
+            except OSError:
+                continue
+            if now != before:
+                changed.append(Path(file))
+        return changed
+
+    def run_command(self) -> str:
+        """Return the command that runs the pipeline as it is now, as it is typed in the current folder."""
+        file, separator, function = self.pipeline, "", ""
+        if not Path(self.folder, file).is_file():
+            file, separator, function = self.pipeline.rpartition(":")
+        shown = from_here(Path(self.folder, file))
+        return f"kfgcp run {shlex.quote(f'{shown}{separator}{function}')}"
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of a file's content, as `Source.files` has it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def from_here(place: Path) -> Path:
+    """Return a path as it is shown to people: relative to the current folder where it lies below it."""
+    try:
+        return place.relative_to(Path.cwd())
+    except (ValueError, FileNotFoundError):
+        return place
