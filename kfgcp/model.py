@@ -67,19 +67,23 @@ class ErrorInfo:
     """Why a task or a run failed.
 
     task: path of the failing task, None when no task is to blame. message: one line. log_tail: the last lines of
-    the failing attempt's log.
+    the failing attempt's log. hint: what to do next, "" when nothing is known.
     """
 
     message: str
     task: str | None = None
     log_tail: tuple[str, ...] = ()
+    hint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
+        data: dict[str, Any] = {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
+        if self.hint:
+            data["hint"] = self.hint
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["message"], data.get("task"), tuple(data.get("log_tail") or ()))
+        return cls(data["message"], data.get("task"), tuple(data.get("log_tail") or ()), data.get("hint") or "")
 
 
 @dataclass(frozen=True, slots=True)

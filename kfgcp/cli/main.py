@@ -139,10 +139,9 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _print_error(error: KfgcpError) -> None:
-    from kfgcp.cli.output import color, plain
+    from kfgcp.cli.output import color, plain, print_hint
 
     if isinstance(error, SpecError) and error.user_traceback:
         click.echo(error.user_traceback.rstrip("\n"), err=True)
     click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=color())
-    for line in error.hint.splitlines():
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=color())
+    print_hint(error.hint)

@@ -163,3 +163,10 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
         click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color())
     label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
     click.echo(f"{label} {plain(run.error.message)}", err=True, color=color())
+    print_hint(run.error.hint)
+
+
+def print_hint(text: str) -> None:
+    """Print what to do about an error, each line of it, on stderr."""
+    for line in text.splitlines():
+        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=color())

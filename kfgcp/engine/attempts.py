@@ -8,6 +8,7 @@ from typing import Any
 from kfgcp.engine import arguments, cluster, orphans
 from kfgcp.engine.executors.base import Attempt, Command
 from kfgcp.engine.executors.router import DOCKER
+from kfgcp.engine.hints import TaskPlace
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.options import Options
@@ -80,10 +81,20 @@ class Attempts:
             mounts=cluster.folders(container.cluster, in_container=isinstance(work, Command)),
         )
 
-    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
+    def place(self, node: Node) -> TaskPlace:
+        """Where the attempts of a node run, for hints."""
+        container = node.component.executor
+        assert isinstance(container, Container)
+        in_container = self._options.executor == DOCKER or self._function(container) is None
+        return TaskPlace(container.image, in_container, self._options.submit_dir, node.inputs.params)
+
+    def _function(self, container: Container) -> Lightweight | None:
         if id(container) not in self._functions:
             self._functions[id(container)] = recognise(container)
-        function = self._functions[id(container)]
+        return self._functions[id(container)]
+
+    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
+        function = self._function(container)
         if function is not None and self._options.executor != DOCKER:
             return function
         constants = self.constants(node)

@@ -17,6 +17,7 @@ from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Containers, Ended
 from kfgcp.engine.executors.router import Router
+from kfgcp.engine.hints import hint_for
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
@@ -289,7 +290,8 @@ class Engine:
             assert isinstance(node.component.executor, Container)
             return self._failed(node, f"took longer than its timeout of {node.component.executor.cluster.timeout:g} s")
         if event.message is not None:
-            return self._failed(node, event.message)
+            hint = hint_for(event.exception, self._attempts.place(node)) if event.exception is not None else ""
+            return self._failed(node, event.message, hint)
         try:
             outputs = files.read_outputs(node.component, wire, self._layout.remote)
         except (ValueProblem, OSError) as problem:
@@ -315,10 +317,10 @@ class Engine:
         self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
         self._scheduler.succeeded(node, outputs)
 
-    def _failed(self, node: Node, message: str) -> None:
+    def _failed(self, node: Node, message: str, hint: str = "") -> None:
         node.ended_at = self._clock.now()
         tail = log_tail(self._layout.log(node.path, node.attempts))
-        wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail))
+        wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail, hint))
         if wait is not None:
             heapq.heappush(self._retries, (time.monotonic() + wait, next(self._ids), node))
 

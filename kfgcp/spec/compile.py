@@ -15,23 +15,10 @@ from kfgcp.errors import KfgcpError, SpecError, UsageError
 from kfgcp.spec import v1
 from kfgcp.spec.documents import parse_documents
 from kfgcp.spec.local_modules import LocalModule, find_local, import_folders
+from kfgcp.spec.packages import package_of
 from kfgcp.spec.source import from_here
 from kfgcp.spec.userfile import frames, imported
 
-# Modules whose package on PyPI has another name.
-_PACKAGES = {
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
-    "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv",
-    "google_cloud_pipeline_components": "google-cloud-pipeline-components",
-    "kfp.kubernetes": "kfp-kubernetes",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "PyYAML",
-}
 _LONGEST = 400
 
 
@@ -229,12 +216,8 @@ def _import_hint(error: ImportError, path: Path) -> str:
     local = find_local(name.partition(".")[0], file, import_folders(file))
     if local is not None:
         return _local_hint(name, local)
-    package = _PACKAGES.get(name) or _PACKAGES.get(name.partition(".")[0])
-    if package is None and name.startswith("google.cloud."):
-        package = "google-cloud-" + name.split(".")[2].replace("_", "-")
-    package = package or name.partition(".")[0]
     return (
-        f"pip install {package}\n"
+        f"pip install {package_of(name)}\n"
         "If only a component needs it: import it inside its function, and name it in packages_to_install."
     )
 

@@ -91,6 +91,8 @@ def _error(run: Run) -> None:
         return
     where = f"{text.markdown(run.error.task)}: " if run.error.task else ""
     st.error(f"{where}{text.markdown(run.error.message)}", icon=":material/error:")
+    if run.error.hint:
+        st.info(text.markdown(run.error.hint), icon=":material/lightbulb:")
     if run.error.log_tail:
         with st.expander("The last lines of its log", expanded=run.state is RunState.FAILED):
             st.code("\n".join(map(text.visible, run.error.log_tail)), language=None, wrap_lines=True)
@@ -188,6 +190,8 @@ def _task(run: Run, task: Task) -> None:
             )
         if task.error is not None:
             st.error(text.markdown(task.error.message), icon=":material/error:")
+            if task.error.hint:
+                st.info(text.markdown(task.error.hint), icon=":material/lightbulb:")
             if task.error.log_tail:
                 st.code("\n".join(map(text.visible, task.error.log_tail)), language=None, wrap_lines=True)
         left, right = st.columns(2)

@@ -52,15 +52,38 @@ class Containers:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskException:
+    """What is known of the exception that ended a task; fields that do not belong to it are empty.
+
+    Attributes:
+        missing_module: the module that an import did not find.
+        undefined_name: the name that is not defined.
+        is_missing_file: a file or folder was not there.
+        missing_file: that file as the task named it; empty when the exception does not tell.
+        in_component: the component's own code raised it.
+        raised_in: the top-level package of the code that raised it.
+    """
+
+    missing_module: str = ""
+    undefined_name: str = ""
+    is_missing_file: bool = False
+    missing_file: str = ""
+    in_component: bool = False
+    raised_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """An attempt has ended.
 
     message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran it went down.
+    exception: what ended it, when that is known.
     """
 
     id: int
     message: str | None = None
     lost: bool = False
+    exception: TaskException | None = None
 
 
 Emit = Callable[[Ended], None]

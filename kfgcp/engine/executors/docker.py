@@ -15,6 +15,8 @@ from typing import Any
 
 from kfgcp.engine.executors import credentials, ownership
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
+from kfgcp.engine.hints import exception_in_log
+from kfgcp.engine.logs import log_tail
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.errors import MissingExtra, Unsupported
 
@@ -106,7 +108,8 @@ class DockerExecutor:
             message = error.message
         except Exception as error:
             message = f"the container could not run: {_one_line(error)}"
-        self._emit(Ended(attempt.id, message))
+        exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
+        self._emit(Ended(attempt.id, message, exception=exception))
 
     def _create(self, image: str, **options: Any) -> Any:
         """A container, of an image that is pulled when it is not here."""

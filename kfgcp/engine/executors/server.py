@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,10 +11,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import kfgcp
 from kfgcp.engine.executors import wire
-from kfgcp.engine.executors.base import Attempt, Emit, Ended
+from kfgcp.engine.executors.base import Attempt, Emit, Ended, TaskException
 from kfgcp.engine.executors.task_process import FAILURE
 
 _LAUNCH = """
@@ -97,8 +99,7 @@ class Server:
                 with self._lock:
                     scratch = self._running.pop(message["id"], None)
                 if scratch is not None:
-                    error = message.get("error") or _why(message["status"], scratch)
-                    self._emit(Ended(message["id"], error))
+                    self._emit(_ended(message, scratch))
         if not self._closed:
             self.lost = f"the process that starts tasks was {_described(self._process.wait())}"
             self._report_lost()
@@ -110,16 +111,24 @@ class Server:
             self._emit(Ended(attempt_id, self.lost, lost=True))
 
 
-def _why(status: int, scratch: Path) -> str | None:
-    code = os.waitstatus_to_exitcode(status)
+def _ended(report: Mapping[str, Any], scratch: Path) -> Ended:
+    """The end of an attempt that the fork server reports."""
+    attempt_id = report["id"]
+    if report.get("error"):
+        return Ended(attempt_id, report["error"])
+    code = os.waitstatus_to_exitcode(report["status"])
     if code == 0:
-        return None
+        return Ended(attempt_id)
     if code == 1:
-        with suppress(OSError):
-            line = (scratch / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
-            if line:
-                return line
-    return f"the process was {_described(code)}" if code < 0 else f"the process exited with code {code}"
+        with suppress(
+            OSError, ValueError, TypeError, LookupError, AttributeError
+        ):  # the task may have changed the file
+            failure = json.loads((scratch / FAILURE).read_text(encoding="utf-8", errors="replace"))
+            if line := failure["message"].strip():
+                return Ended(attempt_id, line, exception=TaskException(**failure["exception"]))
+    return Ended(
+        attempt_id, f"the process was {_described(code)}" if code < 0 else f"the process exited with code {code}"
+    )
 
 
 def _described(code: int) -> str:

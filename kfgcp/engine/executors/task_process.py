@@ -6,6 +6,7 @@ import atexit
 import importlib
 import importlib.util
 import io
+import json
 import marshal
 import os
 import signal
@@ -63,8 +64,9 @@ def wait_and_run(orders: int, server: int) -> NoReturn:
 def run(message: dict[str, Any], server: int) -> NoReturn:
     """Runs the function of a start message in this process, which ends with it, and with `server`.
 
-    The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1; for 1 the
-    line that says why is left in the file `.failure` of the working folder.
+    The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1. For 1 the
+    file `.failure` of the working folder says why, as JSON: `message`, one line, and `exception`, the fields of
+    `kfgcp.engine.executors.base.TaskException` that are known.
     """
     try:
         _leave_server(server)
@@ -159,7 +161,7 @@ def _execute(message: dict[str, Any]) -> int:
         return _exit_status(stop, message)
     except BaseException as error:
         _print_user_traceback(error, file)
-        _leave_message(message, _last_line(error))
+        _leave_message(message, _last_line(error), _described(error, file))
         return 1
     return 0
 
@@ -217,9 +219,32 @@ def _last_line(error: BaseException) -> str:
     return f"{name}: {lines[0]}" if lines else name
 
 
-def _leave_message(message: dict[str, Any], line: str) -> None:
+def _described(error: BaseException, program: Path) -> dict[str, Any]:
+    """The fields of a TaskException for an exception, or for the one that it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (ModuleNotFoundError, NameError, FileNotFoundError)):
+        cause = cause.__cause__
+    if cause is None:
+        return {}
+    frame = cause.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    fields: dict[str, Any] = {}
+    if frame is not None:
+        fields["in_component"] = frame.tb_frame.f_code.co_filename == str(program)
+        fields["raised_in"] = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    if isinstance(cause, ModuleNotFoundError):
+        return fields | {"missing_module": cause.name or ""}
+    if isinstance(cause, FileNotFoundError):
+        file = cause.filename
+        return fields | {"is_missing_file": True, "missing_file": os.fsdecode(file) if file is not None else ""}
+    # An UnboundLocalError is a NameError too, and has nothing to do with what KFP ships.
+    return fields | {"undefined_name": (cause.name or "") if type(cause) is NameError else ""}
+
+
+def _leave_message(message: dict[str, Any], line: str, exception: dict[str, Any] | None = None) -> None:
     with open(f"{message['scratch']}/{FAILURE}", "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(line)
+        json.dump({"message": line, "exception": exception or {}}, file)
 
 
 def _libc() -> Any:

@@ -1,0 +1,133 @@
+"""What to do about the exceptions that most often end a task: one that works in a notebook and fails in a pipeline.
+
+A task's process reports its exception as data. A container leaves nothing but its log, so for containers the last
+line of a traceback there is all there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfgcp import config
+from kfgcp.engine.executors.base import TaskException
+from kfgcp.spec.local_modules import find_local
+from kfgcp.spec.packages import package_of
+
+COMPONENTS = "kfgcp_components"
+"""The package of the ready-made components; what they import comes with the extra `components`."""
+
+_PLAIN_IMAGE = re.compile(r"(.*/)?python(:[^/]*)?")
+"""Images of Python alone, such as KFP's default one: they bring no libraries."""
+
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+_MISSING_FILE = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'")
+_UNDEFINED_NAME = re.compile(r"NameError: name '([^']+)' is not defined\b")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlace:
+    """Where a task ran.
+
+    Attributes:
+        image: the image that a real backend would run it in.
+        in_container: it ran in a container of that image.
+        submit_dir: the folder that the run was submitted from.
+        params: the values of its parameters.
+    """
+
+    image: str
+    in_container: bool
+    submit_dir: str
+    params: Mapping[str, Any]
+
+
+def hint_for(exception: TaskException, place: TaskPlace) -> str:
+    """Return what the user can do about an exception of a task, "" when nothing is known."""
+    if exception.missing_module:
+        return _module_hint(exception, place)
+    if exception.undefined_name and exception.in_component:
+        return (
+            f"KFP ships only the function of a component, not the rest of its file: import or define"
+            f" {exception.undefined_name} inside the function."
+        )
+    if exception.is_missing_file:
+        return _file_hint(exception, place)
+    return ""
+
+
+def exception_in_log(lines: Sequence[str]) -> TaskException | None:
+    """Return the exception that the end of a log tells of, None when its last line is not one of those known.
+
+    Args:
+        lines: the last lines of the log of a container that failed.
+    """
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if (found := _MISSING_MODULE.match(last)) is not None:
+        return TaskException(missing_module=found[1])
+    if (found := _MISSING_FILE.match(last)) is not None:
+        return TaskException(is_missing_file=True, missing_file=found[1])
+    if (found := _UNDEFINED_NAME.match(last)) is not None:
+        return TaskException(undefined_name=found[1], in_component=True)
+    return None
+
+
+def _module_hint(exception: TaskException, place: TaskPlace) -> str:
+    module = exception.missing_module
+    top = module.partition(".")[0]
+    local = find_local(top, Path(), _project_folders(place.submit_dir))
+    if local is not None:
+        # A stranger may have published a package of that name, so none is suggested.
+        return (
+            f"{local.place} is on this machine, but KFP ships only the function of a component: move what it needs"
+            " into the function, or build it into the component's image (target_image)."
+        )
+    if exception.raised_in == COMPONENTS:
+        return "The ready-made components need an extra: pip install 'kfgcp[components]'"
+    package = "kfgcp[components]" if top == COMPONENTS else package_of(module)
+    install = f'packages_to_install=["{package}"]'
+    if place.in_container:
+        return f"{place.image} does not have it: name another base_image, or {install} for the component."
+    if place.image and not _PLAIN_IMAGE.fullmatch(place.image):
+        return (
+            f"The base_image {place.image} is not used here, tasks run in this Python: add {install} to the component,"
+            " or run it in the image with --executor docker."
+        )
+    return f"Add {install} to the component."
+
+
+def _file_hint(exception: TaskException, place: TaskPlace) -> str:
+    file = _file_here(exception, place)
+    if file is None:
+        return ""
+    if place.in_container:
+        return f"{file} is on this machine, and the container does not see it: import it with dsl.importer."
+    return f"Tasks run in an empty folder: give an absolute path, such as {file}"
+
+
+def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
+    """The file or folder that a task's relative path means in the folder that the run was submitted from.
+
+    Some libraries do not say which file is missing; then a parameter of the task may.
+    """
+    names = [exception.missing_file] if exception.missing_file else list(place.params.values())
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) < 4096 or "\0" in name or "://" in name:
+            continue
+        file = Path(place.submit_dir, name)
+        try:
+            is_here = not Path(name).is_absolute() and file.exists()
+        except OSError:
+            continue
+        if is_here:
+            return file
+    return None
+
+
+def _project_folders(submit_dir: str) -> list[Path]:
+    folder = Path(submit_dir)
+    project = config.project_folder(folder)
+    return list(dict.fromkeys([folder, project or folder]))

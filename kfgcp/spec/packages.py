@@ -1,0 +1,31 @@
+"""Names of packages on PyPI for the names of modules in an import."""
+
+from __future__ import annotations
+
+# Modules whose package on PyPI has another name.
+_PACKAGES = {
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "google_cloud_pipeline_components": "google-cloud-pipeline-components",
+    "kfp.kubernetes": "kfp-kubernetes",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
+
+
+def package_of(module: str) -> str:
+    """Return the name of the package that brings a module: a known one, or else the module's own name.
+
+    Args:
+        module: the dotted name in the import, `google.cloud.storage` for example.
+    """
+    top = module.partition(".")[0]
+    package = _PACKAGES.get(module) or _PACKAGES.get(top)
+    if package is None and module.startswith("google.cloud."):
+        package = "google-cloud-" + module.split(".")[2].replace("_", "-")
+    return package or top
