@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from kfgcp.testing import KubeflowStandIn
-from patience import PROCESS
 
 TARGET = "svc/ml-pipeline-ui in the namespace kubeflow"
 
@@ -110,7 +109,7 @@ def test_a_run_is_watched_through_the_loss_of_its_pod(
         eventually(lambda: cluster.requests.count("GET", "*/runs/*", since=mark))  # noqa: B023
     cluster.finish_runs()
 
-    done = kfgcp.end(process, timeout=PROCESS)
+    done = kfgcp.end(process)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert "Traceback" not in done.err
     eventually(lambda: gke.alive == [])

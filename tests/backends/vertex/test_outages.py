@@ -18,7 +18,7 @@ from kfgcp.testing import VertexStandIn
 from kfgcp.testing.requests import Recorded
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import OUTAGE, Poller
-from patience import PROCESS, REQUEST, wait_for
+from patience import REQUEST, wait_for
 
 GETS = "*/pipelineJobs/*"
 LOGS = "*/entries:list"
@@ -156,7 +156,7 @@ def test_a_watching_process_survives_an_outage(
         wait_for(lambda: service._server.dropped >= dropped + 3)
     service.finish_runs()
 
-    done = kfgcp.end(process, timeout=PROCESS)
+    done = kfgcp.end(process)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert done.err.count("say  SUCCEEDED") == 1
     assert "Traceback" not in done.err
@@ -184,7 +184,7 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     wait_for(lambda: service.unused_faults == [])
     service.finish_runs()
 
-    done = kfgcp.end(process, timeout=PROCESS)
+    done = kfgcp.end(process)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
     assert done.err.count("dev cannot be reached; the run goes on, and so does this: Vertex AI") == 1
     assert done.err.count("dev answers again") == 1
@@ -209,7 +209,7 @@ def test_a_watching_process_asks_at_most_each_second_for_the_state_and_every_thi
     assert min(_pauses(looks[1:])) >= 0.9
     assert min(_pauses(logs)) >= 2.9
     service.finish_runs()
-    assert kfgcp.end(process, timeout=PROCESS).json["state"] == "SUCCEEDED"
+    assert kfgcp.end(process).json["state"] == "SUCCEEDED"
 
 
 def _pauses(requests: list[Recorded]) -> list[float]:
