@@ -25,6 +25,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 WARM_UP = 5
 """Rounds before the first measurement: modules are imported, pools are filled."""
+FILES = 8
+"""Files by which the process may have more: SQLite closes some late. A leak grows with the rounds."""
 GROWTH = 40 * 2**20
 """Bytes of memory by which the process may grow, for fragmentation of the heap; a leak grows with the rounds."""
 
@@ -53,9 +55,9 @@ def _usage() -> Usage:
 
 def _check_no_growth(before: Usage) -> None:
     """Fail when the process holds more than before. What it lets go of may take a moment to be gone."""
-    wait_for(lambda: _usage().files <= before.files, seconds=30)
-    wait_for(lambda: _usage().threads <= before.threads, seconds=30)
-    wait_for(lambda: _usage().children <= before.children, seconds=30)
+    wait_for(lambda: _usage().files <= before.files + FILES)
+    wait_for(lambda: _usage().threads <= before.threads)
+    wait_for(lambda: _usage().children <= before.children)
     assert _usage().memory <= before.memory + GROWTH
 
 
