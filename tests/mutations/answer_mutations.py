@@ -299,7 +299,8 @@ def _messages(message: Any) -> Iterator[Any]:
 
 
 def _is_repeated(value: Any) -> bool:
-    return hasattr(value, "append")
+    """Whether a field is repeated; a ListValue can append too, and is one message."""
+    return hasattr(value, "append") and not hasattr(value, "DESCRIPTOR")
 
 
 def _mutate_field(message: Any, random: Random) -> str:
@@ -312,10 +313,10 @@ def _mutate_field(message: Any, random: Random) -> str:
         message.ClearField(field.name)
         return f"{name} is removed"
     if field.type == field.TYPE_MESSAGE:
-        if hasattr(value, "append") and len(value):
+        if _is_repeated(value) and len(value):
             value.append(random.choice(list(value)))
             return f"an item of {name} is repeated"
-        if hasattr(value, "keys") and len(value):
+        if hasattr(value, "keys") and not hasattr(value, "DESCRIPTOR") and len(value):
             key = random.choice(sorted(value))
             new_key = random.choice((f"{key}x", "", "inputs", "task_name", "list", "a/b"))
             value[new_key].CopyFrom(value[key])

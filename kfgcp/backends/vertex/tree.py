@@ -42,15 +42,31 @@ def place_tasks(details: Sequence[Mapping[str, Any]], graph: Graph | None) -> li
         children[parent if parent in known else ""].append(detail)
     for found in children.values():
         found.sort(key=_start)
-    walk = _Walk(children, graph)
+    walk = _Walk(children, _by_id(details), graph)
     placed = list(walk.root(graph.root if graph else None))
     order = {id(each): number for number, each in enumerate(placed)}
     return sorted(placed, key=lambda each: (_start(each.detail)[0], order[id(each)]))
 
 
+def _by_id(details: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the task of each id, the first one of those that share it; a task does not stand in itself."""
+    tasks: dict[str, Mapping[str, Any]] = {}
+    for detail in details:
+        task_id = str(detail.get("taskId"))
+        if task_id != str(detail.get("parentTaskId")):
+            tasks.setdefault(task_id, detail)
+    return tasks
+
+
 class _Walk:
-    def __init__(self, children: Mapping[str, list[Mapping[str, Any]]], graph: Graph | None) -> None:
+    def __init__(
+        self,
+        children: Mapping[str, list[Mapping[str, Any]]],
+        by_id: Mapping[str, Mapping[str, Any]],
+        graph: Graph | None,
+    ) -> None:
         self._children = children
+        self._by_id = by_id
         self._graph = graph
 
     def root(self, component: Component | None) -> Iterator[Placed]:
@@ -62,7 +78,8 @@ class _Walk:
         yield from self._dag([detail for detail in top if detail not in whole], "", component)
 
     def _below(self, detail: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return self._children.get(str(detail.get("taskId")), [])
+        task_id = str(detail.get("taskId"))
+        return self._children.get(task_id, []) if self._by_id.get(task_id) is detail else []
 
     def _dag(self, details: Sequence[Mapping[str, Any]], prefix: str, component: Component | None) -> Iterator[Placed]:
         taken: set[str] = set()

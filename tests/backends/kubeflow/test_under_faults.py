@@ -77,7 +77,7 @@ def test_a_thousand_submissions_make_a_thousand_runs_when_every_fifth_request_fa
     made = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
     assert len(answered) + len(failed) == 1000
     assert answered <= set(made)
-    assert {made[run] for run in made.keys() - answered} <= {_named(error) for error in failed}
+    assert {made[run] for run in made.keys() - answered} <= {_named(error) for error in failed if error.unknown}
     assert len(failed) < 30, "only looks whose answers are no good are not tried again"
     assert sorted(made.values()) == sorted(set(made.values()))
     assert _most(cluster) == 1

@@ -264,3 +264,28 @@ def test_a_name_of_many_digits_is_an_iteration_too() -> None:
     paths = [placed.path for placed in place_tasks(details, graph)]
 
     assert f"loop[{'9' * 18}]" in paths
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_task_with_the_id_of_its_parent_stands_in_it_once(order: tuple[int, ...]) -> None:
+    tasks = [
+        {"taskId": 1, "taskName": "outer"},
+        {"taskId": 1, "parentTaskId": 1, "taskName": "inner"},
+        {"taskId": 2, "parentTaskId": 1, "taskName": "other"},
+    ]
+
+    placed = place_tasks([tasks[number] for number in order], None)
+
+    # The only task without a parent is the pipeline itself, which is not placed.
+    assert sorted(each.path for each in placed) == ["inner", "other"]
+
+
+def test_tasks_that_stand_in_each_other_end() -> None:
+    details = [
+        {"taskId": 1, "taskName": "a"},
+        {"taskId": 2, "parentTaskId": 1, "taskName": "b"},
+        {"taskId": 1, "parentTaskId": 2, "taskName": "c"},
+        {"taskId": 3, "taskName": "d"},
+    ]
+
+    assert {each.path for each in place_tasks(details, None)} >= {"a", "a/b", "a/b/c", "d"}
