@@ -40,6 +40,7 @@ class Ground:
         run_ids: of the base runs, by their names.
         template: address of a pipeline in Artifact Registry, empty on Kubeflow.
         object_uri: of an object in the bucket.
+        kinds: of the requests that each verb makes, by its name.
     """
 
     backend: str
@@ -51,6 +52,7 @@ class Ground:
     run_ids: dict[str, str] = field(default_factory=dict)
     template: str = ""
     object_uri: str = ""
+    kinds: dict[str, list[str]] = field(default_factory=dict)
 
     def submit(self, pipeline: str = "scores", env: str = "cloud", **options: Any) -> RunHandle:
         """Start a run of a compiled pipeline."""

@@ -175,18 +175,15 @@ def test_any_answer_ends_in_success_or_in_one_of_our_errors(
 ) -> None:
     cases = trial.size(sample=115, proof=2_400)
     verbs = ground.verbs
-    kinds: dict[str, list[str]] = {}
     problems: list[str] = []
     outcomes: Counter[str] = Counter()
     for case in range(cases):
         random = trial.random(case)
         verb = random.choices(verbs, [verb.weight for verb in verbs])[0]
+        kinds = _kinds_of(ground, verb, homes, monkeypatch, trial)
         monkeypatch.setenv("KFGCP_HOME", str(homes / f"case{case}"))
-        if verb.name not in kinds:
-            kinds[verb.name] = _kinds_of(ground, verb, trial)
-            monkeypatch.setenv("KFGCP_HOME", str(homes / f"mutated{case}"))
         arranged = verb.arrange(ground, random)
-        _plan(ground, kinds[verb.name], random)
+        _plan(ground, kinds, random)
         outcome = _outcome(lambda: verb.act(ground, random, arranged))  # noqa: B023
         changes = [*ground.proxy.changes, *ground.storage.changes]
         _clear(ground)
@@ -211,21 +208,17 @@ def test_any_answer_ends_commands_with_a_line_and_never_with_code_1(
 ) -> None:
     cases = trial.size(sample=10, proof=100)
     verbs = [verb for verb in ground.verbs if verb.arguments is not None]
-    kinds: dict[str, list[str]] = {}
     problems: list[str] = []
     for case in range(cases):
         random = trial.random(case)
         verb = random.choice(verbs)
+        kinds = _kinds_of(ground, verb, homes, monkeypatch, trial)
         home = str(homes / f"case{case}")
         monkeypatch.setenv("KFGCP_HOME", home)
-        if verb.name not in kinds:
-            kinds[verb.name] = _kinds_of(ground, verb, trial)
-            home = str(homes / f"mutated{case}")
-            monkeypatch.setenv("KFGCP_HOME", home)
         arranged = verb.arrange(ground, random)
         assert verb.arguments is not None
         arguments = verb.arguments(ground, random, arranged)
-        _plan(ground, kinds[verb.name], random)
+        _plan(ground, kinds, random)
         capsys.readouterr()
         if case % COMMANDS:
             code = main._exit_code(arguments)
@@ -244,23 +237,23 @@ def test_any_answer_ends_commands_with_a_line_and_never_with_code_1(
     assert not problems, f"{len(problems)} of {cases} cases:\n\n" + "\n\n".join(problems)
 
 
-def _kinds_of(ground: Ground, verb: Verb, trial: Trial) -> list[str]:
-    """The kinds of requests of a verb whose answers are not changed; such a verb must succeed."""
+def _kinds_of(ground: Ground, verb: Verb, homes: Path, patch: pytest.MonkeyPatch, trial: Trial) -> list[str]:
+    """The kinds of requests of a verb, from trying it without a mutation, which must succeed."""
+    if verb.name in ground.kinds:
+        return ground.kinds[verb.name]
     kinds: dict[str, None] = {}
     for number in range(4):
         random = trial.random("kinds", verb.name, number)
+        patch.setenv("KFGCP_HOME", str(homes / f"{verb.name}-{number}"))
         arranged = verb.arrange(ground, random)
         _clear(ground)
-        home = os.environ["KFGCP_HOME"]
-        os.environ["KFGCP_HOME"] = f"{home}-{number}" if isinstance(arranged, (str, list, type(None))) else home
         outcome = _outcome(lambda: verb.act(ground, random, arranged))  # noqa: B023
-        os.environ["KFGCP_HOME"] = home
         if outcome.unknown is not None:
             raise outcome.unknown
         assert outcome.error is None, f"{verb.name} fails without a mutation: {outcome.error}"
         kinds.update(dict.fromkeys([*ground.proxy.kinds, *ground.storage.kinds]))
-    _clear(ground)
-    return [*kinds]
+    ground.kinds[verb.name] = [*kinds]
+    return ground.kinds[verb.name]
 
 
 def _plan(ground: Ground, kinds: list[str], random: Random) -> None:
