@@ -31,8 +31,10 @@ from kfgcp.backends.base import (
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
+from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source import Source, from_here
+from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.follow import Update
@@ -384,6 +386,7 @@ def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backe
     if options.get("name") == "latest":
         raise UsageError("A run cannot be named 'latest': that word means the newest run.", hint="Choose another name.")
     spec = pipeline if isinstance(pipeline, Spec) else load_pipeline(pipeline, environment.name)
+    refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, options.get("params") or {}),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp.engine.values import ValueProblem, json_text, shown
+from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 
 _JOB_NAMES = (
     "pipeline_job_name",
@@ -114,7 +115,7 @@ def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Map
 
 def _names_input_or_output(expression: str) -> bool:
     """Return whether an expression names an artifact or an output, which have a meaning in commands only."""
-    if expression == ".outputs.output_file":
+    if expression == ".outputs.output_file" or WHOLE_ARTIFACT.fullmatch("{{$" + expression + "}}"):
         return True
     return any(pattern.match(expression) for pattern in (_OUTPUT_PARAMETER, _ARTIFACT))
 
@@ -156,6 +157,8 @@ def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mappin
         return as_text(_named(inputs.get("parameterValues") or {}, match[2], "input parameter"))
     if match := _OUTPUT_PARAMETER.match(expression):
         return str(_named(outputs.get("parameters") or {}, match[2], "output parameter")["outputFile"])
+    if whole := WHOLE_ARTIFACT.fullmatch(text):
+        raise ValueProblem(f"the command takes all of the artifact '{whole[3]}', which has no agreed meaning")
     if match := _ARTIFACT.match(expression):
         side = inputs if match[1] == "inputs" else outputs
         artifacts = _named(side.get("artifacts") or {}, match[3], f"{match[1][:-1]} artifact")["artifacts"]

@@ -347,3 +347,11 @@ def test_the_whole_executor_input(command):
 def test_a_name_that_the_task_does_not_have(argument, command):
     with pytest.raises(ValueProblem, match="'nobody' has no value"):
         command(tools, {"text": "", "items": [], "ratio": 2.0}, [argument])
+
+
+@pytest.mark.rule("Placeholders: a list of artifacts as a whole argument is refused")
+@pytest.mark.parametrize("side", ["inputs.artifacts['data']", 'inputs.artifacts["data"]', "outputs.artifacts['model']"])
+def test_a_whole_artifact_in_a_command(side, command):
+    """It is refused before the run; this is for what reaches the engine by another way."""
+    with pytest.raises(ValueProblem, match=r"takes all of the artifact '(data|model)', which has no agreed meaning"):
+        command(tools, {"text": "", "items": [], "ratio": 2.0}, [f"--x={{{{$.{side}}}}}"])

@@ -1,0 +1,42 @@
+"""Commands that take a whole artifact, not its URI, path or metadata.
+
+`dsl.Input[list[Dataset]]` as an argument of a container component compiles to `{{$.inputs.artifacts['data']}}`. What
+comes out of that is not documented, and differs between backends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kfgcp.errors import Unsupported
+from kfgcp.spec.graph import Container, Graph
+
+WHOLE_ARTIFACT: Final = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\[(['\"])([^'\"{}]*)\2\]\}\}")
+
+
+def refuse_whole_artifacts(graph: Graph) -> None:
+    """Refuse a pipeline with a command that takes a whole artifact or list of artifacts.
+
+    Raises:
+        Unsupported: names the component and the artifact.
+    """
+    for component, artifact in _whole_artifacts(graph):
+        raise Unsupported(
+            f"{component.removeprefix('comp-')} passes all of the artifact '{artifact}' to its command, which has no "
+            "agreed meaning: backends give different texts, or none.",
+            hint=f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a Python component: "
+            f"{artifact}: Input[list[Dataset]].",
+        )
+
+
+def _whole_artifacts(graph: Graph) -> Iterator[tuple[str, str]]:
+    for component in graph.components.values():
+        container = component.executor
+        if not isinstance(container, Container):
+            continue
+        for word in (*container.command, *container.args):
+            match = WHOLE_ARTIFACT.search(word)
+            if match is not None:
+                yield component.name, match[3]
