@@ -19,9 +19,10 @@ from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.options import Options
+from kfgcp.engine.root_inputs import root_inputs
 from kfgcp.engine.run import Engine
 from kfgcp.engine.values import ValueProblem
-from kfgcp.errors import BackendError, StateError, Unsupported, UsageError
+from kfgcp.errors import BackendError, ParamError, StateError, Unsupported, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
 from kfgcp.spec import graph, platform
@@ -154,7 +155,12 @@ class LocalBackend:
     # -- helpers
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
-        uses_docker = unsupported.refuse(graph.build(request.spec.pipeline_spec), request.executor)
+        pipeline = graph.build(request.spec.pipeline_spec)
+        uses_docker = unsupported.refuse(pipeline, request.executor)
+        try:
+            root_inputs(pipeline.root, request.params, request.submit_dir)
+        except ValueProblem as problem:
+            raise ParamError(f"Wrong parameters: {problem}.") from None
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         held = lock.take(self._home, run_id)
@@ -273,7 +279,12 @@ class LocalRun:
             raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
         pipeline = graph.build(spec, how.pop("platform_spec", None))
         layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
-        self._engine = Engine(store, layout, pipeline, run.params, Options(**how))
+        options = Options(**how)
+        try:
+            inputs = root_inputs(pipeline.root, run.params, options.submit_dir)
+        except ValueProblem as problem:
+            raise ParamError(f"Wrong parameters: {problem}.") from None
+        self._engine = Engine(store, layout, pipeline, inputs, options)
 
     def execute(self) -> RunState:
         try:

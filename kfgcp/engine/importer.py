@@ -31,7 +31,7 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     artifact = ArtifactValue(
         name=name,
         type=importer.type.type,
-        uri=_resolved(uri, submit_dir),
+        uri=resolve_uri(uri, submit_dir, "the artifact to import"),
         metadata=metadata,
         version=importer.type.version,
         made_by=uuid.uuid4().hex if importer.reimport else "",
@@ -51,11 +51,20 @@ def _uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) 
     return value
 
 
-def _resolved(uri: str, submit_dir: str) -> str:
-    """A remote URI as it is; a local path, or file:// URI, as an absolute path that exists."""
+def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
+    """Return a remote URI as it is; a local path, or file:// URI, as an absolute path.
+
+    Args:
+        uri: of an artifact.
+        submit_dir: the folder that relative paths lead from.
+        what: names the artifact in messages.
+
+    Raises:
+        ValueProblem: there is no such file or folder.
+    """
     if "://" in uri and not uri.startswith("file://"):
         return uri
     path = Path(submit_dir, uri.removeprefix("file://"))
     if not os.path.exists(path):  # False too for what cannot be the name of a file
-        raise ValueProblem(f"the artifact to import is not there: {path}")
+        raise ValueProblem(f"{what} is not there: {path}")
     return str(path)

@@ -7,7 +7,6 @@ import itertools
 import queue
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +56,7 @@ _Event = Ended | Fetched | Stored | _Cancel
 class Engine:
     """Runs one pipeline. Made by `kfgcp.backends.local`, which holds the run's lock meanwhile."""
 
-    def __init__(self, store: Store, layout: Layout, graph: Graph, params: Mapping[str, Any], options: Options) -> None:
+    def __init__(self, store: Store, layout: Layout, graph: Graph, inputs: Values, options: Options) -> None:
         self._store = store
         self._layout = layout
         self._options = options
@@ -75,9 +74,7 @@ class Engine:
         self._attempts = Attempts(layout, options, self._clock.now())
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
-        self._scheduler = Scheduler(
-            graph, Values(params=dict(params)), constants=self._attempts.constants, fail_fast=options.fail_fast
-        )
+        self._scheduler = Scheduler(graph, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast)
         self._transfers = Transfers(self._events.put, layout.remote)
         self._executor = Router(
             self._events.put,

@@ -25,8 +25,11 @@ TYPES = {
     "STRUCT": "dict",
     "TASK_FINAL_STATUS": "PipelineTaskFinalStatus",
     "TASK_CONFIG": "TaskConfig",
+    "ARTIFACT": "artifact",
+    "ARTIFACT_LIST": "list of artifacts",
 }
 _FROM_BACKEND = ("TASK_FINAL_STATUS", "TASK_CONFIG")
+_ARTIFACTS = ("ARTIFACT", "ARTIFACT_LIST")
 # A protobuf Value nests at most this deep.
 _MAX_DEPTH = 100
 # Below it, every integer is a double of its own.
@@ -40,7 +43,8 @@ class ParamSpec:
 
     Attributes:
         name: as in the function's signature.
-        type: KFP's parameterType, `NUMBER_INTEGER` for example.
+        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for an input artifact,
+            whose value is a URI or a list of them.
         default: None without one.
         has_default: whether there is a default.
         optional: whether it may be left out.
@@ -60,15 +64,20 @@ class ParamSpec:
     def required(self) -> bool:
         return not (self.optional or self.has_default or self.type in _FROM_BACKEND)
 
+    @property
+    def is_artifact(self) -> bool:
+        return self.type in _ARTIFACTS
+
 
 class _WrongError(Exception):
     """Why a value does not do; continues a sentence that starts with the parameter's name."""
 
 
 def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
-    """The parameters of the pipeline's root, by name, in the order of the spec."""
-    definitions = pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    return {
+    """Return the parameters and input artifacts of the pipeline's root, by name, in the order of the spec."""
+    inputs = pipeline_spec["root"].get("inputDefinitions", {})
+    definitions = inputs.get("parameters", {})
+    params = {
         name: ParamSpec(
             name=name,
             type=definition["parameterType"],
@@ -82,6 +91,14 @@ def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
         )
         for name, definition in definitions.items()
     }
+    for name, definition in inputs.get("artifacts", {}).items():
+        params[name] = ParamSpec(
+            name=name,
+            type="ARTIFACT_LIST" if definition.get("isArtifactList") else "ARTIFACT",
+            optional=bool(definition.get("isOptional")),
+            description=definition.get("description", ""),
+        )
+    return params
 
 
 def with_numbers_of(kind: str, value: Any) -> Any:
@@ -226,7 +243,9 @@ def _unknown(name: Any, params: Mapping[str, ParamSpec]) -> str:
 
 def _parsed(param: ParamSpec, text: str) -> Any:
     """The value that the text of an assignment stands for."""
-    if param.type == "STRING":
+    if param.type in ("STRING", "ARTIFACT"):
+        return _checked(param, text)
+    if param.type == "ARTIFACT_LIST" and not text.lstrip().startswith("["):
         return _checked(param, text)
     if text.strip() == "null" and param.optional and not param.has_default:
         return None
@@ -274,6 +293,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "BOOLEAN": _read_boolean,
     "LIST": _read_json,
     "STRUCT": _read_json,
+    "ARTIFACT_LIST": _read_json,
 }
 
 
@@ -289,6 +309,8 @@ def _checked(param: ParamSpec, value: Any) -> Any:
         if param.optional and not param.has_default:
             return None
         raise _WrongError(f"must be {TYPES[param.type]}, not null")
+    if param.is_artifact:
+        return _uris(param, value)
     value = _plain(value)
     if param.type == "NUMBER_DOUBLE":
         value = with_numbers_of(param.type, value)
@@ -302,6 +324,17 @@ def _checked(param: ParamSpec, value: Any) -> Any:
         allowed = ", ".join(map(_text, param.literals))
         raise _WrongError(f"must be one of {allowed}, not {_short(_text(value))}")
     return value
+
+
+def _uris(param: ParamSpec, value: Any) -> Any:
+    """Return the URI, or list of URIs, of an input artifact."""
+    if isinstance(value, Path):
+        value = str(value)
+    uris = value if param.type == "ARTIFACT_LIST" and isinstance(value, (list, tuple)) else [value]
+    for uri in uris:
+        if not isinstance(uri, str) or not uri.strip() or not uri.isprintable():
+            raise _WrongError(f"must be the URI of an artifact, not {_short(repr(uri))}")
+    return list(uris) if param.type == "ARTIFACT_LIST" else value
 
 
 def _fits(kind: str, value: Any) -> bool:

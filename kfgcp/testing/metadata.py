@@ -87,6 +87,12 @@ class Metadata(Nodes):
             children = {self._jobs.contexts(job)["pipelineRunContext"]["name"] for job in jobs}
             store.children.setdefault(full, set()).update(children)
 
+    def artifact_uri(self, artifact_id: str) -> str | None:
+        """Return the URI of an artifact of the store `default`, None when there is no such artifact."""
+        name = f"{self._place.metadata_store}/artifacts/{artifact_id}"
+        artifact = self._look_up(self._stores["default"], "artifacts", name)
+        return None if artifact is None else str(artifact.get("uri") or "")
+
     # -- stores
 
     def create_store(self, request: Request, **_: str) -> Response:

@@ -39,10 +39,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a job may use. has_bucket: whether there is a bucket of that name. may_act_as: whether for an account."""
+    """What a job may use.
+
+    Attributes:
+        has_bucket: whether there is a bucket of that name.
+        may_act_as: whether jobs may run as an account.
+        artifact_uri: the URI of an artifact in the metadata store `default` by its id, None when there is none.
+    """
 
     has_bucket: Callable[[str], bool]
     may_act_as: Callable[[str], bool]
+    artifact_uri: Callable[[str], str | None] = lambda artifact_id: None
 
 
 def check_job(job: Mapping[str, Any], around: Surroundings) -> Submission:
@@ -55,7 +62,8 @@ def check_job(job: Mapping[str, Any], around: Surroundings) -> Submission:
     _check_labels(job.get("labels") or {})
     _check_resources(job, around)
     spec = _spec(job.get("pipelineSpec"))
-    return Submission(spec, _params(spec, job.get("runtimeConfig") or {}))
+    runtime = job.get("runtimeConfig") or {}
+    return Submission(spec, _params(spec, runtime, _input_artifacts(spec, runtime, around)))
 
 
 def check_job_id(job_id: str) -> None:
@@ -116,7 +124,23 @@ def _spec(document: Any) -> Spec:
         raise invalid(f"Invalid pipeline_spec: {error.message}", "pipeline_job.pipeline_spec") from None
 
 
-def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
+def _input_artifacts(spec: Spec, runtime: Mapping[str, Any], around: Surroundings) -> dict[str, str]:
+    """Return the URIs of `runtimeConfig.inputArtifacts`, which names artifacts by their ids (pipeline_job.proto)."""
+    field = "pipeline_job.runtime_config.input_artifacts"
+    uris = {}
+    for name, entry in (runtime.get("inputArtifacts") or {}).items():
+        param = declared(spec.pipeline_spec).get(name)
+        if param is None or not param.is_artifact:
+            raise invalid(f"The pipeline has no input artifact {name}.", field)
+        artifact_id = str(entry.get("artifactId") or "")
+        uri = around.artifact_uri(artifact_id)
+        if uri is None:
+            raise invalid(f"There is no artifact {artifact_id} for the input {name}.", field)
+        uris[name] = uri
+    return uris
+
+
+def _params(spec: Spec, runtime: Mapping[str, Any], artifacts: Mapping[str, str]) -> Mapping[str, Any]:
     old = spec.pipeline_spec.get("schemaVersion") == "2.0.0"
     name, other = ("parameters", "parameterValues") if old else ("parameterValues", "parameters")
     field = f"pipeline_job.runtime_config.{'parameters' if old else 'parameter_values'}"
@@ -129,6 +153,9 @@ def _params(spec: Spec, runtime: Mapping[str, Any]) -> Mapping[str, Any]:
     if old:
         kinds = {key: definition.type for key, definition in definitions.items()}
         values = {key: _old_value(value, kinds.get(key, "")) for key, value in values.items()}
+    if given := [key for key in values if key in definitions and definitions[key].is_artifact]:
+        raise invalid(f"{given[0]} is an artifact, not a parameter.", field)
+    values |= artifacts
     for key, value in values.items():
         kind = definitions[key].type if key in definitions else ""
         if kind == "STRING" and not isinstance(value, str | None):

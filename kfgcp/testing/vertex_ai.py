@@ -56,7 +56,11 @@ class VertexStandIn(RunningStandIn):
         self.location = location
         place = Place(PROJECT_NUMBER, location)
         self.operations = Operations(place.parent)
-        around = Surroundings(lambda bucket: self._storage.has_bucket(bucket), self._may_act_as)
+        around = Surroundings(
+            lambda bucket: self._storage.has_bucket(bucket),
+            self._may_act_as,
+            lambda artifact_id: self._metadata.artifact_uri(artifact_id),
+        )
         self._jobs = Jobs(place, self.operations, around, self._start)
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from kfgcp import api
-from kfgcp.errors import Unsupported
+from kfgcp.errors import ParamError, Unsupported
+from kfgcp.model import RunState, TaskState
 
 
 @pytest.mark.feature("Tasks: a whole list of artifacts in a command is refused before the run")
@@ -16,3 +17,34 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
     assert "count passes all of the artifact 'data' to its command" in caught.value.message
     assert "Input[list[Dataset]]" in caught.value.hint
     assert "whole-list" not in [run.pipeline for run in api.list()]
+
+
+@pytest.mark.feature("Tasks: a pipeline's input artifacts are given as URIs")
+def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
+    if place.backend == "kubeflow":
+        with pytest.raises(Unsupported, match="no way to give a pipeline an artifact: data") as caught:
+            place.submit("given_data", {"data": place.data})
+        assert "dsl.importer" in caught.value.hint
+        assert "given-data" not in [run.pipeline for run in api.list()]
+        pytest.skip("refused: its runs have parameters only")
+
+    one = place.run("given_data", {"data": place.data})
+    two = place.run("given_data", {"data": place.data, "more": place.data, "text": "y"})
+
+    assert one.state is two.state is RunState.SUCCEEDED
+    assert one.params == {"text": "x", "data": place.data, "more": None}
+    assert two.params == {"text": "y", "data": place.data, "more": place.data}
+    assert one.task("count").outputs == {"Output": 3}
+    assert one.task("describe").outputs == {"Output": "system.Dataset:data.txt"}
+    assert two.task("describe").outputs == {"Output": "system.Dataset:data.txt system.Model:data.txt"}
+    assert two.task("count").state is TaskState.CACHED, "it is the same artifact"
+
+
+@pytest.mark.feature("Tasks: a missing input artifact that is not optional is an error before anything starts")
+def test_a_missing_input_artifact_is_an_error_before_anything_starts(place: Any) -> None:
+    before = [run.run_id for run in api.list()]
+    with pytest.raises(ParamError, match="Wrong parameters: data is required") as caught:
+        place.submit("given_data", {"more": place.data})
+
+    assert caught.value.exit_code == 2
+    assert [run.run_id for run in api.list()] == before

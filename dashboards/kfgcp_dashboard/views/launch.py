@@ -18,7 +18,14 @@ from kfgcp_dashboard.links import PAGES
 from kfgcp_dashboard.pipelines import Offer, compiled, offers
 
 CACHING: Final = {"": "as the pipeline says", "on": "on", "off": "off"}
-EXAMPLES: Final = {"LIST": "[1, 2]", "STRUCT": '{"name": "value"}', "NUMBER_INTEGER": "3", "NUMBER_DOUBLE": "0.1"}
+EXAMPLES: Final = {
+    "LIST": "[1, 2]",
+    "STRUCT": '{"name": "value"}',
+    "NUMBER_INTEGER": "3",
+    "NUMBER_DOUBLE": "0.1",
+    "ARTIFACT": "gs://bucket/name",
+    "ARTIFACT_LIST": '["gs://bucket/name"]',
+}
 
 
 def show() -> None:

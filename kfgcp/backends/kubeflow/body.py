@@ -35,7 +35,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
 
     Raises:
         Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
-            be told to repeat; or the name or the labels are too long.
+            be told to repeat; or the name or the labels are too long; or it is given an artifact.
         UsageError: the parameters are too long.
         ParamError: an integer among them is not kept exactly.
         SpecError: one in the spec is not.
@@ -43,6 +43,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     spec = _spec(request)
     refuse_inexact(request.spec.pipeline_spec, request.params, "Kubeflow Pipelines")
     params = {name: value for name, value in request.params.items() if value is not None}
+    _refuse_artifacts(request, params)
     size = len(json.dumps(params).encode())
     if size > MOST_PARAMETERS:
         raise UsageError(
@@ -128,6 +129,16 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         yield f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own image"
     if request.fail_fast:
         yield "--fail-fast is not known to Kubeflow Pipelines: after a failure other branches go on"
+
+
+def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None:
+    """Refuse input artifacts of the pipeline: `RuntimeConfig` of v2beta1 has parameters and a root, nothing else."""
+    artifacts = [name for name, param in request.spec.params.items() if param.is_artifact and name in params]
+    if artifacts:
+        raise Unsupported(
+            f"Kubeflow Pipelines has no way to give a pipeline an artifact: {', '.join(artifacts)}.",
+            hint="Take its address as a parameter, and make the artifact with dsl.importer(artifact_uri=...).",
+        )
 
 
 def _json(found: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.backends.vertex import body, filters
 from kfgcp.backends.vertex.experiment import Experiments
+from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import read_job
@@ -54,6 +55,7 @@ class VertexBackend(RemoteBackend):
             Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging"), self._where.project
         )
 
+        self._artifacts = ArtifactStore(self._http, self._parent)
         self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})
 
@@ -77,6 +79,8 @@ class VertexBackend(RemoteBackend):
         job = body.job(request, self._env, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.experiment)
+        for artifact in input_artifacts(request):
+            self._artifacts.ensure(artifact)
         try:
             made = self._made(job_id, job, submission)
             if not str(made.get("name") or "").endswith(f"/{job_id}"):
@@ -137,7 +141,8 @@ class VertexBackend(RemoteBackend):
         named = self._project.environments.get(run.labels.get("env", ""))
         if named is not None and self._shares(named):
             run = replace(run, env=named.name)
-        return replace(run, backend_ref=self._ref_of(run.run_id)), spec
+        params = {**run.params, **self._artifacts.uris(job)}
+        return replace(run, backend_ref=self._ref_of(run.run_id), params=params), spec
 
     def _shares(self, other: Environment) -> bool:
         """Whether another environment is for the same place."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.doubles import refuse_inexact
+from kfgcp.backends.vertex.input_artifacts import input_artifacts
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
@@ -125,12 +126,16 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
 
 def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
     fast = request.fail_fast or env.get("failure_policy") == "fast"
-    values = {name: value for name, value in request.params.items() if value is not None}
+    artifacts = input_artifacts(request)
+    given = {artifact.name for artifact in artifacts}
+    values = {name: value for name, value in request.params.items() if value is not None and name not in given}
     runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
     if request.spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA:
         runtime["parameters"] = {name: _old_value(request.spec, name, value) for name, value in values.items()}
     else:
         runtime["parameterValues"] = values
+    if artifacts:
+        runtime["inputArtifacts"] = {artifact.name: {"artifactId": artifact.artifact_id} for artifact in artifacts}
     if fast or env.get("failure_policy") is not None:
         runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
     return runtime

@@ -65,7 +65,8 @@ def submission(spec: Spec, parameters: Mapping[str, Any], version: tuple[int, in
     size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode())
     if size > limit:
         raise invalid(f"The input parameter length exceed maximum size of {limit}")
-    definitions = declared(spec.pipeline_spec)
+    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that needs one.
+    definitions = {name: param for name, param in declared(spec.pipeline_spec).items() if not param.is_artifact}
     _check_parameters(definitions, parameters)
     _check_compiles(graph.build(spec.pipeline_spec), version)
     try:

@@ -29,6 +29,7 @@ VALUES = {
     "BOOLEAN": True,
     "LIST": [1, "b"],
     "STRUCT": {"c": 1},
+    "ARTIFACT": "gs://acme-data/table",
 }
 CONFIG = {
     "network": "projects/12345/global/networks/net",
@@ -62,7 +63,10 @@ def test_every_body_is_a_pipeline_job(compiled: Any, request_of: Any, environmen
     assert job.display_name == "named"
     assert job.runtime_config.gcs_output_directory == "gs://acme-pipelines"
     given = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
-    assert params.items() <= given.items()
+    artifacts = {name for name in params if spec.params[name].is_artifact}
+    assert {name: value for name, value in params.items() if name not in artifacts}.items() <= given.items()
+    assert set(job.runtime_config.input_artifacts) == artifacts
+    assert not artifacts & set(given)
     assert dict(job.labels) == {"experiment": "churn-2", "submission": "abc123"}
     assert not job.service_account
     assert not job.network

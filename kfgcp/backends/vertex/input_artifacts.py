@@ -1,0 +1,107 @@
+"""Input artifacts of a pipeline: `runtimeConfig.inputArtifacts` names artifacts of ML Metadata.
+
+Field names and limits are those of the REST reference of `metadataStores.artifacts.create` and of
+`RuntimeConfig.InputArtifact` (google.cloud.aiplatform.v1, metadata_service.proto and pipeline_job.proto): the artifact
+has to be in the same project, location and metadata store `default` as the job, and its id has 4 to 128 characters of
+[a-z0-9-].
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.http import Http
+from kfgcp.errors import BackendError, NotFound, ParamError, Refused, Unsupported
+from kfgcp.spec.graph import build
+
+_CONFLICT: Final = 409
+
+
+@dataclass(frozen=True, slots=True)
+class InputArtifact:
+    """An artifact that a pipeline is given. name: of the pipeline's input. schema: title and version of its type."""
+
+    name: str
+    uri: str
+    schema_title: str
+    schema_version: str
+
+    @property
+    def artifact_id(self) -> str:
+        """The id in ML Metadata: the same for the same type and URI, so that the cache of tasks knows it again."""
+        identity = f"{self.schema_title} {self.schema_version} {self.uri}"
+        return f"kfgcp-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
+
+
+def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
+    """Return the artifacts that a request gives to its pipeline.
+
+    Raises:
+        ParamError: one of them is a file of this machine.
+        Unsupported: one of them is a list.
+    """
+    return list(_input_artifacts(request))
+
+
+def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
+    for name, definition in build(request.spec.pipeline_spec).root.artifacts.items():
+        uri = request.params.get(name)
+        if uri is None:
+            continue
+        if isinstance(uri, list):
+            raise Unsupported(
+                f"Vertex AI takes one artifact for an input, not a list: {name}.",
+                hint="Import the artifacts in the pipeline: dsl.importer(artifact_uri=...).",
+            )
+        if "://" not in uri or uri.startswith("file://"):
+            raise ParamError(
+                f"Wrong parameters: {name} is a path of this machine, which Vertex AI cannot read: {uri}.",
+                hint="Copy it to a bucket, and pass its address: gs://BUCKET/NAME",
+            )
+        yield InputArtifact(name, uri, definition.type, definition.version)
+
+
+class ArtifactStore:
+    """The artifacts in the metadata store of one project and location. Threads may share it."""
+
+    def __init__(self, http: Http, parent: str) -> None:
+        self._http = http
+        self._artifacts = f"v1/{parent}/metadataStores/default/artifacts"
+        self._uris: dict[str, str] = {}
+
+    def ensure(self, artifact: InputArtifact) -> None:
+        """Create the artifact unless it is there."""
+        body = {
+            "displayName": artifact.name,
+            "uri": artifact.uri,
+            "schemaTitle": artifact.schema_title,
+            "schemaVersion": artifact.schema_version or "0.0.1",
+            "state": "LIVE",
+        }
+        try:
+            self._http.post(self._artifacts, params={"artifactId": artifact.artifact_id}, body=body, repeatable=True)
+        except NotFound as error:
+            error.hint = "Its metadata store is made by the first run of a pipeline there. Run any other one first."
+            raise
+        except Refused as refused:
+            if refused.status != _CONFLICT:  # it is there: an earlier run, or an earlier try, made it
+                raise
+        self._uris[artifact.artifact_id] = artifact.uri
+
+    def uris(self, job: Mapping[str, Any]) -> dict[str, str]:
+        """Return the URIs of a job's input artifacts by name; the id of one that cannot be read."""
+        given = (job.get("runtimeConfig") or {}).get("inputArtifacts") or {}
+        return {name: self._uri(str((entry or {}).get("artifactId") or "")) for name, entry in given.items()}
+
+    def _uri(self, artifact_id: str) -> str:
+        if artifact_id not in self._uris:
+            try:
+                found = self._http.get(f"{self._artifacts}/{artifact_id}")
+            except BackendError:  # a run can be shown without it
+                return artifact_id
+            self._uris[artifact_id] = str(found.get("uri") or artifact_id)
+        return self._uris[artifact_id]

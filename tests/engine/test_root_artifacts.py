@@ -1,0 +1,112 @@
+"""Artifacts that a pipeline is given as URIs, on the embedded engine."""
+
+import json
+
+import pytest
+from kfp import dsl
+
+from kfgcp.errors import ParamError
+
+IMAGE = "python:3.11"
+
+
+@dsl.component(base_image=IMAGE)
+def read(data: dsl.Input[dsl.Dataset]) -> str:
+    import json
+
+    with open(data.path) as file:
+        return json.dumps([file.read(), data.schema_title, data.uri])
+
+
+@dsl.component(base_image=IMAGE)
+def read_all(data: dsl.Input[list[dsl.Dataset]]) -> str:
+    import json
+
+    return json.dumps([open(item.path).read() for item in data])
+
+
+@dsl.pipeline(name="inner")
+def inner(data: dsl.Input[dsl.Dataset]):
+    read(data=data)
+
+
+@dsl.pipeline(name="given")
+def given(data: dsl.Input[dsl.Dataset]):
+    read(data=data)
+    inner(data=data)
+
+
+@dsl.pipeline(name="given-list")
+def given_list(data: dsl.Input[list[dsl.Dataset]]):
+    read_all(data=data)
+
+
+@pytest.mark.rule("Values: root input artifacts are given as URIs")
+@pytest.mark.parametrize("form", ["absolute", "relative", "file"])
+def test_a_file_of_this_machine_is_an_artifact_of_the_declared_type(form, execute, written, home):
+    file = home / "some data.csv"
+    file.write_text("content")
+    uri = {"absolute": str(file), "relative": "some data.csv", "file": f"file://{file}"}[form]
+
+    run = execute(given, {"data": uri})
+
+    assert run.state == "SUCCEEDED"
+    assert run.params == {"data": uri}
+    assert written(run, "read") == written(run, "inner/read") == ["content", "system.Dataset", str(file)]
+
+
+@pytest.mark.rule("Values: root input artifacts are given as URIs")
+def test_a_changed_file_is_read_again(execute, states, home):
+    (home / "data").write_text("one")
+    execute(given, {"data": "data"})
+    same = execute(given, {"data": "data"})
+    (home / "data").write_text("two, longer")
+    changed = execute(given, {"data": "data"})
+
+    assert states(same)["read"] == "CACHED"
+    assert states(changed)["read"] == "SUCCEEDED"
+
+
+@pytest.mark.rule("Values: root input artifacts are given as URIs")
+def test_a_list_of_artifacts(execute, written, home):
+    for name in ("a", "b"):
+        (home / name).write_text(f"content of {name}")
+
+    assert written(execute(given_list, {"data": ["a", "b"]}), "read-all") == ["content of a", "content of b"]
+    assert written(execute(given_list, {"data": "a"}), "read-all") == ["content of a"]
+
+
+@pytest.mark.rule("Values: a missing root input artifact that is not optional is refused before anything starts")
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({}, "data is required"),
+        ({"data": ""}, "data must be the URI of an artifact, not ''"),
+        ({"data": 7}, "data must be the URI of an artifact, not 7"),
+        ({"data": ["a"]}, "data must be the URI of an artifact"),
+        ({"data": "a\nb"}, "data must be the URI of an artifact"),
+        ({"data": None}, "data must be artifact, not null"),
+        ({"data": "nobody/has/this"}, "the artifact data is not there: .*nobody/has/this"),
+        ({"date": "a"}, r"date is unknown \(did you mean data\?\); data is required"),
+    ],
+)
+def test_what_is_not_an_artifact_is_refused_before_anything_starts(params, problem, execute, home):
+    with pytest.raises(ParamError, match=f"Wrong parameters: {problem}"):
+        execute(given, params)
+    assert not (home / ".kfgcp" / "logs").exists()
+
+
+@pytest.mark.rule("Values: root input artifacts are given as URIs")
+def test_from_the_command_line(kfgcp, home, compiled):
+    (home / "given.json").write_text(json.dumps(compiled(given)))
+    (home / "data=1.csv").write_text("content")
+
+    done = kfgcp("run", "given.json", "-p", "data=data=1.csv", "--json")
+    missing = kfgcp("run", "given.json", "--json")
+
+    assert done.code == 0
+    outputs = {task["path"]: task["outputs"] for task in done.json["tasks"]}
+    assert json.loads(outputs["read"]["Output"])[0] == "content"
+    assert missing.code == 2
+    assert "data is required" in missing.err
+    assert "artifact" in kfgcp("compile", "given.json").out
