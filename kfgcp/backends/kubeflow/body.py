@@ -24,6 +24,9 @@ MOST_PARAMETERS: Final = 10_000
 LONGEST: Final = 255
 """Characters of a run's name, and of its description: columns of the service's database (`run_details`)."""
 SCHEMA: Final = "2.1.0"
+_NESTED_MESSAGES: Final = 100
+# Inside a request: Execution, an entry of its custom_properties, ml_metadata.Value, Struct, and an entry of that.
+_AROUND_A_VALUE: Final = 5
 _MARK: Final = "kfgcp: "
 _LABELS: Final = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
 _TOLD: Final = ("version", "pipeline", EXPERIMENT)
@@ -44,6 +47,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     refuse_inexact(request.spec.pipeline_spec, request.params, "Kubeflow Pipelines")
     params = {name: value for name, value in request.params.items() if value is not None}
     _refuse_artifacts(request, params)
+    _refuse_deep(params)
     size = len(json.dumps(params).encode())
     if size > MOST_PARAMETERS:
         raise UsageError(
@@ -139,6 +143,31 @@ def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None
             f"Kubeflow Pipelines has no way to give a pipeline an artifact: {', '.join(artifacts)}.",
             hint="Take its address as a parameter, and make the artifact with dsl.importer(artifact_uri=...).",
         )
+
+
+def _refuse_deep(params: Mapping[str, Any]) -> None:
+    """Refuse values that ML Metadata cannot read.
+
+    The driver writes them into an execution. ML Metadata is a C++ program, where protobuf reads 100 nested messages
+    (`CodedInputStream::SetRecursionLimit`). This limit is documented, what the run then does was not recorded.
+    """
+    for name, value in params.items():
+        if _AROUND_A_VALUE + _nested_messages(value) > _NESTED_MESSAGES:
+            raise Unsupported(
+                f"The parameter {name} nests too deep for Kubeflow Pipelines: its ML Metadata reads 47 lists "
+                "or 31 dicts inside each other.",
+                hint="Pass it as its JSON text (str), and read that in the task.",
+            )
+
+
+def _nested_messages(value: Any) -> int:
+    """Return how many messages a google.protobuf.Value of this JSON value nests, itself included."""
+    if isinstance(value, Mapping):
+        # the Struct and the entry of its map
+        return 3 + max(map(_nested_messages, value.values()), default=-2)
+    if isinstance(value, (list, tuple)):
+        return 2 + max(map(_nested_messages, value), default=0)
+    return 1
 
 
 def _json(found: Mapping[str, str]) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 import kfp_server_api
 import pytest
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import body
+from kfgcp.backends.kubeflow import body, mlmd
 from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.spec.load import from_documents
@@ -84,6 +86,37 @@ def test_integers_that_no_double_is_equal_to_are_refused(
         body.run(wrong, environment_of(), "e-1", "abc123")
     with pytest.raises(SpecError, match=f"The pipeline holds {number}"):
         body.run(constant, environment_of(), "e-1", "abc123")
+
+
+def nested(levels: int, key: str = "") -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {key: value} if key else [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("levels", "key", "fits"), [(47, "", True), (48, "", False), (31, "k", True), (32, "k", False)]
+)
+def test_what_ml_metadata_cannot_read_is_refused(
+    compiled: Any, request_of: Any, environment_of: Any, levels: int, key: str, fits: bool
+) -> None:
+    """By the same library as the server's: whether it reads an execution that holds the value."""
+    request = request_of(compiled("features-2.14.6.yaml"))
+    name = "config" if key else "items"
+    deep = replace(request, params={**request.params, name: nested(levels, key)})
+    answer = mlmd.message("GetExecutionsByContextResponse")()
+    held = answer.executions.add().custom_properties["inputs"].struct_value
+    json_format.ParseDict({name: nested(levels, key)}, held, max_recursion_depth=1000)
+
+    if fits:
+        assert type(answer).FromString(answer.SerializeToString()) == answer
+        assert made(deep, environment_of())["runtime_config"]["parameters"][name] == nested(levels, key)
+    else:
+        with pytest.raises(DecodeError):
+            type(answer).FromString(answer.SerializeToString())
+        with pytest.raises(Unsupported, match=f"The parameter {name} nests too deep"):
+            made(deep, environment_of())
 
 
 @pytest.mark.parametrize("number", [2**53, 2**60, 1700000000000000000, 10**22])
