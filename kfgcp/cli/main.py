@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from kfgcp import __version__
-from kfgcp.errors import KfgcpError, SpecError
+from kfgcp.errors import KfgcpError, ParamError, SpecError
 
 VERBS: Final = {
     "run": "Run a pipeline and wait for its end.",
@@ -40,6 +40,8 @@ VERBS: Final = {
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
+_LONG_HINT: Final = 10
+"""Below a hint of more lines the error is printed, not above it."""
 _PYTHONS: Final = warnings.showwarning
 
 
@@ -143,5 +145,16 @@ def _print_error(error: KfgcpError) -> None:
 
     if isinstance(error, SpecError) and error.user_traceback:
         click.echo(error.user_traceback.rstrip("\n"), err=True)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=color())
-    print_hint(error.hint)
+    line = f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}"
+    if _is_list(error):
+        print_hint(error.hint)
+        click.echo(line, err=True, color=color())
+    else:
+        click.echo(line, err=True, color=color())
+        print_hint(error.hint)
+
+
+def _is_list(error: KfgcpError) -> bool:
+    """Return whether the hint lists so much that the error above it would scroll away."""
+    lines = error.hint.count("\n") + 1
+    return lines > _LONG_HINT or (isinstance(error, ParamError) and lines > 1)

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kfgcp.engine.contact import CONNECT_SECONDS, READ_SECONDS, Contacts, google_credentials
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.engine.values import ArtifactValue, ValueProblem
 
@@ -127,16 +128,54 @@ def client(uri: str) -> Any:
     """
     if uri.startswith("gs://"):
         return _storage_client(os.environ.get("STORAGE_EMULATOR_HOST"))
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = _s3_endpoint()
     if uri.startswith("minio://") and not endpoint:
         raise NoAddressError("AWS_ENDPOINT_URL, the address of the MinIO server, is not set")
     return _s3_client(endpoint)
 
 
+def _s3_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+_CONTACTS = Contacts()
+
+
 def _cloud_path(uri: str) -> Any:
+    """What is at a URI, after its store has answered once.
+
+    Raises:
+        NoAnswerError: the store did not answer in time.
+        Exception: what its library raises when there is no connection or no sign-in.
+    """
     from cloudpathlib import CloudPath
 
+    scheme, _, rest = uri.partition("://")
+    # Slow to import, and no part of the time that an answer may take.
+    import_module("google.cloud.storage" if scheme == "gs" else "boto3")
+    bucket = rest.partition("/")[0]
+    address = os.environ.get("STORAGE_EMULATOR_HOST") if scheme == "gs" else _s3_endpoint()
+    _CONTACTS.ensure(f"{scheme}://{bucket} at {address}", lambda: _ask(uri, bucket))
     return CloudPath(uri.replace("minio://", "s3://", 1), client=client(uri))  # type: ignore[abstract]
+
+
+def _ask(uri: str, bucket: str) -> None:
+    """Send one request to the store of a URI; any answer is good, also that it is not allowed."""
+    library = client(uri).client
+    try:
+        if uri.startswith("gs://"):
+            # Whether it may be seen does not matter. Other calls look at the bucket too, and try that again.
+            library.bucket(bucket).exists(timeout=(CONNECT_SECONDS, READ_SECONDS), retry=None)
+        else:
+            library.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except Exception as error:
+        if not _is_answer(error):
+            raise
+
+
+def _is_answer(error: Exception) -> bool:
+    """Return whether a library's error is the answer of the store: only then it has a response."""
+    return getattr(error, "response", None) is not None
 
 
 @lru_cache
@@ -152,20 +191,29 @@ def _storage_client(emulator: str | None) -> Any:
     """A client for each address, which it reads from the environment when it is made."""
     from cloudpathlib import GSClient
 
-    if emulator:  # it asks for no sign-in; looking for one takes seconds where there is none
-        from google.cloud.storage import Client
+    import_module("google.cloud.storage")  # without it cloudpathlib makes an error of its own
+    from google.cloud.storage import Client
 
+    # An emulator asks for no sign-in, and looking for one takes seconds where there is none.
+    credentials, project = (None, None) if emulator else google_credentials()
+    if credentials is None:
         return GSClient(storage_client=Client.create_anonymous_client())
-    import_module("google.cloud.storage")  # as above
-    return GSClient()
+    return GSClient(storage_client=Client(credentials=credentials, project=project))
 
 
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
         extra = EXTRAS[uri.partition("://")[0]]
         return ValueProblem(f"{uri} cannot be {what} without a library: pip install 'kfgcp[{extra}]'")
-    said = " ".join(str(error).split()) or type(error).__name__
-    return ValueProblem(f"{uri} cannot be {what}: {said[:500]}")
+    # What `requests` says of a failed connection begins with the whole request; its reason is what matters.
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(reason, Exception):
+        return ValueProblem(f"{uri} cannot be {what}: no connection, check the network and the proxy: {_line(reason)}")
+    return ValueProblem(f"{uri} cannot be {what}: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:500]
 
 
 def _mount(uri: str) -> Path:
