@@ -19,25 +19,33 @@ _NEVER = '; python_version<"3.9"'
 """How KFP ends a requirement of its own in each command that installs; this Python is newer."""
 
 
+SETUPTOOLS = "setuptools<82"
+"""The newest setuptools that brings `pkg_resources`, which many older packages import; 82.0.0 removed it. An image of
+Python has one of these, a virtual environment has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """What a virtual environment must hold.
 
     packages: pip requirements, sorted. index_options: pip's options that say where from. kfp: the requirement of kfp,
     installed without its dependencies as the compiled command does, None when `packages` brings it. contents: the state
-    of the folders and files that packages name, see `kfgcp.engine.pinning`.
+    of the folders and files that packages name, see `kfgcp.engine.pinning`. setuptools: the requirement of setuptools,
+    installed first where it can be had, None for none.
     """
 
     packages: tuple[str, ...]
     index_options: tuple[str, ...]
     kfp: str | None
     contents: tuple[str, ...] = ()
+    setuptools: str | None = None
 
     @property
     def key(self) -> str:
         """The same for the same packages, index options and Python."""
         python = [sys.implementation.cache_tag, platform.machine(), sys.base_prefix]
-        text = json.dumps([self.packages, self.index_options, self.kfp, python, *self.contents])
+        setuptools = [self.setuptools] if self.setuptools else []
+        text = json.dumps([self.packages, self.index_options, self.kfp, python, *setuptools, *self.contents])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -55,7 +63,7 @@ def missing(function: Lightweight, *, strict: bool = False) -> Requirements | No
 
     ours = f"kfp=={metadata.version('kfp')}"
     kfp = pins[0] if strict and pins else ours
-    return Requirements(tuple(sorted(wanted)), function.index_options, kfp)
+    return Requirements(tuple(sorted(wanted)), function.index_options, kfp, setuptools=SETUPTOOLS)
 
 
 READY = "ready"

@@ -14,7 +14,7 @@ from kfgcp.engine import cache, files, importer, orphans, remote
 from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
-from kfgcp.engine.executors.base import Attempt, Containers, Ended
+from kfgcp.engine.executors.base import Attempt, Containers, Ended, Installed
 from kfgcp.engine.executors.router import Router
 from kfgcp.engine.hints import hint_for
 from kfgcp.engine.inputs import with_defaults
@@ -50,7 +50,7 @@ class _Cancel:
     force: bool
 
 
-_Event = Ended | Fetched | Stored | _Cancel
+_Event = Ended | Installed | Fetched | Stored | _Cancel
 
 
 class Engine:
@@ -252,12 +252,23 @@ class Engine:
             return self._fetched(event.attempt, event.problem)
         if isinstance(event, Stored):
             return self._stored(event)
+        if isinstance(event, Installed):
+            return self._installed(event.id)
         if event.id not in self._running:  # its start had failed, and was handled
             return None
         node, wire = self._running.pop(event.id)
         self._executor.forget(event.id)
         self._left.append(event.id)
         self._ended(node, wire, event)
+
+    def _installed(self, attempt_id: int) -> None:
+        """The time of a task does not include what was installed for it: it starts now."""
+        if attempt_id not in self._running:
+            return
+        node, _ = self._running[attempt_id]
+        if node.attempts == 1:
+            node.started_at = self._clock.now()
+            self._scheduler.changed[node] = None
 
     def _tidy(self) -> None:
         """Removes the working folders of the attempts that have ended."""

@@ -4,6 +4,7 @@ The packages are wheels made here; of the index only kfp itself is asked for, as
 """
 
 import fcntl
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from typing import IO
 
 import pytest
 
+from kfgcp import api
+from kfgcp.engine.executors import venv
 from kfgcp.engine.executors.venv import Builder, BuildError
-from kfgcp.engine.requirements import READY, Requirements
-from kfgcp.model import Run, RunState
+from kfgcp.engine.requirements import READY, Requirements, missing
+from kfgcp.model import Run, RunState, timestamp
+from kfgcp.spec.lightweight import Lightweight
 from patience import wait_for
 
 Execute = Callable[..., Run]
@@ -51,6 +55,36 @@ def test_a_component_gets_its_packages_and_nothing_of_ours(execute: Execute, whe
     built = (environment / READY).stat().st_mtime_ns
     assert execute(source(wheel("probe_one", "1.2"), "probe_one", body), cache=False).state is RunState.SUCCEEDED
     assert (environment / READY).stat().st_mtime_ns == built, "the second run uses the environment of the first"
+
+
+def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the_task(
+    execute: Execute, wheel: MakeWheel, home: Path
+) -> None:
+    body = "    import warnings\n    warnings.simplefilter('ignore')\n    import pkg_resources\n    return 'there'"
+    text = source(wheel("probe_nine", "1"), "probe_nine", body)
+
+    first = execute(text)
+    second = execute(text, cache=False)
+
+    assert first.outputs == second.outputs == {"Output": "there"}, first.error
+    lines = [line.text for line in api.logs(first.run_id)]
+    assert lines[0].startswith("kfgcp: installing probe_nine @ file:///")
+    assert re.fullmatch(r"kfgcp: installed in \d+\.\d s, which the time of the task does not include", lines[1])
+    assert [line.text for line in api.logs(second.run_id)] == []
+    [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
+    started = first.tasks[0].started_at
+    assert started is not None
+    built = timestamp((environment / READY).stat().st_mtime)
+    assert started >= built  # both are cut off to milliseconds
+    [recorded] = api.show(first.run_id).snapshot.tasks
+    assert recorded.started_at == started
+
+
+def test_a_newer_setuptools_that_a_component_asks_for_is_kept() -> None:
+    asked = Lightweight("f", "", ("setuptools>=82", "no-such-package==1"))
+
+    assert venv.wants_setuptools(missing(asked)) is None
+    assert venv.wants_setuptools(missing(Lightweight("f", "", ("setuptools-scm==99999",)))) == "setuptools<82"
 
 
 def test_an_environment_that_was_interrupted_is_built_anew(execute: Execute, wheel: MakeWheel, home: Path) -> None:

@@ -86,7 +86,14 @@ class Ended:
     exception: TaskException | None = None
 
 
-Emit = Callable[[Ended], None]
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an attempt needs has been installed, and its process starts now."""
+
+    id: int
+
+
+Emit = Callable[[Ended | Installed], None]
 """Takes what an executor reports; may be called from any thread."""
 
 

@@ -16,18 +16,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kfgcp.engine import orphans
-from kfgcp.engine.executors.base import Attempt, Emit, Ended
+from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.pinning import changeable, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 
 _PASSWORD = re.compile(r"//[^/@\s]+@")
+_SETUPTOOLS = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
 _FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
 
 
@@ -54,7 +55,9 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._builder = Builder(requirements, folder, submit_dir, run_id)
+        self._packages = _PASSWORD.sub("//***@", ", ".join(requirements.packages))
+        self._installing_since: float | None = None
+        self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
         self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
         self._thread.start()
 
@@ -62,6 +65,8 @@ class VenvExecutor:
         with self._lock:
             if not self._failure and self._inner is None:
                 self._waiting[attempt.id] = attempt
+                if self._installing_since is not None:
+                    self._log(attempt, self._installing_line())
             else:
                 self._start(attempt)
 
@@ -89,26 +94,63 @@ class VenvExecutor:
         with self._lock:  # an attempt that comes now waits until those before it are started
             self._inner, self._failure = inner, failure
             for attempt in self._waiting.values():
+                if self._installing_since is not None and inner is not None:
+                    took = time.monotonic() - self._installing_since
+                    self._log(attempt, f"kfgcp: installed in {took:.1f} s, which the time of the task does not include")
+                    self._emit(Installed(attempt.id))
                 self._start(attempt)
             self._waiting.clear()
+
+    def _announce(self) -> None:
+        """Say in the logs of the attempts that wait that their packages are being installed."""
+        with self._lock:
+            self._installing_since = time.monotonic()
+            for attempt in self._waiting.values():
+                self._log(attempt, self._installing_line())
+
+    def _installing_line(self) -> str:
+        return f"kfgcp: installing {self._packages or 'kfp'} (once: later tasks and runs use the same environment)"
+
+    def _log(self, attempt: Attempt, line: str) -> None:
+        """Write a line to an attempt's log; where that fails, the start of the attempt fails too and says so."""
+        with suppress(OSError):
+            attempt.log.parent.mkdir(parents=True, exist_ok=True)
+            with attempt.log.open("a", encoding="utf-8") as log:
+                log.write(f"{line}\n")
 
     def _start(self, attempt: Attempt) -> None:
         try:
             if self._inner is not None:
                 return self._inner.start(attempt)
             attempt.log.parent.mkdir(parents=True, exist_ok=True)
-            attempt.log.write_text(self._builder.output, encoding="utf-8")
+            with attempt.log.open("a", encoding="utf-8") as log:
+                log.write(self._builder.output)
             self._emit(Ended(attempt.id, self._failure))
         except OSError as error:
             self._emit(Ended(attempt.id, f"cannot prepare the task: {error.strerror or error}"))
 
 
 class Builder:
-    """Builds one environment in a folder of them; `stop` from another thread ends it. Relative paths among the
-    requirements lead from `submit_dir`; `run_id` marks its processes."""
+    """Builds one environment in a folder of them; `stop` from another thread ends it.
 
-    def __init__(self, requirements: Requirements, folder: Path, submit_dir: Path = Path(), run_id: str = "") -> None:
+    Args:
+        requirements: what it must hold.
+        folder: the folder of environments.
+        submit_dir: where relative paths among the requirements lead from.
+        run_id: marks its processes.
+        on_install: is called when the environment is not there and is about to be built.
+    """
+
+    def __init__(
+        self,
+        requirements: Requirements,
+        folder: Path,
+        submit_dir: Path = Path(),
+        run_id: str = "",
+        on_install: Callable[[], None] = lambda: None,
+    ) -> None:
         self.output = ""
+        self._on_install = on_install
         self._run_id = run_id
         self._requirements = requirements
         self._environments = folder
@@ -133,6 +175,7 @@ class Builder:
         with self._locked(self._folder.with_suffix(".lock")):
             if not (self._folder / READY).exists():
                 shutil.rmtree(self._folder, ignore_errors=True)
+                self._on_install()
                 try:
                     self._install(python)
                 except BaseException:
@@ -175,6 +218,11 @@ class Builder:
         self._uv("venv", "--python", sys.executable, str(self._folder))
         options = [word for option in wanted.index_options for word in _uv_option(option)]
         install = ("pip", "install", "--python", str(python), "--compile-bytecode", *options)
+        setuptools = wants_setuptools(wanted)
+        if setuptools is not None:
+            # First, so that a package that needs a newer one still gets it. An index may not have it.
+            with suppress(BuildError):
+                self._uv(*install, setuptools)
         if wanted.packages:
             words = [word for text in wanted.packages for word in (text.split(" ", 1) if text[0] == "-" else (text,))]
             self._uv(*install, *words)
@@ -205,6 +253,12 @@ class Builder:
         self.output += said
         if self._process.returncode:
             raise BuildError(_summary(said))
+
+
+def wants_setuptools(requirements: Requirements) -> str | None:
+    """Return the requirement of setuptools to install first, None when the packages name one themselves."""
+    is_named = any(_SETUPTOOLS.match(text) for text in requirements.packages)
+    return None if is_named else requirements.setuptools
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
