@@ -114,7 +114,10 @@ class LocalBackend:
     def delete(self, ref: RunRef) -> None:
         run = self.get(ref)
         if not run.state.final:
-            raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
+            raise UsageError(
+                f"Run {ref.run_id} is {run.state}, and only a run that has ended can be deleted.",
+                hint=f"Cancel it first: kfgcp cancel {ref.run_id}",
+            )
         layout = Layout(self._home, run.pipeline, ref.run_id)
         self._store.forget(ref.run_id)
         layout.remove()

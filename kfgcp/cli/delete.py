@@ -20,7 +20,9 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
     for handle in handles:
         if not handle.state.final:
             raise UsageError(
-                f"Run {handle.run_id} is {handle.state}.", hint=f"Cancel it first: kfgcp cancel {handle.run_id}"
+                f"Run {handle.run_id} is {handle.state}, and only a run that has ended can be deleted."
+                " Nothing was deleted.",
+                hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
             )
     named = ", ".join(handle.run_id for handle in handles)
     if not yes and not click.confirm(f"Delete {named}?"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import Any
 
 from kfgcp.engine import placeholders
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
+from kfgcp.engine.placeholders import MOUNTS
+from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, shown
 from kfgcp.spec.graph import Constant, FromInput, Importer
+
+_SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")
+_PASSED_ON = frozenset({"http", "https", "bq", "oci", "huggingface"})
+"""Schemes whose artifacts nobody copies for a task: it gets the URI. Kubeflow Pipelines 2.16 imports oci and
+huggingface (its importer_launcher.go), Vertex AI has artifacts at https and bq; Kubeflow refuses all that it does not
+know, and so is it here."""
 
 
 def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
@@ -21,7 +29,8 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     one each time. A relative path is looked up in the folder that the run was submitted from.
 
     Raises:
-        ValueProblem: the URI is empty, or a local file that is not there; or a placeholder has no value.
+        ValueProblem: the URI is empty, of an unknown scheme, or a local file that is not there; or a placeholder has
+            no value.
     """
     importer = node.component.executor
     assert isinstance(importer, Importer)
@@ -60,9 +69,15 @@ def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
         what: names the artifact in messages.
 
     Raises:
-        ValueProblem: there is no such file or folder.
+        ValueProblem: the scheme is unknown, or there is no such file or folder.
     """
-    if "://" in uri and not uri.startswith("file://"):
+    scheme = _SCHEME.match(uri)
+    if scheme is not None and scheme[1] != "file":
+        if scheme[1] not in MOUNTS and scheme[1] not in _PASSED_ON:
+            raise ValueProblem(
+                f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://, minio://, or a"
+                " path of this machine"
+            )
         return uri
     path = Path(submit_dir, uri.removeprefix("file://"))
     if not os.path.exists(path):  # False too for what cannot be the name of a file

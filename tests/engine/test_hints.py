@@ -100,12 +100,19 @@ def test_a_relative_path_of_the_submitting_folder(component: Any, execute: Execu
     assert ErrorInfo.from_dict(error.to_dict()) == error
 
 
-@pytest.mark.parametrize("path", ["data/other.csv", "/no/such/file", "gs://bucket/key"])
+@pytest.mark.parametrize("path", ["data/other.csv", "/no/such/file"])
 def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None:
     error = error_of(execute(read, {"path": path}))
 
     assert error.hint == ""
     assert "hint" not in error.to_dict()
+
+
+def test_an_address_is_no_file(execute: Execute) -> None:
+    assert error_of(execute(read, {"path": "gs://bucket/key"})).hint == (
+        "gs://bucket/key is an address, not a file. Only artifacts at gs://, s3:// and minio:// are copied for a task:"
+        " import it with dsl.importer, or download it in the component."
+    )
 
 
 def test_a_name_that_only_the_file_of_the_component_has(execute: Execute) -> None:

@@ -130,3 +130,24 @@ def test_what_is_not_there_fails(uri, execute, states):
 
     assert run.state == "FAILED"
     assert states(run) == {"importer": "FAILED", "read": "SKIPPED"}
+
+
+@pytest.mark.parametrize("uri", ["foo://bucket/key", "GS://bucket/key", "://key", "models://churn/1"])
+def test_a_uri_of_an_unknown_scheme_fails_the_importer(uri, execute, task):
+    run = execute(imports, {"uri": uri})
+
+    assert run.error.task == "importer"
+    assert run.error.message == (
+        f'the URI "{uri}" of the artifact to import has a scheme that no backend knows: use gs://, s3://, minio://, or a path of this'
+        " machine"
+    )
+    assert task(run, "read").state == "SKIPPED"
+
+
+@pytest.mark.parametrize("uri", ["https://example.com/data.csv", "bq://project.dataset.table"])
+def test_what_cannot_be_copied_is_passed_on_and_a_task_that_opens_it_is_told(uri, execute, task):
+    run = execute(imports, {"uri": uri})
+
+    assert task(run, "importer").state == "SUCCEEDED"
+    assert run.error.task == "read"
+    assert run.error.hint.startswith(f"{uri} is an address, not a file.")

@@ -1,0 +1,32 @@
+"""`kfgcp delete`: runs that have ended, and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from patience import wait_for
+
+
+def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
+    kfgcp: Any, home: Path, pipeline: Callable[[str], Path]
+) -> None:
+    ended = kfgcp("run", pipeline("chain"), "--json").json["run_id"]
+    pids = home / "pids"
+    elsewhere = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={pids}")
+    wait_for(pids.exists)
+    running = kfgcp("show", "--json").json["run_id"]
+
+    done = kfgcp("delete", ended, running, "--yes")
+
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        f"error: Run {running} is RUNNING, and only a run that has ended can be deleted. Nothing was deleted.",
+        f"hint: Cancel it first: kfgcp cancel {running}",
+    ]
+    assert kfgcp("show", ended).code == 0
+    assert elsewhere.poll() is None
+    assert (home / ".kfgcp" / "logs" / running).is_dir()
+
+    assert kfgcp("cancel", running).code == 0
+    assert kfgcp.end(elsewhere).code == 6
+    assert kfgcp("delete", ended, running, "--yes").code == 0
