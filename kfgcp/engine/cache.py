@@ -29,8 +29,10 @@ from kfgcp.store.rows import CacheEntry
 from kfgcp.store.store import Store
 
 _LONGEST_PATH = 4096
-_COMPARED = 100
-"""With at most this many earlier successes a task is compared to say why it was not cached."""
+_REMEMBERED = 1000
+"""Of a task at most so many earlier successes are read to say why it was not cached."""
+_COMPARED = 20
+"""With at most so many of them it is compared when none of them had the same inputs."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -49,7 +51,7 @@ class TaskCache:
         self._pipeline = pipeline
         self._run_id = run_id
         self._override = override
-        self._earlier: dict[str, list[dict[str, Any]]] = {}  # task -> parts of its successes in other runs
+        self._earlier: dict[str, _Earlier] = {}  # by task
         self._own: set[str] = set()  # keys of this run's successes, which may not be in the store yet
 
     def look_up(self, node: Node, lost: str | None = None) -> Values | None:
@@ -114,12 +116,31 @@ class TaskCache:
         """What is different in the earlier success that differs least, the newest one of several."""
         task = _task_name(node)
         if task not in self._earlier:
-            self._earlier[task] = self._store.earlier_parts(self._pipeline, task, self._run_id, _COMPARED)
-        now = {**parts, **_details(node)}
-        differences = [_differences(before, now) for before in self._earlier[task]]
-        if not differences:
+            earlier = self._store.earlier_parts(self._pipeline, task, self._run_id, _REMEMBERED)
+            self._earlier[task] = _Earlier(earlier[:_COMPARED], {_inputs_key(p): p for p in reversed(earlier)})
+        earlier = self._earlier[task].closest(parts)
+        if not earlier:
             return "no earlier success of this task"
+        now = {**parts, **_details(node)}
+        differences = [_differences(before, now) for before in earlier]
         return min(differences, key=_Differences.count).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """Parts of a task's successes in other runs: the newest ones, newest first, and the newest of each inputs."""
+
+    newest: list[dict[str, Any]]
+    by_inputs: Mapping[str, dict[str, Any]]
+
+    def closest(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the success that had the same inputs, or else the newest ones: a loop has one for each item."""
+        same = self.by_inputs.get(_inputs_key(parts))
+        return self.newest if same is None else [same]
+
+
+def _inputs_key(parts: Mapping[str, Any]) -> str:
+    return _digest([parts.get("params"), parts.get("artifacts"), parts.get("files"), parts.get("component")])
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,8 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
 def _file_hint(exception: TaskException, place: TaskPlace) -> str:
     if "://" in exception.missing_file:
         return (
-            f"{exception.missing_file} is an address, not a file. Only artifacts at gs://, s3:// and minio:// are copied"
-            " for a task: import it with dsl.importer, or download it in the component."
+            f"{exception.missing_file} is an address, not a file. Only artifacts at gs://, s3:// and minio:// are"
+            " copied for a task: import it with dsl.importer, or download it in the component."
         )
     file = _file_here(exception, place)
     if file is None:

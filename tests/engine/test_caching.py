@@ -342,9 +342,10 @@ def test_changed_code_of_a_loop_is_not_called_a_changed_item(execute, compiled):
             read_text(x=item)
 
     spec = compiled(loops)
-    execute(spec, {"items": ["a", "b"]})
+    # More items than successes that a task is compared with.
+    execute(spec, {"items": ["b", "a", *map(str, range(30))]})
     spec["deploymentSpec"]["executors"]["exec-read-text"]["container"]["command"][-1] += "\n# changed\n"
-    run = execute(spec, {"items": ["b", "a"]})
+    run = execute(spec, {"items": ["a", "b"]})
 
     reasons = {reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)}
     assert reasons == {"the code of the component changed"}
