@@ -138,8 +138,8 @@ def test_a_uri_of_an_unknown_scheme_fails_the_importer(uri, execute, task):
 
     assert run.error.task == "importer"
     assert run.error.message == (
-        f'the URI "{uri}" of the artifact to import has a scheme that no backend knows: use gs://, s3://, minio://, or a path of this'
-        " machine"
+        f'the URI "{uri}" of the artifact to import has a scheme that no backend knows: use gs://, s3://,'
+        " minio://, or a path of this machine"
     )
     assert task(run, "read").state == "SKIPPED"
 
