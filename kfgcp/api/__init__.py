@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from kfgcp import config, labels
-from kfgcp.api.found import RunLike, show
+from kfgcp.api.found import RunLike, deleted_artifacts, show
 from kfgcp.api.project import dashboard, doctor, import_env, init
 from kfgcp.api.tables import artifacts, compare, export, list, metrics, note, runs, tag, tasks, unread
 from kfgcp.backends.base import (
     Backend,
+    Deleted,
     ForegroundRun,
     LogFilter,
     LogLine,
@@ -291,13 +292,16 @@ def cancel(run: RunLike = "latest") -> RunHandle:
     return show(run).cancel()
 
 
-def delete(run: RunLike) -> None:
+def delete(run: RunLike) -> Deleted:
     """Removes a run that has ended, on its backend and here, with its logs and artifacts in the state folder.
+
+    Files that another run uses are kept until the last such run is deleted: a task that was CACHED has the files and
+    the log of the task that ran.
 
     Raises:
         UsageError: it has not ended.
     """
-    show(run).delete()
+    return show(run).delete()
 
 
 def diff(before: Pipeline, after: Pipeline) -> Diff:
@@ -428,6 +432,7 @@ __all__ = [
     "compile",
     "dashboard",
     "delete",
+    "deleted_artifacts",
     "diff",
     "doctor",
     "export",

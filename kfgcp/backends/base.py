@@ -71,6 +71,18 @@ class LogLine:
     severity: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What is left of the files of a deleted run, because other runs use it.
+
+    kept_files: files of artifacts. kept_logs: logs of attempts. used_by: the runs, by their names or ids.
+    """
+
+    kept_files: int = 0
+    kept_logs: int = 0
+    used_by: tuple[str, ...] = ()
+
+
 SEVERITIES: Final = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 
 
@@ -184,8 +196,8 @@ class SupportsRefresh(Protocol):
 class SupportsDelete(Protocol):
     """Can remove runs that have ended."""
 
-    def delete(self, ref: RunRef) -> None:
-        """Removes a run, its record here included.
+    def delete(self, ref: RunRef) -> Deleted:
+        """Removes a run, its record here included; files that other runs use are kept.
 
         Raises:
             UsageError: it has not ended.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kfgcp.backends.base import LogFilter, LogLine, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import Deleted, LogFilter, LogLine, Pace, Page, RunRef, SubmitRequest
 from kfgcp.backends.local_logs import FileTail
 from kfgcp.config import Environment, Project
-from kfgcp.engine import cluster, lock, orphans, remote, unsupported
+from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
 from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
@@ -26,12 +27,15 @@ from kfgcp.errors import BackendError, ParamError, StateError, Unsupported, Usag
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
 from kfgcp.spec import graph, platform
-from kfgcp.store.rows import Changes, RunFilter
+from kfgcp.store import database
+from kfgcp.store.rows import Changes, Origin, RunFilter
 from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"
 TASK_VARIABLES = ("KFGCP_RUN_ID", "KFGCP_TASK", "KFGCP_SUBMIT_DIR")
 """What tells a task's process where it is; a run that is submitted from a task is another one."""
+ENDING_SECONDS = 30.0
+"""How long a deletion waits for the engine of a run that has ended: it removes temporary folders before it goes."""
 INTERRUPTED = "the engine was killed or crashed before the run ended"
 
 
@@ -99,28 +103,75 @@ class LocalBackend:
                 "The logs of runs on this machine are what tasks wrote, without times and severities.",
                 hint="Leave out --since and --severity.",
             )
-        for found in self._store.tasks(ref.run_id):
-            for number in range(1, found.attempts + 1):
-                if wanted.task in (None, found.path) and wanted.attempt in (None, number):
-                    reader = LogReader(log_file(self._home, ref.run_id, found.path, number))
+        origins = self._store.origins(ref.run_id)
+        for task in self._store.tasks(ref.run_id):
+            made = Origin(ref.run_id, task.path, task.attempts)
+            if task.state is TaskState.CACHED:  # its log is that of the task that ran
+                made = origins.get(task.path, made)
+            for number in range(1, made.attempt + 1):
+                if wanted.task in (None, task.path) and wanted.attempt in (None, number):
+                    reader = LogReader(log_file(self._home, made.run_id, made.path, number))
                     for line in reader.read(to_the_end=True):
-                        yield LogLine(found.path, number, line)
+                        yield LogLine(task.path, number, line)
 
     def tail(self, ref: RunRef, wanted: LogFilter) -> FileTail:
         if wanted.since or wanted.severity:
             return self.logs(ref, wanted)  # type: ignore[return-value]  # which refuses it
         return FileTail(self._home, ref.run_id, wanted)
 
-    def delete(self, ref: RunRef) -> None:
-        run = self.get(ref)
+    def delete(self, ref: RunRef) -> Deleted:
+        if not self._store.writable:
+            raise database.read_only(self._home)
+        self._refuse_unfinished(self.get(ref))
+        deadline = time.monotonic() + ENDING_SECONDS
+        while (released := self._forget(ref.run_id)) is None:
+            if time.monotonic() > deadline:
+                raise UsageError(f"The engine of run {ref.run_id} still runs.", hint="End its process, and try again.")
+            time.sleep(0.02)
+        for run_id in released:
+            removal.remove_files(self._home, run_id, self._store.users(run_id))
+        return self._kept(ref.run_id)
+
+    def _forget(self, run_id: str) -> Sequence[str] | None:
+        """Remove the record of a run that has ended.
+
+        Returns:
+            What `Store.forget` returns; None while the engine of the run still clears up.
+        """
+        with lock.FileUse(self._home).exclusive():
+            # Somebody else may have deleted or resumed it since.
+            self._refuse_unfinished(self._store.get(run_id, whole=False))
+            held = lock.take(self._home, run_id)
+            if held is None:
+                return None
+            try:
+                self._refuse_unfinished(self._store.get(run_id, whole=False))
+                return self._store.forget(run_id)
+            finally:
+                held.release()
+
+    def _refuse_unfinished(self, run: Run) -> None:
         if not run.state.final:
             raise UsageError(
-                f"Run {ref.run_id} is {run.state}, and only a run that has ended can be deleted.",
-                hint=f"Cancel it first: kfgcp cancel {ref.run_id}",
+                f"Run {run.run_id} is {run.state}, and only a run that has ended can be deleted.",
+                hint=f"Cancel it first: kfgcp cancel {run.run_id}",
             )
-        layout = Layout(self._home, run.pipeline, ref.run_id)
-        self._store.forget(ref.run_id)
-        layout.remove()
+
+    def _kept(self, run_id: str) -> Deleted:
+        """Return what is kept of a deleted run, and for whom."""
+        users = self._store.users(run_id)
+        kept = removal.count_kept(self._home, run_id, users)
+        user_ids = dict.fromkeys(itertools.chain(*users.values()))
+        names = tuple(self._name_of(user) for user in user_ids)
+        return Deleted(kept.files, kept.logs, names)
+
+    def _name_of(self, run_id: str) -> str:
+        """Return what people call a run: its name, unless another run has the same."""
+        try:
+            name = self._store.get(run_id, whole=False).name
+            return name if name and self._store.find(name) == run_id else run_id
+        except UsageError:
+            return run_id
 
     def open(self, request: SubmitRequest) -> LocalRun:
         run_id, held = self._add(request)

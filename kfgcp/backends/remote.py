@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from kfgcp.backends.base import NotWhole, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import Deleted, NotWhole, Pace, Page, RunRef, SubmitRequest
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
@@ -211,12 +211,13 @@ class RemoteBackend(ABC):
 
     # -- capabilities
 
-    def delete(self, ref: RunRef) -> None:
+    def delete(self, ref: RunRef) -> Deleted:
         run = self.get(ref)
         if not run.state.final:
             raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
         self._remove(run.backend_ref or self._ref_of(ref.run_id))
         self._store.forget(ref.run_id)
+        return Deleted()
 
     def refresh(self, since: str | None = None, *, whole: bool = True) -> None:
         """Reads into the store what has changed: all runs, whoever made them.

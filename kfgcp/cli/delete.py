@@ -5,7 +5,12 @@ from __future__ import annotations
 import click
 
 from kfgcp import api
+from kfgcp.backends.base import Deleted
+from kfgcp.cli import output
 from kfgcp.errors import UsageError
+
+MOST_NAMES = 3
+"""How many of the runs are named that use files of a deleted run."""
 
 
 @click.command(epilog="Example: kfgcp delete a1b2 c3d4 --yes")
@@ -14,7 +19,8 @@ from kfgcp.errors import UsageError
 def command(runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that have ended: their record, and what the state folder or the backend keeps of them.
 
-    Artifacts in a bucket stay.
+    Files and logs that other runs use are kept, and removed with the last of these runs: a cached task uses those of
+    the task that ran. Artifacts in a bucket stay.
     """
     handles = [*{handle.run_id: handle for handle in map(api.show, runs)}.values()]
     for handle in handles:
@@ -28,5 +34,20 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
     if not yes and not click.confirm(f"Delete {named}?"):
         return
     for handle in handles:
-        api.delete(handle)
-        click.echo(f"{handle.run_id}  deleted")
+        deleted = api.delete(handle)
+        click.echo(f"{handle.run_id}  deleted{_kept_text(deleted)}")
+
+
+def _kept_text(deleted: Deleted) -> str:
+    """What is kept of a deleted run, and for whom."""
+    if not deleted.used_by:
+        return ""
+    count, word = (deleted.kept_files, "file") if deleted.kept_files else (deleted.kept_logs, "log")
+    if not count:
+        return ""
+    shown = [output.plain(name) for name in deleted.used_by[:MOST_NAMES]]
+    more = len(deleted.used_by) - len(shown)
+    names = ", ".join(shown) + (f" and {more} more" if more else "")
+    plural = "s" if count > 1 else ""
+    runs = "runs" if len(deleted.used_by) > 1 else "run"
+    return f", {count} {word}{plural} kept: used by {runs} {names}"

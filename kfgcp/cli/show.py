@@ -22,8 +22,9 @@ def command(run: str, as_json: bool) -> None:
     RUN is an id, the beginning of one, a name, or `latest` (the default).
     """
     handle = api.show(run)
+    deleted = api.deleted_artifacts(handle)
     if as_json:
-        output.print_json(handle.to_dict())
+        output.print_json(_marked(handle.to_dict(), deleted))
         return
     found = handle.snapshot
     _print_facts(found)
@@ -34,14 +35,22 @@ def command(run: str, as_json: bool) -> None:
         right=[2, 3],
     )
     print_results(found)
-    _print_artifacts(found)
+    _print_artifacts(found, deleted)
     if found.state is not RunState.SUCCEEDED:
         output.print_failure(found)
 
 
-def _print_artifacts(run: Run) -> None:
+def _marked(run: dict[str, Any], deleted: set[str]) -> dict[str, Any]:
+    """The run JSON, with `deleted: true` on each artifact whose file was deleted."""
+    for artifact in run["artifacts"]:
+        if artifact["uri"] in deleted:
+            artifact["deleted"] = True
+    return run
+
+
+def _print_artifacts(run: Run, deleted: set[str]) -> None:
     """A line each, never folded: an address that is copied from a terminal must be whole."""
-    rows = [("ARTIFACT", "TYPE", "URI"), *(_artifact(artifact) for artifact in run.artifacts)]
+    rows = [("ARTIFACT", "TYPE", "URI"), *(_artifact(artifact, deleted) for artifact in run.artifacts)]
     if len(rows) == 1:
         return
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -51,10 +60,12 @@ def _print_artifacts(run: Run) -> None:
         click.echo(line if number else click.style(line, bold=True), color=output.color())
 
 
-def _artifact(artifact: Artifact) -> tuple[str, str, str]:
+def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
     """Name, type and place; metrics and their like live in the metadata, and no file need be at their URI."""
     uri = artifact.uri
-    if uri.startswith("file://") and not Path(unquote(uri.removeprefix("file://"))).exists():
+    if uri in deleted:
+        uri = "deleted"
+    elif uri.startswith("file://") and not Path(unquote(uri.removeprefix("file://"))).exists():
         uri = "metadata-only" if artifact.metadata else "no-file"
     return f"{artifact.task}/{artifact.name}", artifact.type, uri
 

@@ -25,7 +25,7 @@ from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.model import Cache
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
-from kfgcp.store.rows import CacheEntry
+from kfgcp.store.rows import CacheEntry, Origin
 from kfgcp.store.store import Store
 
 _LONGEST_PATH = 4096
@@ -57,6 +57,8 @@ class TaskCache:
     def look_up(self, node: Node, lost: str | None = None) -> Values | None:
         """Return the outputs of an earlier success, None when the task must run; `node.cache` says why.
 
+        The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
+
         Args:
             node: the task.
             lost: why the outputs of a run that this one repeats cannot be used, None when that is not the case.
@@ -74,16 +76,17 @@ class TaskCache:
         if entry is None and key not in self._own:
             node.cache = Cache(False, lost or self._why_deleted(key) or self._why_not(node, parts))
             return None
-        if entry is None or entry.run_id == self._run_id:
+        if entry is None or entry.origin.run_id == self._run_id:
             # Equal tasks of one run all run, whichever comes first.
             reason = "only an equal task of this run succeeded before, and equal tasks of one run all run"
             node.cache = Cache(False, reason)
             return None
-        problem = unusable(entry.outputs, entry.run_id)
+        problem = unusable(entry.outputs, entry.known_run)
         if problem is not None:
             node.cache = Cache(False, problem)
             return None
-        node.cache = Cache(True, f"same code and inputs as in run {entry.run_id}")
+        node.cache = Cache(True, f"same code and inputs as in run {entry.known_run}")
+        node.origin = entry.origin
         return values_of(entry.outputs)
 
     def _enabled(self, node: Node) -> bool:
@@ -101,7 +104,7 @@ class TaskCache:
             pipeline=self._pipeline,
             key=key,
             task=_task_name(node),
-            run_id=self._run_id,
+            origin=Origin(self._run_id, node.path, node.attempts),
             stored_at=at,
             parts=parts | _details(node),
             outputs=kept(node.outputs),
@@ -310,6 +313,12 @@ def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
             if not there:
                 return f"the files of run {run_id} were deleted"
     return None
+
+
+def deleted_files(kept: Mapping[str, Any]) -> list[str]:
+    """Return the paths of this machine where an artifact was stored and nothing is any more."""
+    items = [item for items in kept["artifacts"].values() for item in items]
+    return [item["uri"] for item in items if item["stored"] and _local(item["uri"]) and not os.path.exists(item["uri"])]
 
 
 def _local(uri: str) -> bool:

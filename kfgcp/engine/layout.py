@@ -5,6 +5,7 @@
 <home>/workspaces/<run>/                 shared by the tasks of a run, removed when it ends
 <home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive
+<home>/locks/file-use                    see `kfgcp.engine.lock.FileUse`
 <temporary folder>/kfgcp-<run>/<n>/      an attempt's working folder, removed when it ends
 """
 
@@ -19,6 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
+
+FILE_USE = "file-use"
+"""The name of the lock of `kfgcp.engine.lock.FileUse`; no run has such an id."""
 
 _DYING_SECONDS = 30.0
 """How long tasks of an engine that was killed may still write to the scratch folder of their run."""
@@ -51,12 +55,12 @@ class Layout:
 
     def attempt(self, path: str, attempt: int) -> Path:
         """The folder of an attempt's artifacts."""
-        return self.artifacts / task_folder(path) / str(attempt)
+        return self.artifacts / attempt_folder(path, attempt)
 
     def uri(self, path: str, attempt: int, name: str) -> str:
         """Where an output artifact of an attempt goes: a path, or a URI below a remote pipeline root."""
         folder = f"{self.root}/{file_name(self.pipeline)}/{self.run_id}" if self.root else str(self.artifacts)
-        return f"{folder}/{task_folder(path)}/{attempt}/{file_name(name)}"
+        return f"{folder}/{attempt_folder(path, attempt)}/{file_name(name)}"
 
     def outputs(self, path: str, attempt: int) -> Path:
         """The folder of the files that an attempt writes its output parameters to."""
@@ -72,7 +76,7 @@ class Layout:
 
     @property
     def workspace(self) -> Path:
-        return self.home / "workspaces" / self.run_id
+        return workspace_folder(self.home, self.run_id)
 
     def prepare(self) -> None:
         """Makes the run's own folders, for this user alone; an engine that was killed may have left a scratch folder,
@@ -92,12 +96,6 @@ class Layout:
                     raise
                 time.sleep(0.01)
         self.workspace.mkdir(parents=True, exist_ok=True)
-
-    def remove(self) -> None:
-        """Removes what the run keeps in the state folder; not what went to a pipeline root of the user."""
-        for folder in (self.artifacts, self.logs, self.workspace):
-            shutil.rmtree(folder, ignore_errors=True)
-        lock_file(self.home, self.run_id).unlink(missing_ok=True)
 
     def working_folder(self, attempt_id: int) -> Path:
         return self.scratch / str(attempt_id)
@@ -124,11 +122,25 @@ def logs_folder(home: Path, run_id: str) -> Path:
 
 def log_file(home: Path, run_id: str, path: str, attempt: int) -> Path:
     """The log of one attempt of the task at `path`, output and errors in the order they were written."""
-    return logs_folder(home, run_id) / task_folder(path) / f"{attempt}.log"
+    return logs_folder(home, run_id) / log_name(path, attempt)
+
+
+def log_name(path: str, attempt: int) -> str:
+    """Where the log of an attempt is, below the folder of its run's logs."""
+    return f"{task_folder(path)}/{attempt}.log"
+
+
+def workspace_folder(home: Path, run_id: str) -> Path:
+    return home / "workspaces" / run_id
 
 
 def lock_file(home: Path, run_id: str) -> Path:
     return home / "locks" / run_id
+
+
+def attempt_folder(path: str, attempt: int) -> str:
+    """Where the artifacts of an attempt are, below the folder of its run."""
+    return f"{task_folder(path)}/{attempt}"
 
 
 def task_folder(path: str) -> str:

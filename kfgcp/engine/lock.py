@@ -1,12 +1,18 @@
-"""A run belongs to one engine process: it holds a lock that the system frees when the process ends, however it ends."""
+"""Locks of the state folder, which the system frees when the process that holds them ends, however it ends.
+
+A run belongs to one engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier runs in place while
+an engine finds them and records that its run uses them.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from kfgcp.engine.layout import lock_file
+from kfgcp.engine.layout import FILE_USE, lock_file
 from kfgcp.store.database import failures
 
 
@@ -50,3 +56,38 @@ def _is(fd: int, file: Path) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(file))
     except FileNotFoundError:
         return False
+
+
+class FileUse:
+    """Who may use the files of earlier runs, and who may give them up.
+
+    An engine that takes outputs from an earlier run does two things: it finds out that the files are there, and records
+    that its run uses them. Between the two, nobody may remove the last other run that uses them. Many engines may do
+    that at the same time, and each holds the lock for a moment only.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._file = lock_file(home, FILE_USE)
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold the lock to use files; wait while somebody gives files up."""
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock to remove the record of a run; wait for those who are about to use files."""
+        with self._locked(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        with failures(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, kind)
+            yield
+        finally:
+            os.close(fd)

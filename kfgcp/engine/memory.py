@@ -11,16 +11,20 @@ from kfgcp.engine import cache
 from kfgcp.engine.nodes import Node, lineage
 from kfgcp.engine.values import Values
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
-from kfgcp.store.rows import Outcome
+from kfgcp.store.rows import Origin, Outcome
 from kfgcp.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a task ended that does not run again. error: of a task that failed for good."""
+    """How a task ended that does not run again.
+
+    origin: the attempt that made the outputs, when it was one of another run. error: of a task that failed for good.
+    """
 
     outputs: Values
     cache: Cache | None = None
+    origin: Origin | None = None
     error: ErrorInfo | None = None
 
 
@@ -36,11 +40,13 @@ class Memory:
     """
 
     def __init__(self, store: Store, run_id: str, repeats: str | None, from_task: str | None) -> None:
+        self._store = store
         self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
         self._interrupted = store.interruptions(run_id) if self._tasks else {}
         self._repeats = repeats
         self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
+        self._origins: Mapping[str, Origin] = store.origins(repeats) if repeats else {}
         self._from_task = from_task
         self._lost: dict[str, str] = {}
 
@@ -55,7 +61,10 @@ class Memory:
             node.spoil()
 
     def recall(self, node: Node) -> Done | None:
-        """How the task ended before, None when it must run."""
+        """How the task ended before, None when it must run.
+
+        The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
+        """
         before = self._tasks.get(node.path)
         if before is not None and before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
             _restore(node, before)
@@ -74,18 +83,21 @@ class Memory:
         return self._lost.get(node.path)
 
     def _unchanged(self, node: Node) -> Done | None:
-        if not self._repeated or node.must_run:
+        if self._repeats is None or not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
         if outcome is None or outcome.key != cache.key_of(node):
             return None
-        assert self._repeats is not None
+        if not self._store.is_recorded(self._repeats):
+            # A run that was deleted since this one started keeps no files any more.
+            self._lost[node.path] = f"the files of run {self._repeats} were deleted with it"
+            return None
         reason = cache.unusable(outcome.outputs, self._repeats)
         if reason is not None:
             self._lost[node.path] = reason
             return None
         taken = Cache(True, f"taken from run {self._repeats}: same code and inputs")
-        return Done(cache.values_of(outcome.outputs), taken)
+        return Done(cache.values_of(outcome.outputs), taken, self._origins.get(node.path))
 
 
 def outcome_of(node: Node) -> Outcome:

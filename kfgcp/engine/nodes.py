@@ -10,6 +10,7 @@ from typing import Any
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
 from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
+from kfgcp.store.rows import Origin
 
 
 @dataclass(eq=False, slots=True)
@@ -30,6 +31,7 @@ class Node:
     made_from: dict[str, Any] = field(default_factory=dict)  # see `cache.note_inputs`
     recorded: bool = False  # its artifacts and metrics are in the store
     cache: Cache | None = None
+    origin: Origin | None = None  # of a task that was not run: the attempt of another run that made its outputs
     error: ErrorInfo | None = None
     started_at: str | None = None
     ended_at: str | None = None

@@ -9,9 +9,10 @@ from typing import Any
 
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.nodes import Node
+from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import Values, finite
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
-from kfgcp.store.rows import CacheEntry, Changes, Outcome
+from kfgcp.store.rows import CacheEntry, Changes, Outcome, Use
 from kfgcp.store.store import Store
 
 
@@ -30,6 +31,7 @@ class Recorder:
         self._now = now
         self._outcomes: list[Outcome] = []
         self._cached: list[CacheEntry] = []
+        self._uses = Uses(store, run_id)
 
     def keep(self, outcome: Outcome, cached: CacheEntry | None = None) -> None:
         """Goes with the next write: what a task put out, and its entry in the cache."""
@@ -42,9 +44,11 @@ class Recorder:
         tasks: list[Task] = []
         artifacts: list[Artifact] = []
         metrics: list[Metric] = []
+        uses: list[Use] = []
         for node in nodes:
             if node.parent is None:
                 continue
+            uses.extend(self._uses.of(node))
             self._stamp(node)
             tasks.append(task_record(node))
             found_artifacts, found_metrics = outputs_record(node)
@@ -56,7 +60,13 @@ class Recorder:
         outcomes, self._outcomes = self._outcomes, []
         cached, self._cached = self._cached, []
         changes = replace(
-            final or Changes(), tasks=tasks, artifacts=artifacts, metrics=metrics, cached=cached, outcomes=outcomes
+            final or Changes(),
+            tasks=tasks,
+            artifacts=artifacts,
+            metrics=metrics,
+            cached=cached,
+            outcomes=outcomes,
+            uses=uses,
         )
         self._store.apply(self._run_id, changes)
 

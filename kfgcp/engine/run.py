@@ -20,6 +20,7 @@ from kfgcp.engine.hints import hint_for
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
+from kfgcp.engine.lock import FileUse
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node, in_exit_task
@@ -71,6 +72,7 @@ class Engine:
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
+        self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, self._clock.now())
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
@@ -104,8 +106,9 @@ class Engine:
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
             while not self._scheduler.done:
-                launched = self._take_ready()
-                self._recorder.write(self._scheduler.take_changed())
+                with self._file_use.shared():  # what is taken from earlier runs is recorded before anybody removes it
+                    launched = self._take_ready()
+                    self._recorder.write(self._scheduler.take_changed())
                 for node in launched:
                     self._launch(node)
                 self._tidy()  # while those that were launched are at work
@@ -150,6 +153,7 @@ class Engine:
         return True
 
     def _recalled(self, node: Node, done: Done) -> None:
+        node.origin = done.origin
         if done.error is not None:
             self._scheduler.failed_before(node, done.error)
         else:
@@ -367,6 +371,7 @@ class Engine:
             state = RunState.CANCELLED
         error = self._scheduler.first_error if state is RunState.FAILED else None
         final = Changes(state=state, ended_at=self._clock.now(), outputs=shown(root.outputs), error=error)
-        self._recorder.write(self._scheduler.take_changed(), final)
+        with self._file_use.shared():
+            self._recorder.write(self._scheduler.take_changed(), final)
         self._layout.remove_workspace()
         return state

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 BUSY_SECONDS = 30.0
 
 

@@ -96,19 +96,43 @@ class VersionRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The attempt that made something: its run, the path of its task, and its number from 1."""
+
+    run_id: str
+    path: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A task uses what an attempt of another run made, so its files must be kept.
+
+    task: path. cached: all outputs of the task come from there, and its log is the log of that attempt.
+    """
+
+    task: str
+    origin: Origin
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CacheEntry:
     """Outputs of a successful task, by the key of what they were made from.
 
     task: path without the numbers of iterations. parts: what the key was made of. outputs: as the engine wrote them.
+    known_run: a recorded run that has these outputs: the one that made them, or when that was deleted one that uses
+    them.
     """
 
     pipeline: str
     key: str
     task: str
-    run_id: str
+    origin: Origin
     stored_at: str
     parts: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    known_run: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +158,7 @@ class Changes:
     error: ErrorInfo | None = None
     cached: Sequence[CacheEntry] = ()
     outcomes: Sequence[Outcome] = ()
+    uses: Sequence[Use] = ()
 
 
 def matches(wanted: RunFilter, run: Run) -> bool:
@@ -175,6 +200,31 @@ def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
         *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
         *(task.started_at, task.ended_at, json_text(task.inputs), json_text(task.outputs), error_text(task.error)),
     )
+
+
+def cache_row(entry: CacheEntry) -> tuple[Any, ...]:
+    origin = entry.origin
+    parts, outputs = json_text(entry.parts), json_text(entry.outputs)
+    place = (entry.pipeline, entry.key, entry.task, origin.run_id, origin.path, origin.attempt)
+    return bound(*place, entry.stored_at, parts, outputs)
+
+
+def cache_entry(row: Any) -> CacheEntry:
+    return CacheEntry(
+        pipeline=row["pipeline"],
+        key=row["key"],
+        task=row["task"],
+        origin=Origin(row["run_id"], row["path"], row["attempt"]),
+        stored_at=row["stored_at"],
+        parts=json.loads(row["parts"]),
+        outputs=json.loads(row["outputs"]),
+        known_run=row["known_run"],
+    )
+
+
+def use_row(run_id: str, use: Use) -> tuple[Any, ...]:
+    origin = use.origin
+    return bound(run_id, use.task, origin.run_id, origin.path, origin.attempt, int(use.cached))
 
 
 def task(row: Any) -> Task:

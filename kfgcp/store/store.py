@@ -21,14 +21,18 @@ from kfgcp.store.rows import (
     Changes,
     Ended,
     Observed,
+    Origin,
     Outcome,
     Read,
     bound,
+    cache_entry,
+    cache_row,
     error_text,
     is_tag,
     json_text,
     only,
     task_row,
+    use_row,
 )
 
 __all__ = ["AGAIN", "DATABASE_NAME", "Store"]
@@ -158,15 +162,26 @@ class Store(Reader):
                 self._replace(run, known["version"], pipeline_spec, tasks=read is not Read.LISTED)
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
-    def forget(self, run_id: str) -> None:
-        """Remove the record of a run.
+    def forget(self, run_id: str) -> list[str]:
+        """Remove the record of a run, and the entries of the cache whose files nobody uses any more.
 
-        Of what it put into the cache only the keys stay, so that a task that is not cached any more can say why.
+        Of these entries only the keys stay, so that a task that is not cached any more can say why.
+
+        Returns:
+            The runs without a record that may have files which nobody uses any more: this one, and those deleted
+            before whose files this one used.
         """
         with self._transaction():
-            self._db.execute("UPDATE cache SET outputs = ? WHERE run_id = ?", (_DELETED, run_id))
-            for table in ("outcomes", "runs"):  # the rest goes with its run
-                self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
+            rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
+            self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
+            makers = {run_id, *(row["made_by"] for row in rows)}
+            released = sorted(maker for maker in makers if not self._is_recorded(maker))
+            self._db.executemany(
+                "UPDATE cache SET outputs = ? WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
+                " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
+                [(_DELETED, maker) for maker in released],
+            )
+        return released
 
     def set_observed(self, place: str, observed: Observed) -> None:
         with self._transaction():
@@ -280,11 +295,14 @@ class Store(Reader):
             [bound(run_id, o.path, o.key, json_text(o.outputs)) for o in changes.outcomes],
         )
         db.executemany(
-            "INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                bound(c.pipeline, c.key, c.task, c.run_id, c.stored_at, json_text(c.parts), json_text(c.outputs))
-                for c in changes.cached
-            ],
+            "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at, parts, outputs)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [cache_row(entry) for entry in changes.cached],
+        )
+        db.executemany(
+            "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET cached = max(cached, excluded.cached)",
+            [use_row(run_id, use) for use in changes.uses],
         )
         for table, rows in (
             ("artifacts", [(a.task, a.name, a.type, a.uri, json_text(a.metadata)) for a in changes.artifacts]),
@@ -390,22 +408,61 @@ class Store(Reader):
             counted = "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path"
             return dict(map(tuple, self._db.execute(counted, (run_id,)).fetchall()))
 
+    def is_recorded(self, run_id: str) -> bool:
+        """Return whether there is a record of the run."""
+        with self._failures():
+            return self._is_recorded(run_id)
+
+    def _is_recorded(self, run_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone() is not None
+
+    def origins(self, run_id: str) -> dict[str, Origin]:
+        """Return the attempt that made the outputs of each successful task of a run, by the task's path.
+
+        It is an attempt of the run itself, or of an earlier run when the task was cached.
+        """
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT path, run_id, path, attempts FROM tasks"
+                " WHERE run_id = :run AND state = 'SUCCEEDED' AND kind = 'container'"
+                " UNION ALL SELECT task, made_by, made_task, attempt FROM uses WHERE run_id = :run AND cached",
+                {"run": run_id},
+            ).fetchall()
+        return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
+
+    def last_attempts(self, run_id: str) -> list[Origin]:
+        """Return the last attempt of each task of a run; of a deleted run those that others use."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
+                " UNION SELECT made_by, made_task, attempt FROM uses WHERE made_by = :run",
+                {"run": run_id},
+            ).fetchall()
+        return [Origin(*row) for row in rows]
+
+    def users(self, run_id: str) -> dict[Origin, list[str]]:
+        """Return the attempts of a run whose files other runs use, with the ids of those runs, the oldest first."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING (run_id)"
+                " WHERE made_by = ? ORDER BY created_at, runs.rowid",
+                (run_id,),
+            ).fetchall()
+        users: dict[Origin, list[str]] = {}
+        for made_by, made_task, attempt, user in rows:
+            users.setdefault(Origin(made_by, made_task, attempt), []).append(user)
+        return users
+
     def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
         """What an earlier success with this key put out; shared by the runs of one pipeline name."""
-        query = "SELECT * FROM cache WHERE pipeline = ? AND key = ? AND outputs != ?"
+        known_run = (
+            "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
+            " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path LIMIT 1), '')"
+        )
+        query = f"SELECT *, {known_run} AS known_run FROM cache WHERE pipeline = ? AND key = ? AND outputs != ?"  # noqa: S608
         with self._failures():
             row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
-        if row is None:
-            return None
-        return CacheEntry(
-            pipeline=row["pipeline"],
-            key=row["key"],
-            task=row["task"],
-            run_id=row["run_id"],
-            stored_at=row["stored_at"],
-            parts=json.loads(row["parts"]),
-            outputs=json.loads(row["outputs"]),
-        )
+        return None if row is None else cache_entry(row)
 
     def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
         """Return what the keys of a task's successes in other runs were made of, newest first; of deleted runs too.

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from kfgcp.backends.base import (
     Backend,
+    Deleted,
     LogFilter,
     LogLine,
     LogTail,
@@ -175,15 +176,15 @@ class RunHandle:
         """Its logs as it goes on."""
         return self._logs().tail(self._ref, wanted or LogFilter())
 
-    def delete(self) -> None:
-        """Removes the run, on its backend and here.
+    def delete(self) -> Deleted:
+        """Removes the run, on its backend and here; files that other runs use are kept.
 
         Raises:
             UsageError: it has not ended.
         """
         if not isinstance(self._backend, SupportsDelete):
             raise self._lacks("cannot remove runs")
-        self._backend.delete(self._ref)
+        return self._backend.delete(self._ref)
 
     def native(self) -> Any:
         """The run as an object of the backend's official client, `aiplatform.PipelineJob` for example."""

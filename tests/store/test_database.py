@@ -14,6 +14,7 @@ import pytest
 from kfgcp.errors import StateError
 from kfgcp.model import Run
 from kfgcp.store import database
+from kfgcp.store.rows import Origin
 from kfgcp.store.store import Store
 from patience import PROCESS
 
@@ -81,6 +82,50 @@ def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(tmp_path:
         assert store.get("old").name == "n"
 
     assert _tables(file) >= TABLES
+
+
+def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path: Path) -> None:
+    """Version 8 did not say where the outputs of a cached task came from: they are the same as those of the task that
+    ran. The run `use` was cached from `mak`, the run `imp` imported a file of it, and `oth` is another pipeline."""
+    old = sqlite3.connect(tmp_path / "kfgcp.db", isolation_level=None)
+    for number in range(1, 9):
+        old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
+    uri = "file:///p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"
+    model = '{"params":{},"artifacts":{"model":[{"uri":"/p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"}]}}'
+    number = '{"params":{"Output":3},"artifacts":{}}'
+    for seq, (run, pipeline) in enumerate((("mak", "p"), ("use", "p"), ("imp", "i"), ("oth", "o"))):
+        old.execute(
+            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
+            " VALUES (?, 'local', 'local', ?, 'v', 'default', 'n', 'SUCCEEDED', ?)",
+            (run, pipeline, f"2020-01-0{seq + 1}"),
+        )
+    for run, task, kind, state, attempts, key, outputs, ended in (
+        ("mak", "loop[1]/train", "container", "SUCCEEDED", 2, "k1", model, "2020-01-01"),
+        ("mak", "add", "container", "SUCCEEDED", 1, "k2", number, "2020-01-01"),
+        ("use", "loop[1]/train", "container", "CACHED", 0, "k1", model, "2020-01-02"),
+        ("use", "add", "container", "CACHED", 0, "k2", number, "2020-01-02"),
+        ("imp", "importer", "importer", "SUCCEEDED", 1, "", model, "2020-01-03"),
+        ("oth", "add", "container", "SUCCEEDED", 1, "k2", number, "2020-01-01"),
+    ):
+        old.execute(
+            "INSERT INTO tasks VALUES (?, ?, 0, 0, ?, ?, ?, NULL, ?, ?, '{}', '{}', NULL)",
+            (run, task, kind, state, attempts, ended, ended),
+        )
+        old.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?)", (run, task, key, outputs))
+        if outputs == model:
+            old.execute("INSERT INTO artifacts VALUES (?, 0, ?, 'model', 'system.Model', ?, '{}')", (run, task, uri))
+    for key, task, outputs in (("k1", "loop/train", model), ("k2", "add", number), ("k3", "lost", '{"params":{}}')):
+        old.execute("INSERT INTO cache VALUES ('p', ?, ?, 'mak', '2020-01-01', '{}', ?)", (key, task, outputs))
+    old.execute("PRAGMA user_version = 8")
+    old.close()
+
+    trained, added = Origin("mak", "loop[1]/train", 2), Origin("mak", "add", 1)
+    with Store(tmp_path) as store:
+        assert store.users("mak") == {trained: ["use", "imp"], added: ["use"]}
+        assert store.origins("use") == {"loop[1]/train": trained, "add": added}
+        assert store.users("oth") == {}
+        entries = [store.find_cached("p", key) for key in ("k1", "k2", "k3")]
+        assert [entry and entry.origin for entry in entries] == [trained, added, None]
 
 
 def test_processes_that_open_a_new_store_at_once_all_get_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.store.rows import CacheEntry, Changes, Ended, Read, RunFilter, matches
+from kfgcp.store.rows import CacheEntry, Changes, Ended, Origin, Read, RunFilter, Use, matches
 from kfgcp.store.store import Store
 from patience import PROCESS
 
@@ -281,7 +281,8 @@ def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
 
 def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> None:
     def entry(key: str, day: int, pipeline: str = "train", task: str = "fit") -> CacheEntry:
-        return CacheEntry(pipeline, key, task, "aaaa00000001", f"2026-01-0{day}T00:00:00.000Z", {"lr": 1}, {"o": [key]})
+        origin, at = Origin("aaaa00000001", task, 1), f"2026-01-0{day}T00:00:00.000Z"
+        return CacheEntry(pipeline, key, task, origin, at, {"lr": 1}, {"o": [key]})
 
     old, new = entry("k1", 1), entry("k2", 2)
     store.add_run(make_run())
@@ -317,6 +318,34 @@ def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(store: Store, m
     assert store.find_cached("train", "k1") is None
     assert store.deleted_run("train", "k1") == "aaaa00000001"
     assert store.earlier_parts("train", "fit", "another", 100) == [{"n": 1}]
+
+
+def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(store: Store, make_run: MakeRun) -> None:
+    made, other = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "other", 1)
+    ids = [f"aaaa0000000{number}" for number in (1, 2, 3)]
+    for number, run_id in enumerate(ids):
+        store.add_run(make_run(run_id, created_at=f"2026-01-0{number + 1}T00:00:00.000Z"))
+    entries = [
+        CacheEntry("train", key, origin.path, origin, "2026-01-01T00:00:00.000Z", {}, {})
+        for key, origin in (("used", made), ("unused", other))
+    ]
+    store.apply(ids[0], Changes(cached=entries))
+    store.apply(ids[1], Changes(uses=[Use("fit", made)]))
+    store.apply(ids[1], Changes(uses=[Use("fit", made, cached=True)]))
+    store.apply(ids[2], Changes(uses=[Use("import", made)]))
+
+    assert store.users(ids[0]) == {made: [ids[1], ids[2]]}
+    assert store.origins(ids[1]) == {"fit": made}
+    assert store.origins(ids[2]) == {}, "only an artifact is from there"
+    assert store.forget(ids[0]) == [ids[0]]
+    assert store.find_cached("train", "unused") is None
+    for last in ids[1:]:
+        found = store.find_cached("train", "used")
+        assert found is not None
+        assert found.known_run == last
+        assert store.forget(last) == sorted([ids[0], last])
+    assert store.find_cached("train", "used") is None
+    assert store.users(ids[0]) == {}
 
 
 def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:
