@@ -244,13 +244,13 @@ def _store(
         yield None
         return
     with Store(project.home) as store:
-        if store.unfinished("local"):
+        if store.unfinished("local") or store.removals():
             _refresh_local(project)
         yield store
 
 
 def _refresh_local(project: config.Project) -> None:
-    """Ends the records of local runs whose engine is gone."""
+    """End the records of local runs whose engine is gone, and finish deletions that were killed."""
     from kfgcp.backends.local import LocalBackend
 
     LocalBackend(project, project.env("local")).refresh()

@@ -129,6 +129,10 @@ class NotWhole(UserWarning):
     """A run is shown without something that could not be read of it now; it is asked for again at the next look."""
 
 
+class NotRemoved(UserWarning):
+    """Files of a deleted run are still there; it is tried again when runs are deleted or listed."""
+
+
 @runtime_checkable
 class Backend(Protocol):
     """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""

@@ -8,11 +8,13 @@ import secrets
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kfgcp.backends.base import Deleted, LogFilter, LogLine, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import Deleted, LogFilter, LogLine, NotRemoved, Pace, Page, RunRef, SubmitRequest
 from kfgcp.backends.local_logs import FileTail
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
@@ -49,6 +51,7 @@ class LocalBackend:
         self._home = project.home
         self._project_root = project.root
         self._store = Store(project.home)
+        self._has_looked = False  # for what earlier versions left behind
 
     # -- Backend
 
@@ -124,31 +127,66 @@ class LocalBackend:
             raise database.read_only(self._home)
         self._refuse_unfinished(self.get(ref))
         deadline = time.monotonic() + ENDING_SECONDS
-        while (released := self._forget(ref.run_id)) is None:
+        while not self._forget(ref.run_id):
             if time.monotonic() > deadline:
                 raise UsageError(f"The engine of run {ref.run_id} still runs.", hint="End its process, and try again.")
             time.sleep(0.02)
-        for run_id in released:
-            removal.remove_files(self._home, run_id, self._store.users(run_id))
+        if not self._has_looked:
+            self._has_looked = True
+            self._store.add_removals(self._left_behind())
+        for folder in self._finish_removals():
+            warnings.warn(f"{folder} cannot be removed now; is it another user's?", NotRemoved, stacklevel=2)
         return self._kept(ref.run_id)
 
-    def _forget(self, run_id: str) -> Sequence[str] | None:
-        """Remove the record of a run that has ended.
-
-        Returns:
-            What `Store.forget` returns; None while the engine of the run still clears up.
-        """
+    def _forget(self, run_id: str) -> bool:
+        """Remove the record of a run that has ended; False while its engine still clears up."""
         with lock.FileUse(self._home).exclusive():
             # Somebody else may have deleted or resumed it since.
             self._refuse_unfinished(self._store.get(run_id, whole=False))
             held = lock.take(self._home, run_id)
             if held is None:
-                return None
+                return False
             try:
                 self._refuse_unfinished(self._store.get(run_id, whole=False))
-                return self._store.forget(run_id)
+                self._store.forget(run_id, has_files=True)
             finally:
                 held.release()
+        return True
+
+    def _finish_removals(self) -> Sequence[Path]:
+        """Remove the files of deleted runs that no run uses, also those that a killed process left.
+
+        Returns:
+            Folders that could not be removed.
+        """
+        failed = []
+        for number, run_id in self._store.removals().items():
+            folder = removal.remove_files(self._home, run_id, self._store.users(run_id))
+            if folder is None:
+                self._store.finish_removal(number)
+            else:
+                failed.append(folder)
+        return failed
+
+    def _left_behind(self) -> Sequence[str]:
+        """Return the runs without a record whose folders an earlier version left when it was killed.
+
+        A run is recorded before its folders are made, so the folders are listed first.
+        """
+        folders = removal.find_run_folders(self._home)
+        known = self._store.known_ids() | set(self._store.removals().values())
+        unknown = sorted(folders.keys() - known)
+        if not unknown:
+            return []
+        since = datetime.fromisoformat(self._store.recorded_since()).timestamp()
+        changed = [run_id for run_id in unknown if removal.last_change(folders[run_id]) >= since]
+        return [run_id for run_id in changed if not self._is_alive(run_id)]
+
+    def _is_alive(self, run_id: str) -> bool:
+        held = lock.take(self._home, run_id)
+        if held is not None:
+            held.release()
+        return held is None
 
     def _refuse_unfinished(self, run: Run) -> None:
         if not run.state.final:
@@ -202,7 +240,10 @@ class LocalBackend:
             raise
 
     def refresh(self) -> None:
-        """Runs whose engine is gone are ended as FAILED, so that none stays RUNNING for ever."""
+        """End runs whose engine is gone as FAILED, so that none stays RUNNING for ever, and finish deletions that were
+        killed."""
+        if self._store.writable:
+            self._finish_removals()
         for run_id in self._store.unfinished("local"):
             self._reconcile(run_id)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -10,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfgcp.engine.files import OUTPUT_FILE
-from kfgcp.engine.layout import attempt_folder, lock_file, log_name, logs_folder, workspace_folder
+from kfgcp.engine.layout import attempt_folder, log_name, logs_folder, workspace_folder
 from kfgcp.store.rows import Origin
+
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Kept:
     logs: int = 0
 
 
-def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> bool:
+def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> Path | None:
     """Remove what a run keeps in the state folder; nothing that went to a pipeline root of the user.
 
     It may be done again when it was interrupted, and by several processes at the same time.
@@ -33,18 +37,35 @@ def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> bool:
         used: the attempts of it whose artifacts and logs other runs use.
 
     Returns:
-        Whether everything was removed that had to be.
+        A folder that could not be removed, None when everything was removed.
     """
     attempts = {attempt_folder(origin.path, origin.attempt) for origin in used}
     logs = {name for origin in used for name in _log_names(origin)}
-    folders = [*_artifact_folders(home, run_id)]
+    kept_in_folders = [(folder, attempts) for folder in _artifact_folders(home, run_id)]
+    kept_in_folders += [(logs_folder(home, run_id), logs), (workspace_folder(home, run_id), set())]
+    for folder, kept in kept_in_folders:
+        _clear(str(folder), kept)
+    left = [folder for folder, kept in kept_in_folders if _has_others(str(folder), "", kept)]
+    return left[0] if left else None
+
+
+def find_run_folders(home: Path) -> dict[str, list[Path]]:
+    """Return the folders of runs in the state folder, by the ids of the runs."""
+    folders: dict[str, list[Path]] = {}
+    parents = [home / "logs", home / "workspaces", *_entries(home / "artifacts")]
+    for folder in itertools.chain(*map(_entries, parents)):
+        if _RUN_ID.fullmatch(folder.name):
+            folders.setdefault(folder.name, []).append(folder)
+    return folders
+
+
+def last_change(folders: Collection[Path]) -> float:
+    """Return the Unix time when the newest of some folders was changed; 0 when none is there."""
+    times = [0.0]
     for folder in folders:
-        _clear(str(folder), attempts)
-    _clear(str(logs_folder(home, run_id)), logs)
-    shutil.rmtree(workspace_folder(home, run_id), ignore_errors=True)
-    with suppress(OSError):
-        lock_file(home, run_id).unlink()
-    return _is_cleared(folders, attempts) and _is_cleared([logs_folder(home, run_id)], logs)
+        with suppress(OSError):
+            times.append(folder.stat().st_mtime)
+    return max(times)
 
 
 def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
@@ -60,14 +81,18 @@ def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
 
 def _artifact_folders(home: Path, run_id: str) -> Iterator[Path]:
     """The folders of a run's artifacts, whatever the name of its pipeline."""
-    try:
-        pipelines = sorted((home / "artifacts").iterdir())
-    except OSError:
-        return
-    for pipeline in pipelines:
+    for pipeline in _entries(home / "artifacts"):
         folder = pipeline / run_id
         if folder.is_dir():
             yield folder
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when it is not there."""
+    try:
+        return [*folder.iterdir()]
+    except OSError:
+        return []
 
 
 def _log_names(origin: Origin) -> Iterator[str]:
@@ -121,12 +146,7 @@ def _parents(names: Collection[str]) -> set[str]:
     return parents
 
 
-def _is_cleared(folders: Collection[Path], kept: Collection[str]) -> bool:
-    """Whether nothing is there but what is kept."""
-    return not any(_others(str(folder), "", kept) for folder in folders)
-
-
-def _others(folder: str, place: str, kept: Collection[str]) -> bool:
+def _has_others(folder: str, place: str, kept: Collection[str]) -> bool:
     """Whether there is a file, or an empty folder, that is not kept."""
     try:
         with os.scandir(folder) as entries:
@@ -138,6 +158,6 @@ def _others(folder: str, place: str, kept: Collection[str]) -> bool:
     for name, is_folder, path in names:
         if f"{place}{name}" in kept:
             continue
-        if not is_folder or _others(path, f"{place}{name}/", kept):
+        if not is_folder or _has_others(path, f"{place}{name}/", kept):
             return True
     return not names

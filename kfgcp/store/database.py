@@ -18,7 +18,7 @@ from urllib.parse import quote
 from kfgcp.errors import StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 BUSY_SECONDS = 30.0
 
 
@@ -141,6 +141,12 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+    connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (inode(file),))
+
+
+def inode(file: Path) -> str:
+    """Return what tells the database apart from a copy of it."""
+    return str(file.stat().st_ino)
 
 
 def _refuse_newer(version: int, file: Path) -> None:

@@ -6,13 +6,14 @@ Each write is one transaction and is on disk when the call returns. Reads never 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
 from kfgcp.errors import UsageError
-from kfgcp.model import Run, RunState
+from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store import database
 from kfgcp.store.reading import DATABASE_NAME, Reader
 from kfgcp.store.rows import (
@@ -162,14 +163,15 @@ class Store(Reader):
                 self._replace(run, known["version"], pipeline_spec, tasks=read is not Read.LISTED)
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
-    def forget(self, run_id: str) -> list[str]:
+    def forget(self, run_id: str, *, has_files: bool = False) -> None:
         """Remove the record of a run, and the entries of the cache whose files nobody uses any more.
 
         Of these entries only the keys stay, so that a task that is not cached any more can say why.
 
-        Returns:
-            The runs without a record that may have files which nobody uses any more: this one, and those deleted
-            before whose files this one used.
+        Args:
+            run_id: the run.
+            has_files: its files are in the state folder. `removals` then has the runs without a record that may have
+                files which nobody uses any more: this one, and those deleted before whose files this one used.
         """
         with self._transaction():
             rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
@@ -181,7 +183,35 @@ class Store(Reader):
                 " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
                 [(_DELETED, maker) for maker in released],
             )
-        return released
+            if has_files:
+                self._add_removals(released)
+
+    def add_removals(self, run_ids: Iterable[str]) -> None:
+        """Record that the files of runs without a record are to be removed."""
+        with self._transaction():
+            self._add_removals(run_ids)
+
+    def _add_removals(self, run_ids: Iterable[str]) -> None:
+        self._db.executemany("INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids])
+
+    def finish_removal(self, number: int) -> None:
+        """Record that the files were removed that `removals` has under this number."""
+        with self._transaction():
+            self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
+
+    def recorded_since(self) -> str:
+        """Return since when every run that used this state folder was recorded in this database.
+
+        A database that was copied here, from a backup for example, does not know the runs since that backup: it counts
+        from now.
+        """
+        inode = database.inode(self.file)
+        with self._transaction():
+            since, before = self._db.execute("SELECT since, inode FROM state_folder").fetchone()
+            if before != inode:
+                since = timestamp(time.time())
+                self._db.execute("UPDATE state_folder SET since = ?, inode = ?", (since, inode))
+        return str(since)
 
     def set_observed(self, place: str, observed: Observed) -> None:
         with self._transaction():
@@ -439,6 +469,17 @@ class Store(Reader):
                 {"run": run_id},
             ).fetchall()
         return [Origin(*row) for row in rows]
+
+    def removals(self) -> dict[int, str]:
+        """Return the deleted runs whose files are to be removed, by a number for `finish_removal`."""
+        with self._failures():
+            return dict(map(tuple, self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()))
+
+    def known_ids(self) -> set[str]:
+        """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
+        with self._failures():
+            rows = self._db.execute("SELECT run_id FROM runs UNION SELECT made_by FROM uses").fetchall()
+        return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
         """Return the attempts of a run whose files other runs use, with the ids of those runs, the oldest first."""

@@ -337,13 +337,15 @@ def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(store: Store, 
     assert store.users(ids[0]) == {made: [ids[1], ids[2]]}
     assert store.origins(ids[1]) == {"fit": made}
     assert store.origins(ids[2]) == {}, "only an artifact is from there"
-    assert store.forget(ids[0]) == [ids[0]]
+    store.forget(ids[0], has_files=True)
+    assert [*store.removals().values()] == [ids[0]]
     assert store.find_cached("train", "unused") is None
     for last in ids[1:]:
         found = store.find_cached("train", "used")
         assert found is not None
         assert found.known_run == last
-        assert store.forget(last) == sorted([ids[0], last])
+        store.forget(last, has_files=True)
+        assert [*store.removals().values()][-2:] == sorted([ids[0], last])
     assert store.find_cached("train", "used") is None
     assert store.users(ids[0]) == {}
 
