@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import tomllib
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import config
+from kfgcp.atomic import write_file
 from kfgcp.errors import ConfigError, StateError, UsageError
 
 OUTPUT: Final = "kfgcp_environments"
@@ -169,13 +169,7 @@ def _rest(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    target = file.resolve()
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as opened:
-            opened.write(text)
-        os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o644)
-        os.replace(name, target)
+        write_file(file, text.encode())
     except OSError as error:
         raise StateError(f"{file} cannot be written: {error.strerror or error}.") from None

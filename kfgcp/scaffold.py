@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kfgcp.atomic import write_file
 from kfgcp.errors import StateError, UsageError
 
 _TOML = """\
@@ -102,7 +103,7 @@ def scaffold(folder: Path) -> Scaffold:
     try:
         (folder / pipeline).parent.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
-            (folder / file).write_text(text, encoding="utf-8")
+            write_file(folder / file, text.encode())
     except OSError as error:
         raise StateError(f"{folder} cannot be written: {error.strerror}.", hint="Name another folder.") from error
     return Scaffold(folder, tuple(texts), f"kfgcp run {pipeline}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from kfgcp.atomic import write_file
 from kfgcp.engine.requirements import Requirements
 
 GIT_SECONDS: Final = 15.0
@@ -114,7 +115,7 @@ def _with_commit(text: str, known: Path) -> str:
     with suppress(OSError):
         if commit is not None:
             known.mkdir(parents=True, exist_ok=True)
-            file.write_text(commit, encoding="utf-8")
+            write_file(file, commit.encode())
         else:
             commit = file.read_text(encoding="utf-8")
     return text.replace(target, f"git+{base}@{commit}{hash_mark}{fragment}") if commit else text

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfgcp.atomic import write_file
 from kfgcp.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def write(spec: Spec, file: Path) -> None:
         raise UsageError(f"{file} must end in .yaml or .json.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_file(file, text.encode())
     except OSError as error:
-        raise StateError(f"{file} cannot be written: {error.strerror}.", hint="Choose another with -o.") from error
+        raise StateError(
+            f"{file} cannot be written: {error.strerror or error}.", hint="Choose another with -o."
+        ) from error

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from kfgcp.atomic import write_file
 from kfgcp.errors import MissingExtra, StateError, UsageError
 from kfgcp.model import Run, json_number, json_text
 from kfgcp.store.bulk import Flat
@@ -133,7 +134,7 @@ def _written(data: bytes, file: Path | None) -> str:
     if file is None:
         return data.decode()
     try:
-        file.write_bytes(data)
+        write_file(file, data)
     except OSError as error:
         raise StateError(f"{file} cannot be written: {error.strerror}.", hint="Choose another with -o.") from error
     return ""

@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"errors", "model", "config", "labels"},
+    {"atomic", "errors", "model", "config", "labels"},
     {"spec"},
     {"check", "store"},
     {"engine"},
