@@ -8,7 +8,8 @@
     ├── CheckFailed                4   a check found something
     ├── BackendError               5   the backend refused or cannot be reached
     │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
-    │   ├── StateError             5   the state folder: disk full, read-only, database damaged
+    │   ├── StateError             5   the state folder: read-only, database damaged
+    │   │   └── DiskFull           5   nothing can be recorded; what was recorded can be read
     │   ├── AuthError              5   the sign-in is missing, expired or not accepted
     │   ├── BadAnswer              5   a service answered, but not as it documents
     │   ├── Unreachable            5   no answer of the service: no connection, a timeout, only 5xx, a proxy's answer
@@ -92,6 +93,10 @@ class Unsupported(BackendError):
 
 class StateError(BackendError):
     pass
+
+
+class DiskFull(StateError):
+    """The disk of the state folder is full. What was recorded before can still be read."""
 
 
 class AuthError(BackendError):

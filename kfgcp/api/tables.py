@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Unpack
 
 from kfgcp import config
 from kfgcp.api.found import RunLike, show
-from kfgcp.errors import UsageError
+from kfgcp.errors import DiskFull, UsageError
 from kfgcp.model import Run
+from kfgcp.store.database import note_full
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import LEFT, RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
@@ -239,14 +240,25 @@ def _store(
     """The store after what has changed was read into it; None when nothing was ever recorded."""
     project = config.load()
     if refresh:
-        lookup.refresh(project, wanted, limit, whole=metrics or bool(wanted.where))
+        with _shown_when_full(project):
+            lookup.refresh(project, wanted, limit, whole=metrics or bool(wanted.where))
     if not (project.home / DATABASE_NAME).exists():
         yield None
         return
     with Store(project.home) as store:
         if store.unfinished("local") or store.removals():
-            _refresh_local(project)
+            with _shown_when_full(project):
+                _refresh_local(project)
         yield store
+
+
+@contextmanager
+def _shown_when_full(project: config.Project) -> Iterator[None]:
+    """On a full disk, tell so instead of recording what has changed: what was recorded can be shown."""
+    try:
+        yield
+    except DiskFull:
+        note_full(project.home / DATABASE_NAME)
 
 
 def _refresh_local(project: config.Project) -> None:

@@ -299,6 +299,7 @@ class LocalBackend:
     def _reconcile(self, run_id: str) -> None:
         if self._store.get(run_id, whole=False).state.final or not self._store.writable:
             return
+        self._store.check_room()
         held = lock.take(self._home, run_id)
         if held is None:
             return

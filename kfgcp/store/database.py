@@ -6,25 +6,37 @@ an SSD), so a state that was shown survives a power cut.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from kfgcp.errors import StateError
+from kfgcp.errors import DiskFull, StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_VERSION = 10
 BUSY_SECONDS = 30.0
 
 
-def connect(file: Path) -> sqlite3.Connection:
+class DiskFullNote(UserWarning):
+    """The disk of the state folder is full: what was recorded is shown, and nothing is recorded."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the database. is_full: it can only be read, as the disk has no room for writing."""
+
+    is_full = False
+
+
+def connect(file: Path) -> Connection:
     """A connection to the database at `file`, made if it is not there, with the newest schema. One that cannot be
-    written can be read.
+    written, or whose disk is full, can be read; of a full disk the warning `DiskFullNote` tells.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
@@ -33,15 +45,57 @@ def connect(file: Path) -> sqlite3.Connection:
         if file.exists() and not writable(file):
             return _connect_to_read(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        connection = _open(str(file))
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-            _migrate(connection, file)
-        except BaseException:
-            connection.close()
-            raise
+            return _connect_to_write(file)
+        except sqlite3.Error as error:
+            if not _is_full(error, file) or not file.exists():
+                raise
+            connection = _connect_to_full(file)
+        note_full(file)
         return connection
+
+
+def _connect_to_write(file: Path) -> Connection:
+    connection = _open(str(file))
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, file)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_to_full(file: Path) -> Connection:
+    """Open a database that SQLite cannot open as usual, because there is no room for its file `-shm`.
+
+    What a killed process recorded last is still in the file `-wal`. SQLite reads it without `-shm` when nobody else has
+    the database open: it is read into memory at once, so that nobody has to wait. Without such a file the database can
+    be read like one that does not change.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size > 0:
+        connection = _open(":memory:")
+        with closing(_open(str(file))) as alone:
+            alone.execute("PRAGMA locking_mode = EXCLUSIVE")
+            alone.backup(connection)
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection = _open(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)
+    connection.is_full = True
+    version = _version(connection)
+    if version < SCHEMA_VERSION:
+        connection.close()
+        raise full(file)
+    _refuse_newer(version, file)
+    return connection
+
+
+def note_full(file: Path) -> None:
+    """Warn that the disk is full; from one place in the code, so that Python shows the same text once."""
+    text = f"The disk of {file} is full: what was recorded is shown, and nothing can be recorded."
+    warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
 def writable(file: Path) -> bool:
@@ -66,7 +120,7 @@ def examine(file: Path) -> None:
         raise damaged(file, " ".join(found.split()))
 
 
-def _connect_to_read(file: Path) -> sqlite3.Connection:
+def _connect_to_read(file: Path) -> Connection:
     """A connection that refuses writes.
 
     Beside a database that nobody has open SQLite wants to make files even to read it. Where it cannot, the database is
@@ -93,8 +147,10 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open(address: str, *, uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
+def _open(address: str, *, uri: bool = False) -> Connection:
+    connection = sqlite3.connect(
+        address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri, factory=Connection
+    )
     connection.row_factory = sqlite3.Row
     connection.create_function("contains", 2, _contains, deterministic=True)
     connection.create_function("text_of", 1, _text_of, deterministic=True)
@@ -194,6 +250,10 @@ def failures(file: Path) -> Iterator[None]:
     except PermissionError as error:
         raise read_only(file.parent) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full(file) from error
+        if error.errno == errno.EROFS:
+            raise read_only(file.parent) from error
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
             hint="Point KFGCP_HOME at another folder, or make room.",
@@ -202,11 +262,8 @@ def failures(file: Path) -> Iterator[None]:
 
 def _explain(error: sqlite3.Error, file: Path) -> StateError:
     code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the second: no room for the -shm file
-        return StateError(
-            f"The disk of {file} is full; what was recorded before is kept.",
-            hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
-        )
+    if _is_full(error, file):
+        return full(file)
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return read_only(file.parent)
     if code.startswith("SQLITE_BUSY"):
@@ -222,6 +279,21 @@ def _explain(error: sqlite3.Error, file: Path) -> StateError:
             hint="Is the disk full or gone? Point KFGCP_HOME at a local folder.",
         )
     return StateError(f"{file}: {error} ({code or type(error).__name__}).")
+
+
+def _is_full(error: sqlite3.Error, file: Path) -> bool:
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_CANTOPEN"):  # also when there is no room for the name of a new file
+        room = os.statvfs(file.parent)
+        return writable(file) and 0 in (room.f_bavail, room.f_favail if room.f_files else 1)
+    return code.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))  # the second: no room for the -shm file
+
+
+def full(file: Path) -> DiskFull:
+    return DiskFull(
+        f"The disk of {file} is full; what was recorded before is kept.",
+        hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
+    )
 
 
 def damaged(file: Path, how: str) -> StateError:

@@ -55,6 +55,22 @@ class Store(Reader):
         """Whether this user may write to it; else it can only be read."""
         return database.writable(self.file)
 
+    def check_room(self) -> None:
+        """Pass when the disk had room as the store was opened, or has it now.
+
+        Raises:
+            DiskFull: there is none.
+        """
+        if not self._db.is_full:
+            return
+        with self._lock, database.failures(self.file):
+            connection = database.connect(self.file)
+            if connection.is_full:
+                connection.close()
+                raise database.full(self.file)
+            self._db.close()
+            self._db = connection
+
     def close(self) -> None:
         self._db.close()
 
@@ -530,5 +546,6 @@ class Store(Reader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self.check_room()
         with self._lock, database.failures(self.file), database.transaction(self._db):
             yield

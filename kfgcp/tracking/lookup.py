@@ -11,8 +11,9 @@ from typing import Any, Final
 from kfgcp.backends.base import Backend, RunRef, SupportsRefresh
 from kfgcp.backends.registry import open_backend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, BadAnswer, ConfigError, NotFound, UsageError
+from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, UsageError
 from kfgcp.model import Run
+from kfgcp.store.database import note_full
 from kfgcp.store.rows import RunFilter, no_run
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.handle import RunHandle
@@ -61,9 +62,18 @@ def _key(project: Project, env: Environment) -> tuple[Any, ...]:
 
 
 def handle(project: Project, wanted: str) -> RunHandle:
-    """The run that a text means, to hold on to. Raises what `find` does."""
+    """The run that a text means, to hold on to. Raises what `find` does.
+
+    On a full disk it is as it was recorded: nothing new can be recorded of it.
+    """
     found = find(project, wanted)
-    return RunHandle(backend_of(project, environment_of(project, found)), RunRef(found.env, found.run_id))
+    backend, ref = backend_of(project, environment_of(project, found)), RunRef(found.env, found.run_id)
+    try:
+        return RunHandle(backend, ref)
+    except DiskFull:
+        with Store(project.home) as store:
+            note_full(store.file)
+            return RunHandle(backend, ref, store.get(found.run_id))
 
 
 def find(project: Project, wanted: str) -> Run:
@@ -108,6 +118,8 @@ def refresh(project: Project, wanted: RunFilter, limit: int | None = None, *, wh
             if backend.place not in places:
                 places.add(backend.place)
                 _read(backend, wanted, limit, whole)
+        except DiskFull:
+            raise
         except (BackendError, ConfigError) as error:
             warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=4)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp.errors import StateError
+from kfgcp.errors import DiskFull, StateError
 from kfgcp.model import Run
 from kfgcp.store import database
 from kfgcp.store.rows import Origin
@@ -257,12 +257,43 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(mount: Mount, make
         store.add_run(make_run("before"))
     _fill(folder / "ballast")
 
-    with pytest.raises(StateError, match=r"The disk of .* is full"), Store(folder) as store:
-        store.select()
+    with pytest.warns(database.DiskFullNote, match=r"The disk of .* is full: what was recorded is shown"):
+        store = Store(folder)
+    with store:
+        assert store.get("before").state == "SUCCEEDED"
+        with (
+            pytest.warns(database.DiskFullNote),
+            pytest.raises(DiskFull, match=r"The disk of .* is full; what was recorded before is kept"),
+        ):
+            store.add_run(make_run("new"))
+        (folder / "ballast").unlink()
+        store.add_run(make_run("new"))
+        assert {run.run_id for run in store.select()} == {"before", "new"}
 
+
+def test_what_a_killed_process_recorded_last_is_read_from_a_full_disk(mount: Mount, make_run: MakeRun) -> None:
+    """It is in the file of SQLite that is merged into the database later."""
+    folder = mount("size=1m")
+    with Store(folder) as store:
+        store.add_run(make_run("before"))
+    code = (
+        "import os, signal, sys; from pathlib import Path; from kfgcp.model import Run, RunState\n"
+        "from kfgcp.store.store import Store\n"
+        "run = Run('last', 'local', 'local', 'p', 'v', RunState.SUCCEEDED, created_at='2026-01-02T03:04:05.678Z')\n"
+        "Store(Path(sys.argv[1])).add_run(run); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], timeout=PROCESS, check=False)
+    assert (folder / "kfgcp.db-wal").stat().st_size > 0
+    (folder / "kfgcp.db-shm").unlink()
+    _fill(folder / "ballast")
+
+    with pytest.warns(database.DiskFullNote):
+        store = Store(folder)
+    with store:
+        assert {run.run_id for run in store.select()} == {"before", "last"}
     (folder / "ballast").unlink()
     with Store(folder) as store:
-        assert store.get("before").state == "SUCCEEDED"
+        assert {run.run_id for run in store.select()} == {"before", "last"}
 
 
 def test_a_full_disk_can_be_used_again_when_there_is_room(mount: Mount, make_run: MakeRun) -> None:

@@ -39,6 +39,7 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "BackendError": 5,
         "Unsupported": 5,
         "StateError": 5,
+        "DiskFull": 5,
         "AuthError": 5,
         "BadAnswer": 5,
         "Unreachable": 5,
