@@ -78,7 +78,15 @@ def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any)
         assert [run["run_id"] for run in json.loads(listed.out)] == ["cccc00000003", "bbbb00000002", "aaaa00000001"]
 
 
-@pytest.mark.parametrize(("arguments", "where"), [(("run", "echo.py"), "/locks"), (("cancel", "bbbb"), "")])
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("run", "echo.py"), "/locks"),
+        (("cancel", "bbbb"), ""),
+        (("delete", "hamlet", "--yes"), ""),
+        (("tag", "hamlet", "best"), ""),
+    ],
+)
 def test_a_write_is_refused_in_one_line(
     somebody: Any, recorded: Path, pipeline_file: Any, arguments: tuple[str, ...], where: str
 ) -> None:
@@ -110,14 +118,14 @@ def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
     assert "a copy of the folder" in done.err.splitlines()[1]
 
 
-def test_a_read_only_file_system(somebody: Any, recorded: Path) -> None:
+def test_a_read_only_file_system(somebody: Any, recorded: Path, command: Any, pipeline_file: Any) -> None:
     """A bind mount; for root too, who may write anything else."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
     read_only = somebody.folder / "mounted"
     read_only.mkdir()
-    for command in (["--bind", recorded], ["-o", "remount,bind,ro"]):
-        done = subprocess.run(["mount", *command, read_only], capture_output=True, text=True, check=False)
+    for options in (["--bind", recorded], ["-o", "remount,bind,ro"]):
+        done = subprocess.run(["mount", *options, read_only], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"mount says: {done.stderr.strip()}")
     try:
@@ -126,5 +134,15 @@ def test_a_read_only_file_system(somebody: Any, recorded: Path) -> None:
             assert not store.writable
         listed = somebody.kfgcp("list", "--json", KFGCP_HOME=str(read_only))
         assert len(json.loads(listed.out)) == 2, listed.err
+        before = contents(recorded)
+        shutil.copy(pipeline_file("echo"), somebody.folder / "echo.py")
+        for arguments, where in ((("delete", "hamlet", "--yes"), ""), (("run", "echo.py"), "/locks")):
+            done = command(*arguments, cwd=somebody.folder, env={"KFGCP_HOME": str(read_only)})
+            assert (done.code, done.out) == (5, "")
+            assert done.err.splitlines() == [
+                f"error: The state folder {read_only}{where} cannot be written.",
+                "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
+            ]
+        assert contents(recorded) == before
     finally:
         subprocess.run(["umount", "-l", read_only], check=True)
