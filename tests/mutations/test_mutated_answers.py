@@ -47,6 +47,7 @@ NAMES = (
     "Cloud Logging",
     "Cloud Storage",
     "Artifact Registry",
+    "Google",
     "gs://",
 )
 """Of services; an error about an answer names one of them, or the host."""
