@@ -112,6 +112,10 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
     )
 
 
+_MAX_DIGITS: Final = sys.float_info.max_10_exp
+"""Digits of an integer in an answer: frames and comparisons need it as a double."""
+
+
 def parse_json(body: bytes) -> Any:
     """The value of a JSON text. Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
 
@@ -129,7 +133,7 @@ def parse_json(body: bytes) -> Any:
 
     def whole(digits: str) -> int:
         nonlocal too_large
-        too_large = too_large or len(digits) > sys.float_info.max_10_exp
+        too_large = too_large or len(digits.lstrip("-")) > _MAX_DIGITS
         return int(digits)
 
     try:
@@ -139,7 +143,7 @@ def parse_json(body: bytes) -> Any:
     if _MAYBE_HALF.search(body):
         value = _in_unicode(value)
     if too_large or nests_too_deep(value):
-        check_plain(value)
+        check_plain(value, max_digits=_MAX_DIGITS)
     return value
 
 

@@ -25,7 +25,6 @@ MAX_BYTES = 64 * 2**20
 LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 MAX_DIGITS = 4300
 """Digits of an integer: Python converts no longer ones to and from text."""
-_TOO_LARGE = 10**MAX_DIGITS
 _FIRST_WITH_EXPONENT = 1e21
 
 Place = tuple[str | int, ...]
@@ -91,17 +90,19 @@ def parse_documents(
     return documents
 
 
-def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH) -> None:
+def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS) -> None:
     """Checks that JSON can carry a value.
 
     Args:
         value: the value, however deep or circular.
         budget: how many nodes and characters it may have when every alias is written out.
         max_depth: how deep lists and mappings may nest.
+        max_digits: how many digits an integer may have.
 
     Raises:
         UnfitError: at the first place that does not fit.
     """
+    too_large = 10**max_digits
     stack: list[tuple[Any, int, Any]] = [(value, 0, None)]
     while stack:
         item, depth, place = stack.pop()
@@ -126,8 +127,8 @@ def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH) 
             if not math.isfinite(item):
                 raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
         elif isinstance(item, int):
-            if abs(item) >= _TOO_LARGE:
-                raise UnfitError(_unwind(place), f"is a number of more than {MAX_DIGITS} digits")
+            if abs(item) >= too_large:
+                raise UnfitError(_unwind(place), f"is a number of more than {max_digits} digits")
         elif item is not None:
             raise UnfitError(_unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry")
         if budget < 0:

@@ -22,7 +22,7 @@ ITS_OWN = ("run_id", "env", "backend", "backend_ref", "url", "name", "created_at
 LABELS = ("env", "submission", "vertex-ai-pipelines-run-billing-id")
 URI = re.compile(r"(?:file|gs)://\S*?/everything/[0-9a-f]+/")
 WORKING_FOLDER = re.compile(r"/\S*/kfgcp-[0-9a-f]+/programs/[0-9a-f]+-")
-JOB = re.compile(r"\blocal/[0-9a-f]{12}\b")
+JOB = re.compile(r"\blocal/everything-[0-9a-f]{12}\b")
 PRODUCTS = {(row, column): x * y for row, x in enumerate((1, 2)) for column, y in enumerate((3, 4, 5))}
 
 

@@ -172,7 +172,7 @@ def words_of(run: Run) -> Words:
 @pytest.mark.parametrize("part", range(2))
 def test_a_file_is_there_as_long_as_a_run_uses_it(part: int, project: Project, trial: Trial) -> None:
     chance = trial.random(part)
-    for _ in range(trial.size(sample=30, proof=4000) // 2):
+    for _ in range(trial.size(sample=30, proof=1500) // 2):
         trial.count(_step(project, chance))
         project.check()
 
@@ -199,7 +199,7 @@ def _step(project: Project, chance: random.Random) -> str:
 @pytest.mark.trial("a run deleted while another run is cached from it")
 def test_a_run_that_is_cached_while_its_source_is_deleted(project: Project, spec: Spec, trial: Trial) -> None:
     chance = trial.random()
-    rounds = trial.size(sample=6, proof=600)
+    rounds = trial.size(sample=6, proof=200)
     for number in range(rounds):
         handle, opened = api.open_run(spec, params={"x": number})
         opened.execute()

@@ -56,7 +56,7 @@ def _command(spec: Path, project: Path) -> list[str]:
 def test_a_run_that_is_killed_often_ends_as_if_it_never_was(
     part: int, spec: Path, undisturbed: float, tmp_path: Path, trial: Trial
 ) -> None:
-    size = trial.size(sample=20, proof=600) // PARTS
+    size = trial.size(sample=20, proof=400) // PARTS
     chance = trial.random(part)
     kills, runs = 0, 0
     while kills < size:
@@ -184,7 +184,7 @@ def _check_end(project: Path) -> None:
 @pytest.mark.trial("kill -9 of the processes of tasks")
 def test_killed_workers_cost_a_repetition_at_most(spec: Path, undisturbed: float, tmp_path: Path, trial: Trial) -> None:
     """A task whose process was killed has failed, as on a cluster. A rerun repeats only what is still missing."""
-    size = trial.size(sample=10, proof=200)
+    size = trial.size(sample=10, proof=100)
     chance = trial.random()
     kills, runs = 0, 0
     while kills < size:

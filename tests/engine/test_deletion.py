@@ -117,7 +117,7 @@ def test_the_last_run_that_uses_a_file_takes_it_along(execute, state, states):
     assert [*(state / "artifacts" / "trains").iterdir()] == [*(state / "logs").iterdir()] == []
     run = execute(trains)
     assert states(run) == {"train": "SUCCEEDED", "evaluate": "SUCCEEDED"}
-    assert run.tasks[0].cache.reason == "no earlier success of this task"
+    assert run.tasks[0].cache.reason == f"the files of run {first.run_id} were deleted with it"
 
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")

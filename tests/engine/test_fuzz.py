@@ -127,7 +127,7 @@ def put_out(node, layout, data):
 @pytest.mark.trial("specs with random changes, run to their end")
 @pytest.mark.rule("Running a task: whatever passes validation ends in a finished run or one of our errors")
 @given(data=st.data())
-@settings(settings.get_profile("engine"), max_examples=examples(sample=80, proof=20_000))
+@settings(settings.get_profile("engine"), max_examples=examples(sample=80, proof=5_000))
 def test_mutated_specs_end(originals, tmp_path_factory, data, trial):
     trial.count("specs")
     original = data.draw(st.sampled_from(range(len(originals))))

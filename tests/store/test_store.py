@@ -299,7 +299,8 @@ def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(store: Store, 
     for number in (1, 2, 3):
         run_id, day = f"aaaa0000000{number}", f"2026-01-0{number}T00:00:00.000Z"
         store.add_run(make_run(run_id))
-        store.apply(run_id, Changes(cached=[CacheEntry("train", f"k{number}", "fit", run_id, day, {"n": number}, {})]))
+        entry = CacheEntry("train", f"k{number}", "fit", Origin(run_id, "fit", 1), day, {"n": number}, {})
+        store.apply(run_id, Changes(cached=[entry]))
 
     assert store.earlier_parts("train", "fit", "aaaa00000003", 100) == [{"n": 2}, {"n": 1}]
     assert store.earlier_parts("train", "fit", "none", 1) == [{"n": 3}]
@@ -309,7 +310,8 @@ def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(store: Store, 
 def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(store: Store, make_run: MakeRun) -> None:
     store.add_run(make_run())
     day = "2026-01-01T00:00:00.000Z"
-    entry = CacheEntry("train", "k1", "fit", "aaaa00000001", day, {"n": 1}, {"params": {"Output": "secret"}})
+    origin = Origin("aaaa00000001", "fit", 1)
+    entry = CacheEntry("train", "k1", "fit", origin, day, {"n": 1}, {"params": {"Output": "secret"}})
     store.apply("aaaa00000001", Changes(cached=[entry]))
     assert store.deleted_run("train", "k1") is None
 

@@ -173,18 +173,20 @@ class ProofReport:
         for unit, number in properties.get("trial counts", {}).items():
             row.counts[unit] += number
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the report."""
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Write the report, also of trials that were interrupted."""
         path = Path(self.config.option.proof_report or REPORT)
-        path.write_text(self._text(), encoding="utf-8")
+        path.write_text(self._text(exitstatus), encoding="utf-8")
 
-    def _text(self) -> str:
+    def _text(self, exitstatus: int) -> str:
         seed = self.config.option.seed
         lines = ["| trial | tried | failed | minutes |", "| --- | --- | --- | --- |"]
         for name, row in sorted(self.rows.items()):
             tried = ", ".join(f"{number:,} {unit}" for unit, number in row.counts.items())
             lines.append(f"| {name} | {tried} | {row.failed} | {row.seconds / 60:.1f} |")
+        is_whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         facts = [
+            f"- trials: {'all of them' if is_whole else 'interrupted, so only a part of them'}",
             f"- seed: {seed}",
             f"- date: {datetime.now(UTC):%Y-%m-%d}",
             f"- commit: {_commit()}",
