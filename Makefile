@@ -5,7 +5,7 @@ CHECKOV := .venv-terraform
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
 # In CI all tests are run, and those of the list may not skip.
-MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run .ci/must-run))
+MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
@@ -27,7 +27,7 @@ test: $(VENV)/dev.stamp $(CHECKOV)/stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MUST_RUN) $(TESTS)
 
 proof: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --proof -n 2 --dist worksteal $(if $(SEED),--seed $(SEED)) $(TESTS)
+	$(BIN)/python -m pytest --proof -n 2 --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
 
 versions: $(VENV)/dev.stamp
 	@bash .ci/versions
