@@ -4,7 +4,7 @@ VENV := .venv
 CHECKOV := .venv-terraform
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
-# In CI all tests are run, and those of the list may not skip.
+# CI runs all tests. Those in the list must not skip.
 MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -14,11 +14,11 @@ EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-b
 help:
 	@sed -n '1p;/^# make/!d' Makefile
 	@echo "  demo    run the example twice with different parameters and compare the runs"
-	@echo "  test    run the tests; lint: check style, types and formatting; format: mend them"
-	@echo "  proof   run the long trials (hours), write docs/proofs.md; SEED=N repeats those of a seed"
-	@echo "  versions  the oldest and newest kfp, and each Python on this machine"
-	@echo "  bench   measure, side by side with peers; docs: write docs/reference anew; lock: requirements/*.txt"
-	@echo "  screenshots  draw docs/images/ anew; needs /usr/bin/chromium"
+	@echo "  test    run the tests; lint: check style, types and formatting; format: fix them"
+	@echo "  proof   run the long trials (hours) and write docs/proofs.md; SEED=N repeats the trials of that seed"
+	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine"
+	@echo "  bench   measure, side by side with peers; docs: generate docs/reference; lock: requirements/*.txt"
+	@echo "  screenshots  draw docs/images/ again; needs /usr/bin/chromium"
 
 demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the example twice with different parameters on this machine and shows what differs. No cloud, no Docker.
-# BIN: the folder of the environment's programs.
+# BIN: the folder with the programs of the environment.
 set -eu
 cd "$(dirname "$0")/.."
 kfgcp=${BIN:-.venv/bin}/kfgcp

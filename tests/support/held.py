@@ -1,4 +1,4 @@
-"""Hold a request of a stand-in at a moment of its life, until a test lets it go."""
+"""Hold a request to a stand-in before or after its work, until a test releases it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from patience import REQUEST
 
 
 class HeldRequest:
-    """The next request of a method to a path like a glob stops at a moment.
+    """Holds the next request with a method and a path that matches a glob.
 
     Args:
         stand_in: the service; one request at a time can be held.
-        method: of the request.
-        path: glob of its path.
-        after_work: whether it stops after its work is done, and not before.
+        method: the HTTP method of the request.
+        path: a glob for its path.
+        after_work: hold the request after its work is done, not before.
     """
 
     def __init__(self, stand_in: StandIn, method: str, path: str, *, after_work: bool = False) -> None:
@@ -33,7 +33,7 @@ class HeldRequest:
         stand_in.handle = self._hold  # type: ignore[method-assign]
 
     def release(self) -> None:
-        """Let the request go on."""
+        """Let the request continue."""
         self._released.set()
         self._stand_in.handle = self._handle  # type: ignore[method-assign]
 

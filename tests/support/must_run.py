@@ -1,8 +1,8 @@
-"""The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is gone.
+"""The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is missing.
 
 Each line of the file holds the beginning of test ids: a folder, a file, or a test (`tests/spec/`,
 `tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). A line `except BEGINNING` allows those tests to skip.
-`#` begins a comment; an exception says there why it is one.
+`#` begins a comment; each exception needs one that gives the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXCEPT = "except "
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--must-run`."""
     group = parser.getgroup("kfgcp", "tests that must run")
-    group.addoption("--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is gone")
+    group.addoption("--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is missing")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
-"""How long a test waits for something that has to happen: far longer than a slow, busy machine needs.
+"""The limits for waiting in tests, far longer than a slow, busy machine needs.
 
 A test waits for a condition and gives up after one of these limits, so the speed of the machine never decides whether
-it passes. A test that is about time itself measures with a clock of its own, or compares two measurements.
+it passes. A test about time itself uses its own clock, or compares two measurements.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Long trials: a small seeded sample of each in `make test`, all of it in `make proof`.
+"""Long trials: `make test` runs a small sample of each with a fixed seed, `make proof` runs all of them.
 
 A trial is a test with the marker `trial("what is tried")`. It asks the fixture `trial` how much to try and for its
 random numbers, and counts what it tried:
@@ -70,9 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _configure_hypothesis(seed: int) -> None:
-    """Let property tests draw their examples with the seed, without limits of time.
+    """Let property tests use the seed for their examples, without time limits.
 
-    The option --hypothesis-seed wins.
+    The option --hypothesis-seed takes precedence.
     """
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile(
@@ -100,7 +100,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--proof`, keep the trials only and give them hours."""
+    """With `--proof`, run only the trials, with a limit of hours."""
     if not config.option.proof:
         return
     trials = [item for item in items if item.get_closest_marker("trial")]
@@ -129,13 +129,13 @@ class Trial:
         return random.Random(f"{self.seed} {self.name} {salt}")  # noqa: S311
 
     def count(self, unit: str, number: int = 1) -> None:
-        """Add to what was tried, in a unit such as "kills"; the sum stands in the report."""
+        """Add to the count of a unit such as "kills"; the report shows the sum."""
         self.counts[unit] += number
 
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
-    """The size, the random numbers and the counters of a trial."""
+    """Return the size, the random numbers and the counters of a trial."""
     marker = request.node.get_closest_marker("trial")
     assert marker is not None, 'the fixture `trial` needs the marker trial("what is tried")'
     trial = Trial(request.node.name, request.config.option.seed, request.config.option.proof)
@@ -174,7 +174,7 @@ class ProofReport:
             row.counts[unit] += number
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Write the report, also of trials that were interrupted."""
+        """Write the report, also when the trials were interrupted."""
         path = Path(self.config.option.proof_report or REPORT)
         path.write_text(self._text(exitstatus), encoding="utf-8")
 
