@@ -1,4 +1,4 @@
-"""Two versions of the project to compare: folders as they are, or git revisions in worktrees of their own."""
+"""Two versions of the project to compare: existing folders, or git revisions in their own worktrees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAKE_ENVIRONMENT = "make .venv/demo.stamp"
 IDENTITY = "import json, platform, kfgcp; print(json.dumps([kfgcp.__file__, platform.python_version()]))"
 
 INTERPRETER = re.compile(r"""(/[^'"\n]*)/python""")
-"""The folder of the Python that a script of an environment names."""
+"""Finds the folder of the Python that a script of an environment runs with."""
 
 
 class CannotCompare(Exception):
@@ -52,7 +52,7 @@ def open_checkout(name: str, worktree: Path) -> Iterator[Checkout]:
     """Yield the checkout of a folder or of a revision of the current repository.
 
     Args:
-        name: the folder or the revision; a folder wins when both exist.
+        name: the folder or the revision; the folder is used when both exist.
         worktree: where to put a revision; removed at the end.
 
     Raises:
@@ -79,13 +79,13 @@ def find_checkout(name: str, folder: Path) -> Checkout:
     kfgcp = checkout.bin / "kfgcp"
     if not kfgcp.exists():
         raise CannotCompare(f"{name} has no environment. Make one there: {MAKE_ENVIRONMENT}")
-    # Environments cannot be copied: what a copy holds still leads to the first folder.
+    # Environments cannot be copied: the scripts of a copy still run the Python of the first folder.
     interpreter = INTERPRETER.search(kfgcp.read_text(encoding="utf-8", errors="replace"))
     leads_here = interpreter is not None and Path(interpreter[1]).resolve() == checkout.bin.resolve()
     module, _ = python_facts(checkout)
     if not leads_here or not module.is_relative_to(folder):
         raise CannotCompare(
-            f"The environment of {name} is that of another folder. Make its own: rm -r .venv && {MAKE_ENVIRONMENT}"
+            f"The environment of {name} belongs to another folder. Make its own: rm -r .venv && {MAKE_ENVIRONMENT}"
         )
     run_in(checkout, ["-m", "compileall", "-q", str(module.parent)])
     return checkout
@@ -142,12 +142,12 @@ def add_worktree(name: str, commit: str, worktree: Path) -> None:
 
 def remove_worktree(worktree: Path) -> None:
     """Remove a worktree, whatever state it is in."""
-    # A second Ctrl-C must not leave half of it.
+    # A second Ctrl-C must not leave a part of the worktree.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not worktree.exists():
         return
     done = subprocess.run(["git", "worktree", "remove", "--force", "--force", str(worktree)], capture_output=True)
     if done.returncode:
-        # Git was interrupted while it made the worktree and does not know it as one.
+        # Git was interrupted while it made the worktree, so it does not know it.
         shutil.rmtree(worktree, ignore_errors=True)
         subprocess.run(["git", "worktree", "prune"], capture_output=True)

@@ -31,10 +31,10 @@ from workloads import WORKLOADS, Side, Workload, prepare_sides, run_once
 MIN_ROUNDS = 11
 ABOVE_LIMIT = 4
 CLEAR_SHARE = 0.9
-"""The share of rounds that must agree. Of 11 rounds 10 do so by chance in one of 85 comparisons of equal versions."""
+"""The share of rounds that must agree. For equal versions, 10 of 11 rounds agree by chance in one of 85 comparisons."""
 
 TELLABLE_SPREAD = 0.10
-"""Where rounds do not agree, quartiles further apart than this leave the answer open."""
+"""When rounds do not agree and the quartiles are further apart than this, the result is open."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """CPU time of B as a multiple of that of A."""
+        """The CPU time of B divided by that of A."""
         return self.b.cpu_seconds / self.a.cpu_seconds
 
 
@@ -76,7 +76,7 @@ class Comparison:
         return sum(map(condition, self.ratios)) / len(self.ratios)
 
     def is_above(self, limit: float | None) -> bool:
-        """Return whether B needs more than `limit` percent more than A; without a limit it never does."""
+        """Return whether B needs more than `limit` percent more than A; False without a limit."""
         return limit is not None and self.median > 1 + limit / 100
 
     def in_words(self, limit: float | None) -> str:
@@ -92,7 +92,7 @@ class Comparison:
             return "B needs less"
         if high - low > TELLABLE_SPREAD:
             return "the spread is too wide to tell"
-        return "no difference to be seen"
+        return "no clear difference"
 
     def to_dict(self, limit: float | None) -> dict[str, object]:
         """Return the figures for --json."""
@@ -142,11 +142,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("b", metavar="B", help="the version that is compared with it")
     parser.add_argument("--only", metavar="NAME", action="append", help="only this workload; may be repeated")
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, help=f"rounds that count (default: {MIN_ROUNDS})")
-    parser.add_argument("--limit", type=float, metavar="PERCENT", help="exit with 4 when B needs more than this more")
+    parser.add_argument("--limit", type=float, metavar="PERCENT", help="exit with 4 when B needs this much more than A")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     if arguments.rounds < MIN_ROUNDS:
-        parser.error(f"--rounds must be at least {MIN_ROUNDS}: fewer rounds do not tell a difference from chance")
+        parser.error(f"--rounds must be at least {MIN_ROUNDS}: with fewer rounds a difference may be chance")
     unknown = set(arguments.only or ()) - set(names)
     if unknown:
         parser.error(f"there is no workload {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -188,7 +188,7 @@ def compare(a: str, b: str, workloads: Sequence[Workload], rounds: int) -> list[
 
 
 def warn_of_pythons(base: Checkout, changed: Checkout) -> None:
-    """Say so when the two run on different versions of Python."""
+    """Print a warning when the two run on different versions of Python."""
     _, first = python_facts(base)
     _, second = python_facts(changed)
     if first != second:
@@ -196,10 +196,10 @@ def warn_of_pythons(base: Checkout, changed: Checkout) -> None:
 
 
 def measure_pairs(workload: Workload, checkouts: list[Checkout], rounds: int, folder: Path) -> list[Pair]:
-    """Run a workload by turns on both sides, and return the pairs that count.
+    """Run a workload alternately on both sides, and return the pairs that count.
 
-    The first round warms caches up and does not count. A runs first in one round and B in the next, because the second
-    run of a round may profit from the first.
+    The first round fills caches and does not count. A runs first in one round and B in the next, because the second
+    run of a round may be faster because of the first.
 
     Raises:
         CannotCompare: the two sides gave different answers.
@@ -249,9 +249,9 @@ def print_json(comparisons: Sequence[Comparison], arguments: argparse.Namespace)
 
 
 def print_table(comparisons: Sequence[Comparison], arguments: argparse.Namespace) -> None:
-    """Print a Markdown table, a row a workload."""
+    """Print a Markdown table with one row for each workload."""
     print(f"A: {arguments.a}\nB: {arguments.b}")
-    print(f"{machine()}, {arguments.rounds} rounds, CPU time of process trees; time by the clock only as information\n")
+    print(f"{machine()}, {arguments.rounds} rounds, CPU time of process trees; elapsed time is only for information\n")
     print("| workload | B/A | quartiles | from | to | A, CPU | B, CPU | A, clock | B, clock | in words |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for comparison in comparisons:
@@ -269,7 +269,7 @@ def print_table(comparisons: Sequence[Comparison], arguments: argparse.Namespace
             f"| {min(ratios):.3f} | {max(ratios):.3f} | {times} | {comparison.in_words(arguments.limit)} |"
         )
     if not all(pair.a.counts_orphans for comparison in comparisons for pair in comparison.pairs):
-        print("\nThis system cannot count processes that outlived their parents.")
+        print("\nProcesses that outlived their parents are not counted on this system.")
 
 
 if __name__ == "__main__":

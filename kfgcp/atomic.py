@@ -10,25 +10,25 @@ from contextlib import suppress
 from pathlib import Path
 
 _NAME_BYTES = 200
-"""How much of a file's name a temporary file beside it has: with the rest it stays below the usual limit of 255."""
+"""The part of the file's name that its temporary file gets, in bytes. File systems usually allow 255 bytes in all."""
 _CANNOT_REPLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
-"""What a system says when a file may be written, but nothing may be put beside it or in its place: the folder belongs
-to somebody else, or the file itself is mounted, as in containers."""
+"""The errors when a file may be written but not replaced: its folder belongs to another user, or the file itself is
+mounted, as in containers."""
 
 
 def write_file(file: Path, data: bytes) -> None:
-    """Write a file so that its readers see what was there before or all that is new, also after a crash.
+    """Write a file so that readers see either the old or the new content, also after a crash.
 
-    The new file is written beside the old one, reaches the disk, and takes its name. It has the permissions of the old
-    one. A link is followed: the file that it leads to is replaced. A pipe, a device, and all below /dev and /proc are
-    written as they are.
+    The new content goes to a temporary file in the same folder, which then replaces the old file and keeps its
+    permissions. A link is followed: the file that it leads to is replaced. Pipes, devices and everything below /dev and
+    /proc are written directly.
 
     Args:
-        file: where to; its folder is there.
-        data: all that it is to hold.
+        file: the file to write; its folder exists.
+        data: its new content.
 
     Raises:
-        OSError: it cannot be written; the old file is as it was, and nothing lies beside it.
+        OSError: it cannot be written; the old file is unchanged, and no temporary file is left.
     """
     target = _follow_links(file)
     before = _stat(target)
@@ -65,7 +65,7 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
 
 
 def _take_over(fd: int, before: os.stat_result) -> None:
-    """Give a new file the owner and the permissions of the one before, as far as this user may."""
+    """Give the new file the owner and the permissions of the old one, as far as this user may."""
     if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(OSError):
             os.fchown(fd, before.st_uid, before.st_gid)
@@ -73,7 +73,7 @@ def _take_over(fd: int, before: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the new name reach the disk too; some file systems cannot do that for a folder."""
+    """Write the new name to the disk too; some file systems cannot do that for a folder."""
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -88,7 +88,7 @@ def _write_in_place(target: Path, data: bytes) -> None:
 
 
 def _follow_links(file: Path) -> Path:
-    """Return where a link leads to, or the first place on its way that must not be replaced."""
+    """Return the file that a link leads to, or the first path on the way that must not be replaced."""
     target = file
     for _ in range(40):  # as many as Linux follows
         if _is_special(target) or not target.is_symlink():
@@ -98,7 +98,7 @@ def _follow_links(file: Path) -> Path:
 
 
 def _is_special(target: Path) -> bool:
-    """Whether the name stands for something that is open, such as /dev/stdout."""
+    """Return whether the name means something that is already open, such as /dev/stdout."""
     path = os.path.abspath(target)
     return path.startswith(("/dev/", "/proc/")) and not path.startswith("/dev/shm/")  # noqa: S108
 

@@ -45,7 +45,7 @@ from kfgcp.tracking.pipelines import Diff, Pipeline
 
 _CHECK_SECONDS = 1.0
 _NAMED_FILES = 3
-"""At most so many edited files are named."""
+"""The largest number of edited files that a note names."""
 
 
 class NotHeeded(UserWarning):
@@ -377,7 +377,7 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
     was = "was" if len(changed) == 1 else "were"
     warnings.warn(
-        f"{names}{more} {was} edited after run {run_id}, and this repeats the code that was recorded with it."
+        f"{names}{more} {was} edited after run {run_id}. The rerun uses the code that was recorded with that run."
         f" To run the new code: {source.run_command()}",
         RecordedCode,
         stacklevel=4,

@@ -13,11 +13,11 @@ from kfgcp.errors import ParamError, SpecError
 from kfgcp.spec.documents import Place, dotted
 
 EXACT: Final = 2**53
-"""Every integer up to this one is a double; of larger ones some are."""
+"""Doubles hold every integer up to this one, and some larger ones."""
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
-    """Refuse a run when an integer in its parameters or its spec would reach it as another one.
+    """Refuse a run when an integer in its parameters or its spec would arrive as a different number.
 
     Args:
         spec: the PipelineSpec.
@@ -33,13 +33,13 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         inexact = _first_inexact(value)
         if inexact is not None:
             raise ParamError(
-                f"The parameter {name} holds {inexact[1]}, which would reach the run as another number.", hint=hint
+                f"The parameter {name} contains {inexact[1]}, which would arrive as a different number.", hint=hint
             )
     inexact = _first_inexact(spec)
     if inexact is not None:
         place, number = inexact
         raise SpecError(
-            f"The pipeline holds {number}, which would reach the run as another number: {dotted(place)}.", hint=hint
+            f"The pipeline contains {number}, which would arrive as a different number: {dotted(place)}.", hint=hint
         )
 
 

@@ -1,10 +1,10 @@
-"""The fields of an answer have the types that the service documents, or the answer is refused with the field's name.
+"""Check that the fields of an answer have the types that the service documents; an error names the wrong field.
 
     RUN = message({"run_id": text, "created_at": time, "labels": map_of(text), "tasks": list_of(message({...}))})
     run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
 
-What reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a field that is null is as
-one that is missing; fields that a message does not name are handed on as they are.
+Code that reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a null field counts as
+missing. Fields that a message does not name are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from kfgcp.spec.documents import MAX_DEPTH, dotted
 
 Place = tuple[str | int, ...]
 Kind = Callable[[Any, Place], Any]
-"""Returns the value, or raises `Mismatch`. place: of the value in the answer."""
+"""A check: returns the value, or raises `Mismatch`. Its second argument is the place of the value in the answer."""
 
 HINT: Final = "Does a proxy change answers, and is the address of the environment right? If not, update kfgcp."
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _SHOWN: Final = 60
-"""Characters of a wrong value that a message shows."""
+"""The longest wrong value that a message shows, in characters."""
 LONGEST_NAME: Final = 200
-"""Characters of the name of a thing or a field that a message shows."""
+"""The longest name of an object or a field that a message shows, in characters."""
 
 
 class Mismatch(Exception):
     """A value is not of its kind.
 
     Attributes:
-        place: of the value in the answer.
-        value: that is wrong.
-        expected: what it should be, in words; None for what is missing.
+        place: the place of the value in the answer.
+        value: the wrong value.
+        expected: what it should be, in words; None when it is missing.
     """
 
     def __init__(self, place: Place, value: Any, expected: str | None) -> None:
@@ -51,8 +51,8 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
     Args:
         answer: the JSON value.
         kind: what it should be.
-        service: whose answer it is, for the message.
-        thing: what the value stands for, such as "a pipeline job".
+        service: the name of the service, for the message.
+        thing: what the value describes, such as "a pipeline job".
 
     Raises:
         BadAnswer: a field is not of its kind; the message names the service and the field.
@@ -73,21 +73,21 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
 
 
 def text(value: Any, place: Place) -> str:
-    """A text."""
+    """Return the value if it is text."""
     if not isinstance(value, str):
         raise Mismatch(place, value, "text")
     return value
 
 
 def required_text(value: Any, place: Place) -> str:
-    """A text that is not empty; an empty one is as none."""
+    """Return the value if it is text and not empty; empty text counts as missing."""
     if value == "":
         raise Mismatch(place, value, None)
     return text(value, place)
 
 
 def time(value: Any, place: Place) -> str:
-    """A time by RFC 3339, or an empty text for none."""
+    """Return the value if it is a time of RFC 3339, or empty text for no time."""
     if not isinstance(value, str):
         raise Mismatch(place, value, "a time")
     if value:
@@ -100,7 +100,7 @@ def time(value: Any, place: Place) -> str:
 
 
 def whole_number(value: Any, place: Place) -> int:
-    """An int64, which is a text in JSON, or a number."""
+    """Return the integer of an int64, which is text or a number in JSON."""
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
@@ -109,21 +109,21 @@ def whole_number(value: Any, place: Place) -> int:
 
 
 def truth(value: Any, place: Place) -> bool:
-    """True or false."""
+    """Return the value if it is true or false."""
     if not isinstance(value, bool):
         raise Mismatch(place, value, "true or false")
     return value
 
 
 def mapping(value: Any, place: Place) -> dict[str, Any]:
-    """An object of any values, null too."""
+    """Return the value if it is an object; its values may be anything, also null."""
     if not isinstance(value, dict):
         raise Mismatch(place, value, "an object")
     return value
 
 
 def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
-    """Return the kind of an object with these fields, of which only the `required` ones have to be there."""
+    """Return the kind of an object with these fields, of which only the `required` ones must be present."""
 
     def check(value: Any, place: Place) -> dict[str, Any]:
         checked = dict(mapping(value, place))
@@ -141,7 +141,7 @@ def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Ki
 
 
 def map_of(kind: Kind) -> Kind:
-    """Return the kind of an object whose values are all of one kind; those that are null are left out."""
+    """Return the kind of an object whose values are all of one kind; values that are null are left out."""
 
     def check(value: Any, place: Place) -> dict[str, Any]:
         items = mapping(value, place).items()
@@ -162,7 +162,7 @@ def list_of(kind: Kind) -> Kind:
 
 
 def nests_too_deep(value: Any) -> bool:
-    """Return whether lists and objects stand in each other deeper than anything here reads or writes them."""
+    """Return whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for item in level for inner in _inside(item) if isinstance(inner, (dict, list))]
@@ -178,7 +178,7 @@ def _inside(value: Any) -> Any:
 
 
 def _identity(answer: Any) -> str:
-    """Return what a service calls the thing, empty when the answer does not say."""
+    """Return the service's name or id of the object, empty when the answer has none."""
     if not isinstance(answer, Mapping):
         return ""
     names = (answer.get(key) for key in ("name", "run_id", "experiment_id", "insertId"))

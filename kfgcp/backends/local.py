@@ -135,7 +135,7 @@ class LocalBackend:
             self._has_looked = True
             self._store.add_removals(self._left_behind())
         for folder in self._finish_removals():
-            warnings.warn(f"{folder} cannot be removed now; is it another user's?", NotRemoved, stacklevel=2)
+            warnings.warn(f"{folder} cannot be removed. Does it belong to another user?", NotRemoved, stacklevel=2)
         return self._kept(ref.run_id)
 
     def _forget(self, run_id: str) -> bool:

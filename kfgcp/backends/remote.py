@@ -150,7 +150,7 @@ class RemoteBackend(ABC):
         if other is not None and not some:
             raise other
         if other is not None:
-            _tell(f"What is in a list of runs of {self._env.name} is left out: {other.message}")
+            _tell(f"An item in a list of runs of {self._env.name} is left out: {other.message}")
         if len(left_out) > 1:
             _tell(f"{len(left_out)} runs of {self._env.name} are left out, the last one: {left_out[-1]}")
 
@@ -409,5 +409,5 @@ def _noted(changes: Iterator[Fetched], listed: set[str]) -> Iterator[Fetched]:
 
 
 def _earlier(at: str, seconds: float) -> str:
-    """The time so many seconds before another, not before 1970."""
+    """Return the time that is `seconds` before another one, but not before 1970."""
     return timestamp(max(datetime.fromisoformat(at).timestamp() - seconds, 0.0))

@@ -30,9 +30,9 @@ from kfgcp.store.store import Store
 
 _LONGEST_PATH = 4096
 _REMEMBERED = 1000
-"""Of a task at most so many earlier successes are read to say why it was not cached."""
+"""How many earlier successes of a task are read at most to say why it was not cached."""
 _COMPARED = 20
-"""With at most so many of them it is compared when none of them had the same inputs."""
+"""How many of them a task is compared with at most when none of them had the same inputs."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -78,7 +78,7 @@ class TaskCache:
             return None
         if entry is None or entry.origin.run_id == self._run_id:
             # Equal tasks of one run all run, whichever comes first.
-            reason = "only an equal task of this run succeeded before, and equal tasks of one run all run"
+            reason = "only an identical task of this run succeeded before, and tasks of one run do not share outputs"
             node.cache = Cache(False, reason)
             return None
         problem = unusable(entry.outputs, entry.known_run)

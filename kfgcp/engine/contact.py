@@ -1,8 +1,8 @@
-"""The first contact with a store of objects: does it answer at all, and within seconds?
+"""The first request to an object store: does it answer within seconds?
 
 Google's and Amazon's clients try again for one to two minutes when there is no network. That is right in the middle of
-a long transfer, and wrong before the first one: somebody waits to learn that the network is down. So one small request
-comes first. It is sent once, and nothing is tried again.
+a long transfer, and wrong before the first one, because the user waits to learn that the network is down. So one small
+request comes first. It is sent once and never repeated.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LIMIT_SECONDS: Final = 8.0
-"""How long the sign-in and the first request may take together, whatever hangs: a name server, a proxy, a token."""
+"""How long the sign-in and the first request may take together, also when a name server, a proxy or a token hangs."""
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
 GOOD_FOR_SECONDS: Final = 60.0
-"""For so long a store that answered is not asked again."""
+"""A store that answered is not asked again for this time."""
 
 BAD_FOR_SECONDS: Final = 5.0
-"""For so long one that did not answer is not asked again: the next one to ask has not to wait too."""
+"""A store that did not answer is not asked again for this time, so that the next task does not wait too."""
 
 METADATA_SECONDS: Final = 2.0
-"""How long the metadata server of Google is looked for, which gives tokens to machines at Google."""
+"""How long Google's metadata server may take to answer. It gives tokens to machines at Google."""
 
 
 class NoAnswerError(Exception):
@@ -40,11 +40,11 @@ class _Outcome:
 
 
 class Contacts:
-    """Makes first contact with stores, and remembers for a while how it went.
+    """Checks that stores answer, and remembers the outcome for a while.
 
     Args:
-        clock: gives seconds that only grow.
-        limit: how long one contact may take, in seconds.
+        clock: monotonic, in seconds.
+        limit: how long one check may take, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, limit: float = LIMIT_SECONDS) -> None:
@@ -56,11 +56,11 @@ class Contacts:
         """Return when a store answers.
 
         Args:
-            store: names it.
+            store: the name of the store.
             ask: signs in and sends one request; it raises when there is no answer.
 
         Raises:
-            NoAnswerError: nothing came within the limit.
+            NoAnswerError: there was no answer within the limit.
             Exception: what `ask` raised, now or a moment ago.
         """
         known = self._outcomes.get(store)
@@ -78,7 +78,7 @@ class Contacts:
         return self._clock() - outcome.at > limit
 
     def _ask(self, ask: Callable[[], None]) -> Exception | None:
-        """Ask in a thread that is left alone after the limit: neither name servers nor sign-ins can be interrupted."""
+        """Ask in a thread, and abandon it after the limit: name lookups and sign-ins cannot be interrupted."""
         answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
         def run() -> None:
@@ -98,8 +98,8 @@ class Contacts:
 def google_credentials() -> tuple[Any, str | None]:
     """Return the Google credentials of this machine and their project; (None, None) when there are none.
 
-    The metadata server is looked for once. google.auth asks it three times with growing pauses, which takes up to 13 s
-    where nothing answers at its address.
+    The metadata server is asked once. google.auth asks it three times with growing pauses, which takes up to 13 s
+    when nothing answers at its address.
     """
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError, TransportError

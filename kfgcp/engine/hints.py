@@ -1,7 +1,7 @@
-"""What to do about the exceptions that most often end a task: one that works in a notebook and fails in a pipeline.
+"""Hints for the most common exceptions of tasks, those of code that works in a notebook and fails in a pipeline.
 
-A task's process reports its exception as data. A container leaves nothing but its log, so for containers the last
-line of a traceback there is all there is.
+A task's process reports its exception as data. A container leaves only its log, so for containers the hint depends on
+the last line of the traceback there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from kfgcp.spec.local_modules import find_local
 from kfgcp.spec.packages import package_of
 
 COMPONENTS = "kfgcp_components"
-"""The package of the ready-made components; what they import comes with the extra `components`."""
+"""The package of the ready-made components. The extra `components` installs what they import."""
 
 _PLAIN_IMAGE = re.compile(r"(.*/)?python(:[^/]*)?")
-"""Images of Python alone, such as KFP's default one: they bring no libraries."""
+"""Images with Python only, such as KFP's default image: they contain no libraries."""
 
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 _MISSING_FILE = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'")
@@ -46,7 +46,7 @@ class TaskPlace:
 
 
 def hint_for(exception: TaskException, place: TaskPlace) -> str:
-    """Return what the user can do about an exception of a task, "" when nothing is known."""
+    """Return what the user can do about an exception of a task, "" for an unknown one."""
     if exception.missing_module:
         return _module_hint(exception, place)
     if exception.undefined_name and exception.in_component:
@@ -60,7 +60,7 @@ def hint_for(exception: TaskException, place: TaskPlace) -> str:
 
 
 def exception_in_log(lines: Sequence[str]) -> TaskException | None:
-    """Return the exception that the end of a log tells of, None when its last line is not one of those known.
+    """Return the exception in the last line of a log, None when it is not a known one.
 
     Args:
         lines: the last lines of the log of a container that failed.
@@ -90,7 +90,7 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
     package = "kfgcp[components]" if top == COMPONENTS else package_of(module)
     install = f'packages_to_install=["{package}"]'
     if place.in_container:
-        return f"{place.image} does not have it: name another base_image, or {install} for the component."
+        return f"{place.image} does not have it: use another base_image, or add {install} to the component."
     if place.image and not _PLAIN_IMAGE.fullmatch(place.image):
         return (
             f"The base_image {place.image} is not used here, tasks run in this Python: add {install} to the component,"
@@ -109,14 +109,14 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
     if file is None:
         return ""
     if place.in_container:
-        return f"{file} is on this machine, and the container does not see it: import it with dsl.importer."
+        return f"{file} is on this machine, but the container cannot see it: import it with dsl.importer."
     return f"Tasks run in an empty folder: give an absolute path, such as {file}"
 
 
 def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
-    """The file or folder that a task's relative path means in the folder that the run was submitted from.
+    """Return the file or folder in the submit folder that a task's relative path means, None if there is none.
 
-    Some libraries do not say which file is missing; then a parameter of the task may.
+    Some libraries do not say which file is missing. Then the parameters of the task are tried.
     """
     names = [exception.missing_file] if exception.missing_file else list(place.params.values())
     for name in names:

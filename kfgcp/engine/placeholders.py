@@ -158,7 +158,7 @@ def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mappin
     if match := _OUTPUT_PARAMETER.match(expression):
         return str(_named(outputs.get("parameters") or {}, match[2], "output parameter")["outputFile"])
     if whole := WHOLE_ARTIFACT.fullmatch(text):
-        raise ValueProblem(f"the command takes all of the artifact '{whole[3]}', which has no agreed meaning")
+        raise ValueProblem(f"the command takes the whole artifact '{whole[3]}', which is not defined")
     if match := _ARTIFACT.match(expression):
         side = inputs if match[1] == "inputs" else outputs
         artifacts = _named(side.get("artifacts") or {}, match[3], f"{match[1][:-1]} artifact")["artifacts"]

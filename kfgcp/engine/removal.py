@@ -1,4 +1,4 @@
-"""Removing the files of deleted runs, but for those that other runs use."""
+"""Remove the files of deleted runs, except those that other runs use."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is left of the files of a deleted run. files: of artifacts; logs: of attempts."""
+    """How many files of a deleted run are kept. files: of artifacts; logs: of attempts."""
 
     files: int = 0
     logs: int = 0
 
 
 def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> Path | None:
-    """Remove what a run keeps in the state folder; nothing that went to a pipeline root of the user.
+    """Remove the files of a run in the state folder, but nothing in a pipeline root of the user.
 
-    It may be done again when it was interrupted, and by several processes at the same time.
+    It can be repeated after an interruption, and several processes can do it at the same time.
 
     Args:
         home: the state folder.
         run_id: a run without a record.
-        used: the attempts of it whose artifacts and logs other runs use.
+        used: the attempts of this run whose artifacts and logs other runs use.
 
     Returns:
         A folder that could not be removed, None when everything was removed.
@@ -60,7 +60,7 @@ def find_run_folders(home: Path) -> dict[str, list[Path]]:
 
 
 def last_change(folders: Collection[Path]) -> float:
-    """Return the Unix time when the newest of some folders was changed; 0 when none is there."""
+    """Return the Unix time of the last change of some folders; 0 when none of them exists."""
     times = [0.0]
     for folder in folders:
         with suppress(OSError):
@@ -69,7 +69,7 @@ def last_change(folders: Collection[Path]) -> float:
 
 
 def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
-    """Count the files of a run that are there and that other runs use."""
+    """Count the existing files of a run that other runs use."""
     files = 0
     for folder in _artifact_folders(home, run_id):
         for origin in used:
@@ -80,7 +80,7 @@ def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
 
 
 def _artifact_folders(home: Path, run_id: str) -> Iterator[Path]:
-    """The folders of a run's artifacts, whatever the name of its pipeline."""
+    """Yield the folders of a run's artifacts, below any pipeline name."""
     for pipeline in _entries(home / "artifacts"):
         folder = pipeline / run_id
         if folder.is_dir():
@@ -88,7 +88,7 @@ def _artifact_folders(home: Path, run_id: str) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder; nothing when it is not there."""
+    """Return the entries of a folder; none when it does not exist."""
     try:
         return [*folder.iterdir()]
     except OSError:
@@ -96,7 +96,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _log_names(origin: Origin) -> Iterator[str]:
-    """The logs of a task up to an attempt, below the folder of its run: earlier attempts say why there were more."""
+    """Yield the logs of a task up to an attempt, relative to the folder of its run.
+
+    The logs of earlier attempts say why the task was tried again.
+    """
     for attempt in range(1, origin.attempt + 1):
         yield log_name(origin.path, attempt)
 
@@ -111,7 +114,7 @@ def _count_files(folder: Path) -> int:
 
 
 def _clear(folder: str, kept: Collection[str]) -> None:
-    """Remove a folder with all that is in it but for what is kept, named by its path from there."""
+    """Remove a folder and its content, except the paths in `kept`, which are relative to it."""
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -137,7 +140,7 @@ def _clear_around(folder: str, place: str, kept: Collection[str], above: Collect
 
 
 def _parents(names: Collection[str]) -> set[str]:
-    """The folders that paths lie in."""
+    """Return all folders above some relative paths."""
     parents = set()
     for name in names:
         while "/" in name:
@@ -147,7 +150,7 @@ def _parents(names: Collection[str]) -> set[str]:
 
 
 def _has_others(folder: str, place: str, kept: Collection[str]) -> bool:
-    """Whether there is a file, or an empty folder, that is not kept."""
+    """Return whether there is a file, or an empty folder, that is not in `kept`."""
     try:
         with os.scandir(folder) as entries:
             names = [(entry.name, entry.is_dir(follow_symlinks=False), entry.path) for entry in entries]

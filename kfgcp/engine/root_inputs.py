@@ -15,11 +15,11 @@ def root_inputs(root: Component, values: Mapping[str, Any], submit_dir: str) -> 
 
     Args:
         root: the pipeline's root.
-        values: of `kfgcp.spec.params.resolve`; of an artifact its URI, or a list of URIs.
-        submit_dir: the folder that relative paths lead from.
+        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of URIs.
+        submit_dir: the folder that relative paths start from.
 
     Raises:
-        ValueProblem: a file of this machine is not there.
+        ValueProblem: a local file does not exist.
     """
     params = {name: value for name, value in values.items() if name not in root.artifacts}
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}

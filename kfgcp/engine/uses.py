@@ -1,4 +1,4 @@
-"""Which attempts of other runs a run uses, so that their files are kept as long as the run is."""
+"""Which attempts of other runs a run uses. Their files are kept as long as the run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _IN_RUN = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})/(.+)", re.DOTALL)
 class Uses:
     """Finds what the tasks of one run use of other runs: outputs from the cache, and single artifacts.
 
-    A task has an artifact of another run when it imports it, when it is given it, or when a component says that its
-    output is the file that it read.
+    A task uses an artifact of another run when it imports it, receives it as an input, or when a component reports the
+    file that it read as its output.
 
     Args:
         store: knows the attempts of other runs.
@@ -35,7 +35,7 @@ class Uses:
         self._read: set[str] = set()  # runs whose attempts were read from the store
 
     def of(self, node: Node) -> Iterator[Use]:
-        """Return what a task uses that no task before it used, and always where its outputs come from."""
+        """Yield what a task uses and no earlier task of the run used, and always the origin of its outputs."""
         if node.kind not in (TaskKind.CONTAINER, TaskKind.IMPORTER):
             return
         if node.origin is not None:

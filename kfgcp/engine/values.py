@@ -122,7 +122,7 @@ def shown(value: Any, limit: int = 80) -> str:
 
 
 def carried(value: Any, what: str) -> Any:
-    """Return what a component put out, when JSON can carry it.
+    """Return the output of a component if JSON can hold it.
 
     The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number (recorded on
     2.17.0: "proto: syntax error: invalid value NaN").

@@ -232,7 +232,7 @@ def _local_hint(name: str, local: LocalModule) -> str:
     if not local.has_python:
         return (
             f"The folder {place} has that name, but no Python files.\n"
-            "If you mean an installed library, install it by the name that its documentation gives."
+            "If you mean an installed library, install it with the package name in its documentation."
         )
     if not local.importable:
         folder = from_here(local.place.parent)
@@ -246,7 +246,7 @@ def _local_hint(name: str, local: LocalModule) -> str:
     if installed is not None:
         return (
             f"{top} was imported from {installed}, not from {place}.\n"
-            f"Add an empty file {place / '__init__.py'}, so that the folder wins."
+            f"Add an empty file {place / '__init__.py'}, so that Python uses the folder."
         )
     return f"{top} is {place}, which has no {name.partition('.')[2]}. Look for a spelling mistake."
 

@@ -1,4 +1,4 @@
-"""Modules that lie in the user's own project: where they are looked for, and where one of a name is."""
+"""Modules in the user's own project: the folders to search, and the module with a given name."""
 
 from __future__ import annotations
 

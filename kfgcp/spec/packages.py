@@ -1,4 +1,4 @@
-"""Names of packages on PyPI for the names of modules in an import."""
+"""The names of PyPI packages for the modules that an import names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = {
 
 
 def package_of(module: str) -> str:
-    """Return the name of the package that brings a module: a known one, or else the module's own name.
+    """Return the name of the package that contains a module: a known one, or else the module's own name.
 
     Args:
         module: the dotted name in the import, `google.cloud.storage` for example.

@@ -1,4 +1,4 @@
-"""Where a pipeline comes from: what the user named, and the state of the files that it was made of."""
+"""Where a pipeline comes from: what the user named, and the content of the files that it was compiled from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Source:
 
     Attributes:
         pipeline: what the user named, `pipelines/train.py:train` for example.
-        folder: the folder that a relative `pipeline` leads from.
-        files: the absolute paths of the files that it was made of, with the digest of their content.
+        folder: the folder that a relative `pipeline` starts from.
+        files: the absolute paths of the files that it was compiled from, with the digests of their content.
     """
 
     pipeline: str
@@ -32,7 +32,7 @@ class Source:
         return cls(data["pipeline"], data["folder"], data["files"])
 
     def changed_files(self) -> list[Path]:
-        """Return the files whose content is another one now; not those that are gone."""
+        """Return the files whose content has changed, without those that no longer exist."""
         changed = []
         for file, before in self.files.items():
             try:
@@ -44,7 +44,7 @@ class Source:
         return changed
 
     def run_command(self) -> str:
-        """Return the command that runs the pipeline as it is now, as it is typed in the current folder."""
+        """Return the command that runs the current pipeline from the current folder."""
         file, separator, function = self.pipeline, "", ""
         if not Path(self.folder, file).is_file():
             file, separator, function = self.pipeline.rpartition(":")
@@ -58,7 +58,7 @@ def digest_of(content: bytes) -> str:
 
 
 def from_here(place: Path) -> Path:
-    """Return a path as it is shown to people: relative to the current folder where it lies below it."""
+    """Return a path for display: relative to the current folder if it is below that folder."""
     try:
         return place.relative_to(Path.cwd())
     except (ValueError, FileNotFoundError):

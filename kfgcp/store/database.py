@@ -94,7 +94,7 @@ def _connect_to_full(file: Path) -> Connection:
 
 def note_full(file: Path) -> None:
     """Warn that the disk is full; from one place in the code, so that Python shows the same text once."""
-    text = f"The disk of {file} is full: what was recorded is shown, and nothing can be recorded."
+    text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
@@ -292,7 +292,7 @@ def _is_full(error: sqlite3.Error, file: Path) -> bool:
 def full(file: Path) -> DiskFull:
     return DiskFull(
         f"The disk of {file} is full; what was recorded before is kept.",
-        hint=f"Make room, then run again; what runs left is below {file.parent}/artifacts.",
+        hint=f"Free some space, then run again. Files of runs are in {file.parent}/artifacts.",
     )
 
 

@@ -538,7 +538,7 @@ class Store(Reader):
         return [json.loads(row["parts"]) for row in rows]
 
     def deleted_run(self, pipeline: str, key: str) -> str | None:
-        """Return the run that was deleted with what a success with this key put out, None when there is none."""
+        """Return the deleted run that had a success with this key, None when there is none."""
         query = "SELECT run_id FROM cache WHERE pipeline = ? AND key = ? AND outputs = ?"
         with self._failures():
             row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()

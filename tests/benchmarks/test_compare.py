@@ -212,7 +212,7 @@ def test_a_copied_environment_is_refused(compare: Compare, checkout: Callable[..
     shutil.copytree(a, copied)
     ended = compare(a, copied)
     assert ended.code == 1
-    assert ended.err.startswith(f"The environment of {copied} is that of another folder.")
+    assert ended.err.startswith(f"The environment of {copied} belongs to another folder.")
 
 
 def test_different_answers_are_not_compared(compare: Compare, checkout: Callable[..., Path]) -> None:
@@ -288,11 +288,11 @@ TOO_WIDE_FOR_LIMIT = "within the limit, but the spread is too wide to tell"
     ("ratios", "limit", "median", "quartiles", "in_words"),
     [
         # Of 11 values in order the median is the sixth; a quartile is half way between the third and the fourth.
-        ([1.0] * 11, None, 1.0, (1.0, 1.0), "no difference to be seen"),
+        ([1.0] * 11, None, 1.0, (1.0, 1.0), "no clear difference"),
         ([0.9, 1.1, 1.1, 1.3, 1.3, 1.4, 1.5, 1.5, 1.7, 2, 2], None, 1.4, (1.2, 1.6), "B needs more"),
         ([0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.7, 0.8, 0.8, 0.9, 2], None, 0.7, (0.6, 0.8), "B needs less"),
         ([0.7, 0.8, 0.9, 0.9, 1, 1, 1, 1.2, 1.2, 1.3, 1.4], None, 1.0, (0.9, 1.2), "the spread is too wide to tell"),
-        ([0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 2, 2], None, 0.9, (0.9, 0.9), "no difference to be seen"),
+        ([0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 2, 2], None, 0.9, (0.9, 0.9), "no clear difference"),
         ([1, 1, 1.02, 1.02, 1.02, 1.05, 1.08, 1.08, 1.08, 2, 2], 10, 1.05, (1.02, 1.08), "within the limit"),
         ([0.9, 0.9, 0.9, 0.9, 1, 1.05, 1.1, 1.2, 1.2, 1.3, 1.4], 10, 1.05, (0.9, 1.2), TOO_WIDE_FOR_LIMIT),
         ([1.1, 1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.4, 1.4, 1.4, 1.4], 10, 1.3, (1.2, 1.4), "above the limit"),

@@ -60,7 +60,7 @@ def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any
     for result in (listed, running):
         lines = result.err.splitlines()
         assert [line.partition(":")[0] for line in lines] == ["note"], "the end of the second run cannot be recorded"
-        assert f"{state}/kfgcp.db is full: what was recorded is shown" in lines[0]
+        assert f"{state}/kfgcp.db is full: recorded runs are shown" in lines[0]
 
 
 def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> None:

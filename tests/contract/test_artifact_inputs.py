@@ -14,7 +14,7 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
     with pytest.raises(Unsupported) as caught:
         place.submit("whole_list")
 
-    assert "count passes all of the artifact 'data' to its command" in caught.value.message
+    assert "count passes the whole artifact 'data' to its command" in caught.value.message
     assert "Input[list[Dataset]]" in caught.value.hint
     assert "whole-list" not in [run.pipeline for run in api.list()]
 
@@ -22,7 +22,7 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
 @pytest.mark.feature("Tasks: a pipeline's input artifacts are given as URIs")
 def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
     if place.backend == "kubeflow":
-        with pytest.raises(Unsupported, match="no way to give a pipeline an artifact: data") as caught:
+        with pytest.raises(Unsupported, match="cannot take input artifacts of a pipeline: data") as caught:
             place.submit("given_data", {"data": place.data})
         assert "dsl.importer" in caught.value.hint
         assert "given-data" not in [run.pipeline for run in api.list()]

@@ -336,7 +336,7 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(kfgcp: Any
     again = kfgcp("rerun", run_id, "-p", "text=after", "--json")
     assert again.json["outputs"] == {"Output": "after"}
     assert (
-        f"note: steps_of_us.py was edited after run {run_id}, and this repeats the code that was recorded with it."
+        f"note: steps_of_us.py was edited after run {run_id}. The rerun uses the code that was recorded with that run."
         " To run the new code: kfgcp run pipelines/p.py:pipeline"
     ) in again.err.splitlines()
 

@@ -318,7 +318,7 @@ def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
     run = execute(twins)
 
     assert reason(run, "add-2") == (
-        "only an equal task of this run succeeded before, and equal tasks of one run all run"
+        "only an identical task of this run succeeded before, and tasks of one run do not share outputs"
     )
 
 

@@ -187,7 +187,7 @@ CONTAINER = TaskPlace("acme/train:1", True, "", {})
     [
         (
             "ModuleNotFoundError: No module named 'sklearn.svm'",
-            'acme/train:1 does not have it: name another base_image, or packages_to_install=["scikit-learn"] for the'
+            'acme/train:1 does not have it: use another base_image, or add packages_to_install=["scikit-learn"] to the'
             " component.",
         ),
         ("NameError: name 'pd' is not defined. Did you mean: 'id'?", "import or define pd inside the function."),

@@ -353,5 +353,5 @@ def test_a_name_that_the_task_does_not_have(argument, command):
 @pytest.mark.parametrize("side", ["inputs.artifacts['data']", 'inputs.artifacts["data"]', "outputs.artifacts['model']"])
 def test_a_whole_artifact_in_a_command(side, command):
     """It is refused before the run; this is for what reaches the engine by another way."""
-    with pytest.raises(ValueProblem, match=r"takes all of the artifact '(data|model)', which has no agreed meaning"):
+    with pytest.raises(ValueProblem, match=r"takes the whole artifact '(data|model)', which is not defined"):
         command(tools, {"text": "", "items": [], "ratio": 2.0}, [f"--x={{{{$.{side}}}}}"])

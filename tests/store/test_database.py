@@ -245,7 +245,7 @@ def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(mount: Mount, 
             _write_for_ever(store, make_run, written)
         assert [run.run_id for run in store.select()] == written[::-1]
 
-    assert "Make room" in caught.value.hint
+    assert "Free some space" in caught.value.hint
     assert len(written) > 5
     with Store(folder) as store:
         assert [run.run_id for run in store.select()] == written[::-1]
@@ -257,7 +257,7 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(mount: Mount, make
         store.add_run(make_run("before"))
     _fill(folder / "ballast")
 
-    with pytest.warns(database.DiskFullNote, match=r"The disk of .* is full: what was recorded is shown"):
+    with pytest.warns(database.DiskFullNote, match=r"The disk of .* is full: recorded runs are shown"):
         store = Store(folder)
     with store:
         assert store.get("before").state == "SUCCEEDED"

@@ -140,8 +140,8 @@ def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None
     artifacts = [name for name, param in request.spec.params.items() if param.is_artifact and name in params]
     if artifacts:
         raise Unsupported(
-            f"Kubeflow Pipelines has no way to give a pipeline an artifact: {', '.join(artifacts)}.",
-            hint="Take its address as a parameter, and make the artifact with dsl.importer(artifact_uri=...).",
+            f"Kubeflow Pipelines cannot take input artifacts of a pipeline: {', '.join(artifacts)}.",
+            hint="Pass the URI as a parameter, and import the artifact: dsl.importer(artifact_uri=...).",
         )
 
 
@@ -154,9 +154,9 @@ def _refuse_deep(params: Mapping[str, Any]) -> None:
     for name, value in params.items():
         if _AROUND_A_VALUE + _nested_messages(value) > _NESTED_MESSAGES:
             raise Unsupported(
-                f"The parameter {name} nests too deep for Kubeflow Pipelines: its ML Metadata reads 47 lists "
-                "or 31 dicts inside each other.",
-                hint="Pass it as its JSON text (str), and read that in the task.",
+                f"The parameter {name} is nested too deeply for Kubeflow Pipelines: its ML Metadata reads at "
+                "most 47 nested lists or 31 nested dicts.",
+                hint="Pass it as JSON text (str), and parse the text in the task.",
             )
 
 

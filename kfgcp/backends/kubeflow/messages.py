@@ -1,4 +1,4 @@
-"""The messages of Kubeflow Pipelines that are read here: the fields that matter and their types.
+"""The messages of Kubeflow Pipelines that kfgcp reads: the fields that it uses, and their types.
 
 Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below backend/api/v2beta1)
 in the JSON mapping of Protocol Buffers.

@@ -84,7 +84,7 @@ class VertexBackend(RemoteBackend):
         try:
             made = self._made(job_id, job, submission)
             if not str(made.get("name") or "").endswith(f"/{job_id}"):
-                error = BadAnswer("Vertex AI did not answer with the run that it was asked to make.")
+                error = BadAnswer("Vertex AI answered with another run than the one that it was asked to create.")
                 error.unknown = True
                 raise error
         except BackendError as error:

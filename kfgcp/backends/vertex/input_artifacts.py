@@ -23,7 +23,7 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True, slots=True)
 class InputArtifact:
-    """An artifact that a pipeline is given. name: of the pipeline's input. schema: title and version of its type."""
+    """An input artifact of a pipeline. name: of the input. schema: title and version of the artifact's type."""
 
     name: str
     uri: str
@@ -32,7 +32,7 @@ class InputArtifact:
 
     @property
     def artifact_id(self) -> str:
-        """The id in ML Metadata: the same for the same type and URI, so that the cache of tasks knows it again."""
+        """The id in ML Metadata: the same for the same type and URI, so that tasks with this input can be cached."""
         identity = f"{self.schema_title} {self.schema_version} {self.uri}"
         return f"kfgcp-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
@@ -41,7 +41,7 @@ def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
     """Return the artifacts that a request gives to its pipeline.
 
     Raises:
-        ParamError: one of them is a file of this machine.
+        ParamError: one of them is a file on this machine.
         Unsupported: one of them is a list.
     """
     return list(_input_artifacts(request))
@@ -59,8 +59,8 @@ def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
             )
         if "://" not in uri or uri.startswith("file://"):
             raise ParamError(
-                f"Wrong parameters: {name} is a path of this machine, which Vertex AI cannot read: {uri}.",
-                hint="Copy it to a bucket, and pass its address: gs://BUCKET/NAME",
+                f"Wrong parameters: {name} is a path on this machine, which Vertex AI cannot read: {uri}.",
+                hint="Copy it to a bucket, and pass its URI: gs://BUCKET/NAME",
             )
         yield InputArtifact(name, uri, definition.type, definition.version)
 
@@ -74,7 +74,7 @@ class ArtifactStore:
         self._uris: dict[str, str] = {}
 
     def ensure(self, artifact: InputArtifact) -> None:
-        """Create the artifact unless it is there."""
+        """Create the artifact unless it exists."""
         body = {
             "displayName": artifact.name,
             "uri": artifact.uri,
@@ -85,10 +85,10 @@ class ArtifactStore:
         try:
             self._http.post(self._artifacts, params={"artifactId": artifact.artifact_id}, body=body, repeatable=True)
         except NotFound as error:
-            error.hint = "Its metadata store is made by the first run of a pipeline there. Run any other one first."
+            error.hint = "The first pipeline run creates the metadata store. First run one without input artifacts."
             raise
         except Refused as refused:
-            if refused.status != _CONFLICT:  # it is there: an earlier run, or an earlier try, made it
+            if refused.status != _CONFLICT:  # it exists: an earlier run, or an earlier try, created it
                 raise
         self._uris[artifact.artifact_id] = artifact.uri
 

@@ -1,4 +1,4 @@
-"""The messages of Vertex AI that are read here: the fields that matter and their types.
+"""The messages of Vertex AI that kfgcp reads: the fields that it uses, and their types.
 
 Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto, context.proto) in the
 JSON mapping of Protocol Buffers.

@@ -57,7 +57,7 @@ def load_template(address: str, env: Environment) -> Spec:
     try:
         content = repository.exchange("GET", path).body.decode()
     except UnicodeDecodeError:
-        raise BadAnswer(f"What Artifact Registry has at {address} is no text.") from None
+        raise BadAnswer(f"The template that Artifact Registry has at {address} is not text.") from None
     return replace(from_text(content, address), template=address.removesuffix(place["version"]) + version)
 
 
@@ -69,6 +69,7 @@ def _resolve(api: Http, place: dict[str, str]) -> str:
     version = str(named).rpartition("/")[2]
     if not _DIGEST.fullmatch(version):
         raise BadAnswer(
-            f"Artifact Registry answered with a tag that names no version: {one_line(version, limit=100)}.", hint=HINT
+            f"Artifact Registry answered with a tag that does not name a version: {one_line(version, limit=100)}.",
+            hint=HINT,
         )
     return version

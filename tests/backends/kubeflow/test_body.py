@@ -82,9 +82,9 @@ def test_integers_that_no_double_is_equal_to_are_refused(
         request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
     )
 
-    with pytest.raises(ParamError, match=f"The parameter items holds {number}"):
+    with pytest.raises(ParamError, match=f"The parameter items contains {number}"):
         body.run(wrong, environment_of(), "e-1", "abc123")
-    with pytest.raises(SpecError, match=f"The pipeline holds {number}"):
+    with pytest.raises(SpecError, match=f"The pipeline contains {number}"):
         body.run(constant, environment_of(), "e-1", "abc123")
 
 
@@ -115,7 +115,7 @@ def test_what_ml_metadata_cannot_read_is_refused(
     else:
         with pytest.raises(DecodeError):
             type(answer).FromString(answer.SerializeToString())
-        with pytest.raises(Unsupported, match=f"The parameter {name} nests too deep"):
+        with pytest.raises(Unsupported, match=f"The parameter {name} is nested too deeply"):
             made(deep, environment_of())
 
 

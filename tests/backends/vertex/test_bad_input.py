@@ -287,7 +287,7 @@ def test_a_label_that_google_refuses(
 def test_a_number_that_would_change(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
     error, hint = fails(2, "run", pipeline("one_fails"), "-p", f"x={2**53 + 1}")
 
-    assert f"The parameter x holds {2**53 + 1}" in error
+    assert f"The parameter x contains {2**53 + 1}" in error
     assert "STRING" in hint
     assert len(cloud.requests) == 0
     nothing_was_started(cloud.jobs())

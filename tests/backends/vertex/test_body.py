@@ -244,12 +244,12 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
     request = request_of(compiled("features-2.14.6.yaml"))
     for name, value in (("n", number), ("items", [1, number]), ("config", {"a": {"b": [number]}})):
         wrong = replace(request, params={**request.params, name: value})
-        with pytest.raises(ParamError, match=rf"parameter {name} holds {number}"):
+        with pytest.raises(ParamError, match=rf"parameter {name} contains {number}"):
             body.job(wrong, environment_of(), "abc123")
     constant = replace(
         request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
     )
-    with pytest.raises(SpecError, match=rf"pipeline holds {number}, .*: deep\[0\].x\.") as caught:
+    with pytest.raises(SpecError, match=rf"pipeline contains {number}, .*: deep\[0\].x\.") as caught:
         body.job(constant, environment_of(), "abc123")
     assert "STRING" in caught.value.hint
 
@@ -262,7 +262,7 @@ def test_an_integer_of_schema_2_0_0_is_sent_as_text(compiled: Any, request_of: A
     exact = replace(request, spec=old, params={**request.params, "n": 2**53 + 1})
 
     assert parsed(body.job(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value == 2**53 + 1
-    with pytest.raises(ParamError, match=f"parameter n holds {2**63 + 1}"):
+    with pytest.raises(ParamError, match=f"parameter n contains {2**63 + 1}"):
         body.job(replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123")
 
 

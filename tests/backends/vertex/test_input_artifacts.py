@@ -43,7 +43,7 @@ def test_the_artifact_is_made_once_and_named_in_the_job(service: VertexStandIn, 
 
 
 def test_a_file_of_this_machine_is_refused_before_anything_is_made(service: VertexStandIn, pipeline: Any) -> None:
-    with pytest.raises(ParamError, match=r"data is a path of this machine, which Vertex AI cannot read: \./data\.csv"):
+    with pytest.raises(ParamError, match=r"data is a path on this machine, which Vertex AI cannot read: \./data\.csv"):
         kfgcp.submit(str(pipeline("given_data")), params={"data": "./data.csv"}, env="dev")
 
     assert len(service.requests) == 0
@@ -68,5 +68,5 @@ def test_a_submission_without_a_metadata_store_says_what_to_do(service: VertexSt
     with pytest.raises(NotFound) as caught:
         kfgcp.submit(str(pipeline("given_data")), params={"data": "gs://b/data"}, env="dev")
 
-    assert "metadata store is made by the first run" in caught.value.hint
+    assert "first pipeline run creates the metadata store" in caught.value.hint
     assert service.jobs() == []
