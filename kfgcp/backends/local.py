@@ -24,6 +24,7 @@ from kfgcp.engine.logs import LogReader
 from kfgcp.engine.options import Options
 from kfgcp.engine.root_inputs import root_inputs
 from kfgcp.engine.run import Engine
+from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, ParamError, StateError, Unsupported, UsageError
 from kfgcp.labels import SUBMISSION
@@ -178,8 +179,8 @@ class LocalBackend:
         unknown = sorted(folders.keys() - known)
         if not unknown:
             return []
-        since = datetime.fromisoformat(self._store.recorded_since()).timestamp()
-        changed = [run_id for run_id in unknown if removal.last_change(folders[run_id]) >= since]
+        since, until = (datetime.fromisoformat(time).timestamp() for time in self._store.recorded_between())
+        changed = [run_id for run_id in unknown if since <= removal.last_change(folders[run_id]) < until]
         return [run_id for run_id in changed if not self._is_alive(run_id)]
 
     def _is_alive(self, run_id: str) -> bool:
@@ -252,10 +253,6 @@ class LocalBackend:
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
         pipeline = graph.build(request.spec.pipeline_spec)
         uses_docker = unsupported.refuse(pipeline, request.executor)
-        try:
-            root_inputs(pipeline.root, request.params, request.submit_dir)
-        except ValueProblem as problem:
-            raise ParamError(f"Wrong parameters: {problem}.") from None
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         held = lock.take(self._home, run_id)
@@ -290,7 +287,16 @@ class LocalBackend:
             **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
         }
         try:
-            self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=how)
+            # No deletion comes between the look at the artifacts that the run was given and the record of their use.
+            with lock.FileUse(self._home).shared():
+                given = root_inputs(pipeline.root, request.params, request.submit_dir)
+                uses = tuple(Uses(self._store, run_id).of_root(given.artifacts))
+                self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=how)
+                if uses:
+                    self._store.apply(run_id, Changes(uses=uses))
+        except ValueProblem as problem:
+            held.release()
+            raise ParamError(f"Wrong parameters: {problem}.") from None
         except BaseException:
             held.release()
             raise

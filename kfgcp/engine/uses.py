@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from kfgcp.engine.layout import attempt_folder
 from kfgcp.engine.nodes import Node
+from kfgcp.engine.values import ArtifactValue
 from kfgcp.model import TaskKind
 from kfgcp.store.rows import Origin, Use
 from kfgcp.store.store import Store
@@ -33,6 +34,15 @@ class Uses:
         self._recorded: set[Origin] = set()
         self._by_folder: dict[tuple[str, str], Origin] = {}
         self._read: set[str] = set()  # runs whose attempts were read from the store
+
+    def of_root(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
+        """Yield what a run uses from its beginning: the artifacts that it was given, taken by a task or not."""
+        for items in artifacts.values():
+            for item in items:
+                origin = self._origin_of(item.uri)
+                if origin is not None and origin not in self._recorded:
+                    self._note(origin)
+                    yield Use("", origin)
 
     def of(self, node: Node) -> Iterator[Use]:
         """Yield what a task uses and no earlier task of the run used, and always the origin of its outputs."""

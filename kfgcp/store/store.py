@@ -215,19 +215,23 @@ class Store(Reader):
         with self._transaction():
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
-    def recorded_since(self) -> str:
-        """Return since when every run that used this state folder was recorded in this database.
+    def recorded_between(self) -> tuple[str, str]:
+        """Return the time in which a folder without a record can only be what a killed deletion left.
+
+        It begins when every run that used this state folder was recorded in this database. It ends where `removals`
+        begins to know each deletion.
 
         A database that was copied here, from a backup for example, does not know the runs since that backup: it counts
         from now.
         """
         inode = database.inode(self.file)
         with self._transaction():
-            since, before = self._db.execute("SELECT since, inode FROM state_folder").fetchone()
+            row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
+            since, until, before = row
             if before != inode:
                 since = timestamp(time.time())
                 self._db.execute("UPDATE state_folder SET since = ?, inode = ?", (since, inode))
-        return str(since)
+        return str(since), str(until)
 
     def set_observed(self, place: str, observed: Observed) -> None:
         with self._transaction():

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -258,6 +259,8 @@ def test_what_an_earlier_version_left_behind_goes_with_the_next_deletion(project
     with Store(project.home) as store:
         for run_id in (lost, alive):
             store.forget(run_id)
+        # As in a database that was an earlier version's until now.
+        store._db.execute("UPDATE state_folder SET until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 minute')")
     for run_id in (lost, alive):
         project._forget(run_id)
     other = project.home / "artifacts" / "keeps-files" / "my-notes"
@@ -276,7 +279,8 @@ def test_what_an_earlier_version_left_behind_goes_with_the_next_deletion(project
     assert {path.name for path in (project.home / "logs").iterdir()} == {alive, kept}
 
 
-def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, home: Path) -> None:
+@pytest.mark.parametrize("same_inode", [False, True])
+def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, home: Path, same_inode: bool) -> None:
     """A damaged database was moved aside, or an old copy took its place: what was made without it is not touched."""
     project.run(0, None)
     [old] = project.runs
@@ -290,6 +294,10 @@ def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, 
     for name in ("kfgcp.db", "kfgcp.db-wal", "kfgcp.db-shm"):
         (project.home / name).unlink(missing_ok=True)
     os.replace(backup, database)
+    if same_inode:  # as after a copy into the file that was there
+        with sqlite3.connect(database) as connection:
+            connection.execute("UPDATE state_folder SET inode = ?", (str(database.stat().st_ino),))
+        connection.close()
 
     for x in (5, 6):
         handle, opened = api.open_run(project.spec, params={"x": x})

@@ -354,3 +354,30 @@ def test_delete_says_what_it_keeps_and_for_whom(execute, kfgcp):
     execute(adds, name="best")
     done = kfgcp("delete", only_logs.run_id, "--yes")
     assert done.out == f"{only_logs.run_id}  deleted, 1 log kept: used by run best\n"
+
+
+@pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
+def test_an_artifact_that_a_run_was_given_is_kept_although_no_task_has_taken_it(execute, home):
+    made = execute(trains)
+    uri = path_of(made).as_uri()
+
+    @dsl.component(base_image=IMAGE)
+    def read(data: dsl.Input[dsl.Model]) -> str:
+        with open(data.path) as file:
+            return file.read()
+
+    @dsl.component(base_image=IMAGE)
+    def decide() -> bool:
+        return False
+
+    @dsl.pipeline(name="given")
+    def given(data: dsl.Input[dsl.Model]):
+        with dsl.If(decide().output == True):  # noqa: E712
+            read(data=data)
+
+    run = execute(given, {"data": uri})
+
+    assert api.delete(made.run_id) == Deleted(kept_files=2, kept_logs=1, used_by=(run.name,))
+    assert path_of(made).read_text() == "model 1"
+    api.delete(run.run_id)
+    assert not path_of(made).exists()
