@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 from kfp import dsl
@@ -27,6 +26,7 @@ def bad() -> int:
 @dsl.component(base_image=IMAGE)
 def slow(file: str) -> int:
     import pathlib
+    import time
 
     pathlib.Path(file).touch()
     time.sleep(3600)

@@ -49,6 +49,7 @@ NAMES = (
     "Artifact Registry",
     "Google",
     "gs://",
+    "the archive",
 )
 """Of services; an error about an answer names one of them, or the host."""
 LONGEST_MESSAGE = 700

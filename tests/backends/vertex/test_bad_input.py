@@ -166,7 +166,7 @@ def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, f
         (
             b'{"name": "projects/p/locations/l/pipelineJobs/other", "createTime": "2026-01-02T03:04:05Z"}',
             "application/json",
-            "did not answer with the run",
+            "answered with another run than the one that it was asked to create",
         ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
