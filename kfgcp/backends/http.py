@@ -157,7 +157,7 @@ class Http:
                 found = []
             if not isinstance(found, list):
                 raise BadAnswer(
-                    f"{self._service} answered {method} {path} with '{items}' that is no list.",
+                    f"{self._service} answered {method} {path} with '{items}' that is not a list.",
                     hint=f"Is {self._host} the address of {self._service}?",
                 )
             yield from found

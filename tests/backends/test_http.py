@@ -374,7 +374,7 @@ def test_a_server_that_goes_in_circles_is_left(server: Any, client: Client, name
 def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
     server.answers(page)
 
-    with pytest.raises(BackendError, match="Vertex AI answered GET jobs with 'jobs' that is no list"):
+    with pytest.raises(BackendError, match="Vertex AI answered GET jobs with 'jobs' that is not a list"):
         list(client().pages("jobs", None, "jobs"))
 
 
@@ -398,7 +398,7 @@ def test_a_list_ends_without_a_page_token(server: Any, client: Client, token: An
 def test_what_is_empty_and_not_a_list_is_refused(server: Any, client: Client, items: Any) -> None:
     server.answers({"jobs": items})
 
-    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is no list"):
+    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is not a list"):
         list(client().pages("jobs", None, "jobs"))
 
 

@@ -57,7 +57,12 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
         ),
         (b"ok", {"Content-Type": "text/plain"}, "is text/plain, not JSON", "the address of Kubeflow Pipelines?"),
         (b"[1, 2]", {}, "is JSON, but no object", "the address of Kubeflow Pipelines?"),
-        (b'{"experiments": {"a": 1}, "runs": {"a": 1}}', {}, "that is no list", "the address of Kubeflow Pipelines?"),
+        (
+            b'{"experiments": {"a": 1}, "runs": {"a": 1}}',
+            {},
+            "that is not a list",
+            "the address of Kubeflow Pipelines?",
+        ),
         (b"\x00\xff", {}, "cannot be read as JSON", "the address of Kubeflow Pipelines?"),
     ],
 )
