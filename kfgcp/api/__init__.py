@@ -358,8 +358,9 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
         strict_env=recorded.get("strict_env", False),
     )
     how.update(options)
-    how["params"] = {**given, **(options.get("params") or {})}
-    backend, request = _prepare(spec_of(before), how)
+    spec = spec_of(before)
+    how["params"] = {**given, **spec_params.with_absolute_paths(spec.params, options.get("params") or {})}
+    backend, request = _prepare(spec, how)
     submit_dir = recorded.get("submit_dir", request.submit_dir)
     source = Source.from_dict(recorded["source"]) if recorded.get("source") else None
     if source is not None:

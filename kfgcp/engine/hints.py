@@ -116,11 +116,15 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
 def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
     """Return the file or folder in the submit folder that a task's relative path means, None if there is none.
 
-    Some libraries do not say which file is missing. Then the parameters of the task are tried.
+    Not every exception has the file as an attribute. Then the parameters of the task are tried: those that the message
+    contains, and those that look like a path. A plain word may be the name of a folder by chance.
     """
-    names = [exception.missing_file] if exception.missing_file else list(place.params.values())
+    names = [exception.missing_file]
+    if not exception.missing_file:
+        texts = [value for value in place.params.values() if isinstance(value, str)]
+        names = [text for text in texts if text in exception.message or "/" in text or Path(text).suffix]
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) < 4096 or "\0" in name or "://" in name:
+        if not 0 < len(name) < 4096 or "\0" in name or "://" in name:
             continue
         file = Path(place.submit_dir, name)
         try:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp.engine.values import ValueProblem, json_text, shown
+from kfgcp.spec.diff import CHANNEL
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 
 _JOB_NAMES = (
@@ -105,8 +106,10 @@ def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Map
     if job_name in _JOB_NAMES:
         return job.get(job_name, "")
     parameter = _PARAMETER.match(expression)
-    value = None if parameter is None else params.get(parameter[2])
-    if value is not None:
+    if parameter is not None and parameter[2] in params:
+        value = params[parameter[2]]
+        if value is None:
+            raise ValueProblem(f"{what} contains the value of {parameter[2].removeprefix(CHANNEL)}, which is null")
         return value
     if parameter is not None or _names_input_or_output(expression):
         raise ValueProblem(f"{what} holds the placeholder {match[0]}, which has no value")

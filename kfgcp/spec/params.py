@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import numbers
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -295,6 +296,28 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "STRUCT": _read_json,
     "ARTIFACT_LIST": _read_json,
 }
+
+
+def with_absolute_paths(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in which a relative path of an input artifact starts from the current folder.
+
+    A rerun needs this: its other paths start from the folder that the first run was submitted from.
+    """
+    absolute = dict(values)
+    for name, value in values.items():
+        if name not in params or not params[name].is_artifact:
+            continue
+        if isinstance(value, (list, tuple)):
+            absolute[name] = [_absolute(path) for path in value]
+        else:
+            absolute[name] = _absolute(value)
+    return absolute
+
+
+def _absolute(path: Any) -> Any:
+    """Return a relative path as an absolute one; a URI, and what is no path, as it is."""
+    is_path = isinstance(path, (str, Path)) and str(path).strip() and "://" not in str(path)
+    return os.path.abspath(path) if is_path else path
 
 
 def _default(param: ParamSpec) -> Any:

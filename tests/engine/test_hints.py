@@ -100,6 +100,25 @@ def test_a_relative_path_of_the_submitting_folder(component: Any, execute: Execu
     assert ErrorInfo.from_dict(error.to_dict()) == error
 
 
+@dsl.component(base_image=IMAGE)
+def read_model(name: str):
+    raise FileNotFoundError(f"no model of {name!r} yet" if name == "table" else "no model yet")
+
+
+@pytest.mark.parametrize(("name", "has_hint"), [("data", False), ("table", True), ("data/table", True)])
+def test_a_word_is_a_path_only_where_the_message_names_it(
+    name: str, has_hint: bool, execute: Execute, home: Path
+) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "table").write_text("a")
+    (home / "table").write_text("a")
+
+    hint = error_of(execute(read_model, {"name": name})).hint
+
+    assert (str(home / name) in hint) is has_hint
+    assert bool(hint) is has_hint
+
+
 @pytest.mark.parametrize("path", ["data/other.csv", "/no/such/file"])
 def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None:
     error = error_of(execute(read, {"path": path}))

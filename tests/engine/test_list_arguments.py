@@ -262,17 +262,18 @@ def test_an_unfilled_placeholder_fails_the_task(value, execute, compiled, task, 
 
 
 @pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
-def test_an_input_without_a_value_leaves_a_placeholder_unfilled(execute, task):
+def test_null_inside_a_list_or_text_fails_the_task(execute, task):
+    """A parameter that is null is not passed on, so Kubeflow leaves its placeholder as it is."""
+
     @dsl.pipeline(name="null")
     def null(maybe: Optional[str] = None):  # noqa: UP045
         see_list(xs=["a", maybe])
+        text(value=f"model{maybe}")
 
-    failed = task(execute(null), "see-list")
+    run = execute(null)
 
-    assert failed.state == "FAILED"
-    assert failed.error.message == (
-        "input 'xs' holds the placeholder {{$.inputs.parameters['pipelinechannel--maybe']}}, which has no value"
-    )
+    assert task(run, "see-list").error.message == "input 'xs' contains the value of maybe, which is null"
+    assert task(run, "text").error.message == "input 'value' contains the value of maybe, which is null"
 
 
 @pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")

@@ -1,10 +1,12 @@
 """Artifacts that a pipeline is given as URIs, on the embedded engine."""
 
 import json
+from pathlib import Path
 
 import pytest
 from kfp import dsl
 
+from kfgcp import api
 from kfgcp.errors import ParamError
 
 IMAGE = "python:3.11"
@@ -110,3 +112,36 @@ def test_from_the_command_line(kfgcp, home, compiled):
     assert missing.code == 2
     assert "data is required" in missing.err
     assert "artifact" in kfgcp("compile", "given.json").out
+
+
+@pytest.mark.parametrize("form", ["relative", "absolute", "path"])
+def test_a_new_path_of_a_rerun_starts_from_the_current_folder(form, execute, written, home, monkeypatch):
+    (home / "data").write_text("first")
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data").write_text("second")
+    first = execute(given, {"data": "data"})
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("KFGCP_HOME", str(home / ".kfgcp"))
+
+    same = api.rerun(first.run_id).snapshot
+    value = {"relative": "data", "absolute": str(elsewhere / "data"), "path": Path("data")}[form]
+    changed = api.rerun(first.run_id, params={"data": value}).snapshot
+
+    assert written(same, "read")[0] == "first"
+    assert written(changed, "read")[0] == "second"
+    assert changed.params == {"data": str(elsewhere / "data")}
+
+
+def test_the_new_paths_of_a_list_start_from_the_current_folder(execute, written, home, monkeypatch):
+    (home / "data").write_text("first")
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data").write_text("second")
+    first = execute(given_list, {"data": ["data"]})
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("KFGCP_HOME", str(home / ".kfgcp"))
+
+    changed = api.rerun(first.run_id, params={"data": ["data", str(home / "data")]}).snapshot
+
+    assert written(changed, "read-all") == ["second", "first"]

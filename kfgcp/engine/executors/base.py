@@ -59,7 +59,8 @@ class TaskException:
         missing_module: the module that an import did not find.
         undefined_name: the name that is not defined.
         is_missing_file: a file or folder was not there.
-        missing_file: that file as the task named it; empty when the exception does not tell.
+        missing_file: that file as the task named it; empty when the exception does not have it as an attribute.
+        message: of the exception for a missing file that has no such attribute.
         in_component: the component's own code raised it.
         raised_in: the top-level package of the code that raised it.
     """
@@ -68,6 +69,7 @@ class TaskException:
     undefined_name: str = ""
     is_missing_file: bool = False
     missing_file: str = ""
+    message: str = ""
     in_component: bool = False
     raised_in: str = ""
 

@@ -236,8 +236,10 @@ def _described(error: BaseException, program: Path) -> dict[str, Any]:
     if isinstance(cause, ModuleNotFoundError):
         return fields | {"missing_module": cause.name or ""}
     if isinstance(cause, FileNotFoundError):
-        file = cause.filename
-        return fields | {"is_missing_file": True, "missing_file": os.fsdecode(file) if file is not None else ""}
+        fields["is_missing_file"] = True
+        if cause.filename is None:
+            return fields | {"message": str(cause)[:10_000]}
+        return fields | {"missing_file": os.fsdecode(cause.filename)}
     # An UnboundLocalError is a NameError too, and has nothing to do with what KFP ships.
     return fields | {"undefined_name": (cause.name or "") if type(cause) is NameError else ""}
 
