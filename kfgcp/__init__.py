@@ -40,13 +40,14 @@ if TYPE_CHECKING:
         tasks,
         watch,
     )
-    from kfgcp.errors import KfgcpError
+    from kfgcp.errors import KfgcpError, RunFailed
     from kfgcp.model import Run, RunState, Task, TaskState
 
 __version__ = "0.1.0"
 
 _HOME = {
     "KfgcpError": "kfgcp.errors",
+    "RunFailed": "kfgcp.errors",
     "Run": "kfgcp.model",
     "RunState": "kfgcp.model",
     "Task": "kfgcp.model",
@@ -81,6 +82,7 @@ _HOME = {
 __all__ = [
     "KfgcpError",
     "Run",
+    "RunFailed",
     "RunState",
     "Task",
     "TaskState",

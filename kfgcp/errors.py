@@ -24,6 +24,8 @@ An error is a message of one line that says what happened and where, and a hint 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class KfgcpError(Exception):
     """Base of all errors of kfgcp.
@@ -154,7 +156,36 @@ class NotFound(Refused):
 
 
 class RunFailed(KfgcpError):
+    """A run ended FAILED or CANCELLED. A traceback of Python also shows the last lines of the failed task's log.
+
+    Attributes:
+        run_id: the run.
+        state: FAILED or CANCELLED.
+        task: the path of the task that failed; empty when the run was cancelled or failed outside of its tasks.
+        log_tail: the last lines of that task's log; empty when the backend did not tell them.
+    """
+
     exit_code = 6
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        run_id: str = "",
+        state: str = "FAILED",
+        task: str = "",
+        log_tail: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.run_id = run_id
+        self.state = state
+        self.task = task
+        self.log_tail = tuple(log_tail)
+        if self.log_tail:
+            self.add_note("\n".join([f"The last lines of the log of {task}:", *self.log_tail]))
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class RunTimeout(KfgcpError):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Unpack
 
 from kfgcp import config, labels
 from kfgcp.api.found import RunLike, deleted_artifacts, show
 from kfgcp.api.project import dashboard, doctor, import_env, init
+from kfgcp.api.submit_options import SubmitOptions, check_options
 from kfgcp.api.tables import artifacts, compare, export, list, metrics, note, runs, tag, tasks, unread
 from kfgcp.backends.base import (
     Backend,
@@ -41,7 +42,7 @@ from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import NotRefreshed
-from kfgcp.tracking.pipelines import Diff, Pipeline
+from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 _CHECK_SECONDS = 1.0
 _NAMED_FILES = 3
@@ -56,17 +57,18 @@ class RecordedCode(UserWarning):
     """The pipeline's files were edited since a run that is repeated with the code as it was recorded."""
 
 
-def compile(pipeline: str, output: str | Path | None = None) -> Spec:
+def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
     """The compiled pipeline, checked; also written when `output` names a `.yaml` or `.json` file.
 
     Args:
-        pipeline: `file.py`, `file.py:function`, or a compiled `.yaml` or `.json`.
+        pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or component of KFP (a
+            function with its decorator).
         output: the file to write.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
     """
-    spec = load(pipeline)
+    spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
     if output is not None:
         from kfgcp.spec.write import write
 
@@ -75,45 +77,21 @@ def compile(pipeline: str, output: str | Path | None = None) -> Spec:
 
 
 def load_pipeline(pipeline: str | Path, env: str | None = None) -> Spec:
-    """The pipeline that a text names: as of `compile`, or an address in Artifact Registry, read as `env` signs in.
+    """The pipeline that `submit` would take: an address in Artifact Registry is read as `env` signs in.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
-    return pipelines.load_pipeline(config.load(), str(pipeline), env)
+    return pipelines.load_pipeline(config.load(), pipeline, env)
 
 
-class SubmitOptions(TypedDict, total=False):
-    """How to start a run.
-
-    params: values of the pipeline's parameters; the others have their defaults. env: the environment to run in, the
-    project's default one when missing. experiment: the group of runs it belongs to, the project's when missing.
-    name: a name for people, made from the pipeline's name and the time when missing. labels: texts to find it by.
-    cache: switches caching on or off for every task; what the pipeline says when missing. max_parallel: tasks at the
-    same time on this machine, as many as it has cores when missing. fail_fast: start nothing new after a failure.
-    executor: `auto` runs Python functions in processes and other commands in Docker, `process` refuses the latter,
-    `docker` runs everything in containers. strict_env: install the very kfp that the compiled commands pin.
-    """
-
-    params: Mapping[str, Any] | None
-    env: str | None
-    experiment: str | None
-    name: str
-    labels: Mapping[str, str] | None
-    cache: bool | None
-    max_parallel: int | None
-    fail_fast: bool
-    executor: Literal["auto", "process", "docker"]
-    strict_env: bool
-
-
-def submit(pipeline: str | Path | Spec, **options: Unpack[SubmitOptions]) -> RunHandle:
+def submit(pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> RunHandle:
     """A run that has been started and goes on by itself, also when this process ends.
 
     Args:
         pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a version in Artifact
-            Registry, or what `compile` returned.
+            Registry, a pipeline or component of KFP (a function with its decorator), or what `compile` returned.
         options: fields of `SubmitOptions`.
 
     Raises:
@@ -132,19 +110,34 @@ class Plan:
     notes: Sequence[str]
 
 
-def plan(pipeline: str | Path | Spec, **options: Unpack[SubmitOptions]) -> Plan:
+def plan(pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> Plan:
     """What `submit` would send with the same arguments, which raises the same errors; nothing is started."""
     backend, request = _prepare(pipeline, options)
     return Plan(request, backend.notes(request))
 
 
-def run(pipeline: str | Path | Spec, *, timeout: float | None = None, **options: Unpack[SubmitOptions]) -> RunHandle:
-    """A run that has ended: `submit` and `RunHandle.wait` in one."""
-    return submit(pipeline, **options).wait(timeout)
+def run(
+    pipeline: PipelineLike, *, timeout: float | None = None, check: bool = True, **options: Unpack[SubmitOptions]
+) -> RunHandle:
+    """Submit a pipeline and wait until its run has ended.
+
+    Args:
+        pipeline: as of `submit`.
+        timeout: seconds to wait; None waits for ever.
+        check: raise an error unless the run succeeded.
+        options: fields of `SubmitOptions`.
+
+    Raises:
+        RunFailed: the run ended FAILED or CANCELLED, and `check` is True.
+        RunTimeout: it has not ended by then; it goes on.
+
+    And the errors of `submit`.
+    """
+    return submit(pipeline, **options).wait(timeout, check=check)
 
 
 def open_run(
-    pipeline: str | Path | Spec, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
+    pipeline: PipelineLike, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
 ) -> tuple[RunHandle, ForegroundRun]:
     """A run for the caller to take to its end: a local one is recorded but not started, a remote one is submitted.
 
@@ -156,15 +149,21 @@ def open_run(
     return _open(*_prepare(pipeline, options), notice)
 
 
-def resume(run: RunLike = "latest") -> RunHandle:
+def resume(run: RunLike = "latest", *, check: bool = True) -> RunHandle:
     """A run that was interrupted, taken to its end in this process; finished tasks are not done again.
+
+    Args:
+        run: which run.
+        check: raise an error unless the run succeeds.
 
     Raises:
         UsageError: it has ended, or is still running elsewhere.
+        RunFailed: it ended FAILED or CANCELLED, and `check` is True.
     """
     handle, opened = open_resumed(run)
     opened.execute()
-    return handle.refresh()
+    handle.refresh()
+    return handle.check() if check else handle
 
 
 def open_resumed(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
@@ -180,6 +179,7 @@ def rerun(
     *,
     from_task: str | None = None,
     timeout: float | None = None,
+    check: bool = True,
     **options: Unpack[SubmitOptions],
 ) -> RunHandle:
     """A new run of what another run ran, ended; tasks whose code and inputs are the same are taken from that run.
@@ -191,12 +191,14 @@ def rerun(
         run: the run to repeat.
         from_task: a task path of it: that task and all that depends on it run again.
         timeout: seconds to wait, see `RunHandle.wait`.
+        check: raise an error unless the new run succeeds.
         options: fields of `SubmitOptions`; `params` changes single parameters, the others are those of the run.
 
     Raises:
         UsageError: the run has no such task.
+        RunFailed: the new run ended FAILED or CANCELLED, and `check` is True.
     """
-    return submit_again(run, from_task=from_task, **options).wait(timeout)
+    return submit_again(run, from_task=from_task, **options).wait(timeout, check=check)
 
 
 def submit_again(
@@ -217,7 +219,7 @@ def open_rerun(
     return _open(*_repeat(run, from_task, options), notice)
 
 
-def retry(run: RunLike = "latest", *, timeout: float | None = None) -> RunHandle:
+def retry(run: RunLike = "latest", *, timeout: float | None = None, check: bool = True) -> RunHandle:
     """A run that failed or was cancelled, gone on with and ended: what succeeded is kept, the rest is done again.
 
     The run stays the same one; `rerun` makes another.
@@ -225,12 +227,14 @@ def retry(run: RunLike = "latest", *, timeout: float | None = None) -> RunHandle
     Args:
         run: which run.
         timeout: seconds to wait, see `RunHandle.wait`.
+        check: raise an error unless the run succeeds this time.
 
     Raises:
         UsageError: it goes on, or succeeded.
         Unsupported: its backend cannot do that.
+        RunFailed: it ended FAILED or CANCELLED again, and `check` is True.
     """
-    return show(run).retry().wait(timeout)
+    return show(run).retry().wait(timeout, check=check)
 
 
 def open_retry(
@@ -340,6 +344,7 @@ def _submitted(backend: Backend, request: SubmitRequest, notes: Sequence[str]) -
 
 
 def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+    check_options(options)
     handle = show(run)
     before = handle.snapshot
     if from_task is not None:
@@ -385,19 +390,20 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     )
 
 
-def _prepare(pipeline: str | Path | Spec, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+def _prepare(pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+    check_options(options)
     project = config.load()
     environment = project.env(options.get("env"))
     if options.get("name") == "latest":
         raise UsageError("A run cannot be named 'latest': that word means the newest run.", hint="Choose another name.")
-    spec = pipeline if isinstance(pipeline, Spec) else load_pipeline(pipeline, environment.name)
+    spec = pipelines.load_pipeline(project, pipeline, environment.name)
     refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, options.get("params") or {}),
         env=environment.name,
         experiment=options.get("experiment") or project.experiment,
-        name=options.get("name", ""),
+        name=options.get("name") or "",
         labels={
             **labels.automatic(
                 pipeline=spec.name, version=spec.version, env=environment.name, folder=_folder_of(spec.origin)

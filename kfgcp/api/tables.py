@@ -28,28 +28,34 @@ if TYPE_CHECKING:
 
 
 def list(
-    wanted: RunFilter | None = None,
+    where: RunFilter | str | None = None,
     *,
     limit: int | None = None,
     refresh: bool = True,
     metrics: bool = True,
     order: str = NEWEST_FIRST,
+    **chosen: Unpack[Choice],
 ) -> builtins.list[Run]:
-    """Runs of all environments without their tasks and artifacts, whoever made them.
+    """Return runs of all environments, without their tasks and artifacts, whoever started them.
 
     Args:
-        wanted: which runs, all by default.
-        limit: so many at most.
-        refresh: read from remote backends what has changed. One that cannot be reached is an error when it is the
-            environment that is asked for, and otherwise the warning `NotRefreshed`; its runs are listed as last seen.
-        metrics: read those of runs that have ended where they are several requests a run, as on Kubeflow. `unread`
+        where: an expression, or a filter instead of it and of `chosen`.
+        limit: the largest number of runs; None for all.
+        refresh: read from remote backends what has changed. A backend that cannot be reached is an error when its
+            environment was asked for. Otherwise it is the warning `NotRefreshed`, and its runs are listed as they were
+            last seen.
+        metrics: read the metrics of ended runs also where this takes several requests a run, as on Kubeflow. `unread`
             tells which runs are without theirs.
-        order: a name as in expressions and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
+        order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
+        chosen: fields of `Choice`.
 
     Raises:
-        UsageError: the filter's expression or the order cannot be read.
+        UsageError: the expression or the order cannot be read, or an option does not exist or has a wrong value.
+
+    Example:
+        >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
     """
-    wanted = wanted or RunFilter()
+    wanted = _filter(where, limit, chosen)
     with _store(wanted, limit if order == NEWEST_FIRST else None, refresh=refresh, metrics=metrics) as store:
         return [] if store is None else store.page(wanted, order, limit)
 
@@ -228,9 +234,19 @@ def _frame(
 ) -> pandas.DataFrame:
     from kfgcp.tracking import frames
 
-    wanted = where if isinstance(where, RunFilter) else choose(where, **chosen)
+    wanted = _filter(where, limit, chosen)
     with _store(wanted, limit, refresh=refresh) as store:
         return frames.frame(frames.table(store, table, wanted, limit=limit))
+
+
+def _filter(where: RunFilter | str | None, limit: int | None, chosen: Choice) -> RunFilter:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise UsageError(f"The option limit must be a whole number from 1, not {limit!r}.")
+    if not isinstance(where, RunFilter):
+        return choose(where, **chosen)
+    if chosen:
+        raise UsageError(f"The option {next(iter(chosen))} cannot be given together with a filter.")
+    return where
 
 
 @contextmanager

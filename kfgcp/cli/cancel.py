@@ -20,7 +20,7 @@ def command(run: str, wait: bool, timeout: float | None, as_json: bool) -> None:
     """
     handle = api.cancel(run)
     if wait or timeout is not None:
-        handle.wait(timeout)
+        handle.wait(timeout, check=False)
     if as_json:
         output.print_json(handle.to_dict())
     else:

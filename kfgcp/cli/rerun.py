@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kfgcp import api
+from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.labels import repeated
@@ -52,7 +53,7 @@ def command(
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(api.spec_of(before.snapshot).params, assignments)
     given = {"env": env, "experiment": experiment, "name": name, "cache": cache, "fail_fast": fail_fast}
-    how = api.SubmitOptions(params=values)
+    how = SubmitOptions(params=values)
     how.update({key: value for key, value in given.items() if value is not None})  # type: ignore[typeddict-item]
     if label:
         how["labels"] = {**repeated(before.snapshot.labels), **labels_of(label)}

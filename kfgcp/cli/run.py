@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from kfgcp import api
+from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.errors import UsageError
@@ -75,7 +76,7 @@ def command(
     spec = api.load_pipeline(pipeline, env)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)
-    how = api.SubmitOptions(
+    how = SubmitOptions(
         params=values,
         env=env,
         experiment=experiment,

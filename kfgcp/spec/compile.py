@@ -64,21 +64,81 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
         UsageError: there is no such function, or the file leaves open which one is meant.
         SpecError: the file cannot be imported or does not compile.
     """
-    import kfp.compiler  # before the user's folder is on sys.path: the file may be called kfp.py
+    import kfp.compiler  # noqa: F401 - before the user's folder is on sys.path: the file may be called kfp.py
 
     files: dict[str, str] = {}
     try:
         with imported(path, files) as module:
-            component = _pick(module, path, function)
-            with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
-                output = Path(folder, "pipeline.yaml")
-                kfp.compiler.Compiler().compile(component, str(output))
-                documents = parse_documents(output.read_text("utf-8"), str(path), as_json=False)
+            documents = _documents(_pick(module, path, function), str(path))
         return CompiledFile(documents, files)
     except KfgcpError:
         raise
     except (Exception, SystemExit) as error:
         raise _explained(error, path) from None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledComponent:
+    """What became of a pipeline or component of KFP.
+
+    Attributes:
+        documents: what KFP compiled: one document, or two with platforms.
+        origin: `file.py:function` when its function is in a file, else its name.
+    """
+
+    documents: list[dict[str, Any]]
+    origin: str
+
+
+def compile_component(component: Any) -> CompiledComponent:
+    """Compile a pipeline or component of KFP, which is a function with its decorator.
+
+    Raises:
+        UsageError: it is something else.
+        SpecError: it is a function without a decorator, or does not compile.
+    """
+    if isinstance(component, types.FunctionType):
+        code = component.__code__
+        raise _undecorated(component.__name__, f"{code.co_filename}:{code.co_firstlineno}")
+    from kfp.dsl.base_component import BaseComponent
+
+    if not isinstance(component, BaseComponent):
+        raise UsageError(
+            f"A pipeline cannot be a {type(component).__name__}.",
+            hint="Give a file, or a function with the decorator @dsl.pipeline or @dsl.component.",
+        )
+    origin = _origin(component)
+    try:
+        return CompiledComponent(_documents(component, origin), origin)
+    except KfgcpError:
+        raise
+    except Exception as error:
+        raise SpecError(f"{origin} does not compile: {_one_line(error)}.") from error
+
+
+def _origin(component: Any) -> str:
+    """Return `file.py:function` of a component whose function is in a file, else its name."""
+    function = getattr(component, "pipeline_func", None) or getattr(component, "python_func", None)
+    code = getattr(function, "__code__", None)
+    if function is not None and code is not None and Path(code.co_filename).is_file():
+        return f"{from_here(Path(code.co_filename))}:{function.__name__}"
+    return str(component.name)
+
+
+def _documents(component: Any, origin: str) -> list[dict[str, Any]]:
+    import kfp.compiler
+
+    with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
+        output = Path(folder, "pipeline.yaml")
+        kfp.compiler.Compiler().compile(component, str(output))
+        return parse_documents(output.read_text("utf-8"), origin, as_json=False)
+
+
+def _undecorated(function: str, where: str) -> SpecError:
+    return SpecError(
+        f"{where}: {function} is a plain function, not a pipeline.",
+        hint="Decorate it with @dsl.pipeline (from kfp import dsl).",
+    )
 
 
 def _pick(module: types.ModuleType, path: Path, function: str | None) -> Any:
@@ -111,10 +171,7 @@ def _named(module: types.ModuleType, path: Path, function: str, found: dict[str,
     if isinstance(value, BaseComponent):
         return value
     if isinstance(value, types.FunctionType):
-        raise SpecError(
-            f"{path}:{value.__code__.co_firstlineno}: {function} is a plain function, not a pipeline.",
-            hint="Decorate it with @dsl.pipeline (from kfp import dsl).",
-        )
+        raise _undecorated(function, f"{path}:{value.__code__.co_firstlineno}")
     if hasattr(module, function):
         raise UsageError(f"{function} in {path} is no pipeline or component.", hint=_choices(path, list(found)))
     close = difflib.get_close_matches(function, list(found), n=1)

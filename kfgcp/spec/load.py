@@ -1,8 +1,8 @@
-"""A pipeline, whatever names it: a Python file, a function in one, or a compiled file."""
+"""A pipeline from a Python file, a function in one, a compiled file, or an object of KFP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from kfgcp.spec.params import ParamSpec, declared
 from kfgcp.spec.shapes import InvalidError
 from kfgcp.spec.source import digest_of
 from kfgcp.spec.validate import validate, validate_platform
+
+Component = Callable[..., Any]
+"""A pipeline or component of KFP: KFP's own objects can be called, and their classes are costly to import."""
 
 _COMPILED = (".yaml", ".yml", ".json")
 _FORMS = "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
@@ -58,14 +61,23 @@ class Spec:
         return declared(self.pipeline_spec)
 
 
-def load(pipeline: str) -> Spec:
-    """The pipeline that a text names: `file.py`, `file.py:function`, or a compiled `.yaml`, `.yml` or
-    `.json`.
+def load(pipeline: str | Path | Component) -> Spec:
+    """Load and check a pipeline.
+
+    Args:
+        pipeline: `file.py`, `file.py:function`, a compiled `.yaml`, `.yml` or `.json`; or a pipeline or component of
+            KFP, which is a function with its decorator.
 
     Raises:
-        UsageError: there is no such file or function, or the file leaves open which pipeline is meant.
-        SpecError: the file does not compile, or is not a valid PipelineSpec.
+        UsageError: there is no such file or function, the file leaves open which pipeline is meant, or the value is
+            of another type.
+        SpecError: it does not compile, or is not a valid PipelineSpec.
     """
+    if not isinstance(pipeline, (str, Path)):
+        from kfgcp.spec.compile import compile_component
+
+        component = compile_component(pipeline)
+        return from_documents(component.documents, component.origin)
     path, function = _split(str(pipeline))
     if path.suffix.lower() == ".py":
         from kfgcp.spec.compile import compile_file

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
@@ -40,8 +40,10 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
     Raises:
         UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time cannot be read.
     """
-    for name in chosen.keys() - Choice.__annotations__:  # or a word that was mistyped would find all runs
-        raise UsageError(f"Runs cannot be chosen by '{name}'.", hint=f"One of: {', '.join(Choice.__annotations__)}.")
+    for name, value in chosen.items():
+        _check(name, value)
+    if where is not None and not isinstance(where, str):
+        raise UsageError(f"The option where must be an expression, not {where!r}.")
     since, until = chosen.get("since"), chosen.get("until")
     label = chosen.get("label") or {}
     return RunFilter(
@@ -57,6 +59,37 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
         tags=several(chosen.get("tag")),
         text=chosen.get("text"),
     )
+
+
+def _check(name: str, value: Any) -> None:
+    """Check an option. An unknown one would otherwise choose all runs."""
+    if name not in Choice.__annotations__:
+        import difflib
+
+        close = difflib.get_close_matches(name, Choice.__annotations__, n=1)
+        suggestion = f"Did you mean {close[0]}? " if close else ""
+        options = ", ".join(Choice.__annotations__)
+        raise UsageError(f"Runs cannot be chosen by '{name}'.", hint=f"{suggestion}The options are {options}.")
+    if value is None or isinstance(value, str):
+        return
+    if name in ("since", "until"):
+        is_right, expected = isinstance(value, datetime), "a text or a datetime"
+    elif name in ("state", "tag"):
+        is_right, expected = _is_texts(value), "a text or a list of texts"
+    elif name == "label":
+        is_right, expected = _is_texts(value) or _is_text_mapping(value), "a dict, K=V, or a list of K=V"
+    else:
+        is_right, expected = False, "a text"
+    if not is_right:
+        raise UsageError(f"The option {name} must be {expected}, not {value!r}.")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(item, str) for item in value)
+
+
+def _is_text_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
 
 
 def several(value: str | Sequence[str] | None) -> list[str]:

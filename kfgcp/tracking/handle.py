@@ -19,9 +19,11 @@ from kfgcp.backends.base import (
     SupportsNative,
     SupportsRetry,
 )
-from kfgcp.errors import RunTimeout, Unsupported, UsageError
-from kfgcp.model import Artifact, Metric, Run, RunState, Task
+from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
+from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
 from kfgcp.tracking.poll import Poller
+
+_ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
@@ -107,13 +109,15 @@ class RunHandle:
         self._run = self._backend.get(self._ref)
         return self
 
-    def wait(self, timeout: float | None = None) -> Self:
-        """Returns when the run has ended, however it ended.
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
+        """Wait until the run has ended.
 
         Args:
-            timeout: seconds, None waits for ever.
+            timeout: seconds; None waits for ever.
+            check: raise an error unless the run succeeded.
 
         Raises:
+            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
             RunTimeout: it has not ended by then; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -121,7 +125,7 @@ class RunHandle:
         while True:
             self._run = poller.look() or self._run
             if self._run.state.final:
-                return self
+                return self.check() if check else self
             left = poller.wait if deadline is None else deadline - time.monotonic()
             if left <= 0 and deadline is not None:
                 raise RunTimeout(
@@ -129,6 +133,27 @@ class RunHandle:
                     hint=f"It goes on. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
                 )
             threading.Event().wait(min(poller.wait, left))
+
+    def check(self) -> Self:
+        """Return this run unless it ended without success, as of the last look.
+
+        Raises:
+            RunFailed: it ended FAILED or CANCELLED.
+        """
+        run = self._run
+        if not run.state.final or run.state is RunState.SUCCEEDED:
+            return self
+        error = run.error or ErrorInfo("")
+        where = f" in {error.task}" if error.task else ""
+        reason = f": {error.message}" if error.message else "."
+        raise RunFailed(
+            f"Run {run.run_id} of {run.pipeline} {_ENDED[run.state]}{where}{reason}",
+            hint=error.hint or f"kfgcp show {run.run_id}",
+            run_id=run.run_id,
+            state=str(run.state),
+            task=error.task or "",
+            log_tail=error.log_tail,
+        )
 
     def cancel(self) -> Self:
         """Asks the run to end; no error when it has ended."""

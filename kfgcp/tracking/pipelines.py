@@ -12,12 +12,14 @@ from kfgcp.errors import UsageError
 from kfgcp.model import Run
 from kfgcp.spec.diff import Change
 from kfgcp.spec.diff import diff as diff_specs
-from kfgcp.spec.load import Spec, from_documents, load, names_file
+from kfgcp.spec.load import Component, Spec, from_documents, load, names_file
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
 
-Pipeline = str | Path | Spec | RunHandle | Run
+PipelineLike = str | Path | Spec | Component
+"""What can be compiled: a file, an address in Artifact Registry, a loaded pipeline, or an object of KFP."""
+Pipeline = PipelineLike | RunHandle | Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +62,26 @@ def spec_of(project: Project, run: Run) -> Spec:
     return _of_run(project, run)[0]
 
 
-def load_pipeline(project: Project, pipeline: str, env: str | None = None) -> Spec:
-    """The pipeline of a file, or of an address in Artifact Registry, which is read as the environment signs in.
+def load_pipeline(project: Project, pipeline: PipelineLike, env: str | None = None) -> Spec:
+    """Return a pipeline; an address in Artifact Registry is read as the environment signs in.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
+    if isinstance(pipeline, Spec):
+        return pipeline
     from kfgcp.backends.vertex.templates import is_template, load_template
 
-    return load_template(pipeline, project.env(env)) if is_template(pipeline) else load(pipeline)
+    if isinstance(pipeline, str) and is_template(pipeline):
+        return load_template(pipeline, project.env(env))
+    return load(pipeline)
 
 
 def _resolve(project: Project, named: Pipeline) -> tuple[Spec, bool]:
     """The pipeline, and whether it is known what it asks of a cluster."""
-    if isinstance(named, Spec):
-        return named, True
+    if not isinstance(named, (str, Path, RunHandle, Run)):
+        return load_pipeline(project, named), True
     if isinstance(named, (str, Path)):
         text = str(named)
         if names_file(text) or "://" in text:

@@ -86,7 +86,7 @@ def test_it_is_started_again_on_the_same_port(
     eventually(lambda: len(kubectl.alive) == 1)
 
 
-def test_what_kubectl_complains_of(kubectl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kubectl_complains_of(kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SAYS", "error: timed out waiting for the condition")
     _, tokens = address_and_tokens(_env(kube_context="prod"))
 
@@ -100,7 +100,7 @@ def test_what_kubectl_complains_of(kubectl: Any, monkeypatch: pytest.MonkeyPatch
     assert caught.value.hint.startswith(
         "See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
     )
-    assert kubectl.alive == []
+    eventually(lambda: kubectl.alive == [])
 
 
 def test_it_works_again_once_the_cluster_does(
@@ -116,14 +116,14 @@ def test_it_works_again_once_the_cluster_does(
     assert http.get("x") == {"ok": 1}
 
 
-def test_a_kubectl_that_never_listens(kubectl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubectl_that_never_listens(kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_forward, "START_SECONDS", 0.3)
     (kubectl.folder / "kubectl").write_text('#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n')
 
     with pytest.raises(Unreachable, match=r"it does not listen after 0\.3 s"):
         address_and_tokens(_env())[1].get()
 
-    assert kubectl.alive == []
+    eventually(lambda: kubectl.alive == [])
 
 
 def test_a_port_that_somebody_else_took(kubectl: Any) -> None:

@@ -53,7 +53,7 @@ class Place:
         return api.submit(str(self.file(pipeline)), params=params, env=self.env, **options)
 
     def run(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
-        return self.submit(pipeline, params, **options).wait(PROCESS)
+        return self.submit(pipeline, params, **options).wait(PROCESS, check=False)
 
     def shared(self, pipeline: str, params: Mapping[str, Any] | None = None) -> RunHandle:
         """The one run of a pipeline that tests of a module look at; started by the first that asks."""

@@ -52,7 +52,7 @@ def runs(
                     if name in opened:  # tasks find the bucket of one stand-in at a time
                         change.setenv("STORAGE_EMULATOR_HOST", opened[name].storage_endpoint)
                     handle = kfgcp.submit(str(file), env=name, params=params, cache=False)
-                    made[broken].append(handle.wait(PROCESS))
+                    made[broken].append(handle.wait(PROCESS, check=False))
             return made[broken]
 
         yield give

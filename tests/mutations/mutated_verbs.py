@@ -190,7 +190,7 @@ def _native(ground: Ground, random: Random, run: RunHandle) -> None:
 
 
 def _rerun(ground: Ground, random: Random, run: str) -> None:
-    kfgcp.rerun(run, env="cloud", timeout=SECONDS)
+    kfgcp.rerun(run, env="cloud", timeout=SECONDS, check=False)
 
 
 def _cli(*arguments: str) -> Callable[[Ground, Random, Any], list[str]]:
@@ -215,7 +215,7 @@ VERBS = (
     ),
     Verb(
         "run",
-        lambda ground, random, _: ground.submit("everything").wait(SECONDS),
+        lambda ground, random, _: ground.submit("everything").wait(SECONDS, check=False),
         arguments=_cli("run", "PIPELINE", "--env", "cloud"),
     ),
     Verb("submit with experiment tracking", lambda ground, *_: ground.submit(env="tracked"), backends=("vertex",)),
@@ -250,7 +250,7 @@ VERBS = (
     Verb("rerun", _rerun, _ended, arguments=_cli("rerun", "RUN", "--env", "cloud")),
     Verb(
         "retry",
-        lambda ground, random, run: kfgcp.retry(run, timeout=SECONDS),
+        lambda ground, random, run: kfgcp.retry(run, timeout=SECONDS, check=False),
         lambda ground, random: ground.submit_failing(),
         backends=("kubeflow",),
         arguments=_cli("retry", "RUN"),

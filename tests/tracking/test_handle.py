@@ -2,12 +2,13 @@
 
 import copy
 import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
-from kfgcp.errors import RunTimeout, Unsupported, UsageError
+from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking.handle import RunHandle, TaskHandle
@@ -78,12 +79,50 @@ def test_metrics_of_the_same_name_are_both_there(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
-def test_wait_returns_however_the_run_ends(make_run: MakeRun, state: RunState) -> None:
-    going = [make_run(state=each) for each in (RunState.PENDING, RunState.RUNNING, RunState.PAUSED)]
+def test_wait_without_a_check_returns_however_the_run_ends(make_run: MakeRun, state: RunState) -> None:
+    unfinished = [make_run(state=state) for state in (RunState.PENDING, RunState.RUNNING, RunState.PAUSED)]
 
-    handle = _handle(Answers(*going, make_run(state=state)))
+    handle = _handle(Answers(*unfinished, make_run(state=state)))
 
-    assert handle.wait(timeout=PROCESS).state is state
+    assert handle.wait(timeout=PROCESS, check=False).state is state
+
+
+def test_wait_raises_when_the_run_failed(make_run: MakeRun) -> None:
+    error = ErrorInfo("ValueError: no luck", "inner/train", ("epoch 1", "epoch 2"), "Try again.")
+    handle = _handle(Answers(make_run(state=RunState.RUNNING), make_run(state=RunState.FAILED, error=error)))
+
+    with pytest.raises(RunFailed) as caught:
+        handle.wait(timeout=PROCESS)
+
+    failure = caught.value
+    assert failure.message == "Run aaaa00000001 of train failed in inner/train: ValueError: no luck"
+    assert failure.hint == "Try again."
+    assert (failure.run_id, failure.state, failure.task) == ("aaaa00000001", "FAILED", "inner/train")
+    assert failure.log_tail == ("epoch 1", "epoch 2")
+    assert failure.exit_code == 6
+    shown = "".join(traceback.format_exception(failure))
+    assert shown.endswith("The last lines of the log of inner/train:\nepoch 1\nepoch 2\nhint: Try again.\n")
+    assert handle.state is RunState.FAILED, "the handle knows how the run ended"
+
+
+def test_wait_raises_when_the_run_was_cancelled(make_run: MakeRun) -> None:
+    with pytest.raises(RunFailed) as caught:
+        _handle(Answers(make_run(state=RunState.CANCELLED))).wait(timeout=PROCESS)
+
+    assert caught.value.message == "Run aaaa00000001 of train was cancelled."
+    assert (caught.value.state, caught.value.task, caught.value.log_tail) == ("CANCELLED", "", ())
+    assert caught.value.hint == "kfgcp show aaaa00000001"
+
+
+def test_a_failure_can_be_pickled(make_run: MakeRun) -> None:
+    """Process pools bring errors back this way."""
+    error = ErrorInfo("boom", "train", ("last line",))
+    with pytest.raises(RunFailed) as caught:
+        _handle(Answers(make_run(state=RunState.FAILED, error=error))).wait()
+
+    copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+
+    assert (copied.message, copied.task, copied.log_tail) == (caught.value.message, "train", ("last line",))
 
 
 def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRun) -> None:

@@ -19,6 +19,7 @@ PUBLIC = [
     *(
         "KfgcpError",
         "Run",
+        "RunFailed",
         "RunState",
         "Task",
         "TaskState",
