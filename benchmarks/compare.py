@@ -149,7 +149,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--rounds must be at least {MIN_ROUNDS}: with fewer rounds a difference may be chance")
     unknown = set(arguments.only or ()) - set(names)
     if unknown:
-        parser.error(f"there is no workload {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(f"unknown workload {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     arguments.only = [names[name] for name in arguments.only or ()]
     return arguments
 

@@ -197,7 +197,7 @@ def test_fewer_than_eleven_rounds_are_refused(compare: Compare, tmp_path: Path) 
 def test_an_unknown_workload_is_refused(compare: Compare, tmp_path: Path) -> None:
     ended = compare(tmp_path, tmp_path, "--only", "nothing")
     assert ended.code == 2
-    assert "there is no workload nothing; there are import, startup" in ended.err
+    assert "unknown workload nothing; choose from import, startup" in ended.err
 
 
 def test_a_missing_environment_is_one_line_that_helps(compare: Compare, checkout: Callable[..., Path]) -> None:
