@@ -1,7 +1,9 @@
 """Pages in this process, projects with real stores, a small server of JSON."""
 
+import fcntl
 import http.server
 import json
+import os
 import runpy
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -66,10 +68,18 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with 100,000 runs of 10 parameters and 5 metrics each."""
-    home = tmp_path_factory.mktemp("many") / ".kfgcp"
-    script = Path(__file__).with_name("many.py")
-    runpy.run_path(str(script))["fill"](home, 100_000)
+    """A state folder with 100,000 runs of 10 parameters and 5 metrics each. It is made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    folder = (base.parent if is_worker else base) / "many-runs"
+    folder.mkdir(exist_ok=True)
+    home, done = folder / ".kfgcp", folder / "done"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            script = Path(__file__).with_name("many.py")
+            runpy.run_path(str(script))["fill"](home, 100_000)
+            done.touch()
     return home
 
 
