@@ -6,79 +6,40 @@ Each write is one transaction and is on disk when the call returns. Reads never 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from kfgcp.errors import UsageError
-from kfgcp.model import Run, RunState, timestamp
-from kfgcp.store import database
-from kfgcp.store.reading import DATABASE_NAME, Reader
+from kfgcp.model import Run, RunState
+from kfgcp.store.cached_outputs import CachedOutputs
+from kfgcp.store.file_uses import FileUses
+from kfgcp.store.reading import DATABASE_NAME
 from kfgcp.store.rows import (
     TAG,
-    CacheEntry,
     Changes,
     Ended,
     Observed,
-    Origin,
     Outcome,
     Read,
     bound,
-    cache_entry,
-    cache_row,
     error_text,
     is_tag,
     json_text,
     only,
     task_row,
-    use_row,
 )
 
 __all__ = ["AGAIN", "DATABASE_NAME", "Store"]
 
 AGAIN = " again"
 
-_DELETED = "null"
-"""The outputs in the cache of a run that was deleted."""
-
 _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
 
 
-class Store(Reader):
-    """A connection to the index, see `Reader` for what it tells; threads that share one take turns."""
-
-    @property
-    def writable(self) -> bool:
-        """Whether this user may write to it; else it can only be read."""
-        return database.writable(self.file)
-
-    def check_room(self) -> None:
-        """Pass when the disk had room as the store was opened, or has it now.
-
-        Raises:
-            DiskFull: there is none.
-        """
-        if not self._db.is_full:
-            return
-        with self._lock, database.failures(self.file):
-            connection = database.connect(self.file)
-            if connection.is_full:
-                connection.close()
-                raise database.full(self.file)
-            self._db.close()
-            self._db = connection
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class Store(FileUses, CachedOutputs):
+    """A connection to the index, see `Reader` for what it reads; threads that share one take turns."""
 
     # -- writing
 
@@ -190,48 +151,10 @@ class Store(Reader):
                 files which nobody uses any more: this one, and those deleted before whose files this one used.
         """
         with self._transaction():
-            rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
-            self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
-            makers = {run_id, *(row["made_by"] for row in rows)}
-            released = sorted(maker for maker in makers if not self._is_recorded(maker))
-            self._db.executemany(
-                "UPDATE cache SET outputs = ? WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
-                " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
-                [(_DELETED, maker) for maker in released],
-            )
+            released = self._delete_record(run_id)
+            self._delete_outputs(released)
             if has_files:
                 self._add_removals(released)
-
-    def add_removals(self, run_ids: Iterable[str]) -> None:
-        """Record that the files of runs without a record are to be removed."""
-        with self._transaction():
-            self._add_removals(run_ids)
-
-    def _add_removals(self, run_ids: Iterable[str]) -> None:
-        self._db.executemany("INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids])
-
-    def finish_removal(self, number: int) -> None:
-        """Record that the files were removed that `removals` has under this number."""
-        with self._transaction():
-            self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
-
-    def recorded_between(self) -> tuple[str, str]:
-        """Return the time in which a folder without a record can only be what a killed deletion left.
-
-        It begins when every run that used this state folder was recorded in this database. It ends where `removals`
-        begins to know each deletion.
-
-        A database that was copied here, from a backup for example, does not know the runs since that backup: it counts
-        from now.
-        """
-        inode = database.inode(self.file)
-        with self._transaction():
-            row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
-            since, until, before = row
-            if before != inode:
-                since = timestamp(time.time())
-                self._db.execute("UPDATE state_folder SET since = ?, inode = ?", (since, inode))
-        return str(since), str(until)
 
     def set_observed(self, place: str, observed: Observed) -> None:
         with self._transaction():
@@ -344,16 +267,8 @@ class Store(Reader):
             "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)",
             [bound(run_id, o.path, o.key, json_text(o.outputs)) for o in changes.outcomes],
         )
-        db.executemany(
-            "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at, parts, outputs)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [cache_row(entry) for entry in changes.cached],
-        )
-        db.executemany(
-            "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET cached = max(cached, excluded.cached)",
-            [use_row(run_id, use) for use in changes.uses],
-        )
+        self._add_cached(changes.cached)
+        self._add_uses(run_id, changes.uses)
         for table, rows in (
             ("artifacts", [(a.task, a.name, a.type, a.uri, json_text(a.metadata)) for a in changes.artifacts]),
             ("metrics", [(m.task, m.artifact, m.name, json_text(m.value)) for m in changes.metrics]),
@@ -457,99 +372,3 @@ class Store(Reader):
         with self._failures():
             counted = "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path"
             return dict(map(tuple, self._db.execute(counted, (run_id,)).fetchall()))
-
-    def is_recorded(self, run_id: str) -> bool:
-        """Return whether there is a record of the run."""
-        with self._failures():
-            return self._is_recorded(run_id)
-
-    def _is_recorded(self, run_id: str) -> bool:
-        return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone() is not None
-
-    def origins(self, run_id: str) -> dict[str, Origin]:
-        """Return the attempt that made the outputs of each successful task of a run, by the task's path.
-
-        It is an attempt of the run itself, or of an earlier run when the task was cached.
-        """
-        with self._failures():
-            rows = self._db.execute(
-                "SELECT path, run_id, path, attempts FROM tasks"
-                " WHERE run_id = :run AND state = 'SUCCEEDED' AND kind = 'container'"
-                " UNION ALL SELECT task, made_by, made_task, attempt FROM uses WHERE run_id = :run AND cached",
-                {"run": run_id},
-            ).fetchall()
-        return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
-
-    def last_attempts(self, run_id: str) -> list[Origin]:
-        """Return the last attempt of each task of a run; of a deleted run those that others use."""
-        with self._failures():
-            rows = self._db.execute(
-                "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
-                " UNION SELECT made_by, made_task, attempt FROM uses WHERE made_by = :run",
-                {"run": run_id},
-            ).fetchall()
-        return [Origin(*row) for row in rows]
-
-    def removals(self) -> dict[int, str]:
-        """Return the deleted runs whose files are to be removed, by a number for `finish_removal`."""
-        with self._failures():
-            return dict(map(tuple, self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()))
-
-    def known_ids(self) -> set[str]:
-        """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
-        with self._failures():
-            rows = self._db.execute("SELECT run_id FROM runs UNION SELECT made_by FROM uses").fetchall()
-        return {row[0] for row in rows}
-
-    def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use, with the ids of those runs, the oldest first."""
-        with self._failures():
-            rows = self._db.execute(
-                "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING (run_id)"
-                " WHERE made_by = ? ORDER BY created_at, runs.rowid",
-                (run_id,),
-            ).fetchall()
-        users: dict[Origin, list[str]] = {}
-        for made_by, made_task, attempt, user in rows:
-            users.setdefault(Origin(made_by, made_task, attempt), []).append(user)
-        return users
-
-    def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
-        """What an earlier success with this key put out; shared by the runs of one pipeline name."""
-        known_run = (
-            "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
-            " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path LIMIT 1), '')"
-        )
-        query = f"SELECT *, {known_run} AS known_run FROM cache WHERE pipeline = ? AND key = ? AND outputs != ?"  # noqa: S608
-        with self._failures():
-            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
-        return None if row is None else cache_entry(row)
-
-    def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
-        """Return what the keys of a task's successes in other runs were made of, newest first; of deleted runs too.
-
-        Args:
-            pipeline: the name of the pipeline.
-            task: the path of the task without the numbers of iterations.
-            run_id: the run whose own successes do not count.
-            limit: at most this many.
-        """
-        query = (
-            "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY stored_at DESC LIMIT ?"
-        )
-        with self._failures():
-            rows = self._db.execute(query, (*bound(pipeline, task, run_id), limit)).fetchall()
-        return [json.loads(row["parts"]) for row in rows]
-
-    def deleted_run(self, pipeline: str, key: str) -> str | None:
-        """Return the deleted run that had a success with this key, None when there is none."""
-        query = "SELECT run_id FROM cache WHERE pipeline = ? AND key = ? AND outputs = ?"
-        with self._failures():
-            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
-        return None if row is None else row["run_id"]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.check_room()
-        with self._lock, database.failures(self.file), database.transaction(self._db):
-            yield

@@ -1,0 +1,121 @@
+"""Which runs use the files of which attempts, and which deleted runs still have files to remove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from kfgcp.model import timestamp
+from kfgcp.store import database
+from kfgcp.store.rows import Origin, Use, bound, use_row
+from kfgcp.store.writer import Writer
+
+
+class FileUses(Writer):
+    """The part of the index that says which files are kept, and for whom."""
+
+    def is_recorded(self, run_id: str) -> bool:
+        """Return whether there is a record of the run."""
+        with self._failures():
+            return self._is_recorded(run_id)
+
+    def _is_recorded(self, run_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone() is not None
+
+    def origins(self, run_id: str) -> dict[str, Origin]:
+        """Return the attempt that made the outputs of each successful task of a run, by the task's path.
+
+        It is an attempt of the run itself, or of an earlier run when the task was cached.
+        """
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT path, run_id, path, attempts FROM tasks"
+                " WHERE run_id = :run AND state = 'SUCCEEDED' AND kind = 'container'"
+                " UNION ALL SELECT task, made_by, made_task, attempt FROM uses WHERE run_id = :run AND cached",
+                {"run": run_id},
+            ).fetchall()
+        return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
+
+    def last_attempts(self, run_id: str) -> list[Origin]:
+        """Return the last attempt of each task of a run; of a deleted run those that others use."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
+                " UNION SELECT made_by, made_task, attempt FROM uses WHERE made_by = :run",
+                {"run": run_id},
+            ).fetchall()
+        return [Origin(*row) for row in rows]
+
+    def removals(self) -> dict[int, str]:
+        """Return the deleted runs whose files are to be removed, by a number for `finish_removal`."""
+        with self._failures():
+            return dict(map(tuple, self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()))
+
+    def known_ids(self) -> set[str]:
+        """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
+        with self._failures():
+            rows = self._db.execute("SELECT run_id FROM runs UNION SELECT made_by FROM uses").fetchall()
+        return {row[0] for row in rows}
+
+    def users(self, run_id: str) -> dict[Origin, list[str]]:
+        """Return the attempts of a run whose files other runs use, with the ids of those runs, the oldest first."""
+        with self._failures():
+            rows = self._db.execute(
+                "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING (run_id)"
+                " WHERE made_by = ? ORDER BY created_at, runs.rowid",
+                (run_id,),
+            ).fetchall()
+        users: dict[Origin, list[str]] = {}
+        for made_by, made_task, attempt, user in rows:
+            users.setdefault(Origin(made_by, made_task, attempt), []).append(user)
+        return users
+
+    def _add_uses(self, run_id: str, uses: Iterable[Use]) -> None:
+        self._db.executemany(
+            "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET cached = max(cached, excluded.cached)",
+            [use_row(run_id, use) for use in uses],
+        )
+
+    def _delete_record(self, run_id: str) -> list[str]:
+        """Delete all that is recorded of a run.
+
+        Returns:
+            The runs without a record that may have files which nobody uses any more: this one, and those deleted
+            before whose files this one used.
+        """
+        rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
+        self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
+        makers = {run_id, *(row["made_by"] for row in rows)}
+        return sorted(maker for maker in makers if not self._is_recorded(maker))
+
+    def add_removals(self, run_ids: Iterable[str]) -> None:
+        """Record that the files of runs without a record are to be removed."""
+        with self._transaction():
+            self._add_removals(run_ids)
+
+    def _add_removals(self, run_ids: Iterable[str]) -> None:
+        self._db.executemany("INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids])
+
+    def finish_removal(self, number: int) -> None:
+        """Record that the files were removed that `removals` has under this number."""
+        with self._transaction():
+            self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
+
+    def recorded_between(self) -> tuple[str, str]:
+        """Return the time in which a folder without a record can only be what a killed deletion left.
+
+        It begins when every run that used this state folder was recorded in this database. It ends where `removals`
+        begins to know each deletion.
+
+        A database that was copied here, from a backup for example, does not know the runs since that backup: it counts
+        from now.
+        """
+        inode = database.inode(self.file)
+        with self._transaction():
+            row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
+            since, until, before = row
+            if before != inode:
+                since = timestamp(time.time())
+                self._db.execute("UPDATE state_folder SET since = ?, inode = ?", (since, inode))
+        return str(since), str(until)
