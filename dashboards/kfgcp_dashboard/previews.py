@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
+from kfgcp import file_uris
 from kfgcp.config import Project
 from kfgcp.model import Artifact
 
@@ -65,8 +65,8 @@ def folders_of(project: Project) -> tuple[Path, ...]:
     found = [project.home / "artifacts"]
     for env in project.environments.values():
         root = env.get("pipeline_root") if env.backend == "local" else None
-        if root and "://" not in root.removeprefix("file://"):
-            found.append(project.root / root.removeprefix("file://"))
+        if root and ("://" not in root or file_uris.is_file_uri(root)):
+            found.append(project.root / file_uris.to_path(root))
     return tuple(found)
 
 
@@ -91,10 +91,8 @@ def of_text(text: str, kind: str, cut: bool) -> Preview:
 
 def local_path(uri: str) -> Path | None:
     """The file that an address names on this machine, None when it is elsewhere."""
-    if uri.startswith("file://"):
-        parts = urlsplit(uri)
-        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
-    return Path(uri) if uri.startswith("/") else None
+    path = file_uris.to_path(uri)
+    return Path(path) if path.startswith("/") else None
 
 
 def boxed(document: str) -> str:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.backends.base import Deleted, LogFilter, LogLine, NotRemoved, Pace, Page, RunRef, SubmitRequest
 from kfgcp.backends.local_logs import FileTail
 from kfgcp.config import Environment, Project
@@ -362,7 +363,7 @@ def output_root(env: Environment, project_root: Path) -> str:
                 hint="Check the bucket's name and your sign-in: gcloud auth application-default login",
             ) from None
         return root.rstrip("/")
-    return str(project_root / root.removeprefix("file://")) if root else ""
+    return str(project_root / file_uris.to_path(root)) if root else ""
 
 
 class LocalRun:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
-from urllib.parse import unquote
 
 import click
 
-from kfgcp import api
+from kfgcp import api, file_uris
 from kfgcp.cli import options, output
 from kfgcp.model import Artifact, Run, RunState
 
@@ -65,7 +64,7 @@ def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
     uri = artifact.uri
     if uri in deleted:
         uri = "deleted"
-    elif uri.startswith("file://") and not Path(unquote(uri.removeprefix("file://"))).exists():
+    elif file_uris.is_file_uri(uri) and not os.path.exists(file_uris.to_path(uri)):
         uri = "metadata-only" if artifact.metadata else "no-file"
     return f"{artifact.task}/{artifact.name}", artifact.type, uri
 

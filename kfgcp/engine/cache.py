@@ -18,6 +18,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.engine import remote
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.requirements import is_kfp
@@ -263,7 +264,7 @@ def _state_of_file(value: Any, submit_dir: str) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH or "\0" in value:
         return None
     try:
-        found = Path(submit_dir, value.removeprefix("file://")).stat()
+        found = Path(submit_dir, file_uris.to_path(value)).stat()
     except OSError:
         return None
     return f"{found.st_size} {found.st_mtime_ns}" if S_ISREG(found.st_mode) else None
@@ -284,8 +285,9 @@ def kept(outputs: Values) -> dict[str, Any]:
 
 def _artifact(item: ArtifactValue) -> dict[str, Any]:
     kept = {name: getattr(item, name) for name in ArtifactValue.__slots__}
-    there = item.stored or (_local(item.uri) and os.path.exists(item.uri))
-    return kept | {"metadata": dict(item.metadata), "stored": there}
+    path = _local_path(item.uri)
+    stored = item.stored or (path is not None and os.path.exists(path))
+    return kept | {"metadata": dict(item.metadata), "stored": stored}
 
 
 def values_of(kept: Mapping[str, Any]) -> Values:
@@ -307,7 +309,7 @@ def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
         for item in items:
             uri = item["uri"]
             try:
-                there = not item["stored"] or (remote.exists(uri) if remote.is_remote(uri) else os.path.exists(uri))
+                there = not item["stored"] or _exists(uri)
             except ValueProblem as problem:
                 return f"the files of run {run_id} cannot be reached: {problem}"
             if not there:
@@ -318,8 +320,15 @@ def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
 def deleted_files(kept: Mapping[str, Any]) -> list[str]:
     """Return the paths of this machine where an artifact was stored and nothing is any more."""
     items = [item for items in kept["artifacts"].values() for item in items]
-    return [item["uri"] for item in items if item["stored"] and _local(item["uri"]) and not os.path.exists(item["uri"])]
+    paths = [_local_path(item["uri"]) for item in items if item["stored"]]
+    return [path for path in paths if path is not None and not os.path.exists(path)]
 
 
-def _local(uri: str) -> bool:
-    return uri.startswith("/")
+def _exists(uri: str) -> bool:
+    return remote.exists(uri) if remote.is_remote(uri) else os.path.exists(file_uris.to_path(uri))
+
+
+def _local_path(uri: str) -> str | None:
+    """Return the path of this machine that a URI means, None when it means something else."""
+    path = file_uris.to_path(uri)
+    return path if path.startswith("/") else None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kfgcp import file_uris
 from kfgcp.engine import remote
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.nodes import Node
@@ -115,7 +116,7 @@ def _artifacts(
         kind = _field(item, "type", dict, what) or base["type"]
         uri = carried(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
         custom_path = _field(item, "custom_path", str, what) or _field(item, "customPath", str, what)
-        _publish(custom_path, remote.place(uri, copies) if remote.is_remote(uri) else Path(uri))
+        _publish(custom_path, remote.place(uri, copies) if remote.is_remote(uri) else Path(file_uris.to_path(uri)))
         artifact_type = _field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"]
         yield ArtifactValue(
             name=_field(item, "name", str, what) or name,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.engine import placeholders
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.placeholders import MOUNTS
@@ -61,7 +62,7 @@ def _uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) 
 
 
 def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
-    """Return a remote URI as it is; a local path, or file:// URI, as an absolute path.
+    """Return a remote URI as it is, and a local path or `file://` URI as an absolute path.
 
     Args:
         uri: of an artifact.
@@ -79,7 +80,7 @@ def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
                 " path of this machine"
             )
         return uri
-    path = Path(submit_dir, uri.removeprefix("file://"))
+    path = Path(submit_dir, file_uris.to_path(uri))
     if not os.path.exists(path):  # False too for what cannot be the name of a file
         raise ValueProblem(f"{what} is not there: {path}")
     return str(path)

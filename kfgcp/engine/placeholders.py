@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.engine.values import ValueProblem, json_text, shown
 from kfgcp.spec.diff import CHANNEL
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
@@ -140,7 +141,7 @@ def as_text(value: Any) -> str:
 def local_path(uri: str) -> str:
     """Where a URI is found inside a task: remote stores below their mount points (semantics.md, Artifacts)."""
     scheme, _, rest = uri.partition("://")
-    return f"/{MOUNTS[scheme]}/{rest}" if rest and scheme in MOUNTS else uri.removeprefix("file://")
+    return f"/{MOUNTS[scheme]}/{rest}" if rest and scheme in MOUNTS else file_uris.to_path(uri)
 
 
 def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mapping[str, str]) -> str:

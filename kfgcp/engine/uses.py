@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import unquote
 
+from kfgcp import file_uris
 from kfgcp.engine.layout import attempt_folder
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.values import ArtifactValue
@@ -65,7 +65,7 @@ class Uses:
 
     def _origin_of(self, uri: str) -> Origin | None:
         """Return the attempt of another run in whose folder a file lies."""
-        match = _IN_RUN.search(unquote(uri) if uri.startswith("file://") else uri)
+        match = _IN_RUN.search(file_uris.to_path(uri))
         if match is None or match[1] == self._run_id:
             return None
         run_id, place = match.groups()

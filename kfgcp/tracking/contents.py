@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
+from kfgcp import file_uris
 from kfgcp.engine import objects, remote
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
@@ -175,12 +175,10 @@ def _number(value: Any) -> float | int | None:
 
 def _path(uri: str) -> Path:
     """Where an artifact lies on this machine."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    if "://" in uri:
+    if "://" in uri and not file_uris.is_file_uri(uri):
         hint = "Its text can be read from paths and file://, gs://, s3:// and minio:// URIs."
         raise Unsupported(f"{uri} cannot be read.", hint=hint)
-    return Path(uri)
+    return Path(file_uris.to_path(uri))
 
 
 def _local(path: Path, uri: str, limit: int) -> Text:

@@ -445,3 +445,25 @@ def test_an_edited_file_is_a_changed_input(execute, home):
 
     table.unlink()
     assert execute(counts).state == "FAILED"
+
+
+@dsl.component(base_image=IMAGE)
+def count_lines(uri: str) -> int:
+    from urllib.parse import unquote, urlsplit
+
+    with open(unquote(urlsplit(uri).path)) as file:
+        return len(file.readlines())
+
+
+@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+def test_an_edited_file_is_a_changed_input_also_by_its_uri(execute, home):
+    @dsl.pipeline(name="counts-lines")
+    def counts_lines(uri: str) -> int:
+        return count_lines(uri=uri).output
+
+    table = home / "my table.csv"
+    table.write_text("1\n2\n")
+    assert execute(counts_lines, {"uri": table.as_uri()}).outputs == {"Output": 2}
+    table.write_text("1\n2\n3\n")
+
+    assert execute(counts_lines, {"uri": table.as_uri()}).outputs == {"Output": 3}

@@ -151,3 +151,19 @@ def test_what_cannot_be_copied_is_passed_on_and_a_task_that_opens_it_is_told(uri
     assert task(run, "importer").state == "SUCCEEDED"
     assert run.error.task == "read"
     assert run.error.hint.startswith(f"{uri} is an address, not a file.")
+
+
+@pytest.mark.rule("Artifacts: escapes of a file:// URI are decoded, those of a path are not")
+def test_the_uri_of_a_file_is_read_with_its_escapes_and_a_path_without(execute, written, states, tmp_path):
+    for name in ("a[0].csv", "a%5B0%5D.csv"):
+        (tmp_path / name).write_text(name)
+    uri = (tmp_path / "a[0].csv").as_uri()
+    assert "%5B0%5D" in uri
+    of_uri = execute(imports, {"uri": uri})
+    of_path = execute(imports, {"uri": str(tmp_path / "a%5B0%5D.csv")})
+
+    assert written(of_uri, "read")[0] == "a[0].csv"
+    assert written(of_path, "read")[0] == "a%5B0%5D.csv"
+    assert [artifact.uri for artifact in of_uri.artifacts] == [uri]
+    (tmp_path / "a[0].csv").write_text("changed")
+    assert states(execute(imports, {"uri": uri}))["read"] == "SUCCEEDED"

@@ -44,11 +44,11 @@ def given_list(data: dsl.Input[list[dsl.Dataset]]):
 
 
 @pytest.mark.rule("Values: root input artifacts are given as URIs")
-@pytest.mark.parametrize("form", ["absolute", "relative", "file"])
+@pytest.mark.parametrize("form", ["absolute", "relative", "file", "escaped"])
 def test_a_file_of_this_machine_is_an_artifact_of_the_declared_type(form, execute, written, home):
     file = home / "some data.csv"
     file.write_text("content")
-    uri = {"absolute": str(file), "relative": "some data.csv", "file": f"file://{file}"}[form]
+    uri = {"absolute": str(file), "relative": "some data.csv", "file": f"file://{file}", "escaped": file.as_uri()}[form]
 
     run = execute(given, {"data": uri})
 

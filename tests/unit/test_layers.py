@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"atomic", "errors", "model", "config", "labels"},
+    {"atomic", "errors", "file_uris", "model", "config", "labels"},
     {"spec"},
     {"check", "store"},
     {"engine"},

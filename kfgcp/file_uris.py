@@ -1,0 +1,37 @@
+"""URIs of files on this machine, and the paths that they mean."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import unquote_to_bytes
+
+_SCHEME = "file://"
+_THIS_MACHINE = "localhost/"
+
+
+def is_file_uri(uri: str) -> bool:
+    """Return whether a text is a `file://` URI."""
+    return uri.startswith(_SCHEME)
+
+
+def to_path(uri: str) -> str:
+    """Return the path that a `file://` URI means, and any other text unchanged.
+
+    Escapes such as `%5B` are decoded in a URI only: in a path, `%5B` is part of a name. A URI may name this machine as
+    its host (RFC 8089). `#` and `?` are not special: people type them in names of files.
+
+    Example:
+        >>> to_path("file:///data/a%20b"), to_path("/data/a%20b")
+        ('/data/a b', '/data/a%20b')
+    """
+    if not uri.startswith(_SCHEME):
+        return uri
+    path = uri.removeprefix(_SCHEME)
+    if path.startswith(_THIS_MACHINE):
+        path = path.removeprefix("localhost")
+    if "%" not in path:
+        return path
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError:  # half of a surrogate pair is in no name of a file
+        return path
