@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kfgcp.cross_site import parse_authority
 from kfgcp.errors import ConfigError, StateError
 
 FILE_NAME: Final = "kfgcp.toml"
@@ -27,6 +28,7 @@ GOALS: Final = ("lower", "higher")
 
 DASHBOARD_KEYS: Final[Mapping[str, type]] = {
     "allow": list,
+    "host_names": list,
     "iap_audience": str,
     "iap_keys_url": str,
     "pipelines": list,
@@ -263,7 +265,7 @@ def _dashboard(
 ) -> dict[str, Setting]:
     where = f"{FILE_NAME} [dashboard]"
     settings = _settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
-    for key in ("allow", "pipelines", "sync"):
+    for key in ("allow", "host_names", "pipelines", "sync"):
         for each in settings[key].value if key in settings else ():
             if not isinstance(each, str):
                 raise ConfigError(f"{where}: {key} holds {each!r}, not a text.")
@@ -273,6 +275,12 @@ def _dashboard(
             raise ConfigError(
                 f"{where}: sync names the environment '{name}', which is not there.",
                 hint=f"{_did_you_mean(name, environments)}Environments: {known}.",
+            )
+    for name in settings["host_names"].value if "host_names" in settings else ():
+        if parse_authority(name) is None:
+            raise ConfigError(
+                f"{where}: host_names has {name!r}, which is not a host name.",
+                hint='Write names as in "dash.acme.example" or "localhost:9000", without http:// and without a path.',
             )
     if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
         raise ConfigError(f"{where}: sync_seconds must be at least 1.")

@@ -1,23 +1,33 @@
-"""The dashboard as a process: Streamlit's server with the right settings, on loopback unless people sign in."""
+"""The dashboard as a process: Streamlit with the right settings, on loopback unless people sign in.
+
+Streamlit's application runs inside `kfgcp_dashboard.protection`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import config
+from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import MissingExtra, UsageError
 from kfgcp_dashboard import access
+from kfgcp_dashboard.protection import Protection
 
 APP: Final = Path(__file__).with_name("app.py")
 THEME: Final = Path(__file__).parent / "theme" / "theme.toml"
 ICON: Final = THEME.with_name("icon.svg")
 LOGO: Final = THEME.with_name("logo.svg")
 SECRETS: Final = ".streamlit/secrets.toml"
+_ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 @dataclass
@@ -57,15 +67,50 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
             hint="Set iap_audience in [dashboard] of kfgcp.toml, or configure a login ([auth] in "
             f"{SECRETS}): docs/guides/dashboard.md",
         )
-    _refuse_taken(host, port)
-    try:
-        from streamlit.web import bootstrap
-    except ImportError:
-        raise MissingExtra("The dashboard", "dashboard") from None
-    _introduce(host, port, signs_in)
-    flags = _flags(host, port, browser=browser, open_to_others=signs_in and not access.is_loopback(host))
-    bootstrap.load_config_options(flags)
-    bootstrap.run(str(APP), False, [], flags)
+    with _listen(host, port) as listener:
+        try:
+            import uvicorn
+            from streamlit.web import bootstrap
+        except ImportError:
+            raise MissingExtra("The dashboard", "dashboard") from None
+        names = host_names(project, host)
+        _introduce(host, port, signs_in, names)
+        bootstrap.load_config_options(_flags(host, port))
+        guard = CrossSiteGuard(port, names, allow_links=True)
+        settings = uvicorn.Config(
+            _application(guard),
+            log_level="warning",
+            access_log=False,
+            use_colors=False,
+            ws_per_message_deflate=False,  # Streamlit's default: it costs more time than it saves here
+        )
+        if browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(_address(host, port),), daemon=True).start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # uvicorn ends at both, and then sends itself the signal again, which must not kill this process.
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(settings).run(sockets=[listener])
+
+
+def host_names(project: config.Project, host: str) -> list[str]:
+    """Return the names besides `localhost` and loopback addresses that lead to the dashboard.
+
+    Args:
+        project: its setting `host_names`.
+        host: the address that the dashboard listens on, which is one of them unless it means all addresses.
+    """
+    setting = project.dashboard.get("host_names")
+    names = [] if setting is None else list(setting.value)
+    if host in _ALL_ADDRESSES:
+        return names
+    return [*names, f"[{host}]" if ":" in host else host]
+
+
+def _application(guard: CrossSiteGuard) -> Any:
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
+
+    return App(APP, middleware=[Middleware(Protection, guard=guard)])
 
 
 def _secrets(project: config.Project) -> dict[str, Any]:
@@ -80,22 +125,29 @@ def _secrets(project: config.Project) -> dict[str, Any]:
     return {}
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"The dashboard cannot listen on {host}:{port}: {error.strerror}.",
-                hint=f"Choose another port: kfgcp dashboard --port {port + 1 if port < 65535 else 8501}",
-            ) from None
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise UsageError(
+            f"The dashboard cannot listen on {host}:{port}: {error.strerror}.",
+            hint=f"Choose another port: kfgcp dashboard --port {port + 1 if port < 65535 else 8501}",
+        ) from None
 
 
-def _introduce(host: str, port: int, signs_in: bool) -> None:
+def _address(host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{port}", flush=True)
+    return f"http://{shown}:{port}"
+
+
+def _introduce(host: str, port: int, signs_in: bool, names: Sequence[str]) -> None:
+    print(_address(host, port), flush=True)
+    if host in _ALL_ADDRESSES and not names:
+        print(
+            f"note: no name but localhost:{port} leads here; set host_names in [dashboard] of kfgcp.toml",
+            file=sys.stderr,
+        )
     if not signs_in:
         print("note: nobody signs in, so it answers on this machine only", file=sys.stderr)
     if options.read_only:
@@ -103,18 +155,21 @@ def _introduce(host: str, port: int, signs_in: bool) -> None:
     print("next: Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
-def _flags(host: str, port: int, *, browser: bool, open_to_others: bool) -> dict[str, Any]:
+def _has_screen() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin")
+
+
+def _flags(host: str, port: int) -> dict[str, Any]:
     """Settings of Streamlit, with `_` for the dots; they win over a config.toml of the user."""
-    shown = browser and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin")
     return {
         "server_address": host,
         "server_port": port,
-        "server_headless": not shown,
+        "server_headless": True,
         "server_showEmailPrompt": False,
         "server_fileWatcherType": "none",
         "server_runOnSave": False,
         "server_maxUploadSize": 1,
-        "server_allowedHosts": [] if open_to_others else list(config.LOOPBACK),  # else any site could rebind its name
+        "server_allowedHosts": [],  # protection.py knows the ports too
         "server_enableCORS": True,
         "server_enableXsrfProtection": True,
         "browser_gatherUsageStats": False,

@@ -26,6 +26,13 @@ LATENCY = click.option(
 )
 INSTANT = click.option("--instant", is_flag=True, help="Make the results of runs up instead of running them.")
 PORT = click.IntRange(0, 65535)
+HOST_NAMES = click.option(
+    "--host-name",
+    "host_names",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that leads here, or NAME:PORT; repeat for several.",
+)
 
 
 @click.group(epilog="Example: kfgcp testing vertex --port 8080")
@@ -36,9 +43,10 @@ def command() -> None:
 @command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
 @click.option("--port", default=0, type=PORT, help="Of Vertex AI and Cloud Logging; 0 for a free one.")
 @click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
+@HOST_NAMES
 @LATENCY
 @INSTANT
-def vertex(port: int, storage_port: int, latency: float, instant: bool) -> None:
+def vertex(port: int, storage_port: int, host_names: tuple[str, ...], latency: float, instant: bool) -> None:
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
     Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr. What is submitted runs
@@ -48,7 +56,7 @@ def vertex(port: int, storage_port: int, latency: float, instant: bool) -> None:
 
     with (
         _stoppable() as stopped,
-        kfgcp.testing.vertex(mode=_mode(instant), port=port, storage_port=storage_port) as env,
+        kfgcp.testing.vertex(mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names) as env,
     ):
         _serve(env, stopped, latency)
 
@@ -58,10 +66,17 @@ def vertex(port: int, storage_port: int, latency: float, instant: bool) -> None:
 @click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
 @click.option("--namespace", multiple=True, metavar="NAME", help="Multi-user mode; repeat for each that you may use.")
 @click.option("--server-version", default="2.17.0", metavar="V", show_default=True, help="Of the server.")
+@HOST_NAMES
 @LATENCY
 @INSTANT
 def kubeflow(
-    port: int, storage_port: int, namespace: tuple[str, ...], server_version: str, latency: float, instant: bool
+    port: int,
+    storage_port: int,
+    namespace: tuple[str, ...],
+    server_version: str,
+    host_names: tuple[str, ...],
+    latency: float,
+    instant: bool,
 ) -> None:
     """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
 
@@ -79,6 +94,7 @@ def kubeflow(
             mode=_mode(instant),
             port=port,
             storage_port=storage_port,
+            host_names=host_names,
         ) as env,
     ):
         _serve(env, stopped, latency)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from weakref import WeakSet
@@ -32,7 +33,9 @@ class RunningStandIn(StandIn):
         instant: how made-up runs turn out.
     """
 
-    def __init__(self, *, mode: str, project: str, port: int, storage_port: int) -> None:
+    def __init__(
+        self, *, mode: str, project: str, port: int, storage_port: int, host_names: Sequence[str] = ()
+    ) -> None:
         if mode not in (ENGINE, INSTANT):
             raise UsageError(f"There is no mode '{mode}'.", hint="mode is engine or instant.")
         self.mode = mode
@@ -42,9 +45,9 @@ class RunningStandIn(StandIn):
         self._engines: Engines | None = None
         self._made_up: WeakSet[MadeUpRun] = WeakSet()
         self._lock = threading.Lock()
-        self._storage = Storage(self.project_number, storage_port)
+        self._storage = Storage(self.project_number, storage_port, host_names)
         try:
-            super().__init__(port)
+            super().__init__(port, host_names)
         except UsageError:
             self._storage.close()
             raise

@@ -1,7 +1,8 @@
 """A small HTTP server for stand-ins: routes, requests that are recorded, faults on purpose. It knows no service.
 
 A stand-in gives it a function from `Request` to `Response`. The server reads the request, records it, asks `Faults`
-whether this one is to go wrong, and answers. Each connection has a thread; connections are kept alive.
+whether this one is to go wrong, and answers. Each connection has a thread; connections are kept alive. Before that it
+refuses what a foreign web page may have sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import UsageError
 from kfgcp.testing.faults import GARBAGE, LATE, LATE_SECONDS, LOST, RESET, Fault, Faults
 from kfgcp.testing.requests import RequestLog
@@ -42,6 +44,11 @@ class Request:
         """The bearer token, None without one."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token if scheme.lower() == "bearer" and token else None
+
+    @property
+    def content_type(self) -> str:
+        """The type of the body in lower case and without parameters, empty without one."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +109,18 @@ class HttpServer:
         handle: gives the answer; what it raises becomes a 500.
         refuse: makes the service's error for a status and a text, for faults and crashes.
         port: 0 for a free one.
+        host_names: further names that lead to it, see `kfgcp.cross_site`.
 
     Raises:
         UsageError: the port is taken.
     """
 
     def __init__(
-        self, handle: Callable[[Request], Response], refuse: Callable[[int, str], Response], port: int = 0
+        self,
+        handle: Callable[[Request], Response],
+        refuse: Callable[[int, str], Response],
+        port: int = 0,
+        host_names: Sequence[str] = (),
     ) -> None:
         self.faults = Faults()
         self.requests = RequestLog()
@@ -124,6 +136,7 @@ class HttpServer:
             self._http = _Http(("127.0.0.1", port), self)
         except OSError as error:
             raise unusable(port, error) from None
+        self.guard = CrossSiteGuard(self._http.server_address[1], host_names)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True)
         self._thread.start()
 
@@ -183,6 +196,31 @@ def unusable(port: int, error: OSError) -> UsageError:
     )
 
 
+class GuardedHandler(BaseHTTPRequestHandler):
+    """Refuses requests that a foreign web page may have sent with 403, before their methods are called."""
+
+    @property
+    def guard(self) -> CrossSiteGuard:
+        raise NotImplementedError
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        reason = self.guard.refusal(self.command, self.headers.items(), self.path)
+        if reason is None:
+            return True
+        self.close_connection = True  # the body was not read
+        text = f"{reason}\n".encode()
+        self.send_response(403)
+        self.send_header("Content-Type", "text/plain; charset=UTF-8")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(text)
+        return False
+
+
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -199,10 +237,14 @@ class _Http(ThreadingHTTPServer):
         """A client that went away is no error of ours."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(GuardedHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Http
+
+    @property
+    def guard(self) -> CrossSiteGuard:
+        return self.server.owner.guard
 
     def setup(self) -> None:
         super().setup()

@@ -16,13 +16,13 @@ from kfgcp.testing.server import HttpServer, Request, Response
 class StandIn(ABC):
     """A service on this machine, for tests and by hand; use it with `with`."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host_names: Sequence[str] = ()) -> None:
         self._tokens: frozenset[str] | None = None
         self._good_until = float("inf")
         self._seen: set[str | None] = set()
         self._expired: frozenset[str | None] = frozenset()
         self._token_lock = threading.Lock()
-        self._server = HttpServer(self._admit, self.refusal, port)
+        self._server = HttpServer(self._admit, self.refusal, port, host_names)
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +45,10 @@ class StandIn(ABC):
 
     def is_open(self, request: Request) -> bool:
         """Whether a request needs no token."""
+        return False
+
+    def takes_type(self, request: Request, content_type: str) -> bool:
+        """Return whether a request may have a body of a type that is not JSON."""
         return False
 
     def unauthenticated(self) -> Response:
@@ -142,6 +146,10 @@ class StandIn(ABC):
             self._expired = self._expired | frozenset(self._seen) | {None}
 
     def _admit(self, request: Request) -> Response:
+        content_type = request.content_type
+        if request.body and content_type != "application/json" and not self.takes_type(request, content_type):
+            # A web page may send other types to any server without asking it first.
+            return self.refusal(403, f"The body needs the type application/json, not {content_type or 'none'}.")
         token = request.token
         with self._token_lock:
             self._seen.add(token)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import partial
+from http.server import HTTPServer
 from typing import Any
 
+from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import MissingExtra
-from kfgcp.testing.server import unusable
+from kfgcp.testing.server import GuardedHandler, unusable
 
 
 class Storage:
@@ -16,25 +19,25 @@ class Storage:
     Args:
         project_number: whose buckets they are.
         port: 0 for a free one.
+        host_names: further names that lead to it, see `kfgcp.cross_site`.
 
     Raises:
         MissingExtra: gcp-storage-emulator is not installed.
         UsageError: the port is taken.
     """
 
-    def __init__(self, project_number: int, port: int = 0) -> None:
+    def __init__(self, project_number: int, port: int = 0, host_names: Sequence[str] = ()) -> None:
         try:
             from gcp_storage_emulator.handlers.buckets import create_bucket
             from gcp_storage_emulator.server import RequestHandler
             from gcp_storage_emulator.storage import Storage as Emulated
         except ImportError:
             raise MissingExtra("The stand-in of Cloud Storage", "testing") from None
-        from http.server import HTTPServer
 
         self._create = create_bucket
         self._storage = Emulated(use_memory_fs=True, project_number=str(project_number))
         try:
-            self._http = HTTPServer(("127.0.0.1", port), partial(_quiet(RequestHandler), self._storage))
+            self._http = HTTPServer(("127.0.0.1", port), partial(_handler(RequestHandler, host_names), self._storage))
         except OSError as error:
             raise unusable(port, error) from None
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True)
@@ -59,13 +62,18 @@ class Storage:
         self._thread.join()
 
 
-def _quiet(handler: Any) -> Any:
-    """The handler, which shares one lock with all its requests by being served one after another."""
+def _handler(handler: Any, host_names: Sequence[str]) -> Any:
+    """Return the handler, which shares one lock with all its requests by being served one after another."""
 
-    class Quiet(handler):  # type: ignore[misc]
+    class Guarded(GuardedHandler, handler):  # type: ignore[misc]
         timeout = 30
+        server: HTTPServer
+
+        @property
+        def guard(self) -> CrossSiteGuard:
+            return CrossSiteGuard(self.server.server_port, host_names)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Not logged."""
 
-    return Quiet
+    return Guarded

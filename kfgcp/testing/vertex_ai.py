@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from kfgcp.testing import protos
@@ -49,6 +49,7 @@ class VertexStandIn(RunningStandIn):
         location: str = LOCATION,
         port: int = 0,
         storage_port: int = 0,
+        host_names: Sequence[str] = (),
     ) -> None:
         protos.require()
         self.service_accounts: set[str] | None = None
@@ -68,7 +69,7 @@ class VertexStandIn(RunningStandIn):
         self._registry = ArtifactRegistry(location)
         self.permissions = Permissions(self._may_act_as)
         self._router = Router(self._routes())
-        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port)
+        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names)
 
     # -- where
 
@@ -195,7 +196,13 @@ class VertexStandIn(RunningStandIn):
 
 
 def vertex(
-    *, mode: str = ENGINE, project: str = PROJECT, location: str = LOCATION, port: int = 0, storage_port: int = 0
+    *,
+    mode: str = ENGINE,
+    project: str = PROJECT,
+    location: str = LOCATION,
+    port: int = 0,
+    storage_port: int = 0,
+    host_names: Sequence[str] = (),
 ) -> VertexStandIn:
     """Starts a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage; use it with `with`.
 
@@ -205,9 +212,17 @@ def vertex(
         location: the only location.
         port: of Vertex AI and Cloud Logging, 0 for a free one.
         storage_port: of Cloud Storage, 0 for a free one.
+        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or `NAME:PORT`.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.
         UsageError: a port is taken.
     """
-    return VertexStandIn(mode=mode, project=project, location=location, port=port, storage_port=storage_port)
+    return VertexStandIn(
+        mode=mode,
+        project=project,
+        location=location,
+        port=port,
+        storage_port=storage_port,
+        host_names=host_names,
+    )

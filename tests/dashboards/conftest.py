@@ -8,7 +8,7 @@ import runpy
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -19,6 +19,29 @@ from kfgcp.store.store import Store
 from kfgcp_dashboard import server, sync
 from kfgcp_dashboard.links import PAGES
 from patience import REQUEST
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> "Iterator[Playwright]":
+    """What starts browsers; there can be only one in a process."""
+    if not CHROMIUM.exists():
+        pytest.skip("no /usr/bin/chromium (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: "Playwright") -> "Iterator[Browser]":
+    started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    yield started
+    started.close()
 
 
 @pytest.fixture

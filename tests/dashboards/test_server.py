@@ -1,5 +1,6 @@
 """`kfgcp dashboard`: where it listens, for whom, and what it says."""
 
+import http.client
 import re
 import socket
 import sys
@@ -102,20 +103,72 @@ def test_without_streamlit_it_says_what_to_install(kfgcp: Any, tmp_path: Path, p
     assert "pip install 'kfgcp[dashboard]'" in refused.err
 
 
-def test_the_server_accepts_only_names_of_this_machine(kfgcp: Any, port: int, eventually: Any) -> None:
-    """A page elsewhere could give its name this address, and would then be of the same origin."""
+def _status(port: int, path: str, *headers: str) -> int:
+    """Send a request with these headers and no others; the status of the answer, 0 when there is none."""
+    with socket.create_connection(("127.0.0.1", port), timeout=REQUEST) as connection:
+        connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *headers, "", ""]).encode())
+        line = connection.makefile("rb").readline()
+    return int(line.split()[1]) if line else 0
+
+
+UPGRADE = (
+    *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
+    *("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol: streamlit"),
+)
+STREAM = "/_stcore/stream"
+
+
+def test_pages_and_socket_are_for_names_and_origins_of_the_dashboard(
+    kfgcp: Any, home: Path, port: int, eventually: Any
+) -> None:
+    (home / "kfgcp.toml").write_text('[dashboard]\nhost_names = ["dash.acme.example"]\n')
+    kfgcp.start("dashboard", "--port", str(port), "--no-browser")
+    eventually(lambda: _healthy(port))
+    own, named = f"Host: 127.0.0.1:{port}", "Host: dash.acme.example"
+
+    for host, origin in ((own, f"http://127.0.0.1:{port}"), (named, "https://dash.acme.example")):
+        assert _status(port, "/", host) == 200
+        assert _status(port, STREAM, host, *UPGRADE) == 101
+        assert _status(port, STREAM, host, f"Origin: {origin}", *UPGRADE) == 101
+    for refused in (
+        ("Host: evil.example",),
+        (f"Host: evil.example:{port}", f"Origin: http://evil.example:{port}"),
+        (own, "Host: evil.example"),
+        (own, "Origin: http://evil.example"),
+        (own, "Origin: http://127.0.0.1:1"),
+        (own, f"Origin: http://localhost:{port}"),
+        (own, "Origin: null"),
+        (own, "Sec-Fetch-Site: same-site"),
+        (named, "Origin: https://evil.example"),
+    ):
+        for path in ("/", "/media/x", "/_stcore/health", "/_stcore/host-config"):
+            assert _status(port, path, *refused) in (400, 403)
+        assert _status(port, STREAM, *refused, *UPGRADE) in (400, 403)
+    assert _status(port, f"http://evil.example:{port}/", own) == 403
+    assert _status(port, "/") == 400
+
+
+def test_every_answer_has_protective_headers(kfgcp: Any, port: int, eventually: Any) -> None:
     kfgcp.start("dashboard", "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
 
-    with socket.create_connection(("127.0.0.1", port), timeout=REQUEST) as connection:
-        connection.sendall(
-            b"GET /_stcore/stream HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n"
-            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
-        status = connection.recv(4096).split(b"\r\n")[0]
+    for path in ("/", "/run?run=x", "/_stcore/health", "/static/none.js"):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST)
+        connection.request("GET", path)
+        headers = connection.getresponse().headers
+        connection.close()
+        assert headers.get_all("Content-Security-Policy") == ["frame-ancestors 'none'"]
+        assert headers.get_all("X-Frame-Options") == ["DENY"]
+        assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
 
-    assert b" 403 " in status or b" 400 " in status
+
+def test_on_all_addresses_it_says_when_no_name_leads_there(kfgcp: Any, home: Path, port: int, eventually: Any) -> None:
+    (home / "kfgcp.toml").write_text(IAP)
+    process = kfgcp.start("dashboard", "--host", EVERYWHERE, "--port", str(port), "--no-browser")
+    eventually(lambda: _healthy(port))
+    process.terminate()
+
+    assert f"note: no name but localhost:{port} leads here; set host_names in [dashboard]" in kfgcp.end(process).err
 
 
 def test_streamlit_knows_every_setting() -> None:
@@ -124,7 +177,7 @@ def test_streamlit_knows_every_setting() -> None:
     known = {
         re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_") for name in config._config_options_template
     }
-    flags = server._flags("127.0.0.1", 1, browser=True, open_to_others=False)
+    flags = server._flags("127.0.0.1", 1)
 
     assert set(flags) <= known
     assert flags["browser_gatherUsageStats"] is False

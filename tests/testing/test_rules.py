@@ -175,5 +175,6 @@ def test_paths_parameters_and_bodies_that_are_not_understood_are_refused(quick: 
     assert quick.refused(quick.call("GET", "trainingPipelines"))[0] == 404
     assert quick.refused(quick.call("PATCH", "pipelineJobs"))[0] == 404
     assert 'Unknown name "colour"' in quick.refused(quick.call("GET", "pipelineJobs", params={"colour": 1}))[2]
-    assert "not JSON" in quick.refused(quick.call("POST", "pipelineJobs", data="{"))[2]
-    assert "message" in quick.refused(quick.call("POST", "pipelineJobs", data="[]"))[2]
+    json = {"Content-Type": "application/json"}
+    assert "not JSON" in quick.refused(quick.call("POST", "pipelineJobs", data="{", headers=json))[2]
+    assert "message" in quick.refused(quick.call("POST", "pipelineJobs", data="[]", headers=json))[2]

@@ -417,6 +417,7 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         '[dashboard]\nallow = ["*@acme.example"]\nread_only = false\nsync_seconds = 60\nsync = ["local"]\n',
         KFGCP_DASHBOARD_READ_ONLY="true",
         KFGCP_DASHBOARD_IAP_AUDIENCE="/projects/1/apps/x",
+        KFGCP_DASHBOARD_HOST_NAMES="dash.acme.example, localhost:9000",
     )
 
     assert {key: setting.value for key, setting in project.dashboard.items()} == {
@@ -425,6 +426,7 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         "sync_seconds": 60,
         "sync": ["local"],
         "iap_audience": "/projects/1/apps/x",
+        "host_names": ["dash.acme.example", "localhost:9000"],
     }
     assert project.dashboard["read_only"].origin == "environment variable KFGCP_DASHBOARD_READ_ONLY"
     assert project.dashboard["allow"].origin == "kfgcp.toml [dashboard]"
@@ -437,6 +439,9 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         ("alow = []", "unknown key 'alow'.", "Did you mean 'allow'?"),
         ('allow = "x"', "allow must be a list, not 'x'.", ""),
         ("allow = [7]", "allow holds 7, not a text.", ""),
+        ("host_names = [7]", "host_names holds 7, not a text.", ""),
+        ('host_names = ["https://dash.acme.example"]', "host_names has 'https://dash.acme.example'", "without http://"),
+        ('host_names = ["*.acme.example"]', "host_names has '*.acme.example', which is not a host name.", ""),
         ('sync = ["locl"]', "sync names the environment 'locl', which is not there.", "Did you mean 'local'?"),
         ("sync_seconds = 0", "sync_seconds must be at least 1.", ""),
         ('iap_keys_url = "http://a.example"', "plain http is allowed for a loopback iap_keys_url only", ""),

@@ -30,6 +30,7 @@ VERSION: Final = "2.17.0"
 BASE: Final = "/apis/v2beta1"
 OLD_BASE: Final = "/apis/v1beta1"
 LOGIN: Final = "/dex/auth"
+_UPLOADS: Final = ("/pipelines/upload", "/pipelines/upload_version")
 _NEW: Final = (2, 14)
 _OLDEST: Final = (2, 0)
 _SIGN_IN: Final = ("401", "redirect", "page")
@@ -65,6 +66,7 @@ class KubeflowStandIn(RunningStandIn):
         project: str = PROJECT,
         port: int = 0,
         storage_port: int = 0,
+        host_names: Sequence[str] = (),
     ) -> None:
         try:
             number = rules.number_of(version)
@@ -95,7 +97,7 @@ class KubeflowStandIn(RunningStandIn):
         )
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
         self._router = Router(self._routes())
-        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port)
+        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names)
 
     # -- where
 
@@ -221,6 +223,12 @@ class KubeflowStandIn(RunningStandIn):
     def is_open(self, request: Request) -> bool:
         return request.path == LOGIN
 
+    def takes_type(self, request: Request, content_type: str) -> bool:
+        """Files of pipelines come as forms, messages of ML Metadata in their binary form."""
+        if request.path.endswith(_UPLOADS):
+            return content_type == "multipart/form-data"
+        return f"/{mlmd.SERVICE}/" in request.path and content_type.startswith("application/grpc")
+
     def _routes(self) -> list[Route]:
         parts = (self.access, self.experiments, self.pipelines, self.runs, self.recurring)
         return [*(route for part in parts for route in part.routes(BASE)), *self.logs.routes(), *self.logging.routes()]
@@ -258,6 +266,7 @@ def kubeflow(
     project: str = PROJECT,
     port: int = 0,
     storage_port: int = 0,
+    host_names: Sequence[str] = (),
 ) -> KubeflowStandIn:
     """Starts a stand-in of a Kubeflow Pipelines API server; use it with `with`.
 
@@ -269,6 +278,7 @@ def kubeflow(
         project: the id of the Google Cloud project whose Cloud Logging has the logs.
         port: of the server and Cloud Logging, 0 for a free one.
         storage_port: of Cloud Storage, 0 for a free one.
+        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or `NAME:PORT`.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.
@@ -282,6 +292,7 @@ def kubeflow(
         project=project,
         port=port,
         storage_port=storage_port,
+        host_names=host_names,
     )
 
 

@@ -216,7 +216,8 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
 
     url = quick.env.host + mlmd.path("PutContexts")
     answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=REQUEST)
-    broken = quick.session.post(quick.env.host + mlmd.path("GetArtifactTypes"), data=b"{}", timeout=REQUEST)
+    types = quick.env.host + mlmd.path("GetArtifactTypes")
+    broken = quick.session.post(types, data=b"{}", headers=mlmd.HEADERS, timeout=REQUEST)
 
     for response, code in ((answer, 12), (broken, 3)):
         assert response.status_code == 200

@@ -1,0 +1,71 @@
+"""In front of Streamlit: requests of foreign web pages are refused, and every answer has protective headers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any, Final
+
+from kfgcp.cross_site import CrossSiteGuard
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADERS: Final = {
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",  # the same for browsers that do not know frame-ancestors
+    "X-Content-Type-Options": "nosniff",
+}
+HINT: Final = "If this name leads to the dashboard, add it to host_names in [dashboard] of kfgcp.toml."
+
+
+class Protection:
+    """An ASGI application around another one.
+
+    Args:
+        app: it is asked only when the guard lets the request pass.
+        guard: decides about HTTP requests and websockets.
+    """
+
+    def __init__(self, app: Application, guard: CrossSiteGuard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        method = scope.get("method", "GET")
+        target = scope.get("raw_path") or scope["path"].encode()
+        reason = self._guard.refusal(method, _text_headers(scope), target.decode("latin-1"))
+        if reason is None:
+            await self._app(scope, receive, _with_headers(send))
+        elif scope["type"] == "http":
+            await _refuse(reason, _with_headers(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the server answers 403
+
+
+def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
+    for name, value in scope["headers"]:
+        yield name.decode("latin-1"), value.decode("latin-1")
+
+
+def _with_headers(send: Send) -> Send:
+    """Return the same with `HEADERS` in each answer, whatever the application says of them."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+            others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in own]
+            message = {**message, "headers": [*others, *own.items()]}
+        await send(message)
+
+    return send_with_headers
+
+
+async def _refuse(reason: str, send: Send) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{reason}\n{HINT}\n".encode()})

@@ -1,0 +1,150 @@
+"""Refuse what a foreign web page sends to a server of ours on this machine.
+
+A page of any site can make the browser of its reader send requests to 127.0.0.1. A server that answers only on loopback
+is therefore not protected by that alone. Two things in a request show that a foreign page may be behind it:
+
+- `Host` names something else than this server: another name leads to 127.0.0.1 ("DNS rebinding"), and the browser takes
+  the page of that name and our server for one origin.
+- `Origin` or `Sec-Fetch-Site` says that a page of another origin sent it. Programs send neither.
+
+For bodies see `kfgcp.testing.stand_in`: a page may send text and forms without asking the server, JSON it may not.
+
+Each server of ours asks the same `CrossSiteGuard` before it looks at anything else of a request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?")
+_ORIGIN: Final = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_OWN_SITES: Final = ("same-origin", "none")
+"""Values of `Sec-Fetch-Site`: the page itself, and what the person typed. `same-site` is another port of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A host in lower case, without a dot at its end, and its port; None when the text has none."""
+
+    host: str
+    port: int | None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Return whether the host is a name or an address of this machine only."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def port_for(self, scheme: str) -> int:
+        """Return the port, or the usual one of `http` or `https`."""
+        return _DEFAULT_PORTS[scheme] if self.port is None else self.port
+
+
+def parse_authority(text: str) -> Authority | None:
+    """Return the host and port of a text such as `localhost:8501` or `[::1]:8501`, None when it is something else.
+
+    Args:
+        text: what a header `Host` has, or a configured host name.
+    """
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        return None
+    host, port = match[1].lower(), match[2]
+    if host.startswith("["):
+        try:
+            host = ip_address(host[1:-1]).compressed
+        except ValueError:
+            return None
+    host = host.removesuffix(".")
+    number = int(port) if port else None
+    if not host or (number is not None and number > 65535):
+        return None
+    return Authority(host, number)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossSiteGuard:
+    """Decides which requests a server refuses.
+
+    Args:
+        port: the port that the server listens on.
+        host_names: further names that lead to the server, `dash.acme.example` for any port or `localhost:9000` for one.
+        allow_links: whether a link on a foreign page may open a page of this server, as links in chats and the way back
+            from a sign-in do. Only for servers that do nothing on GET.
+
+    Example:
+        >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
+        "The host 'evil.example' is not a name of this server."
+    """
+
+    port: int
+    host_names: Sequence[str] = ()
+    allow_links: bool = False
+
+    def refusal(self, method: str, headers: Iterable[tuple[str, str]], target: str = "/") -> str | None:
+        """Return why a request is refused, None when it is not.
+
+        Args:
+            method: of the request; `GET` for a websocket.
+            headers: all headers in order, a repeated one as often as it was sent.
+            target: the second word of the request line.
+        """
+        values: dict[str, list[str]] = {}
+        for name, value in headers:
+            values.setdefault(name.lower(), []).append(value.strip())
+        hosts = values.get("host", [])
+        if len(hosts) != 1:
+            return "A request needs one header Host."
+        host = parse_authority(hosts[0])
+        if host is None or not self._is_ours(host):
+            return f"The host {hosts[0]!r} is not a name of this server."
+        is_path = target == "*" or target.startswith("/")
+        if not is_path and not self._is_same_origin(target, host):
+            return "The address in the request line is not one of this server."
+        if self.allow_links and _is_link(method, values):
+            return None
+        for origin in values.get("origin", []):
+            if not self._is_same_origin(origin, host):
+                return f"A page of the origin {origin!r} may not use this server."
+        for site in values.get("sec-fetch-site", []):
+            if site.lower() not in _OWN_SITES:
+                return "A page of another origin may not use this server."
+        return None
+
+    def _is_ours(self, host: Authority) -> bool:
+        return (host.is_loopback and host.port_for("http") == self.port) or self._is_configured(host)
+
+    def _is_configured(self, host: Authority) -> bool:
+        for text in self.host_names:
+            known = parse_authority(text)
+            if known is not None and known.host == host.host and known.port in (None, host.port):
+                return True
+        return False
+
+    def _is_same_origin(self, address: str, host: Authority) -> bool:
+        """Return whether an address begins with the origin of this server, as the browser sees it."""
+        match = _ORIGIN.match(address)
+        origin = parse_authority(match[2]) if match else None
+        if match is None or origin is None:
+            return False
+        scheme = match[1].lower()
+        if origin.host == host.host and origin.port_for(scheme) == host.port_for(scheme):
+            return True
+        # A proxy may put another name into Host. A loopback name is not enough: each port of it is another server.
+        return not origin.is_loopback and self._is_configured(origin)
+
+
+def _is_link(method: str, values: dict[str, list[str]]) -> bool:
+    """Return whether the browser opens an own tab or window: what it shows there is not readable for the other page."""
+    wanted = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
+    is_navigation = all(values.get(name) == value for name, value in wanted.items())
+    return method in ("GET", "HEAD") and is_navigation and "origin" not in values
