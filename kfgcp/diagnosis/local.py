@@ -14,6 +14,7 @@ from kfgcp.backends.local import output_root
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.engine.remote import is_remote
+from kfgcp.engine.uv_program import uv_program
 from kfgcp.errors import BackendError, MissingExtra, StateError, Unsupported
 from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
@@ -73,11 +74,9 @@ def store(home: Path) -> str:
 
 def uv() -> str:
     """What installs `packages_to_install` is there."""
-    from uv import find_uv_bin
-
     try:
-        done = subprocess.run([find_uv_bin(), "--version"], capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
+        done = subprocess.run([uv_program(), "--version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, ImportError, subprocess.SubprocessError) as error:
         raise BackendError(
             f"uv, which installs packages_to_install, cannot be started ({type(error).__name__}).",
             hint=f"{sys.executable} -m pip install --force-reinstall uv",

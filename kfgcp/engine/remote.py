@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -139,6 +140,7 @@ def _s3_endpoint() -> str | None:
 
 
 _CONTACTS = Contacts()
+_IMPORTING = threading.Lock()
 
 
 def _cloud_path(uri: str) -> Any:
@@ -148,11 +150,13 @@ def _cloud_path(uri: str) -> Any:
         NoAnswerError: the store did not answer in time.
         Exception: what its library raises when there is no connection or no sign-in.
     """
-    from cloudpathlib import CloudPath
-
     scheme, _, rest = uri.partition("://")
-    # Slow to import, and no part of the time that an answer may take.
-    import_module("google.cloud.storage" if scheme == "gs" else "boto3")
+    # Slow to import, and not part of the time that an answer may take. Several threads copy at the same time, and the
+    # modules of these libraries import each other in circles: a second thread could see one that is half there.
+    with _IMPORTING:
+        from cloudpathlib import CloudPath
+
+        import_module("google.cloud.storage" if scheme == "gs" else "boto3")
     bucket = rest.partition("/")[0]
     address = os.environ.get("STORAGE_EMULATOR_HOST") if scheme == "gs" else _s3_endpoint()
     _CONTACTS.ensure(f"{scheme}://{bucket} at {address}", lambda: _ask(uri, bucket))

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -20,9 +21,10 @@ from kfgcp import api
 from kfgcp.engine.executors import venv
 from kfgcp.engine.executors.venv import Builder, BuildError
 from kfgcp.engine.requirements import READY, Requirements, missing
+from kfgcp.engine.uv_program import _find, uv_program
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.spec.lightweight import Lightweight
-from patience import wait_for
+from patience import PROCESS, REQUEST, wait_for
 
 Execute = Callable[..., Run]
 MakeWheel = Callable[[str, str], Path]
@@ -193,3 +195,78 @@ def pipeline() -> str:
 
     assert execute(text).outputs == {"Output": version("kfp")}
     assert execute(text, strict_env=True, cache=False).outputs == {"Output": "2.14.6"}
+
+
+SLOW_FIRST_CALL = """
+import queue, sys, sysconfig, threading
+from pathlib import Path
+from kfgcp.engine.executors.base import Attempt
+from kfgcp.engine.executors.router import Router
+from kfgcp.spec.lightweight import Lightweight
+
+folder, limit = Path(sys.argv[1]), float(sys.argv[2])
+a_task_ended = threading.Event()
+initialise = sysconfig._init_posix
+
+def initialise_slowly(variables):
+    # In the main thread nobody else asks meanwhile. In another one, the second builder does.
+    if threading.current_thread() is not threading.main_thread():
+        a_task_ended.wait(limit)
+    initialise(variables)
+
+sysconfig._init_posix = initialise_slowly
+ends = queue.SimpleQueue()
+
+def emit(event):
+    a_task_ended.set()
+    ends.put(event)
+
+functions = [Lightweight("f", "", (f"gone-{n} @ file:///gone_{n}-1-py3-none-any.whl",)) for n in (1, 2)]
+router = Router(emit, folder / "envs")
+router.warm_up(functions)
+for number, function in enumerate(functions):
+    scratch = folder / str(number)
+    router.start(Attempt(number, function, {}, {}, scratch, scratch / "log"))
+for _ in functions:
+    print(ends.get(timeout=limit).message)
+router.close()
+"""
+
+
+def test_two_builders_can_look_for_the_installer_at_the_same_time(tmp_path: Path) -> None:
+    """In Python 3.11 a first call of sysconfig hands out None to a second thread that asks meanwhile."""
+    command = [sys.executable, "-c", SLOW_FIRST_CALL, str(tmp_path), str(REQUEST)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS, check=True)
+
+    messages = sorted(done.stdout.splitlines())
+    assert len(messages) == 2
+    for number, message in enumerate(messages, 1):
+        assert message.startswith("its packages cannot be installed: error:")
+        assert f"gone_{number}-1-py3-none-any.whl" in message
+
+
+def test_the_installer_is_looked_for_once_by_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    import uv
+
+    at_once = threading.Barrier(8)
+    calls: list[str] = []
+    found: list[str] = []
+
+    def find() -> str:
+        calls.append(threading.current_thread().name)
+        return "/bin/uv"
+
+    def look() -> None:
+        at_once.wait(REQUEST)
+        found.append(uv_program())
+
+    monkeypatch.setattr(uv, "find_uv_bin", find)
+    monkeypatch.setattr("kfgcp.engine.uv_program._find", cache(_find.__wrapped__))
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(REQUEST)
+
+    assert len(calls) == 1
+    assert found == ["/bin/uv"] * 8

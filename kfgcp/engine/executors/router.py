@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Executor
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.requirements import Requirements, is_built, missing
+from kfgcp.engine.uv_program import uv_program
 from kfgcp.spec.lightweight import Lightweight
 
 PROCESS, DOCKER, AUTO = "process", "docker", "auto"
@@ -55,7 +57,11 @@ class Router:
         a function that is never reached needs none."""
         if self._mode == DOCKER:
             return
-        for requirements in dict.fromkeys(missing(function, strict=self._strict) for function in functions):
+        needed = dict.fromkeys(missing(function, strict=self._strict) for function in functions)
+        if any(requirements is not None for requirements in needed):
+            with suppress(OSError, ImportError):  # the task that needs it says so
+                uv_program()  # now, because this is not safe once there are threads
+        for requirements in needed:
             if requirements is None or is_built(requirements, self._environments):
                 self._process(requirements)
 

@@ -26,6 +26,7 @@ from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.pinning import changeable, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
+from kfgcp.engine.uv_program import uv_program
 
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 _SETUPTOOLS = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
@@ -230,10 +231,8 @@ class Builder:
             self._uv(*install, "--no-deps", wanted.kfp)
 
     def _uv(self, *arguments: str) -> None:
-        from uv import find_uv_bin
-
         self._check_stopped()
-        command = [find_uv_bin(), "--no-progress", "--color", "never", *arguments]
+        command = [uv_program(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
