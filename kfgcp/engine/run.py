@@ -36,6 +36,8 @@ from kfgcp.store.rows import Changes
 from kfgcp.store.store import AGAIN, Store
 
 POLL_SECONDS = 0.25
+_KILL_RUNNER = -1
+"""In an alarm, in place of a signal: SIGKILL did not end the attempt, so what runs it is killed."""
 LOSSES = 3
 """How often a task is started again because what ran it went down."""
 
@@ -222,13 +224,18 @@ class Engine:
         return [heap[0][0] for heap in (self._retries, self._alarms) if heap]
 
     def _time_over(self, now: float, attempt_id: int, number: int) -> None:
-        """An attempt that takes longer than its timeout is asked to end; one that was asked long ago is killed."""
+        """Take the next step against an attempt that must end: SIGTERM, then SIGKILL, then kill what runs it."""
         if attempt_id not in self._running:
+            return
+        if number == _KILL_RUNNER:
+            self._executor.kill(attempt_id)
             return
         self._stop(attempt_id, number)
         if number == signal.SIGTERM:
             self._overdue.add(attempt_id)
             self._kill_later(attempt_id, now)
+        else:
+            heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, _KILL_RUNNER))
 
     def _stop(self, attempt_id: int, number: int) -> None:
         """Sends a signal to an attempt; the one that kills also ends the copying of its files."""
@@ -295,12 +302,12 @@ class Engine:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
-        if event.lost and node.losses < LOSSES:
-            node.losses += 1
-            return self._scheduler.retry(node)
         if event.id in self._overdue:
             assert isinstance(node.component.executor, Container)
             return self._failed(node, f"took longer than its timeout of {node.component.executor.cluster.timeout:g} s")
+        if event.lost and node.losses < LOSSES:
+            node.losses += 1
+            return self._scheduler.retry(node)
         if event.message is not None:
             hint = hint_for(event.exception, self._attempts.place(node)) if event.exception is not None else ""
             return self._failed(node, event.message, hint)
@@ -353,6 +360,9 @@ class Engine:
             self._scheduler.cancel(force=force)
         if force:
             self._signal(signal.SIGKILL)
+            # Nothing may run any more, so what runs the tasks can go too. It may be stopped and not see the signal.
+            for attempt_id in self._stopping & set(self._running):
+                self._executor.kill(attempt_id)
         elif first:
             for attempt_id in self._stopping:
                 self._kill_later(attempt_id, time.monotonic())

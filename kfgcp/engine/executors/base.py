@@ -106,5 +106,11 @@ class Executor(Protocol):
     def signal(self, attempt_id: int, number: int) -> None:
         """Sends a signal to the attempt and all that it started; no effect when it has ended."""
 
+    def kill(self, attempt_id: int) -> None:
+        """Kills the attempt together with what runs it, which may have stopped answering.
+
+        Other attempts that the same process or service runs may go down with it. Their ends are emitted with `lost`.
+        """
+
     def close(self) -> None:
         """Kills what still runs and frees everything."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -89,6 +90,9 @@ class DockerExecutor:
         if container is not None:
             with suppress(Exception):  # it has ended meanwhile
                 container.kill(signal=number)
+
+    def kill(self, attempt_id: int) -> None:
+        self.signal(attempt_id, signal.SIGKILL)  # the Docker engine is not ours to kill
 
     def close(self) -> None:
         with self._lock:

@@ -2,8 +2,9 @@
 
 `main` takes as arguments the descriptor of a socket and the names of more modules to import.
 
-It reads from the socket what to start and what to signal, and reports what ended. It dies with the engine: when the
-socket closes it kills every task with all that the task started. Nothing of a task runs in this process.
+It reads from the socket what to start and what to signal, and reports what started and what ended. It dies with the
+engine: when the socket closes it kills every task with all that the task started. Nothing of a task runs in this
+process.
 
 While a core is free one child is forked ahead, the spare: it makes itself ready and reads its task from a pipe. Like
 any other it runs one task and ends.
@@ -100,6 +101,7 @@ class ForkServer:
             self._send({"id": message["id"], "status": None, "error": f"cannot start a process: {error.strerror}"})
             return
         self._running[pid] = message["id"]
+        self._send({"id": message["id"], "pid": pid})
         self._wants_spare = len(self._running) < _CORES
 
     def _reap(self) -> None:

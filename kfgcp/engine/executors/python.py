@@ -74,6 +74,12 @@ class PythonExecutor:
         for other in self._others.values():
             other.signal(attempt_id, number)
 
+    def kill(self, attempt_id: int) -> None:
+        if (server := self._of.get(attempt_id)) is not None:
+            server.kill()
+        for other in self._others.values():
+            other.kill(attempt_id)
+
     def close(self) -> None:
         for other in self._others.values():
             other.close()

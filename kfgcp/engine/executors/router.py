@@ -74,6 +74,10 @@ class Router:
         if (executor := self._of.get(attempt_id)) is not None:
             executor.signal(attempt_id, number)
 
+    def kill(self, attempt_id: int) -> None:
+        if (executor := self._of.get(attempt_id)) is not None:
+            executor.kill(attempt_id)
+
     def forget(self, attempt_id: int) -> None:
         """The attempt's end was handled."""
         self._of.pop(attempt_id, None)

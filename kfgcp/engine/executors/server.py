@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ from kfgcp.engine.executors.forkserver import main
 main()
 """
 """Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run by."""
+
+CLOSING_SECONDS = 10.0
+"""How long a server may take to end by itself. One that is stopped (SIGSTOP) never does, and is killed."""
 
 
 class Server:
@@ -53,6 +57,8 @@ class Server:
         self._lock = threading.Lock()
         self._send_lock = threading.Lock()
         self._running: dict[int, Path] = {}  # attempt id -> scratch
+        self._pids: dict[int, int] = {}  # attempt id -> process id
+        self._unsent: deque[bytes] = deque()  # what the server does not take now, sent from a thread
         self._closed = False
         ours, theirs = socket.socketpair()
         self._connection = ours
@@ -76,8 +82,25 @@ class Server:
             self._report_lost()
 
     def send(self, message: dict[str, object]) -> None:
+        """Send a message without waiting: the server may be stopped, and a run must be able to end all the same."""
+        data = wire.encode(message)
         with self._send_lock, suppress(OSError):  # the reader sees that the server is gone, and reports it
-            self._connection.sendall(wire.encode(message))
+            if self._unsent:
+                self._unsent.append(data)
+                return
+            rest = data[_send_now(self._connection, data) :]
+            if rest:
+                self._unsent.append(rest)
+                threading.Thread(target=self._send_rest, name="kfgcp-sender", daemon=True).start()
+
+    def kill(self) -> None:
+        """Kill the server and all tasks in it. This also works when it is stopped and does not read messages."""
+        with self._lock:
+            pids = [self._pids[attempt_id] for attempt_id in self._running if attempt_id in self._pids]
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        self._process.kill()
 
     def close(self) -> None:
         self._closed = True
@@ -85,9 +108,22 @@ class Server:
             self._connection.shutdown(socket.SHUT_RDWR)
         if not self.ready:
             self._process.kill()  # it is still importing, and runs nothing
-        self._process.wait()
+        try:
+            self._process.wait(CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
         self._reader.join()
         self._connection.close()
+
+    def _send_rest(self) -> None:
+        with suppress(OSError):
+            while True:
+                self._connection.sendall(self._unsent[0])
+                with self._send_lock:
+                    self._unsent.popleft()
+                    if not self._unsent:
+                        return
 
     def _read(self) -> None:
         lines = wire.Lines()
@@ -97,6 +133,10 @@ class Server:
                     self.ready = True
                     continue
                 with self._lock:
+                    if "pid" in message:
+                        self._pids[message["id"]] = message["pid"]
+                        continue
+                    self._pids.pop(message["id"], None)
                     scratch = self._running.pop(message["id"], None)
                 if scratch is not None:
                     self._emit(_ended(message, scratch))
@@ -106,9 +146,17 @@ class Server:
 
     def _report_lost(self) -> None:
         with self._lock:
-            lost, self._running = list(self._running), {}
+            lost, self._running, self._pids = list(self._running), {}, {}
         for attempt_id in lost:
             self._emit(Ended(attempt_id, self.lost, lost=True))
+
+
+def _send_now(connection: socket.socket, data: bytes) -> int:
+    """Return how many bytes a socket takes without waiting."""
+    try:
+        return connection.send(data, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return 0
 
 
 def _ended(report: Mapping[str, Any], scratch: Path) -> Ended:

@@ -79,6 +79,11 @@ class VenvExecutor:
         elif self._inner is not None:
             self._inner.signal(attempt_id, number)
 
+    def kill(self, attempt_id: int) -> None:
+        self.signal(attempt_id, signal.SIGKILL)
+        if self._inner is not None:
+            self._inner.kill(attempt_id)
+
     def close(self) -> None:
         self._builder.stop()
         self._thread.join()
