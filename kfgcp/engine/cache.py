@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -26,7 +26,7 @@ from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.model import Cache
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
-from kfgcp.store.rows import CacheEntry, Origin
+from kfgcp.store.rows import CacheEntry, DeletedSuccess, Origin
 from kfgcp.store.store import Store
 
 _LONGEST_PATH = 4096
@@ -34,6 +34,9 @@ _REMEMBERED = 1000
 """How many earlier successes of a task are read at most to say why it was not cached."""
 _COMPARED = 20
 """How many of them a task is compared with at most when none of them had the same inputs."""
+_TRIED = 100
+"""How many successes with the same key are tried at most until one has its files."""
+SAME = "same code and inputs"
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -73,22 +76,39 @@ class TaskCache:
             return None
         parts = _parts(node)
         key = _digest(parts)
-        entry = self._store.find_cached(self._pipeline, key)
-        if entry is None and key not in self._own:
-            node.cache = Cache(False, lost or self._why_deleted(key) or self._why_not(node, parts))
-            return None
-        if entry is None or entry.origin.run_id == self._run_id:
+        problem: str | None = None
+        for entry in self._successes(key):
+            unusable = why_unusable(entry.outputs, entry.known_run or entry.origin.run_id)
+            if unusable is None:
+                node.cache = Cache(True, f"{_likeness(node)} as in {_named(entry)}")
+                node.origin = entry.origin
+                return values_of(entry.outputs)
+            problem = problem or unusable.reason
+            if unusable.is_unreachable:  # each further request could take as long
+                break
+        if problem is None and self._has_own(key):
             # Equal tasks of one run all run, whichever comes first.
-            reason = "only an identical task of this run succeeded before, and tasks of one run do not share outputs"
-            node.cache = Cache(False, reason)
-            return None
-        problem = unusable(entry.outputs, entry.known_run)
-        if problem is not None:
-            node.cache = Cache(False, problem)
-            return None
-        node.cache = Cache(True, f"same code and inputs as in run {entry.known_run}")
-        node.origin = entry.origin
-        return values_of(entry.outputs)
+            which = f"a task with the {_likeness(node)}" if node.task and node.task.cache_key else "an identical task"
+            problem = f"only {which} of this run succeeded before, and tasks of one run do not share outputs"
+        problem = problem or lost or self._why_deleted(node, key) or self._why_not(node, parts)
+        node.cache = Cache(False, problem)
+        return None
+
+    def _successes(self, key: str) -> Iterator[CacheEntry]:
+        """Yield the successes of other runs with a key, the newest first."""
+        entry: CacheEntry | None = None
+        for _ in range(_TRIED):
+            entry = self._store.find_cached(self._pipeline, key, other_than=self._run_id, older_than=entry)
+            if entry is None:
+                return
+            yield entry
+
+    def _has_own(self, key: str) -> bool:
+        """Return whether a task of this run succeeded with a key, which may have been before an interruption."""
+        if key in self._own:
+            return True
+        newest = self._store.find_cached(self._pipeline, key)
+        return newest is not None and newest.origin.run_id == self._run_id
 
     def _enabled(self, node: Node) -> bool:
         assert node.task is not None
@@ -101,6 +121,7 @@ class TaskCache:
         parts = _parts(node)
         key = _digest(parts)
         self._own.add(key)
+        outputs = kept(node.outputs)
         return CacheEntry(
             pipeline=self._pipeline,
             key=key,
@@ -108,13 +129,14 @@ class TaskCache:
             origin=Origin(self._run_id, node.path, node.attempts),
             stored_at=at,
             parts=parts | _details(node),
-            outputs=kept(node.outputs),
+            outputs=outputs,
+            has_files=has_files(outputs),
         )
 
-    def _why_deleted(self, key: str) -> str | None:
-        """The reason when the run that had the same code and inputs was deleted."""
-        run_id = self._store.deleted_run(self._pipeline, key)
-        return None if run_id is None else f"the files of run {run_id} were deleted with it"
+    def _why_deleted(self, node: Node, key: str) -> str | None:
+        """Return the reason when the run that had the same code and inputs was deleted."""
+        deleted = self._store.find_deleted(self._pipeline, key)
+        return None if deleted is None else why_deleted(deleted, _likeness(node))
 
     def _why_not(self, node: Node, parts: Mapping[str, Any]) -> str:
         """What is different in the earlier success that differs least, the newest one of several."""
@@ -128,6 +150,36 @@ class TaskCache:
         now = {**parts, **_details(node)}
         differences = [_differences(before, now) for before in earlier]
         return min(differences, key=_Differences.count).text()
+
+
+def _likeness(node: Node) -> str:
+    """Return what a task has in common with a success with the same key."""
+    assert node.task is not None
+    return "same cache key" if node.task.cache_key else SAME
+
+
+def _named(entry: CacheEntry) -> str:
+    return f"run {entry.known_run}" if entry.known_run else f"run {entry.origin.run_id}, which was deleted"
+
+
+def why_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
+    """Return the reason that a task runs again because a run was deleted.
+
+    Args:
+        success: of the run that was deleted.
+        likeness: what the task has in common with the success.
+    """
+    if success.had_files:
+        return f"the files of run {success.run_id} were deleted with it"
+    return f"run {success.run_id}, which had the {likeness}, was deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why outputs cannot be used. is_unreachable: they may be there, but the place where they are does not answer."""
+
+    reason: str
+    is_unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +350,12 @@ def values_of(kept: Mapping[str, Any]) -> Values:
     )
 
 
-def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
+def has_files(kept: Mapping[str, Any]) -> bool:
+    """Return whether there are files among outputs, as the store keeps them."""
+    return any(item["stored"] for items in kept["artifacts"].values() for item in items)
+
+
+def why_unusable(kept: Mapping[str, Any], run_id: str) -> Unusable | None:
     """Return why the stored artifacts among outputs cannot be used, None when all of them are there.
 
     Args:
@@ -311,9 +368,9 @@ def unusable(kept: Mapping[str, Any], run_id: str) -> str | None:
             try:
                 there = not item["stored"] or _exists(uri)
             except ValueProblem as problem:
-                return f"the files of run {run_id} cannot be reached: {problem}"
+                return Unusable(f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True)
             if not there:
-                return f"the files of run {run_id} were deleted"
+                return Unusable(f"the files of run {run_id} were deleted")
     return None
 
 

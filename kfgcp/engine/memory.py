@@ -11,7 +11,7 @@ from kfgcp.engine import cache
 from kfgcp.engine.nodes import Node, lineage
 from kfgcp.engine.values import Values
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
-from kfgcp.store.rows import Origin, Outcome
+from kfgcp.store.rows import DeletedSuccess, Origin, Outcome
 from kfgcp.store.store import Store
 
 
@@ -90,11 +90,12 @@ class Memory:
             return None
         if not self._store.is_recorded(self._repeats):
             # A run that was deleted since this one started keeps no files any more.
-            self._lost[node.path] = f"the files of run {self._repeats} were deleted with it"
+            deleted = DeletedSuccess(self._repeats, cache.has_files(outcome.outputs))
+            self._lost[node.path] = cache.why_deleted(deleted)
             return None
-        reason = cache.unusable(outcome.outputs, self._repeats)
-        if reason is not None:
-            self._lost[node.path] = reason
+        unusable = cache.why_unusable(outcome.outputs, self._repeats)
+        if unusable is not None:
+            self._lost[node.path] = unusable.reason
             return None
         taken = Cache(True, f"taken from run {self._repeats}: same code and inputs")
         return Done(cache.values_of(outcome.outputs), taken, self._origins.get(node.path))

@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from kfgcp.store.rows import CacheEntry, bound, cache_entry, cache_row
+from kfgcp.store.rows import CacheEntry, DeletedSuccess, bound, cache_entry, cache_row
 from kfgcp.store.writer import Writer
 
-_DELETED = "null"
-"""The outputs in the cache of a run that was deleted."""
+_KNOWN_RUN: Final = (
+    "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
+    " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path"
+    " AND uses.attempt = cache.attempt AND cached LIMIT 1), '') AS known_run"
+)
+_NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1"
 
 
 class CachedOutputs(Writer):
-    """The part of the index that is the cache of tasks."""
+    """The part of the index that is the cache of tasks.
 
-    def find_cached(self, pipeline: str, key: str) -> CacheEntry | None:
-        """What an earlier success with this key put out; shared by the runs of one pipeline name."""
-        known_run = (
-            "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
-            " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path LIMIT 1), '')"
+    It has a row for each success. When a run is deleted and no other run uses its files, the row stays without the
+    outputs, so that a task that is not cached any more can say why.
+    """
+
+    def find_cached(
+        self, pipeline: str, key: str, *, other_than: str = "", older_than: CacheEntry | None = None
+    ) -> CacheEntry | None:
+        """Return the newest success with a key whose outputs are kept, None when there is none.
+
+        Args:
+            pipeline: the name of the pipeline; its runs share their successes.
+            key: the digest of what the outputs were made from.
+            other_than: a run whose own successes do not count.
+            older_than: a success with this key; only older ones count.
+        """
+        query = (
+            f"SELECT *, {_KNOWN_RUN} FROM cache"  # noqa: S608
+            " WHERE pipeline = ? AND key = ? AND NOT deleted AND run_id != ?"
         )
-        query = f"SELECT *, {known_run} AS known_run FROM cache WHERE pipeline = ? AND key = ? AND outputs != ?"  # noqa: S608
+        values = [pipeline, key, other_than]
+        if older_than is not None:
+            query += " AND (stored_at, run_id, path) < (?, ?, ?)"
+            values += [older_than.stored_at, older_than.origin.run_id, older_than.origin.path]
         with self._failures():
-            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
+            row = self._db.execute(query + _NEWEST_FIRST, bound(*values)).fetchone()
         return None if row is None else cache_entry(row)
 
     def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
@@ -43,24 +63,43 @@ class CachedOutputs(Writer):
             rows = self._db.execute(query, (*bound(pipeline, task, run_id), limit)).fetchall()
         return [json.loads(row["parts"]) for row in rows]
 
-    def deleted_run(self, pipeline: str, key: str) -> str | None:
-        """Return the deleted run that had a success with this key, None when there is none."""
-        query = "SELECT run_id FROM cache WHERE pipeline = ? AND key = ? AND outputs = ?"
+    def find_deleted(self, pipeline: str, key: str) -> DeletedSuccess | None:
+        """Return the newest success with a key whose run was deleted, None when there is none."""
+        query = "SELECT run_id, has_files FROM cache WHERE pipeline = ? AND key = ? AND deleted" + _NEWEST_FIRST  # noqa: S608
         with self._failures():
-            row = self._db.execute(query, bound(pipeline, key, _DELETED)).fetchone()
-        return None if row is None else row["run_id"]
+            row = self._db.execute(query, bound(pipeline, key)).fetchone()
+        return None if row is None else DeletedSuccess(row["run_id"], bool(row["has_files"]))
 
     def _add_cached(self, entries: Iterable[CacheEntry]) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at, parts, outputs)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO cache"
+            " (pipeline, key, stored_at, run_id, path, attempt, task, parts, outputs, has_files)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [cache_row(entry) for entry in entries],
         )
 
     def _delete_outputs(self, run_ids: Sequence[str]) -> None:
-        """Delete the outputs of runs without a record, except those that another run uses."""
-        self._db.executemany(
-            "UPDATE cache SET outputs = ? WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
-            " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
-            [(_DELETED, run_id) for run_id in run_ids],
-        )
+        """Delete the outputs of runs without a record, except those that another run uses.
+
+        Of the successes with one key that were deleted, only the newest stays, and only while there is no other
+        success with that key.
+        """
+        for run_id in run_ids:
+            self._db.execute(
+                "UPDATE cache SET deleted = 1, outputs = '{}' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
+                " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
+                (run_id,),
+            )
+            self._db.execute(
+                "DELETE FROM cache WHERE deleted"
+                " AND (pipeline, key) IN (SELECT pipeline, key FROM cache WHERE run_id = ?)"
+                " AND (stored_at, run_id, path) < (SELECT stored_at, run_id, path FROM cache AS newest"
+                " WHERE newest.pipeline = cache.pipeline AND newest.key = cache.key"
+                " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1)",
+                (run_id,),
+            )
+            self._db.execute(
+                "DELETE FROM cache WHERE run_id = ? AND deleted AND EXISTS (SELECT 1 FROM cache AS kept"
+                " WHERE kept.pipeline = cache.pipeline AND kept.key = cache.key AND NOT kept.deleted)",
+                (run_id,),
+            )

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from kfgcp.errors import DiskFull, StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 BUSY_SECONDS = 30.0
 
 

@@ -121,8 +121,8 @@ class CacheEntry:
     """Outputs of a successful task, by the key of what they were made from.
 
     task: path without the numbers of iterations. parts: what the key was made of. outputs: as the engine wrote them.
-    known_run: a recorded run that has these outputs: the one that made them, or when that was deleted one that uses
-    them.
+    has_files: the outputs have files. known_run: a recorded run with this success: the run that made the outputs, or a
+    run whose task was cached from it; "" when all of them were deleted.
     """
 
     pipeline: str
@@ -132,7 +132,16 @@ class CacheEntry:
     stored_at: str
     parts: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    has_files: bool = False
     known_run: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedSuccess:
+    """A success of a run that was deleted. had_files: its outputs had files."""
+
+    run_id: str
+    had_files: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +213,8 @@ def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
 
 def cache_row(entry: CacheEntry) -> tuple[Any, ...]:
     origin = entry.origin
-    parts, outputs = json_text(entry.parts), json_text(entry.outputs)
-    place = (entry.pipeline, entry.key, entry.task, origin.run_id, origin.path, origin.attempt)
-    return bound(*place, entry.stored_at, parts, outputs)
+    place = (entry.pipeline, entry.key, entry.stored_at, origin.run_id, origin.path, origin.attempt, entry.task)
+    return bound(*place, json_text(entry.parts), json_text(entry.outputs), int(entry.has_files))
 
 
 def cache_entry(row: Any) -> CacheEntry:
@@ -218,6 +226,7 @@ def cache_entry(row: Any) -> CacheEntry:
         stored_at=row["stored_at"],
         parts=json.loads(row["parts"]),
         outputs=json.loads(row["outputs"]),
+        has_files=bool(row["has_files"]),
         known_run=row["known_run"],
     )
 

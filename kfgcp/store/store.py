@@ -141,9 +141,7 @@ class Store(FileUses, CachedOutputs):
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
-        """Remove the record of a run, and the entries of the cache whose files nobody uses any more.
-
-        Of these entries only the keys stay, so that a task that is not cached any more can say why.
+        """Remove the record of a run, and what the cache has of it unless another run uses the files.
 
         Args:
             run_id: the run.

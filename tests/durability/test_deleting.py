@@ -67,13 +67,16 @@ class Project:
     spec: Spec
     runs: dict[str, Words] = field(default_factory=dict)
     makers: dict[str, str] = field(default_factory=dict)  # word -> the run that wrote it
-    cache: dict[tuple[str, int], str] = field(default_factory=dict)  # (task, x) -> the last word that was cached
+    cache: dict[tuple[str, int], list[str]] = field(default_factory=dict)  # (task, x) -> the words that were cached
     params: dict[str, int] = field(default_factory=dict)  # run -> its x
 
     def run(self, x: int, cache: bool | None) -> None:
         """Run the pipeline. Tasks are cached from words that a run still has."""
-        living = self._living()
-        expected = {task: word for task in TASKS if (word := self.cache.get((task, x))) in living and cache is None}
+        expected = {}
+        for task in TASKS if cache is None else ():
+            words = [word for word in self.cache.get((task, x), ()) if word in self._living()]
+            if words:
+                expected[task] = words[-1]  # the newest success whose files are there
         self._add(self._execute(lambda: api.open_run(self.spec, params={"x": x}, cache=cache)), x, expected)
         if cache is None:
             self._cache_new_words(x, expected)
@@ -143,7 +146,9 @@ class Project:
 
     def _cache_new_words(self, x: int, expected: Words) -> None:
         newest = [*self.runs.values()][-1]
-        self.cache |= {(task, x): word for task, word in newest.items() if task not in expected}
+        for task, word in newest.items():
+            if task not in expected:
+                self.cache.setdefault((task, x), []).append(word)
 
     def _forget(self, run_id: str) -> Words:
         return self.runs.pop(run_id)

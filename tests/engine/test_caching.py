@@ -197,6 +197,7 @@ def test_a_custom_cache_key(execute, one, states):
     second = execute(one, {"x": 5})
 
     assert states(second) == {"add": "CACHED"}
+    assert reason(second) == f"same cache key as in run {first.run_id}"
     assert second.tasks[0].outputs == first.tasks[0].outputs == {"Output": 3}
     task["cachingOptions"]["cacheKey"] = "other"
     third = execute(one, {"x": 1})
@@ -285,8 +286,66 @@ def test_a_deleted_run_is_the_reason(execute):
     api.delete(first.run_id)
     run = execute(cached)
 
+    assert reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
     assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
     assert reason(execute(cached, {"x": 2}), "add") == "inputs changed: x"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_deleted_run_with_the_same_cache_key_is_the_reason(execute, one):
+    one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {"enableCache": True, "cacheKey": "mine"}
+    first = execute(one, {"x": 1})
+    api.delete(first.run_id)
+
+    assert reason(execute(one, {"x": 2})) == f"run {first.run_id}, which had the same cache key, was deleted"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_repeated_run_that_was_deleted_is_the_reason(execute):
+    first = execute(cached, cache=False)
+    handle, opened = api.open_rerun(first.run_id, cache=True)
+    api.delete(first.run_id)
+    opened.execute()
+    run = handle.refresh().snapshot
+
+    assert reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
+    assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
+
+
+@pytest.mark.rule("Caching: when the newest of several equal successes is gone, an older one gives the outputs")
+@pytest.mark.parametrize("gone", ["run", "files"])
+def test_an_older_success_is_used_when_the_newest_is_gone(gone, execute, states):
+    first = execute(cached)
+    second = api.rerun(first.run_id, from_task="write").snapshot
+    assert states(second) == {"add": "CACHED", "write": "SUCCEEDED", "read": "SUCCEEDED"}
+    assert reason(execute(cached), "write") == f"same code and inputs as in run {second.run_id}"
+    if gone == "run":
+        for run in api.runs()["run_id"]:
+            if run != first.run_id:
+                api.delete(run)
+    else:
+        path = next(a.uri for a in second.artifacts if a.name == "data").removeprefix("file://")
+        Path(path).unlink()
+
+    run = execute(cached)
+
+    assert states(run) == {"add": "CACHED", "write": "CACHED", "read": "CACHED"}
+    assert reason(run, "write") == f"same code and inputs as in run {first.run_id}"
+
+
+@pytest.mark.rule("Caching: every task records why it hit or missed")
+def test_a_hit_does_not_name_a_run_that_only_imported_a_file(execute, states):
+    @dsl.pipeline(name="imports")
+    def imports(uri: str):
+        read(data=dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset).output)
+
+    first = execute(cached)
+    execute(imports, {"uri": next(a.uri for a in first.artifacts if a.name == "data")})
+    api.delete(first.run_id)
+    run = execute(cached)
+
+    assert states(run)["write"] == "CACHED"
+    assert reason(run, "write") == f"same code and inputs as in run {first.run_id}, which was deleted"
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
@@ -394,7 +453,10 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     artifact = ArtifactValue("model", "system.Model", "minio://bucket/key", stored=True)
 
-    assert cache.unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa") == (
+    unusable = cache.why_unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa")
+    assert unusable is not None
+    assert unusable.is_unreachable
+    assert unusable.reason == (
         "the files of run aaaa cannot be reached: minio://bucket/key cannot be looked at: AWS_ENDPOINT_URL, the"
         " address of the MinIO server, is not set"
     )
