@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,14 +15,15 @@ from kfgcp.store.rows import Origin, Use
 from kfgcp.store.store import Store
 
 # Only the end of the path counts: the state folder may be reached through a link, or may have been moved.
-_IN_RUN = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})/(.+)", re.DOTALL)
+_RUN_FOLDER = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})(?=/|$)")
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class Uses:
     """Finds what the tasks of one run use of other runs: outputs from the cache, and single artifacts.
 
     A task uses an artifact of another run when it imports it, receives it as an input, or when a component reports the
-    file that it read as its output.
+    file that it read as its output. An artifact that is a folder above attempts uses all of these attempts.
 
     Args:
         store: knows the attempts of other runs.
@@ -32,17 +34,14 @@ class Uses:
         self._store = store
         self._run_id = run_id
         self._recorded: set[Origin] = set()
-        self._by_folder: dict[tuple[str, str], Origin] = {}
+        self._artifacts = os.path.realpath(store.file.parent / "artifacts")
+        self._folders: dict[str, dict[str, Origin]] = {}  # run -> folder of an attempt, below that of the run
         self._read: set[str] = set()  # runs whose attempts were read from the store
+        self._by_path: dict[str, Sequence[Origin]] = {}  # of files that are not of this run
 
     def of_root(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
         """Yield what a run uses from its beginning: the artifacts that it was given, taken by a task or not."""
-        for items in artifacts.values():
-            for item in items:
-                origin = self._origin_of(item.uri)
-                if origin is not None and origin not in self._recorded:
-                    self._note(origin)
-                    yield Use("", origin)
+        return self._new("", artifacts)
 
     def of(self, node: Node) -> Iterator[Use]:
         """Yield what a task uses and no earlier task of the run used, and always the origin of its outputs."""
@@ -51,38 +50,98 @@ class Uses:
         if node.origin is not None:
             self._note(node.origin)
             yield Use(node.path, node.origin, cached=True)
-        for values in (node.inputs, node.outputs):
-            for items in values.artifacts.values():
-                for item in items:
-                    origin = self._origin_of(item.uri)
-                    if origin is not None and origin not in self._recorded:
+        yield from self._new(node.path, node.inputs.artifacts)
+        yield from self._new(node.path, node.outputs.artifacts)
+
+    def _new(self, task: str, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
+        """Yield the uses of artifacts that are not recorded yet."""
+        for items in artifacts.values():
+            for item in items:
+                for origin in self._origins_of(item.uri):
+                    if origin not in self._recorded:
                         self._note(origin)
-                        yield Use(node.path, origin)
+                        yield Use(task, origin)
 
     def _note(self, origin: Origin) -> None:
         self._recorded.add(origin)
-        self._by_folder[origin.run_id, attempt_folder(origin.path, origin.attempt)] = origin
+        folders = self._folders.setdefault(origin.run_id, {})
+        folders[attempt_folder(origin.path, origin.attempt)] = origin
 
-    def _origin_of(self, uri: str) -> Origin | None:
-        """Return the attempt of another run in whose folder a file lies."""
-        match = _IN_RUN.search(file_uris.to_path(uri))
-        if match is None or match[1] == self._run_id:
-            return None
-        run_id, place = match.groups()
-        origin = self._look_up(run_id, place)
-        if origin is None and run_id not in self._read:
+    def _origins_of(self, uri: str) -> Sequence[Origin]:
+        """Return the attempts of other runs whose files an artifact has: it lies in one, or is a folder above some."""
+        path = file_uris.to_path(uri)
+        if not path.startswith("/"):
+            return ()
+        if path not in self._by_path:
+            origins = self._origins_at(path)
+            if origins is None:
+                return ()
+            self._by_path[path] = origins
+        return self._by_path[path]
+
+    def _origins_at(self, path: str) -> Sequence[Origin] | None:
+        """Return the attempts of other runs at a path, None when it is in the folder of this run."""
+        # ".." after a link leads to another place than the text of the path says.
+        origins = self._origins_in_runs(path) if "/../" not in path else ()
+        if origins is None or origins:
+            return origins
+        try:
+            real = os.path.realpath(path)
+        except ValueError:  # a zero byte is in no name of a file
+            return ()
+        if real == self._artifacts or os.path.dirname(real) == self._artifacts:
+            return self._origins_below(real)
+        return () if real == path else self._origins_in_runs(real)
+
+    def _origins_in_runs(self, path: str) -> Sequence[Origin] | None:
+        for match in _RUN_FOLDER.finditer(path):
+            if match[1] == self._run_id:
+                return None
+            origins = self._origins_in_run(match[1], path[match.end() + 1 :].rstrip("/"))
+            if origins:
+                return origins
+        return ()
+
+    def _origins_below(self, folder: str) -> Sequence[Origin]:
+        """Return the attempts of other runs below the folder of a pipeline, or of all pipelines."""
+        run_ids = set()
+        for place, names, _ in os.walk(folder):
+            run_ids |= {name for name in names if _RUN_ID.fullmatch(name)}
+            if place != self._artifacts:
+                names.clear()  # the folders of runs are those right below a pipeline
+        run_ids.discard(self._run_id)
+        origins: list[Origin] = []
+        for run_id in sorted(run_ids):
+            origins += self._origins_in_run(run_id, "")
+        return origins
+
+    def _origins_in_run(self, run_id: str, place: str) -> Sequence[Origin]:
+        """Return the attempt of a run that a place in its folder belongs to, or the attempts below that place."""
+        folders: Mapping[str, Origin] = self._folders.get(run_id, {})
+        origin = _attempt_around(folders, place)
+        if origin is None:
+            folders = self._read_folders(run_id)
+            origin = _attempt_around(folders, place)
+        if origin is not None:
+            return (origin,)
+        above = f"{place}/" if place else ""
+        return [origin for folder, origin in folders.items() if folder.startswith(above)]
+
+    def _read_folders(self, run_id: str) -> Mapping[str, Origin]:
+        """Return the attempts of a run by their folders."""
+        folders = self._folders.setdefault(run_id, {})
+        if run_id not in self._read:
             self._read.add(run_id)
-            for attempt in self._store.last_attempts(run_id):
-                for number in range(1, attempt.attempt + 1):
-                    folder = attempt_folder(attempt.path, number)
-                    self._by_folder[run_id, folder] = Origin(run_id, attempt.path, number)
-            origin = self._look_up(run_id, place)
-        return origin
+            for last in self._store.last_attempts(run_id):
+                for number in range(1, last.attempt + 1):
+                    folders[attempt_folder(last.path, number)] = Origin(run_id, last.path, number)
+        return folders
 
-    def _look_up(self, run_id: str, place: str) -> Origin | None:
-        parts = place.split("/")
-        for end in range(1, len(parts) + 1):
-            origin = self._by_folder.get((run_id, "/".join(parts[:end])))
-            if origin is not None:
-                return origin
-        return None
+
+def _attempt_around(folders: Mapping[str, Origin], place: str) -> Origin | None:
+    parts = place.split("/")
+    for end in range(1, len(parts) + 1):
+        origin = folders.get("/".join(parts[:end]))
+        if origin is not None:
+            return origin
+    return None

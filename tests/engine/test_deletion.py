@@ -381,3 +381,72 @@ def test_an_artifact_that_a_run_was_given_is_kept_although_no_task_has_taken_it(
     assert path_of(made).read_text() == "model 1"
     api.delete(run.run_id)
     assert not path_of(made).exists()
+
+
+@dsl.component(base_image=IMAGE)
+def count_files(data: dsl.Input[dsl.Artifact]) -> int:
+    import os
+
+    return sum(len(names) for _, _, names in os.walk(data.path, followlinks=True))
+
+
+@dsl.pipeline(name="imports-folder")
+def imports_folder(uri: str):
+    count_files(data=dsl.importer(artifact_uri=uri, artifact_class=dsl.Artifact).output)
+
+
+@pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
+@pytest.mark.parametrize(
+    ("folder", "tasks"),
+    [
+        ("run", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("run, slash", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("run, dots", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("run, link", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("pipeline", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("artifacts", {"train", "for-loop-2[0]", "for-loop-2[1]", "split"}),
+        ("task", {"split"}),
+        ("iteration", {"for-loop-2[1]"}),
+    ],
+)
+def test_an_imported_folder_above_attempts_keeps_their_files(folder, tasks, execute, state, home):
+    made = execute(nests)
+    run_folder = state / "artifacts" / "nests" / made.run_id
+    (home / "link").symlink_to(run_folder)
+    uri = {
+        "run": run_folder,
+        "run, slash": f"{run_folder}/",
+        "run, dots": f"{state}/artifacts/nests/../nests/{made.run_id}",
+        "run, link": home / "link",
+        "pipeline": run_folder.parent,
+        "artifacts": state / "artifacts",
+        "task": run_folder / "split",
+        "iteration": run_folder / "for-loop-2[1]",
+    }[folder]
+    before = {path for path in files_below(run_folder) if path.name != "executor_output.json"}
+    importing = execute(imports_folder, {"uri": str(uri)}, name="importing")
+    expected = {path for path in before if _task_of(path, run_folder) in tasks}
+
+    deleted = api.delete(made.run_id)
+
+    kept = {path for path in files_below(run_folder) if path.name != "executor_output.json"}
+    assert kept == expected
+    assert deleted.used_by == ("importing",)
+    api.delete(importing.run_id)
+    assert files_below(run_folder) == []
+
+
+def _task_of(path, run_folder):
+    """The first part of the path of the task that made a file; of a nested pipeline, its task."""
+    parts = path.relative_to(run_folder).parts
+    return parts[1] if parts[0] == "inner" else parts[0]
+
+
+@pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
+def test_a_link_to_an_artifact_of_another_run_keeps_it(execute, home):
+    made = execute(trains)
+    (home / "best").symlink_to(path_of(made))
+    execute(imports_folder, {"uri": "best"}, name="importing")
+
+    assert api.delete(made.run_id).used_by == ("importing",)
+    assert (home / "best").read_text() == "model 1"
