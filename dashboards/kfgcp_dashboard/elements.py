@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import streamlit as st
 
 from kfgcp.errors import KfgcpError
+from kfgcp.tracking.csv_text import csv_text
 from kfgcp_dashboard import text
 from kfgcp_dashboard.colors import SIGNS, STATES
 
@@ -112,8 +113,6 @@ def table(
 ) -> Any:
     """A table with numbers to the right and chips for states; what `st.dataframe` returns.
 
-    Every table can be exported: by the sign in its corner as it is shown, the large ones by a button as it is.
-
     Args:
         key: of the element.
         columns: by the name of their values in the rows, in their order.
@@ -157,18 +156,11 @@ def download(
 
 
 def csv(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV with the titles of the columns; values as they are, not as they are shown."""
-    import csv as writers
-    import io
-    import json
-
-    out = io.StringIO()
-    writer = writers.writer(out, lineterminator="\n")
-    writer.writerow([column.title for column in columns.values()])
-    for row in rows:
-        values = (row.get(column.of or name) for name, column in columns.items())
-        writer.writerow(["" if v is None else v if isinstance(v, (str, int, float)) else json.dumps(v) for v in values])
-    return out.getvalue().encode("utf-8", "backslashreplace")
+    """Rows as CSV with the titles of the columns; values as they are, not as they are shown, see `kfgcp export`."""
+    titles = [column.title for column in columns.values()]
+    names = [column.of or name for name, column in columns.items()]
+    values = ([row.get(name) for name in names] for row in rows)
+    return csv_text(titles, values).encode("utf-8", "backslashreplace")
 
 
 def pulse(stamp: Any, look: Callable[[], Any], *, active: bool) -> None:

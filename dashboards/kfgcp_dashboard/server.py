@@ -176,6 +176,8 @@ def _flags(host: str, port: int) -> dict[str, Any]:
         "client_showErrorDetails": "none",
         "client_showErrorLinks": False,
         "client_toolbarMode": "minimal",
+        # Streamlit's own export writes formulas as they are, and so does copying; `elements.download` does not.
+        "client_disableDataExport": True,
         "runner_magicEnabled": False,
         "global_disableWidgetStateDuplicationWarning": True,  # address.py does that on purpose
         "logger_hideWelcomeMessage": True,

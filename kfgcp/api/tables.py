@@ -163,6 +163,7 @@ def export(
     file: str | Path | None = None,
     wanted: RunFilter | None = None,
     table: Table = "runs",
+    raw: bool = False,
 ) -> str:
     """Runs as CSV, JSON or Parquet, oldest first: written to `file`, or returned as text when there is none.
 
@@ -172,6 +173,7 @@ def export(
         file: where to; Parquet needs one.
         wanted: which runs when none are named.
         table: a row a run, or a row a metric, task or artifact of them; JSON of runs holds whole runs.
+        raw: in CSV also texts that a spreadsheet takes for formulas stay as they are; else `'` is put before them.
     """
     from kfgcp.tracking import frames
     from kfgcp.tracking.table import export as export_runs
@@ -182,11 +184,11 @@ def export(
     if form == "json" and table == "runs":
         return export_runs([_whole(one) for one in named or list(wanted)[::-1]], form, path)
     if named and table == "runs":
-        return export_runs(named, form, path)
+        return export_runs(named, form, path, raw=raw)
     if named:
         wanted = RunFilter(ids=[run.run_id for run in named])
     with _store(wanted or RunFilter(), None, refresh=not named) as store:
-        return export_table(frames.table(store, table, wanted, order="created_at"), form, path)
+        return export_table(frames.table(store, table, wanted, order="created_at"), form, path, raw=raw)
 
 
 def tag(run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -> tuple[str, ...]:

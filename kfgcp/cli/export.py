@@ -20,8 +20,9 @@ TABLES = ("runs", "metrics", "tasks", "artifacts")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="By the file's ending, or csv.")
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option("--table", type=click.Choice(TABLES), default="runs", show_default=True, help="A row for each of these.")
+@click.option("--raw", is_flag=True, help="In CSV, put no ' before texts that a spreadsheet takes for formulas.")
 @options.filters
-def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: Any, **chosen: Any) -> None:
+def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: Any, raw: bool, **chosen: Any) -> None:
     """Write runs as CSV, JSON or Parquet: those named, or all that the options choose; oldest first.
 
     CSV and Parquet hold a row a run with params.* and metrics.<task>.<name> columns; JSON holds whole runs. With
@@ -32,5 +33,5 @@ def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: A
         if file and ending not in FORMATS:
             raise UsageError(f"{file} does not end in .csv, .json or .parquet.", hint="Name the format: --format csv")
         form = ending or "csv"
-    text = api.export(runs, form=form, file=file, wanted=options.run_filter(**chosen), table=table)
+    text = api.export(runs, form=form, file=file, wanted=options.run_filter(**chosen), table=table, raw=raw)
     click.echo(text, nl=False) if file is None else click.echo(f"written to {file}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -16,6 +15,7 @@ from kfgcp.errors import MissingExtra, StateError, UsageError
 from kfgcp.model import Run, json_number, json_text
 from kfgcp.store.bulk import Flat
 from kfgcp.store.rows import metric_names
+from kfgcp.tracking.csv_text import csv_text
 
 FORMATS = ("csv", "json", "parquet")
 TIMES = ("created_at", "started_at", "ended_at")
@@ -100,13 +100,14 @@ def _fits(value: float) -> bool:
     return isinstance(value, float) or abs(value) <= int(sys.float_info.max)
 
 
-def export(runs: Sequence[Run], form: str, file: Path | None) -> str:
+def export(runs: Sequence[Run], form: str, file: Path | None, *, raw: bool = False) -> str:
     """The runs written to a file, or as text when there is none.
 
     Args:
         runs: for JSON with their tasks: each is written as its run JSON; the other forms hold `columns`.
         form: csv, json or parquet.
         file: where to; Parquet needs one.
+        raw: in CSV also texts that a spreadsheet takes for formulas stay as they are.
 
     Raises:
         UsageError: Parquet without a file, or an unknown form.
@@ -114,17 +115,18 @@ def export(runs: Sequence[Run], form: str, file: Path | None) -> str:
     """
     if form == "json":
         return _written(_json([run.to_dict() for run in runs]), file)
-    return export_table(columns(flattened(runs)), form, file)
+    return export_table(columns(flattened(runs)), form, file, raw=raw)
 
 
-def export_table(table: Columns, form: str, file: Path | None) -> str:
+def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = False) -> str:
     """A table written to a file, or as text when there is none: for JSON an object a row. Otherwise as `export`."""
     if form == "parquet":
         if file is None:
             raise UsageError("Parquet is not text.", hint="Name a file: kfgcp export --format parquet -o runs.parquet")
         return _written(_parquet(table), file)
     if form == "csv":
-        return _written(_csv(table).encode("utf-8", "backslashreplace"), file)
+        text = csv_text(list(table), zip(*table.values(), strict=True), raw=raw)
+        return _written(text.encode("utf-8", "backslashreplace"), file)
     if form == "json":
         return _written(_json([{name: json_number(each) for name, each in row.items()} for row in _rows(table)]), file)
     raise UsageError(f"Unknown format '{form}'.", hint=f"One of: {', '.join(FORMATS)}.")
@@ -142,19 +144,6 @@ def _written(data: bytes, file: Path | None) -> str:
 
 def _json(value: Any) -> bytes:
     return (json_text(value, indent=2) + "\n").encode()
-
-
-def _csv(table: Columns) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    for row in zip(*table.values(), strict=True):
-        writer.writerow(["" if value is None else _text(value) for value in row])
-    return text.getvalue()
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else json.dumps(value)
 
 
 def _parquet(table: Columns) -> bytes:

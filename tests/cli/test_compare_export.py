@@ -114,6 +114,21 @@ def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
     ]
 
 
+def test_csv_has_no_formulas_unless_raw_texts_are_asked_for(
+    kfgcp: Any, store: Store, make_run: Callable[..., Run]
+) -> None:
+    formula = "=HYPERLINK(A1)"
+    store.add_run(make_run("1" * 12, name=formula, params={"@p": "-1.5"}, labels={"l": "+1+1"}))
+
+    [plain] = csv.DictReader(io.StringIO(kfgcp("export").out))
+    [raw] = csv.DictReader(io.StringIO(kfgcp("export", "--raw").out))
+    tasks = kfgcp("export", "--table", "tasks", "--raw")
+
+    assert (plain["name"], plain["labels.l"], plain["params.@p"]) == (f"'{formula}", "'+1+1", "-1.5")
+    assert (raw["name"], raw["labels.l"], raw["params.@p"]) == (formula, "+1+1", "-1.5")
+    assert tasks.code == 0
+
+
 def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> None:
     done = kfgcp("export", "--format", "json")
 

@@ -182,6 +182,7 @@ def test_streamlit_knows_every_setting() -> None:
     assert set(flags) <= known
     assert flags["browser_gatherUsageStats"] is False
     assert flags["client_showErrorDetails"] == "none"
+    assert flags["client_disableDataExport"] is True  # it would export formulas
 
 
 def test_no_folder_beside_the_app_is_served_past_it() -> None:

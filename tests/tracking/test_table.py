@@ -15,6 +15,7 @@ from pyarrow import parquet
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.tracking import frames
+from kfgcp.tracking.csv_text import csv_text
 from kfgcp.tracking.table import columns, export, flattened, rows
 
 MakeRun = Callable[..., Run]
@@ -25,8 +26,8 @@ FACTS = [
 ]
 
 
-def _csv(runs: list[Run]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(export(runs, "csv", None), newline="")))
+def _csv(runs: list[Run], *, raw: bool = False) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(export(runs, "csv", None, raw=raw), newline="")))
 
 
 def _parquet(runs: list[Run], folder: Path) -> pyarrow.Table:
@@ -119,12 +120,53 @@ def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b", 'say "hi"', "two\nlines", "cr\r\nlf", "Grüße 世界 سلام", "", " padded ", "=1+1", "a;b\tc"]
+    "text",
+    ["a,b", 'say "hi"', "two\nlines", "cr\r\nlf", "cr\ralone", "Grüße 世界 سلام", "", " padded ", "=1+1", "a;b\tc"],
 )
 def test_texts_come_back_from_csv(make_run: MakeRun, text: str) -> None:
-    [row] = _csv([make_run(name=text, labels={"l": text}, params={text: text})])
+    [row] = _csv([make_run(name=text, labels={"l": text}, params={text: text})], raw=True)
 
     assert (row["name"], row["labels.l"], row[f"params.{text}"]) == (text, text, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '=HYPERLINK("http://evil.example", "open")',
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1+1",
+        "\r=1+1",
+        "-",
+        "-1.5x",
+        "+3e",
+        "--1",
+        "-1\n",
+        "-1,5",
+        "-\u0661",
+    ],
+)
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(make_run: MakeRun, text: str) -> None:
+    run = make_run(name=text, tags=(text,), labels={"l": text}, params={"p": text}, error=ErrorInfo(text))
+    [row] = _csv([run])
+
+    assert {row[name] for name in ("name", "tags", "labels.l", "params.p", "error")} == {f"'{text}"}
+
+
+@pytest.mark.parametrize(
+    "value", ["-1.5", "+3e-4", "-.5", "-5.", "+7", "1=2", "a-b", "'=1", " =1", "", -1.5, -7, float("-inf")]
+)
+def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any) -> None:
+    [row] = _csv([make_run(params={"p": value})])
+
+    assert row["params.p"] == str(value)
+
+
+def test_names_of_columns_are_texts_too() -> None:
+    assert csv_text(["=cmd|' /C calc'!A0", "@x", "-1", "plain"], []) == "'=cmd|' /C calc'!A0,'@x,-1,plain\n"
+    assert csv_text(["=x"], [["=y"]], raw=True) == "=x\n=y\n"
 
 
 def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:

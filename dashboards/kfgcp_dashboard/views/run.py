@@ -121,7 +121,7 @@ def _overview(run: Run) -> None:
                 "task": Column("Task"),
                 "artifact": Column("Artifact"),
             }
-            elements.table("metrics", columns, rows)
+            elements.table("metrics", columns, rows, export=f"metrics-{run.run_id}")
         _values("Outputs", "outputs", [{"name": name, "value": value} for name, value in run.outputs.items()])
     notes.show(run)
     if run.labels:
@@ -145,7 +145,8 @@ def _values(title: str, key: str, rows: Sequence[dict[str, object]]) -> None:
 
 
 def _table(key: str, rows: Sequence[dict[str, object]]) -> None:
-    elements.table(key, {"name": Column("Name"), "value": Column("Value", width="large")}, rows)
+    columns = {"name": Column("Name"), "value": Column("Value", width="large")}
+    elements.table(key, columns, rows, export=key)
 
 
 def _tasks(run: Run) -> None:
