@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from kfgcp.spec.credentials import mask_credentials
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise
@@ -244,6 +245,8 @@ def _container(body: Mapping[str, Any]) -> Facts:
                 facts["other", field] = value
     if function := lightweight({"container": body}):
         facts["code", ""] = function.source
-        facts["package", ""] = [*function.requirements, *function.index_options]
-        facts["command", ""] = list(body["command"][:-1])
+        packages = [*function.requirements, *function.index_options]
+        facts["package", ""] = [mask_credentials(text) for text in packages]
+        # The command installs the packages, so it has the addresses of indexes too.
+        facts["command", ""] = [mask_credentials(str(part)) for part in body["command"][:-1]]
     return facts

@@ -27,8 +27,8 @@ from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.pinning import changeable, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 from kfgcp.engine.uv_program import uv_program
+from kfgcp.spec.credentials import has_credentials, mask_credentials
 
-_PASSWORD = re.compile(r"//[^/@\s]+@")
 _SETUPTOOLS = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
 _FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
 
@@ -56,7 +56,7 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._packages = _PASSWORD.sub("//***@", ", ".join(requirements.packages))
+        self._packages = mask_credentials(", ".join(requirements.packages))
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
         self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
@@ -96,7 +96,8 @@ class VenvExecutor:
             python = str(self._builder.build())
             inner = PythonExecutor(self._emit, python, self._libraries, run_id=self._run_id)
         except Exception as error:  # whatever it is, the attempts that wait must end
-            failure = f"its packages cannot be installed: {' '.join(str(error).split()) or type(error).__name__}"
+            reason = " ".join(str(error).split()) or type(error).__name__
+            failure = f"its packages cannot be installed: {mask_credentials(reason)}"
         with self._lock:  # an attempt that comes now waits until those before it are started
             self._inner, self._failure = inner, failure
             for attempt in self._waiting.values():
@@ -222,41 +223,52 @@ class Builder:
     def _install(self, python: Path) -> None:
         wanted = self._requirements
         self._uv("venv", "--python", sys.executable, str(self._folder))
-        options = [word for option in wanted.index_options for word in _uv_option(option)]
-        install = ("pip", "install", "--python", str(python), "--compile-bytecode", *options)
+        hosts = [word for option in wanted.index_options for word in _trusted_host(option)]
+        install = ("pip", "install", "--python", str(python), "--compile-bytecode", *hosts)
         setuptools = wants_setuptools(wanted)
         if setuptools is not None:
             # First, so that a package that needs a newer one still gets it. An index may not have it.
             with suppress(BuildError):
                 self._uv(*install, setuptools)
         if wanted.packages:
-            words = [word for text in wanted.packages for word in (text.split(" ", 1) if text[0] == "-" else (text,))]
-            self._uv(*install, *words)
+            words, secret_lines = _arguments(wanted.packages)
+            self._uv(*install, *words, secret_lines=secret_lines)
         if wanted.kfp:
             self._uv(*install, "--no-deps", wanted.kfp)
 
-    def _uv(self, *arguments: str) -> None:
+    def _uv(self, *arguments: str, secret_lines: str = "") -> None:
+        """Run uv.
+
+        Nothing secret is among the arguments, which every user of the machine can read; its environment and its input
+        are for this user only.
+
+        Args:
+            arguments: of uv.
+            secret_lines: the input of uv, a file of requirements.
+        """
         self._check_stopped()
+        environ = {"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id}  # trusts whom pip trusts
+        environ |= _index_variables(self._requirements.index_options)
         command = [uv_program(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             cwd=self._submit_dir if self._requirements.contents else None,
             pass_fds=(self._lock_fd,),
-            env={"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id},  # trusts whom pip trusts
+            env=environ,
             start_new_session=True,
         ) as self._process:
             if self._stopped:  # `stop` came before there was a process to kill
                 _kill(self._process)
-            said, _ = self._process.communicate()
-        said = _PASSWORD.sub("//***@", said)
-        self.output += said
+            output, _ = self._process.communicate(secret_lines)
+        output = mask_credentials(output, (*self._requirements.index_options, *self._requirements.packages))
+        self.output += output
         if self._process.returncode:
-            raise BuildError(_summary(said))
+            raise BuildError(_summary(output))
 
 
 def wants_setuptools(requirements: Requirements) -> str | None:
@@ -271,13 +283,44 @@ def _kill(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _uv_option(option: str) -> tuple[str, ...]:
-    """An option of pip as uv has it; KFP names whole URLs as trusted hosts, uv wants the host and port of it."""
+def _trusted_host(option: str) -> tuple[str, ...]:
+    """Return pip's option `--trusted-host` as uv has it, nothing for another option.
+
+    KFP names whole URLs as trusted hosts, uv wants the host and port of it.
+    """
     name, _, value = option.partition(" ")
-    if name == "--trusted-host":
-        host = urlsplit(value).netloc if "://" in value else value
-        return "--allow-insecure-host", host.rpartition("@")[2]
-    return ("--index-url" if name == "-i" else name), value
+    if name != "--trusted-host":
+        return ()
+    host = urlsplit(value).netloc if "://" in value else value
+    return "--allow-insecure-host", host.rpartition("@")[2]
+
+
+def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables by which uv learns of indexes, whose URLs may have passwords.
+
+    Of several `--index-url` the last one counts, as it does for pip.
+    """
+    options = [option.partition(" ") for option in index_options]
+    default = [value for name, _, value in options if name in ("--index-url", "-i")]
+    extra = [value for name, _, value in options if name == "--extra-index-url"]
+    variables: dict[str, str] = {}
+    if default:
+        variables["UV_DEFAULT_INDEX"] = default[-1]
+    if extra:
+        variables["UV_EXTRA_INDEX_URL"] = " ".join(extra)
+    return variables
+
+
+def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
+    """Return uv's arguments for requirements, and the lines of those that have a password, for its input."""
+    words: list[str] = []
+    secret = [text for text in packages if has_credentials(text)]
+    for text in packages:
+        if text not in secret:
+            words += text.split(" ", 1) if text.startswith("-") else [text]
+    if not secret:
+        return words, ""
+    return [*words, "-r", "-"], "".join(f"{text}\n" for text in secret)
 
 
 def _summary(said: str) -> str:

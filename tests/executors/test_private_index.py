@@ -1,0 +1,169 @@
+"""An index that wants a password: the password is on no command line, and in nothing that is shown."""
+
+import base64
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfgcp.engine.executors.venv import Builder, BuildError
+from kfgcp.engine.requirements import READY, Requirements
+from kfgcp.model import Run, RunState
+
+PASSWORD = "correct-horse-7"  # noqa: S105
+BASIC = "Basic " + base64.b64encode(f"bob:{PASSWORD}".encode()).decode()
+
+MakeWheel = Callable[[str, str], Path]
+
+
+@dataclass
+class Index:
+    """A server with wheels, for who knows the password.
+
+    command_lines: of all processes, seen during requests. served: the paths of requests with the password.
+    """
+
+    address: str
+    wheels: dict[str, Path] = field(default_factory=dict)
+    command_lines: list[bytes] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://bob:{PASSWORD}@{self.address}/simple"
+
+    def answer(self, path: str) -> bytes | None:
+        """Return a page of links, a wheel, or None."""
+        self.served.append(path)
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                self.command_lines.append((process / "cmdline").read_bytes())
+            except OSError:  # it has ended meanwhile
+                continue
+        parts = path.strip("/").split("/")
+        name = parts[1].replace("-", "_") if len(parts) == 2 else ""
+        if parts[0] == "simple" and name in self.wheels:
+            wheel = self.wheels[name].name
+            return f"<!DOCTYPE html><html><body><a href='/files/{wheel}'>{wheel}</a></body></html>".encode()
+        for wheel in self.wheels.values():
+            if parts == ["files", wheel.name]:
+                return wheel.read_bytes()
+        return None
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers.get("Authorization") == BASIC
+            body = opened.answer(self.path) if allowed else None
+            status = 401 if not allowed else 404 if body is None else 200
+            self.send_response(status)
+            if not allowed:
+                self.send_header("WWW-Authenticate", "Basic")
+            self.send_header("Content-Type", "text/html" if self.path.startswith("/simple") else "application/zip")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body or b"")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    opened = Index(f"127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield opened
+    server.shutdown()
+    server.server_close()
+
+
+def _assert_hidden(index: Index) -> None:
+    """Check that uv was seen at work, and the password on no command line."""
+    assert any(b"--compile-bytecode" in line and b"install" in line for line in index.command_lines)
+    assert not [line for line in index.command_lines if PASSWORD.encode() in line]
+
+
+@pytest.mark.parametrize("option", ["--index-url", "-i", "--extra-index-url"])
+def test_an_index_with_a_password_is_used(index: Index, wheel: MakeWheel, tmp_path: Path, option: str) -> None:
+    index.wheels["probe_private"] = wheel("probe_private", "1")
+    base = () if option != "--extra-index-url" else (f"--index-url http://bob:{PASSWORD}@{index.address}/empty",)
+    options = (*base, f"{option} {index.url}", f"--trusted-host {index.url}")
+    builder = Builder(Requirements(("probe-private==1",), options, None), tmp_path / "envs")
+
+    python = builder.build()
+
+    assert (python.parents[1] / READY).exists()
+    assert "probe-private==1" in builder.output
+    assert PASSWORD not in builder.output
+    assert any(path.startswith("/files/") for path in index.served)
+    _assert_hidden(index)
+
+
+def test_a_package_whose_address_has_a_password_is_installed(index: Index, wheel: MakeWheel, tmp_path: Path) -> None:
+    file = wheel("probe_direct", "2")
+    index.wheels["probe_direct"] = file
+    other = f"probe_beside @ {wheel('probe_beside', '1').as_uri()}"
+    direct = f"probe_direct @ http://bob:{PASSWORD}@{index.address}/files/{file.name}"
+    builder = Builder(Requirements((other, direct), (), None), tmp_path / "envs")
+
+    builder.build()
+
+    assert "probe-direct==2" in builder.output
+    assert "probe-beside==1" in builder.output
+    assert PASSWORD not in builder.output
+    _assert_hidden(index)
+
+
+def test_a_package_that_the_index_does_not_have_is_told_without_the_password(index: Index, tmp_path: Path) -> None:
+    builder = Builder(Requirements(("absent-package",), (f"--index-url {index.url}",), None), tmp_path / "envs")
+
+    with pytest.raises(BuildError) as caught:
+        builder.build()
+
+    assert "absent-package" in str(caught.value)
+    assert PASSWORD not in str(caught.value) + builder.output
+    _assert_hidden(index)
+
+
+def test_the_record_of_a_failed_run_does_not_show_the_password(
+    execute: Callable[..., Run], kfgcp: Any, home: Path, index: Index
+) -> None:
+    """The component names a file on the index that is not there, so that uv says the whole address."""
+    source = f"""
+from kfp import dsl
+
+@dsl.component(
+    base_image="python:3.11",
+    packages_to_install=["gone @ http://bob:{PASSWORD}@{index.address}/files/gone-1-py3-none-any.whl"],
+    pip_index_urls=["{index.url}"],
+)
+def task() -> str:
+    return ""
+
+@dsl.pipeline(name="private")
+def pipeline() -> str:
+    return task().output
+"""
+    run = execute(source)
+    (home / "other.py").write_text(source.replace('return ""', "return 'x'"), encoding="utf-8")
+    shown = [kfgcp(*words) for words in (
+        ("show", run.run_id), ("show", run.run_id, "--json"), ("logs", run.run_id), ("list", "--json"),
+        ("export", "--table", "tasks"), ("diff", "pipeline.py", "other.py"),
+    )]  # fmt: skip
+
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert index.address in run.error.message
+    texts = [json.dumps(run.to_dict()), *(done.out + done.err for done in shown)]
+    texts += [file.read_text(errors="replace") for file in (home / ".kfgcp" / "logs").rglob("*") if file.is_file()]
+    assert not [text for text in texts if PASSWORD in text]
+    assert all(done.code in (0, 4, 6) for done in shown)
+    _assert_hidden(index)
