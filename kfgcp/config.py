@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kfgcp.cross_site import parse_authority
+from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError, StateError
 
 FILE_NAME: Final = "kfgcp.toml"
@@ -45,6 +46,7 @@ _REMOTE: Final[Mapping[str, type]] = {
     "token_file": str,
     "impersonate_service_account": str,
     "api_endpoint": str,
+    "request_seconds": int,
 }
 
 ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
@@ -89,6 +91,9 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
 """How the names of services end inside of a Kubernetes cluster."""
 
+MOST_REQUEST_SECONDS: Final = 86400
+"""A day. No request takes longer, and sockets do not take any number."""
+
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
 AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "port-forward", "anonymous")
@@ -116,6 +121,11 @@ class Environment:
         """The value of a setting, or `default` when it is not set."""
         setting = self.settings.get(key)
         return default if setting is None else setting.value
+
+    @property
+    def request_seconds(self) -> float:
+        """How long one request to a service may take, from the sign-in to the last byte, with all its retries."""
+        return float(self.get("request_seconds", REQUEST_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +359,8 @@ def _check_values(environment: Environment, where: str) -> None:
         )
     if environment.get("max_parallel", 1) < 1:
         raise ConfigError(f"{where}: max_parallel must be at least 1.")
+    if not 1 <= environment.get("request_seconds", 1) <= MOST_REQUEST_SECONDS:
+        raise ConfigError(f"{where}: request_seconds must be from 1 to {MOST_REQUEST_SECONDS}.")
     policy = environment.get("failure_policy")
     if policy not in (None, "slow", "fast"):
         raise ConfigError(f"{where}: failure_policy is {policy!r}.", hint="failure_policy is one of: slow, fast.")

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from kfgcp.config import LOOPBACK, Environment
+from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
 
 AHEAD: Final = 225.0
@@ -260,7 +261,8 @@ class Renewing:
 
     def _renew(self, now: float) -> Token:
         self._failure = None
-        token, ends = self._fetch()
+        with within(REQUEST_SECONDS):
+            token, ends = self._fetch()
         self._token = token
         self._ends = float("inf") if ends is None else ends
         self._renew_at = max(self._ends - AHEAD, now + (self._ends - now) / 2)

@@ -17,14 +17,14 @@ from kfgcp.backends.answers import read_error
 from kfgcp.backends.auth import Renewing, Token
 from kfgcp.backends.hints import LOG_IN
 from kfgcp.backends.secrecy import one_line
-from kfgcp.backends.wire import NoAnswer, explain, new_session, proxies, unsigned
+from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.errors import AuthError, BackendError, Unreachable
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect to a service that gives tokens, and to wait for its answer."""
 AGAIN: Final = f"Sign in again: {LOG_IN}"
-PROXY: Final = "Check HTTPSPROXY, NOPROXY and the network: something in between answers."
+PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
 def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = None) -> Renewing:
@@ -56,9 +56,9 @@ class _Login:
             whose = self._credentials
             self._credentials = None
             raise explain_failure(error, whose, self._account) from None
-        found = self._credentials
-        expiry = found.expiry.replace(tzinfo=UTC).timestamp() if found.expiry else None
-        return Token(found.token, found.quota_project_id, account_of(found)), expiry
+        credentials = self._credentials
+        expiry = credentials.expiry.replace(tzinfo=UTC).timestamp() if credentials.expiry else None
+        return Token(credentials.token, credentials.quota_project_id, account_of(credentials)), expiry
 
 
 def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
@@ -71,25 +71,28 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
 
     file = login_file()
     if login is not None:
-        found, _ = google.auth.load_credentials_from_dict(dict(login))
+        credentials, _ = google.auth.load_credentials_from_dict(dict(login))
     elif file:
-        found, _ = google.auth.load_credentials_from_file(file)
+        credentials, _ = google.auth.load_credentials_from_file(file)
     else:
-        found, _ = google.auth.default(request=request)
-    found = with_scopes_if_required(found, SCOPES)
+        credentials, _ = google.auth.default(request=request)
+    credentials = with_scopes_if_required(credentials, SCOPES)
     if account is None:
-        return found
+        return credentials
     from google.auth import impersonated_credentials
 
     return impersonated_credentials.Credentials(
-        found, target_principal=account, target_scopes=list(SCOPES), quota_project_id=found.quota_project_id
+        credentials,
+        target_principal=account,
+        target_scopes=list(SCOPES),
+        quota_project_id=credentials.quota_project_id,
     )
 
 
 def account_of(credentials: Any) -> str:
     """Whose credentials they are, as far as they know: "" for most logins of people."""
-    found = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
-    return str(found) if found and "@" in str(found) else ""
+    account = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
+    return str(account) if account and "@" in str(account) else ""
 
 
 def login_file() -> str | None:
@@ -106,27 +109,65 @@ def login_file() -> str | None:
 
 
 def exchange() -> Any:
-    """How google.auth sends: with our timeouts and without redirects, ~/.netrc or a proxy to this machine."""
-    from google.auth.transport.requests import Request
+    """Return the transport for google.auth that sends as all of kfgcp does: one exchange of `Wire`."""
+    from google.auth import transport
+    from google.auth.exceptions import TransportError
+    from requests.structures import CaseInsensitiveDict
 
-    class Exchange(Request):
+    class GoogleResponse(transport.Response):
+        """The answer in the form that google.auth reads."""
+
+        def __init__(self, answer: Answer) -> None:
+            self._answer = answer
+
+        @property
+        def status(self) -> int:
+            return self._answer.status
+
+        @property
+        def headers(self) -> Any:
+            return CaseInsensitiveDict(self._answer.headers)
+
+        @property
+        def data(self) -> bytes:
+            return self._answer.body
+
+    class GoogleRequest(transport.Request):
+        def __init__(self) -> None:
+            self._wire = Wire()
+
         def __call__(
-            self, url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **more: Any
+            self,
+            url: str,
+            method: str = "GET",
+            body: Any = None,
+            headers: Any = None,
+            timeout: Any = None,
+            **options: Any,
         ) -> Any:
-            send: Any = super().__call__
-            plain = {"allow_redirects": False, "auth": unsigned, "proxies": proxies(url)}
-            return send(url, method, body, headers, timeout or TIMEOUT, **plain | more)
+            try:
+                answer = self._wire.exchange(
+                    method,
+                    url,
+                    data=body.encode() if isinstance(body, str) else body,
+                    headers=headers,
+                    timeout=(timeout, timeout) if timeout else TIMEOUT,
+                    certificate=options.get("cert"),
+                )
+            except NoAnswer as failure:
+                raise TransportError(failure) from failure
+            return GoogleResponse(answer)
 
-    return Exchange(new_session())
+    return GoogleRequest()
 
 
 def explain_failure(error: Exception, credentials: Any, account: str | None) -> BackendError:
     """What an error of google.auth says, without what it quotes of requests and answers."""
     from google.auth import exceptions
 
-    found = _transport(error)
-    if found is not None:
-        return _no_connection(found, credentials)
+    transport_error = _transport(error)
+    if transport_error is not None:
+        return _no_connection(transport_error)
     secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
     said = one_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
@@ -154,7 +195,7 @@ def _transport(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _no_connection(error: BaseException, credentials: Any) -> BackendError:
+def _no_connection(error: BaseException) -> BackendError:
     text = str(error.args[0]) if error.args else ""
     if "metadata" in text:
         if "404" in text:
@@ -163,8 +204,7 @@ def _no_connection(error: BaseException, credentials: Any) -> BackendError:
             "The metadata server of this machine, which gives its tokens, does not answer.",
             hint=f"Try again. Not on a machine at Google? {LOG_IN}",
         )
-    inner = error.__cause__ or (error.args[0] if error.args and isinstance(error.args[0], Exception) else None)
-    failure = explain(inner, TIMEOUT) if inner is not None else NoAnswer("does not answer")
+    failure = error.__cause__ if isinstance(error.__cause__, NoAnswer) else NoAnswer("does not answer")
     return Unreachable(f"Google's sign-in service {failure.what}.", hint=failure.hint)
 
 

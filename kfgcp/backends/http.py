@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 from kfgcp.backends.answers import Call, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
 from kfgcp.backends.fields import HINT
+from kfgcp.backends.paging import PageLimit
 from kfgcp.backends.patience import Clock, Patience
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
+from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, Unreachable, UsageError
 
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
@@ -43,6 +45,7 @@ class Http:
         retries: int = 8,
         connect_timeout: float = 5,
         read_timeout: float = 60,
+        seconds: float = REQUEST_SECONDS,
         ca_file: str | None = None,
         in_cluster: bool = False,
         sleep: Callable[[float], None] = time.sleep,
@@ -58,6 +61,8 @@ class Http:
             budget: seconds from the first try after which no other begins.
             retries: how often a request is sent again at most.
             read_timeout: seconds to wait for the next bytes of an answer.
+            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. Of an answer that
+                is read as it comes: how long the next piece may take.
             ca_file: certificates of the only authorities that are trusted.
             in_cluster: the tokens are for services of the cluster that this machine is in, to which http will do.
 
@@ -71,8 +76,9 @@ class Http:
         self._budget = budget
         self._retries = retries
         self._timeout = (connect_timeout, read_timeout)
+        self._seconds = seconds
         self._clock = Clock(sleep, clock, jitter)
-        self._wire = Wire(ca_file)
+        self._wire = Wire(ca_file, clock)
 
     def get(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
         return self.send("GET", path, params=params, **how)
@@ -100,7 +106,7 @@ class Http:
             path: below the base, quoted.
             params: of the query; those that are None are left out.
             body: a value for JSON, None for no body.
-            how: `repeatable`, `budget`, `retries`, `read_timeout` as for `exchange`.
+            how: `repeatable`, `budget`, `retries`, `read_timeout`, `seconds` as for `exchange`.
 
         Raises:
             Refused: the service answered 4xx. NotFound: 404.
@@ -136,39 +142,41 @@ class Http:
     ) -> Iterator[Any]:
         """All items of a list, page after page; a page is asked for when it is needed.
 
-        Ends when the service names no next page, or one that was read already. With method POST the page is asked
-        for in the body.
+        With method POST the page is asked for in the body.
 
         Args:
             items: the key of the list in an answer; a page without it is empty.
             size: items a page at most; None leaves it to the service.
+
+        Raises:
+            BadAnswer: the service names a next page again and again, and there is nothing new on it.
         """
         size_key, token_key = self._paging
         asked: dict[str, Any] = {} if size is None else {size_key: size}
-        seen: set[str] = set()
+        limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
         while True:
             if method == "GET":
                 page = self.send(method, path, params={**(params or {}), **asked}, **how)
             else:
                 sent = {**(body or {}), **asked}
                 page = self.send(method, path, params=params, body=sent, **{"repeatable": True, **how})
-            found = page.get(items)
-            if found is None:
-                found = []
-            if not isinstance(found, list):
+            page_items = page.get(items)
+            if page_items is None:
+                page_items = []
+            if not isinstance(page_items, list):
                 raise BadAnswer(
                     f"{self._service} answered {method} {path} with '{items}' that is not a list.",
                     hint=f"Is {self._host} the address of {self._service}?",
                 )
-            yield from found
+            yield from page_items
             token = page.get("nextPageToken") or page.get("next_page_token") or ""
             if not isinstance(token, str):
                 raise BadAnswer(
                     f"{self._service} answered {method} {path} with a page token that is not text.", hint=HINT
                 )
-            if not token or token in seen:
+            if not token:
                 return
-            seen.add(token)
+            limit.check(json.dumps(page_items) if page_items else "", token)
             asked[token_key] = token
 
     def exchange(
@@ -183,19 +191,51 @@ class Http:
         budget: float | None = None,
         retries: int | None = None,
         read_timeout: float | None = None,
+        seconds: float | None = None,
         stream: bool = False,
     ) -> Reply:
         """The answer of status 2xx as it came; for what is not JSON. Errors are those of `send`.
 
         Args:
             repeatable: twice does what once does; None: yes but for POST.
-            budget, retries, read_timeout: for this call, see `__init__`. retries=0 sends once.
+            budget, retries, read_timeout, seconds: for this call, see `__init__`. retries=0 sends once.
             stream: the body is left to be read by `Reply.chunks`.
         """
-        repeatable = method != "POST" if repeatable is None else repeatable
+        limit = self._seconds if seconds is None else min(seconds, self._seconds)
         patience = Patience(
-            self._budget if budget is None else budget, self._retries if retries is None else retries, self._clock
+            min(limit, self._budget if budget is None else budget),
+            self._retries if retries is None else retries,
+            self._clock,
         )
+        with within(limit, self._clock.now):
+            return self._try(
+                method,
+                path,
+                patience,
+                repeatable=method != "POST" if repeatable is None else repeatable,
+                params=params,
+                data=data,
+                content_type=content_type,
+                read_timeout=read_timeout or self._timeout[1],
+                seconds=limit,
+                stream=stream,
+            )
+
+    def _try(
+        self,
+        method: str,
+        path: str,
+        patience: Patience,
+        *,
+        repeatable: bool,
+        params: Mapping[str, Any] | None,
+        data: bytes | None,
+        content_type: str,
+        read_timeout: float,
+        seconds: float,
+        stream: bool,
+    ) -> Reply:
+        """Send a request until it is answered, refused, or there is no time for another try."""
         call = Call(self._service, method, path.lstrip("/"), self._host, mend=self._tokens.mend)
         refused: Token | None = None
         denied: Answer | None = None
@@ -214,7 +254,8 @@ class Http:
                     data=data,
                     headers=_headers(token, None if data is None else content_type),
                     sign=token.sign if token else None,
-                    timeout=(self._timeout[0], patience.limit(read_timeout or self._timeout[1])),
+                    timeout=(self._timeout[0], patience.limit(read_timeout)),
+                    seconds=seconds,
                     stream=stream,
                 )
             except NoAnswer as failure:

@@ -2,6 +2,9 @@
 
 Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and a host
 that is this machine is spoken to without a proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
+
+An exchange ends within a deadline, however slowly the bytes come. The body that is read as it comes has none; there the
+next piece has to come in time.
 """
 
 from __future__ import annotations
@@ -9,12 +12,17 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from kfgcp.backends.secrecy import one_line
 from kfgcp.config import LOOPBACK
+from kfgcp.deadlines import REQUEST_SECONDS, Deadline, within
 
 if TYPE_CHECKING:
     import requests
@@ -25,6 +33,8 @@ CHUNK: Final = 65536
 """Bytes that are read at once."""
 LARGEST: Final = 100_000_000
 """Bytes of an answer, unpacked."""
+_UNPACK: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Encodings of a body, and what zlib calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +72,14 @@ class NoAnswer(Exception):
 class Wire:
     """Connections that are kept open and shared by threads; made at the first use.
 
-    ca_file: certificates of the only authorities that are trusted, instead of those of `requests`.
+    Args:
+        ca_file: certificates of the only authorities that are trusted, instead of those of `requests`.
+        clock: measures deadlines; monotonic, in seconds.
     """
 
-    def __init__(self, ca_file: str | None = None) -> None:
+    def __init__(self, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._verify = ca_file
+        self._clock = clock
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
 
@@ -80,46 +93,42 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         sign: Callable[[Any], Any] | None = None,
         timeout: tuple[float, float] = (5, 60),
+        seconds: float = REQUEST_SECONDS,
         stream: bool = False,
+        certificate: Any = None,
     ) -> Answer:
-        """The answer to one request.
+        """Return the answer to one request.
 
         Args:
             sign: adds what must not be seen, the token, to the prepared request.
             timeout: seconds to connect in, and to wait for the next bytes.
+            seconds: how long the whole exchange may take; a deadline around it holds too.
             stream: leave the body of an answer of success to be read, to its end or closed, and however long it is.
+            certificate: of the client, as `requests` takes it.
 
         Raises:
             NoAnswer: there is none, or not a whole one.
         """
-        try:
-            response = self._open().request(
-                method,
-                url,
-                params=params,
-                data=data,
-                headers=headers,
-                auth=sign or unsigned,
-                timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-                proxies=proxies(url),
-                verify=self._verify,  # here, because REQUESTS_CA_BUNDLE would win over that of the session
-            )
-            found = {name.lower(): value for name, value in response.headers.items()}
-            if stream and 200 <= response.status_code < 300:
-                return Answer(response.status_code, found, b"", _chunks(response, timeout))
-            with response:
-                body = bytearray()
-                for chunk in response.iter_content(CHUNK):
-                    body += chunk
-                    if len(body) > LARGEST:
-                        raise NoAnswer(f"sent more than {LARGEST // 1_000_000} MB", sent=True, final=True)
-                return Answer(response.status_code, found, bytes(body))
-        except NoAnswer:
-            raise
-        except Exception as error:
-            raise explain(error, timeout) from None
+        from requests import Request
+
+        with within(seconds, self._clock) as deadline:
+            try:
+                session = self._open()
+                request = Request(method, url, headers, params=params, data=data, auth=sign or unsigned)
+                prepared = session.prepare_request(request)
+                # The file here, because REQUESTS_CA_BUNDLE would win over that of the session.
+                options: Any = session.merge_environment_settings(url, proxies(url), True, self._verify, certificate)
+                # The adapter itself, because a session reads redirects to their end, however long they are.
+                response = session.get_adapter(url).send(prepared, timeout=timeout, **options)
+                names = {name.lower(): value for name, value in response.headers.items()}
+                if stream and 200 <= response.status_code < 300:
+                    return Answer(response.status_code, names, b"", self._chunks(response, timeout, seconds))
+                with response:
+                    return Answer(response.status_code, names, _whole_body(response))
+            except NoAnswer:
+                raise
+            except Exception as error:
+                raise explain(error, timeout, deadline) from None
 
     def close(self) -> None:
         with self._lock:
@@ -132,13 +141,79 @@ class Wire:
                 self._session = new_session()
             return self._session
 
+    def _chunks(self, response: requests.Response, timeout: tuple[float, float], seconds: float) -> Iterator[bytes]:
+        """Yield the body as it comes. Each piece has its own deadline: what comes between pieces is no progress."""
+        deadline = Deadline(seconds, self._clock)
+        try:
+            with response:
+                pieces = _unpacked(response)
+                while True:
+                    with within(seconds, self._clock) as deadline:
+                        piece = next(pieces, None)
+                    if piece is None:
+                        return
+                    yield piece
+        except NoAnswer:
+            raise
+        except Exception as error:
+            raise explain(error, timeout, deadline) from None
 
-def _chunks(response: requests.Response, timeout: tuple[float, float]) -> Iterator[bytes]:
-    try:
-        with response:
-            yield from response.iter_content(CHUNK)
-    except Exception as error:
-        raise explain(error, timeout) from None
+
+def _whole_body(response: requests.Response) -> bytes:
+    body = bytearray()
+    for piece in _unpacked(response):
+        body += piece
+        if len(body) > LARGEST:
+            raise NoAnswer(f"sent more than {LARGEST // 1_000_000} MB", sent=True, final=True)
+    return bytes(body)
+
+
+def _unpacked(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body without its encoding, in pieces of at most `CHUNK` bytes, so that a small one cannot grow."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        yield from _packed(response)
+        return
+    if encoding not in _UNPACK:
+        raise NoAnswer(f"sent an answer in an unknown encoding: {one_line(encoding, limit=40)}", sent=True, final=True)
+    unpack = zlib.decompressobj(_UNPACK[encoding])
+    is_empty = True
+    for packed in _packed(response):
+        is_empty = False
+        rest = packed
+        while rest:
+            if unpack.eof:  # gzip may have several members
+                unpack = zlib.decompressobj(_UNPACK[encoding])
+            yield unpack.decompress(rest, CHUNK)
+            rest = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+    if not unpack.eof and not is_empty:
+        raise IncompleteRead(b"")
+
+
+def _packed(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it is sent, as soon as bytes come, and give the connection back at its end.
+
+    `iter_content` would wait until it has as many bytes as it was asked for.
+    """
+    # The response of http.client, which takes chunks apart; of libraries that replace it, a file without a length.
+    body: Any = response.raw._fp
+    left: int | None = None if getattr(body, "chunked", False) else getattr(body, "length", None)
+    while left is None or left > 0:
+        try:
+            piece = body.read1(CHUNK if left is None else min(CHUNK, left))
+        except TimeoutError:
+            raise
+        except OSError as error:  # the connection or its encryption ended
+            raise IncompleteRead(b"", left) from error
+        if not piece:
+            break
+        if left is not None:
+            left -= len(piece)
+        yield piece
+    if left:
+        raise IncompleteRead(b"", left)
+    body.close()
+    response.raw.release_conn()
 
 
 def new_session() -> requests.Session:
@@ -146,12 +221,14 @@ def new_session() -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
-    from requests.adapters import HTTPAdapter
+
+    from kfgcp.sockets import DeadlineAdapter
 
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["Accept-Encoding"] = "gzip"
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=POOL))
+        session.mount(scheme, DeadlineAdapter(pool_connections=4, pool_maxsize=POOL))
     return session
 
 
@@ -169,10 +246,17 @@ def proxies(url: str) -> dict[str, str]:
     return {"http": "", "https": ""} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
 
 
-def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:
-    """What an exception of `requests`, or of what lies below it, says about an exchange."""
+def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None) -> NoAnswer:
+    """Return what an exception of `requests`, or of what lies below it, says about an exchange."""
     import requests
 
+    if deadline is not None and deadline.has_passed:
+        return NoAnswer(
+            f"did not send a whole answer within {deadline.seconds:g} s",
+            hint=f"{_NETWORK} request_seconds of the environment gives requests more time.",
+            sent=True,
+            final=True,
+        )
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     why = next((cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
@@ -192,10 +276,16 @@ def explain(error: BaseException, timeout: tuple[float, float]) -> NoAnswer:
         return NoAnswer(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
     if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
         return NoAnswer(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
-    if "DecodeError" in kinds or "ContentDecodingError" in kinds:
+    if any(isinstance(cause, zlib.error) for cause in causes):
         return NoAnswer("sent an answer that cannot be unpacked", sent=True, final=True)
+    if "LineTooLong" in kinds or any("got more than" in str(cause) for cause in causes):
+        return NoAnswer("sent headers that are too long", sent=True, final=True)
     if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
         return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
+    if "BadStatusLine" in kinds and "RemoteDisconnected" not in kinds:
+        return NoAnswer("sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True)
+    if "InvalidHeader" in kinds:
+        return NoAnswer("sent headers that contradict each other", sent=True, final=True)
     if isinstance(error, requests.ConnectionError):
         return NoAnswer("closed the connection without an answer", hint=_NETWORK, sent=True)
     if isinstance(error, OSError) and "CA certificate" in str(error):

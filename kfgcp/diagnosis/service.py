@@ -15,8 +15,10 @@ from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import Refused, Unreachable
 from kfgcp.spec.documents import parse_json
 
-PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20}
-"""For `Http`: a diagnosis is waited for."""
+SECONDS: Final = 30.0
+"""How long one exchange of a diagnosis may take: somebody waits for it."""
+PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20, "seconds": SECONDS}
+"""For `Http`."""
 TIMEOUT: Final = (5.0, 20.0)
 _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 
@@ -39,7 +41,7 @@ class Doorbell:
         """
         if self._heard is None:
             try:
-                self._heard = self._wire.exchange("GET", self._url, timeout=TIMEOUT)
+                self._heard = self._wire.exchange("GET", self._url, timeout=TIMEOUT, seconds=SECONDS)
             except NoAnswer as failure:
                 self._heard = failure
         if isinstance(self._heard, NoAnswer):
@@ -77,13 +79,14 @@ def _asked(address: str, token: Token) -> str:
     """Whose token of Google it is, by the service that knows; the token is in the body, not in the address."""
     form = urlencode({"access_token": token.value}).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    how: dict[str, Any] = {"data": form, "headers": headers, "timeout": TIMEOUT, "seconds": SECONDS}
     try:
-        answer = Wire().exchange("POST", f"{address}/tokeninfo", data=form, headers=headers, timeout=TIMEOUT)
-        said = parse_json(answer.body.decode())
+        answer = Wire().exchange("POST", f"{address}/tokeninfo", **how)
+        facts = parse_json(answer.body.decode())
     except (NoAnswer, ValueError):
         return ""
-    found = said.get("email") if answer.status == 200 and isinstance(said, dict) else None
-    return found if isinstance(found, str) else ""
+    email = facts.get("email") if answer.status == 200 and isinstance(facts, dict) else None
+    return email if isinstance(email, str) else ""
 
 
 def member(account: str) -> str:

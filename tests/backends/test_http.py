@@ -364,10 +364,50 @@ def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "a"]])
-def test_a_server_that_goes_in_circles_is_left(server: Any, client: Client, names: list[str]) -> None:
+def test_a_page_token_that_comes_again_is_an_error(server: Any, client: Client, names: list[str]) -> None:
     server.answers(*({"jobs": [name], "nextPageToken": name} for name in names))
+    jobs = client().pages("jobs", None, "jobs")
 
-    assert list(client().pages("jobs", None, "jobs")) == names
+    assert [next(jobs) for _ in names] == names
+    with pytest.raises(BadAnswer) as caught:
+        next(jobs)
+    assert caught.value.message == (
+        "Vertex AI answered GET jobs with the token of a page that was read before, so the list has no end."
+    )
+
+
+@pytest.mark.parametrize("jobs", [[], ["a"]])
+def test_pages_without_anything_new_have_an_end(server: Any, client: Client, reply: Any, jobs: list[str]) -> None:
+    """Each has a token of its own; the first page with an item is new."""
+    tokens = iter(range(1000))
+    server.always(lambda _: reply({"jobs": jobs, "nextPageToken": str(next(tokens))}))
+
+    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 100 pages without anything new"):
+        list(client().pages("jobs", None, "jobs"))
+
+    assert len(server.asked) == 100 + len(jobs)
+
+
+def test_pages_without_anything_new_end_after_ten_minutes(server: Any, client: Client, reply: Any, clock: Any) -> None:
+    tokens = iter(range(1000))
+
+    def late(_: Any) -> Any:
+        clock.now += 100
+        return reply({"jobs": [], "nextPageToken": str(next(tokens))})
+
+    server.always(late)
+
+    with pytest.raises(BadAnswer, match="pages without anything new for 600 s"):
+        list(client().pages("jobs", None, "jobs"))
+
+
+def test_empty_pages_among_others_are_passed_over(server: Any, client: Client) -> None:
+    """Cloud Logging sends them while it searches. Each page with a new item starts the count again."""
+    tokens = iter(range(1000))
+    pages = [*[[]] * 99, ["a"], *[[]] * 99, ["b"]]
+    server.answers(*({"jobs": jobs, "nextPageToken": str(next(tokens))} for jobs in pages), {"jobs": ["c"]})
+
+    assert list(client().pages("jobs", None, "jobs")) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("page", [{"jobs": {"a": 1}}, {"jobs": "text"}])

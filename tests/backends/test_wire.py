@@ -103,7 +103,7 @@ def test_bytes_that_are_no_http(client: Client) -> None:
         error = _error(client(f"http://127.0.0.1:{listener.getsockname()[1]}", retries=1))
         thread.join(REQUEST)
 
-    assert "127.0.0.1 closed the connection without an answer" in error.message
+    assert "127.0.0.1 sent an answer that is not HTTP" in error.message
 
 
 def test_netrc_does_not_replace_the_token(server: Any, client: Client, tmp_path: Path, secret: str) -> None:

@@ -452,3 +452,19 @@ def test_what_is_wrong_with_the_table_of_the_dashboard(tmp_path: Path, text: str
 
     assert said[0].startswith(f"kfgcp.toml [dashboard]: {message}")
     assert hint in said[1]
+
+
+def test_the_seconds_of_a_request(tmp_path: Path) -> None:
+    project = _load(tmp_path, f"{VERTEX}request_seconds = 30\n", KFGCP_ENV_DEV_REQUEST_SECONDS="600")
+
+    assert project.env("dev").request_seconds == 600
+    assert project.env("dev").settings["request_seconds"].origin == (
+        "environment variable KFGCP_ENV_DEV_REQUEST_SECONDS"
+    )
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "86401"])
+def test_seconds_of_a_request_that_make_no_sense(tmp_path: Path, seconds: str) -> None:
+    assert _refused(tmp_path, f"{VERTEX}request_seconds = {seconds}\n")[0] == (
+        "kfgcp.toml [env.dev]: request_seconds must be from 1 to 86400."
+    )

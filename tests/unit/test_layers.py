@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"atomic", "cross_site", "errors", "file_uris", "model", "config", "labels"},
+    {"atomic", "cross_site", "deadlines", "errors", "file_uris", "model", "config", "labels", "sockets"},
     {"spec"},
     {"check", "store"},
     {"engine"},
@@ -20,7 +20,10 @@ LAYERS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-TOGETHER = [{"cross_site", "errors", "model", "config", "labels"}, {"api", "scaffold", "environments"}]
+TOGETHER = [
+    {"cross_site", "deadlines", "sockets", "errors", "model", "config", "labels"},
+    {"api", "scaffold", "environments"},
+]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
 ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", "testing/stand_in.py")

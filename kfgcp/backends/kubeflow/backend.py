@@ -56,7 +56,7 @@ class KubeflowBackend(RemoteBackend):
         host, certificates = host.rstrip("/"), ca_file(env)
         self._where, self._tokens = Where(host, env.name), tokens
         self._namespace: str = env.get("namespace") or ""
-        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env)}
+        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), "seconds": env.request_seconds}
         self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, **how)
         self._metadata = Metadata(Http(host, tokens, service="ML Metadata", **how))
         self._server = Server(self._http)
@@ -64,7 +64,8 @@ class KubeflowBackend(RemoteBackend):
         if gcp := env.get("project"):
             address = env.get("api_endpoint") or LOGGING_ADDRESS
             google = tokens if env.get("api_endpoint") else google_tokens(env.get("impersonate_service_account"))
-            self._logging = CloudLogging(Http(address, google, service="Cloud Logging"), gcp)
+            logging = Http(address, google, service="Cloud Logging", seconds=env.request_seconds)
+            self._logging = CloudLogging(logging, gcp)
         self._experiments = Experiments(self._http, self._store, self.place, self._namespace)
         self._versions = Versions(self._http, self._store, self.place)
         self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.paging import PageLimit
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.spec.documents import whole
 
@@ -120,19 +121,24 @@ class Metadata:
         return {each.id: each.name for each in self._call("GetArtifactTypesByID", asked, until).artifact_types}
 
     def _all(self, method: str, items: str, context_id: int, until: float) -> list[Any]:
-        found: list[Any] = []
+        stored: list[Any] = []
         token = ""
+        limit = PageLimit("ML Metadata", method)
         while True:
             options = {"max_result_size": PAGE, **({"next_page_token": token} if token else {})}
             asked = mlmd.message(f"{method}Request")(context_id=context_id, options=options)
             answer = self._call(method, asked, until)
-            found += getattr(answer, items)
-            if not answer.next_page_token or answer.next_page_token == token:
-                return found
+            page = list(getattr(answer, items))
+            stored += page
             token = answer.next_page_token
+            if not token:
+                return stored
+            limit.check(tuple(item.id for item in page), token)
 
     def _call(self, method: str, request: Any, until: float) -> Any:
-        left = round(max(min(until - time.monotonic(), SECONDS), 0.1), 1)
+        left = round(min(until - time.monotonic(), SECONDS), 1)
+        if left <= 0:
+            raise Unreachable(f"ML Metadata did not list everything of the run within {ALL_SECONDS:g} s.")
         reply = self._http.exchange(
             "POST",
             mlmd.path(method).lstrip("/"),
@@ -141,6 +147,7 @@ class Metadata:
             repeatable=True,
             read_timeout=left,
             budget=left,
+            seconds=left,
         )
         try:
             return mlmd.decode(f"{method}Response", reply.body, reply.headers)

@@ -50,11 +50,10 @@ class VertexBackend(RemoteBackend):
         self._where = Where(env.get("project"), env.get("location"), env.name)
         tokens = token_source(env)
         emulator = env.get("api_endpoint")
-        self._http = Http(emulator or address(self._where.location), tokens, service="Vertex AI")
-        self._logging = CloudLogging(
-            Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging"), self._where.project
-        )
-
+        seconds = env.request_seconds
+        self._http = Http(emulator or address(self._where.location), tokens, service="Vertex AI", seconds=seconds)
+        logging = Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging", seconds=seconds)
+        self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
         self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})

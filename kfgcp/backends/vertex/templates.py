@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from kfgcp.backends.auth import token_source
 from kfgcp.backends.fields import HINT, message, read, text
@@ -48,11 +48,12 @@ def load_template(address: str, env: Environment) -> Spec:
     place = match.groupdict()
     emulator = env.get("api_endpoint")
     tokens = token_source(env)
+    how: dict[str, Any] = {"service": "Artifact Registry", "seconds": env.request_seconds}
     version = place["version"]
     if not version.startswith("sha256:"):
-        version = _resolve(Http(emulator or _API, tokens, service="Artifact Registry"), place)
+        version = _resolve(Http(emulator or _API, tokens, **how), place)
     host = emulator or f"https://{place['location']}-kfp.pkg.dev"
-    repository = Http(host, tokens, service="Artifact Registry")
+    repository = Http(host, tokens, **how)
     path = f"{place['project']}/{place['repository']}/{place['package']}/{version}"
     try:
         content = repository.exchange("GET", path).body.decode()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kfgcp.backends.kubeflow import metadata, mlmd
 from kfgcp.backends.kubeflow.metadata import Metadata, StoredArtifact
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES
-from kfgcp.errors import AuthError, BackendError, NotFound, Unreachable
+from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Unreachable
 from kfgcp.model import TaskState
 from patience import REQUEST
 
@@ -248,7 +248,7 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
     context = mlmd.message("GetContextByTypeAndNameResponse")()
     context.context.id = 7
     page = mlmd.message("GetExecutionsByContextResponse")
-    tokens = ("a", "b", "b")  # it goes in circles
+    tokens = ("a", "b", "")
     pages = [page(executions=[stored(number)], next_page_token=token) for number, token in enumerate(tokens, 1)]
     rest = [mlmd.message(f"{each}Response")() for each in ("GetArtifactsByContext", "GetEventsByExecutionIDs")]
     server.answers(*(reply(mlmd.answer(each), headers=GRPC_WEB) for each in (context, *pages, *rest)))
@@ -257,6 +257,20 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
     asked = [mlmd.received("GetExecutionsByContextRequest", each.body) for each in server.asked[1:4]]
     assert [each.options.next_page_token for each in asked] == ["", "a", "b"]
     assert {(each.context_id, each.options.max_result_size) for each in asked} == {(7, 100)}
+
+
+@pytest.mark.parametrize("tokens", [("a", "a"), ("a", "b", "a")])
+def test_a_page_token_that_comes_again_is_an_error(
+    known: Metadata, server: Any, reply: Any, tokens: tuple[str, ...]
+) -> None:
+    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context.context.id = 7
+    page = mlmd.message("GetExecutionsByContextResponse")
+    pages = [page(executions=[stored(number)], next_page_token=token) for number, token in enumerate(tokens, 1)]
+    server.answers(*(reply(mlmd.answer(message), headers=GRPC_WEB) for message in (context, *pages)))
+
+    with pytest.raises(BadAnswer, match="ML Metadata answered GetExecutionsByContext with the token of a page"):
+        known.executions("run-1")
 
 
 @pytest.mark.parametrize("body", [mlmd.failure(5, "no context"), mlmd.answer(mlmd.message("Context")())])

@@ -91,7 +91,7 @@ def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
     monkeypatch.setattr(metadata, "SECONDS", 0.5)
     hang(cluster)
 
-    with pytest.warns(api.NotWhole, match=rf"^{MISSING}: 127\.0\.0\.1 did not answer within 0\.5 s"):
+    with pytest.warns(api.NotWhole, match=rf"^{MISSING}: 127\.0\.0\.1 did not send a whole answer within 0\.5 s"):
         handle = public.show(seeded[0])
 
     (call,) = cluster.requests.select("POST", CALLS)

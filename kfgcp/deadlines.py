@@ -1,0 +1,120 @@
+"""Deadlines: the moment when an exchange with a service has to be over, whatever it is doing then.
+
+A timeout of a socket starts again with each byte, so a server that sends one byte a second never meets it. A deadline
+does not move. `within` sets one for a block of code, and the sockets of `kfgcp.sockets` obey it:
+
+    with within(120) as deadline:
+        answer = session.send(request)
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, TypeVar
+
+Result = TypeVar("Result")
+
+REQUEST_SECONDS: Final = 120.0
+"""How long one exchange may take, unless `request_seconds` of the environment says otherwise."""
+
+
+class DeadlineError(TimeoutError):
+    """A deadline has passed."""
+
+
+class Deadline:
+    """A moment in the future.
+
+    Args:
+        seconds: from now.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline; 0 or less when it has passed."""
+        return self._end - self._clock()
+
+    @property
+    def has_passed(self) -> bool:
+        return self.left <= 0
+
+
+_current: ContextVar[Deadline | None] = ContextVar("kfgcp-deadline", default=None)
+
+
+def current_deadline() -> Deadline | None:
+    """Return the deadline of the block of code that runs now, None without one."""
+    return _current.get()
+
+
+@contextmanager
+def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Deadline]:
+    """Set a deadline for a block of code. Inside another block the earlier of the two deadlines holds."""
+    deadline = Deadline(seconds, clock)
+    outer = _current.get()
+    if outer is not None and outer.left < deadline.left:
+        deadline = outer
+    token = _current.set(deadline)
+    try:
+        yield deadline
+    finally:
+        _current.reset(token)
+
+
+def call_within(
+    seconds: float, function: Callable[[], Result], *, discard: Callable[[Result], object] | None = None
+) -> Result:
+    """Return what a function returns, for functions that nothing can interrupt: a name lookup, a foreign client.
+
+    The function runs in a thread. When it takes too long, the thread is abandoned, not stopped.
+
+    Args:
+        seconds: how long it may take.
+        function: called once.
+        discard: called with a result that came too late.
+
+    Raises:
+        DeadlineError: there is no result yet.
+        Exception: what the function raised.
+    """
+    results: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
+    lock = threading.Lock()
+    abandoned = False
+
+    def run() -> None:
+        result: Result | None = None
+        error: Exception | None = None
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+        with lock:
+            if not abandoned:
+                results.put((result, error))
+                return
+        if error is None and discard is not None:
+            discard(result)  # type: ignore[arg-type]  # it is a result when there is no error
+
+    threading.Thread(target=run, name="kfgcp-call-within", daemon=True).start()
+    try:
+        result, error = results.get(timeout=max(seconds, 0))
+    except BaseException as interruption:
+        with lock:
+            abandoned = True
+        if isinstance(interruption, queue.Empty):
+            raise DeadlineError(f"no result within {seconds:g} s") from None
+        raise
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # likewise

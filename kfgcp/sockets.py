@@ -1,0 +1,157 @@
+"""Connections for `requests` that obey the deadline of `kfgcp.deadlines`.
+
+Each operation of a socket waits no longer than its own timeout, and no longer than what is left until the deadline.
+That covers looking up the name, connecting, a CONNECT to a proxy, the TLS handshake, sending, and each byte of the
+answer. The headers of an answer have a deadline in any case.
+
+This module imports `requests`, which is slow: import it where a connection is made.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
+
+from kfgcp.deadlines import REQUEST_SECONDS, DeadlineError, call_within, current_deadline, within
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def _limited(connected: socket.socket) -> Iterator[None]:
+    """Let the operation inside wait no longer than the deadline allows."""
+    deadline = current_deadline()
+    if deadline is None:
+        yield
+        return
+    left = deadline.left
+    if left <= 0:
+        raise DeadlineError(f"not over within {deadline.seconds:g} s")
+    timeout = connected.gettimeout()
+    connected.settimeout(left if timeout is None else min(timeout, left))
+    try:
+        yield
+    finally:
+        connected.settimeout(timeout)
+
+
+class _Socket(socket.socket):
+    """A plain connection. The methods are those that http.client and urllib3 use."""
+
+    def recv(self, *arguments: Any) -> bytes:
+        with _limited(self):
+            return super().recv(*arguments)
+
+    def recv_into(self, *arguments: Any) -> int:
+        with _limited(self):
+            return super().recv_into(*arguments)
+
+    def send(self, *arguments: Any) -> int:
+        with _limited(self):
+            return super().send(*arguments)
+
+    def sendall(self, *arguments: Any) -> None:
+        with _limited(self):
+            super().sendall(*arguments)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """A connection with TLS. `sendall` calls `send` for each part."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        with _limited(self):
+            super().do_handshake(block)
+
+    def recv(self, *arguments: Any) -> bytes:
+        with _limited(self):
+            return super().recv(*arguments)
+
+    def recv_into(self, *arguments: Any) -> int:
+        with _limited(self):
+            return super().recv_into(*arguments)
+
+    def send(self, *arguments: Any) -> int:
+        with _limited(self):
+            return super().send(*arguments)
+
+
+def _connect(connect: Callable[[], socket.socket]) -> _Socket:
+    """Return a new connection. The name lookup and the addresses of a name that are tried in turn have no timeout."""
+    deadline = current_deadline()
+    left = REQUEST_SECONDS if deadline is None else deadline.left
+    connected = call_within(left, connect, discard=socket.socket.close)
+    timeout = connected.gettimeout()
+    limited = _Socket(connected.family, connected.type, connected.proto, fileno=connected.detach())
+    limited.settimeout(timeout)
+    return limited
+
+
+def _read_headers(get_response: Callable[[], Result]) -> Result:
+    """Return the response to a request, with its headers; none of the clients sets a deadline for those."""
+    with within(REQUEST_SECONDS):
+        return get_response()
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        with within(REQUEST_SECONDS):
+            super().connect()
+
+    def _new_conn(self) -> _Socket:
+        return _connect(super()._new_conn)
+
+    def getresponse(self, **options: Any) -> Any:
+        response: Callable[..., Any] = super().getresponse
+        return _read_headers(lambda: response(**options))
+
+
+class _TlsConnection(HTTPSConnection):
+    def _new_conn(self) -> _Socket:
+        return _connect(super()._new_conn)
+
+    def getresponse(self, **options: Any) -> Any:
+        response: Callable[..., Any] = super().getresponse
+        return _read_headers(lambda: response(**options))
+
+    def connect(self) -> None:
+        """Connect with a TLS context of its own, since some versions of requests share one with other code."""
+        context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
+        context.sslsocket_class = _TlsSocket
+        self.ssl_context = context
+        if not self.ca_certs and not self.ca_cert_dir:
+            self.ca_certs = DEFAULT_CA_BUNDLE_PATH
+        with within(REQUEST_SECONDS):
+            super().connect()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """The transport adapter of a session, to mount at `https://` and `http://`."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager

@@ -1,0 +1,271 @@
+"""A request ends at its deadline, however slowly bytes come: looking up, connecting, sending, headers and body."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from hostile_http import Connection, HostileServer, hostile_server
+from kfgcp.backends.auth import Anonymous, token_source
+from kfgcp.backends.http import Http
+from kfgcp.backends.wire import NoAnswer, Wire
+from kfgcp.config import Environment, Setting
+from kfgcp.deadlines import DeadlineError, call_within, current_deadline, within
+from kfgcp.errors import Unreachable
+from patience import REQUEST
+
+LONG = b"x" * 100_000
+"""More bytes than a trickle sends before the test would be given up."""
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+Serve = Callable[..., HostileServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    with ExitStack() as stack:
+        yield lambda answer, **options: stack.enter_context(hostile_server(answer, **options))
+
+
+def _http(base: str, **settings: Any) -> Http:
+    return Http(base, Anonymous(), service="Vertex AI", **{"seconds": 1.0, **settings})
+
+
+def _ends_at_its_deadline(call: Callable[[], object]) -> None:
+    with pytest.raises(Unreachable) as caught:
+        call()
+    assert "did not send a whole answer within 1 s" in caught.value.message
+    assert caught.value.message.startswith("Vertex AI")
+    assert "request_seconds" in caught.value.hint
+
+
+def trickle_status(connection: Connection) -> None:
+    connection.trickle(b"HTTP/1.1 200 " + LONG)
+
+
+def trickle_headers(connection: Connection) -> None:
+    connection.send(HEAD)
+    connection.trickle(b"X-Header: " + LONG)
+
+
+def trickle_body(connection: Connection) -> None:
+    connection.send(HEAD + b"Content-Length: 100000\r\n\r\n")
+    connection.trickle(LONG)
+
+
+def trickle_chunks(connection: Connection) -> None:
+    connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    connection.trickle(b"1\r\n \r\n" * 10_000)
+
+
+def trickle_until_the_end(connection: Connection) -> None:
+    connection.send(HEAD + b"Connection: close\r\n\r\n")
+    connection.trickle(LONG)
+
+
+def trickle_error(connection: Connection) -> None:
+    connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100000\r\n\r\n")
+    connection.trickle(LONG)
+
+
+def continue_for_ever(connection: Connection) -> None:
+    connection.trickle(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
+
+
+def say_nothing(connection: Connection) -> None:
+    connection.hold()
+
+
+TRICKLES = [
+    trickle_status,
+    trickle_headers,
+    trickle_body,
+    trickle_chunks,
+    trickle_until_the_end,
+    trickle_error,
+    continue_for_ever,
+    say_nothing,
+]
+
+
+@pytest.mark.parametrize("answer", TRICKLES, ids=lambda answer: answer.__name__)
+def test_an_answer_that_trickles(serve: Serve, answer: Callable[[Connection], None]) -> None:
+    server = serve(answer)
+
+    _ends_at_its_deadline(lambda: _http(server.url).get("x"))
+
+
+def test_a_request_that_nobody_reads(serve: Serve) -> None:
+    """The body is larger than what the buffers of both sides take."""
+    server = serve(say_nothing, reads_requests=False)
+
+    _ends_at_its_deadline(lambda: _http(server.url).post("x", body="x" * 50_000_000, repeatable=True))
+
+
+def test_a_handshake_that_does_not_end(serve: Serve) -> None:
+    """The client of TLS waits for a record of 16 KB."""
+    server = serve(lambda connection: connection.trickle(b"\x16\x03\x03\x40\x00" + LONG), reads_requests=False)
+
+    _ends_at_its_deadline(lambda: _http(server.url.replace("http://", "https://")).get("x"))
+
+
+def test_a_proxy_that_trickles(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = serve(trickle_headers)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+
+    with pytest.raises(NoAnswer, match="did not send a whole answer within 1 s"):
+        Wire().exchange("GET", "https://kfp.example/x", seconds=1)
+
+
+def test_an_answer_over_tls_that_trickles(serve: Serve, certificates: Any) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.leaf, certificates.key)
+    server = serve(trickle_body, tls=context)
+
+    _ends_at_its_deadline(lambda: _http(server.url, ca_file=str(certificates.authority)).get("x"))
+
+
+def test_a_name_that_is_not_looked_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: looked_up.wait(REQUEST) and [])
+
+    with pytest.raises(NoAnswer, match="did not send a whole answer within 1 s"):
+        Wire().exchange("GET", "https://kfp.example/x", seconds=1)
+    looked_up.set()
+
+
+def test_all_tries_share_one_deadline(server: Any, client: Any, reply: Any, clock: Any) -> None:
+    """Waits of 1, 2 and 4 s are 7 s; 8 more would be too many for 10."""
+    server.answers(*[reply(status=503)] * 4)
+
+    with pytest.raises(Unreachable, match="Tried 4 times in 7 s"):
+        client(seconds=10).get("x")
+    assert clock.slept == [1, 2, 4]
+
+
+def test_a_deadline_that_passes_during_the_answer(server: Any, client: Any, reply: Any, clock: Any) -> None:
+    """By the clock of the client: nothing waits."""
+
+    def late(_: Any) -> Any:
+        clock.now += 121
+        return reply({"ok": True})
+
+    server.answers(late)
+
+    with pytest.raises(Unreachable, match="did not send a whole answer within 120 s"):
+        client().get("x")
+
+
+def test_getting_a_token_is_part_of_the_request(
+    serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = serve(trickle_body)
+    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{tokens.url}/token")
+    sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
+    http = Http("https://kfp.example", token_source(Environment("dev", "vertex")), service="Vertex AI", seconds=1)
+
+    with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
+        http.get("x")
+
+
+def test_getting_a_token_for_a_proxy_is_part_of_the_request(
+    serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = serve(trickle_headers)
+    monkeypatch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{tokens.url}/token")
+    sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
+    settings = {"auth": "iap", "iap_client_id": "client"}
+    env = Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
+    http = Http("https://kfp.example", token_source(env), service="Kubeflow Pipelines", seconds=1)
+
+    with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
+        http.get("x")
+
+
+# -- streams
+
+
+def test_a_stream_may_take_longer_than_a_request(serve: Serve, clock: Any) -> None:
+    """Each piece comes in time by the client's clock, all together do not; and each is there as soon as it comes."""
+
+    def answer(connection: Connection) -> None:
+        connection.send(STREAM)
+        for _ in range(5):
+            connection.send(b"5\r\nline\n\r\n")
+            assert read.acquire(timeout=REQUEST)
+        connection.send(b"0\r\n\r\n")
+
+    read = threading.Semaphore(0)
+    pieces = _http(serve(answer).url, seconds=100, clock=clock).stream("log")
+    lines = []
+    for piece in pieces:
+        lines.append(piece)
+        clock.now += 90
+        read.release()
+
+    assert b"".join(lines) == b"line\n" * 5
+
+
+def test_a_stream_that_stops(serve: Serve) -> None:
+    def answer(connection: Connection) -> None:
+        connection.send(STREAM + b"5\r\nline\n\r\n")
+        connection.hold()
+
+    pieces = _http(serve(answer).url).stream("log")
+
+    assert next(pieces) == b"line\n"
+    _ends_at_its_deadline(lambda: next(pieces))
+
+
+def test_bytes_of_a_stream_that_are_not_content_are_no_progress(serve: Serve) -> None:
+    def answer(connection: Connection) -> None:
+        connection.send(STREAM)
+        connection.trickle(b"5;" + LONG)
+
+    pieces = _http(serve(answer).url).stream("log")
+
+    _ends_at_its_deadline(lambda: next(pieces))
+
+
+# -- the mechanism
+
+
+def test_the_earlier_of_two_deadlines_holds(clock: Any) -> None:
+    with within(10, clock) as outer, within(20, clock) as inner:
+        assert inner is outer
+    with within(10, clock) as outer, within(5, clock) as inner:
+        assert current_deadline() is inner
+        assert inner.left == 5
+        clock.now += 5
+        assert (inner.has_passed, outer.has_passed) == (True, False)
+    assert current_deadline() is None
+
+
+def test_a_result_that_comes_too_late_is_discarded(eventually: Any) -> None:
+    go_on = threading.Event()
+    discarded: list[str] = []
+
+    def slow() -> str:
+        assert go_on.wait(REQUEST)
+        return "late"
+
+    with pytest.raises(DeadlineError):
+        call_within(0, slow, discard=discarded.append)
+    go_on.set()
+
+    eventually(lambda: discarded == ["late"])
+
+
+def test_a_call_in_time_returns_or_raises() -> None:
+    assert call_within(REQUEST, lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        call_within(REQUEST, lambda: 1 // 0)
+
+
+def test_request_seconds_of_an_environment() -> None:
+    assert Environment("dev", "vertex").request_seconds == 120
+    assert Environment("dev", "vertex", {"request_seconds": Setting(7, "test")}).request_seconds == 7
