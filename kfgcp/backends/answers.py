@@ -73,8 +73,13 @@ class Said:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse(answer: Answer, call: Call) -> dict[str, Any]:
-    """The JSON object that an answer of success is; an empty answer is an empty one.
+def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str, Any]:
+    """Return the JSON object of an answer of success.
+
+    Args:
+        answer: the answer.
+        call: what it answers.
+        may_be_empty: an answer without a body is an empty object.
 
     Raises:
         AuthError: it is a web page: most often a sign-in that comes with status 200.
@@ -90,11 +95,13 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
         )
     kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if not answer.body.strip():
-        return {}
+        if may_be_empty:
+            return {}
+        raise BadAnswer(f"The answer of {call.service} to {call} is empty ({answer.status}), not JSON.", hint=HINT)
     problem = f"is {one_line(kind, limit=60)}, not JSON"
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            found = parse_json(answer.body)
+            value = parse_json(answer.body)
         except UnfitError as unfit:
             field = one_line(dotted(unfit.place), limit=200) or "it"
             raise BadAnswer(
@@ -103,8 +110,8 @@ def parse(answer: Answer, call: Call) -> dict[str, Any]:
         except ValueError:
             problem = "cannot be read as JSON"
         else:
-            if isinstance(found, dict):
-                return found
+            if isinstance(value, dict):
+                return value
             problem = "is JSON, but no object"
     raise BackendError(
         f"The answer of {call.service} to {call} {problem}: {title(answer, *call.secrets)}.",
@@ -120,7 +127,7 @@ def parse_json(body: bytes) -> Any:
     """The value of a JSON text. Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or an object has a key twice.
         UnfitError: it holds NaN, or a number that is too large for a double, or it nests too deep.
     """
     too_large = False
@@ -137,13 +144,23 @@ def parse_json(body: bytes) -> Any:
         return int(digits)
 
     try:
-        value = json.loads(body, parse_constant=real, parse_float=real, parse_int=whole)
+        value = json.loads(
+            body, parse_constant=real, parse_float=real, parse_int=whole, object_pairs_hook=_without_repeated_keys
+        )
     except RecursionError:
         raise UnfitError((), f"nests deeper than {MAX_DEPTH} levels") from None
     if _MAYBE_HALF.search(body):
         value = _in_unicode(value)
     if too_large or nests_too_deep(value):
         check_plain(value, max_digits=_MAX_DIGITS)
+    return value
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object; of a key that comes twice, readers of JSON take different values."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("an object has a key twice")
     return value
 
 
@@ -250,7 +267,8 @@ def _redirect(answer: Answer, call: Call) -> BackendError:
             f"{call.service} wants a sign-in at {host} instead of answering {call} ({answer.status}).", hint=call.mend
         )
     return Unreachable(
-        f"{call.host} redirects {call} to {host} ({answer.status}); tokens are not sent on to another address.",
+        f"{call.service}: {call.host} redirects {call} to {host} ({answer.status}); "
+        "tokens are not sent on to another address.",
         hint=_ADDRESS,
     )
 

@@ -100,7 +100,7 @@ class Http:
     def send(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
     ) -> dict[str, Any]:
-        """The JSON object that the service answers; empty when it answers nothing.
+        """Return the JSON object that the service answers; empty when it has nothing to answer to a change.
 
         Args:
             path: below the base, quoted.
@@ -116,7 +116,7 @@ class Http:
             UsageError: the body cannot be written as JSON.
         """
         data = None if body is None else self._json(body)
-        return self.exchange(method, path, params=params, data=data, **how).json()
+        return self.exchange(method, path, params=params, data=data, **how).json(may_be_empty=method != "GET")
 
     def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Iterator[bytes]:
         """What a GET is answered with, piece by piece as it comes, however long it is.
@@ -158,8 +158,9 @@ class Http:
             if method == "GET":
                 page = self.send(method, path, params={**(params or {}), **asked}, **how)
             else:
-                sent = {**(body or {}), **asked}
-                page = self.send(method, path, params=params, body=sent, **{"repeatable": True, **how})
+                data = self._json({**(body or {}), **asked})
+                reply = self.exchange(method, path, params=params, data=data, **{"repeatable": True, **how})
+                page = reply.json(may_be_empty=False)
             page_items = page.get(items)
             if page_items is None:
                 page_items = []
@@ -328,10 +329,10 @@ class Reply:
         except NoAnswer as failure:
             raise _unreachable(failure, self.call, repeatable=True) from None
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, may_be_empty: bool = True) -> dict[str, Any]:
         """The JSON object that it is; see `answers.parse`."""
         try:
-            return parse(self.answer, self.call)
+            return parse(self.answer, self.call, may_be_empty=may_be_empty)
         except BackendError as error:
             error.unknown = True
             raise

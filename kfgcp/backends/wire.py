@@ -164,7 +164,7 @@ def _whole_body(response: requests.Response) -> bytes:
     for piece in _unpacked(response):
         body += piece
         if len(body) > LARGEST:
-            raise NoAnswer(f"sent more than {LARGEST // 1_000_000} MB", sent=True, final=True)
+            raise _unusable(f"sent more than {LARGEST // 1_000_000} MB")
     return bytes(body)
 
 
@@ -175,7 +175,7 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
         yield from _packed(response)
         return
     if encoding not in _UNPACK:
-        raise NoAnswer(f"sent an answer in an unknown encoding: {one_line(encoding, limit=40)}", sent=True, final=True)
+        raise _unusable(f"sent an answer in an unknown encoding: {one_line(encoding, limit=40)}")
     unpack = zlib.decompressobj(_UNPACK[encoding])
     is_empty = True
     for packed in _packed(response):
@@ -257,6 +257,8 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
             sent=True,
             final=True,
         )
+    if isinstance(error, IncompleteRead):  # whatever ended it, the headers had come
+        return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     why = next((cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
@@ -277,15 +279,17 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
         return NoAnswer(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
     if any(isinstance(cause, zlib.error) for cause in causes):
-        return NoAnswer("sent an answer that cannot be unpacked", sent=True, final=True)
-    if "LineTooLong" in kinds or any("got more than" in str(cause) for cause in causes):
-        return NoAnswer("sent headers that are too long", sent=True, final=True)
+        return _unusable("sent an answer that cannot be unpacked")
+    if "LineTooLong" in kinds:
+        return _unusable("sent a line that is too long")
+    if any("got more than" in str(cause) for cause in causes):  # http.client has no type for it
+        return _unusable("sent too many headers")
     if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
         return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     if "BadStatusLine" in kinds and "RemoteDisconnected" not in kinds:
         return NoAnswer("sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True)
     if "InvalidHeader" in kinds:
-        return NoAnswer("sent headers that contradict each other", sent=True, final=True)
+        return _unusable("sent headers that contradict each other")
     if isinstance(error, requests.ConnectionError):
         return NoAnswer("closed the connection without an answer", hint=_NETWORK, sent=True)
     if isinstance(error, OSError) and "CA certificate" in str(error):
@@ -296,6 +300,12 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
             tls=True,
         )
     return NoAnswer(f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True)
+
+
+def _unusable(problem: str) -> NoAnswer:
+    """Return the reason for an answer that no other try would make better."""
+    hint = "Check the address, and whether a proxy changes answers."
+    return NoAnswer(problem, hint=hint, sent=True, final=True)
 
 
 _NETWORK: Final = "Check the connection to the network, and HTTPS_PROXY when a proxy is needed."

@@ -11,7 +11,7 @@ from typing import Any, Final
 from kfgcp.backends.base import Backend, RunRef, SupportsRefresh
 from kfgcp.backends.registry import open_backend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, UsageError
+from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
 from kfgcp.model import Run
 from kfgcp.store.database import note_full
 from kfgcp.store.rows import RunFilter, no_run
@@ -82,6 +82,7 @@ def find(project: Project, wanted: str) -> Run:
     Raises:
         UsageError: there is none, or more than one.
         NotFound: the remote backends have none either.
+        Unreachable: none of the remote backends can be reached.
     """
     try:
         return _recorded(project, wanted)
@@ -136,11 +137,13 @@ def _of_that_id(project: Project, wanted: str) -> Run | None:
 
     Raises:
         BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
+        Unreachable: none of the places could be reached.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", wanted):  # shorter ones are beginnings
         return None
     places = set()
     unreadable: BadAnswer | None = None
+    unreachable: list[Unreachable] = []
     for env in _remote(project):
         try:
             backend = _refreshable(project, env)
@@ -149,10 +152,14 @@ def _of_that_id(project: Project, wanted: str) -> Run | None:
                 return backend_of(project, env).get(RunRef(env.name, wanted))
         except BadAnswer as error:  # it is there, and a list would say less of it
             unreadable = unreadable or error
+        except Unreachable as error:
+            unreachable.append(error)
         except (UsageError, BackendError, ConfigError):
             continue  # reading the list, which is next, tells what is wrong
     if unreadable is not None:
         raise unreadable
+    if unreachable and len(unreachable) == len(places):  # a list would only wait for them again
+        raise unreachable[0]
     return None
 
 
