@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from kfgcp.cross_site import parse_authority
 from kfgcp.deadlines import REQUEST_SECONDS
-from kfgcp.errors import ConfigError, StateError
+from kfgcp.errors import ConfigError
+from kfgcp.machine import current_folder
 
 FILE_NAME: Final = "kfgcp.toml"
 HOME_NAME: Final = ".kfgcp"
@@ -180,7 +181,7 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
         ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type.
     """
     environ = os.environ if environ is None else environ
-    start = (start or _current_folder()).absolute()
+    start = (start or current_folder()).absolute()
     folder = project_folder(start)
     file = folder / FILE_NAME if folder else None
     root = folder or start
@@ -230,13 +231,6 @@ def _home(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:
         raise ConfigError(f"KFGCP_HOME is {text!r}, but there is no such user.") from None
-
-
-def _current_folder() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise StateError("The current folder does not exist any more.", hint="cd to one that does.") from None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kfgcp import config
 from kfgcp.atomic import write_file
 from kfgcp.errors import ConfigError, StateError, UsageError
+from kfgcp.machine import current_folder
 
 OUTPUT: Final = "kfgcp_environments"
 """The output of terraform/envs/*: what is imported -> the keys of an environment."""
@@ -50,7 +51,7 @@ def import_environment(name: str, outputs: str, *, key: str | None = None, repla
             f"{name!r} is no name of an environment.", hint="It has letters, digits, - and _, as in [env.dev]."
         )
     settings = _settings(_found(outputs), name, key)
-    file = config.load().file or Path.cwd() / config.FILE_NAME
+    file = config.load().file or current_folder() / config.FILE_NAME
     before = _read(file)
     there = name in (tomllib.loads(before).get("env") or {})
     if there and not replace:

@@ -8,6 +8,7 @@
     ├── CheckFailed                4   a check found something
     ├── BackendError               5   the backend refused or cannot be reached
     │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
+    │   ├── MachineError           5   this machine: no memory, threads or processes left, an output that is full
     │   ├── StateError             5   the state folder: read-only, database damaged
     │   │   └── DiskFull           5   nothing can be recorded; what was recorded can be read
     │   ├── AuthError              5   the sign-in is missing, expired or not accepted
@@ -91,6 +92,10 @@ class BackendError(KfgcpError):
 
 class Unsupported(BackendError):
     pass
+
+
+class MachineError(BackendError):
+    """This machine cannot do it: no memory, threads or processes left, or an output that cannot be written."""
 
 
 class StateError(BackendError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kfgcp.atomic import write_file
 from kfgcp.errors import StateError, UsageError
+from kfgcp.machine import current_folder
 
 _TOML = """\
 # The environments of this project. `kfgcp run` uses [env.local] unless it is told another with --env.
@@ -86,7 +87,8 @@ def scaffold(folder: Path) -> Scaffold:
         UsageError: there is such a file already; nothing is written.
         StateError: the folder cannot be written.
     """
-    name = "".join(c for c in folder.resolve().name if c.isprintable() and c not in '"\\') or "project"
+    folder_name = (folder if folder.is_absolute() else current_folder() / folder).resolve().name
+    name = "".join(c for c in folder_name if c.isprintable() and c not in '"\\') or "project"
     pipeline = Path("pipelines") / "long_words.py"
     texts = {
         Path("kfgcp.toml"): _TOML.format(name=name),

@@ -6,7 +6,6 @@ of it, their name, or `latest`.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from kfgcp.backends.base import (
     SupportsForeground,
 )
 from kfgcp.errors import Unsupported, UsageError
+from kfgcp.machine import current_folder
 from kfgcp.model import Run, RunState
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.graph import build
@@ -392,6 +392,7 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
 
 def _prepare(pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
     check_options(options)
+    folder = current_folder()
     project = config.load()
     environment = project.env(options.get("env"))
     if options.get("name") == "latest":
@@ -411,13 +412,13 @@ def _prepare(pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, S
             **(environment.get("labels") or {}),
             **(options.get("labels") or {}),
         },
-        submit_dir=os.getcwd(),
+        submit_dir=str(folder),
         cache=options.get("cache"),
         max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
         fail_fast=options.get("fail_fast", False),
         executor=options.get("executor", "auto"),
         strict_env=options.get("strict_env", False),
-        source=Source(spec.origin, os.getcwd(), spec.files) if spec.files else None,
+        source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
     )
     return lookup.backend_of(project, environment), request
 
@@ -425,7 +426,7 @@ def _prepare(pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, S
 def _folder_of(origin: str) -> Path:
     """Where a pipeline comes from: the folder of its file, else the current one."""
     file = Path(origin.rpartition(":")[0] if origin.rpartition(":")[0].endswith(".py") else origin)
-    return file.parent if file.is_file() else Path.cwd()
+    return file.parent if file.is_file() else current_folder()
 
 
 __all__ = [

@@ -23,6 +23,7 @@ from kfgcp.backends.auth import KUBE_NAMESPACE, KUBE_PORTS, KUBE_SERVICE, Token
 from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
 from kfgcp.errors import BackendError, Unreachable
+from kfgcp.machine import start_thread
 
 START_SECONDS: Final = 30.0
 """Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it first."""
@@ -140,7 +141,7 @@ class _Kubectl:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        threading.Thread(target=self._read, name="kfgcp-kubectl", daemon=True).start()
+        start_thread(self._read, "kfgcp-kubectl")
 
     @property
     def forwards(self) -> bool:

@@ -31,7 +31,7 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
                 hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
             )
     named = ", ".join(handle.run_id for handle in handles)
-    if not yes and not click.confirm(f"Delete {named}?"):
+    if not yes and not output.confirm(f"Delete {named}?"):
         return
     for handle in handles:
         deleted = api.delete(handle)

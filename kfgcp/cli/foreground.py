@@ -17,6 +17,7 @@ from kfgcp.backends.base import ForegroundRun
 from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
 from kfgcp.errors import RunFailed, RunTimeout, Unreachable
+from kfgcp.machine import start_thread
 from kfgcp.model import RunState
 from kfgcp.store.store import Store
 from kfgcp.tracking.follow import follow
@@ -73,7 +74,6 @@ def _look_again(handle: RunHandle) -> None:
 def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, over: threading.Event) -> RunState:
     """Runs it in this thread and shows it from another; `over` is set when it is cancelled because its time is over."""
     ended = threading.Event()
-    viewer = threading.Thread(target=_show, args=(handle, ended), name="kfgcp-viewer", daemon=True)
     state = RunState.RUNNING
 
     def time_over() -> None:
@@ -82,7 +82,11 @@ def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, ov
 
     timer = threading.Timer(timeout, time_over) if timeout is not None else None
     with _interruptible(opened):
-        viewer.start()
+        viewer = None
+        try:
+            viewer = start_thread(_show, "kfgcp-viewer", handle, ended)
+        except OSError as error:
+            output.note(f"the run is not shown while it goes on: {error.strerror}")
         if timer:
             timer.start()
         try:
@@ -91,7 +95,8 @@ def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, ov
             if timer:
                 timer.cancel()
             ended.set()
-            viewer.join(None if state.final or handle.snapshot.backend == "local" else LEFT_SECONDS)
+            if viewer is not None:
+                viewer.join(None if state.final or handle.snapshot.backend == "local" else LEFT_SECONDS)
     return state
 
 

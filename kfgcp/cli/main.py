@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import warnings
 from importlib import import_module
 from typing import Any, Final
@@ -12,7 +13,9 @@ from typing import Any, Final
 import click
 
 from kfgcp import __version__
+from kfgcp.cli import streams
 from kfgcp.errors import KfgcpError, ParamError, SpecError
+from kfgcp.machine import machine_error
 
 VERBS: Final = {
     "run": "Run a pipeline and wait for its end.",
@@ -83,9 +86,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with its code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    streams.prepare()
+    threading.excepthook = _show_failed_thread
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(arguments))
@@ -110,6 +112,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 def _run(arguments: list[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="kfgcp", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except KfgcpError as error:
         _print_error(error)
@@ -124,12 +127,12 @@ def _run(arguments: list[str] | None) -> int:
     except (BrokenPipeError, SystemExit):  # click exits when the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except OSError as error:
-        _print_error(KfgcpError(f"{error.strerror or error}: {error.filename or 'standard output'}"))
-        return 1
     except Exception as error:
         if os.environ.get("KFGCP_DEBUG"):
             raise
+        if (problem := machine_error(error)) is not None:
+            _print_error(problem)
+            return problem.exit_code
         name = type(error).__name__
         _print_error(
             KfgcpError(
@@ -138,6 +141,21 @@ def _run(arguments: list[str] | None) -> int:
             )
         )
         return 1
+
+
+def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
+    """Show in one line that a thread failed; the command goes on and has its own result."""
+    error = failure.exc_value
+    if error is None or isinstance(error, (BrokenPipeError, SystemExit)):
+        return
+    if os.environ.get("KFGCP_DEBUG"):
+        threading.__excepthook__(failure)
+        return
+    from kfgcp.cli.output import note
+
+    problem = machine_error(error)
+    name = failure.thread.name if failure.thread is not None else "a thread"
+    note(f"{name} failed: {problem.message if problem else f'{type(error).__name__}: {error}'}")
 
 
 def _print_error(error: KfgcpError) -> None:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState, TaskState, json_text
 from kfgcp.tracking.words import number as number
 from kfgcp.tracking.words import plain as plain
@@ -164,6 +165,17 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
     label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
     click.echo(f"{label} {plain(run.error.message)}", err=True, color=color())
     print_hint(run.error.hint)
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; the command has the option `--yes` for when there is none.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"There is no terminal to ask: {question}", hint="To do it without a question, use --yes.")
+    return click.confirm(question)
 
 
 def print_hint(text: str) -> None:

@@ -8,11 +8,12 @@ request comes first. It is sent once and never repeated.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+
+from kfgcp.machine import start_thread
 
 LIMIT_SECONDS: Final = 8.0
 """How long the sign-in and the first request may take together, also when a name server, a proxy or a token hangs."""
@@ -88,7 +89,7 @@ class Contacts:
             except Exception as error:
                 answers.put(error)
 
-        threading.Thread(target=run, name="kfgcp-contact", daemon=True).start()
+        start_thread(run, "kfgcp-contact")
         try:
             return answers.get(timeout=self._limit)
         except queue.Empty:

@@ -193,7 +193,8 @@ class Engine:
                 self._executor.start(attempt)
         except OSError as error:
             self._running.pop(attempt_id, None)
-            self._failed(node, f"cannot prepare the task: {error.strerror or error}: {error.filename}")
+            place = "" if error.filename is None else f": {error.filename}"
+            self._failed(node, f"cannot prepare the task: {error.strerror or error}{place}")
         except (ValueProblem, KfgcpError, ValueError, RecursionError) as error:  # of this task, not of the run
             self._running.pop(attempt_id, None)
             self._failed(node, str(error) or type(error).__name__)

@@ -10,6 +10,7 @@ from pathlib import Path
 from kfgcp.engine import remote
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.engine.values import ValueProblem, Values
+from kfgcp.machine import start_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,14 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        self._start(attempt.id, self._fetch, attempt, uris)
+        self._start(attempt.id, lambda: self._fetch(attempt, uris), lambda problem: Fetched(attempt, problem))
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
-        self._start(attempt_id, self._store, attempt_id, outputs, uris)
+        self._start(
+            attempt_id,
+            lambda: self._store(attempt_id, outputs, uris),
+            lambda problem: Stored(attempt_id, outputs, problem),
+        )
 
     def abandon(self, attempt_id: int) -> bool:
         """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when there is none."""
@@ -56,16 +61,22 @@ class Transfers:
             self._under_way.discard(attempt_id)
         return there
 
-    def _start(self, attempt_id: int, target: Callable[..., Fetched | Stored], *args: object) -> None:
+    def _start(
+        self, attempt_id: int, transfer: Callable[[], Fetched | Stored], failed: Callable[[str], Fetched | Stored]
+    ) -> None:
         def run() -> None:
-            event = target(*args)
+            event = transfer()
             with self._lock:
                 if attempt_id in self._under_way:
                     self._under_way.remove(attempt_id)
                     self._emit(event)
 
         self._under_way.add(attempt_id)
-        threading.Thread(target=run, name="kfgcp-transfer", daemon=True).start()
+        try:
+            start_thread(run, "kfgcp-transfer")
+        except OSError as error:
+            self._under_way.remove(attempt_id)
+            self._emit(failed(f"cannot be copied: {error.strerror}"))
 
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
         try:

@@ -74,6 +74,8 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
     except KfgcpError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, MemoryError):  # says nothing about the pipeline
+            raise
         raise _explained(error, path) from None
 
 

@@ -38,6 +38,7 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "CheckFailed": 4,
         "BackendError": 5,
         "Unsupported": 5,
+        "MachineError": 5,
         "StateError": 5,
         "DiskFull": 5,
         "AuthError": 5,

@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"atomic", "cross_site", "deadlines", "errors", "file_uris", "model", "config", "labels", "sockets"},
+    {"atomic", "cross_site", "deadlines", "errors", "file_uris", "machine", "model", "config", "labels", "sockets"},
     {"spec"},
     {"check", "store"},
     {"engine"},
@@ -21,7 +21,7 @@ LAYERS = [
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOGETHER = [
-    {"cross_site", "deadlines", "sockets", "errors", "model", "config", "labels"},
+    {"cross_site", "deadlines", "sockets", "errors", "machine", "model", "config", "labels"},
     {"api", "scaffold", "environments"},
 ]
 """Parts of one layer that may see each other; the others of a layer may not."""

@@ -20,6 +20,7 @@ from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.errors import MissingExtra, Unsupported
+from kfgcp.machine import start_thread
 
 LABEL = "kfgcp.run"
 _NO_INIT = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
@@ -79,9 +80,7 @@ class DockerExecutor:
         attempt.log.touch()
         for folder in (str(attempt.scratch), *_written(attempt)):
             os.makedirs(folder, exist_ok=True)
-        thread = threading.Thread(target=self._watch, args=(attempt,), name="kfgcp-container", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._threads.append(start_thread(self._watch, "kfgcp-container", attempt))
 
     def signal(self, attempt_id: int, number: int) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kfgcp.engine import orphans
@@ -46,7 +47,10 @@ class PythonExecutor:
         self._programs: dict[str, Path] = {}
         self._of: dict[int, Server] = {}
         self._plain = self._server()
-        self._warm = self._server(libraries) if libraries else None
+        self._warm: Server | None = None
+        if libraries:
+            with suppress(OSError):  # tasks import the libraries themselves then
+                self._warm = self._server(libraries)
 
     def start(self, attempt: Attempt) -> None:
         if (early := read_at_start(attempt.env)) and early != self._environ:

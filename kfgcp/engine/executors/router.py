@@ -63,7 +63,8 @@ class Router:
                 uv_program()  # now, because this is not safe once there are threads
         for requirements in needed:
             if requirements is None or is_built(requirements, self._environments):
-                self._process(requirements)
+                with suppress(OSError):  # likewise
+                    self._process(requirements)
 
     def start(self, attempt: Attempt) -> None:
         executor = self._choose(attempt)

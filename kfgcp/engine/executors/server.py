@@ -18,6 +18,7 @@ import kfgcp
 from kfgcp.engine.executors import wire
 from kfgcp.engine.executors.base import Attempt, Emit, Ended, TaskException
 from kfgcp.engine.executors.task_process import FAILURE
+from kfgcp.machine import start_thread
 
 _LAUNCH = """
 import importlib.util, sys
@@ -71,8 +72,13 @@ class Server:
                 env=os.environ | dict(environ or {}) | {"_KFP_RUNTIME": "true"},
                 start_new_session=True,
             )
-        self._reader = threading.Thread(target=self._read, name="kfgcp-executor", daemon=True)
-        self._reader.start()
+        try:
+            self._reader = start_thread(self._read, "kfgcp-executor")
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            ours.close()
+            raise
 
     def start(self, attempt: Attempt, message: dict[str, object]) -> None:
         with self._lock:
@@ -91,7 +97,7 @@ class Server:
             rest = data[_send_now(self._connection, data) :]
             if rest:
                 self._unsent.append(rest)
-                threading.Thread(target=self._send_rest, name="kfgcp-sender", daemon=True).start()
+                start_thread(self._send_rest, "kfgcp-sender")
 
     def kill(self) -> None:
         """Kill the server and all tasks in it. This also works when it is stopped and does not read messages."""

@@ -27,6 +27,7 @@ from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.pinning import changeable, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 from kfgcp.engine.uv_program import uv_program
+from kfgcp.machine import start_thread
 from kfgcp.spec.credentials import has_credentials, mask_credentials
 
 _SETUPTOOLS = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
@@ -59,8 +60,7 @@ class VenvExecutor:
         self._packages = mask_credentials(", ".join(requirements.packages))
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
-        self._thread = threading.Thread(target=self._build, name="kfgcp-environment", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._build, "kfgcp-environment")
 
     def start(self, attempt: Attempt) -> None:
         with self._lock:

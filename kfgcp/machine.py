@@ -1,0 +1,87 @@
+"""What goes wrong on this machine and not in kfgcp: no memory, threads or processes left, a folder that is gone."""
+
+from __future__ import annotations
+
+import errno
+import importlib.machinery
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from kfgcp.errors import KfgcpError, MachineError, StateError
+
+
+def current_folder() -> Path:
+    """Return the current folder.
+
+    Raises:
+        StateError: it was deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise StateError("The current folder does not exist any more.", hint="cd to one that does.") from None
+
+
+def start_thread(target: Callable[..., object], name: str, *args: object) -> threading.Thread:
+    """Start a daemon thread.
+
+    Raises:
+        OSError: the system has no more threads. Python itself raises a RuntimeError, which could be anything.
+    """
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise OSError(errno.EAGAIN, "no more threads can be started") from None
+    return thread
+
+
+def machine_error(error: BaseException) -> KfgcpError | None:
+    """Return what an exception means when this machine is its cause, None when it may be a bug."""
+    if isinstance(error, MemoryError):
+        return MachineError(
+            "There is no memory left.", hint="Free some, or raise the limit of the shell or container (ulimit -v)."
+        )
+    if _is_failed_thread_start(error):
+        return _no_processes("thread")
+    if isinstance(error, ImportError):
+        return _failed_library(error)
+    return _system_error(error) if isinstance(error, OSError) else None
+
+
+def _system_error(error: OSError) -> KfgcpError:
+    if error.errno in (errno.EAGAIN, errno.ENOMEM) and error.filename is None:
+        return _no_processes("process or thread")
+    if error.errno == errno.ENOENT and error.filename is None:
+        try:
+            current_folder()
+        except StateError as gone:
+            return gone
+    place = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
+    return MachineError(f"{error.strerror or error}{place}.")
+
+
+def _is_failed_thread_start(error: BaseException) -> bool:
+    """Return whether `Thread.start` raised it, also for threads of libraries: Python has no exception of its own."""
+    if not isinstance(error, RuntimeError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is threading.Thread.start.__code__ for frame, _ in frames)
+
+
+def _no_processes(what: str) -> MachineError:
+    return MachineError(
+        f"The system cannot start another {what}.",
+        hint="End some processes, or raise the limit of the user or container (ulimit -u, pids.max).",
+    )
+
+
+def _failed_library(error: ImportError) -> MachineError | None:
+    """Return the error for a compiled library that cannot be loaded, None for a Python module: that may be a bug."""
+    path = error.path or ""
+    if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
+        return None
+    return MachineError(f"A library cannot be loaded: {error}.", hint="Is there memory left? Else install it again.")
