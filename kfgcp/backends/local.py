@@ -16,7 +16,7 @@ from typing import Any
 
 from kfgcp import file_uris
 from kfgcp.backends.base import Deleted, LogFilter, LogLine, NotRemoved, Pace, Page, RunRef, SubmitRequest
-from kfgcp.backends.local_logs import FileTail
+from kfgcp.backends.local_logs import FileTail, is_severe, seconds_of
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
 from kfgcp.engine.executors.router import DOCKER
@@ -27,7 +27,7 @@ from kfgcp.engine.root_inputs import root_inputs
 from kfgcp.engine.run import Engine
 from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import ValueProblem
-from kfgcp.errors import BackendError, ParamError, StateError, Unsupported, UsageError
+from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
 from kfgcp.spec import graph, platform
@@ -103,11 +103,7 @@ class LocalBackend:
     # -- capabilities
 
     def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
-        if wanted.since or wanted.severity:
-            raise Unsupported(
-                "The logs of runs on this machine are what tasks wrote, without times and severities.",
-                hint="Leave out --since and --severity.",
-            )
+        since = seconds_of(wanted.since)
         origins = self._store.origins(ref.run_id)
         for task in self._store.tasks(ref.run_id):
             made = Origin(ref.run_id, task.path, task.attempts)
@@ -115,13 +111,12 @@ class LocalBackend:
                 made = origins.get(task.path, made)
             for number in range(1, made.attempt + 1):
                 if wanted.task in (None, task.path) and wanted.attempt in (None, number):
-                    reader = LogReader(log_file(self._home, made.run_id, made.path, number))
-                    for line in reader.read(to_the_end=True):
-                        yield LogLine(task.path, number, line)
+                    log = log_file(self._home, made.run_id, made.path, number)
+                    for line in LogReader(log, since).read(to_the_end=True):
+                        if is_severe(line, wanted.severity):
+                            yield LogLine(task.path, number, line)
 
     def tail(self, ref: RunRef, wanted: LogFilter) -> FileTail:
-        if wanted.since or wanted.severity:
-            return self.logs(ref, wanted)  # type: ignore[return-value]  # which refuses it
         return FileTail(self._home, ref.run_id, wanted)
 
     def delete(self, ref: RunRef) -> Deleted:

@@ -1,11 +1,13 @@
-"""The logs of a local run as it goes on: files that grow."""
+"""The logs of a local run: which of their lines are asked for, and the logs of a run under way, files that grow."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
-from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.model import Task, TaskKind
@@ -20,6 +22,7 @@ class FileTail:
         self._home = home
         self._run_id = run_id
         self._wanted = wanted
+        self._since = seconds_of(wanted.since)
         self._readers: dict[tuple[str, int], LogReader] = {}
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
@@ -29,11 +32,40 @@ class FileTail:
                 for attempt in range(1, task.attempts + 1):
                     if self._wanted.attempt in (None, attempt):
                         file = log_file(self._home, self._run_id, task.path, attempt)
-                        readers.setdefault((task.path, attempt), LogReader(file))
+                        readers.setdefault((task.path, attempt), LogReader(file, self._since))
         ended = {task.path: task.ended_at or "" for task in tasks if task.state.final}
         in_order = sorted(readers.items(), key=lambda item: (item[0][0] not in ended, ended.get(item[0][0], "")))
         for (path, attempt), reader in in_order:
             for line in reader.read(to_the_end=path in ended):
-                yield LogLine(path, attempt, line)
+                if is_severe(line, self._wanted.severity):
+                    yield LogLine(path, attempt, line)
             if path in ended:
                 del readers[path, attempt]
+
+
+def seconds_of(since: str | None) -> float | None:
+    """Return the time of a filter in seconds since 1970."""
+    return None if since is None else datetime.fromisoformat(since).timestamp()
+
+
+def is_severe(line: str, wanted: str | None) -> bool:
+    """Return whether a line has a severity of `SEVERITIES` or a higher one; every line has when none is asked for.
+
+    Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the severity DEFAULT,
+    which is below all that can be asked for.
+    """
+    if wanted is None:
+        return True
+    severity = _severity_of(line)
+    return severity in SEVERITIES and SEVERITIES.index(severity) >= SEVERITIES.index(wanted)
+
+
+def _severity_of(line: str) -> str:
+    text = line.strip()
+    if not text.startswith("{") or '"severity"' not in text:  # spares most lines the parser
+        return "DEFAULT"
+    try:
+        severity = json.loads(text).get("severity")
+    except (ValueError, RecursionError):
+        return "DEFAULT"
+    return severity.upper() if isinstance(severity, str) else "DEFAULT"

@@ -14,11 +14,11 @@ from kfgcp.tracking.choose import moment
 @options.run_argument
 @click.argument("task", required=False)
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only this attempt.")
-@click.option("--since", metavar="AGE", help="Only lines younger than 30m, 12h, or since a time (remote runs).")
+@click.option("--since", metavar="AGE", help="Only lines younger than 30m, 12h, or since a time.")
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES, case_sensitive=False),
-    help="Only lines of this severity or a higher one (remote runs).",
+    help="Only lines of this severity or a higher one.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @options.as_json
@@ -34,6 +34,9 @@ def command(
     """Print what a run's tasks wrote: of all tasks, or of the one at a path, such as 'for-loop-1[2]/train'.
 
     With --json each line is an object of its own.
+
+    In the logs of runs on this machine, a line that is JSON with a key "severity" has that severity; every other line
+    has DEFAULT, which is below all others. Times are kept once a second, so --since may show a second more.
     """
     wanted = LogFilter(task, attempt, None if since is None else moment(since), severity and severity.upper())
     handle = api.show(run)

@@ -2,6 +2,7 @@
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
+<home>/logs/<run>/<task path>/<attempt>.times   when the log had which size, see `kfgcp.engine.log_times`
 <home>/workspaces/<run>/                 shared by the tasks of a run, removed when it ends
 <home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from kfgcp.engine.log_times import first_line_since
+
 _READ_BYTES = 256 * 1024
 _LONGEST_LINE = 1024 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -31,15 +33,26 @@ class Lines:
 
 
 class LogReader:
-    """Reads a log as it grows; only whole lines until it has ended, but endless ones in pieces."""
+    """Reads a log as it grows; only whole lines until it has ended, but endless ones in pieces.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: the log.
+        since: seconds since 1970; lines that were written before are left out, see `kfgcp.engine.log_times`.
+    """
+
+    def __init__(self, file: Path, since: float | None = None) -> None:
         self._file = file
+        self._since = since
         self._offset = 0
         self._lines = Lines()
 
     def read(self, *, to_the_end: bool = False) -> Iterator[str]:
         """New lines without their ends; with `to_the_end` also a last one that has none."""
+        if self._since is not None:
+            start = first_line_since(self._file, self._since)
+            if start is None:
+                return
+            self._offset, self._since = start, None  # all that comes later was written later
         try:
             with self._file.open("rb") as log:
                 log.seek(self._offset)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kfgcp.engine.files import OUTPUT_FILE
 from kfgcp.engine.layout import attempt_folder, log_name, logs_folder, workspace_folder
+from kfgcp.engine.log_times import times_file
 from kfgcp.store.rows import Origin
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
@@ -41,6 +42,7 @@ def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> Path | No
     """
     attempts = {attempt_folder(origin.path, origin.attempt) for origin in used}
     logs = {name for origin in used for name in _log_names(origin)}
+    logs |= {str(times_file(Path(name))) for name in logs}
     kept_in_folders = [(folder, attempts) for folder in _artifact_folders(home, run_id)]
     kept_in_folders += [(logs_folder(home, run_id), logs), (workspace_folder(home, run_id), set())]
     for folder, kept in kept_in_folders:

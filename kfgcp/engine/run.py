@@ -21,6 +21,7 @@ from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.lock import FileUse
+from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node, in_exit_task
@@ -72,6 +73,7 @@ class Engine:
         self._left: list[int] = []  # attempts that have ended, whose working folders are still there
         self._retries: list[tuple[float, int, Node]] = []
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
+        self._log_times = LogTimes()
         self._ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
@@ -220,6 +222,11 @@ class Engine:
         while self._alarms and self._alarms[0][0] <= now:
             self._time_over(now, *heapq.heappop(self._alarms)[1:])
         self._look_for_cancel(now)
+        if self._log_times.is_due(now):
+            running = {
+                number: self._layout.log(node.path, node.attempts) for number, (node, _) in self._running.items()
+            }
+            self._log_times.note(now, running)
 
     def _deadlines(self) -> list[float]:
         return [heap[0][0] for heap in (self._retries, self._alarms) if heap]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from kfgcp.backends.base import (
+    SEVERITIES,
     Backend,
     Deleted,
     LogFilter,
@@ -21,6 +22,7 @@ from kfgcp.backends.base import (
 )
 from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
+from kfgcp.tracking.choose import moment
 from kfgcp.tracking.poll import Poller
 
 _ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
@@ -187,15 +189,26 @@ class RunHandle:
         Args:
             task: only of the task at this path.
             attempt: only of this attempt, from 1.
-            since: only lines written at this time or later, RFC 3339 text.
-            severity: only lines of this severity of Cloud Logging or a higher one.
+            since: only lines written at this time or later: an RFC 3339 text, or an age such as `10m`. Of a run on
+                this machine, times are known to a second.
+            severity: only lines of this severity of Cloud Logging or a higher one. Of a run on this machine, a line
+                that is JSON with a key `severity` has that one; any other line has DEFAULT, which is below all.
 
         Raises:
             Unsupported: the backend keeps no times or severities.
+            UsageError: the time cannot be read, or there is no such severity.
         """
         if task is not None:
             self.task(task)
-        return self._logs().logs(self._ref, LogFilter(task, attempt, since, severity))
+        if severity is not None and severity.upper() not in SEVERITIES:
+            raise UsageError(f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}.")
+        wanted = LogFilter(
+            task,
+            attempt,
+            since=None if since is None else moment(since),
+            severity=None if severity is None else severity.upper(),
+        )
+        return self._logs().logs(self._ref, wanted)
 
     def tail(self, wanted: LogFilter | None = None) -> LogTail:
         """Its logs as it goes on."""

@@ -41,12 +41,15 @@ def test_a_rerun_from_an_iteration(place: Any) -> None:
 @pytest.mark.feature("Logs: by time and severity")
 def test_logs_by_time_and_severity(place: Any) -> None:
     handle = place.shared("one_fails")
-    reasons = {"local": "its logs are lines only", "kubeflow": "without Cloud Logging its logs are lines only"}
+    reasons = {"kubeflow": "without Cloud Logging its logs are lines only"}
     _lacks(place, reasons, lambda: list(handle.logs(severity="ERROR")))
 
     errors = [line.text for line in handle.logs("boom", severity="ERROR")]
     assert "about to fail" not in errors
-    assert errors[-1] == "ValueError: no luck with 7"
+    if place.backend == "local":
+        assert errors == []  # there only a line of JSON has a severity, all others have DEFAULT
+    else:
+        assert errors[-1] == "ValueError: no luck with 7"
     assert [line.text for line in handle.logs("boom", since=handle.snapshot.created_at)] == handle.task("boom").logs()
     assert list(handle.logs(since="2100-01-01T00:00:00.000Z")) == []
 
