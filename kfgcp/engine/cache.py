@@ -3,7 +3,8 @@
 The key is the digest of the input parameters, the identities of the input artifacts, the declared outputs, and the
 image, command and unresolved arguments (semantics.md, Caching); a custom `cacheKey` replaces all of that but the
 component's name. A text parameter that names a file of this machine counts with the file's size and time of change, so
-that an edited file is read again: on the cloud a path names a bucket, here it names what people edit.
+that an edited file is read again: on the cloud a path names a bucket, here it names what people edit. An artifact
+counts likewise, and when it is a folder with all that is in it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from kfgcp import file_uris
 from kfgcp.engine import remote
+from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.requirements import is_kfp
 from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
@@ -29,7 +30,6 @@ from kfgcp.spec.lightweight import recognise
 from kfgcp.store.rows import CacheEntry, DeletedSuccess, Origin
 from kfgcp.store.store import Store
 
-_LONGEST_PATH = 4096
 _REMEMBERED = 1000
 """How many earlier successes of a task are read at most to say why it was not cached."""
 _COMPARED = 20
@@ -74,6 +74,9 @@ class TaskCache:
         if node.must_run:
             node.cache = Cache(False, "it, or a task it depends on, was asked to run again")
             return None
+        if _is_unseen(node):
+            node.cache = Cache(False, node.unseen)
+            return None
         parts = _parts(node)
         key = _digest(parts)
         problem: str | None = None
@@ -115,8 +118,8 @@ class TaskCache:
         return node.task.cache if self._override is None else self._override
 
     def entry(self, node: Node, at: str) -> CacheEntry | None:
-        """What to keep of a success, None when caching is off for the task."""
-        if not self._enabled(node):
+        """Return what to keep of a success, None when no later task can use it."""
+        if not self._enabled(node) or _is_unseen(node):
             return None
         parts = _parts(node)
         key = _digest(parts)
@@ -150,6 +153,12 @@ class TaskCache:
         now = {**parts, **_details(node)}
         differences = [_differences(before, now) for before in earlier]
         return min(differences, key=_Differences.count).text()
+
+
+def _is_unseen(node: Node) -> bool:
+    """Return whether nobody can tell if the inputs of a task have changed, and that matters for its key."""
+    assert node.task is not None
+    return bool(node.unseen) and not node.task.cache_key
 
 
 def _likeness(node: Node) -> str:
@@ -269,23 +278,28 @@ def _task_name(node: Node) -> str:
     return _ITERATION.sub("", node.path)
 
 
-def note_inputs(node: Node, submit_dir: str) -> None:
-    """Keeps what a task is made from, as it is before the task runs: digests, so that large values are not kept.
+def note_inputs(node: Node, states: FileStates) -> None:
+    """Keep what a task is made from, as it is before the task runs: digests, so that large values are not kept.
 
     Args:
         node: the task.
-        submit_dir: where relative paths among its parameters lead from.
+        states: gives the states of the files that its inputs name.
     """
     container = node.component.executor
     assert isinstance(container, Container)
     component = node.component
+    artifacts = {}
+    node.unseen = ""
+    for name, items in node.inputs.artifacts.items():
+        try:
+            artifacts[name] = _digest([(item.identity, states.of_artifact(item.uri)) for item in items])
+        except TooManyFilesError as problem:
+            node.unseen = str(problem)
+            artifacts[name] = uuid.uuid4().hex  # equal to no other
     node.made_from = {
         "params": {name: _digest(value) for name, value in node.inputs.params.items()},
-        "files": {name: at for name, v in node.inputs.params.items() if (at := _state_of_file(v, submit_dir))},
-        "artifacts": {
-            name: _digest([(item.identity, _state_of_file(item.uri, submit_dir)) for item in items])
-            for name, items in node.inputs.artifacts.items()
-        },
+        "files": {name: at for name, v in node.inputs.params.items() if (at := states.of_parameter(v))},
+        "artifacts": artifacts,
         "outputs": _digest(
             [
                 {name: declared.type for name, declared in component.output_params.items()},
@@ -309,17 +323,6 @@ def _parts(node: Node) -> dict[str, Any]:
     if node.task.cache_key:
         return {"component": node.component.name, "key": node.task.cache_key}
     return node.made_from
-
-
-def _state_of_file(value: Any, submit_dir: str) -> str | None:
-    """Size and time of change of the file that a parameter names, None when it names none."""
-    if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH or "\0" in value:
-        return None
-    try:
-        found = Path(submit_dir, file_uris.to_path(value)).stat()
-    except OSError:
-        return None
-    return f"{found.st_size} {found.st_mtime_ns}" if S_ISREG(found.st_mode) else None
 
 
 def _digest(value: Any) -> str:

@@ -16,6 +16,7 @@ from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Containers, Ended, Installed
 from kfgcp.engine.executors.router import Router
+from kfgcp.engine.file_states import FileStates
 from kfgcp.engine.hints import hint_for
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
@@ -79,6 +80,8 @@ class Engine:
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, self._clock.now())
         self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
+        output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
+        self._file_states = FileStates(options.submit_dir, output_folders)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
         self._scheduler = Scheduler(graph, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast)
         self._transfers = Transfers(self._events.put, layout.remote)
@@ -129,6 +132,7 @@ class Engine:
     def _take_ready(self) -> list[Node]:
         """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
         launched: list[Node] = []
+        self._file_states.refresh()
         while self._scheduler.ready and len(self._running) + len(launched) < self._options.max_parallel:
             node = self._scheduler.ready.popleft()
             if self._done_without_running(node):
@@ -147,7 +151,7 @@ class Engine:
             return True
         if node.failures or node.losses:
             return False
-        cache.note_inputs(node, self._options.submit_dir)
+        cache.note_inputs(node, self._file_states)
         if (done := self._memory.recall(node)) is not None:
             self._recalled(node, done)
             return True

@@ -1,12 +1,14 @@
 """Artifacts that a pipeline is given as URIs, on the embedded engine."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from kfp import dsl
 
 from kfgcp import api
+from kfgcp.engine import file_states
 from kfgcp.errors import ParamError
 
 IMAGE = "python:3.11"
@@ -145,3 +147,102 @@ def test_the_new_paths_of_a_list_start_from_the_current_folder(execute, written,
     changed = api.rerun(first.run_id, params={"data": ["data", str(home / "data")]}).snapshot
 
     assert written(changed, "read-all") == ["second", "first"]
+
+
+@dsl.component(base_image=IMAGE)
+def read_folder(data: dsl.Input[dsl.Dataset]) -> str:
+    import json
+    import os
+
+    words = {}
+    for folder, _, names in os.walk(data.path):
+        for name in names:
+            with open(os.path.join(folder, name)) as file:
+                words[name] = file.read()
+    return json.dumps(words, sort_keys=True)
+
+
+@dsl.pipeline(name="given-folder")
+def given_folder(data: dsl.Input[dsl.Dataset]):
+    read_folder(data=data)
+
+
+@dsl.pipeline(name="imports-folder")
+def imports_folder(data: str):
+    read_folder(data=dsl.importer(artifact_uri=data, artifact_class=dsl.Dataset).output)
+
+
+@pytest.fixture
+def folder(home):
+    (home / "data" / "deep" / "empty").mkdir(parents=True)
+    (home / "data" / "deep" / "a.csv").write_text("one")
+    (home / "elsewhere.csv").write_text("one")
+    (home / "data" / "link.csv").symlink_to(home / "elsewhere.csv")
+    (home / "data" / "link").symlink_to(home / ".kfgcp")
+    return home / "data"
+
+
+@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
+@pytest.mark.parametrize("pipeline", [given_folder, imports_folder], ids=["given", "imported"])
+@pytest.mark.parametrize("change", ["content", "time", "new file", "new folder", "name", "removed", "linked file"])
+def test_a_changed_folder_is_read_again(change, pipeline, execute, states, folder):
+    execute(pipeline, {"data": "data"})
+    assert states(execute(pipeline, {"data": "data"}))["read-folder"] == "CACHED"
+
+    file = folder / "deep" / "a.csv"
+    if change == "content":
+        file.write_text("two, longer")
+    elif change == "time":
+        os.utime(file, ns=(0, 0))
+    elif change == "new file":
+        (folder / "b.csv").write_text("two")
+    elif change == "new folder":
+        (folder / "deep" / "more").mkdir()
+    elif change == "name":
+        file.rename(file.with_name("b.csv"))
+    elif change == "removed":
+        file.unlink()
+    else:
+        (folder.parent / "elsewhere.csv").write_text("two, longer")
+    run = execute(pipeline, {"data": "data"})
+
+    assert states(run)["read-folder"] == "SUCCEEDED"
+    assert next(task for task in run.tasks if task.path == "read-folder").cache.reason == "inputs changed: data"
+
+
+@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
+def test_a_folder_with_more_files_than_are_looked_at_is_read_again(execute, states, folder, monkeypatch):
+    monkeypatch.setattr(file_states, "MOST_ENTRIES", 5)
+    execute(given_folder, {"data": "data"})
+    assert states(execute(given_folder, {"data": "data"})) == {"read-folder": "CACHED"}
+    (folder / "more.csv").write_text("sixth")
+    execute(given_folder, {"data": "data"})
+    last = execute(given_folder, {"data": "data"})
+
+    reason = f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
+    assert states(last) == {"read-folder": "SUCCEEDED"}
+    assert last.tasks[0].cache.reason == reason
+    handle, opened = api.open_rerun(last.run_id)
+    opened.execute()
+    rerun = handle.refresh().snapshot
+    assert states(rerun) == {"read-folder": "SUCCEEDED"}
+    assert rerun.tasks[0].cache.reason == reason
+
+
+@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
+def test_outputs_of_runs_are_not_looked_through(tmp_path):
+    outputs = tmp_path / "artifacts"
+    attempt = outputs / "pipeline" / "0123456789ab" / "task" / "1"
+    (attempt / "data").mkdir(parents=True)
+    states = file_states.FileStates(str(tmp_path), [str(outputs)])
+
+    assert states.of_artifact(str(attempt / "data")) is None
+    assert states.of_artifact(str(outputs / "pipeline")) is not None
+    assert states.of_artifact(str(outputs / "pipeline" / "0123456789ab")) is not None
+
+
+@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+def test_the_folder_that_a_text_names_is_not_looked_through(tmp_path):
+    states = file_states.FileStates(str(tmp_path), [])
+
+    assert [states.of_parameter(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)] == [None] * 7

@@ -1,0 +1,140 @@
+"""How files of this machine that tasks read are now: their sizes and times of change, by which an edit is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from stat import S_ISDIR, S_ISREG
+from typing import Any, Final
+
+from kfgcp import file_uris
+
+MOST_ENTRIES: Final = 10_000
+"""How many files and folders below an artifact are looked at: that takes some hundredths of a second."""
+
+_LONGEST_PATH: Final = 4096
+_PARTS_OF_OUTPUT: Final = 5
+"""An output is at least this far below a folder of outputs: pipeline, run, task, attempt, name."""
+
+
+class TooManyFilesError(Exception):
+    """A folder has more than `MOST_ENTRIES` files and folders. The message is the reason that its task must run."""
+
+    def __init__(self, folder: str) -> None:
+        number = f"{MOST_ENTRIES:,}"
+        problem = f"the folder {folder} has more than {number} files and folders"
+        super().__init__(f"{problem}, so changes in it cannot be seen")
+
+
+class FileStates:
+    """Looks at files, each path once until `refresh`.
+
+    Args:
+        submit_dir: the folder that relative paths start from.
+        output_folders: where runs write their outputs. Outputs are not edited: their folders are not looked at.
+    """
+
+    def __init__(self, submit_dir: str, output_folders: Sequence[str]) -> None:
+        self._submit_dir = submit_dir
+        self._output_folders = tuple(f"{folder.rstrip('/')}/" for folder in output_folders)
+        self._artifacts: dict[str, str | None] = {}
+
+    def refresh(self) -> None:
+        """Look at the artifacts again: a task may have changed them."""
+        self._artifacts.clear()
+
+    def of_parameter(self, value: Any) -> str | None:
+        """Return the state of the file that a parameter names, None when it does not name one.
+
+        A folder does not count: the text may be "." or "/", or name the folder that the task writes to.
+        """
+        if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH:
+            return None
+        status = _stat(self._path(value))
+        return None if status is None or not S_ISREG(status.st_mode) else _of_file(status)
+
+    def of_artifact(self, uri: str) -> str | None:
+        """Return the state of a file, or of all that is in a folder; None when the artifact is not on this machine.
+
+        A link to a file counts as that file. A link to a folder counts as the path that it leads to.
+
+        Raises:
+            TooManyFilesError: the folder has more than `MOST_ENTRIES` files and folders.
+        """
+        if uri not in self._artifacts:
+            self._artifacts[uri] = self._look_at(uri)
+        return self._artifacts[uri]
+
+    def _look_at(self, uri: str) -> str | None:
+        if "://" in uri and not file_uris.is_file_uri(uri):
+            return None
+        path = self._path(uri)
+        status = _stat(path)
+        if status is None:
+            return None
+        if S_ISREG(status.st_mode):
+            return _of_file(status)
+        if not S_ISDIR(status.st_mode) or self._is_output(path):
+            return None
+        return _of_folder(path)
+
+    def _path(self, text: str) -> str:
+        return os.path.join(self._submit_dir, file_uris.to_path(text))
+
+    def _is_output(self, path: str) -> bool:
+        for folder in self._output_folders:
+            if path.startswith(folder):
+                parts = path.removeprefix(folder).rstrip("/").split("/")
+                return len(parts) >= _PARTS_OF_OUTPUT and ".." not in parts
+        return False
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):  # ValueError: no file can have this name
+        return None
+
+
+def _of_file(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _of_folder(folder: str) -> str:
+    lines = []
+    for line in _entries(folder):
+        lines.append(line)
+        if len(lines) > MOST_ENTRIES:
+            raise TooManyFilesError(folder)
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _entries(folder: str) -> Iterator[str]:
+    """Yield a line for each file and folder below a folder, in any order.
+
+    A folder has no time: a file in it that was made and removed again is not a change.
+    """
+    places = [""]
+    while places:
+        place = places.pop()
+        try:
+            with os.scandir(os.path.join(folder, place)) as entries:
+                for entry in entries:
+                    name = f"{place}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        places.append(f"{name}/")
+                        yield f"{name!r} folder"
+                    else:
+                        yield f"{name!r} {_of_entry(entry)}"
+        except OSError as error:  # it may not be read, or was removed meanwhile
+            yield f"{place!r} cannot be read: {error.errno}"
+
+
+def _of_entry(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        status = _stat(entry.path)
+        if status is None or S_ISDIR(status.st_mode):
+            return f"link to {os.readlink(entry.path)!r}"
+        return _of_file(status)
+    return _of_file(entry.stat(follow_symlinks=False))
