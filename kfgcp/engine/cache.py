@@ -37,6 +37,8 @@ _COMPARED = 20
 _TRIED = 100
 """How many successes with the same key are tried at most until one has its files."""
 SAME = "same code and inputs"
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""Made once: a cached task takes eight digests, and `json.dumps` makes an encoder each time."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -326,8 +328,7 @@ def _parts(node: Node) -> dict[str, Any]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def kept(outputs: Values) -> dict[str, Any]:

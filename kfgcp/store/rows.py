@@ -27,6 +27,9 @@ class Read(enum.StrEnum):
     EVERYTHING = "everything"
 
 
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
+"""Made once, because `json.dumps` makes an encoder for each value."""
+
 TAG: Final = "a word of at most 64 characters without blanks, commas and control characters"
 
 LEFT = (Read.LISTED, Read.PART)
@@ -278,4 +281,4 @@ def error_text(error: ErrorInfo | None) -> str | None:
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)
