@@ -2,6 +2,15 @@
 
 locals {
   labels = merge(var.labels, { component = "dashboard", managed_by = "terraform" })
+  name   = "${var.prefix}-dashboard"
+  # Cloud Run gives each service two addresses; only this one is known before the service is there.
+  host = "${local.name}-${data.google_project.this.number}.${var.location}.run.app"
+  # The dashboard answers to no other name.
+  environment_variables = merge({ KFGCP_DASHBOARD_HOST_NAMES = join(",", concat([local.host], var.host_names)) }, var.environment_variables)
+}
+
+data "google_project" "this" {
+  project_id = var.project
 }
 
 # Google makes the proxy's account when it is asked to; a grant to one that is not there is refused.
@@ -15,7 +24,7 @@ resource "google_cloud_run_v2_service" "this" {
   provider            = google-beta
   project             = var.project
   location            = var.location
-  name                = "${var.prefix}-dashboard"
+  name                = local.name
   description         = "Runs of all pipelines"
   launch_stage        = "BETA" # which iap_enabled needs
   iap_enabled         = true
@@ -45,15 +54,15 @@ resource "google_cloud_run_v2_service" "this" {
         startup_cpu_boost = true
       }
       dynamic "env" {
-        for_each = var.environment_variables
+        for_each = local.environment_variables
         content {
           name  = env.key
           value = env.value
         }
       }
       startup_probe {
-        http_get {
-          path = "/_stcore/health"
+        tcp_socket { # a probe over HTTP has another host name
+          port = 8501
         }
         failure_threshold = 12
         period_seconds    = 5

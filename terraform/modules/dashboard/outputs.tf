@@ -1,6 +1,6 @@
 output "url" {
   description = "Where it is."
-  value       = google_cloud_run_v2_service.this.uri
+  value       = "https://${local.host}"
 }
 
 output "service" {

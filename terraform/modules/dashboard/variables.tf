@@ -77,6 +77,16 @@ variable "environment_variables" {
   }
 }
 
+variable "host_names" {
+  type        = list(string)
+  description = "Names that lead to it besides the one that Cloud Run gives it, such as dash.acme.example."
+  default     = []
+  validation {
+    condition     = alltrue([for name in var.host_names : can(regex("^[a-z0-9.-]+(:[0-9]+)?$", name))])
+    error_message = "A host name is NAME or NAME:PORT, without https://."
+  }
+}
+
 variable "ingress" {
   type        = string
   description = "Where requests may come from: all (IAP asks who they are), internal or internal-and-load-balancer."

@@ -55,6 +55,34 @@ run "it_costs_nothing_while_nobody_looks" {
   }
 }
 
+run "it_answers_to_its_own_names_only" {
+  command = apply
+  variables {
+    host_names            = ["dash.acme.example"]
+    environment_variables = { KFGCP_ENV = "dev" }
+  }
+  override_data {
+    target = data.google_project.this
+    values = { number = "123456789" }
+  }
+  assert {
+    condition     = { for each in google_cloud_run_v2_service.this.template[0].containers[0].env : each.name => each.value } == { KFGCP_ENV = "dev", KFGCP_DASHBOARD_HOST_NAMES = "kfgcp-dashboard-123456789.europe-west4.run.app,dash.acme.example" }
+    error_message = "The address of the service and the given names lead to the dashboard."
+  }
+  assert {
+    condition     = output.url == "https://kfgcp-dashboard-123456789.europe-west4.run.app"
+    error_message = "The address is the one that the dashboard answers to."
+  }
+}
+
+run "a_host_name_that_is_an_address_is_refused" {
+  command = plan
+  variables {
+    host_names = ["https://dash.acme.example"]
+  }
+  expect_failures = [var.host_names]
+}
+
 run "the_public_is_refused" {
   command = plan
   variables {
