@@ -22,6 +22,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
+from kfgcp import private
+
 FILE_USE = "file-use"
 """The name of the lock of `kfgcp.engine.lock.FileUse`; no run has such an id."""
 
@@ -96,7 +98,23 @@ class Layout:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-        self.workspace.mkdir(parents=True, exist_ok=True)
+        private.make_folders(self.workspace)
+        if private.is_own(self.home):
+            private.close_tree(self.logs)
+            private.close(self.logs.parent)
+
+    def close_attempt(self, path: str, attempt: int) -> None:
+        """Take away what others may do with the log and the artifacts of an attempt in the state folder."""
+        if not private.is_own(self.home):
+            return
+        log, artifacts = self.log(path, attempt), self.attempt(path, attempt)
+        private.close(log)
+        private.close_tree(artifacts)
+        for start in (log.parent, artifacts.parent):
+            for folder in (start, *start.parents):
+                if folder == self.home:
+                    break
+                private.close(folder)
 
     def working_folder(self, attempt_id: int) -> Path:
         return self.scratch / str(attempt_id)

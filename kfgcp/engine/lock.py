@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kfgcp import private
 from kfgcp.engine.layout import FILE_USE, lock_file
 from kfgcp.store.database import failures
 
@@ -35,9 +36,9 @@ def take(home: Path, run_id: str) -> RunLock | None:
     """The run's lock, or None when a living process holds it."""
     file = lock_file(home, run_id)
     with failures(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folders(file.parent)
         while True:
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is(fd, file):
@@ -84,8 +85,8 @@ class FileUse:
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
         with failures(self._file):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            private.make_folders(self._file.parent)
+            fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, kind)
             yield

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from kfgcp import private
 from kfgcp.atomic import write_file
 from kfgcp.engine.requirements import Requirements
 
@@ -114,7 +115,7 @@ def _with_commit(text: str, known: Path) -> str:
     commit = _ask(base, reference or "HEAD")
     with suppress(OSError):
         if commit is not None:
-            known.mkdir(parents=True, exist_ok=True)
+            private.make_folders(known)
             write_file(file, commit.encode())
         else:
             commit = file.read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ class Engine:
             mode=options.executor,
             strict=options.strict_env,
             libraries=common_libraries(graph),
-            containers=Containers(layout.workspace, options.container_credentials),
+            containers=Containers(layout.workspace, options.container_credentials, layout.home),
             submit_dir=options.submit_dir,
             run_id=layout.run_id,
         )
@@ -282,6 +282,7 @@ class Engine:
         node, wire = self._running.pop(event.id)
         self._executor.forget(event.id)
         self._left.append(event.id)
+        self._layout.close_attempt(node.path, node.attempts)
         self._ended(node, wire, event)
 
     def _installed(self, attempt_id: int) -> None:

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from kfgcp import private
 from kfgcp.errors import DiskFull, StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -44,14 +45,17 @@ def connect(file: Path) -> Connection:
     with failures(file):
         if file.exists() and not writable(file):
             return _connect_to_read(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private.make_state_folder(file.parent)
         try:
-            return _connect_to_write(file)
+            connection = _connect_to_write(file)
         except sqlite3.Error as error:
             if not _is_full(error, file) or not file.exists():
                 raise
             connection = _connect_to_full(file)
-        note_full(file)
+            note_full(file)
+        if private.is_own(file.parent):
+            for suffix in ("", "-wal", "-shm"):
+                private.close(file.with_name(file.name + suffix))  # SQLite gives new ones the mode of the database
         return connection
 
 

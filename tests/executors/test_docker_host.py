@@ -141,7 +141,7 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import
     assert {path.name for path in written} >= {"a", "b", "c"}
     assert {path.lstat().st_uid for path in written} == {somebody.uid}
     [attempt] = [path.parent.parent for path in written if path.name == "a"]
-    assert oct(attempt.stat().st_mode & 0o777) == "0o755", "open to all while the container ran, not longer"
+    assert oct(attempt.stat().st_mode & 0o777) == "0o700", "open to all while the container ran, not longer"
     ran_as = next((somebody.folder / ".kfgcp" / "logs").glob("*/make/1.log")).read_text()
     assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
     assert somebody.run("rm", "-r", ".kfgcp").code == 0

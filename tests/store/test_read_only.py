@@ -70,6 +70,7 @@ def test_without_files_of_sqlite_beside_it(somebody: Any, recorded: Path) -> Non
 def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any) -> None:
     if not somebody.become:
         pytest.skip("only root can write to what another user cannot")
+    os.chown(recorded, somebody.uid, somebody.uid)  # a folder of root's would be closed to them
     with Store(recorded) as store:
         store.add_run(make_run("cccc00000003", created_at="2030-01-01T00:00:00.000Z"))
         assert (recorded / "kfgcp.db-wal").stat().st_size > 0, "it is not in the database itself yet"

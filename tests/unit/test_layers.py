@@ -10,7 +10,7 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"atomic", "cross_site", "deadlines", "errors", "file_uris", "machine", "model", "config", "labels", "sockets"},
+    {"atomic", "config", "cross_site", "deadlines", "errors", "file_uris", "labels", "machine", "model", "private", "sockets"},
     {"spec"},
     {"check", "store"},
     {"engine"},

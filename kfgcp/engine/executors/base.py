@@ -44,11 +44,12 @@ class Containers:
     """What the containers of a run get beside what their attempts name.
 
     workspace: a folder that they share at the path it has here. credentials: whether they get Google's credentials, see
-    `kfgcp.engine.executors.credentials`.
+    `kfgcp.engine.executors.credentials`. home: the state folder, whose files are for its owner alone.
     """
 
     workspace: Path | None = None
     credentials: bool = False
+    home: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

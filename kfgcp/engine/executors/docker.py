@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from kfgcp import private
 from kfgcp.engine.executors import credentials, ownership
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
 from kfgcp.engine.hints import exception_in_log
@@ -76,8 +77,8 @@ class DockerExecutor:
         self._threads: list[threading.Thread] = []
 
     def start(self, attempt: Attempt) -> None:
-        attempt.log.parent.mkdir(parents=True, exist_ok=True)
-        attempt.log.touch()
+        private.make_folders(attempt.log.parent)
+        attempt.log.touch(0o600)
         for folder in (str(attempt.scratch), *_written(attempt)):
             os.makedirs(folder, exist_ok=True)
         self._threads.append(start_thread(self._watch, "kfgcp-container", attempt))
@@ -164,7 +165,11 @@ class DockerExecutor:
         try:
             with _init_missing(init):
                 container = self._create(image, init=init, **options)
-            with ownership.writable(written, self._workspace, container.attrs["Config"].get("User") or ""):
+            user = container.attrs["Config"].get("User") or ""
+            if self._options.home is not None:
+                read = [path for path, bind in options["volumes"].items() if bind["mode"] == "ro"]
+                ownership.make_readable(read, self._options.home, user)
+            with ownership.writable(written, self._workspace, user):
                 with self._lock:
                     if attempt.id in self._stopped:
                         return None

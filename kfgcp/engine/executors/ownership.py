@@ -8,8 +8,10 @@ another owner, so not where the engine maps root to the user (rootless Docker, D
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 _ROOT = ("", "0", "root")
@@ -37,6 +39,43 @@ def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[
     finally:
         for folder, mode in before.items():
             os.chmod(folder, mode)
+
+
+def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
+    """Let the user of a container read what is in the state folder; root always can.
+
+    It stays readable: several containers may read it at the same time. The state folder itself is closed to others, and
+    a container sees only the paths that are mounted in it. What is elsewhere is not changed.
+
+    Args:
+        paths: files and folders that a container gets to read.
+        home: the state folder.
+        user: as an image names it.
+    """
+    if user.partition(":")[0] in _ROOT:
+        return
+    for path in map(Path, paths):
+        if not path.is_relative_to(home) or _can_be_read(path):
+            continue
+        for parent, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                _open_to_readers(Path(parent, name))
+        _open_to_readers(path)  # last, as it tells that the rest is done
+
+
+def _can_be_read(path: Path) -> bool:
+    mode = path.stat().st_mode
+    wanted = 0o005 if stat.S_ISDIR(mode) else 0o004
+    return mode & wanted == wanted
+
+
+def _open_to_readers(path: Path) -> None:
+    """Let others read a file, and look into a folder or start a program that its owner can."""
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            search = 0o011 if mode & stat.S_IXUSR else 0
+            path.chmod(stat.S_IMODE(mode) | 0o044 | search)
 
 
 def hand_over(client: Any, image: str, folders: Iterable[str], labels: dict[str, str]) -> str | None:

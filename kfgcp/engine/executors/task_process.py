@@ -114,7 +114,7 @@ def _rehearse() -> None:
 
 def _become_task(message: dict[str, Any]) -> None:
     os.makedirs(os.path.dirname(message["log"]), exist_ok=True)
-    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kfgcp import private
 from kfgcp.engine import orphans
 from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
 from kfgcp.engine.executors.python import PythonExecutor
@@ -121,7 +122,7 @@ class VenvExecutor:
     def _log(self, attempt: Attempt, line: str) -> None:
         """Write a line to an attempt's log; where that fails, the start of the attempt fails too and says so."""
         with suppress(OSError):
-            attempt.log.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folders(attempt.log.parent)
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(f"{line}\n")
 
@@ -129,7 +130,7 @@ class VenvExecutor:
         try:
             if self._inner is not None:
                 return self._inner.start(attempt)
-            attempt.log.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folders(attempt.log.parent)
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(self._builder.output)
             self._emit(Ended(attempt.id, self._failure))
@@ -178,7 +179,7 @@ class Builder:
         python = self._folder / "bin" / "python"
         if is_built(self._requirements, self._folder.parent):
             return python
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folders(self._folder.parent)
         with self._locked(self._folder.with_suffix(".lock")):
             if not (self._folder / READY).exists():
                 shutil.rmtree(self._folder, ignore_errors=True)
