@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
+from kfgcp.machine import start_thread
+
 Result = TypeVar("Result")
 
 REQUEST_SECONDS: Final = 120.0
@@ -106,14 +108,14 @@ def call_within(
         if error is None and discard is not None:
             discard(result)  # type: ignore[arg-type]  # it is a result when there is no error
 
-    threading.Thread(target=run, name="kfgcp-call-within", daemon=True).start()
+    start_thread(run, "kfgcp-call-within")
     try:
         result, error = results.get(timeout=max(seconds, 0))
     except BaseException as interruption:
         with lock:
             abandoned = True
         if isinstance(interruption, queue.Empty):
-            raise DeadlineError(f"no result within {seconds:g} s") from None
+            raise DeadlineError(f"no answer within {seconds:g} s") from None
         raise
     if error is not None:
         raise error

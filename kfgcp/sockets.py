@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -141,6 +142,12 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 _POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+def mount_deadlines(session: requests.Session) -> None:
+    """Let a session of another library obey deadlines, for each byte of a request and of the headers of its answer."""
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, DeadlineAdapter())
 
 
 class DeadlineAdapter(HTTPAdapter):

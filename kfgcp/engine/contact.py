@@ -1,33 +1,32 @@
-"""The first request to an object store: does it answer within seconds?
+"""Checks within seconds whether an object store can be reached, before a task uses it.
 
-Google's and Amazon's clients try again for one to two minutes when there is no network. That is right in the middle of
-a long transfer, and wrong before the first one, because the user waits to learn that the network is down. So one small
-request comes first. It is sent once and never repeated.
+The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is right in the middle of
+a long transfer. It is wrong at the start, where it only delays the message that the network is down. So one small
+request is sent first, once, and never repeated.
 """
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.machine import start_thread
+from kfgcp.deadlines import DeadlineError, call_within
 
 LIMIT_SECONDS: Final = 8.0
-"""How long the sign-in and the first request may take together, also when a name server, a proxy or a token hangs."""
+"""How long signing in and the first request may take together, even when a name server, a proxy or a sign-in hangs."""
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
 GOOD_FOR_SECONDS: Final = 60.0
-"""A store that answered is not asked again for this time."""
+"""A store that answered is not checked again for this long."""
 
 BAD_FOR_SECONDS: Final = 5.0
-"""A store that did not answer is not asked again for this time, so that the next task does not wait too."""
+"""A store that did not answer is not checked again for this long, so that the next task does not wait as well."""
 
 METADATA_SECONDS: Final = 2.0
-"""How long Google's metadata server may take to answer. It gives tokens to machines at Google."""
+"""How long Google's metadata server may take to answer. It is where machines at Google get their tokens."""
 
 
 class NoAnswerError(Exception):
@@ -36,12 +35,14 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
+    """The result of a check. at: by the clock. error: None when the store answered."""
+
     at: float
     error: Exception | None
 
 
 class Contacts:
-    """Checks that stores answer, and remembers the outcome for a while.
+    """Checks whether stores answer, and remembers the results for a while.
 
     Args:
         clock: monotonic, in seconds.
@@ -53,61 +54,55 @@ class Contacts:
         self._limit = limit
         self._outcomes: dict[str, _Outcome] = {}
 
-    def ensure(self, store: str, ask: Callable[[], None]) -> None:
+    def ensure(self, store: str, send_request: Callable[[], None]) -> None:
         """Return when a store answers.
 
         Args:
             store: the name of the store.
-            ask: signs in and sends one request; it raises when there is no answer.
+            send_request: signs in and sends one request to the store. It raises an error when no answer comes.
 
         Raises:
-            NoAnswerError: there was no answer within the limit.
-            Exception: what `ask` raised, now or a moment ago.
+            NoAnswerError: no answer came within the limit.
+            Exception: the error of `send_request`, from this check or from one a moment ago.
         """
-        known = self._outcomes.get(store)
-        if known is not None and not self._is_old(known):
-            if known.error is not None:
-                raise known.error
-            return
-        error = self._ask(ask)
-        self._outcomes[store] = _Outcome(self._clock(), error)
-        if error is not None:
-            raise error
+        outcome = self._outcomes.get(store)
+        if outcome is None or self._is_old(outcome):
+            error = self._check(send_request)
+            outcome = _Outcome(self._clock(), error)
+            self._outcomes[store] = outcome
+        if outcome.error is not None:
+            raise outcome.error
 
     def _is_old(self, outcome: _Outcome) -> bool:
         limit = GOOD_FOR_SECONDS if outcome.error is None else BAD_FOR_SECONDS
         return self._clock() - outcome.at > limit
 
-    def _ask(self, ask: Callable[[], None]) -> Exception | None:
-        """Ask in a thread, and abandon it after the limit: name lookups and sign-ins cannot be interrupted."""
-        answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                ask()
-                answers.put(None)
-            except Exception as error:
-                answers.put(error)
-
-        start_thread(run, "kfgcp-contact")
+    def _check(self, send_request: Callable[[], None]) -> Exception | None:
+        """Return the error of the request, None when it was answered."""
         try:
-            return answers.get(timeout=self._limit)
-        except queue.Empty:
+            call_within(self._limit, send_request)
+        except DeadlineError:
             return NoAnswerError(f"no answer within {self._limit:g} s; check the network and the proxy")
+        except Exception as error:
+            return error
+        return None
 
 
 def google_credentials() -> tuple[Any, str | None]:
-    """Return the Google credentials of this machine and their project; (None, None) when there are none.
+    """Return the Google credentials of this machine and their project, or (None, None) when there are none.
 
-    The metadata server is asked once. google.auth asks it three times with growing pauses, which takes up to 13 s
-    when nothing answers at its address.
+    One request is sent to the metadata server. google.auth sends three, with growing pauses, and needs up to 13 s when
+    nothing answers at the address of that server.
     """
     import google.auth
+    import requests
     from google.auth.exceptions import DefaultCredentialsError, TransportError
     from google.auth.transport.requests import Request
 
-    class Once(Request):
-        """Sends until the first failure; after that every request fails at once."""
+    from kfgcp.sockets import mount_deadlines
+
+    class FailFastRequest(Request):
+        """Sends requests until one fails. After that, every request fails at once with the same error."""
 
         failure: Exception | None = None
 
@@ -123,8 +118,10 @@ def google_credentials() -> tuple[Any, str | None]:
                 self.failure = error
                 raise
 
+    session = requests.Session()
+    mount_deadlines(session)
     try:
-        credentials, project = google.auth.default(request=Once())
+        credentials, project = google.auth.default(request=FailFastRequest(session))
     except DefaultCredentialsError:
         return None, None
     return credentials, project

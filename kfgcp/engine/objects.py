@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
+from kfgcp.deadlines import call_within
 from kfgcp.engine import remote
 from kfgcp.errors import AuthError, ConfigError, KfgcpError, MissingExtra, NotFound, Refused, Unreachable
 
 SECONDS: Final = 15.0
 """How long a request to Cloud Storage is tried again: somebody waits for the answer."""
+
+LOOK_SECONDS: Final = 60.0
+"""How long one look may take, with all repeats and pages."""
 
 GONE: Final = "It may have been deleted, or never written."
 
@@ -34,42 +38,49 @@ def beginning(uri: str, size: int) -> bytes | None:
         ConfigError: the address of the store is not known.
         BackendError: the store refused it, or cannot be reached.
     """
-    scheme, bucket, key = _parts(uri)
+    _, _, key = _parts(uri)
     if not key or key.endswith("/"):
         return None
     try:
         with _our_errors(uri):
-            client = remote.client(uri).client
-            if scheme == "gs":
-                blob = client.bucket(bucket).blob(key)
-                found: bytes = blob.download_as_bytes(start=0, end=size - 1, retry=_retry())
-            else:
-                answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")
-                with answer["Body"] as body:
-                    found = body.read(size)
+            return call_within(LOOK_SECONDS, lambda: _read_beginning(uri, size))
     except NotFound:
         return None
     except Refused as error:
         if error.status == 416:  # an empty object has no first byte
             return b""
         raise
-    return found[:size]
+
+
+def _read_beginning(uri: str, size: int) -> bytes:
+    scheme, bucket, key = _parts(uri)
+    client = remote.client(uri).client
+    if scheme == "gs":
+        content: bytes = client.bucket(bucket).blob(key).download_as_bytes(start=0, end=size - 1, retry=_retry())
+    else:
+        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")
+        with answer["Body"] as body:
+            content = body.read(size)
+    return content[:size]
 
 
 def below(uri: str, most: int) -> list[str]:
-    """Names of objects below a prefix, without it, sorted; at most so many. Raises what `beginning` does."""
-    scheme, bucket, key = _parts(uri)
+    """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what `beginning` does."""
+    _, bucket, key = _parts(uri)
     prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
     with _our_errors(uri):
-        client = remote.client(uri).client
-        if scheme == "gs":
-            blobs = client.list_blobs(bucket, prefix=prefix, max_results=most + 1, retry=_retry())
-            names = [str(blob.name) for blob in blobs]
-        else:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            items = (item for page in pages for item in page.get("Contents") or ())
-            names = [str(item["Key"]) for item in islice(items, most + 1)]
+        names = call_within(LOOK_SECONDS, lambda: _list_names(uri, bucket, prefix, most + 1))
     return sorted(name.removeprefix(prefix) for name in names if name != prefix)[:most]
+
+
+def _list_names(uri: str, bucket: str, prefix: str, most: int) -> list[str]:
+    client = remote.client(uri).client
+    if uri.startswith("gs://"):
+        blobs = client.list_blobs(bucket, prefix=prefix, max_results=most, retry=_retry())
+        return [str(blob.name) for blob in blobs]
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    objects = (stored for page in pages for stored in page.get("Contents") or ())
+    return [str(stored["Key"]) for stored in islice(objects, most)]
 
 
 def _parts(uri: str) -> tuple[str, str, str]:

@@ -17,11 +17,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kfgcp.deadlines import call_within
 from kfgcp.engine.contact import CONNECT_SECONDS, READ_SECONDS, Contacts, google_credentials
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.engine.values import ArtifactValue, ValueProblem
 
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
+LOOK_SECONDS = 60.0
+"""How long a look at a store may take, in which no objects are copied."""
 
 
 def is_remote(uri: str) -> bool:
@@ -31,19 +34,20 @@ def is_remote(uri: str) -> bool:
 
 def to_copy(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
     """The URIs of those that must be copied to `folder` first: in a bucket, not mounted, not copied yet."""
-    uris = {item.uri for item in artifacts if is_remote(item.uri)}
+    uris = {artifact.uri for artifact in artifacts if is_remote(artifact.uri)}
     return sorted(uri for uri in uris if not os.path.exists(_mount(uri)) and not os.path.exists(place(uri, folder)))
 
 
 def written(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
     """The URIs of those that were written below `folder` and belong in a bucket."""
-    return sorted({item.uri for item in artifacts if is_remote(item.uri) and os.path.exists(place(item.uri, folder))})
+    uris = {artifact.uri for artifact in artifacts if is_remote(artifact.uri)}
+    return sorted(uri for uri in uris if os.path.exists(place(uri, folder)))
 
 
 def make_folders(wire: Mapping[str, Any], folder: Path) -> None:
     """Makes the folders below `folder` for the output artifacts of an ExecutorInput that go to a bucket."""
-    for item in wire["outputs"]["artifacts"].values():
-        for artifact in item["artifacts"]:
+    for output in wire["outputs"]["artifacts"].values():
+        for artifact in output["artifacts"]:
             if is_remote(artifact["uri"]):
                 place(artifact["uri"], folder).parent.mkdir(parents=True, exist_ok=True)
 
@@ -66,7 +70,7 @@ def copy(uri: str, folder: Path) -> None:
     try:
         source = _cloud_path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
+        if call_within(LOOK_SECONDS, source.is_dir):
             source.copytree(partial)
         else:
             source.download_to(partial)
@@ -96,7 +100,7 @@ def exists(uri: str) -> bool:
         ValueProblem: the library for it is missing, or the store refused or does not answer; one line.
     """
     try:
-        return bool(_cloud_path(uri).exists())
+        return bool(call_within(LOOK_SECONDS, _cloud_path(uri).exists))
     except Exception as error:
         raise _problem(uri, "looked at", error) from None
 
@@ -108,7 +112,8 @@ def check(root: str) -> None:
         ValueProblem: the library for it is missing, there is no such bucket, or it may not be read; one line.
     """
     try:
-        next(iter(_cloud_path(root).iterdir()), None)
+        folder = _cloud_path(root)
+        call_within(LOOK_SECONDS, lambda: next(iter(folder.iterdir()), None))
     except Exception as error:
         raise _problem(root, "listed", error) from None
 
@@ -144,11 +149,11 @@ _IMPORTING = threading.Lock()
 
 
 def _cloud_path(uri: str) -> Any:
-    """What is at a URI, after its store has answered once.
+    """Return the path of a URI in its store, after the store has answered a first request.
 
     Raises:
         NoAnswerError: the store did not answer in time.
-        Exception: what its library raises when there is no connection or no sign-in.
+        Exception: an error of the store's client library: there is no connection, or the sign-in failed.
     """
     scheme, _, rest = uri.partition("://")
     # Slow to import, and not part of the time that an answer may take. Several threads copy at the same time, and the
@@ -159,16 +164,16 @@ def _cloud_path(uri: str) -> Any:
         import_module("google.cloud.storage" if scheme == "gs" else "boto3")
     bucket = rest.partition("/")[0]
     address = os.environ.get("STORAGE_EMULATOR_HOST") if scheme == "gs" else _s3_endpoint()
-    _CONTACTS.ensure(f"{scheme}://{bucket} at {address}", lambda: _ask(uri, bucket))
+    _CONTACTS.ensure(f"{scheme}://{bucket} at {address}", lambda: _send_first_request(uri, bucket))
     return CloudPath(uri.replace("minio://", "s3://", 1), client=client(uri))  # type: ignore[abstract]
 
 
-def _ask(uri: str, bucket: str) -> None:
-    """Send one request to the store of a URI; any answer is good, also that it is not allowed."""
+def _send_first_request(uri: str, bucket: str) -> None:
+    """Send one request to the store of a URI. Any answer proves that the store is there, also "not allowed"."""
     library = client(uri).client
     try:
         if uri.startswith("gs://"):
-            # Whether it may be seen does not matter. Other calls look at the bucket too, and try that again.
+            # The result does not matter. Other methods of the library also read the bucket, but repeat the request.
             library.bucket(bucket).exists(timeout=(CONNECT_SECONDS, READ_SECONDS), retry=None)
         else:
             library.list_objects_v2(Bucket=bucket, MaxKeys=1)
@@ -198,11 +203,18 @@ def _storage_client(emulator: str | None) -> Any:
     import_module("google.cloud.storage")  # without it cloudpathlib makes an error of its own
     from google.cloud.storage import Client
 
+    from kfgcp.sockets import mount_deadlines
+
     # An emulator asks for no sign-in, and looking for one takes seconds where there is none.
     credentials, project = (None, None) if emulator else google_credentials()
     if credentials is None:
-        return GSClient(storage_client=Client.create_anonymous_client())
-    return GSClient(storage_client=Client(credentials=credentials, project=project))
+        storage = Client.create_anonymous_client()
+    else:
+        storage = Client(credentials=credentials, project=project)
+    # Both sessions, for objects and for tokens: a timeout of theirs starts again with each byte.
+    mount_deadlines(storage._http)
+    mount_deadlines(storage._http._auth_request.session)
+    return GSClient(storage_client=storage)
 
 
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:

@@ -10,7 +10,21 @@ import kfgcp
 
 ROOT = Path(kfgcp.__file__).parent
 LAYERS = [
-    {"atomic", "config", "cross_site", "deadlines", "errors", "file_uris", "labels", "machine", "model", "private", "sockets"},
+    {
+        *(
+            "atomic",
+            "config",
+            "cross_site",
+            "deadlines",
+            "errors",
+            "file_uris",
+            "labels",
+            "machine",
+            "model",
+            "private",
+        ),
+        "sockets",
+    },
     {"spec"},
     {"check", "store"},
     {"engine"},

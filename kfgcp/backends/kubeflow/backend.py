@@ -272,7 +272,8 @@ class KubeflowBackend(RemoteBackend):
         from kfgcp.backends.kubeflow.native import pipeline_run
 
         run_id = self._id(self._named(ref))
-        return pipeline_run(self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id)
+        seconds = self._env.request_seconds
+        return pipeline_run(self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id, seconds)
 
     def retry(self, ref: RunRef) -> RunState:
         """By `POST runs/ID:retry`, which starts the pods that failed anew and keeps the others.

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from kfgcp.backends.auth import TokenSource
 from kfgcp.backends.secrecy import one_line
-from kfgcp.errors import BackendError, NotFound
+from kfgcp.deadlines import REQUEST_SECONDS, DeadlineError, call_within
+from kfgcp.errors import BackendError, NotFound, Unreachable
 
 NO_NAMESPACE: Final = "kubeflow"
 """What `kfp.Client` takes for no namespace at all."""
@@ -15,7 +16,9 @@ UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
 """What the client raises when an answer is not of the form that it expects: it does not check answers."""
 
 
-def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | None, run_id: str) -> Any:
+def pipeline_run(
+    host: str, tokens: TokenSource, namespace: str, ca_file: str | None, run_id: str, seconds: float = REQUEST_SECONDS
+) -> Any:
     """The run as a `kfp.client.client.RunPipelineResult`: its `run_info` is the `V2beta1Run` of kfp_server_api.
 
     Its client speaks to the same host, and takes its token anew from ours for each request, as tokens last an hour.
@@ -31,7 +34,8 @@ def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | 
     from urllib3.exceptions import HTTPError
 
     token = tokens.get()
-    try:
+
+    def read_run() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # that servers before 2.0 are not spoken to
             client = kfp_client.Client(
@@ -47,6 +51,14 @@ def pipeline_run(host: str, tokens: TokenSource, namespace: str, ca_file: str | 
 
         client._existing_config.refresh_api_key_hook = renew
         return kfp_client.RunPipelineResult(client, client.get_run(run_id))
+
+    try:
+        return call_within(seconds, read_run)
+    except DeadlineError:
+        raise Unreachable(
+            f"Kubeflow Pipelines did not answer its client within {seconds:g} s.",
+            hint="Check the connection to the network. request_seconds of the environment gives requests more time.",
+        ) from None
     except kfp_server_api.ApiException as error:
         if error.status == 404:
             raise NotFound(

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
-from kfgcp.errors import BackendError, MissingExtra, NotFound
+from kfgcp.deadlines import DeadlineError, call_within
+from kfgcp.errors import BackendError, MissingExtra, NotFound, Unreachable
 
 NOT_FOUND: Final = 404
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
@@ -37,7 +38,12 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
         anonymous = {"credentials": AnonymousCredentials()} if env.get("auth") == "anonymous" else {}
         aiplatform.init(**place, api_endpoint=endpoint, api_transport="rest", **anonymous)
     try:
-        return aiplatform.PipelineJob.get(job_id, **place)
+        return call_within(env.request_seconds, lambda: aiplatform.PipelineJob.get(job_id, **place))
+    except DeadlineError:
+        raise Unreachable(
+            f"Vertex AI did not answer its official client within {env.request_seconds:g} s.",
+            hint="Check the connection to the network. request_seconds of the environment gives requests more time.",
+        ) from None
     except (GoogleAPICallError, GoogleAuthError) as error:
         if isinstance(error, GoogleAPICallError) and error.code == NOT_FOUND:
             raise NotFound(

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import kfgcp as public
-from kfgcp.errors import BackendError, NotFound
+from hostile_http import Connection, hostile_server
+from kfgcp.backends.auth import Anonymous
+from kfgcp.backends.kubeflow.native import pipeline_run
+from kfgcp.errors import BackendError, NotFound, Unreachable
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST
@@ -97,3 +100,14 @@ def test_an_answer_that_the_client_cannot_read_is_one_of_our_errors(
 
     with pytest.raises(BackendError, match=r"client of Kubeflow Pipelines failed: .*failed to decode"):
         handle.native()
+
+
+def test_a_server_that_sends_a_byte_at_a_time() -> None:
+    def trickle(connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        connection.trickle(b" " * 100_000)
+
+    with hostile_server(trickle) as server, pytest.raises(Unreachable) as caught:
+        pipeline_run(server.url, Anonymous(), "", None, "run", seconds=1)
+
+    assert caught.value.message == "Kubeflow Pipelines did not answer its client within 1 s."
