@@ -270,9 +270,9 @@ def _dashboard(
     where = f"{FILE_NAME} [dashboard]"
     settings = _settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
     for key in ("allow", "host_names", "pipelines", "sync"):
-        for each in settings[key].value if key in settings else ():
-            if not isinstance(each, str):
-                raise ConfigError(f"{where}: {key} holds {each!r}, not a text.")
+        for entry in settings[key].value if key in settings else ():
+            if not isinstance(entry, str):
+                raise ConfigError(f"{where}: {key} holds {entry!r}, not a text.")
     for name in settings["sync"].value if "sync" in settings else ():
         if name not in environments:
             known = ", ".join(sorted(environments))
@@ -322,12 +322,12 @@ def _parse(text: str, kind: type, origin: str) -> Any:
         if kind is int:
             return int(text)
         if kind is list:
-            return [each.strip() for each in text.split(",") if each.strip()]
+            return [entry.strip() for entry in text.split(",") if entry.strip()]
         if kind is dict:
             return dict(pair.split("=", 1) for pair in text.split(",") if pair)
     except (ValueError, KeyError):
-        wanted = {int: "a whole number", bool: "true or false"}.get(kind, "K=V,K=V")
-        raise ConfigError(f"{origin} is {text!r}, not {wanted}.") from None
+        expected = {int: "a whole number", bool: "true or false"}.get(kind, "K=V,K=V")
+        raise ConfigError(f"{origin} is {text!r}, not {expected}.") from None
     return text
 
 
@@ -363,9 +363,9 @@ def _check_values(environment: Environment, where: str) -> None:
         raise ConfigError(
             f"{where}: pipeline_root is {root!r}, not in Cloud Storage.", hint="Write gs://BUCKET/FOLDER."
         )
-    for each in environment.get("reserved_ip_ranges") or ():
-        if not isinstance(each, str):
-            raise ConfigError(f"{where}: reserved_ip_ranges holds {each!r}, not a text.")
+    for range_name in environment.get("reserved_ip_ranges") or ():
+        if not isinstance(range_name, str):
+            raise ConfigError(f"{where}: reserved_ip_ranges holds {range_name!r}, not a text.")
     for key, value in (environment.get("labels") or {}).items():
         if not isinstance(value, str):
             raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
@@ -378,7 +378,7 @@ def _check_values(environment: Environment, where: str) -> None:
             what = "plain http" if scheme == "http" else 'auth = "anonymous"'
             raise ConfigError(
                 f"{where}: {what} is allowed for a loopback {key} only, not for {host}.",
-                hint=f"A service of the pod's own cluster ({', '.join(f'*{each}' for each in CLUSTER_DOMAINS)}) may be "
+                hint=f"A service of the pod's own cluster ({', '.join(f'*{end}' for end in CLUSTER_DOMAINS)}) may be "
                 'spoken to over http with auth = "in-cluster".'
                 if scheme == "http" and environment.backend == "kubeflow"
                 else "",

@@ -169,9 +169,9 @@ def _in_unicode(value: Any) -> Any:
     if isinstance(value, str):
         return _HALF.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_in_unicode(item) for item in value]
+        return [_in_unicode(inner) for inner in value]
     if isinstance(value, dict):
-        return {_HALF.sub("\ufffd", key): _in_unicode(item) for key, item in value.items()}
+        return {_HALF.sub("\ufffd", key): _in_unicode(inner) for key, inner in value.items()}
     return value
 
 
@@ -224,8 +224,8 @@ def wants_sign_in(answer: Answer) -> bool:
 def title(answer: Answer, *secrets: str) -> str:
     """The title of a page, else the first line with something on it, quoted."""
     text = answer.body[:20_000].decode("utf-8", "replace")
-    found = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(answer) else None
-    line = found[2] if found else next((line for line in text.splitlines() if line.strip()), "")
+    heading = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(answer) else None
+    line = heading[2] if heading else next((line for line in text.splitlines() if line.strip()), "")
     return f"'{one_line(line, *secrets, limit=100)}'" if line.strip() else "nothing"
 
 

@@ -71,8 +71,8 @@ def _claimed(token: Token) -> str:
         claims = parse_json(payload.decode())
     except ValueError:
         return ""
-    found = (claims.get("email") or claims.get("sub")) if isinstance(claims, dict) else None
-    return one_line(found, limit=200) if isinstance(found, str) else ""
+    name = (claims.get("email") or claims.get("sub")) if isinstance(claims, dict) else None
+    return one_line(name, limit=200) if isinstance(name, str) else ""
 
 
 def _asked(address: str, token: Token) -> str:

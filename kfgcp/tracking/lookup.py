@@ -57,26 +57,26 @@ def _key(project: Project, env: Environment) -> tuple[Any, ...]:
     except OSError:
         database = 0
     settings = tuple((key, str(setting.value)) for key, setting in sorted(env.settings.items()))
-    others = tuple((each.name, each.backend) for each in project.environments.values())
+    others = tuple((environment.name, environment.backend) for environment in project.environments.values())
     return (project.home, project.root, database, env.name, env.backend, settings, others)
 
 
-def handle(project: Project, wanted: str) -> RunHandle:
+def handle(project: Project, run_text: str) -> RunHandle:
     """The run that a text means, to hold on to. Raises what `find` does.
 
     On a full disk it is as it was recorded: nothing new can be recorded of it.
     """
-    found = find(project, wanted)
-    backend, ref = backend_of(project, environment_of(project, found)), RunRef(found.env, found.run_id)
+    run = find(project, run_text)
+    backend, ref = backend_of(project, environment_of(project, run)), RunRef(run.env, run.run_id)
     try:
         return RunHandle(backend, ref)
     except DiskFull:
         with Store(project.home) as store:
             note_full(store.file)
-            return RunHandle(backend, ref, store.get(found.run_id))
+            return RunHandle(backend, ref, store.get(run.run_id))
 
 
-def find(project: Project, wanted: str) -> Run:
+def find(project: Project, run_text: str) -> Run:
     """The record of the run that a text means; one of others is looked for on the remote backends.
 
     Raises:
@@ -85,32 +85,32 @@ def find(project: Project, wanted: str) -> Run:
         Unreachable: none of the remote backends can be reached.
     """
     try:
-        return _recorded(project, wanted)
+        return _recorded(project, run_text)
     except UsageError:
-        if wanted == "latest" or not _remote(project):
+        if run_text == "latest" or not _remote(project):
             raise
-    found = _of_that_id(project, wanted)
-    if found is not None:
-        return found
+    run = _of_that_id(project, run_text)
+    if run is not None:
+        return run
     refresh(project, RunFilter(), whole=False)
     try:
-        return _recorded(project, wanted)
+        return _recorded(project, run_text)
     except UsageError as error:
         if (project.home / DATABASE_NAME).exists() and error.message.startswith("There is no run"):
             raise NotFound(error.message, hint=error.hint, status=404, reason="NOT_FOUND") from None
         raise
 
 
-def refresh(project: Project, wanted: RunFilter, limit: int | None = None, *, whole: bool = True) -> None:
+def refresh(project: Project, run_filter: RunFilter, limit: int | None = None, *, whole: bool = True) -> None:
     """Reads what has changed on the remote backends: of one environment, or of all that are different places.
 
     With a limit only the newest runs that match are read, where the backend can choose them; unless `whole`, what costs
     several requests a run is left out. Of all environments, one that cannot be reached is the warning `NotRefreshed`.
     """
-    if wanted.env is not None:
-        env = project.environments.get(wanted.env)  # one that was removed still has runs here
+    if run_filter.env is not None:
+        env = project.environments.get(run_filter.env)  # one that was removed still has runs here
         if env is not None and env.backend != "local":
-            _read(_refreshable(project, env), wanted, limit, whole)
+            _read(_refreshable(project, env), run_filter, limit, whole)
         return
     places = set()
     for env in _remote(project):
@@ -118,7 +118,7 @@ def refresh(project: Project, wanted: RunFilter, limit: int | None = None, *, wh
             backend = _refreshable(project, env)
             if backend.place not in places:
                 places.add(backend.place)
-                _read(backend, wanted, limit, whole)
+                _read(backend, run_filter, limit, whole)
         except DiskFull:
             raise
         except (BackendError, ConfigError) as error:
@@ -132,14 +132,14 @@ def environment_of(project: Project, run: Run) -> Environment:
     return project.env(run.env)
 
 
-def _of_that_id(project: Project, wanted: str) -> Run | None:
+def _of_that_id(project: Project, run_id: str) -> Run | None:
     """The run of exactly that id on a remote backend, however old it is; a request for each place.
 
     Raises:
         BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
         Unreachable: none of the places could be reached.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", wanted):  # shorter ones are beginnings
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", run_id):  # shorter ones are beginnings
         return None
     places = set()
     unreadable: BadAnswer | None = None
@@ -149,7 +149,7 @@ def _of_that_id(project: Project, wanted: str) -> Run | None:
             backend = _refreshable(project, env)
             if backend.place not in places:
                 places.add(backend.place)
-                return backend_of(project, env).get(RunRef(env.name, wanted))
+                return backend_of(project, env).get(RunRef(env.name, run_id))
         except BadAnswer as error:  # it is there, and a list would say less of it
             unreadable = unreadable or error
         except Unreachable as error:
@@ -163,20 +163,20 @@ def _of_that_id(project: Project, wanted: str) -> Run | None:
     return None
 
 
-def _recorded(project: Project, wanted: str) -> Run:
+def _recorded(project: Project, run_text: str) -> Run:
     if not (project.home / DATABASE_NAME).exists():
-        raise no_run(wanted)
+        raise no_run(run_text)
     with Store(project.home) as store:
-        return store.get(store.find(wanted), whole=False)
+        return store.get(store.find(run_text), whole=False)
 
 
 def _remote(project: Project) -> list[Environment]:
     return [env for env in project.environments.values() if env.backend != "local"]
 
 
-def _read(backend: SupportsRefresh, wanted: RunFilter, limit: int | None, whole: bool) -> None:
-    if limit is None or wanted.beyond_services or not backend.recent(wanted, limit, whole=whole):
-        backend.refresh(wanted.since, whole=whole)
+def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, whole: bool) -> None:
+    if limit is None or run_filter.beyond_services or not backend.recent(run_filter, limit, whole=whole):
+        backend.refresh(run_filter.since, whole=whole)
 
 
 def _refreshable(project: Project, env: Environment) -> SupportsRefresh:

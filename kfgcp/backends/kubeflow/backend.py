@@ -111,11 +111,11 @@ class KubeflowBackend(RemoteBackend):
 
     def _submitted(self, experiment: str, name: str, submission: str, since: str) -> list[dict[str, Any]]:
         """The runs of a submission, the oldest first; `since` is a time before it."""
-        wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
-        wanted.append(filters.predicate("display_name", "EQUALS", name))
-        params = {"experiment_id": experiment, "filter": filters.text(wanted), "sort_by": "created_at asc"}
+        predicates = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
+        predicates.append(filters.predicate("display_name", "EQUALS", name))
+        params = {"experiment_id": experiment, "filter": filters.text(predicates), "sort_by": "created_at asc"}
         pages = self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE)
-        runs = [read_run(item) for item in pages]
+        runs = [read_run(answer) for answer in pages]
         return [run for run in runs if body.labels_of(run.get("description")).get(SUBMISSION) == submission]
 
     def _scope(self) -> dict[str, str]:
@@ -134,33 +134,33 @@ class KubeflowBackend(RemoteBackend):
             return self._fetch(backend_ref)
         return self._whole(backend_ref, listed.source)
 
-    def _whole(self, backend_ref: str, found: Mapping[str, Any]) -> Fetched:
+    def _whole(self, backend_ref: str, answer: Mapping[str, Any]) -> Fetched:
         """A run with what ML Metadata knows of it when it has ended."""
-        found = self._with_spec(found, ask=True)
+        answer = self._with_spec(answer, ask=True)
         executions: list[Execution] = []
         missing = ""
-        state = RUN_STATES.get(str(found.get("state")), RunState.PENDING)
+        state = RUN_STATES.get(str(answer.get("state")), RunState.PENDING)
         if state is not RunState.PENDING:
             try:
-                executions = self._metadata.executions(str(found.get("run_id")), artifacts=state.final)
+                executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
             except BackendError as error:
                 why = OTHER_API if self._server.keeps_artifacts(self._namespace) else error.message
                 missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {why}"
-        self._latest = (backend_ref, found, executions)
-        run, spec = self._run(found, self._experiments.name(str(found.get("experiment_id") or "")), executions)
+        self._latest = (backend_ref, answer, executions)
+        run, spec = self._run(answer, self._experiments.name(str(answer.get("experiment_id") or "")), executions)
         return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing if state.final else "")
 
-    def _with_spec(self, found: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
+    def _with_spec(self, answer: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
         """The run with its spec; one that names a version of a pipeline does not hold it."""
-        if found.get("pipeline_spec"):
-            return found
-        spec = self._versions.spec(found, ask=ask)
-        return found if spec is None else {**found, "pipeline_spec": spec}
+        if answer.get("pipeline_spec"):
+            return answer
+        spec = self._versions.spec(answer, ask=ask)
+        return answer if spec is None else {**answer, "pipeline_spec": spec}
 
     def _run(
-        self, found: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
+        self, answer: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
     ) -> tuple[Run, Mapping[str, Any] | None]:
-        run, spec = run_of(found, self._where, experiment=experiment, executions=executions or ())
+        run, spec = run_of(answer, self._where, experiment=experiment, executions=executions or ())
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
 
     def _id(self, backend_ref: str) -> str:
@@ -171,10 +171,10 @@ class KubeflowBackend(RemoteBackend):
         ended may go on again, which no time of the server tells."""
         since, before = window
         if observed is None:
-            wanted = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
+            predicates = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
             if before:
-                wanted.append(filters.predicate("created_at", "LESS_THAN", before, "timestamp_value"))
-            yield from self._listed(wanted, ask=True)
+                predicates.append(filters.predicate("created_at", "LESS_THAN", before, "timestamp_value"))
+            yield from self._listed(predicates, ask=True)
             return
         until = observed.changed_until
         yield from self._listed(filters.unfinished(), ask=True)
@@ -182,39 +182,39 @@ class KubeflowBackend(RemoteBackend):
             [filters.predicate("finished_at", "GREATER_THAN_EQUALS", until, "timestamp_value")], ask=True
         )
 
-    def _newest(self, wanted: RunFilter, limit: int) -> Iterator[Fetched] | None:
+    def _newest(self, run_filter: RunFilter, limit: int) -> Iterator[Fetched] | None:
         """Page by page, of a size that one holds all where the server can choose. None where it cannot and all runs of
         that time were read before: then it is less to read what has changed."""
         observed = self._store.observed(self.place)
-        if filters.chosen_here(wanted) and observed and (wanted.since or "") >= observed.created_since:
+        if filters.chosen_here(run_filter) and observed and (run_filter.since or "") >= observed.created_since:
             return None
-        return self._until_enough(wanted, limit)
+        return self._until_enough(run_filter, limit)
 
-    def _until_enough(self, wanted: RunFilter, limit: int) -> Iterator[Fetched]:
-        chosen = replace(wanted, experiment=None)  # by its id, and servers find names whatever their case
-        for found in self._of_experiment(wanted, PAGE if filters.chosen_here(wanted) else min(limit, MOST)):
-            if matches(chosen, found.run):
-                yield found
+    def _until_enough(self, run_filter: RunFilter, limit: int) -> Iterator[Fetched]:
+        chosen = replace(run_filter, experiment=None)  # by its id, and servers find names whatever their case
+        for fetched in self._of_experiment(run_filter, PAGE if filters.chosen_here(run_filter) else min(limit, MOST)):
+            if matches(chosen, fetched.run):
+                yield fetched
                 limit -= 1
             if not limit:
                 return
 
-    def _of_experiment(self, wanted: RunFilter, size: int) -> Iterator[Fetched]:
+    def _of_experiment(self, run_filter: RunFilter, size: int) -> Iterator[Fetched]:
         """What the server chooses, of the experiment that is asked for; one that was deleted and made anew has another
         id than it had."""
-        predicates = filters.predicates(wanted)
-        if wanted.experiment is None:
+        predicates = filters.predicates(run_filter)
+        if run_filter.experiment is None:
             yield from self._listed(predicates, size)
             return
         for last in (False, True):
-            experiment = self._experiments.id_of(wanted.experiment)
+            experiment = self._experiments.id_of(run_filter.experiment)
             if experiment is None:
                 return
             try:
                 yield from self._listed(predicates, size, experiment)
                 return
             except NotFound:
-                self._experiments.forget(wanted.experiment)
+                self._experiments.forget(run_filter.experiment)
                 if last:
                     raise
 
@@ -233,15 +233,15 @@ class KubeflowBackend(RemoteBackend):
         if predicates:
             params["filter"] = filters.text(predicates)
         pages = self._http.pages(f"{API}/runs", params, "runs", size=size)
-        yield from self._read_items(pages, lambda item: self._fetched_run(item, ask=ask), identity="run_id")
+        yield from self._read_items(pages, lambda answer: self._fetched_run(answer, ask=ask), identity="run_id")
 
-    def _fetched_run(self, item: Any, *, ask: bool) -> Fetched:
-        found = read_run(item)
-        light = {key: value for key, value in self._with_spec(found, ask=ask).items() if key != "run_details"}
-        named = body.labels_of(found.get("description")).get(EXPERIMENT)
-        run, spec = self._run(light, named or self._experiments.name_in_list(found.get("experiment_id") or ""))
+    def _fetched_run(self, answer: Any, *, ask: bool) -> Fetched:
+        run_answer = read_run(answer)
+        light = {key: value for key, value in self._with_spec(run_answer, ask=ask).items() if key != "run_details"}
+        named = body.labels_of(run_answer.get("description")).get(EXPERIMENT)
+        run, spec = self._run(light, named or self._experiments.name_in_list(run_answer.get("experiment_id") or ""))
         changed = run.ended_at or run.created_at or ""
-        return Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, found)
+        return Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, run_answer)
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """The end of the failing task's log; without it when neither the pod nor Cloud Logging has it."""
@@ -298,29 +298,29 @@ class KubeflowBackend(RemoteBackend):
 
     def _end(self, backend_ref: str) -> tuple[RunState, str]:
         """The state of a run, and when it ended, as the server has them, whatever is recorded."""
-        found = self._get(backend_ref)
-        return RUN_STATES.get(str(found.get("state")), RunState.PENDING), str(found.get("finished_at"))
+        answer = self._get(backend_ref)
+        return RUN_STATES.get(str(answer.get("state")), RunState.PENDING), str(answer.get("finished_at"))
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
-        return self._logs(self._named(ref)).read(wanted)
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
+        return self._logs(self._named(ref)).read(log_filter)
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> RunTail:
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> RunTail:
         backend_ref = self._named(ref)
-        return RunTail(lambda: self._logs(backend_ref, live=True), wanted)
+        return RunTail(lambda: self._logs(backend_ref, live=True), log_filter)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
         """The logs of a run, of whose pods ML Metadata knows; it has to, unless they are followed (`live`), when the
         next look may find it again. Who follows them has just looked; else a run that goes on is looked at again."""
-        latest, found, executions = self._latest
-        over = RUN_STATES.get(str(found.get("state")), RunState.PENDING).final
+        latest, answer, executions = self._latest
+        over = RUN_STATES.get(str(answer.get("state")), RunState.PENDING).final
         if latest != backend_ref or not (live or over):
             self._fetch(backend_ref)
-            _, found, executions = self._latest
+            _, answer, executions = self._latest
         if not executions:
             with suppress(BackendError) if live else nullcontext():
-                executions = self._metadata.executions(str(found.get("run_id")), artifacts=not live)
+                executions = self._metadata.executions(str(answer.get("run_id")), artifacts=not live)
         place = Place(self._http, self._logging, self._namespace or "kubeflow", self._env.name)
-        return RunLogs(place, found, executions)
+        return RunLogs(place, answer, executions)
 
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)

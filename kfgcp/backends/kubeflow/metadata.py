@@ -97,20 +97,22 @@ class Metadata:
             return []
         executions = self._all("GetExecutionsByContext", "executions", context.id, until)
         if not artifacts:
-            return [_execution(each, {}, {}) for each in sorted(executions, key=_made)]
-        stored = {each.id: each for each in self._all("GetArtifactsByContext", "artifacts", context.id, until)}
-        ids = [each.id for each in executions]
+            return [_execution(execution, {}, {}) for execution in sorted(executions, key=_made)]
+        stored = {
+            artifact.id: artifact for artifact in self._all("GetArtifactsByContext", "artifacts", context.id, until)
+        }
+        ids = [execution.id for execution in executions]
         asked = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
         events = self._call("GetEventsByExecutionIDs", asked, until)
-        types = self._types({each.type_id for each in stored.values() if not each.type}, until)
+        types = self._types({artifact.type_id for artifact in stored.values() if not artifact.type}, until)
         sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(lambda: defaultdict(list))
         for event in sorted(events.events, key=_index):
-            if (found := stored.get(event.artifact_id)) is not None:
-                made = _artifact(found, found.type or types.get(found.type_id, ""))
+            if (artifact := stored.get(event.artifact_id)) is not None:
+                made = _artifact(artifact, artifact.type or types.get(artifact.type_id, ""))
                 sides[event.execution_id, event.type][_key(event)].append(made)
         return [
-            _execution(each, sides[each.id, mlmd.INPUT], sides[each.id, mlmd.OUTPUT])
-            for each in sorted(executions, key=_made)
+            _execution(execution, sides[execution.id, mlmd.INPUT], sides[execution.id, mlmd.OUTPUT])
+            for execution in sorted(executions, key=_made)
         ]
 
     def _types(self, ids: Collection[int], until: float) -> dict[int, str]:
@@ -118,7 +120,10 @@ class Metadata:
         if not ids:
             return {}
         asked = mlmd.message("GetArtifactTypesByIDRequest")(type_ids=sorted(ids))
-        return {each.id: each.name for each in self._call("GetArtifactTypesByID", asked, until).artifact_types}
+        return {
+            artifact_type.id: artifact_type.name
+            for artifact_type in self._call("GetArtifactTypesByID", asked, until).artifact_types
+        }
 
     def _all(self, method: str, items: str, context_id: int, until: float) -> list[Any]:
         stored: list[Any] = []
@@ -133,7 +138,7 @@ class Metadata:
             token = answer.next_page_token
             if not token:
                 return stored
-            limit.check(tuple(item.id for item in page), token)
+            limit.check(tuple(stored_item.id for stored_item in page), token)
 
     def _call(self, method: str, request: Any, until: float) -> Any:
         left = round(min(until - time.monotonic(), SECONDS), 1)
@@ -184,7 +189,7 @@ def _execution(
         ended_at=_seconds(stored.last_update_time_since_epoch),
         inputs=dict(inputs),
         outputs={name: items for name, items in outputs.items() if name != LOG},
-        log=next((each.uri for each in outputs.get(LOG, ())), ""),
+        log=next((artifact.uri for artifact in outputs.get(LOG, ())), ""),
         pod=str(values.get("pod_name") or ""),
         cached=state == "CACHED" or bool(values.get("cached_execution_id")),
     )

@@ -160,19 +160,19 @@ class VertexBackend(RemoteBackend):
         }
         return self._fetched(params)
 
-    def _newest(self, wanted: RunFilter, limit: int) -> Iterator[Fetched] | None:
-        clauses = filters.clauses(wanted)
+    def _newest(self, run_filter: RunFilter, limit: int) -> Iterator[Fetched] | None:
+        clauses = filters.clauses(run_filter)
         if clauses is None:
             return None
-        if wanted.env is not None and any(map(self._shares, self._project.environments.values())):
+        if run_filter.env is not None and any(map(self._shares, self._project.environments.values())):
             return None  # runs of others belong to the environment that they were first read for
         return islice(self._fetched({"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}), limit)
 
     def _fetched(self, params: Mapping[str, Any]) -> Iterator[Fetched]:
         return self._read_items(self._listed(params), self._fetched_job, identity="name")
 
-    def _fetched_job(self, item: Any) -> Fetched:
-        job = read_job(item)
+    def _fetched_job(self, answer: Any) -> Fetched:
+        job = read_job(answer)
         run, _ = self._run(job)
         return Fetched(run, at(job.get("updateTime")) or run.created_at or "")
 
@@ -216,19 +216,19 @@ class VertexBackend(RemoteBackend):
 
     # -- capabilities
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
-        return self._logs(self._job(self._named(ref))).read(wanted)
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
+        return self._logs(self._job(self._named(ref))).read(log_filter)
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> JobTail:
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> JobTail:
         backend_ref = self._named(ref)
 
         def job() -> Mapping[str, Any]:
             """As it was last looked at; the tail follows who looks."""
-            latest, found = self._latest
-            return found if latest == backend_ref else self._job(backend_ref)
+            latest, job_answer = self._latest
+            return job_answer if latest == backend_ref else self._job(backend_ref)
 
         late = 0.0 if self._env.get("api_endpoint") else LATE_SECONDS
-        return JobTail(self._logging, job, wanted, late=late)
+        return JobTail(self._logging, job, log_filter, late=late)
 
     def native(self, ref: RunRef) -> Any:
         from kfgcp.backends.vertex.native import pipeline_job
