@@ -119,7 +119,7 @@ def _program(file: Path, script: str) -> None:
 @pytest.fixture
 def cluster(programs: Path, shell_environment: dict[str, str]) -> Iterator[Any]:
     """A Kubeflow Pipelines that kubectl forwards a port to, with the bucket of the guide."""
-    with kubeflow() as env:
+    with kubeflow(host_names=["127.0.0.1"]) as env:
         env.make_bucket("my-project-kfp")
         _program(programs / "kubectl", f'exec "{sys.executable}" "{KUBECTL}" "$@"')
         shell_environment |= {"FAKE_LOG": str(programs / "log"), "FAKE_TARGET": env.host.rpartition(":")[2]}

@@ -26,8 +26,11 @@ def environment_of() -> Callable[..., Environment]:
 
 @pytest.fixture
 def cluster(home: Path) -> Iterator[KubeflowStandIn]:
-    """A stand-in that makes results up; the environment `cloud` of the current project leads there."""
-    with testing.kubeflow(mode="instant") as env:
+    """A stand-in that makes results up; the environment `cloud` of the current project leads there.
+
+    Its host name is for any port, because kubectl forwards another one.
+    """
+    with testing.kubeflow(mode="instant", host_names=["127.0.0.1"]) as env:
         (home / "kfgcp.toml").write_text(env.toml("cloud"))
         yield env
         assert env.unused_faults == []

@@ -87,7 +87,8 @@ def test_a_run_goes_through_kubectl_and_none_is_left(
 
     done = kfgcp("run", pipeline("echo"), "--json", env=env)
 
-    assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
+    assert done.code == 0, done.err
+    assert done.json["state"] == "SUCCEEDED"
     assert len(gke.calls) == 1
     eventually(lambda: gke.alive == [])
 
