@@ -4,6 +4,8 @@ VENV := .venv
 CHECKOV := .venv-terraform
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
+# One more than the 2 cores that CI has, because tests also wait.
+WORKERS ?= 3
 # CI runs all tests. Those in the list must not skip.
 MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
@@ -24,10 +26,10 @@ demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh
 
 test: $(VENV)/dev.stamp $(CHECKOV)/stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(MUST_RUN) $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(MUST_RUN) $(TESTS)
 
 proof: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --proof -n 2 --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
+	$(BIN)/python -m pytest --proof -n $(WORKERS) --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
 
 versions: $(VENV)/dev.stamp
 	@bash .ci/versions
