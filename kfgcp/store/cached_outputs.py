@@ -86,7 +86,7 @@ class CachedOutputs(Writer):
         """
         for run_id in run_ids:
             self._db.execute(
-                "UPDATE cache SET deleted = 1, outputs = '{}' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
+                "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
                 " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
                 (run_id,),
             )

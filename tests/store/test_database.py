@@ -334,3 +334,39 @@ def test_a_locked_database_is_a_state_error(recorded: Path, make_run: MakeRun, m
                 store.add_run(make_run("new"))
     finally:
         holder.close()
+
+
+def test_an_engine_of_the_version_before_can_go_on_after_the_migration(tmp_path: Path) -> None:
+    """It keeps its connection open, and writes the statements of schema 10 for the cache."""
+    add = (
+        "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at, parts, outputs)"
+        """ VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}', '{"params":{"Output":1},"artifacts":{}}')"""
+    )
+    delete = (
+        "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
+        " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)"
+    )
+    old = sqlite3.connect(tmp_path / "kfgcp.db", isolation_level=None)
+    old.execute("PRAGMA journal_mode = WAL")
+    for number in range(1, 11):
+        old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
+    old.execute("PRAGMA user_version = 10")
+    old.execute(add, ("before", "aaa", "2026-01-01"))
+    old.execute(add, ("deleted", "bbb", "2026-01-01"))
+    old.execute(delete, ("bbb",))
+
+    with Store(tmp_path) as store:
+        old.execute(add, ("after", "ccc", "2026-01-02"))
+        cached = {key: store.find_cached("p", key) for key in ("before", "deleted", "after")}
+        deleted = store.find_deleted("p", "deleted")
+        old.execute(delete, ("ccc",))
+        deleted_later = store.find_deleted("p", "after")
+
+    assert [key for key, entry in cached.items() if entry is not None] == ["before", "after"]
+    assert cached["after"] is not None
+    assert cached["after"].outputs == {"params": {"Output": 1}, "artifacts": {}}
+    assert deleted is not None
+    assert deleted.run_id == "bbb"
+    assert deleted_later is not None
+    assert deleted_later.run_id == "ccc"
+    old.close()
