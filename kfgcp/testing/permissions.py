@@ -13,6 +13,7 @@ from kfgcp.testing.google import invalid, json_body
 from kfgcp.testing.server import Request, Response, Route
 
 ACT_AS = "iam.serviceAccounts.actAs"
+TOKEN_INFO = "/tokeninfo"  # noqa: S105 - a path
 _SERVICES = "/v1beta1/projects/{project}/services"
 _CPUS = "aiplatform.googleapis.com/custom_model_training_cpus"
 
@@ -34,7 +35,7 @@ class Permissions:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/tokeninfo", self._token_info),
+            Route("POST", TOKEN_INFO, self._token_info),
             Route("POST", "/v1/projects/-/serviceAccounts/{account}:testIamPermissions", self._of_account),
             Route("POST", "/v1/iam:troubleshoot", self._troubleshoot),
             Route("GET", f"{_SERVICES}/aiplatform.googleapis.com/consumerQuotaMetrics/{_CPUS}", self._quota),

@@ -17,7 +17,7 @@ from kfgcp.testing.jobs import Jobs
 from kfgcp.testing.jobs_from_runs import Place
 from kfgcp.testing.metadata import Metadata
 from kfgcp.testing.operations import Operations
-from kfgcp.testing.permissions import Permissions
+from kfgcp.testing.permissions import TOKEN_INFO, Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.schedules import Schedules
@@ -168,6 +168,10 @@ class VertexStandIn(RunningStandIn):
 
     def refusal(self, status: int, text: str) -> Response:
         return GoogleError(status, text).response
+
+    def takes_type(self, request: Request, content_type: str) -> bool:
+        """Google's service that tells whose token it is takes a form. It changes nothing."""
+        return request.path == TOKEN_INFO and content_type == "application/x-www-form-urlencoded"
 
     def _routes(self) -> list[Route]:
         parts = (self._jobs, self._schedules, self._metadata, self.operations)

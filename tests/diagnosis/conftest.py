@@ -20,12 +20,15 @@ class Scripted(StandIn):
 
     def __init__(self, answers: Mapping[str, Response] | None = None) -> None:
         self._answers = dict(answers or {})
-        super().__init__()
+        super().__init__(host_names=["ml-pipeline.kubeflow.svc", "ml-pipeline-ui.kubeflow.svc"])
 
     def says(self, what: str, body: Any = None, status: int = 200, **headers: str) -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         others = {each: answer for each, answer in self._answers.items() if each != what}
         self._answers = {what: Response(status, {} if body is None else body, named)} | others
+
+    def takes_type(self, request: Request, content_type: str) -> bool:
+        return True
 
     def handle(self, request: Request) -> Response:
         asked = f"{request.method} {request.path}"
