@@ -60,8 +60,11 @@ def _system_error(error: OSError) -> KfgcpError:
             current_folder()
         except StateError as gone:
             return gone
-    place = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
-    return MachineError(f"{error.strerror or error}{place}.")
+    if error.filename is None:
+        return MachineError(f"{error.strerror or error}.")
+    file = os.fsdecode(error.filename)
+    hint = f"See who may use it: ls -ld {os.path.dirname(file) or '.'}" if error.errno == errno.EACCES else ""
+    return MachineError(f"{error.strerror or error}: {file}.", hint=hint)
 
 
 def _is_failed_thread_start(error: BaseException) -> bool:

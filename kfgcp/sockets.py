@@ -145,9 +145,14 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def mount_deadlines(session: requests.Session) -> None:
-    """Let a session of another library obey deadlines, for each byte of a request and of the headers of its answer."""
+    """Let a session of another library obey deadlines, for each byte of a request and of the headers of its answer.
+
+    It repeats requests as often as before.
+    """
     for scheme in ("https://", "http://"):
-        session.mount(scheme, DeadlineAdapter())
+        before = session.get_adapter(scheme)
+        retries = before.max_retries if isinstance(before, HTTPAdapter) else 0
+        session.mount(scheme, DeadlineAdapter(max_retries=retries))
 
 
 class DeadlineAdapter(HTTPAdapter):

@@ -362,7 +362,7 @@ def _repeat(run: RunLike, from_task: str | None, options: SubmitOptions) -> tupl
         executor=recorded.get("executor", "auto"),
         strict_env=recorded.get("strict_env", False),
     )
-    how.update(options)
+    how.update({name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
     spec = spec_of(before)
     how["params"] = {**given, **spec_params.with_absolute_paths(spec.params, options.get("params") or {})}
     backend, request = _prepare(spec, how)
@@ -415,9 +415,9 @@ def _prepare(pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, S
         submit_dir=str(folder),
         cache=options.get("cache"),
         max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
-        fail_fast=options.get("fail_fast", False),
-        executor=options.get("executor", "auto"),
-        strict_env=options.get("strict_env", False),
+        fail_fast=options.get("fail_fast") or False,
+        executor=options.get("executor") or "auto",
+        strict_env=options.get("strict_env") or False,
         source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
     )
     return lookup.backend_of(project, environment), request

@@ -34,13 +34,13 @@ class SubmitOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     cache: bool | None
     max_parallel: int | None
-    fail_fast: bool
-    executor: Literal["auto", "process", "docker"]
-    strict_env: bool
+    fail_fast: bool | None
+    executor: Literal["auto", "process", "docker"] | None
+    strict_env: bool | None
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check the names and types of options.
+    """Check the names and types of options. None always means that an option is not given.
 
     Raises:
         UsageError: an option does not exist, or its value is of another type. The message names the option.
@@ -54,7 +54,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if name not in _CHECKS:
             raise unknown_option(name, list(_CHECKS))
         is_right, expected = _CHECKS[name]
-        if not is_right(value):
+        if value is not None and not is_right(value):
             raise UsageError(f"The option {name} must be {expected}, not {value!r}.")
 
 
@@ -67,28 +67,24 @@ def unknown_option(name: str, known: list[str]) -> UsageError:
     return UsageError(f"There is no option '{name}'.", hint=f"{suggestion}The options are {', '.join(known)}.")
 
 
-def _is_optional_text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _is_optional_mapping(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value))
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
-def _is_optional_text_mapping(value: Any) -> bool:
-    return _is_optional_mapping(value) and all(isinstance(text, str) for text in (value or {}).values())
+def _is_text_mapping(value: Any) -> bool:
+    return _is_mapping(value) and all(isinstance(text, str) for text in value.values())
 
 
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_optional_flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def _is_optional_count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_executor(value: Any) -> bool:
@@ -96,13 +92,13 @@ def _is_executor(value: Any) -> bool:
 
 
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "params": (_is_optional_mapping, "a dict of values by the names of parameters"),
-    "env": (_is_optional_text, "the name of an environment"),
-    "experiment": (_is_optional_text, "a text"),
-    "name": (_is_optional_text, "a text"),
-    "labels": (_is_optional_text_mapping, "a dict of texts"),
-    "cache": (_is_optional_flag, "True, False or None"),
-    "max_parallel": (_is_optional_count, "a whole number from 1"),
+    "params": (_is_mapping, "a dict of values by the names of parameters"),
+    "env": (_is_text, "the name of an environment"),
+    "experiment": (_is_text, "a text"),
+    "name": (_is_text, "a text"),
+    "labels": (_is_text_mapping, "a dict of texts"),
+    "cache": (_is_flag, "True, False or None"),
+    "max_parallel": (_is_count, "a whole number from 1"),
     "fail_fast": (_is_flag, "True or False"),
     "executor": (_is_executor, f"one of {', '.join(EXECUTORS)}"),
     "strict_env": (_is_flag, "True or False"),

@@ -99,13 +99,13 @@ class Layout:
                     raise
                 time.sleep(0.01)
         private.make_folders(self.workspace)
-        if private.is_own(self.home):
+        if private.is_private(self.home):
             private.close_tree(self.logs)
             private.close(self.logs.parent)
 
     def close_attempt(self, path: str, attempt: int) -> None:
         """Take away what others may do with the log and the artifacts of an attempt in the state folder."""
-        if not private.is_own(self.home):
+        if not private.is_private(self.home):
             return
         log, artifacts = self.log(path, attempt), self.attempt(path, attempt)
         private.close(log)

@@ -45,7 +45,7 @@ def connect(file: Path) -> Connection:
     with failures(file):
         if file.exists() and not writable(file):
             return _connect_to_read(file)
-        private.make_state_folder(file.parent)
+        private.make_state_folder(file)
         try:
             connection = _connect_to_write(file)
         except sqlite3.Error as error:
@@ -53,7 +53,7 @@ def connect(file: Path) -> Connection:
                 raise
             connection = _connect_to_full(file)
             note_full(file)
-        if private.is_own(file.parent):
+        if private.is_private(file.parent):
             for suffix in ("", "-wal", "-shm"):
                 private.close(file.with_name(file.name + suffix))  # SQLite gives new ones the mode of the database
         return connection

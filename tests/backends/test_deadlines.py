@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.backends.auth import Anonymous, token_source
@@ -15,6 +17,7 @@ from kfgcp.backends.wire import NoAnswer, Wire
 from kfgcp.config import Environment, Setting
 from kfgcp.deadlines import DeadlineError, call_within, current_deadline, within
 from kfgcp.errors import Unreachable
+from kfgcp.sockets import DeadlineAdapter, mount_deadlines
 from patience import REQUEST
 
 LONG = b"x" * 100_000
@@ -269,3 +272,14 @@ def test_a_call_in_time_returns_or_raises() -> None:
 def test_request_seconds_of_an_environment() -> None:
     assert Environment("dev", "vertex").request_seconds == 120
     assert Environment("dev", "vertex", {"request_seconds": Setting(7, "test")}).request_seconds == 7
+
+
+def test_a_session_with_deadlines_repeats_as_often_as_before() -> None:
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=3))
+
+    mount_deadlines(session)
+
+    adapters = [session.get_adapter(f"{scheme}://kfp.example") for scheme in ("https", "http")]
+    assert [adapter.max_retries.total for adapter in adapters] == [3, 0]
+    assert all(isinstance(adapter, DeadlineAdapter) for adapter in adapters)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,61 @@ def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.Mon
 
     assert _mode(old) == 0o755
     assert walks == []
+
+
+def test_closing_an_old_state_folder_is_told_once(old: Path) -> None:
+    with pytest.warns(private.ClosedNote, match=f"other users could use {old}; it is for you alone now"):
+        Store(old).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Store(old).close()
+
+
+def test_a_folder_that_is_shared_with_a_group_stays_shared(old: Path, home: Path) -> None:
+    """Its group may write, and the setgid bit gives new files to the group: that is nobody's default."""
+    for path in (old, *old.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o2770 if path.is_dir() else 0o660)
+    (home / "writes.py").write_text(SOURCE)
+    before = os.umask(0o007)
+    try:
+        run = api.run("writes.py").snapshot
+    finally:
+        os.umask(before)
+
+    [log] = (old / "logs").glob(f"{run.run_id}/write/1.log")
+    [file] = (old / "artifacts").rglob("file")
+    assert (_mode(old), _mode(old / "kfgcp.db"), _mode(old / "artifacts")) == (0o2770, 0o660, 0o2770)
+    assert (_mode(log), _mode(log.parent), _mode(file)) == (0o660, 0o2770, 0o660)
+
+
+def test_a_folder_with_other_things_keeps_its_mode(home: Path, make_run: Callable[..., Run]) -> None:
+    (home / "page.html").write_text("x")
+    (home / "page.html").chmod(0o644)
+    home.chmod(0o755)
+    for _ in range(2):
+        with Store(home) as store:
+            store.count()
+
+    assert (_mode(home), _mode(home / "page.html"), _mode(home / "kfgcp.db")) == (0o755, 0o644, 0o600)
+
+
+def test_what_kfgcp_did_not_make_is_left_as_it_is(old: Path) -> None:
+    (old / "public").mkdir()
+    (old / "public").chmod(0o755)
+
+    Store(old).close()
+
+    assert (_mode(old), _mode(old / "public")) == (0o700, 0o755)
+
+
+def test_a_folder_of_all_users_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    for _ in range(2):
+        Store(tmp_path).close()
+    private.make_folders(tmp_path / "logs" / "run")
+
+    assert (_mode(tmp_path), _mode(tmp_path / "kfgcp.db"), _mode(tmp_path / "logs")) == (0o1777, 0o600, 0o700)
 
 
 def test_the_folder_of_another_user_is_left_as_it_is(somebody: Any, make_run: Callable[..., Run]) -> None:

@@ -9,6 +9,7 @@ from kfp import dsl
 
 import kfgcp
 from kfgcp import api
+from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.errors import ConfigError, RunFailed, SpecError, UsageError
 from kfgcp.store.rows import RunFilter
 from patience import PROCESS
@@ -174,6 +175,14 @@ def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str
             call(double, **options)
         assert caught.value.message.startswith(message)
     assert not (home / ".kfgcp").exists() or kfgcp.list() == [], "nothing was started"
+
+
+def test_none_means_that_an_option_is_not_given(home: Path) -> None:
+    nothing = dict.fromkeys(SubmitOptions.__annotations__)
+
+    assert api.plan(doubled_twice, **nothing).request == api.plan(doubled_twice).request
+    run = kfgcp.run(doubled_twice, timeout=PROCESS, **nothing)
+    assert kfgcp.rerun(run, timeout=PROCESS, **nothing).params == run.params == {"number": 4}
 
 
 def test_a_misspelled_option_has_a_suggestion(home: Path) -> None:

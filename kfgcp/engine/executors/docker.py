@@ -78,7 +78,7 @@ class DockerExecutor:
 
     def start(self, attempt: Attempt) -> None:
         private.make_folders(attempt.log.parent)
-        attempt.log.touch(0o600)
+        attempt.log.touch(0o600 if private.is_private(attempt.log.parent) else 0o660)
         for folder in (str(attempt.scratch), *_written(attempt)):
             os.makedirs(folder, exist_ok=True)
         self._threads.append(start_thread(self._watch, "kfgcp-container", attempt))

@@ -113,8 +113,10 @@ def _rehearse() -> None:
 
 
 def _become_task(message: dict[str, Any]) -> None:
-    os.makedirs(os.path.dirname(message["log"]), exist_ok=True)
-    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    folder = os.path.dirname(message["log"])
+    os.makedirs(folder, exist_ok=True)
+    is_shared = os.stat(folder).st_mode & 0o2020 == 0o2020  # with a group, see kfgcp.private
+    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o660 if is_shared else 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
