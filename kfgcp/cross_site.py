@@ -77,7 +77,9 @@ class CrossSiteGuard:
 
     Args:
         port: the port that the server listens on.
-        host_names: further names that lead to the server, `dash.acme.example` for any port or `localhost:9000` for one.
+        host_names: further names that lead to the server. `localhost:9000` is for one port. `dash.acme.example` is for
+            any port in `Host`, because a proxy may add its own. As the origin of a page it is for the usual ports 80
+            and 443 only: another port of the host is another server.
         allow_links: whether a link on a foreign page may open a page of this server, as links in chats and the way back
             from a sign-in do. Only for servers that do nothing on GET.
 
@@ -124,11 +126,21 @@ class CrossSiteGuard:
         return (host.is_loopback and host.port_for("http") == self.port) or self._is_configured(host)
 
     def _is_configured(self, host: Authority) -> bool:
-        for text in self.host_names:
-            known = parse_authority(text)
-            if known is not None and known.host == host.host and known.port in (None, host.port):
-                return True
-        return False
+        # `Host` does not tell the scheme, so a host without a port may mean either usual port.
+        usual_ports = tuple(_DEFAULT_PORTS.values())
+        possible_ports = usual_ports if host.port is None else (host.port,)
+        ports = self._configured_ports(host.host)
+        return None in ports or any(port in ports for port in possible_ports)
+
+    def _is_configured_origin(self, origin: Authority, scheme: str) -> bool:
+        port = origin.port_for(scheme)
+        ports = self._configured_ports(origin.host)
+        return port in ports or (None in ports and port == _DEFAULT_PORTS[scheme])
+
+    def _configured_ports(self, host: str) -> set[int | None]:
+        """Return the port of each configured name with this host; None for a name without a port."""
+        names = map(parse_authority, self.host_names)
+        return {name.port for name in names if name is not None and name.host == host}
 
     def _is_same_origin(self, address: str, host: Authority) -> bool:
         """Return whether an address begins with the origin of this server, as the browser sees it."""
@@ -140,7 +152,7 @@ class CrossSiteGuard:
         if origin.host == host.host and origin.port_for(scheme) == host.port_for(scheme):
             return True
         # A proxy may put another name into Host. A loopback name is not enough: each port of it is another server.
-        return not origin.is_loopback and self._is_configured(origin)
+        return not origin.is_loopback and self._is_configured_origin(origin, scheme)
 
 
 def _is_link(method: str, values: dict[str, list[str]]) -> bool:

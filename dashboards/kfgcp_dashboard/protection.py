@@ -18,7 +18,10 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",  # the same for browsers that do not know frame-ancestors
     "X-Content-Type-Options": "nosniff",
 }
-HINT: Final = "If this name leads to the dashboard, add it to host_names in [dashboard] of kfgcp.toml."
+HINT: Final = (
+    "If this name leads to the dashboard, add it to host_names in [dashboard] of kfgcp.toml; "
+    "with its port, unless that is 80 or 443."
+)
 
 
 class Protection:

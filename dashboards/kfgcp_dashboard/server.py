@@ -73,7 +73,7 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
             from streamlit.web import bootstrap
         except ImportError:
             raise MissingExtra("The dashboard", "dashboard") from None
-        names = host_names(project, host)
+        names = host_names(project, host, port)
         _introduce(host, port, signs_in, names)
         bootstrap.load_config_options(_flags(host, port))
         guard = CrossSiteGuard(port, names, allow_links=True)
@@ -92,18 +92,19 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
         uvicorn.Server(settings).run(sockets=[listener])
 
 
-def host_names(project: config.Project, host: str) -> list[str]:
+def host_names(project: config.Project, host: str, port: int) -> list[str]:
     """Return the names besides `localhost` and loopback addresses that lead to the dashboard.
 
     Args:
         project: its setting `host_names`.
-        host: the address that the dashboard listens on, which is one of them unless it means all addresses.
+        host: the address that the dashboard listens on. It is one of the names unless it means all addresses.
+        port: the port that the dashboard listens on. Other ports of `host` are other servers.
     """
     setting = project.dashboard.get("host_names")
     names = [] if setting is None else list(setting.value)
     if host in _ALL_ADDRESSES:
         return names
-    return [*names, f"[{host}]" if ":" in host else host]
+    return [*names, _authority(host, port)]
 
 
 def _application(guard: CrossSiteGuard) -> Any:
@@ -136,9 +137,14 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def _authority(host: str, port: int) -> str:
+    if ":" in host:
+        return f"[{host}]:{port}"
+    return f"{host}:{port}"
+
+
 def _address(host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}"
+    return f"http://{_authority(host, port)}"
 
 
 def _introduce(host: str, port: int, signs_in: bool, names: Sequence[str]) -> None:

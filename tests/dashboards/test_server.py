@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kfgcp import config
 from kfgcp.cli.main import cli
 from kfgcp_dashboard import server
 from patience import REQUEST
@@ -140,12 +141,23 @@ def test_pages_and_socket_are_for_names_and_origins_of_the_dashboard(
         (own, "Origin: null"),
         (own, "Sec-Fetch-Site: same-site"),
         (named, "Origin: https://evil.example"),
+        (named, "Origin: https://dash.acme.example:3000"),
+        (own, "Origin: http://dash.acme.example:3000"),
     ):
         for path in ("/", "/media/x", "/_stcore/health", "/_stcore/host-config"):
             assert _status(port, path, *refused) in (400, 403)
         assert _status(port, STREAM, *refused, *UPGRADE) in (400, 403)
     assert _status(port, f"http://evil.example:{port}/", own) == 403
     assert _status(port, "/") == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "authority"), [("192.0.2.2", "192.0.2.2:8615"), ("2001:db8::2", "[2001:db8::2]:8615")]
+)
+def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(home: Path, host: str, authority: str) -> None:
+    (home / "kfgcp.toml").write_text('[dashboard]\nhost_names = ["dash.acme.example"]\n')
+
+    assert server.host_names(config.load(), host, 8615) == ["dash.acme.example", authority]
 
 
 def test_every_answer_has_protective_headers(kfgcp: Any, port: int, eventually: Any) -> None:
@@ -172,11 +184,9 @@ def test_on_all_addresses_it_says_when_no_name_leads_there(kfgcp: Any, home: Pat
 
 
 def test_streamlit_knows_every_setting() -> None:
-    from streamlit import config
+    from streamlit.config import _config_options_template
 
-    known = {
-        re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_") for name in config._config_options_template
-    }
+    known = {re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_") for name in _config_options_template}
     flags = server._flags("127.0.0.1", 1)
 
     assert set(flags) <= known

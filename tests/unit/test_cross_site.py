@@ -6,7 +6,8 @@ from kfgcp.cross_site import Authority, CrossSiteGuard, parse_authority
 
 PORT = 8501
 OWN = ("Host", "127.0.0.1:8501")
-GUARD = CrossSiteGuard(PORT, ("dash.acme.example", "localhost:9000", "[2001:db8::1]"))
+NAMES = ("dash.acme.example", "localhost:9000", "[2001:db8::1]", "192.0.2.2:8501", "tls.acme.example:443")
+GUARD = CrossSiteGuard(PORT, NAMES)
 
 
 def _is_refused(*headers: tuple[str, str], method: str = "GET", target: str = "/") -> bool:
@@ -28,6 +29,9 @@ def _is_refused(*headers: tuple[str, str], method: str = "GET", target: str = "/
         "dash.acme.example",
         "Dash.Acme.Example.:443",
         "[2001:DB8:0::1]:8501",
+        "192.0.2.2:8501",
+        "tls.acme.example:443",
+        "tls.acme.example",
     ],
 )
 def test_own_hosts_are_served(host: str) -> None:
@@ -62,6 +66,9 @@ def test_own_hosts_are_served(host: str) -> None:
         "169.254.169.254:8501",
         "2130706433:8501",
         "[::ffff:192.0.2.1]:8501",
+        "192.0.2.2",
+        "192.0.2.2:3000",
+        "tls.acme.example:8443",
         "\uff4cocalhost:8501",
     ],
 )
@@ -90,6 +97,12 @@ def test_a_request_has_one_host() -> None:
         ("dash.acme.example", "https://dash.acme.example:443"),
         ("dash.acme.example:443", "https://dash.acme.example"),
         ("127.0.0.1:8501", "https://dash.acme.example"),
+        ("127.0.0.1:8501", "https://dash.acme.example:443"),
+        ("127.0.0.1:8501", "http://dash.acme.example:80"),
+        ("127.0.0.1:8501", "https://[2001:db8::1]"),
+        ("127.0.0.1:8501", "http://192.0.2.2:8501"),
+        ("127.0.0.1:8501", "https://tls.acme.example"),
+        ("dash.acme.example:8080", "http://dash.acme.example:8080"),
         ("localhost:9000", "http://localhost:9000"),
     ],
 )
@@ -117,6 +130,26 @@ def test_pages_of_the_server_itself_may_use_it(host: str, origin: str) -> None:
 )
 def test_pages_of_other_origins_are_refused(origin: str) -> None:
     assert _is_refused(OWN, ("Origin", origin))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8501", "dash.acme.example", "192.0.2.2:8501"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://dash.acme.example:3000",
+        "https://dash.acme.example:8501",
+        "https://dash.acme.example:80",
+        "http://dash.acme.example:443",
+        "http://[2001:db8::1]:3000",
+        "http://192.0.2.2",
+        "https://192.0.2.2",
+        "http://192.0.2.2:3000",
+        "http://tls.acme.example",
+        "https://tls.acme.example:8443",
+    ],
+)
+def test_another_port_of_a_configured_host_is_another_origin(host: str, origin: str) -> None:
+    assert _is_refused(("Host", host), ("Origin", origin))
 
 
 @pytest.mark.parametrize(
