@@ -1,9 +1,14 @@
-"""In front of Streamlit: requests of foreign web pages are refused, and every answer has protective headers."""
+"""In front of Streamlit: requests of foreign web pages are refused, and every answer has protective headers.
+
+The guard alone decides which names and origins are the dashboard's own. Streamlit has a check of its own that does not
+know `host_names`. It stays on, because without it Streamlit invites every origin with `Access-Control-Allow-Origin: *`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from kfgcp.cross_site import CrossSiteGuard
 
@@ -42,8 +47,10 @@ class Protection:
         method = scope.get("method", "GET")
         target = scope.get("raw_path") or scope["path"].encode()
         reason = self._guard.refusal(method, _text_headers(scope), target.decode("latin-1"))
-        if reason is None:
+        if reason is None and scope["type"] == "http":
             await self._app(scope, receive, _with_headers(send))
+        elif reason is None:
+            await self._app(_with_host_of_origin(scope), receive, send)
         elif scope["type"] == "http":
             await _refuse(reason, _with_headers(send))
         else:
@@ -55,14 +62,33 @@ def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
         yield name.decode("latin-1"), value.decode("latin-1")
 
 
+def _with_host_of_origin(scope: Scope) -> Scope:
+    """Return an admitted websocket as the browser sent it: `Host` is the host and port of `Origin`.
+
+    A proxy may have put another name into `Host`. Streamlit would refuse the websocket then. Before that it would ask a
+    server on the internet for the address of this machine.
+    """
+    origins = [value for name, value in scope["headers"] if name == b"origin"]
+    if not origins:
+        return scope
+    host = urlsplit(origins[0].decode("latin-1").strip()).netloc
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers.append((b"host", host.encode("latin-1")))
+    return {**scope, "headers": headers}
+
+
 def _with_headers(send: Send) -> Send:
-    """Return the same with `HEADERS` in each answer, whatever the application says of them."""
+    """Return the same with `HEADERS` in each answer, and without headers that let other origins read it."""
+    protective = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            own = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
-            others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in own]
-            message = {**message, "headers": [*others, *own.items()]}
+            headers = list(protective.items())
+            for name, value in message.get("headers", ()):
+                is_replaced = name.lower() in protective
+                if not is_replaced and not name.lower().startswith(b"access-control-"):
+                    headers.append((name, value))
+            message = {**message, "headers": headers}
         await send(message)
 
     return send_with_headers

@@ -176,7 +176,7 @@ def _flags(host: str, port: int) -> dict[str, Any]:
         "server_runOnSave": False,
         "server_maxUploadSize": 1,
         "server_allowedHosts": [],  # protection.py knows the ports too
-        "server_enableCORS": True,
+        "server_enableCORS": True,  # without it every answer invites every origin; see protection.py
         "server_enableXsrfProtection": True,
         "browser_gatherUsageStats": False,
         "client_showErrorDetails": "none",

@@ -160,15 +160,51 @@ def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(home: Path, h
     assert server.host_names(config.load(), host, 8615) == ["dash.acme.example", authority]
 
 
-def test_every_answer_has_protective_headers(kfgcp: Any, port: int, eventually: Any) -> None:
+def test_behind_a_proxy_that_rewrites_host_the_socket_opens(kfgcp: Any, port: int, eventually: Any) -> None:
+    """nginx sends the address of the server behind it as `Host`, unless it is told to keep the browser's."""
+    with socket.create_server(("127.0.0.1", 0)) as internet:
+        proxy = f"http://127.0.0.1:{internet.getsockname()[1]}"
+        proxies = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ""}
+        names = {"KFGCP_DASHBOARD_HOST_NAMES": "dash.acme.example,forwarded.acme.example:8443"}
+        process = kfgcp.start("dashboard", "--port", str(port), "--no-browser", env={**proxies, **names})
+        eventually(lambda: _healthy(port))
+
+        for host in (f"localhost:{port}", "dash.acme.example:443", "dash.acme.example"):
+            for origin in ("https://dash.acme.example", "https://forwarded.acme.example:8443"):
+                assert _status(port, "/", f"Host: {host}", f"Origin: {origin}") == 200
+                assert _status(port, STREAM, f"Host: {host}", f"Origin: {origin}", *UPGRADE) == 101
+            for origin in ("https://evil.example", "https://dash.acme.example:3000", "https://forwarded.acme.example"):
+                assert _status(port, STREAM, f"Host: {host}", f"Origin: {origin}", *UPGRADE) == 403
+
+        process.terminate()
+        kfgcp.end(process)
+        internet.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            internet.accept()  # nobody asked the internet for anything
+
+
+def test_every_answer_has_protective_headers(kfgcp: Any, home: Path, port: int, eventually: Any) -> None:
+    (home / ".streamlit").mkdir()
+    # Streamlit answers with `Access-Control-Allow-Origin: *` below /app/static then.
+    (home / ".streamlit" / "config.toml").write_text("[server]\nenableStaticServing = true\n")
     kfgcp.start("dashboard", "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
 
-    for path in ("/", "/run?run=x", "/_stcore/health", "/static/none.js"):
+    upload = "/_stcore/upload_file/session/file"
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/run?run=x"),
+        ("GET", "/_stcore/health"),
+        ("GET", "/static/none.js"),
+        ("OPTIONS", upload),
+        ("OPTIONS", "/_stcore/health"),
+        ("OPTIONS", "/app/static/x.txt"),
+    ):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST)
-        connection.request("GET", path)
+        connection.request(method, path)
         headers = connection.getresponse().headers
         connection.close()
+        assert not [name for name in headers if name.lower().startswith("access-control-")]
         assert headers.get_all("Content-Security-Policy") == ["frame-ancestors 'none'"]
         assert headers.get_all("X-Frame-Options") == ["DENY"]
         assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
