@@ -13,6 +13,7 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ THEME: Final = Path(__file__).parent / "theme" / "theme.toml"
 ICON: Final = THEME.with_name("icon.svg")
 LOGO: Final = THEME.with_name("logo.svg")
 SECRETS: Final = ".streamlit/secrets.toml"
-_ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 @dataclass
@@ -49,7 +49,7 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
 
     Args:
         host: the address to listen on; anything but loopback needs a way to tell who looks.
-        port: of it.
+        port: the port to listen on, 0 for a free one.
         read_only: nobody may launch, cancel, rerun or annotate.
         browser: open it, where there is one.
 
@@ -73,8 +73,12 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
             from streamlit.web import bootstrap
         except ImportError:
             raise MissingExtra("The dashboard", "dashboard") from None
-        names = host_names(project, host, port)
-        _introduce(host, port, signs_in, names)
+        address, port = listener.getsockname()[:2]
+        # Nobody can open an address that means all addresses, such as 0.0.0.0.
+        name = None if ip_address(address).is_unspecified else host
+        names = host_names(project, name, port)
+        url = f"http://{_authority(name or 'localhost', port)}"
+        _introduce(url, names, signs_in)
         bootstrap.load_config_options(_flags(host, port))
         guard = CrossSiteGuard(port, names, allow_links=True)
         settings = uvicorn.Config(
@@ -85,26 +89,26 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
             ws_per_message_deflate=False,  # Streamlit's default: it costs more time than it saves here
         )
         if browser and _has_screen():
-            threading.Thread(target=webbrowser.open, args=(_address(host, port),), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         for number in (signal.SIGINT, signal.SIGTERM):
             # uvicorn ends at both, and then sends itself the signal again, which must not kill this process.
             signal.signal(number, lambda *_: None)
         uvicorn.Server(settings).run(sockets=[listener])
 
 
-def host_names(project: config.Project, host: str, port: int) -> list[str]:
+def host_names(project: config.Project, host: str | None, port: int) -> list[str]:
     """Return the names besides `localhost` and loopback addresses that lead to the dashboard.
 
     Args:
         project: its setting `host_names`.
-        host: the address that the dashboard listens on. It is one of the names unless it means all addresses.
+        host: the address that the dashboard listens on, which is one of the names. None when it listens on all.
         port: the port that the dashboard listens on. Other ports of `host` are other servers.
     """
     setting = project.dashboard.get("host_names")
     names = [] if setting is None else list(setting.value)
-    if host in _ALL_ADDRESSES:
-        return names
-    return [*names, _authority(host, port)]
+    if host is not None:
+        names.append(_authority(host, port))
+    return names
 
 
 def _application(guard: CrossSiteGuard) -> Any:
@@ -143,15 +147,12 @@ def _authority(host: str, port: int) -> str:
     return f"{host}:{port}"
 
 
-def _address(host: str, port: int) -> str:
-    return f"http://{_authority(host, port)}"
-
-
-def _introduce(host: str, port: int, signs_in: bool, names: Sequence[str]) -> None:
-    print(_address(host, port), flush=True)
-    if host in _ALL_ADDRESSES and not names:
+def _introduce(url: str, names: Sequence[str], signs_in: bool) -> None:
+    print(url, flush=True)
+    if not names:
         print(
-            f"note: no name but localhost:{port} leads here; set host_names in [dashboard] of kfgcp.toml",
+            f"note: no name but {url.removeprefix('http://')} leads here; "
+            f"set host_names in [dashboard] of {config.FILE_NAME}",
             file=sys.stderr,
         )
     if not signs_in:

@@ -51,7 +51,7 @@ def dashboard(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = Fa
 
     Args:
         host: the address to listen on; anything but loopback needs a way to tell who looks.
-        port: of it.
+        port: the port to listen on, 0 for a free one.
         read_only: nobody may launch, cancel, rerun or annotate.
         browser: open it, where there is one.
 

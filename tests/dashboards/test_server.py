@@ -81,9 +81,39 @@ def test_with_one_it_answers_elsewhere_too(kfgcp: Any, home: Path, port: int, wa
     process.terminate()
     ended = kfgcp.end(process)
 
-    assert ended.out.splitlines()[0] == f"http://0.0.0.0:{port}"
     assert "note: read-only" in ended.err
     assert "this machine only" not in ended.err
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "0"])
+def test_on_all_addresses_it_prints_and_opens_one_that_it_answers(
+    kfgcp: Any, home: Path, port: int, host: str, eventually: Any
+) -> None:
+    (home / "kfgcp.toml").write_text(IAP)
+    browser = home / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >"{home}/opened.part"; mv "{home}/opened.part" "{home}/opened"\n')
+    browser.chmod(0o755)
+
+    screen = {"DISPLAY": ":0", "BROWSER": f"{browser} %s"}
+    process = kfgcp.start("dashboard", "--host", host, "--port", str(port), env=screen)
+    eventually(lambda: _healthy(port))
+    eventually((home / "opened").exists)
+    status = _status(port, "/", f"Host: localhost:{port}")
+    process.terminate()
+
+    assert (home / "opened").read_text() == f"http://localhost:{port}\n"
+    assert kfgcp.end(process).out.splitlines()[0] == f"http://localhost:{port}"
+    assert status == 200
+
+
+def test_port_0_is_a_free_port_that_it_prints_and_answers(command: Any, home: Path, eventually: Any) -> None:
+    program = (sys.executable, "-c", "import kfgcp; kfgcp.dashboard(port=0, browser=False)")
+    process = command.start(program=program)
+    printed = process.stdout.readline().strip()
+    port = int(printed.removeprefix("http://127.0.0.1:"))
+
+    assert port != 0
+    eventually(lambda: _healthy(port))
 
 
 def test_a_port_that_is_taken_is_said(kfgcp: Any, taken: int) -> None:
