@@ -85,7 +85,7 @@ def first_line_since(log: Path, since: float) -> int | None:
 
 
 def _append(file: Path, data: bytes) -> None:
-    fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, data)  # at once, so that a kill leaves at most one incomplete pair, at the end
     finally:

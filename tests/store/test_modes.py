@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from kfgcp import api, private
+from kfgcp.engine import log_times
 from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
+from patience import PROCESS
 
 SOURCE = """
 from kfp import dsl
@@ -20,13 +22,19 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11")
 def write(folder: dsl.Output[dsl.Artifact], file: dsl.Output[dsl.Dataset]):
     import os
+    import time
 
     os.makedirs(folder.path + "/deep")
     for path in (folder.path + "/deep/one", file.path):
         with open(path, "w") as opened:
             opened.write("x")
     os.chmod(folder.path + "/deep/one", 0o755)
-    print("written")
+    print("written", flush=True)
+    times = os.readlink("/proc/self/fd/1").removesuffix(".log") + ".times"
+    for _ in range(WAITS):
+        if os.path.exists(times):
+            break
+        time.sleep(0.05)
 
 @dsl.pipeline(name="writes")
 def writes():
@@ -54,8 +62,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_a_run_leaves_nothing_that_others_can_use(umask: int, home: Path) -> None:
-    (home / "writes.py").write_text(SOURCE)
+def test_a_run_leaves_nothing_that_others_can_use(umask: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_times, "NOTE_SECONDS", 0.0)
+    (home / "writes.py").write_text(SOURCE.replace("WAITS", str(int(PROCESS / 0.05))))
 
     run = api.run("writes.py").snapshot
 
@@ -65,9 +74,10 @@ def test_a_run_leaves_nothing_that_others_can_use(umask: int, home: Path) -> Non
     assert _mode(state) == 0o700
     assert _mode(state / "kfgcp.db") == 0o600
     [log] = (state / "logs").glob("*/write/1.log")
+    [times] = (state / "logs").glob("*/write/1.times")
     [program] = (state / "artifacts").rglob("one")
     [file] = (state / "artifacts").rglob("file")
-    assert (_mode(log), _mode(file), _mode(program)) == (0o600, 0o600, 0o700)
+    assert (_mode(log), _mode(times), _mode(file), _mode(program)) == (0o600, 0o600, 0o600, 0o700)
     assert _mode(file.parent) == 0o700
 
 
@@ -218,7 +228,7 @@ def test_the_folder_of_another_user_is_left_as_it_is(somebody: Any, make_run: Ca
 
 
 def test_a_pipeline_root_of_the_user_is_not_changed(home: Path) -> None:
-    (home / "writes.py").write_text(SOURCE)
+    (home / "writes.py").write_text(SOURCE.replace("WAITS", "0"))
     (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\npipeline_root = "{home}/own"\n')
     before = os.umask(0o022)
     try:
