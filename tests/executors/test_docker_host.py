@@ -65,6 +65,24 @@ def pipeline() -> str:
     show(data=made.outputs["data"])
     return read(data=made.outputs["data"]).output
 """
+CACHED = """
+@dsl.component(base_image="python:3.11")
+def make(data: Output[Dataset]):
+    import os
+
+    os.makedirs(data.path)
+    with open(data.path + "/c", "w") as file:
+        file.write("deep")
+
+@dsl.container_component
+def show(data: Input[Dataset]):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'cat "$0/c"'], args=[data.path])
+
+@dsl.pipeline(name="cached")
+def pipeline():
+    made = make()
+    # then
+"""
 CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
 
 
@@ -119,18 +137,18 @@ def test_an_engine_without_an_init_runs_containers_too(
     assert run.outputs == {"Output": "deep\n"}
 
 
+def _image_of_user(user: str) -> str:
+    """Make an image like IMAGE whose commands another user runs; return its name."""
+    dockerfile = f"FROM {IMAGE}\nUSER {user}\n".encode()
+    command = ["docker", "build", "-q", "-t", AS_USER, "-"]
+    subprocess.run(command, input=dockerfile, check=True, capture_output=True)
+    return AS_USER
+
+
 @pytest.mark.usefixtures("docker")
 @pytest.mark.parametrize("user", ["root", "54322:54322"])
 def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import_image: Any, user: str) -> None:
-    image = IMAGE
-    if user != "root":
-        image = AS_USER
-        subprocess.run(
-            ["docker", "build", "-q", "-t", image, "-"],
-            input=f"FROM {IMAGE}\nUSER {user}\n".encode(),
-            check=True,
-            capture_output=True,
-        )
+    image = IMAGE if user == "root" else _image_of_user(user)
     (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")
 
     done = somebody.kfgcp("run", "files.py", "--json")
@@ -146,6 +164,26 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import
     assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
     assert somebody.run("rm", "-r", ".kfgcp").code == 0
     assert sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-")) == []
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("names", [("link", "state"), ("state", "link"), ("../project/state", "state")])
+def test_another_user_reads_artifacts_of_a_state_folder_with_two_names(
+    execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    """The artifact was recorded below one name of the state folder, and a container reads it below the other."""
+    (home / "state").mkdir()
+    (home / "link").symlink_to("state")
+    source = HEAD.replace(IMAGE, _image_of_user("54322:54322")) + CACHED
+    monkeypatch.setenv("KFGCP_HOME", str(home / names[0]))
+    assert execute(source).state is RunState.SUCCEEDED
+    monkeypatch.setenv("KFGCP_HOME", str(home / names[1]))
+
+    run = execute(source.replace("# then", "show(data=made.output)"))
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert {task.path: task.state.value for task in run.tasks} == {"make": "CACHED", "show": "SUCCEEDED"}
+    assert (home / "state" / "logs" / run.run_id / "show" / "1.log").read_text() == "deep"
 
 
 @pytest.mark.usefixtures("docker")

@@ -45,7 +45,8 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
     """Let the user of a container read what is in the state folder; root always can.
 
     It stays readable: several containers may read it at the same time. The state folder itself is closed to others, and
-    a container sees only the paths that are mounted in it. What is elsewhere is not changed.
+    a container sees only the paths that are mounted in it. What is elsewhere is not changed. A path may lead to the
+    state folder through links.
 
     Args:
         paths: files and folders that a container gets to read.
@@ -54,8 +55,10 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
     """
     if user.partition(":")[0] in _ROOT:
         return
-    for path in map(Path, paths):
-        if not path.is_relative_to(home) or _can_be_read(path):
+    # Both without links: the state folder may have had another name when the paths were recorded.
+    real_home = os.path.realpath(home)
+    for path in map(Path, map(os.path.realpath, paths)):
+        if not path.is_relative_to(real_home) or _can_be_read(path):
             continue
         for parent, folders, files in os.walk(path):
             for name in (*folders, *files):
