@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#\s'\"]*@")
 """Up to the last `@` before the path, as a password may have one too."""
 
+_SHORTEST: Final = 6
+"""Shorter passwords would be found in ordinary words. Together with the user they are masked all the same."""
 
-def has_credentials(text: str) -> bool:
-    """Return whether a text has a URL with a user or a password."""
-    return _CREDENTIALS.search(text) is not None
+_ENDS_OF_HOST: Final = re.compile(r"[/?#\s]")
+_HOST_AND_PORT: Final = re.compile(r"[^/?#\s:]*:\d*(?:[/?#]|$)")
+_USER_AND_PASSWORD: Final = re.compile(r"[^/?#\s:]+:")
+_REPOSITORY: Final = re.compile(r"\b(?:git|hg|svn|bzr)\+")
+_END_OF_URL: Final = re.compile(r"[^\s@/]+@[\w-]*[.:][\w.:-]*/")
+
+
+def has_credentials(value: str) -> bool:
+    """Return whether an index URL, or a requirement with an address, may have a user or a password."""
+    return bool(_user_parts(value))
 
 
 def mask_credentials(text: str, known: Iterable[str] = ()) -> str:
@@ -21,27 +30,61 @@ def mask_credentials(text: str, known: Iterable[str] = ()) -> str:
 
     Args:
         text: what is going to be shown.
-        known: texts with URLs whose passwords are masked wherever they stand, also without their URL.
+        known: index URLs, and requirements that may have addresses. Their passwords are masked wherever they stand,
+            also without their URL, and also when they have characters that a URL must not have there.
 
     Example:
         >>> mask_credentials("error: https://bob:pw@index.acme.example/simple")
         'error: https://***@index.acme.example/simple'
     """
-    text = _CREDENTIALS.sub("***@", text)
     for secret in _secrets(known):
         text = text.replace(secret, "***")
-    return text
+    return _CREDENTIALS.sub("***@", text)
 
 
-def _secrets(texts: Iterable[str]) -> list[str]:
-    """Return `user:password` and the password of each URL, also decoded, the longest first."""
+def _secrets(values: Iterable[str]) -> list[str]:
+    """Return all texts that are masked for some values, the longest first."""
     secrets: set[str] = set()
-    for text in texts:
-        for match in _CREDENTIALS.finditer(text):
-            pair = match[0][:-1]
-            password = pair.partition(":")[2] or pair  # a token may stand in the place of the user
-            # Short ones would be found in ordinary words; together with the user they are masked all the same.
-            secrets |= {each for each in (password, unquote(password)) if len(each) >= 6}
-            if ":" in pair:
-                secrets |= {pair, unquote(pair)}
+    for value in values:
+        for user_part in _user_parts(value):
+            secrets |= _spellings(user_part)
     return sorted(secrets, key=len, reverse=True)
+
+
+def _user_parts(value: str) -> list[str]:
+    """Return what may be the user and password of the address in a value.
+
+    Where a password ends is not certain when it has a `/`, `#`, `?`, `@` or blank, which a URL must have in another
+    spelling. So each text from the `//` to an `@` counts, but for those that are a host and the start of a path.
+    """
+    _, slashes, address = value.partition("//")
+    if not slashes:
+        # The shell splits an index URL at a blank, and this is what comes after it.
+        return [value.partition("@")[0]] if _END_OF_URL.match(value) else []
+    parts = [address[: at.start()] for at in re.finditer("@", address)]
+    if not parts and _has_password(address):
+        return [address]  # this is what comes before the blank
+    if not _REPOSITORY.search(value):
+        return parts
+    # An `@` stands before the branch too.
+    correct = [part for part in parts if not _ENDS_OF_HOST.search(part)]
+    return correct or [part for part in parts if _has_password(part)]
+
+
+def _has_password(text: str) -> bool:
+    """Return whether a text begins with a user and a colon, and not with a host and a port."""
+    return bool(_USER_AND_PASSWORD.match(text)) and not _HOST_AND_PORT.match(text)
+
+
+def _spellings(user_part: str) -> set[str]:
+    """Return the texts that give a user and password away."""
+    user, colon, password = user_part.partition(":")
+    if not colon:
+        password = user  # a token may stand in the place of the user
+    texts = {password, unquote(password), quote(password, safe=""), quote(password)}
+    if _has_password(user_part):
+        texts.update(_ENDS_OF_HOST.split(password))
+    secrets = {text for text in texts if len(text) >= _SHORTEST}
+    if colon or _ENDS_OF_HOST.search(user_part):
+        secrets |= {user_part, unquote(user_part)}
+    return secrets

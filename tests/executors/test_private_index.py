@@ -133,6 +133,37 @@ def test_a_package_that_the_index_does_not_have_is_told_without_the_password(ind
     _assert_hidden(index)
 
 
+@pytest.mark.parametrize("password", ["p#wsecret9", "p/wsecret9", "p?wsecret9", "wsecret9#p", "p wsecret9"])
+def test_a_password_that_does_not_belong_in_a_url_is_not_shown(
+    execute: Callable[..., Run], kfgcp: Any, home: Path, password: str
+) -> None:
+    """uv refuses the address and quotes it."""
+    source = f"""
+from kfp import dsl
+
+@dsl.component(
+    base_image="python:3.11",
+    packages_to_install=["absent-package"],
+    pip_index_urls=["https://bob:{password}@127.0.0.1:9/simple"],
+)
+def task() -> str:
+    return ""
+
+@dsl.pipeline(name="private")
+def pipeline() -> str:
+    return task().output
+"""
+    run = execute(source)
+    (home / "other.py").write_text(source.replace('return ""', "return 'x'"), encoding="utf-8")
+    diff = kfgcp("diff", "pipeline.py", "other.py")
+
+    assert run.state is RunState.FAILED
+    texts = [json.dumps(run.to_dict()), diff.out + diff.err]
+    texts += [file.read_text(errors="replace") for file in (home / ".kfgcp" / "logs").rglob("*") if file.is_file()]
+    assert len(texts) > 2
+    assert not [text for text in texts if "wsecret9" in text]
+
+
 def test_the_record_of_a_failed_run_does_not_show_the_password(
     execute: Callable[..., Run], kfgcp: Any, home: Path, index: Index
 ) -> None:

@@ -19,7 +19,44 @@ from kfgcp.spec.credentials import has_credentials, mask_credentials
 )  # fmt: skip
 def test_users_and_passwords_of_urls_are_masked(text: str, masked: str) -> None:
     assert mask_credentials(text) == masked
-    assert has_credentials(text) is (text != masked)
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "masked"),
+    [
+        ("--index-url https://bob:p#wsecret@h:9/simple", "'https://bob:p#wsecret@h:9/simple'", "'https://***@h:9/simple'"),
+        ("-i https://bob:12/34@h.example/simple", "for https://bob:12/34@h.example/simple", "for https://***@h.example/simple"),
+        ("-i https://bob:p?q@h.example/", "for https://bob:p?q@h.example/", "for https://***@h.example/"),
+        ("-i https://tok/en9876@h.example/", "for https://tok/en9876@h.example/", "for https://***@h.example/"),
+        ("-i https://bob:p wsecret@h/", "https://bob:p wsecret@h/ https://bob:p%20wsecret@h/", "https://***@h/ https://***@h/"),
+        ("a @ https://bob:p/w@h/a.whl", "gone: https://bob:p/w@h/a.whl", "gone: https://***@h/a.whl"),
+        ("a @ git+https://bob:p/w@h/a.git", "gone: https://bob:p/w@h/a.git", "gone: https://***@h/a.git"),
+        # The shell splits an index URL that has a blank.
+        ("-i https://bob:p", "invalid value 'https://bob:p'", "invalid value 'https://***'"),
+        ("wsecret@127.0.0.1:9/simple", "not wsecret@127.0.0.1:9/simple", "not ***@127.0.0.1:9/simple"),
+    ],
+)  # fmt: skip
+def test_a_password_that_does_not_belong_in_a_url_is_masked(known: str, text: str, masked: str) -> None:
+    assert mask_credentials(text, [known]) == masked
+    assert has_credentials(known)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        "-i https://h.example/simple",
+        "-i https://h.example:8080/simple",
+        "-i https://h.example",
+        "a @ git+https://h.example/a.git@main",
+        "a @ git+https://h.example:8080/a.git@feature/x",
+        "a @ file:///folder/a",
+        "a>=1,<2",
+        "a @ ./folder",
+    ],
+)
+def test_an_address_without_a_password_is_shown(known: str) -> None:
+    assert mask_credentials(f"no answer: {known}", [known]) == f"no answer: {known}"
+    assert not has_credentials(known)
 
 
 def test_a_known_password_is_masked_wherever_it_stands() -> None:

@@ -58,7 +58,8 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._packages = mask_credentials(", ".join(requirements.packages))
+        self._secret = (*requirements.index_options, *requirements.packages)  # what may have passwords
+        self._packages = mask_credentials(", ".join(requirements.packages), self._secret)
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
         self._thread = start_thread(self._build, "kfgcp-environment")
@@ -98,7 +99,7 @@ class VenvExecutor:
             inner = PythonExecutor(self._emit, python, self._libraries, run_id=self._run_id)
         except Exception as error:  # whatever it is, the attempts that wait must end
             reason = " ".join(str(error).split()) or type(error).__name__
-            failure = f"its packages cannot be installed: {mask_credentials(reason)}"
+            failure = f"its packages cannot be installed: {mask_credentials(reason, self._secret)}"
         with self._lock:  # an attempt that comes now waits until those before it are started
             self._inner, self._failure = inner, failure
             for attempt in self._waiting.values():
@@ -292,8 +293,13 @@ def _trusted_host(option: str) -> tuple[str, ...]:
     name, _, value = option.partition(" ")
     if name != "--trusted-host":
         return ()
-    host = urlsplit(value).netloc if "://" in value else value
-    return "--allow-insecure-host", host.rpartition("@")[2]
+    _, at, end = value.rpartition("@")
+    if at:  # what is before it may have any characters
+        value = f"//{end}"
+    elif has_credentials(value):
+        return ()
+    host = urlsplit(value).netloc if "//" in value else value
+    return "--allow-insecure-host", host
 
 
 def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
