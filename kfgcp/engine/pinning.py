@@ -19,7 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 from kfgcp import private
 from kfgcp.atomic import write_file
+from kfgcp.engine import git_credentials
 from kfgcp.engine.requirements import Requirements
+from kfgcp.spec.credentials import has_password
 
 GIT_SECONDS: Final = 15.0
 READ_BYTES: Final = 64 << 20
@@ -58,6 +60,11 @@ def _target(text: str) -> str:
     """What comes after the name: a path or address without marker, or the text itself."""
     match = _NAMED.fullmatch(re.split(r"\s;", text)[0].strip())
     return match[1] if match else text
+
+
+def is_git(text: str) -> bool:
+    """Return whether a requirement names a git repository."""
+    return _is_git(_target(text))
 
 
 def _is_git(target: str) -> bool:
@@ -125,11 +132,14 @@ def _with_commit(text: str, known: Path) -> str:
 def _ask(address: str, reference: str) -> str | None:
     """The commit of a branch or tag of a repository, None when it does not answer or has none of the name."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    plain_address = git_credentials.without_password(address)
+    if has_password(f"git+{plain_address}"):  # it is not correct, and would be on the command line
+        return None
     wanted = [reference, f"{reference}^{{}}"]  # the second: what an annotated tag stands on
     try:
         done = subprocess.run(
-            ["git", "ls-remote", address, *wanted],
-            env=quiet | os.environ,
+            ["git", "ls-remote", plain_address, *wanted],
+            env=quiet | os.environ | git_credentials.environment([address], os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

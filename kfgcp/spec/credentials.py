@@ -25,6 +25,11 @@ def has_credentials(value: str) -> bool:
     return bool(_user_parts(value))
 
 
+def has_password(value: str) -> bool:
+    """Return whether an index URL, or a requirement with an address, may have a password, so more than a user."""
+    return any(":" in part for part in _user_parts(value))
+
+
 def mask_credentials(text: str, known: Iterable[str] = ()) -> str:
     """Return a text with `***` instead of the user and password of each URL in it.
 

@@ -3,6 +3,7 @@
 import base64
 import http.server
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from kfgcp.engine.executors.venv import Builder, BuildError
+from kfgcp.engine.pinning import pin
 from kfgcp.engine.requirements import READY, Requirements
 from kfgcp.model import Run, RunState
+from small_project import write
 
 PASSWORD = "correct-horse-7"  # noqa: S105
 BASIC = "Basic " + base64.b64encode(f"bob:{PASSWORD}".encode()).decode()
@@ -25,11 +28,13 @@ MakeWheel = Callable[[str, str], Path]
 class Index:
     """A server with wheels, for who knows the password.
 
-    command_lines: of all processes, seen during requests. served: the paths of requests with the password.
+    files: more of what it has, by path. command_lines: of all processes, seen during requests. served: the paths of
+    requests with the password.
     """
 
     address: str
     wheels: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
     command_lines: list[bytes] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
 
@@ -45,6 +50,8 @@ class Index:
                 self.command_lines.append((process / "cmdline").read_bytes())
             except OSError:  # it has ended meanwhile
                 continue
+        if path.partition("?")[0] in self.files:
+            return self.files[path.partition("?")[0]].read_bytes()
         parts = path.strip("/").split("/")
         name = parts[1].replace("-", "_") if len(parts) == 2 else ""
         if parts[0] == "simple" and name in self.wheels:
@@ -120,6 +127,66 @@ def test_a_package_whose_address_has_a_password_is_installed(index: Index, wheel
     assert "probe-beside==1" in builder.output
     assert PASSWORD not in builder.output
     _assert_hidden(index)
+
+
+def _serve_repository(index: Index, folder: Path) -> str:
+    """Let a server have a git repository with a package, in the way that needs no program; return its address."""
+    write(folder / "source", "served")
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main")
+    for words in (
+        (*git, "-C", "source", "init", "-q"),
+        (*git, "-C", "source", "add", "."),
+        (*git, "-C", "source", "commit", "-qm", "first"),
+        (*git, "clone", "-q", "--bare", "source", "bare.git"),
+        (*git, "-C", "bare.git", "update-server-info"),
+    ):
+        subprocess.run(words, cwd=folder, check=True)
+    bare = folder / "bare.git"
+    index.files |= {f"/mine.git/{file.relative_to(bare)}": file for file in bare.rglob("*") if file.is_file()}
+    return f"http://bob:{PASSWORD}@{index.address}/mine.git"
+
+
+@pytest.mark.parametrize("count", ["", "1"])
+def test_a_repository_with_a_password_is_installed(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    """Also when git has settings in its environment already; the second one is for another repository."""
+    if count:
+        monkeypatch.setenv("GIT_CONFIG_COUNT", count)
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", f"http.http://{index.address}/other.extraHeader")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Authorization: Basic none")
+    address = _serve_repository(index, tmp_path / "git")
+    builder = Builder(Requirements((f"mine @ git+{address}@main",), (), None), tmp_path / "envs")
+
+    python = builder.build()
+
+    commit = subprocess.check_output(["git", "-C", tmp_path / "git" / "source", "rev-parse", "HEAD"], text=True).strip()
+    assert commit in builder.output
+    installed = list(python.parents[1].rglob("mine.py"))
+    assert [file.read_text() for file in installed] == ["VALUE = 'served'\n"]
+    assert PASSWORD not in builder.output
+    command_lines = [line.split(b"\0") for line in index.command_lines]
+    assert any(b"ls-remote" in line for line in command_lines)
+    assert any(b"fetch" in line for line in command_lines)
+    assert not [line for line in index.command_lines if PASSWORD.encode() in line]
+    stored = [file for file in python.parents[1].rglob("*.json") if PASSWORD in file.read_text()]
+    assert stored == []
+
+
+def test_a_repository_whose_password_does_not_belong_in_a_url_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git would have the whole address on its command line."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "git").write_text('#!/bin/sh\necho "$@" > "$0.log"\n')
+    (tmp_path / "git").chmod(0o755)
+
+    for address in ("https://bob:p/w@h.invalid/x.git", "https://h.invalid/x.git"):
+        pin(Requirements((f"git+{address}@main",), (), None), tmp_path, tmp_path / "refs")
+
+        asked = [file.read_text() for file in tmp_path.glob("git.log")]
+        expected = [] if "bob" in address else [f"ls-remote {address} main main^{{}}\n"]
+        assert asked == expected
 
 
 def test_a_package_that_the_index_does_not_have_is_told_without_the_password(index: Index, tmp_path: Path) -> None:

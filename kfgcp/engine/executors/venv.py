@@ -22,10 +22,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kfgcp import private
-from kfgcp.engine import orphans
+from kfgcp.engine import git_credentials, orphans
 from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.pinning import changeable, pin
+from kfgcp.engine.pinning import changeable, is_git, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.machine import start_thread
@@ -233,7 +233,8 @@ class Builder:
             with suppress(BuildError):
                 self._uv(*install, setuptools)
         if wanted.packages:
-            words, secret_lines = _arguments(wanted.packages)
+            packages = [_without_git_password(text) for text in wanted.packages]
+            words, secret_lines = _arguments(packages)
             self._uv(*install, *words, secret_lines=secret_lines)
         if wanted.kfp:
             self._uv(*install, "--no-deps", wanted.kfp)
@@ -251,6 +252,8 @@ class Builder:
         self._check_stopped()
         environ = {"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id}  # trusts whom pip trusts
         environ |= _index_variables(self._requirements.index_options)
+        repositories = [text for text in self._requirements.packages if is_git(text)]
+        environ |= git_credentials.environment(repositories, environ)
         command = [uv_program(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
             command,
@@ -316,6 +319,11 @@ def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
     if extra:
         variables["UV_EXTRA_INDEX_URL"] = " ".join(extra)
     return variables
+
+
+def _without_git_password(text: str) -> str:
+    """Return a requirement as uv gets it: uv passes an address to git, which has its password from its environment."""
+    return git_credentials.without_password(text) if is_git(text) else text
 
 
 def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
