@@ -3,6 +3,10 @@
 A spreadsheet takes a cell for a formula when its text begins with one of a few characters, also in a CSV file. Names,
 tags and parameters come from whoever made a run, and a formula can read files and call addresses. Such a text gets an
 apostrophe in front, which spreadsheets understand as "this is text".
+
+Spreadsheets in German or French separate cells at `;`, others at a tab. They do not see the quotes around a text that
+follows a comma, so a text goes on in a new cell behind each of its own `;`, tabs and line ends. An apostrophe stands
+before formulas there too.
 """
 
 from __future__ import annotations
@@ -14,8 +18,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-_LINE_END: Final = "\r\n"
+_SIGNS: Final = "[-=+@\uff1d\uff0b\uff0d\uff20]"
+"""What formulas begin with. The last four are the full-width forms of = + - @, which Japanese input gives."""
+_FORMULA_START: Final = re.compile(
+    rf"""
+    \A (?= {_SIGNS} | [\t\r] )       # the beginning of the text; spreadsheets drop a tab or carriage return there
+    | (?<= [;\t\r\n] ) (?= "* {_SIGNS} )  # the beginning of a cell for other separators, which may drop quotes
+    """,
+    re.VERBOSE,
+)
+"""The places where a text needs an apostrophe."""
+_QUOTED: Final = ";\t\r\n"
+"""A text with one of these is put in quotes, so that programs that guess the separator do not split it."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -37,18 +51,25 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool 
 
 
 def without_formula(cell: Any) -> Any:
-    """Return a text with an apostrophe in front when a spreadsheet takes it for a formula, other cells unchanged."""
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS) or _NUMBER.fullmatch(cell):
+    """Return a text with an apostrophe before each part that a spreadsheet takes for a formula.
+
+    Numbers, also those that are texts, and other cells are unchanged.
+
+    Example:
+        >>> without_formula("x;=1+1")
+        "x;'=1+1"
+    """
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
-    return f"'{cell}"
+    return _FORMULA_START.sub("'", cell)
 
 
 def _line(row: Iterable[Any], raw: bool) -> str:
     cells = [_cell(value) for value in row]
     line = io.StringIO(newline="")
-    # The writer puts quotes around a carriage return only when lines end with one; without them it ends the row.
-    csv.writer(line, lineterminator=_LINE_END).writerow(cells if raw else map(without_formula, cells))
-    return f"{line.getvalue().removesuffix(_LINE_END)}\n"
+    # The writer quotes texts with a character of the line end. This one goes to no file: it only says what to quote.
+    csv.writer(line, lineterminator=_QUOTED).writerow(cells if raw else map(without_formula, cells))
+    return f"{line.getvalue().removesuffix(_QUOTED)}\n"
 
 
 def _cell(value: Any) -> Any:

@@ -137,8 +137,12 @@ def test_texts_come_back_from_csv(make_run: MakeRun, text: str) -> None:
         "+1+1",
         "-1+1",
         "@SUM(1)",
-        "\t=1+1",
-        "\r=1+1",
+        "\ttext",
+        "\rtext",
+        "\uff1d1+1",
+        "\uff0b1+1",
+        "\uff0d1+1",
+        "\uff20SUM(1)",
         "-",
         "-1.5x",
         "+3e",
@@ -162,6 +166,56 @@ def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any)
     [row] = _csv([make_run(params={"p": value})])
 
     assert row["params.p"] == str(value)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x;=HYPERLINK(1)",
+        "x;=HYPERLINK(1);y",
+        "x\t=1+1\ty",
+        "x\n=1+1;y",
+        "x\r=1+1;y",
+        "x\r\n=1+1\t",
+        'x;"=1+1',
+        'x;""=1+1"";y',
+        '";=1+1;"',
+        "x,=1+1",
+        "x;-1+1",
+        "x;+1+1",
+        "x;@SUM(1)",
+        "x;\uff1d1+1",
+        "x;\uff0b1+1",
+        "x;\uff0d1+1",
+        "x;\uff20SUM(1)",
+        ";;=1+1",
+        "\t=1+1",
+        "\r=1+1",
+        "=1;=2",
+    ],
+)
+def test_no_cell_is_a_formula_whatever_the_separator_of_the_spreadsheet(text: str, separator: str) -> None:
+    saved = csv_text(["first", text, "last"], [[text, "x", text], ["x", [text], {text: text}], [0.5, text, None]])
+
+    cells = [cell for row in csv.reader(io.StringIO(saved, newline=""), delimiter=separator) for cell in row]
+
+    assert cells
+    assert [cell for cell in cells if cell.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))] == []
+
+
+def test_an_apostrophe_stands_where_a_formula_would_begin() -> None:
+    assert csv_text(["a"], [["x;=HYPERLINK(1)"]]) == 'a\n"x;\'=HYPERLINK(1)"\n'
+    assert csv_text(["a"], [["x\t=1"], ["\n-1"]]) == 'a\n"x\t\'=1"\n"\n\'-1"\n'
+    assert csv_text(["a", "b"], [["x;y", "x\ty"]]) == 'a,b\n"x;y","x\ty"\n'
+    assert csv_text(["a"], [["x;=1"]], raw=True) == 'a\n"x;=1"\n'
+
+
+@pytest.mark.parametrize("text", ["x; =1", "a;b", "a=1;b=2", "k: -1", "one\n two - three", "a\t\tb", "lr=1e-3,x"])
+def test_texts_with_other_separators_but_no_formula_stay_as_they_are(make_run: MakeRun, text: str) -> None:
+    [row] = _csv([make_run(params={"p": text})])
+
+    assert row["params.p"] == text
 
 
 def test_names_of_columns_are_texts_too() -> None:
