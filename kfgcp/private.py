@@ -120,17 +120,30 @@ def close(path: Path) -> bool:
 
 
 def close_tree(folder: Path) -> None:
-    """Do the same with a folder and all that is in it; links are neither followed nor changed."""
+    """Do the same with a folder and all that is in it; links are neither followed nor changed.
+
+    There may be tens of thousands of files: each takes one look, and a change only when others can use it.
+    """
     close(folder)
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            with suppress(OSError):
-                state = path.lstat()
-                # A file with several names may have another one elsewhere, where others use it.
-                is_shared = stat.S_ISREG(state.st_mode) and state.st_nlink > 1
-                if not stat.S_ISLNK(state.st_mode) and not is_shared:
-                    close(path)
+    user = os.geteuid()
+    folders = [os.fspath(folder)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                with suppress(OSError):  # it is gone meanwhile, or the file system has no modes
+                    state = entry.stat(follow_symlinks=False)
+                    if state.st_mode & _OTHERS and state.st_uid == user and _has_one_place(state):
+                        os.chmod(entry.path, stat.S_IMODE(state.st_mode) & ~_OTHERS)
+
+
+def _has_one_place(state: os.stat_result) -> bool:
+    """Return whether a file or folder is used only where it was found.
+
+    A link leads elsewhere, and a file with several names may have another one elsewhere, where others use it.
+    """
+    return not stat.S_ISLNK(state.st_mode) and (stat.S_ISDIR(state.st_mode) or state.st_nlink == 1)
 
 
 def _make(folder: Path) -> None:
