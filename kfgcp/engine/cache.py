@@ -294,7 +294,8 @@ def note_inputs(node: Node, states: FileStates) -> None:
     node.unseen = ""
     for name, items in node.inputs.artifacts.items():
         try:
-            artifacts[name] = _digest([(item.identity, states.of_artifact(item.uri)) for item in items])
+            looks = [(item.identity, states.of_artifact(item.uri, node.ready_after)) for item in items]
+            artifacts[name] = _digest(looks)
         except TooManyFilesError as problem:
             node.unseen = str(problem)
             artifacts[name] = uuid.uuid4().hex  # equal to no other

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from stat import S_ISDIR, S_ISREG
 from typing import Any, Final
 
@@ -12,6 +14,9 @@ from kfgcp import file_uris
 
 MOST_ENTRIES: Final = 10_000
 """How many files and folders below an artifact are looked at: that takes some hundredths of a second."""
+
+USED_TIMES_AS_LONG: Final = 20
+"""How long a look is used after an attempt has ended, measured in the time that it took: looking takes at most 5 %."""
 
 _LONGEST_PATH: Final = 4096
 _PARTS_OF_OUTPUT: Final = 5
@@ -27,22 +32,46 @@ class TooManyFilesError(Exception):
         super().__init__(f"{problem}, so changes in it cannot be seen")
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen of an artifact.
+
+    after: how many attempts had ended before. until: the time in seconds when it is too old.
+    """
+
+    state: str | None
+    problem: TooManyFilesError | None
+    after: int
+    until: float
+
+
 class FileStates:
-    """Looks at files, each path once until `refresh`.
+    """Looks at files for the tasks of one run.
+
+    Many tasks of a loop may have the same large folder. A look at an artifact is used again while no attempt ends, as
+    only attempts change files during a run. When one has ended, tasks that were ready before the look use it for a
+    short time more: they do not depend on that attempt, and might as well have started before it ended.
 
     Args:
         submit_dir: the folder that relative paths start from.
         output_folders: where runs write their outputs. Outputs are not edited: their folders are not looked at.
+        now: the seconds of a clock that only grows.
+
+    Attributes:
+        ended_attempts: how many attempts of the run have ended.
     """
 
-    def __init__(self, submit_dir: str, output_folders: Sequence[str]) -> None:
+    def __init__(
+        self,
+        submit_dir: str,
+        output_folders: Sequence[str],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ended_attempts = 0
         self._submit_dir = submit_dir
         self._output_folders = tuple(f"{folder.rstrip('/')}/" for folder in output_folders)
-        self._artifacts: dict[str, str | None] = {}
-
-    def refresh(self) -> None:
-        """Look at the artifacts again: a task may have changed them."""
-        self._artifacts.clear()
+        self._now = now
+        self._looks: dict[str, _Look] = {}
 
     def of_parameter(self, value: Any) -> str | None:
         """Return the state of the file that a parameter names, None when it does not name one.
@@ -54,17 +83,39 @@ class FileStates:
         status = _stat(self._path(value))
         return None if status is None or not S_ISREG(status.st_mode) else _of_file(status)
 
-    def of_artifact(self, uri: str) -> str | None:
+    def of_artifact(self, uri: str, ready_after: int) -> str | None:
         """Return the state of a file, or of all that is in a folder; None when the artifact is not on this machine.
 
         A link to a file counts as that file. A link to a folder counts as the path that it leads to.
 
+        Args:
+            uri: of the artifact.
+            ready_after: how many attempts had ended when the task that reads it became ready.
+
         Raises:
             TooManyFilesError: the folder has more than `MOST_ENTRIES` files and folders.
         """
-        if uri not in self._artifacts:
-            self._artifacts[uri] = self._look_at(uri)
-        return self._artifacts[uri]
+        look = self._looks.get(uri)
+        if look is None or not self._is_usable(look, ready_after):
+            look = self._looks[uri] = self._look_again(uri)
+        if look.problem is not None:
+            raise look.problem
+        return look.state
+
+    def _is_usable(self, look: _Look, ready_after: int) -> bool:
+        if look.after == self.ended_attempts:
+            return True
+        return look.after >= ready_after and self._now() < look.until
+
+    def _look_again(self, uri: str) -> _Look:
+        start = self._now()
+        state, problem = None, None
+        try:
+            state = self._look_at(uri)
+        except TooManyFilesError as error:
+            problem = error
+        end = self._now()
+        return _Look(state, problem, self.ended_attempts, end + (end - start) * USED_TIMES_AS_LONG)
 
     def _look_at(self, uri: str) -> str | None:
         if "://" in uri and not file_uris.is_file_uri(uri):

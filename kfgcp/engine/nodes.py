@@ -36,6 +36,7 @@ class Node:
     error: ErrorInfo | None = None
     started_at: str | None = None
     ended_at: str | None = None
+    ready_after: int = 0  # how many attempts of the run had ended when it became ready
     # of a task: upstream tasks that have not ended
     waiting: int = 0
     # of a DAG: its tasks by key; of a loop: its iterations by number; and how many of them have not ended

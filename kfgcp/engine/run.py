@@ -132,7 +132,7 @@ class Engine:
     def _take_ready(self) -> list[Node]:
         """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
         launched: list[Node] = []
-        self._file_states.refresh()
+        self._file_states.ended_attempts = self._scheduler.ended_attempts
         while self._scheduler.ready and len(self._running) + len(launched) < self._options.max_parallel:
             node = self._scheduler.ready.popleft()
             if self._done_without_running(node):
@@ -280,6 +280,7 @@ class Engine:
         if event.id not in self._running:  # its start had failed, and was handled
             return None
         node, wire = self._running.pop(event.id)
+        self._scheduler.ended_attempts += 1
         self._executor.forget(event.id)
         self._left.append(event.id)
         self._layout.close_attempt(node.path, node.attempts)

@@ -39,6 +39,7 @@ class Scheduler:
         self.graph = graph
         self.root = Node("", TaskKind.DAG, graph.root, inputs=inputs)
         self.ready: deque[Node] = deque()
+        self.ended_attempts = 0  # how many were reported to have ended
         self.changed: dict[Node, None] = {}
         self.first_error: ErrorInfo | None = None
         self._constants = constants
@@ -83,6 +84,7 @@ class Scheduler:
 
     def retry(self, node: Node) -> None:
         """The wait before the next attempt is over."""
+        node.ready_after = self.ended_attempts
         self.ready.append(node)
         self._advance()
 
@@ -187,6 +189,7 @@ class Scheduler:
         if node.component.dag is not None:
             self._open(node)
         else:
+            node.ready_after = self.ended_attempts
             self.ready.append(node)
 
     def _loop(self, node: Node, iterations: list[Node]) -> None:

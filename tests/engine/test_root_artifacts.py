@@ -236,9 +236,9 @@ def test_outputs_of_runs_are_not_looked_through(tmp_path):
     (attempt / "data").mkdir(parents=True)
     states = file_states.FileStates(str(tmp_path), [str(outputs)])
 
-    assert states.of_artifact(str(attempt / "data")) is None
-    assert states.of_artifact(str(outputs / "pipeline")) is not None
-    assert states.of_artifact(str(outputs / "pipeline" / "0123456789ab")) is not None
+    assert states.of_artifact(str(attempt / "data"), 0) is None
+    assert states.of_artifact(str(outputs / "pipeline"), 0) is not None
+    assert states.of_artifact(str(outputs / "pipeline" / "0123456789ab"), 0) is not None
 
 
 @pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
@@ -246,3 +246,77 @@ def test_the_folder_that_a_text_names_is_not_looked_through(tmp_path):
     states = file_states.FileStates(str(tmp_path), [])
 
     assert [states.of_parameter(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)] == [None] * 7
+
+
+class Clock:
+    """A clock that is one second later at each look."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        self.seconds += 1
+        return self.seconds
+
+
+def test_a_look_is_used_while_no_attempt_ends(tmp_path):
+    clock = Clock()
+    states = file_states.FileStates(str(tmp_path), [], clock)
+    (tmp_path / "data").mkdir()
+    before = states.of_artifact("data", 0)
+    (tmp_path / "data" / "new.csv").touch()
+    clock.seconds = 10_000
+
+    assert states.of_artifact("data", 0) == before
+    states.ended_attempts = 1
+    assert states.of_artifact("data", 1) != before
+
+
+def test_tasks_that_were_ready_before_share_a_look_for_a_short_time(tmp_path):
+    clock = Clock()
+    states = file_states.FileStates(str(tmp_path), [], clock)
+    (tmp_path / "data").mkdir()
+    states.ended_attempts = 3
+    before = states.of_artifact("data", 3)  # looking takes a second, so it is used for 20 seconds
+    (tmp_path / "data" / "new.csv").touch()
+    states.ended_attempts = 4
+
+    assert states.of_artifact("data", 3) == before, "it was ready before the attempt ended"
+    clock.seconds = 30
+    assert states.of_artifact("data", 3) != before, "the look is old"
+
+
+def test_a_task_that_became_ready_after_the_look_looks_again(tmp_path):
+    states = file_states.FileStates(str(tmp_path), [], Clock())
+    (tmp_path / "data").mkdir()
+    before = states.of_artifact("data", 0)
+    (tmp_path / "data" / "new.csv").touch()
+    states.ended_attempts = 1
+
+    assert states.of_artifact("data", 1) != before
+
+
+@dsl.component(base_image="python:3.11")
+def read_in_a_loop(data: dsl.Input[dsl.Artifact], number: int):
+    pass
+
+
+@dsl.pipeline(name="reads-in-a-loop")
+def reads_in_a_loop(data: dsl.Input[dsl.Artifact]):
+    with dsl.ParallelFor([1, 2, 3, 4, 5, 6]) as number:
+        read_in_a_loop(data=data, number=number)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("most_entries", [1, 10_000])
+def test_the_tasks_of_a_loop_do_not_each_look_through_a_folder(execute, folder, monkeypatch, cache, most_entries):
+    """Also when it has more files than are looked at."""
+    looks = []
+    real_look = file_states._entries
+    monkeypatch.setattr(file_states, "MOST_ENTRIES", most_entries)
+    monkeypatch.setattr(file_states, "_entries", lambda path: looks.append(path) or real_look(path))
+    monkeypatch.setattr(file_states, "USED_TIMES_AS_LONG", 1_000_000_000)
+
+    run = execute(reads_in_a_loop, {"data": "data"}, max_parallel=1, cache=cache)
+
+    assert run.state == "SUCCEEDED"
+    assert looks == [str(folder)]
