@@ -17,6 +17,7 @@ from typing import Any
 from kfgcp import private
 from kfgcp.engine.executors import credentials, ownership
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
+from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.placeholders import MOUNTS
@@ -134,10 +135,13 @@ class DockerExecutor:
         assert isinstance(command, Command)
         labels = {LABEL: attempt.env.get("KFGCP_RUN_ID", "")}
         volumes = _volumes(attempt, self._options)
+        argv, variables = hide_index_passwords(command.argv)
         options: dict[str, Any] = {
-            "command": list(command.argv[1:]) if command.argv else None,
-            "entrypoint": list(command.argv[:1]) or None,
-            "environment": (credentials.environment() if self._options.credentials else {}) | dict(attempt.env),
+            "command": argv[1:] if argv else None,
+            "entrypoint": argv[:1] or None,
+            "environment": (credentials.environment() if self._options.credentials else {})
+            | dict(attempt.env)
+            | variables,
             "volumes": volumes,
             "labels": labels,
             **_limits(command),
