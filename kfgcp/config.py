@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.cross_site import parse_authority
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.machine import current_folder
@@ -281,6 +280,8 @@ def _dashboard(
                 hint=f"{_did_you_mean(name, environments)}Environments: {known}.",
             )
     for name in settings["host_names"].value if "host_names" in settings else ():
+        from kfgcp.cross_site import parse_authority
+
         if parse_authority(name) is None:
             raise ConfigError(
                 f"{where}: host_names has {name!r}, which is not a host name.",

@@ -9,7 +9,6 @@ does not move. `within` sets one for a block of code, and the sockets of `kfgcp.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +89,8 @@ def call_within(
         DeadlineError: there is no result yet.
         Exception: what the function raised.
     """
+    import queue
+
     results: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
     lock = threading.Lock()
     abandoned = False

@@ -6,7 +6,6 @@ import errno
 import importlib.machinery
 import os
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +70,8 @@ def _is_failed_thread_start(error: BaseException) -> bool:
     """Return whether `Thread.start` raised it, also for threads of libraries: Python has no exception of its own."""
     if not isinstance(error, RuntimeError):
         return False
+    import traceback
+
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code is threading.Thread.start.__code__ for frame, _ in frames)
 

@@ -15,7 +15,6 @@ import click
 from kfgcp import __version__
 from kfgcp.cli import streams
 from kfgcp.errors import KfgcpError, ParamError, SpecError
-from kfgcp.machine import machine_error
 
 VERBS: Final = {
     "run": "Run a pipeline and wait for its end.",
@@ -130,6 +129,8 @@ def _run(arguments: list[str] | None) -> int:
     except Exception as error:
         if os.environ.get("KFGCP_DEBUG"):
             raise
+        from kfgcp.machine import machine_error
+
         if (problem := machine_error(error)) is not None:
             _print_error(problem)
             return problem.exit_code
@@ -152,6 +153,7 @@ def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
         return
     from kfgcp.cli.output import note
+    from kfgcp.machine import machine_error
 
     problem = machine_error(error)
     name = failure.thread.name if failure.thread is not None else "a thread"

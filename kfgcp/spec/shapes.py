@@ -6,7 +6,6 @@ Fields that are not listed are tolerated, whatever they hold.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -23,6 +22,9 @@ PARAMETER_TYPES = (
     "TASK_FINAL_STATUS",
     "TASK_CONFIG",
 )
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The category Cc of Unicode."""
 
 Check = Callable[[Any, Place], None]
 
@@ -80,7 +82,7 @@ def _task_key(key: str, place: Place) -> None:
         problem = "has a '/', which separates a task from the pipeline around it"
     elif re.search(r"\[[0-9]+\]", key):
         problem = "looks like an iteration of a loop"
-    elif any(unicodedata.category(character) == "Cc" for character in key):
+    elif _CONTROL_CHARACTER.search(key):
         problem = "has a control character"
     if problem:
         hint = "Keys that KFP gives to tasks have lowercase letters, digits and '-'."

@@ -71,10 +71,11 @@ def load_pipeline(project: Project, pipeline: PipelineLike, env: str | None = No
     """
     if isinstance(pipeline, Spec):
         return pipeline
-    from kfgcp.backends.vertex.templates import is_template, load_template
+    if isinstance(pipeline, str) and "://" in pipeline:  # only then are the modules for requests needed
+        from kfgcp.backends.vertex.templates import is_template, load_template
 
-    if isinstance(pipeline, str) and is_template(pipeline):
-        return load_template(pipeline, project.env(env))
+        if is_template(pipeline):
+            return load_template(pipeline, project.env(env))
     return load(pipeline)
 
 
