@@ -58,12 +58,15 @@ class RecordedCode(UserWarning):
 
 
 def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
-    """The compiled pipeline, checked; also written when `output` names a `.yaml` or `.json` file.
+    """Compile and check a pipeline, and write it to a file when `output` is given.
 
     Args:
         pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or component of KFP (a
             function with its decorator).
-        output: the file to write.
+        output: a `.yaml` or `.json` file to write.
+
+    Returns:
+        The compiled pipeline, which `submit` takes too.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
@@ -77,7 +80,14 @@ def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
 
 
 def load_pipeline(pipeline: str | Path, env: str | None = None) -> Spec:
-    """The pipeline that `submit` would take: an address in Artifact Registry is read as `env` signs in.
+    """Load and check a pipeline without starting it.
+
+    Args:
+        pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
+        env: the environment whose sign-in is used for Artifact Registry; the default one of the project when None.
+
+    Returns:
+        The compiled pipeline.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
@@ -87,14 +97,18 @@ def load_pipeline(pipeline: str | Path, env: str | None = None) -> Spec:
 
 
 def submit(pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> RunHandle:
-    """A run that has been started and goes on by itself, also when this process ends.
+    """Start a run, and return without waiting for its end. The run continues when this process ends.
 
     Args:
         pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a version in Artifact
             Registry, a pipeline or component of KFP (a function with its decorator), or what `compile` returned.
         options: fields of `SubmitOptions`.
 
+    Returns:
+        The run that was started.
+
     Raises:
+        UsageError: an option does not exist or has a wrong value.
         SpecError: the pipeline does not compile or is not a valid spec.
         ParamError: a parameter is unknown, missing or of the wrong type.
         BackendError: the backend refused it or cannot be reached.
@@ -111,7 +125,7 @@ class Plan:
 
 
 def plan(pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> Plan:
-    """What `submit` would send with the same arguments, which raises the same errors; nothing is started."""
+    """Return what `submit` would send with the same arguments. Nothing is started; the errors are the same."""
     backend, request = _prepare(pipeline, options)
     return Plan(request, backend.notes(request))
 
@@ -122,16 +136,21 @@ def run(
     """Submit a pipeline and wait until its run has ended.
 
     Args:
-        pipeline: as of `submit`.
+        pipeline: as in `submit`.
         timeout: seconds to wait; None waits for ever.
         check: raise an error unless the run succeeded.
         options: fields of `SubmitOptions`.
 
+    Returns:
+        The run, which has ended.
+
     Raises:
         RunFailed: the run ended FAILED or CANCELLED, and `check` is True.
-        RunTimeout: it has not ended by then; it goes on.
+        RunTimeout: the run has not ended after `timeout` seconds. It continues.
+        KfgcpError: the errors of `submit`.
 
-    And the errors of `submit`.
+    Example:
+        >>> kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600)
     """
     return submit(pipeline, **options).wait(timeout, check=check)
 
@@ -139,22 +158,28 @@ def run(
 def open_run(
     pipeline: PipelineLike, *, notice: Callable[[str], None] = lambda text: None, **options: Unpack[SubmitOptions]
 ) -> tuple[RunHandle, ForegroundRun]:
-    """A run for the caller to take to its end: a local one is recorded but not started, a remote one is submitted.
+    """Open a run that the caller takes to its end: a local run is only recorded, a remote run is submitted.
 
     Args:
-        pipeline: as of `submit`.
-        notice: takes a line when a remote backend cannot be reached for a while, and one when it can again.
-        options: as of `submit`.
+        pipeline: as in `submit`.
+        notice: called with a line of text when a remote backend cannot be reached for a while, and when it can again.
+        options: as in `submit`.
+
+    Returns:
+        The run, and the object whose `execute` takes it to its end.
     """
     return _open(*_prepare(pipeline, options), notice)
 
 
 def resume(run: RunLike = "latest", *, check: bool = True) -> RunHandle:
-    """A run that was interrupted, taken to its end in this process; finished tasks are not done again.
+    """Continue an interrupted run in this process, and wait for its end. Finished tasks do not run again.
 
     Args:
-        run: which run.
+        run: the run to continue.
         check: raise an error unless the run succeeds.
+
+    Returns:
+        The run, which has ended.
 
     Raises:
         UsageError: it has ended, or is still running elsewhere.
@@ -167,7 +192,7 @@ def resume(run: RunLike = "latest", *, check: bool = True) -> RunHandle:
 
 
 def open_resumed(run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
-    """An interrupted run for the caller to execute, see `resume`."""
+    """Open an interrupted run that the caller takes to its end, see `resume`."""
     handle = show(run)
     if not isinstance(handle.backend, SupportsForeground):
         raise Unsupported("Runs of this environment cannot be resumed from here.")
@@ -182,20 +207,23 @@ def rerun(
     check: bool = True,
     **options: Unpack[SubmitOptions],
 ) -> RunHandle:
-    """A new run of what another run ran, ended; tasks whose code and inputs are the same are taken from that run.
+    """Repeat a run as a new run, and wait for its end.
 
-    It repeats the code that was recorded with the run. The warning `RecordedCode` says so when the pipeline's files
-    were edited since.
+    Tasks whose code and inputs are the same take their outputs from the first run. The new run repeats the code that
+    was recorded with the first run. The warning `RecordedCode` says so when the pipeline's files were edited since.
 
     Args:
         run: the run to repeat.
-        from_task: a task path of it: that task and all that depends on it run again.
+        from_task: the path of a task. This task and all tasks that depend on it run again.
         timeout: seconds to wait, see `RunHandle.wait`.
         check: raise an error unless the new run succeeds.
-        options: fields of `SubmitOptions`; `params` changes single parameters, the others are those of the run.
+        options: fields of `SubmitOptions`. `params` changes single parameters; the other values are those of the run.
+
+    Returns:
+        The new run, which has ended.
 
     Raises:
-        UsageError: the run has no such task.
+        UsageError: the run has no such task, or an option does not exist or has a wrong value.
         RunFailed: the new run ended FAILED or CANCELLED, and `check` is True.
     """
     return submit_again(run, from_task=from_task, **options).wait(timeout, check=check)
@@ -204,7 +232,7 @@ def rerun(
 def submit_again(
     run: RunLike = "latest", *, from_task: str | None = None, **options: Unpack[SubmitOptions]
 ) -> RunHandle:
-    """A repetition of a run that goes on by itself. Arguments as of `rerun`."""
+    """Repeat a run as in `rerun`, without waiting for its end."""
     return _submit(*_repeat(run, from_task, options))
 
 
@@ -215,23 +243,26 @@ def open_rerun(
     notice: Callable[[str], None] = lambda text: None,
     **options: Unpack[SubmitOptions],
 ) -> tuple[RunHandle, ForegroundRun]:
-    """A repetition of a run for the caller to take to its end. Arguments as of `rerun` and `open_run`."""
+    """Open a repetition of a run that the caller takes to its end. Arguments as in `rerun` and `open_run`."""
     return _open(*_repeat(run, from_task, options), notice)
 
 
 def retry(run: RunLike = "latest", *, timeout: float | None = None, check: bool = True) -> RunHandle:
-    """A run that failed or was cancelled, gone on with and ended: what succeeded is kept, the rest is done again.
+    """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run again.
 
-    The run stays the same one; `rerun` makes another.
+    It stays the same run; `rerun` starts a new one.
 
     Args:
-        run: which run.
+        run: the run to continue.
         timeout: seconds to wait, see `RunHandle.wait`.
         check: raise an error unless the run succeeds this time.
 
+    Returns:
+        The run, which has ended.
+
     Raises:
-        UsageError: it goes on, or succeeded.
-        Unsupported: its backend cannot do that.
+        UsageError: the run has not ended, or it succeeded.
+        Unsupported: the backend cannot continue runs.
         RunFailed: it ended FAILED or CANCELLED again, and `check` is True.
     """
     return show(run).retry().wait(timeout, check=check)
@@ -240,7 +271,7 @@ def retry(run: RunLike = "latest", *, timeout: float | None = None, check: bool 
 def open_retry(
     run: RunLike = "latest", *, notice: Callable[[str], None] = lambda text: None
 ) -> tuple[RunHandle, ForegroundRun]:
-    """A run that goes on for the caller to take to its end, see `retry`. notice: as of `open_run`."""
+    """Continue a failed or cancelled run that the caller follows to its end, see `retry`; notice: as in `open_run`."""
     from kfgcp.tracking.watched import WatchedRun
 
     handle = show(run).retry()

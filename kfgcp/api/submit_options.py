@@ -24,7 +24,7 @@ class SubmitOptions(TypedDict, total=False):
         fail_fast: start nothing new after a failure.
         executor: `auto` runs Python functions in processes and other commands in Docker, `process` refuses other
             commands, `docker` runs everything in containers.
-        strict_env: install the version of kfp that the compiled commands name.
+        strict_env: install the version of kfp that the compiled commands name, instead of using the installed one.
     """
 
     params: Mapping[str, Any] | None

@@ -39,13 +39,13 @@ def list(
     """Return runs of all environments, without their tasks and artifacts, whoever started them.
 
     Args:
-        where: an expression, or a filter instead of it and of `chosen`.
+        where: an expression; or a filter, which cannot be combined with `chosen`.
         limit: the largest number of runs; None for all.
         refresh: read from remote backends what has changed. A backend that cannot be reached is an error when its
             environment was asked for. Otherwise it is the warning `NotRefreshed`, and its runs are listed as they were
             last seen.
-        metrics: read the metrics of ended runs also where this takes several requests a run, as on Kubeflow. `unread`
-            tells which runs are without theirs.
+        metrics: read the metrics of ended runs also where this takes several requests for each run, as on Kubeflow.
+            `unread` tells for which runs they were not read.
         order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
         chosen: fields of `Choice`.
 
@@ -165,15 +165,18 @@ def export(
     table: Table = "runs",
     raw: bool = False,
 ) -> str:
-    """Runs as CSV, JSON or Parquet, oldest first: written to `file`, or returned as text when there is none.
+    """Write runs as CSV, JSON or Parquet, oldest first.
 
     Args:
-        runs: which, all that `wanted` lets through when empty.
+        runs: the runs to export; empty for all runs that match `wanted`.
         form: csv, json or parquet.
-        file: where to; Parquet needs one.
-        wanted: which runs when none are named.
-        table: a row a run, or a row a metric, task or artifact of them; JSON of runs holds whole runs.
-        raw: in CSV also texts that a spreadsheet takes for formulas stay as they are; else `'` is put before them.
+        file: the file to write; None returns the text. Parquet needs a file.
+        wanted: the filter when `runs` is empty.
+        table: what a row is: a run, or a metric, task or artifact of the runs. JSON of runs contains whole runs.
+        raw: write all texts in CSV as they are. Otherwise texts that a spreadsheet takes for formulas get `'` in front.
+
+    Returns:
+        The text; empty when a file was written.
     """
     from kfgcp.tracking import frames
     from kfgcp.tracking.table import export as export_runs

@@ -20,7 +20,7 @@ TABLES = ("runs", "metrics", "tasks", "artifacts")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="By the file's ending, or csv.")
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option("--table", type=click.Choice(TABLES), default="runs", show_default=True, help="A row for each of these.")
-@click.option("--raw", is_flag=True, help="In CSV, put no ' before texts that a spreadsheet takes for formulas.")
+@click.option("--raw", is_flag=True, help="In CSV, do not put ' before texts that a spreadsheet takes for formulas.")
 @options.filters
 def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: Any, raw: bool, **chosen: Any) -> None:
     """Write runs as CSV, JSON or Parquet: those named, or all that the options choose; oldest first.

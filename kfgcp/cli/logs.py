@@ -36,7 +36,8 @@ def command(
     With --json each line is an object of its own.
 
     In the logs of runs on this machine, a line that is JSON with a key "severity" has that severity; every other line
-    has DEFAULT, which is below all others. Times are kept once a second, so --since may show a second more.
+    has DEFAULT, which is below all others. Times are noted once a second, so --since may also show lines that are up to
+    a second older.
     """
     wanted = LogFilter(task, attempt, None if since is None else moment(since), severity and severity.upper())
     handle = api.show(run)

@@ -145,7 +145,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
-    """Show in one line that a thread failed; the command goes on and has its own result."""
+    """Show in one line that a thread failed. The command continues and has its own result."""
     error = failure.exc_value
     if error is None or isinstance(error, (BrokenPipeError, SystemExit)):
         return

@@ -168,7 +168,10 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask on the terminal; the command has the option `--yes` for when there is none.
+    """Ask a question on the terminal. Only for commands that have the option `--yes`, which the error names.
+
+    Returns:
+        Whether the answer is yes.
 
     Raises:
         UsageError: there is no terminal.

@@ -18,8 +18,9 @@ STDERR: Final = 2
 class _Output(io.FileIO):
     """A descriptor to write to.
 
-    What cannot be written to standard error is dropped: a message that nobody can read must not change how a command
-    ends. A result that cannot be written to standard output is an error, once; nothing is written after it.
+    What cannot be written to standard error is dropped: a message that nobody can read must not change the exit code of
+    a command. When a result cannot be written to standard output, that is an error. It is raised once, and later output
+    is dropped.
     """
 
     def __init__(self, fd: int) -> None:
@@ -31,7 +32,8 @@ class _Output(io.FileIO):
             return memoryview(data).nbytes
         try:
             count: int | None = super().write(data)
-            while count is None:  # another program made the pipe or terminal non-blocking, and it is full now
+            # None: another program made the pipe or terminal non-blocking, and it is full now.
+            while count is None:
                 select.select([], [self], [])
                 count = super().write(data)
             return count

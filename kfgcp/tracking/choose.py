@@ -1,4 +1,4 @@
-"""Which runs, said in plain values: what Python callers and the options of the command line have in common."""
+"""Options that choose runs, as plain values. Python functions and the command line share them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
 
 
 def _check(name: str, value: Any) -> None:
-    """Check an option. An unknown one would otherwise choose all runs."""
+    """Refuse an option that does not exist or has a wrong type. Ignoring it would choose all runs."""
     if name not in Choice.__annotations__:
         import difflib
 

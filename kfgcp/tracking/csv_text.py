@@ -4,9 +4,8 @@ A spreadsheet takes a cell for a formula when its text begins with one of a few 
 tags and parameters come from whoever made a run, and a formula can read files and call addresses. Such a text gets an
 apostrophe in front, which spreadsheets understand as "this is text".
 
-Spreadsheets in German or French separate cells at `;`, others at a tab. They do not see the quotes around a text that
-follows a comma, so a text goes on in a new cell behind each of its own `;`, tabs and line ends. An apostrophe stands
-before formulas there too.
+Spreadsheets in German or French separate cells at `;`, others at a tab. They do not recognise quotes that follow a
+comma. So each `;`, tab or line end inside a text starts a new cell there, and formulas after it get an apostrophe too.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> str:
-    """Return a table as CSV. None is an empty cell, what is neither text nor a number is JSON.
+    """Return a table as CSV. None is an empty cell. Other values that are neither texts nor numbers are JSON.
 
     Args:
         header: the names of the columns.
@@ -67,7 +66,8 @@ def without_formula(cell: Any) -> Any:
 def _line(row: Iterable[Any], raw: bool) -> str:
     cells = [_cell(value) for value in row]
     line = io.StringIO(newline="")
-    # The writer quotes texts with a character of the line end. This one goes to no file: it only says what to quote.
+    # The writer quotes texts that contain a character of its line end. So this line end, which is removed again, only
+    # decides which texts get quotes.
     csv.writer(line, lineterminator=_QUOTED).writerow(cells if raw else map(without_formula, cells))
     return f"{line.getvalue().removesuffix(_QUOTED)}\n"
 

@@ -120,7 +120,7 @@ class RunHandle:
 
         Raises:
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
-            RunTimeout: it has not ended by then; it goes on.
+            RunTimeout: it has not ended after `timeout` seconds. It continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         poller = Poller(self._backend, self._ref)
@@ -137,7 +137,7 @@ class RunHandle:
             threading.Event().wait(min(poller.wait, left))
 
     def check(self) -> Self:
-        """Return this run unless it ended without success, as of the last look.
+        """Return this run, or raise an error when it failed or was cancelled. The service is not asked again.
 
         Raises:
             RunFailed: it ended FAILED or CANCELLED.
@@ -189,10 +189,11 @@ class RunHandle:
         Args:
             task: only of the task at this path.
             attempt: only of this attempt, from 1.
-            since: only lines written at this time or later: an RFC 3339 text, or an age such as `10m`. Of a run on
-                this machine, times are known to a second.
-            severity: only lines of this severity of Cloud Logging or a higher one. Of a run on this machine, a line
-                that is JSON with a key `severity` has that one; any other line has DEFAULT, which is below all.
+            since: only lines written at this time or later: an RFC 3339 text, or an age such as `10m`. For runs on this
+                machine, times are known to a second.
+            severity: only lines of this severity or a higher one, by its name in Cloud Logging. For runs on this
+                machine, a line that is JSON with a key `severity` has that severity. Any other line has DEFAULT, which
+                is below all others.
 
         Raises:
             Unsupported: the backend keeps no times or severities.

@@ -82,7 +82,7 @@ def find(project: Project, run_text: str) -> Run:
     Raises:
         UsageError: there is none, or more than one.
         NotFound: the remote backends have none either.
-        Unreachable: none of the remote backends can be reached.
+        Unreachable: there is no record, and none of the remote backends can be reached.
     """
     try:
         return _recorded(project, run_text)
@@ -158,7 +158,7 @@ def _of_that_id(project: Project, run_id: str) -> Run | None:
             continue  # reading the list, which is next, tells what is wrong
     if unreadable is not None:
         raise unreadable
-    if unreachable and len(unreachable) == len(places):  # a list would only wait for them again
+    if unreachable and len(unreachable) == len(places):  # reading the lists would only wait for the same services again
         raise unreachable[0]
     return None
 

@@ -63,7 +63,7 @@ def spec_of(project: Project, run: Run) -> Spec:
 
 
 def load_pipeline(project: Project, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Return a pipeline; an address in Artifact Registry is read as the environment signs in.
+    """Load and check a pipeline. Artifact Registry is read with the sign-in of the environment `env`.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.

@@ -107,7 +107,7 @@ def export(runs: Sequence[Run], form: str, file: Path | None, *, raw: bool = Fal
         runs: for JSON with their tasks: each is written as its run JSON; the other forms hold `columns`.
         form: csv, json or parquet.
         file: where to; Parquet needs one.
-        raw: in CSV also texts that a spreadsheet takes for formulas stay as they are.
+        raw: write all texts in CSV as they are, also those that a spreadsheet takes for formulas.
 
     Raises:
         UsageError: Parquet without a file, or an unknown form.
