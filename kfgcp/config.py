@@ -92,7 +92,7 @@ CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
 """How the names of services end inside of a Kubernetes cluster."""
 
 MOST_REQUEST_SECONDS: Final = 86400
-"""A day. No request takes longer, and sockets do not take any number."""
+"""A day. No request takes longer, and sockets refuse very large numbers."""
 
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
@@ -380,7 +380,7 @@ def _check_values(environment: Environment, where: str) -> None:
             raise ConfigError(
                 f"{where}: {what} is allowed for a loopback {key} only, not for {host}.",
                 hint=f"A service of the pod's own cluster ({', '.join(f'*{end}' for end in CLUSTER_DOMAINS)}) may be "
-                'spoken to over http with auth = "in-cluster".'
+                'used over http with auth = "in-cluster".'
                 if scheme == "http" and environment.backend == "kubeflow"
                 else "",
             )

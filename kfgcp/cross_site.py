@@ -1,15 +1,16 @@
-"""Refuse what a foreign web page sends to a server of ours on this machine.
+"""Refuse requests that foreign web pages send to our servers on this machine.
 
-A page of any site can make the browser of its reader send requests to 127.0.0.1. A server that answers only on loopback
-is therefore not protected by that alone. Two things in a request show that a foreign page may be behind it:
+A page of any site can make its reader's browser send requests to 127.0.0.1. So it is not enough that a server listens
+on loopback only. Two things in a request show that a foreign page may have sent it:
 
-- `Host` names something else than this server: another name leads to 127.0.0.1 ("DNS rebinding"), and the browser takes
-  the page of that name and our server for one origin.
-- `Origin` or `Sec-Fetch-Site` says that a page of another origin sent it. Programs send neither.
+- `Host` is not a name of this server. Another name leads to 127.0.0.1 ("DNS rebinding"), and the browser takes the page
+  of that name and our server for one origin.
+- `Origin` or `Sec-Fetch-Site` says that a page of another origin sent the request. Programs send neither header.
 
-For bodies see `kfgcp.testing.stand_in`: a page may send text and forms without asking the server, JSON it may not.
+`kfgcp.testing.stand_in` also checks the content type: without asking the server first, a page can send text and forms,
+but not JSON.
 
-Each server of ours asks the same `CrossSiteGuard` before it looks at anything else of a request.
+Each of our servers asks a `CrossSiteGuard` before it looks at anything else in a request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{
 _ORIGIN: Final = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _OWN_SITES: Final = ("same-origin", "none")
-"""Values of `Sec-Fetch-Site`: the page itself, and what the person typed. `same-site` is another port of this host."""
+"""Allowed values of `Sec-Fetch-Site`: sent by our own page, or by the user, who typed the address.
+
+`same-site` is not allowed: it can be a page on another port of this host.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,11 @@ class CrossSiteGuard:
 
     Args:
         port: the port that the server listens on.
-        host_names: further names that lead to the server. `localhost:9000` is for one port. `dash.acme.example` is for
-            any port in `Host`, because a proxy may add its own. As the origin of a page it is for the usual ports 80
-            and 443 only: another port of the host is another server.
-        allow_links: whether a link on a foreign page may open a page of this server, as links in chats and the way back
-            from a sign-in do. Only for servers that do nothing on GET.
+        host_names: further names that lead to the server. `localhost:9000` allows one port. `dash.acme.example` allows
+            any port in `Host`, because a proxy may add its own. In the origin of a page it allows only the usual ports
+            80 and 443, because another port of the host is another server.
+        allow_links: whether a link on a foreign page may open a page of this server. Links in chats need this, and the
+            return from a sign-in. Only for servers on which GET changes nothing.
 
     Example:
         >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
@@ -156,7 +160,7 @@ class CrossSiteGuard:
 
 
 def _is_link(method: str, values: dict[str, list[str]]) -> bool:
-    """Return whether the browser opens an own tab or window: what it shows there is not readable for the other page."""
+    """Return whether the browser opens the address in a tab or window, where no other page can read the answer."""
     wanted = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
     is_navigation = all(values.get(name) == value for name, value in wanted.items())
     return method in ("GET", "HEAD") and is_navigation and "origin" not in values

@@ -1,7 +1,7 @@
-"""Deadlines: the moment when an exchange with a service has to be over, whatever it is doing then.
+"""Deadlines: the time by which an exchange with a service has to be over.
 
-A timeout of a socket starts again with each byte, so a server that sends one byte a second never meets it. A deadline
-does not move. `within` sets one for a block of code, and the sockets of `kfgcp.sockets` obey it:
+The timeout of a socket starts again with each byte, so it never ends an answer of one byte a second. A deadline does
+not move. `within` sets one for a block of code, and the sockets of `kfgcp.sockets` obey it:
 
     with within(120) as deadline:
         answer = session.send(request)
@@ -29,7 +29,7 @@ class DeadlineError(TimeoutError):
 
 
 class Deadline:
-    """A moment in the future.
+    """A time in the future.
 
     Args:
         seconds: from now.
@@ -76,17 +76,20 @@ def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Itera
 def call_within(
     seconds: float, function: Callable[[], Result], *, discard: Callable[[Result], object] | None = None
 ) -> Result:
-    """Return what a function returns, for functions that nothing can interrupt: a name lookup, a foreign client.
+    """Call a function that cannot be interrupted, such as a name lookup or the client of another library.
 
-    The function runs in a thread. When it takes too long, the thread is abandoned, not stopped.
+    The function runs in a thread. When it takes too long, the thread is left running and its result is not used.
 
     Args:
         seconds: how long it may take.
         function: called once.
         discard: called with a result that came too late.
 
+    Returns:
+        What the function returned.
+
     Raises:
-        DeadlineError: there is no result yet.
+        DeadlineError: the function did not return in time.
         Exception: what the function raised.
     """
     import queue
@@ -120,4 +123,4 @@ def call_within(
         raise
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # likewise
+    return result  # type: ignore[return-value]  # as above

@@ -8,7 +8,7 @@
     ├── CheckFailed                4   a check found something
     ├── BackendError               5   the backend refused or cannot be reached
     │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
-    │   ├── MachineError           5   this machine: no memory, threads or processes left, an output that is full
+    │   ├── MachineError           5   this machine: no memory, threads or processes, an output that cannot be written
     │   ├── StateError             5   the state folder: read-only, database damaged
     │   │   └── DiskFull           5   nothing can be recorded; what was recorded can be read
     │   ├── AuthError              5   the sign-in is missing, expired or not accepted
@@ -161,13 +161,13 @@ class NotFound(Refused):
 
 
 class RunFailed(KfgcpError):
-    """A run ended FAILED or CANCELLED. A traceback of Python also shows the last lines of the failed task's log.
+    """A run ended FAILED or CANCELLED. Python's traceback also shows the last lines of the failed task's log.
 
     Attributes:
         run_id: the run.
         state: FAILED or CANCELLED.
         task: the path of the task that failed; empty when the run was cancelled or failed outside of its tasks.
-        log_tail: the last lines of that task's log; empty when the backend did not tell them.
+        log_tail: the last lines of that task's log; empty when the backend does not have them.
     """
 
     exit_code = 6

@@ -33,5 +33,5 @@ def to_path(uri: str) -> str:
         return path
     try:
         return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
-    except UnicodeEncodeError:  # half of a surrogate pair is in no name of a file
+    except UnicodeEncodeError:  # no file name contains half of a surrogate pair
         return path

@@ -1,4 +1,4 @@
-"""What goes wrong on this machine and not in kfgcp: no memory, threads or processes left, a folder that is gone."""
+"""Errors whose cause is this machine and not kfgcp: no memory, threads or processes left, a deleted folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def start_thread(target: Callable[..., object], name: str, *args: object) -> thr
     """Start a daemon thread.
 
     Raises:
-        OSError: the system has no more threads. Python itself raises a RuntimeError, which could be anything.
+        OSError: the system cannot start another thread. Python raises a RuntimeError, which can mean other things too.
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     try:
@@ -39,7 +39,7 @@ def start_thread(target: Callable[..., object], name: str, *args: object) -> thr
 
 
 def machine_error(error: BaseException) -> KfgcpError | None:
-    """Return what an exception means when this machine is its cause, None when it may be a bug."""
+    """Return the error to show when this machine is the cause of an exception, None when it may be a bug."""
     if isinstance(error, MemoryError):
         return MachineError(
             "There is no memory left.", hint="Free some, or raise the limit of the shell or container (ulimit -v)."
@@ -67,7 +67,7 @@ def _system_error(error: OSError) -> KfgcpError:
 
 
 def _is_failed_thread_start(error: BaseException) -> bool:
-    """Return whether `Thread.start` raised it, also for threads of libraries: Python has no exception of its own."""
+    """Return whether `Thread.start` raised the error, also in a library. Python has no exception type for this."""
     if not isinstance(error, RuntimeError):
         return False
     import traceback
@@ -84,8 +84,10 @@ def _no_processes(what: str) -> MachineError:
 
 
 def _failed_library(error: ImportError) -> MachineError | None:
-    """Return the error for a compiled library that cannot be loaded, None for a Python module: that may be a bug."""
+    """Return the error for a compiled library that cannot be loaded, None for a Python module, which may be a bug."""
     path = error.path or ""
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
         return None
-    return MachineError(f"A library cannot be loaded: {error}.", hint="Is there memory left? Else install it again.")
+    return MachineError(
+        f"A library cannot be loaded: {error}.", hint="Check that memory is left. If so, install the library again."
+    )

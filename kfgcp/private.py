@@ -1,8 +1,8 @@
 """Files and folders that only their owner can use, whatever the umask is.
 
-The state folder is 0700, which keeps other users away from everything below it. What is below has no bits for others
-either, so that a copy or a moved folder gives nothing away. File systems without modes, and what belongs to another
-user, are left as they are.
+The state folder has the mode 0700, which keeps other users away from everything in it. The files and folders in it
+have no rights for others either, so that they stay private when they are copied or moved. Nothing is changed on file
+systems without modes, nor in what belongs to another user.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _SHARED: Final = stat.S_ISGID | stat.S_IWGRP
 STATE_FOLDER: Final = ".kfgcp"
 _WALKED: Final = ("artifacts", "locks", "logs")
 _OTHERS_OF_OURS: Final = ("envs", "workspaces")
-"""Files of environments may be those of uv's cache, and workspaces belong to runs that may be at work."""
+"""Not walked: environments may share files with uv's cache, and the runs of workspaces may be running."""
 
 
 class ClosedNote(UserWarning):
-    """Other users could use the state folder, and cannot any more."""
+    """A warning: other users could use the state folder, and kfgcp has now closed it to them."""
 
 
 def make_state_folder(database: Path) -> None:
-    """Make the state folder for this user alone, or take away what others may do with one that is theirs to use.
+    """Create the state folder for this user alone, or close an existing one to other users.
 
-    What is in a folder that was open to others is corrected once: the mode of the folder itself tells that it was done.
-    The warning `ClosedNote` says so. A folder that is shared on purpose (see `is_private`), or that holds other things
-    too, keeps its mode; of the second kind, what kfgcp made in it is closed.
+    When the folder was open to others, its contents are corrected once, and the warning `ClosedNote` says so. The mode
+    of the folder then shows that this was done. Two kinds of folders keep their mode: one that is shared on purpose
+    (see `is_private`), and one that contains other things too. In the second kind, the files of kfgcp are closed.
 
     Args:
         database: the file in the state folder.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     home = database.parent
     if not home.is_dir():
@@ -58,10 +58,10 @@ def make_state_folder(database: Path) -> None:
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether what is made in a folder is for this user alone.
+    """Return whether new files in a folder are for this user alone.
 
-    It is not in the folder of another user, except one that all may write to, such as /tmp. Nor is it in a folder that
-    is shared on purpose: its group may write to it and owns what is made in it, as with the mode 2770.
+    They are not in two cases. The folder belongs to another user, and is not a folder that all may write to, such as
+    /tmp. Or it is shared on purpose: its group may write to it and owns new files in it, as with the mode 2770.
     """
     try:
         state = folder.stat()
@@ -72,7 +72,7 @@ def is_private(folder: Path) -> bool:
 
 
 def is_sticky(folder: Path) -> bool:
-    """Return whether all users may write to a folder, each their own files, as to /tmp."""
+    """Return whether all users may create files in a folder but change only their own, as in /tmp."""
     try:
         return bool(folder.stat().st_mode & stat.S_ISVTX)
     except OSError:
@@ -80,13 +80,13 @@ def is_sticky(folder: Path) -> bool:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it that are missing, each for this user alone.
+    """Create a folder and the missing folders above it, each for this user alone.
 
-    In a folder that is shared with a group they have its mode. In the folder of another user they are ordinary ones, so
-    that its owner can use them.
+    In a folder that is shared with a group, new folders get the mode of that folder. In the folder of another user they
+    get the usual mode, so that its owner can use them.
 
     Raises:
-        OSError: one cannot be made, or is a file.
+        OSError: a folder cannot be created, or a file is in its place.
     """
     missing: list[Path] = []
     while not folder.is_dir():
@@ -99,15 +99,15 @@ def make_folders(folder: Path) -> None:
             continue
         path.mkdir(exist_ok=True)
         if mode & _SHARED == _SHARED:
-            with suppress(OSError):  # another user of the group made it just now
+            with suppress(OSError):  # another user of the group has just created it
                 path.chmod(stat.S_IMODE(mode))
 
 
 def close(path: Path) -> bool:
-    """Take away what others may do with a file or folder of this user; a link is followed.
+    """Remove the rights of others from a file or folder of this user. A link is followed.
 
     Returns:
-        Whether others could do something before, and cannot any more.
+        Whether others had rights before and have none now.
     """
     try:
         before = path.stat()
@@ -120,9 +120,10 @@ def close(path: Path) -> bool:
 
 
 def close_tree(folder: Path) -> None:
-    """Do the same with a folder and all that is in it; links are neither followed nor changed.
+    """Remove the rights of others from a folder and all that is in it. Links are neither followed nor changed.
 
-    There may be tens of thousands of files: each takes one look, and a change only when others can use it.
+    A folder may contain tens of thousands of files. So each file is looked at once, and changed only when others have
+    rights.
     """
     close(folder)
     user = os.geteuid()
@@ -132,16 +133,16 @@ def close_tree(folder: Path) -> None:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                with suppress(OSError):  # it is gone meanwhile, or the file system has no modes
+                with suppress(OSError):  # it was removed meanwhile, or the file system has no modes
                     state = entry.stat(follow_symlinks=False)
                     if state.st_mode & _OTHERS and state.st_uid == user and _has_one_place(state):
                         os.chmod(entry.path, stat.S_IMODE(state.st_mode) & ~_OTHERS)
 
 
 def _has_one_place(state: os.stat_result) -> bool:
-    """Return whether a file or folder is used only where it was found.
+    """Return whether a file or folder has only this one name.
 
-    A link leads elsewhere, and a file with several names may have another one elsewhere, where others use it.
+    A link leads to another place. A file with several hard links may have a name in a place where others use it.
     """
     return not stat.S_ISLNK(state.st_mode) and (stat.S_ISDIR(state.st_mode) or state.st_nlink == 1)
 

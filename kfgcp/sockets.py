@@ -1,8 +1,8 @@
 """Connections for `requests` that obey the deadline of `kfgcp.deadlines`.
 
-Each operation of a socket waits no longer than its own timeout, and no longer than what is left until the deadline.
-That covers looking up the name, connecting, a CONNECT to a proxy, the TLS handshake, sending, and each byte of the
-answer. The headers of an answer have a deadline in any case.
+Each operation of a socket waits no longer than its own timeout, and no longer than the time until the deadline. This
+covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake, sending, and each byte of the answer. The
+headers of an answer always have a deadline, also when the caller has set none.
 
 This module imports `requests`, which is slow: import it where a connection is made.
 """
@@ -85,7 +85,10 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 def _connect(connect: Callable[[], socket.socket]) -> _Socket:
-    """Return a new connection. The name lookup and the addresses of a name that are tried in turn have no timeout."""
+    """Return a new connection within the deadline.
+
+    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name together.
+    """
     deadline = current_deadline()
     left = REQUEST_SECONDS if deadline is None else deadline.left
     connected = call_within(left, connect, discard=socket.socket.close)
@@ -96,7 +99,7 @@ def _connect(connect: Callable[[], socket.socket]) -> _Socket:
 
 
 def _read_headers(get_response: Callable[[], Result]) -> Result:
-    """Return the response to a request, with its headers; none of the clients sets a deadline for those."""
+    """Return the response to a request with its headers, within a deadline. The client libraries set none for them."""
     with within(REQUEST_SECONDS):
         return get_response()
 
@@ -145,9 +148,12 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def mount_deadlines(session: requests.Session) -> None:
-    """Let a session of another library obey deadlines, for each byte of a request and of the headers of its answer.
+    """Make a session of another library obey deadlines, for each byte of a request and of the headers of its answer.
 
-    It repeats requests as often as before.
+    The number of its retries stays the same.
+
+    Args:
+        session: the session to change.
     """
     for scheme in ("https://", "http://"):
         before = session.get_adapter(scheme)

@@ -343,7 +343,7 @@ def test_other_tokens_and_other_hosts_are_not(tmp_path: Path, settings: str) -> 
 
     assert "plain http is allowed for a loopback " in message
     assert hint == (
-        "A service of the pod's own cluster (*.svc, *.svc.cluster.local) may be spoken to over http with "
+        "A service of the pod's own cluster (*.svc, *.svc.cluster.local) may be used over http with "
         'auth = "in-cluster".'
     )
 
