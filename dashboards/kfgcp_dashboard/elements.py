@@ -156,7 +156,10 @@ def download(
 
 
 def csv(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV with the titles of the columns; values as they are, not as they are shown, see `kfgcp export`."""
+    """Return rows as CSV with the titles of the columns.
+
+    Values are written as in `kfgcp export`, not as the table shows them.
+    """
     titles = [column.title for column in columns.values()]
     names = [column.of or name for name, column in columns.items()]
     values = ([row.get(name) for name in names] for row in rows)

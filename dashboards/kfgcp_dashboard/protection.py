@@ -1,7 +1,7 @@
-"""In front of Streamlit: requests of foreign web pages are refused, and every answer has protective headers.
+"""Runs before Streamlit: refuses requests of foreign web pages, and adds protective headers to every answer.
 
-The guard alone decides which names and origins are the dashboard's own. Streamlit has a check of its own that does not
-know `host_names`. It stays on, because without it Streamlit invites every origin with `Access-Control-Allow-Origin: *`.
+Only the guard decides which names and origins belong to the dashboard. Streamlit has its own check, which does not know
+`host_names`. It stays on, because without it Streamlit allows every origin with `Access-Control-Allow-Origin: *`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Protection:
     """An ASGI application around another one.
 
     Args:
-        app: it is asked only when the guard lets the request pass.
+        app: the other application. It gets only requests that the guard accepts.
         guard: decides about HTTP requests and websockets.
     """
 
@@ -63,10 +63,10 @@ def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _with_host_of_origin(scope: Scope) -> Scope:
-    """Return an admitted websocket as the browser sent it: `Host` is the host and port of `Origin`.
+    """Return an accepted websocket with the host and port of `Origin` as its `Host`, as the browser sent it.
 
-    A proxy may have put another name into `Host`. Streamlit would refuse the websocket then. Before that it would ask a
-    server on the internet for the address of this machine.
+    A proxy may have put another name into `Host`. Then Streamlit would ask a server on the internet for the address of
+    this machine, and refuse the websocket.
     """
     origins = [value for name, value in scope["headers"] if name == b"origin"]
     if not origins:
@@ -78,7 +78,7 @@ def _with_host_of_origin(scope: Scope) -> Scope:
 
 
 def _with_headers(send: Send) -> Send:
-    """Return the same with `HEADERS` in each answer, and without headers that let other origins read it."""
+    """Return a `send` that adds `HEADERS` to each answer and removes headers that let other origins read it."""
     protective = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
     async def send_with_headers(message: Message) -> None:

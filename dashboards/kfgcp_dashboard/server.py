@@ -1,6 +1,6 @@
 """The dashboard as a process: Streamlit with the right settings, on loopback unless people sign in.
 
-Streamlit's application runs inside `kfgcp_dashboard.protection`.
+The application of Streamlit runs inside `kfgcp_dashboard.protection.Protection`.
 """
 
 from __future__ import annotations
@@ -91,17 +91,17 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
         if browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # uvicorn ends at both, and then sends itself the signal again, which must not kill this process.
+            # uvicorn ends at both signals and then raises the signal again, which must not kill this process.
             signal.signal(number, lambda *_: None)
         uvicorn.Server(settings).run(sockets=[listener])
 
 
 def host_names(project: config.Project, host: str | None, port: int) -> list[str]:
-    """Return the names besides `localhost` and loopback addresses that lead to the dashboard.
+    """Return the names that lead to the dashboard, besides `localhost` and loopback addresses.
 
     Args:
-        project: its setting `host_names`.
-        host: the address that the dashboard listens on, which is one of the names. None when it listens on all.
+        project: has the setting `host_names`.
+        host: the address that the dashboard listens on, which is one of the names; None when it listens on all.
         port: the port that the dashboard listens on. Other ports of `host` are other servers.
     """
     setting = project.dashboard.get("host_names")
@@ -177,13 +177,13 @@ def _flags(host: str, port: int) -> dict[str, Any]:
         "server_runOnSave": False,
         "server_maxUploadSize": 1,
         "server_allowedHosts": [],  # protection.py knows the ports too
-        "server_enableCORS": True,  # without it every answer invites every origin; see protection.py
+        "server_enableCORS": True,  # without it every answer allows every origin; see protection.py
         "server_enableXsrfProtection": True,
         "browser_gatherUsageStats": False,
         "client_showErrorDetails": "none",
         "client_showErrorLinks": False,
         "client_toolbarMode": "minimal",
-        # Streamlit's own export writes formulas as they are, and so does copying; `elements.download` does not.
+        # Streamlit's own export and copying write formulas as they are; `elements.download` does not.
         "client_disableDataExport": True,
         "runner_magicEnabled": False,
         "global_disableWidgetStateDuplicationWarning": True,  # address.py does that on purpose

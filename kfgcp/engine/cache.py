@@ -3,8 +3,8 @@
 The key is the digest of the input parameters, the identities of the input artifacts, the declared outputs, and the
 image, command and unresolved arguments (semantics.md, Caching); a custom `cacheKey` replaces all of that but the
 component's name. A text parameter that names a file of this machine counts with the file's size and time of change, so
-that an edited file is read again: on the cloud a path names a bucket, here it names what people edit. An artifact
-counts likewise, and when it is a folder with all that is in it.
+that an edited file is read again: on the cloud a path names a bucket, here it names what people edit. The same is true
+for an artifact. When it is a folder, all files in it count.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _REMEMBERED = 1000
 _COMPARED = 20
 """How many of them a task is compared with at most when none of them had the same inputs."""
 _TRIED = 100
-"""How many successes with the same key are tried at most until one has its files."""
+"""At most this many successes with the same key are tried until one still has its files."""
 SAME = "same code and inputs"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""Made once: a cached task takes eight digests, and `json.dumps` makes an encoder each time."""
+"""Made once, because a cached task needs eight digests and `json.dumps` makes an encoder each time."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -158,7 +158,7 @@ class TaskCache:
 
 
 def _is_unseen(node: Node) -> bool:
-    """Return whether nobody can tell if the inputs of a task have changed, and that matters for its key."""
+    """Return whether changes in a task's inputs cannot be seen. A custom cache key does not depend on the inputs."""
     assert node.task is not None
     return bool(node.unseen) and not node.task.cache_key
 
@@ -174,10 +174,10 @@ def _named(entry: CacheEntry) -> str:
 
 
 def why_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
-    """Return the reason that a task runs again because a run was deleted.
+    """Return why a task runs again: a run was deleted.
 
     Args:
-        success: of the run that was deleted.
+        success: a success of the deleted run.
         likeness: what the task has in common with the success.
     """
     if success.had_files:
@@ -187,7 +187,7 @@ def why_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why outputs cannot be used. is_unreachable: they may be there, but the place where they are does not answer."""
+    """Why outputs cannot be used. is_unreachable: they may exist, but their store does not answer."""
 
     reason: str
     is_unreachable: bool = False
@@ -281,7 +281,7 @@ def _task_name(node: Node) -> str:
 
 
 def note_inputs(node: Node, states: FileStates) -> None:
-    """Keep what a task is made from, as it is before the task runs: digests, so that large values are not kept.
+    """Record the inputs of a task as they are before it runs. Digests are kept, because values may be large.
 
     Args:
         node: the task.
@@ -356,7 +356,7 @@ def values_of(kept: Mapping[str, Any]) -> Values:
 
 
 def has_files(kept: Mapping[str, Any]) -> bool:
-    """Return whether there are files among outputs, as the store keeps them."""
+    """Return whether outputs, in the form that the store keeps, contain files."""
     return any(item["stored"] for items in kept["artifacts"].values() for item in items)
 
 
@@ -380,7 +380,7 @@ def why_unusable(kept: Mapping[str, Any], run_id: str) -> Unusable | None:
 
 
 def deleted_files(kept: Mapping[str, Any]) -> list[str]:
-    """Return the paths of this machine where an artifact was stored and nothing is any more."""
+    """Return the paths on this machine where an artifact was stored and nothing exists any more."""
     items = [item for items in kept["artifacts"].values() for item in items]
     paths = [_local_path(item["uri"]) for item in items if item["stored"]]
     return [path for path in paths if path is not None and not os.path.exists(path)]
@@ -391,6 +391,6 @@ def _exists(uri: str) -> bool:
 
 
 def _local_path(uri: str) -> str | None:
-    """Return the path of this machine that a URI means, None when it means something else."""
+    """Return the path on this machine that a URI means, None when it means something else."""
     path = file_uris.to_path(uri)
     return path if path.startswith("/") else None

@@ -1,4 +1,4 @@
-"""How files of this machine that tasks read are now: their sizes and times of change, by which an edit is noticed."""
+"""The states of files that tasks read on this machine. An edit is noticed by the size and the time of change."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, Final
 from kfgcp import file_uris
 
 MOST_ENTRIES: Final = 10_000
-"""How many files and folders below an artifact are looked at: that takes some hundredths of a second."""
+"""How many files and folders below an artifact are looked at. This many take some hundredths of a second."""
 
 USED_TIMES_AS_LONG: Final = 20
-"""How long a look is used after an attempt has ended, measured in the time that it took: looking takes at most 5 %."""
+"""After an attempt has ended, a look is used for this multiple of its own duration: looking takes at most 5 %."""
 
 _LONGEST_PATH: Final = 4096
 _PARTS_OF_OUTPUT: Final = 5
@@ -34,9 +34,10 @@ class TooManyFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen of an artifact.
+    """The result of one look at an artifact.
 
-    after: how many attempts had ended before. until: the time in seconds when it is too old.
+    state: of the file or folder. problem: why there is no state. after: how many attempts had ended before the look.
+    until: the time in seconds from which the look is too old.
     """
 
     state: str | None
@@ -48,14 +49,14 @@ class _Look:
 class FileStates:
     """Looks at files for the tasks of one run.
 
-    Many tasks of a loop may have the same large folder. A look at an artifact is used again while no attempt ends, as
-    only attempts change files during a run. When one has ended, tasks that were ready before the look use it for a
-    short time more: they do not depend on that attempt, and might as well have started before it ended.
+    Many tasks of a loop may have the same large folder, so a look at an artifact is used again. It is used until an
+    attempt ends, because only attempts change files during a run. Tasks that were ready before the look use it for a
+    short time after that. They do not depend on the attempt, so they could also have started before it ended.
 
     Args:
         submit_dir: the folder that relative paths start from.
-        output_folders: where runs write their outputs. Outputs are not edited: their folders are not looked at.
-        now: the seconds of a clock that only grows.
+        output_folders: where runs write their outputs. Nobody edits outputs, so their folders are not looked at.
+        now: a monotonic clock, in seconds.
 
     Attributes:
         ended_attempts: how many attempts of the run have ended.
@@ -76,7 +77,7 @@ class FileStates:
     def of_parameter(self, value: Any) -> str | None:
         """Return the state of the file that a parameter names, None when it does not name one.
 
-        A folder does not count: the text may be "." or "/", or name the folder that the task writes to.
+        A folder has no state: the text may be "." or "/", or the folder that the task writes to.
         """
         if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH:
             return None
@@ -164,7 +165,7 @@ def _of_folder(folder: str) -> str:
 def _entries(folder: str) -> Iterator[str]:
     """Yield a line for each file and folder below a folder, in any order.
 
-    A folder has no time: a file in it that was made and removed again is not a change.
+    The time of a folder is left out. It changes when a file in it is created and removed again, which is not an edit.
     """
     places = [""]
     while places:

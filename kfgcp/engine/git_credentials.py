@@ -1,7 +1,7 @@
-"""User names and passwords of git repositories, given to git by its environment instead of in addresses.
+"""Passes user names and passwords of git repositories to git in environment variables instead of addresses.
 
-An address is on the command lines of git and of the programs that git starts, which every user of the machine can read.
-A variable is for the processes of this user only. Addresses of http and https are meant: ssh takes no password.
+Addresses are on the command lines of git and of the programs that git starts, and every user of the machine can read
+those. Only this user can read the environment variables. This is for http and https, because ssh takes no password.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import unquote
 
 _ADDRESS: Final = re.compile(r"(https?://)([^/?#\s'\"]*:[^/?#\s'\"]*)@([^\s#'\"]*)")
-"""The scheme, the user and password, and the host and path. A user alone is nothing secret, and git asks for more."""
+"""The scheme, the user and password, and the host and path. A user without a password is not secret."""
 
 
 def without_password(text: str) -> str:
@@ -22,14 +22,14 @@ def without_password(text: str) -> str:
 
 
 def environment(texts: Iterable[str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which git learns of the users and passwords that addresses have.
+    """Return the environment variables that give git the users and passwords of addresses.
 
-    They are headers of requests, each for one repository. git also rewrites addresses (`insteadOf`), but then the
-    program that it starts for http has the password on its command line.
+    They set a header of requests for each repository. Another way is to let git rewrite addresses (`insteadOf`). But
+    then the program that git starts for http has the password on its command line.
 
     Args:
         texts: addresses of git repositories, or requirements that name them.
-        variables: those that git gets otherwise, which may have settings of this kind.
+        variables: the other environment variables of git. Their settings of this kind are kept.
     """
     headers: dict[str, str] = {}
     for text in texts:

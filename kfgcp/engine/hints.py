@@ -116,8 +116,8 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
 def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
     """Return the file or folder in the submit folder that a task's relative path means, None if there is none.
 
-    Not every exception has the file as an attribute. Then the parameters of the task are tried: those that the message
-    contains, and those that look like a path. A plain word may be the name of a folder by chance.
+    Not every exception has the file as an attribute. Then parameters of the task are tried, if the message contains
+    them or they look like a path. Other texts are not tried, because a word may be the name of a folder by chance.
     """
     names = [exception.missing_file]
     if not exception.missing_file:

@@ -2,7 +2,7 @@
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
-<home>/logs/<run>/<task path>/<attempt>.times   when the log had which size, see `kfgcp.engine.log_times`
+<home>/logs/<run>/<task path>/<attempt>.times   sizes of the log with their times, see `kfgcp.engine.log_times`
 <home>/workspaces/<run>/                 shared by the tasks of a run, removed when it ends
 <home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
 <home>/locks/<run>                       held by the engine while the run is alive
@@ -104,7 +104,7 @@ class Layout:
             private.close(self.logs.parent)
 
     def close_attempt(self, path: str, attempt: int) -> None:
-        """Take away what others may do with the log and the artifacts of an attempt in the state folder."""
+        """Remove the rights of others from the log and the artifacts of an attempt in the state folder."""
         if not private.is_private(self.home):
             return
         log, artifacts = self.log(path, attempt), self.attempt(path, attempt)

@@ -1,13 +1,13 @@
 """When the lines of a log were written, without a time in the log itself.
 
-Tasks write to their logs directly, and any number of processes may do so, so nobody sees the lines on their way. What
-is known at any moment is the size of the file and the time of its last change: all bytes up to that size were written
-by that time. While an attempt runs, the engine notes such pairs once a second in a file beside the log, `1.times` for
-`1.log`. A pair is two unsigned integers of 8 bytes in network order: the size, and the time in nanoseconds since 1970.
+Tasks write to their logs directly, from any number of processes, so the engine does not see single lines. What it can
+see is the size of the file and the time of its last change: all bytes up to that size were written by that time. While
+an attempt runs, the engine notes such pairs once a second in a file beside the log, `1.times` for `1.log`. A pair is
+two unsigned integers of 8 bytes in network order: the size, and the time in nanoseconds since 1970.
 
-The time of a line is that of the first pair that covers it: up to a second late, never early. The lines behind the last
-pair have the time of the last change of the log; so have all lines of a log without pairs, which a short attempt or an
-earlier version of kfgcp wrote.
+The time of a line is that of the first pair that covers it: up to a second late, never early. Lines after the last pair
+have the time of the last change of the log. The same is true for all lines of a log without pairs, which a short
+attempt or an earlier version of kfgcp wrote.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class LogTimes:
         self._sizes: dict[int, int] = {}
 
     def is_due(self, now: float) -> bool:
-        """Return whether the logs should be looked at; now: seconds of a clock that only grows."""
+        """Return whether the logs should be looked at; now: seconds of a monotonic clock."""
         return now >= self._next
 
     def note(self, now: float, logs: Mapping[int, Path]) -> None:
         """Note the sizes of the logs that have grown.
 
         Args:
-            now: seconds of a clock that only grows.
-            logs: attempt id -> its log, of the attempts that run.
+            now: seconds of a monotonic clock.
+            logs: the log of each running attempt, by the attempt's id.
         """
         self._next = now + NOTE_SECONDS
         before, self._sizes = self._sizes, {}
@@ -63,16 +63,16 @@ def times_file(log: Path) -> Path:
 
 
 def first_line_since(log: Path, since: float) -> int | None:
-    """Return where the first line begins that was written at a time or later.
+    """Return where the first line begins that was written at a given time or later.
 
-    A line is written when its end is.
+    The time of a line is when its end was written.
 
     Args:
         log: the log of an attempt.
         since: seconds since 1970.
 
     Returns:
-        The offset in bytes; None when all lines that are there now are older.
+        The offset in bytes; None when all lines of the log are older.
     """
     since_ns = int(since * 1e9) - CLOCK_TICK_NS
     try:
@@ -93,7 +93,7 @@ def _append(file: Path, data: bytes) -> None:
 
 
 def _size_before(times: Path, since_ns: int) -> int:
-    """Return the size that the log had in the last pair that is older, 0 when there is none; found by bisection."""
+    """Return the size in the last pair that is older than a time, 0 when there is none. This is a binary search."""
     try:
         fd = os.open(times, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def _pair(fd: int, number: int) -> tuple[int, int]:
 
 
 def _start_of_line(log: Path, offset: int) -> int:
-    """Return where the line begins that the byte at an offset belongs to; of an endless line not its beginning."""
+    """Return where the line begins that contains an offset. For a very long line, return the offset itself."""
     start = max(0, offset - _LOOK_BACK_BYTES)
     with log.open("rb") as file:
         file.seek(start)

@@ -33,11 +33,11 @@ class Lines:
 
 
 class LogReader:
-    """Reads a log as it grows; only whole lines until it has ended, but endless ones in pieces.
+    """Reads a log while it grows: only whole lines until the log has ended, but very long lines in pieces.
 
     Args:
         file: the log.
-        since: seconds since 1970; lines that were written before are left out, see `kfgcp.engine.log_times`.
+        since: seconds since 1970; older lines are left out, see `kfgcp.engine.log_times`.
     """
 
     def __init__(self, file: Path, since: float | None = None) -> None:
@@ -52,7 +52,7 @@ class LogReader:
             start = first_line_since(self._file, self._since)
             if start is None:
                 return
-            self._offset, self._since = start, None  # all that comes later was written later
+            self._offset, self._since = start, None  # lines after it were written later
         try:
             with self._file.open("rb") as log:
                 log.seek(self._offset)

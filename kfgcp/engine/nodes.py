@@ -29,7 +29,7 @@ class Node:
     failures: int = 0
     losses: int = 0
     made_from: dict[str, Any] = field(default_factory=dict)  # see `cache.note_inputs`
-    unseen: str = ""  # why nobody can tell whether its inputs have changed
+    unseen: str = ""  # why changes in its inputs cannot be seen; empty when they can
     recorded: bool = False  # its artifacts and metrics are in the store
     cache: Cache | None = None
     origin: Origin | None = None  # of a task that was not run: the attempt of another run that made its outputs

@@ -18,7 +18,7 @@ SECONDS: Final = 15.0
 """How long a request to Cloud Storage is tried again: somebody waits for the answer."""
 
 LOOK_SECONDS: Final = 60.0
-"""How long one look may take, with all repeats and pages."""
+"""How long reading the beginning of an object, or listing names, may take, with all repeats and pages."""
 
 GONE: Final = "It may have been deleted, or never written."
 

@@ -24,7 +24,7 @@ from kfgcp.engine.values import ArtifactValue, ValueProblem
 
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 LOOK_SECONDS = 60.0
-"""How long a look at a store may take, in which no objects are copied."""
+"""How long a request to a store that copies no objects may take, with all repeats."""
 
 
 def is_remote(uri: str) -> bool:
@@ -156,8 +156,8 @@ def _cloud_path(uri: str) -> Any:
         Exception: an error of the store's client library: there is no connection, or the sign-in failed.
     """
     scheme, _, rest = uri.partition("://")
-    # Slow to import, and not part of the time that an answer may take. Several threads copy at the same time, and the
-    # modules of these libraries import each other in circles: a second thread could see one that is half there.
+    # These imports are slow, so they come before the time that an answer may take. They need a lock, because several
+    # threads copy at the same time, and circular imports could show a second thread a module that is not complete.
     with _IMPORTING:
         from cloudpathlib import CloudPath
 
@@ -211,7 +211,7 @@ def _storage_client(emulator: str | None) -> Any:
         storage = Client.create_anonymous_client()
     else:
         storage = Client(credentials=credentials, project=project)
-    # Both sessions, for objects and for tokens: a timeout of theirs starts again with each byte.
+    # Both the session for objects and the one for tokens, because their timeouts start again with each byte.
     mount_deadlines(storage._http)
     mount_deadlines(storage._http._auth_request.session)
     return GSClient(storage_client=storage)

@@ -39,7 +39,7 @@ from kfgcp.store.store import AGAIN, Store
 
 POLL_SECONDS = 0.25
 _KILL_RUNNER = -1
-"""In an alarm, in place of a signal: SIGKILL did not end the attempt, so what runs it is killed."""
+"""Stands for a signal in an alarm: SIGKILL did not end the attempt, so the process that runs it is killed."""
 LOSSES = 3
 """How often a task is started again because what ran it went down."""
 
@@ -236,7 +236,7 @@ class Engine:
         return [heap[0][0] for heap in (self._retries, self._alarms) if heap]
 
     def _time_over(self, now: float, attempt_id: int, number: int) -> None:
-        """Take the next step against an attempt that must end: SIGTERM, then SIGKILL, then kill what runs it."""
+        """Take the next step to end an attempt: SIGTERM, then SIGKILL, then kill the process that runs it."""
         if attempt_id not in self._running:
             return
         if number == _KILL_RUNNER:
@@ -374,7 +374,8 @@ class Engine:
             self._scheduler.cancel(force=force)
         if force:
             self._signal(signal.SIGKILL)
-            # Nothing may run any more, so what runs the tasks can go too. It may be stopped and not see the signal.
+            # No task may run any more, so the process that runs them can be killed too. If it is stopped (SIGSTOP), it
+            # does not see the signal.
             for attempt_id in self._stopping & set(self._running):
                 self._executor.kill(attempt_id)
         elif first:

@@ -68,7 +68,10 @@ class Uses:
         folders[attempt_folder(origin.path, origin.attempt)] = origin
 
     def _origins_of(self, uri: str) -> Sequence[Origin]:
-        """Return the attempts of other runs whose files an artifact has: it lies in one, or is a folder above some."""
+        """Return the attempts of other runs whose files an artifact contains.
+
+        The artifact is inside the folder of one attempt, or is a folder that contains attempts.
+        """
         path = file_uris.to_path(uri)
         if not path.startswith("/"):
             return ()
@@ -81,13 +84,13 @@ class Uses:
 
     def _origins_at(self, path: str) -> Sequence[Origin] | None:
         """Return the attempts of other runs at a path, None when it is in the folder of this run."""
-        # ".." after a link leads to another place than the text of the path says.
+        # After a link, ".." leads to another place than the text of the path shows.
         origins = self._origins_in_runs(path) if "/../" not in path else ()
         if origins is None or origins:
             return origins
         try:
             real = os.path.realpath(path)
-        except ValueError:  # a zero byte is in no name of a file
+        except ValueError:  # no file name contains a zero byte
             return ()
         if real == self._artifacts or os.path.dirname(real) == self._artifacts:
             return self._origins_below(real)

@@ -1,4 +1,4 @@
-"""Where the program uv is, which installs packages."""
+"""Finds the program uv, which installs packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _lock = threading.Lock()
 
 
 def uv_program() -> str:
-    """Return the path of uv, which is looked for once.
+    """Return the path of uv. The search is done once.
 
-    uv's own search asks `sysconfig`, whose first call is not safe in Python 3.11: a second thread that asks meanwhile
-    gets None for what is not there yet. A lock keeps the callers of this function apart. It does not help with other
-    code that uses `sysconfig`, so the engine calls this before it starts threads.
+    uv's own search uses `sysconfig`, whose first call is not thread-safe in Python 3.11: a second thread can get None
+    for values that are not set yet. A lock separates the callers of this function. It does not protect from other code
+    that uses `sysconfig`, so the engine calls this function before it starts threads.
 
     Raises:
-        OSError: it is not there.
+        OSError: the program is not there.
         ImportError: the package uv is not installed.
     """
     with _lock:

@@ -8,10 +8,10 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#\s'\"]*@")
-"""Up to the last `@` before the path, as a password may have one too."""
+"""Up to the last `@` before the path, because a password may contain `@` too."""
 
 _SHORTEST: Final = 6
-"""Shorter passwords would be found in ordinary words. Together with the user they are masked all the same."""
+"""Shorter passwords also occur in ordinary words, so alone they are not masked. Together with the user they are."""
 
 _ENDS_OF_HOST: Final = re.compile(r"[/?#\s]")
 _HOST_AND_PORT: Final = re.compile(r"[^/?#\s:]*:\d*(?:[/?#]|$)")
@@ -26,7 +26,7 @@ def has_credentials(value: str) -> bool:
 
 
 def has_password(value: str) -> bool:
-    """Return whether an index URL, or a requirement with an address, may have a password, so more than a user."""
+    """Return whether an index URL, or a requirement with an address, may have a password and not only a user."""
     return any(":" in part for part in _user_parts(value))
 
 
@@ -34,9 +34,9 @@ def mask_credentials(text: str, known: Iterable[str] = ()) -> str:
     """Return a text with `***` instead of the user and password of each URL in it.
 
     Args:
-        text: what is going to be shown.
-        known: index URLs, and requirements that may have addresses. Their passwords are masked wherever they stand,
-            also without their URL, and also when they have characters that a URL must not have there.
+        text: a text that will be shown.
+        known: index URLs, and requirements that may have addresses. Their passwords are masked everywhere in the text,
+            also outside of a URL, and also when they contain characters that a URL must not have there.
 
     Example:
         >>> mask_credentials("error: https://bob:pw@index.acme.example/simple")
@@ -57,21 +57,21 @@ def _secrets(values: Iterable[str]) -> list[str]:
 
 
 def _user_parts(value: str) -> list[str]:
-    """Return what may be the user and password of the address in a value.
+    """Return the texts that may be the user and password of the address in a value.
 
-    Where a password ends is not certain when it has a `/`, `#`, `?`, `@` or blank, which a URL must have in another
-    spelling. So each text from the `//` to an `@` counts, but for those that are a host and the start of a path.
+    It is not certain where a password ends when it contains `/`, `#`, `?`, `@` or a blank, which should be escaped in a
+    URL. So each text from the `//` to an `@` counts, except those that are a host and the start of a path.
     """
     _, slashes, address = value.partition("//")
     if not slashes:
-        # The shell splits an index URL at a blank, and this is what comes after it.
+        # The shell splits an index URL at a blank. This may be the part after the blank.
         return [value.partition("@")[0]] if _END_OF_URL.match(value) else []
     parts = [address[: at.start()] for at in re.finditer("@", address)]
     if not parts and _has_password(address):
-        return [address]  # this is what comes before the blank
+        return [address]  # the part before such a blank
     if not _REPOSITORY.search(value):
         return parts
-    # An `@` stands before the branch too.
+    # There is also an `@` before the name of the branch.
     correct = [part for part in parts if not _ENDS_OF_HOST.search(part)]
     return correct or [part for part in parts if _has_password(part)]
 
@@ -82,7 +82,7 @@ def _has_password(text: str) -> bool:
 
 
 def _spellings(user_part: str) -> set[str]:
-    """Return the texts that give a user and password away."""
+    """Return all texts that would reveal a user and password."""
     user, colon, password = user_part.partition(":")
     if not colon:
         password = user  # a token may stand in the place of the user

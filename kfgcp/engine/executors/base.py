@@ -44,7 +44,7 @@ class Containers:
     """What the containers of a run get beside what their attempts name.
 
     workspace: a folder that they share at the path it has here. credentials: whether they get Google's credentials, see
-    `kfgcp.engine.executors.credentials`. home: the state folder, whose files are for its owner alone.
+    `kfgcp.engine.executors.credentials`. home: the state folder, whose files only their owner can read.
     """
 
     workspace: Path | None = None
@@ -61,7 +61,7 @@ class TaskException:
         undefined_name: the name that is not defined.
         is_missing_file: a file or folder was not there.
         missing_file: that file as the task named it; empty when the exception does not have it as an attribute.
-        message: of the exception for a missing file that has no such attribute.
+        message: the message of the exception when a file is missing and `missing_file` is empty.
         in_component: the component's own code raised it.
         raised_in: the top-level package of the code that raised it.
     """
@@ -108,9 +108,9 @@ class Executor(Protocol):
         """Sends a signal to the attempt and all that it started; no effect when it has ended."""
 
     def kill(self, attempt_id: int) -> None:
-        """Kills the attempt together with what runs it, which may have stopped answering.
+        """Kill the attempt and the process that runs it, which may not answer any more.
 
-        Other attempts that the same process or service runs may go down with it. Their ends are emitted with `lost`.
+        Other attempts in the same process may end too. Their ends are emitted with `lost`.
         """
 
     def close(self) -> None:

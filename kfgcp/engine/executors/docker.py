@@ -93,7 +93,7 @@ class DockerExecutor:
                 container.kill(signal=number)
 
     def kill(self, attempt_id: int) -> None:
-        self.signal(attempt_id, signal.SIGKILL)  # the Docker engine is not ours to kill
+        self.signal(attempt_id, signal.SIGKILL)  # what runs it is the Docker engine, which is not ours to kill
 
     def close(self) -> None:
         with self._lock:

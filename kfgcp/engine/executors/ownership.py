@@ -42,20 +42,20 @@ def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[
 
 
 def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
-    """Let the user of a container read what is in the state folder; root always can.
+    """Let the user of a container read files of the state folder. Root always can.
 
-    It stays readable: several containers may read it at the same time. The state folder itself is closed to others, and
-    a container sees only the paths that are mounted in it. What is elsewhere is not changed. A path may lead to the
-    state folder through links.
+    The files stay readable, because several containers may read them at the same time. Other users still cannot reach
+    them, because the state folder itself is closed. Files outside of the state folder are not changed. A path may lead
+    to the state folder through links.
 
     Args:
-        paths: files and folders that a container gets to read.
+        paths: files and folders that are mounted in a container to be read.
         home: the state folder.
-        user: as an image names it.
+        user: the user of the container, as its image names it.
     """
     if user.partition(":")[0] in _ROOT:
         return
-    # Both without links: the state folder may have had another name when the paths were recorded.
+    # Links are resolved in both, because the state folder may have had another name when the paths were recorded.
     real_home = os.path.realpath(home)
     for path in map(Path, map(os.path.realpath, paths)):
         if not path.is_relative_to(real_home) or _can_be_read(path):
@@ -63,7 +63,7 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
         for parent, folders, files in os.walk(path):
             for name in (*folders, *files):
                 _open_to_readers(Path(parent, name))
-        _open_to_readers(path)  # last, as it tells that the rest is done
+        _open_to_readers(path)  # last, because its mode shows that the rest is done
 
 
 def _can_be_read(path: Path) -> bool:
@@ -73,7 +73,7 @@ def _can_be_read(path: Path) -> bool:
 
 
 def _open_to_readers(path: Path) -> None:
-    """Let others read a file, and look into a folder or start a program that its owner can."""
+    """Let others read a file or folder; also enter the folder or run the program when its owner can."""
     with suppress(OSError):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):

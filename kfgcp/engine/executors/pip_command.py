@@ -25,12 +25,12 @@ _VARIABLES: Final = {
 
 
 def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Let pip take package indexes from the environment when one of them has a user or a password.
+    """Move package indexes from pip's options to environment variables when one has a user or a password.
 
-    Other commands of the component do not see pip's variables, since they are set for the one command only.
+    pip's own variables are set only for the pip command, so other commands of the component do not get them.
 
     Args:
-        command: of a container; KFP puts a shell script with the pip commands in it.
+        command: the command of a container. KFP puts a shell script with the pip commands in it.
 
     Returns:
         The command, and the variables that the container needs for it.
@@ -52,7 +52,7 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
         assignments = []
         for variable, texts in values.items():
             name = f"KFGCP_{variable}_{number}"
-            # Of several --index-url the last one counts. Of the others pip takes a list.
+            # pip uses the last of several --index-url. For the other options it takes a list.
             variables[name] = texts[-1] if variable == "PIP_INDEX_URL" else " ".join(texts)
             assignments.append(f'{variable}="${name}"')
         return " ".join([*assignments, match[1] + _OPTION.sub("", match[2])])

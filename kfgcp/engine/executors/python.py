@@ -49,7 +49,7 @@ class PythonExecutor:
         self._plain = self._server()
         self._warm: Server | None = None
         if libraries:
-            with suppress(OSError):  # tasks import the libraries themselves then
+            with suppress(OSError):  # without it, tasks import the libraries themselves
                 self._warm = self._server(libraries)
 
     def start(self, attempt: Attempt) -> None:

@@ -59,8 +59,9 @@ class Router:
             return
         needed = dict.fromkeys(missing(function, strict=self._strict) for function in functions)
         if any(requirements is not None for requirements in needed):
-            with suppress(OSError, ImportError):  # the task that needs it says so
-                uv_program()  # now, because this is not safe once there are threads
+            # Before there are threads, because the search is not thread-safe. The task that needs uv reports an error.
+            with suppress(OSError, ImportError):
+                uv_program()
         for requirements in needed:
             if requirements is None or is_built(requirements, self._environments):
                 with suppress(OSError):  # likewise

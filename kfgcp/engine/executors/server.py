@@ -32,7 +32,7 @@ main()
 """Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run by."""
 
 CLOSING_SECONDS = 10.0
-"""How long a server may take to end by itself. One that is stopped (SIGSTOP) never does, and is killed."""
+"""How long a server may take to end by itself. A server that was stopped with SIGSTOP never ends, so it is killed."""
 
 
 class Server:
@@ -59,7 +59,7 @@ class Server:
         self._send_lock = threading.Lock()
         self._running: dict[int, Path] = {}  # attempt id -> scratch
         self._pids: dict[int, int] = {}  # attempt id -> process id
-        self._unsent: deque[bytes] = deque()  # what the server does not take now, sent from a thread
+        self._unsent: deque[bytes] = deque()  # messages that the server cannot take yet; a thread sends them
         self._closed = False
         ours, theirs = socket.socketpair()
         self._connection = ours
@@ -88,7 +88,7 @@ class Server:
             self._report_lost()
 
     def send(self, message: dict[str, object]) -> None:
-        """Send a message without waiting: the server may be stopped, and a run must be able to end all the same."""
+        """Send a message without waiting. The server may be stopped (SIGSTOP), and a run must still be able to end."""
         data = wire.encode(message)
         with self._send_lock, suppress(OSError):  # the reader sees that the server is gone, and reports it
             if self._unsent:

@@ -58,7 +58,7 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._secret = (*requirements.index_options, *requirements.packages)  # what may have passwords
+        self._secret = (*requirements.index_options, *requirements.packages)  # texts that may contain passwords
         self._packages = mask_credentials(", ".join(requirements.packages), self._secret)
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
@@ -242,12 +242,15 @@ class Builder:
     def _uv(self, *arguments: str, secret_lines: str = "") -> None:
         """Run uv.
 
-        Nothing secret is among the arguments, which every user of the machine can read; its environment and its input
-        are for this user only.
+        Every user of the machine can read the arguments, so they contain no secrets. Only this user can read the
+        environment and the input.
 
         Args:
-            arguments: of uv.
-            secret_lines: the input of uv, a file of requirements.
+            arguments: the arguments of uv.
+            secret_lines: the input of uv, in the form of a file of requirements.
+
+        Raises:
+            BuildError: uv failed.
         """
         self._check_stopped()
         environ = {"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id}  # trusts whom pip trusts
@@ -291,13 +294,13 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def _trusted_host(option: str) -> tuple[str, ...]:
     """Return pip's option `--trusted-host` as uv has it, nothing for another option.
 
-    KFP names whole URLs as trusted hosts, uv wants the host and port of it.
+    KFP gives whole URLs as trusted hosts. uv takes only the host and port.
     """
     name, _, value = option.partition(" ")
     if name != "--trusted-host":
         return ()
     _, at, end = value.rpartition("@")
-    if at:  # what is before it may have any characters
+    if at:  # a password before it may contain any character
         value = f"//{end}"
     elif has_credentials(value):
         return ()
@@ -306,7 +309,7 @@ def _trusted_host(option: str) -> tuple[str, ...]:
 
 
 def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
-    """Return the environment variables by which uv learns of indexes, whose URLs may have passwords.
+    """Return the environment variables that give uv the indexes, whose URLs may have passwords.
 
     Of several `--index-url` the last one counts, as it does for pip.
     """
@@ -322,12 +325,12 @@ def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
 
 
 def _without_git_password(text: str) -> str:
-    """Return a requirement as uv gets it: uv passes an address to git, which has its password from its environment."""
+    """Return a requirement as uv gets it. uv passes the address to git, which has the password in its environment."""
     return git_credentials.without_password(text) if is_git(text) else text
 
 
 def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
-    """Return uv's arguments for requirements, and the lines of those that have a password, for its input."""
+    """Return uv's arguments for requirements, and the input of uv: the requirements that may have a password."""
     words: list[str] = []
     secret = [text for text in packages if has_credentials(text)]
     for text in packages:
