@@ -74,12 +74,15 @@ class Said:
 
 
 def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str, Any]:
-    """Return the JSON object of an answer of success.
+    """Return the JSON object in the answer to a successful request.
 
     Args:
         answer: the answer.
-        call: what it answers.
-        may_be_empty: an answer without a body is an empty object.
+        call: the request.
+        may_be_empty: whether an answer without a body is allowed. It is an empty object.
+
+    Returns:
+        The object.
 
     Raises:
         AuthError: it is a web page: most often a sign-in that comes with status 200.
@@ -157,7 +160,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object; of a key that comes twice, readers of JSON take different values."""
+    """Return the object, or refuse a repeated key: programs do not agree on which of its values counts."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("an object has a key twice")

@@ -109,7 +109,7 @@ def login_file() -> str | None:
 
 
 def exchange() -> Any:
-    """Return the transport for google.auth that sends as all of kfgcp does: one exchange of `Wire`."""
+    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with `Wire`."""
     from google.auth import transport
     from google.auth.exceptions import TransportError
     from requests.structures import CaseInsensitiveDict

@@ -58,11 +58,11 @@ class Http:
             base: the part that all addresses begin with, https, or http for this machine and where `in_cluster` allows.
             service: its name in messages.
             snake_case: pages are asked for as page_size and page_token, not pageSize and pageToken.
-            budget: seconds from the first try after which no other begins.
+            budget: seconds after the first try in which another try may begin.
             retries: how often a request is sent again at most.
             read_timeout: seconds to wait for the next bytes of an answer.
-            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. Of an answer that
-                is read as it comes: how long the next piece may take.
+            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. When an answer is
+                read as it comes, this is how long the next piece may take.
             ca_file: certificates of the only authorities that are trusted.
             in_cluster: the tokens are for services of the cluster that this machine is in, to which http will do.
 
@@ -100,9 +100,10 @@ class Http:
     def send(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
     ) -> dict[str, Any]:
-        """Return the JSON object that the service answers; empty when it has nothing to answer to a change.
+        """Return the JSON object in the answer of the service. It is empty when the answer to a change has no body.
 
         Args:
+            method: of HTTP.
             path: below the base, quoted.
             params: of the query; those that are None are left out.
             body: a value for JSON, None for no body.
@@ -140,16 +141,16 @@ class Http:
         method: str = "GET",
         **how: Any,
     ) -> Iterator[Any]:
-        """All items of a list, page after page; a page is asked for when it is needed.
+        """Yield all items of a list, page after page. A page is requested when it is needed.
 
-        With method POST the page is asked for in the body.
+        With the method POST, the body names the page.
 
         Args:
             items: the key of the list in an answer; a page without it is empty.
             size: items a page at most; None leaves it to the service.
 
         Raises:
-            BadAnswer: the service names a next page again and again, and there is nothing new on it.
+            BadAnswer: the service names more and more pages without new items, or the same page again.
         """
         size_key, token_key = self._paging
         asked: dict[str, Any] = {} if size is None else {size_key: size}
@@ -236,7 +237,7 @@ class Http:
         seconds: float,
         stream: bool,
     ) -> Reply:
-        """Send a request until it is answered, refused, or there is no time for another try."""
+        """Send a request until it is answered or refused, or until no time for another try is left."""
         call = Call(self._service, method, path.lstrip("/"), self._host, mend=self._tokens.mend)
         refused: Token | None = None
         denied: Answer | None = None

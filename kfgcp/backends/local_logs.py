@@ -1,4 +1,4 @@
-"""The logs of a local run: which of their lines are asked for, and the logs of a run under way, files that grow."""
+"""The logs of a local run: filters of their lines, and the logs of a running run, which are files that grow."""
 
 from __future__ import annotations
 
@@ -49,10 +49,14 @@ def seconds_of(since: str | None) -> float | None:
 
 
 def is_severe(line: str, wanted: str | None) -> bool:
-    """Return whether a line has a severity of `SEVERITIES` or a higher one; every line has when none is asked for.
+    """Return whether a line has the wanted severity or a higher one.
 
     Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the severity DEFAULT,
-    which is below all that can be asked for.
+    which is below all of `SEVERITIES`.
+
+    Args:
+        line: of a log.
+        wanted: one of `SEVERITIES`; None accepts every line.
     """
     if wanted is None:
         return True
@@ -62,7 +66,7 @@ def is_severe(line: str, wanted: str | None) -> bool:
 
 def _severity_of(line: str) -> str:
     text = line.strip()
-    if not text.startswith("{") or '"severity"' not in text:  # spares most lines the parser
+    if not text.startswith("{") or '"severity"' not in text:  # parsing each line would be slow
         return "DEFAULT"
     try:
         severity = json.loads(text).get("severity")

@@ -1,4 +1,4 @@
-"""Ends lists that have no end: a service that names page after page and has nothing new on them."""
+"""Ends a list when its service names more and more pages that contain nothing new."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SECONDS_WITHOUT_ITEMS: Final = 600.0
 
 
 class PageLimit:
-    """What was read of one list, in a few bytes a page.
+    """Remembers the pages of one list, in a few bytes for each page, and refuses a list without an end.
 
     Args:
-        service: its name in messages.
-        request: what was asked for, in messages.
-        clock: monotonic, in seconds.
+        service: the name of the service in messages.
+        request: the request in messages.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, service: str, request: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,14 +34,14 @@ class PageLimit:
         self._last_new_page = clock()
 
     def check(self, items: Hashable, next_token: Hashable) -> None:
-        """Pass a page that another one follows.
+        """Check a page that is not the last one.
 
         Args:
-            items: what is on the page, or anything that is equal when the page is; false when the page is empty.
-            next_token: names the next page.
+            items: the items of the page, or a value that is equal for equal pages; false when the page is empty.
+            next_token: the token of the next page.
 
         Raises:
-            BadAnswer: the next page was read before, or there is nothing new on too many pages.
+            BadAnswer: the next page was read before, or too many pages have nothing new.
         """
         token = hash(next_token)
         if token in self._tokens:

@@ -3,8 +3,8 @@
 Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and a host
 that is this machine is spoken to without a proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
 
-An exchange ends within a deadline, however slowly the bytes come. The body that is read as it comes has none; there the
-next piece has to come in time.
+An exchange ends within a deadline, however slowly the bytes come. A body that is read as it comes has no deadline as a
+whole. Instead, each next piece has a deadline.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Wire:
 
     Args:
         ca_file: certificates of the only authorities that are trusted, instead of those of `requests`.
-        clock: measures deadlines; monotonic, in seconds.
+        clock: the monotonic clock of deadlines, in seconds.
     """
 
     def __init__(self, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -102,9 +102,10 @@ class Wire:
         Args:
             sign: adds what must not be seen, the token, to the prepared request.
             timeout: seconds to connect in, and to wait for the next bytes.
-            seconds: how long the whole exchange may take; a deadline around it holds too.
-            stream: leave the body of an answer of success to be read, to its end or closed, and however long it is.
-            certificate: of the client, as `requests` takes it.
+            seconds: how long the whole exchange may take. A deadline around this call also holds.
+            stream: do not read the body of a successful answer, which may have any length. The caller has to read it to
+                its end, or close it.
+            certificate: the certificate of the client, in the form that `requests` takes.
 
         Raises:
             NoAnswer: there is none, or not a whole one.
@@ -116,9 +117,9 @@ class Wire:
                 session = self._open()
                 request = Request(method, url, headers, params=params, data=data, auth=sign or unsigned)
                 prepared = session.prepare_request(request)
-                # The file here, because REQUESTS_CA_BUNDLE would win over that of the session.
+                # The certificates are given here, because REQUESTS_CA_BUNDLE overrides those of the session.
                 options: Any = session.merge_environment_settings(url, proxies(url), True, self._verify, certificate)
-                # The adapter itself, because a session reads redirects to their end, however long they are.
+                # The adapter sends directly, because a session reads the whole body of a redirect, of any length.
                 response = session.get_adapter(url).send(prepared, timeout=timeout, **options)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 if stream and 200 <= response.status_code < 300:
@@ -142,7 +143,7 @@ class Wire:
             return self._session
 
     def _chunks(self, response: requests.Response, timeout: tuple[float, float], seconds: float) -> Iterator[bytes]:
-        """Yield the body as it comes. Each piece has its own deadline: what comes between pieces is no progress."""
+        """Yield the body as it comes. Each piece has its own deadline: bytes between pieces are not progress."""
         deadline = Deadline(seconds, self._clock)
         try:
             with response:
@@ -169,7 +170,7 @@ def _whole_body(response: requests.Response) -> bytes:
 
 
 def _unpacked(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body without its encoding, in pieces of at most `CHUNK` bytes, so that a small one cannot grow."""
+    """Yield the unpacked body in pieces of at most `CHUNK` bytes, so that a small body cannot fill the memory."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
         yield from _packed(response)
@@ -191,11 +192,11 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
 
 
 def _packed(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body as it is sent, as soon as bytes come, and give the connection back at its end.
+    """Yield the body as it is sent, as soon as bytes come. At its end, return the connection to the pool.
 
-    `iter_content` would wait until it has as many bytes as it was asked for.
+    `iter_content` waits until it has as many bytes as it should return.
     """
-    # The response of http.client, which takes chunks apart; of libraries that replace it, a file without a length.
+    # The response of http.client, which decodes chunks. Libraries that replace it may give a file without a length.
     body: Any = response.raw._fp
     left: int | None = None if getattr(body, "chunked", False) else getattr(body, "length", None)
     while left is None or left > 0:
@@ -247,7 +248,7 @@ def proxies(url: str) -> dict[str, str]:
 
 
 def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None) -> NoAnswer:
-    """Return what an exception of `requests`, or of what lies below it, says about an exchange."""
+    """Return what an exception of `requests`, or of a library below it, means for an exchange."""
     import requests
 
     if deadline is not None and deadline.has_passed:
@@ -257,7 +258,7 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
             sent=True,
             final=True,
         )
-    if isinstance(error, IncompleteRead):  # whatever ended it, the headers had come
+    if isinstance(error, IncompleteRead):  # the headers had arrived, whatever ended it
         return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
@@ -303,7 +304,7 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
 
 
 def _unusable(problem: str) -> NoAnswer:
-    """Return the reason for an answer that no other try would make better."""
+    """Return the error for an answer that would be the same after another try."""
     hint = "Check the address, and whether a proxy changes answers."
     return NoAnswer(problem, hint=hint, sent=True, final=True)
 

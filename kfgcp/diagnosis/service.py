@@ -16,9 +16,9 @@ from kfgcp.errors import Refused, Unreachable
 from kfgcp.spec.documents import parse_json
 
 SECONDS: Final = 30.0
-"""How long one exchange of a diagnosis may take: somebody waits for it."""
+"""How long one exchange of a diagnosis may take. It is short, because a person waits for the result."""
 PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20, "seconds": SECONDS}
-"""For `Http`."""
+"""Limits for calls of `Http`."""
 TIMEOUT: Final = (5.0, 20.0)
 _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 

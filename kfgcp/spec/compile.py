@@ -74,14 +74,14 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
     except KfgcpError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, MemoryError):  # says nothing about the pipeline
+        if isinstance(error, MemoryError):  # this is not a fault of the pipeline
             raise
         raise _explained(error, path) from None
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledComponent:
-    """What became of a pipeline or component of KFP.
+    """A compiled pipeline or component of KFP.
 
     Attributes:
         documents: what KFP compiled: one document, or two with platforms.
@@ -93,10 +93,13 @@ class CompiledComponent:
 
 
 def compile_component(component: Any) -> CompiledComponent:
-    """Compile a pipeline or component of KFP, which is a function with its decorator.
+    """Compile a pipeline or component of KFP.
+
+    Args:
+        component: a function with KFP's decorator, or another component object of KFP.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the value is something else.
         SpecError: it is a function without a decorator, or does not compile.
     """
     if isinstance(component, types.FunctionType):

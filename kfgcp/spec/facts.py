@@ -247,6 +247,6 @@ def _container(body: Mapping[str, Any]) -> Facts:
         facts["code", ""] = function.source
         packages = [*function.requirements, *function.index_options]
         facts["package", ""] = [mask_credentials(text, packages) for text in packages]
-        # The command installs the packages, so it has the addresses of indexes too.
+        # The command installs the packages, so it contains the addresses of indexes too.
         facts["command", ""] = [mask_credentials(str(part), packages) for part in body["command"][:-1]]
     return facts

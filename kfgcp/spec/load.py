@@ -18,7 +18,7 @@ from kfgcp.spec.source import digest_of
 from kfgcp.spec.validate import validate, validate_platform
 
 Component = Callable[..., Any]
-"""A pipeline or component of KFP: KFP's own objects can be called, and their classes are costly to import."""
+"""A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no class is named."""
 
 _COMPILED = (".yaml", ".yml", ".json")
 _FORMS = "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."

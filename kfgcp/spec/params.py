@@ -299,9 +299,13 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def with_absolute_paths(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values in which a relative path of an input artifact starts from the current folder.
+    """Return the values, with relative paths of input artifacts made absolute from the current folder.
 
-    A rerun needs this: its other paths start from the folder that the first run was submitted from.
+    A rerun needs this, because its other paths start from the folder that the first run was submitted from.
+
+    Args:
+        params: the declared parameters by name.
+        values: the given values by name. They are not changed.
     """
     absolute = dict(values)
     for name, value in values.items():
@@ -315,7 +319,7 @@ def with_absolute_paths(params: Mapping[str, ParamSpec], values: Mapping[str, An
 
 
 def _absolute(path: Any) -> Any:
-    """Return a relative path as an absolute one; a URI, and what is no path, as it is."""
+    """Return a relative path as an absolute one, and a URI or another value unchanged."""
     is_path = isinstance(path, (str, Path)) and str(path).strip() and "://" not in str(path)
     return os.path.abspath(path) if is_path else path
 

@@ -1,4 +1,4 @@
-"""The cache of tasks: the outputs of successes, by the key of what they were made from."""
+"""The cache of tasks: the outputs of successful tasks, by a key of their inputs and code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1
 class CachedOutputs(Writer):
     """The part of the index that is the cache of tasks.
 
-    It has a row for each success. When a run is deleted and no other run uses its files, the row stays without the
-    outputs, so that a task that is not cached any more can say why.
+    It has a row for each success. When a run is deleted and no other run uses its files, the row stays, without the
+    outputs. So a task that is not cached any more can still say why.
     """
 
     def find_cached(
@@ -48,7 +48,7 @@ class CachedOutputs(Writer):
         return None if row is None else cache_entry(row)
 
     def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
-        """Return what the keys of a task's successes in other runs were made of, newest first; of deleted runs too.
+        """Return the parts of the keys of a task's successes in other runs, newest first, also of deleted runs.
 
         Args:
             pipeline: the name of the pipeline.
@@ -81,8 +81,8 @@ class CachedOutputs(Writer):
     def _delete_outputs(self, run_ids: Sequence[str]) -> None:
         """Delete the outputs of runs without a record, except those that another run uses.
 
-        Of the successes with one key that were deleted, only the newest stays, and only while there is no other
-        success with that key.
+        Of the deleted successes with the same key, only the newest stays. It stays only while no other success has the
+        key.
         """
         for run_id in run_ids:
             self._db.execute(

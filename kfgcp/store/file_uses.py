@@ -1,4 +1,4 @@
-"""Which runs use the files of which attempts, and which deleted runs still have files to remove."""
+"""Records which runs use the files of which attempts, and which deleted runs still have files to remove."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kfgcp.store.writer import Writer
 
 
 class FileUses(Writer):
-    """The part of the index that says which files are kept, and for whom."""
+    """The part of the index that says which files are kept, and for which runs."""
 
     def is_recorded(self, run_id: str) -> bool:
         """Return whether there is a record of the run."""
@@ -37,7 +37,7 @@ class FileUses(Writer):
         return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
 
     def last_attempts(self, run_id: str) -> list[Origin]:
-        """Return the last attempt of each task of a run; of a deleted run those that others use."""
+        """Return the last attempt of each task of a run. For a deleted run, return the attempts that other runs use."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
@@ -47,7 +47,7 @@ class FileUses(Writer):
         return [Origin(*row) for row in rows]
 
     def removals(self) -> dict[int, str]:
-        """Return the deleted runs whose files are to be removed, by a number for `finish_removal`."""
+        """Return the deleted runs whose files have to be removed, by the number that `finish_removal` takes."""
         with self._failures():
             return dict(map(tuple, self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()))
 
@@ -58,7 +58,7 @@ class FileUses(Writer):
         return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use, with the ids of those runs, the oldest first."""
+        """Return the attempts of a run whose files other runs use, with the ids of these runs, oldest first."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING (run_id)"
@@ -81,8 +81,8 @@ class FileUses(Writer):
         """Delete all that is recorded of a run.
 
         Returns:
-            The runs without a record that may have files which nobody uses any more: this one, and those deleted
-            before whose files this one used.
+            The runs without a record whose files may be unused now: this run, and runs that were deleted earlier and
+            whose files this run used.
         """
         rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
         self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
@@ -90,7 +90,7 @@ class FileUses(Writer):
         return sorted(maker for maker in makers if not self._is_recorded(maker))
 
     def add_removals(self, run_ids: Iterable[str]) -> None:
-        """Record that the files of runs without a record are to be removed."""
+        """Record that the files of runs without a record have to be removed."""
         with self._transaction():
             self._add_removals(run_ids)
 
@@ -98,18 +98,21 @@ class FileUses(Writer):
         self._db.executemany("INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids])
 
     def finish_removal(self, number: int) -> None:
-        """Record that the files were removed that `removals` has under this number."""
+        """Record that the files of the removal with this number were removed."""
         with self._transaction():
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
     def recorded_between(self) -> tuple[str, str]:
-        """Return the time in which a folder without a record can only be what a killed deletion left.
+        """Return the period for which a folder without a record can only be left from a killed deletion.
 
-        It begins when every run that used this state folder was recorded in this database. It ends where `removals`
-        begins to know each deletion.
+        From its start on, every run that used this state folder was recorded in this database. From its end on,
+        `removals` contains each deletion.
 
-        A database that was copied here, from a backup for example, does not know the runs since that backup: it counts
-        from now.
+        A database that was copied here, from a backup for example, does not contain the runs since that backup. Its
+        period starts now.
+
+        Returns:
+            The start and the end.
         """
         inode = database.inode(self.file)
         with self._transaction():

@@ -124,8 +124,8 @@ class CacheEntry:
     """Outputs of a successful task, by the key of what they were made from.
 
     task: path without the numbers of iterations. parts: what the key was made of. outputs: as the engine wrote them.
-    has_files: the outputs have files. known_run: a recorded run with this success: the run that made the outputs, or a
-    run whose task was cached from it; "" when all of them were deleted.
+    has_files: the outputs contain files. known_run: a recorded run that has this success: the run that made the
+    outputs, or a run whose task was cached from it; "" when all of these runs were deleted.
     """
 
     pipeline: str

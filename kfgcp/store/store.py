@@ -141,7 +141,7 @@ class Store(FileUses, CachedOutputs):
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
-        """Remove the record of a run, and what the cache has of it unless another run uses the files.
+        """Remove the record of a run, and its outputs in the cache unless another run uses the files.
 
         Args:
             run_id: the run.

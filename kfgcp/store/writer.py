@@ -19,10 +19,10 @@ class Writer(Reader):
         return database.writable(self.file)
 
     def check_room(self) -> None:
-        """Pass when the disk had room as the store was opened, or has it now.
+        """Check that the disk had room when the store was opened, or has room now.
 
         Raises:
-            DiskFull: there is none.
+            DiskFull: there is no room.
         """
         if not self._db.is_full:
             return

@@ -197,7 +197,7 @@ def unusable(port: int, error: OSError) -> UsageError:
 
 
 class GuardedHandler(BaseHTTPRequestHandler):
-    """Refuses requests that a foreign web page may have sent with 403, before their methods are called."""
+    """Answers 403 to requests that a foreign web page may have sent, before their methods are called."""
 
     @property
     def guard(self) -> CrossSiteGuard:

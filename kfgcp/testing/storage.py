@@ -63,7 +63,7 @@ class Storage:
 
 
 def _handler(handler: Any, host_names: Sequence[str]) -> Any:
-    """Return the handler, which shares one lock with all its requests by being served one after another."""
+    """Return a guarded handler. Its requests need no lock, because the server handles one after another."""
 
     class Guarded(GuardedHandler, handler):  # type: ignore[misc]
         timeout = 30

@@ -170,7 +170,10 @@ class VertexStandIn(RunningStandIn):
         return GoogleError(status, text).response
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Google's service that tells whose token it is takes a form. It changes nothing."""
+        """Return whether the request asks whose token it is, which Google's service takes as a form.
+
+        It changes nothing, so a web page may send it.
+        """
         return request.path == TOKEN_INFO and content_type == "application/x-www-form-urlencoded"
 
     def _routes(self) -> list[Route]:

@@ -224,7 +224,7 @@ class KubeflowStandIn(RunningStandIn):
         return request.path == LOGIN
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Files of pipelines come as forms, messages of ML Metadata in their binary form."""
+        """Return whether the request is an upload of a pipeline, or a binary message of ML Metadata."""
         if request.path.endswith(_UPLOADS):
             return content_type == "multipart/form-data"
         return f"/{mlmd.SERVICE}/" in request.path and content_type.startswith("application/grpc")
