@@ -161,6 +161,6 @@ class CrossSiteGuard:
 
 def _is_link(method: str, values: dict[str, list[str]]) -> bool:
     """Return whether the browser opens the address in a tab or window, where no other page can read the answer."""
-    wanted = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
-    is_navigation = all(values.get(name) == value for name, value in wanted.items())
+    expected = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
+    is_navigation = all(values.get(name) == value for name, value in expected.items())
     return method in ("GET", "HEAD") and is_navigation and "origin" not in values

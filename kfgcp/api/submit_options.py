@@ -58,13 +58,13 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise UsageError(f"The option {name} must be {expected}, not {value!r}.")
 
 
-def unknown_option(name: str, known: list[str]) -> UsageError:
+def unknown_option(name: str, options: list[str]) -> UsageError:
     """Return the error for an option that does not exist."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, options, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""
-    return UsageError(f"There is no option '{name}'.", hint=f"{suggestion}The options are {', '.join(known)}.")
+    return UsageError(f"There is no option '{name}'.", hint=f"{suggestion}The options are {', '.join(options)}.")
 
 
 def _is_text(value: Any) -> bool:

@@ -55,9 +55,9 @@ def list(
     Example:
         >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
     """
-    wanted = _filter(where, limit, chosen)
-    with _store(wanted, limit if order == NEWEST_FIRST else None, refresh=refresh, metrics=metrics) as store:
-        return [] if store is None else store.page(wanted, order, limit)
+    run_filter = _filter(where, limit, chosen)
+    with _store(run_filter, limit if order == NEWEST_FIRST else None, refresh=refresh, metrics=metrics) as store:
+        return [] if store is None else store.page(run_filter, order, limit)
 
 
 def unread(runs: Sequence[Run]) -> set[str]:
@@ -239,9 +239,9 @@ def _frame(
 ) -> pandas.DataFrame:
     from kfgcp.tracking import frames
 
-    wanted = _filter(where, limit, chosen)
-    with _store(wanted, limit, refresh=refresh) as store:
-        return frames.frame(frames.table(store, table, wanted, limit=limit))
+    run_filter = _filter(where, limit, chosen)
+    with _store(run_filter, limit, refresh=refresh) as store:
+        return frames.frame(frames.table(store, table, run_filter, limit=limit))
 
 
 def _filter(where: RunFilter | str | None, limit: int | None, chosen: Choice) -> RunFilter:

@@ -48,20 +48,20 @@ def seconds_of(since: str | None) -> float | None:
     return None if since is None else datetime.fromisoformat(since).timestamp()
 
 
-def is_severe(line: str, wanted: str | None) -> bool:
-    """Return whether a line has the wanted severity or a higher one.
+def is_severe(line: str, least: str | None) -> bool:
+    """Return whether a line has at least a given severity.
 
     Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the severity DEFAULT,
     which is below all of `SEVERITIES`.
 
     Args:
         line: of a log.
-        wanted: one of `SEVERITIES`; None accepts every line.
+        least: one of `SEVERITIES`; None accepts every line.
     """
-    if wanted is None:
+    if least is None:
         return True
     severity = _severity_of(line)
-    return severity in SEVERITIES and SEVERITIES.index(severity) >= SEVERITIES.index(wanted)
+    return severity in SEVERITIES and SEVERITIES.index(severity) >= SEVERITIES.index(least)
 
 
 def _severity_of(line: str) -> str:

@@ -355,19 +355,19 @@ def values_of(kept: Mapping[str, Any]) -> Values:
     )
 
 
-def has_files(kept: Mapping[str, Any]) -> bool:
+def has_files(outputs: Mapping[str, Any]) -> bool:
     """Return whether outputs, in the form that the store keeps, contain files."""
-    return any(item["stored"] for items in kept["artifacts"].values() for item in items)
+    return any(item["stored"] for items in outputs["artifacts"].values() for item in items)
 
 
-def why_unusable(kept: Mapping[str, Any], run_id: str) -> Unusable | None:
+def why_unusable(outputs: Mapping[str, Any], run_id: str) -> Unusable | None:
     """Return why the stored artifacts among outputs cannot be used, None when all of them are there.
 
     Args:
-        kept: outputs as the store keeps them.
+        outputs: in the form that the store keeps.
         run_id: the run that they are from.
     """
-    for items in kept["artifacts"].values():
+    for items in outputs["artifacts"].values():
         for item in items:
             uri = item["uri"]
             try:

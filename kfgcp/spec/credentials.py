@@ -30,19 +30,19 @@ def has_password(value: str) -> bool:
     return any(":" in part for part in _user_parts(value))
 
 
-def mask_credentials(text: str, known: Iterable[str] = ()) -> str:
+def mask_credentials(text: str, sources: Iterable[str] = ()) -> str:
     """Return a text with `***` instead of the user and password of each URL in it.
 
     Args:
         text: a text that will be shown.
-        known: index URLs, and requirements that may have addresses. Their passwords are masked everywhere in the text,
+        sources: index URLs, and requirements with addresses. Their passwords are masked everywhere in the text,
             also outside of a URL, and also when they contain characters that a URL must not have there.
 
     Example:
         >>> mask_credentials("error: https://bob:pw@index.acme.example/simple")
         'error: https://***@index.acme.example/simple'
     """
-    for secret in _secrets(known):
+    for secret in _secrets(sources):
         text = text.replace(secret, "***")
     return _CREDENTIALS.sub("***@", text)
 

@@ -203,13 +203,13 @@ class RunHandle:
             self.task(task)
         if severity is not None and severity.upper() not in SEVERITIES:
             raise UsageError(f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}.")
-        wanted = LogFilter(
+        log_filter = LogFilter(
             task,
             attempt,
             since=None if since is None else moment(since),
             severity=None if severity is None else severity.upper(),
         )
-        return self._logs().logs(self._ref, wanted)
+        return self._logs().logs(self._ref, log_filter)
 
     def tail(self, wanted: LogFilter | None = None) -> LogTail:
         """Its logs as it goes on."""

@@ -68,8 +68,8 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
 
 def _can_be_read(path: Path) -> bool:
     mode = path.stat().st_mode
-    wanted = 0o005 if stat.S_ISDIR(mode) else 0o004
-    return mode & wanted == wanted
+    read_bits = 0o005 if stat.S_ISDIR(mode) else 0o004
+    return mode & read_bits == read_bits
 
 
 def _open_to_readers(path: Path) -> None:
