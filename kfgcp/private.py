@@ -53,7 +53,7 @@ def make_state_folder(database: Path) -> None:
                 close(path)
     elif close(home):
         _close_contents(home)
-        text = f"other users could use {home}; it is for you alone now (to share it with a group: chmod 2770)"
+        text = f"other users could use {home}; now only you can (to share it with a group: chmod 2770)"
         warnings.warn(text, ClosedNote, stacklevel=1)
 
 

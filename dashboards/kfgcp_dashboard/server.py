@@ -151,8 +151,8 @@ def _introduce(url: str, names: Sequence[str], signs_in: bool) -> None:
     print(url, flush=True)
     if not names:
         print(
-            f"note: no name but {url.removeprefix('http://')} leads here; "
-            f"set host_names in [dashboard] of {config.FILE_NAME}",
+            f"note: the only name of the dashboard is {url.removeprefix('http://')}; "
+            f"to add names, set host_names in [dashboard] of {config.FILE_NAME}",
             file=sys.stderr,
         )
     if not signs_in:

@@ -115,7 +115,7 @@ def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str,
         else:
             if isinstance(value, dict):
                 return value
-            problem = "is JSON, but no object"
+            problem = "is JSON, but not an object"
     raise BackendError(
         f"The answer of {call.service} to {call} {problem}: {title(answer, *call.secrets)}.",
         hint=f"Is {call.host} the address of {call.service}?",

@@ -86,7 +86,7 @@ def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, ov
         try:
             viewer = start_thread(_show, "kfgcp-viewer", handle, ended)
         except OSError as error:
-            output.note(f"the run is not shown while it goes on: {error.strerror}")
+            output.note(f"the run is not shown while it runs: {error.strerror}")
         if timer:
             timer.start()
         try:

@@ -177,7 +177,7 @@ def confirm(question: str) -> bool:
         UsageError: there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise UsageError(f"There is no terminal to ask: {question}", hint="To do it without a question, use --yes.")
+        raise UsageError(f"Cannot ask without a terminal: {question}", hint="To do it without a question, use --yes.")
     return click.confirm(question)
 
 

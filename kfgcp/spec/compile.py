@@ -109,7 +109,7 @@ def compile_component(component: Any) -> CompiledComponent:
 
     if not isinstance(component, BaseComponent):
         raise UsageError(
-            f"A pipeline cannot be a {type(component).__name__}.",
+            f"A pipeline cannot be of the type {type(component).__name__}.",
             hint="Give a file, or a function with the decorator @dsl.pipeline or @dsl.component.",
         )
     origin = _origin(component)

@@ -135,8 +135,8 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     "has_minus_infinity": (answer(b'{"a": [-Infinity]}'), "cannot be used: a[0]"),
     "has_5000_digits": (answer(b'{"a": ' + b"9" * 5000 + b"}"), "cannot be read as JSON"),
     "has_a_key_twice": (answer(b'{"a": 1, "a": 2}'), "cannot be read as JSON"),
-    "is_a_list": (answer(b"[]"), "is JSON, but no object"),
-    "is_null": (answer(b"null"), "is JSON, but no object"),
+    "is_a_list": (answer(b"[]"), "is JSON, but not an object"),
+    "is_null": (answer(b"null"), "is JSON, but not an object"),
     "is_two_values": (answer(b"{}{}"), "cannot be read as JSON"),
     "is_xml": (answer(b"<a/>", Content_Type="application/xml"), "is application/xml, not JSON"),
     # something in between

@@ -111,7 +111,7 @@ def test_a_question_without_a_terminal_is_a_wrong_call(store: Store, make_run: A
 
     assert done.returncode == 2
     assert done.stderr == (
-        "error: There is no terminal to ask: Delete aaaa00000001?\nhint: To do it without a question, use --yes.\n"
+        "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To do it without a question, use --yes.\n"
     )
     assert store.known_ids() == {"aaaa00000001"}
 

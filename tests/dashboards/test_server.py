@@ -246,7 +246,8 @@ def test_on_all_addresses_it_says_when_no_name_leads_there(kfgcp: Any, home: Pat
     eventually(lambda: _healthy(port))
     process.terminate()
 
-    assert f"note: no name but localhost:{port} leads here; set host_names in [dashboard]" in kfgcp.end(process).err
+    note = f"note: the only name of the dashboard is localhost:{port}; to add names, set host_names in [dashboard]"
+    assert note in kfgcp.end(process).err
 
 
 def test_streamlit_knows_every_setting() -> None:

@@ -153,7 +153,7 @@ def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.Mon
 
 
 def test_closing_an_old_state_folder_is_told_once(old: Path) -> None:
-    with pytest.warns(private.ClosedNote, match=f"other users could use {old}; it is for you alone now"):
+    with pytest.warns(private.ClosedNote, match=f"other users could use {old}; now only you can"):
         Store(old).close()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -56,7 +56,7 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
             "the address of",
         ),
         (b"ok", {"Content-Type": "text/plain"}, "is text/plain, not JSON", "the address of Kubeflow Pipelines?"),
-        (b"[1, 2]", {}, "is JSON, but no object", "the address of Kubeflow Pipelines?"),
+        (b"[1, 2]", {}, "is JSON, but not an object", "the address of Kubeflow Pipelines?"),
         (
             b'{"experiments": {"a": 1}, "runs": {"a": 1}}',
             {},

@@ -160,7 +160,7 @@ def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, f
     [
         (b"<html><title>Welcome</title>", "text/html", "web page"),
         (b"\x00\xff garbage", "application/json", "cannot be read as JSON"),
-        (b"[1, 2]", "application/json", "is JSON, but no object"),
+        (b"[1, 2]", "application/json", "is JSON, but not an object"),
         (b'{"name": "projects/x"', "application/json", "cannot be read as JSON"),
         (b"{}", "application/json", "Vertex AI answered with a pipeline job without name"),
         (
