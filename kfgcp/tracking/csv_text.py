@@ -11,10 +11,10 @@ comma. So each `;`, tab or line end inside a text starts a new cell there, and f
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 _SIGNS: Final = "[-=+@\uff1d\uff0b\uff0d\uff20]"
@@ -27,6 +27,8 @@ _FORMULA_START: Final = re.compile(
     re.VERBOSE,
 )
 """The places where a text needs an apostrophe."""
+_SUSPECT: Final = re.compile(rf"\A{_SIGNS}|[;\t\r\n]")
+"""Only texts with this are looked at closely, because a table may have a million cells."""
 _QUOTED: Final = ";\t\r\n"
 """A text with one of these is put in quotes, so that programs that guess the separator do not split it."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -44,9 +46,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool 
         >>> csv_text(["name"], [["=1+1"], ["-1.5"]])
         "name\\n'=1+1\\n-1.5\\n"
     """
-    lines = [_line(header, raw)]
-    lines += [_line(row, raw) for row in rows]
-    return "".join(lines)
+    lines: list[str] = []
+    # The writer quotes texts that contain a character of its line end. So this line end, which is removed again, only
+    # decides which texts get quotes. The writer gives each row to `write` as one text.
+    writer = csv.writer(_Lines(lines.append), lineterminator=_QUOTED)
+    writer.writerow(_cells(header, raw))
+    for row in rows:
+        writer.writerow(_cells(row, raw))
+    return "".join([f"{line[: -len(_QUOTED)]}\n" for line in lines])
 
 
 def without_formula(cell: Any) -> Any:
@@ -58,18 +65,27 @@ def without_formula(cell: Any) -> Any:
         >>> without_formula("x;=1+1")
         "x;'=1+1"
     """
-    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
+    if not isinstance(cell, str) or _SUSPECT.search(cell) is None or _NUMBER.fullmatch(cell):
         return cell
     return _FORMULA_START.sub("'", cell)
 
 
-def _line(row: Iterable[Any], raw: bool) -> str:
-    cells = [_cell(value) for value in row]
-    line = io.StringIO(newline="")
-    # The writer quotes texts that contain a character of its line end. So this line end, which is removed again, only
-    # decides which texts get quotes.
-    csv.writer(line, lineterminator=_QUOTED).writerow(cells if raw else map(without_formula, cells))
-    return f"{line.getvalue().removesuffix(_QUOTED)}\n"
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """What a CSV writer needs of a file."""
+
+    write: Callable[[str], object]
+
+
+def _cells(row: Iterable[Any], raw: bool) -> list[Any]:
+    cells: list[Any] = []
+    for value in row:
+        kind = type(value)
+        if kind is float or kind is int or (kind is str and (raw or _SUSPECT.search(value) is None)):
+            cells.append(value)  # nearly all are such
+        else:
+            cells.append(_cell(value) if raw else without_formula(_cell(value)))
+    return cells
 
 
 def _cell(value: Any) -> Any:
