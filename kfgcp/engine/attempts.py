@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp.engine import arguments, cluster, orphans
-from kfgcp.engine.executors.base import Attempt, Command
+from kfgcp.engine.executors.base import Attempt, Command, TaskException
 from kfgcp.engine.executors.router import DOCKER
-from kfgcp.engine.hints import TaskPlace
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.options import Options
@@ -81,12 +80,17 @@ class Attempts:
             mounts=cluster.folders(container.cluster, in_container=isinstance(work, Command)),
         )
 
-    def place(self, node: Node) -> TaskPlace:
-        """Where the attempts of a node run, for hints."""
+    def hint(self, node: Node, exception: TaskException | None) -> str:
+        """Return what the user can do about an exception of a task, "" for an unknown one or none."""
+        if exception is None:
+            return ""
+        from kfgcp.engine.hints import TaskPlace, hint_for  # only failed tasks need these modules
+
         container = node.component.executor
         assert isinstance(container, Container)
         in_container = self._options.executor == DOCKER or self._function(container) is None
-        return TaskPlace(container.image, in_container, self._options.submit_dir, node.inputs.params)
+        place = TaskPlace(container.image, in_container, self._options.submit_dir, node.inputs.params)
+        return hint_for(exception, place)
 
     def _function(self, container: Container) -> Lightweight | None:
         if id(container) not in self._functions:

@@ -17,7 +17,6 @@ from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Containers, Ended, Installed
 from kfgcp.engine.executors.router import Router
 from kfgcp.engine.file_states import FileStates
-from kfgcp.engine.hints import hint_for
 from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
@@ -323,8 +322,7 @@ class Engine:
             node.losses += 1
             return self._scheduler.retry(node)
         if event.message is not None:
-            hint = hint_for(event.exception, self._attempts.place(node)) if event.exception is not None else ""
-            return self._failed(node, event.message, hint)
+            return self._failed(node, event.message, self._attempts.hint(node, event.exception))
         try:
             outputs = files.read_outputs(node.component, wire, self._layout.remote)
         except (ValueProblem, OSError) as problem:
