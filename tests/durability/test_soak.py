@@ -29,8 +29,7 @@ FILES = 8
 """Files by which the process may have more. SQLite keeps the file of a closed connection for the next one, as long as
 another connection of the process is open."""
 ROUNDS_PER_FILE = 50
-"""In so many rounds there may be one more such file: when connections are collected decides how many are open at once.
-A leak has one in each round."""
+"""In so many rounds there may be one more such file. A leak has one in each round."""
 GROWTH = 40 * 2**20
 """Bytes of memory by which the process may grow, for fragmentation of the heap; a leak grows with the rounds."""
 
