@@ -26,10 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 WARM_UP = 5
 """Rounds before the first measurement: modules are imported, pools are filled."""
 FILES = 8
-"""Files by which the process may have more. SQLite keeps the file of a closed connection for the next one, as long as
-another connection of the process is open."""
-ROUNDS_PER_FILE = 50
-"""In so many rounds there may be one more such file. A leak has one in each round."""
+"""Files by which the process may have more: SQLite closes some late. A leak grows with the rounds."""
 GROWTH = 40 * 2**20
 """Bytes of memory by which the process may grow, for fragmentation of the heap; a leak grows with the rounds."""
 
@@ -56,10 +53,9 @@ def _usage() -> Usage:
     )
 
 
-def _check_no_growth(before: Usage, rounds: int) -> None:
+def _check_no_growth(before: Usage) -> None:
     """Fail when the process holds more than before. What it lets go of may take a moment to be gone."""
-    files = before.files + FILES + rounds // ROUNDS_PER_FILE
-    wait_for(lambda: _usage().files <= files)
+    wait_for(lambda: _usage().files <= before.files + FILES)
     wait_for(lambda: _usage().threads <= before.threads)
     wait_for(lambda: _usage().children <= before.children)
     assert _usage().memory <= before.memory + GROWTH
@@ -82,7 +78,7 @@ def test_runs_leave_nothing_behind(
         _one_run(pipeline, number)
         trial.count("runs")
 
-    _check_no_growth(before, size)
+    _check_no_growth(before)
     assert list(temporary.iterdir()) == []
     with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -115,4 +111,4 @@ def test_refreshes_leave_nothing_behind(service: VertexStandIn, pipeline: Callab
         trial.count("refreshes")
     service.faults(0)
 
-    _check_no_growth(before, size)
+    _check_no_growth(before)
