@@ -38,6 +38,15 @@ class Reader:
         self._db = database.connect(self.file)
         self._lock = threading.RLock()
 
+    def __del__(self) -> None:
+        """Close the connection of a store that nobody closed.
+
+        A connection of sqlite3 refers to itself, so that it would be open until the garbage collector finds it.
+        """
+        connection = getattr(self, "_db", None)  # there is none when it could not be opened
+        if connection is not None:
+            connection.close()
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all reads inside see the store as it is at the first of them, whatever is written meanwhile."""

@@ -280,7 +280,7 @@ def test_what_a_killed_process_recorded_last_is_read_from_a_full_disk(mount: Mou
         "import os, signal, sys; from pathlib import Path; from kfgcp.model import Run, RunState\n"
         "from kfgcp.store.store import Store\n"
         "run = Run('last', 'local', 'local', 'p', 'v', RunState.SUCCEEDED, created_at='2026-01-02T03:04:05.678Z')\n"
-        "Store(Path(sys.argv[1])).add_run(run); os.kill(os.getpid(), signal.SIGKILL)"
+        "store = Store(Path(sys.argv[1])); store.add_run(run); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, folder], timeout=PROCESS, check=False)
     assert (folder / "kfgcp.db-wal").stat().st_size > 0

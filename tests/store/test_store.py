@@ -1,6 +1,7 @@
 """What is written to the store is what is read from it."""
 
 import dataclasses
+import gc
 import math
 import signal
 import sqlite3
@@ -637,3 +638,17 @@ def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(store: Store
 
     run = store.get("aaaa00000001")
     assert (run.pipeline, store.spec(run.version)) == ("train", {"root": {}})
+
+
+def test_a_store_that_is_not_closed_is_closed_with_its_last_use(tmp_path: Path) -> None:
+    """Without the garbage collector. A long process would otherwise collect open files of the database."""
+    gc.collect()
+    gc.disable()
+    try:
+        store = Store(tmp_path)
+        connection = store._db
+        del store
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    finally:
+        gc.enable()
