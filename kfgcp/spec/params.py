@@ -258,7 +258,7 @@ def _read_integer(text: str) -> int:
         if re.fullmatch(r"[+-]?[0-9]+", text):
             return int(text)
     except ValueError:
-        raise _WrongError(f"has more than {MAX_DIGITS} digits") from None
+        raise _WrongError(f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task") from None
     raise _WrongError(f"must be int, not {_short(repr(text))}")
 
 

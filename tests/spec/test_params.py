@@ -366,7 +366,7 @@ def test_a_double_stays_one():
 
 @pytest.mark.parametrize("text", ["9" * 4301, "9" * 5000])
 def test_an_integer_that_python_cannot_convert_is_refused(text):
-    assert "x has more than 4300 digits" in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
+    assert "x has more than 4,300 digits" in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
     assert "is a number of more than 4300 digits" in refused(resolve, one("NUMBER_INTEGER"), {"x": 10**4300}).message
 
 
