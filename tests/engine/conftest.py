@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
+from cached_pipelines import one_task
 from kfgcp import api
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.scheduler import Scheduler
@@ -141,3 +142,9 @@ def simulate() -> Callable[..., Scheduler]:
         return scheduler
 
     return run
+
+
+@pytest.fixture
+def one(compiled):
+    """The compiled pipeline of one task `add(x=x, y=2)`."""
+    return compiled(one_task)
