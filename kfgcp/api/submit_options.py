@@ -48,7 +48,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Example:
         >>> check_options({"experimnt": "churn"})
         Traceback (most recent call last):
-        kfgcp.errors.UsageError: There is no option 'experimnt'.
+        kfgcp.errors.UsageError: Unknown option 'experimnt'.
     """
     for name, value in options.items():
         if name not in _CHECKS:
@@ -64,7 +64,7 @@ def unknown_option(name: str, options: list[str]) -> UsageError:
 
     close = difflib.get_close_matches(name, options, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""
-    return UsageError(f"There is no option '{name}'.", hint=f"{suggestion}The options are {', '.join(options)}.")
+    return UsageError(f"Unknown option '{name}'.", hint=f"{suggestion}The options are {', '.join(options)}.")
 
 
 def _is_text(value: Any) -> bool:

@@ -174,7 +174,7 @@ def confirm(question: str) -> bool:
         Whether the answer is yes.
 
     Raises:
-        UsageError: there is no terminal.
+        UsageError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         raise UsageError(f"Cannot ask without a terminal: {question}", hint="To do it without a question, use --yes.")

@@ -36,7 +36,9 @@ class TooManyFilesError(Exception):
 class _Look:
     """The result of one look at an artifact.
 
-    state: of the file or folder. problem: why there is no state. after: how many attempts had ended before the look.
+    state: the state of the file or folder, None when it could not be read.
+    problem: the reason when the state could not be read.
+    after: how many attempts had ended before the look.
     until: the time in seconds from which the look is too old.
     """
 

@@ -49,7 +49,8 @@ class LogTimes:
         before, self._sizes = self._sizes, {}
         for attempt_id, log in logs.items():
             size = before.get(attempt_id, 0)
-            with suppress(OSError):  # there is no log yet, or no room on the disk: lines get a later time
+            # The log may not exist yet, or the disk may be full. The lines then get a later time.
+            with suppress(OSError):
                 state = os.stat(log)
                 if state.st_size > size:
                     _append(times_file(log), _PAIR.pack(state.st_size, state.st_mtime_ns))

@@ -69,6 +69,7 @@ class Project:
     makers: dict[str, str] = field(default_factory=dict)  # word -> the run that wrote it
     cache: dict[tuple[str, int], list[str]] = field(default_factory=dict)  # (task, x) -> the words that were cached
     params: dict[str, int] = field(default_factory=dict)  # run -> its x
+    uncached: set[str] = field(default_factory=set)  # runs without caching
 
     def run(self, x: int, cache: bool | None) -> None:
         """Run the pipeline. Tasks are cached from words that a run still has."""
@@ -77,16 +78,17 @@ class Project:
             words = [word for word in self.cache.get((task, x), ()) if word in self._living()]
             if words:
                 expected[task] = words[-1]  # the newest success whose files are there
-        self._add(self._execute(lambda: api.open_run(self.spec, params={"x": x}, cache=cache)), x, expected)
-        if cache is None:
-            self._cache_new_words(x, expected)
+        run = self._execute(lambda: api.open_run(self.spec, params={"x": x}, cache=cache))
+        self._add(run, x, expected, is_cached=cache is None)
 
     def rerun(self, run_id: str, from_task: str | None) -> None:
-        """Repeat a run. All is taken from it, but for the task that is asked to run again."""
+        """Repeat a run. All is taken from it, except for the task that must run again.
+
+        The repeated run has the settings of the run, so without caching the new outputs are not cached either.
+        """
         expected = {task: word for task, word in self.runs[run_id].items() if task != from_task}
-        x = self.params[run_id]
-        self._add(self._execute(lambda: api.open_rerun(run_id, from_task=from_task, cache=None)), x, expected)
-        self._cache_new_words(x, expected)
+        run = self._execute(lambda: api.open_rerun(run_id, from_task=from_task, cache=None))
+        self._add(run, self.params[run_id], expected, is_cached=run_id not in self.uncached)
 
     def delete(self, run_id: str) -> None:
         deleted = api.delete(run_id)
@@ -132,7 +134,7 @@ class Project:
         opened.execute()
         return api.show(handle).snapshot
 
-    def _add(self, run: Run, x: int, expected: Words) -> None:
+    def _add(self, run: Run, x: int, expected: Words, *, is_cached: bool) -> None:
         assert run.state == "SUCCEEDED"
         words = words_of(run)
         states = {task.path: task.state.value for task in run.tasks if task.path in TASKS}
@@ -143,10 +145,10 @@ class Project:
         self.makers |= dict.fromkeys(new, run.run_id)
         self.runs[run.run_id] = words
         self.params[run.run_id] = x
-
-    def _cache_new_words(self, x: int, expected: Words) -> None:
-        newest = [*self.runs.values()][-1]
-        for task, word in newest.items():
+        if not is_cached:
+            self.uncached.add(run.run_id)
+            return
+        for task, word in words.items():
             if task not in expected:
                 self.cache.setdefault((task, x), []).append(word)
 

@@ -1,4 +1,4 @@
-"""A run held in the hand, on a backend that is only a list of answers."""
+"""The handle of a run, on a backend that is only a list of answers."""
 
 import copy
 import pickle
@@ -31,14 +31,14 @@ class Answers:
         return ()
 
     def submit(self, request: SubmitRequest) -> RunRef:
-        raise NotImplementedError
+        raise AssertionError("these tests do not submit")
 
     def get(self, ref: RunRef) -> Run:
         assert ref == REF
         return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
 
     def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
-        raise NotImplementedError
+        raise AssertionError("these tests do not list")
 
     def cancel(self, ref: RunRef) -> RunState:
         self.cancelled.append(ref)
@@ -54,7 +54,7 @@ class Talking(Answers):
                 yield line
 
     def tail(self, ref: RunRef, wanted: LogFilter) -> LogTail:
-        raise NotImplementedError
+        raise AssertionError("these tests do not follow logs")
 
 
 def _handle(backend: Answers) -> RunHandle:

@@ -157,7 +157,7 @@ def test_a_wrong_option_of_list_is_named(options: dict[str, Any], message: str, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"parms": {}}, "There is no option 'parms'."),
+        ({"parms": {}}, "Unknown option 'parms'."),
         ({"params": ["number=1"]}, "The option params must be a dict of values by the names of parameters, not"),
         ({"params": {1: 2}}, "The option params must be a dict of values by the names of parameters, not {1: 2}."),
         ({"env": 1}, "The option env must be the name of an environment, not 1."),
