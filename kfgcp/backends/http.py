@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from kfgcp.backends.answers import Call, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
 from kfgcp.backends.fields import HINT
-from kfgcp.backends.paging import PageLimit
+from kfgcp.backends.paging import GOOGLE, PageKeys, PageLimit
 from kfgcp.backends.patience import Clock, Patience
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
@@ -40,7 +40,7 @@ class Http:
         tokens: TokenSource,
         *,
         service: str,
-        snake_case: bool = False,
+        paging: PageKeys = GOOGLE,
         budget: float = 60,
         retries: int = 8,
         connect_timeout: float = 5,
@@ -57,7 +57,7 @@ class Http:
         Args:
             base: the part that all addresses begin with, https, or http for this machine and where `in_cluster` allows.
             service: its name in messages.
-            snake_case: pages are asked for as page_size and page_token, not pageSize and pageToken.
+            paging: how the service is asked for the pages of a list.
             budget: seconds after the first try in which another try may begin.
             retries: how often a request is sent again at most.
             read_timeout: seconds to wait for the next bytes of an answer.
@@ -72,7 +72,7 @@ class Http:
         self._base, self._host, self._loopback = _base(base, in_cluster)
         self._tokens = tokens
         self._service = service
-        self._paging = ("page_size", "page_token") if snake_case else ("pageSize", "pageToken")
+        self._paging = paging
         self._budget = budget
         self._retries = retries
         self._timeout = (connect_timeout, read_timeout)
@@ -152,12 +152,13 @@ class Http:
         Raises:
             BadAnswer: the service names more and more pages without new items, or the same page again.
         """
-        size_key, token_key = self._paging
-        asked: dict[str, Any] = {} if size is None else {size_key: size}
+        keys = self._paging
+        query = dict(params or {})
+        asked: dict[str, Any] = {} if size is None else {keys.size: size}
         limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
         while True:
             if method == "GET":
-                page = self.send(method, path, params={**(params or {}), **asked}, **how)
+                page = self.send(method, path, params={**query, **asked}, **how)
             else:
                 data = self._json({**(body or {}), **asked})
                 reply = self.exchange(method, path, params=params, data=data, **{"repeatable": True, **how})
@@ -179,7 +180,8 @@ class Http:
             if not token:
                 return
             limit.check(json.dumps(page_items) if page_items else "", token)
-            asked[token_key] = token
+            asked[keys.token] = token
+            query = keys.of_later_pages(query)
 
     def exchange(
         self,

@@ -1,10 +1,11 @@
-"""Ends a list when its service names more and more pages that contain nothing new."""
+"""Pages of a list: how a service is asked for them, and when a list without an end is refused."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
-from typing import Final
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from kfgcp.backends.fields import HINT
 from kfgcp.errors import BadAnswer
@@ -13,6 +14,34 @@ PAGES_WITHOUT_ITEMS: Final = 100
 """Pages in a row that may have no new item. Cloud Logging sends some empty ones while it searches."""
 SECONDS_WITHOUT_ITEMS: Final = 600.0
 """How long pages without a new item may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageKeys:
+    """What a service calls the size and the token of a page, and what a later page repeats.
+
+    Attributes:
+        size: the key of the number of items.
+        token: the key of the token that names a page.
+        repeated: the parameters of the first page that later pages repeat; None for all of them.
+    """
+
+    size: str
+    token: str
+    repeated: frozenset[str] | None = None
+
+    def of_later_pages(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the first page that a later page repeats."""
+        if self.repeated is None:
+            return dict(params)
+        return {name: value for name, value in params.items() if name in self.repeated}
+
+
+GOOGLE: Final = PageKeys("pageSize", "pageToken")
+KUBEFLOW: Final = PageKeys("page_size", "page_token", frozenset({"namespace", "experiment_id", "view"}))
+"""The token of Kubeflow Pipelines contains the filter and the order. The server refuses them on a later page when the
+filter has a time, a number or IN: they come out of the token with other types (recorded: runs-list-since-page-2*.json;
+`validatedListOptions` in its list_request_util.go). `view` is not in the token, and only the 3.0 branch reads it."""
 
 
 class PageLimit:

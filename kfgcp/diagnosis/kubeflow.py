@@ -15,6 +15,7 @@ from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, OTHER_API, Server, too_old
+from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import LOOPBACK, Environment
@@ -68,7 +69,7 @@ class Cluster:
             self._address,
             self._tokens,
             service="Kubeflow Pipelines",
-            snake_case=True,
+            paging=KUBEFLOW,
             ca_file=certificates,
             in_cluster=in_cluster(env),
             **PATIENCE,

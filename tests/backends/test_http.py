@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from exchanges import VERSIONS, exchange
 from kfgcp.backends.http import Http
+from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, NotFound, Refused, Unreachable, UsageError
 from patience import REQUEST
 
@@ -343,11 +345,35 @@ def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -
     assert [asked.query for asked in server.asked] == [{"pageSize": "100"}]
 
 
-def test_pages_of_kubeflow(server: Any, client: Client) -> None:
-    server.answers({"runs": [1], "next_page_token": "a+b/c="}, {"runs": [2], "next_page_token": None})
+@pytest.mark.parametrize("version", VERSIONS)
+def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
+    server: Any, client: Client, reply: Any, version: str
+) -> None:
+    """The server answers as recorded: it refuses a later page that repeats `filter` or `sort_by`."""
+    first = exchange("runs-list-since-page-1", version)
+    second = exchange("runs-list-since-page-2", version)
+    refused = exchange("runs-list-since-page-2-refused", version)
 
-    assert list(client(snake_case=True).pages("runs", {"sort_by": "x"}, "runs", size=None)) == [1, 2]
-    assert [asked.query for asked in server.asked] == [{"sort_by": "x"}, {"sort_by": "x", "page_token": "a+b/c="}]
+    def answer(asked: Any) -> Any:
+        if "page_token" not in asked.query:
+            return reply(first.answer)
+        if asked.query.keys() & {"filter", "sort_by"}:
+            return reply(refused.answer, refused.status)
+        return reply({**second.answer, "next_page_token": ""})
+
+    server.always(answer)
+    query = {"sort_by": first.query["sort_by"], "filter": first.query["filter"]}
+    scope = {"namespace": "team", "experiment_id": "e"}
+
+    runs = list(client(paging=KUBEFLOW).pages(first.path, scope | query, "runs", size=1))
+
+    assert [run["display_name"] for run in runs] == [
+        run["display_name"] for page in (first, second) for run in page.answer["runs"]
+    ]
+    assert [asked.query for asked in server.asked] == [
+        {**scope, **query, "page_size": "1"},
+        {**scope, "page_size": "1", "page_token": first.answer["next_page_token"]},
+    ]
 
 
 def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply: Any) -> None:

@@ -24,6 +24,7 @@ from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.kubeflow.server import OTHER_API, Server
+from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
@@ -57,7 +58,7 @@ class KubeflowBackend(RemoteBackend):
         self._where, self._tokens = Where(host, env.name), tokens
         self._namespace: str = env.get("namespace") or ""
         how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), "seconds": env.request_seconds}
-        self._http = Http(host, tokens, service="Kubeflow Pipelines", snake_case=True, **how)
+        self._http = Http(host, tokens, service="Kubeflow Pipelines", paging=KUBEFLOW, **how)
         self._metadata = Metadata(Http(host, tokens, service="ML Metadata", **how))
         self._server = Server(self._http)
         self._logging: CloudLogging | None = None

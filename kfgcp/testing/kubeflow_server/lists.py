@@ -4,8 +4,9 @@
   compared without regard to case. Not confirmed: that every database does that.
 - Without `sort_by` the oldest come first; times have whole seconds, and what is equal is sorted by its id.
 - A page has 20 items by default and 200 at most, whatever was asked for.
-- A token stands for the item that the next page starts with and belongs to its filter and its order, which may be left
-  out then but not changed.
+- A token stands for the item that the next page starts with. It contains the filter and the order. A request with a
+  token may leave out both, or repeat both; but a filter with a time, a number or IN must be left out: the server does
+  not recognise it (recorded: runs-list-since-page-2-refused.json, runs-list-in-page-2-refused.json).
 """
 
 from __future__ import annotations
@@ -69,8 +70,11 @@ def listed(
     order, filter_text, start = query.get("sort_by", ""), query.get("filter", ""), None
     if token := query.get("page_token", ""):
         its_order, its_filter, start = _token(token)
-        if (order and order != its_order) or (filter_text and filter_text != its_filter):
-            raise invalid("page token does not match the supplied sort by and/or filtering criteria")
+        if (order or filter_text) and not _matches_token(order, filter_text, its_order, its_filter):
+            raise invalid(
+                "page token does not match the supplied sort by and/or filtering criteria. Either specify the same "
+                "criteria or leave the latter empty if page token is specified"
+            )
         order, filter_text = its_order, its_filter
     wanted = _predicate(filter_text, fields)
     value, descending = _order(order, fields)
@@ -102,6 +106,17 @@ def _token(text: str) -> tuple[str, str, tuple[str | int, str]]:
     except (ValueError, TypeError, binascii.Error):
         raise KfpError(3, "Invalid package token", "InvalidInputError") from None
     return order, filter_text, (value, key)
+
+
+def _matches_token(order: str, filter_text: str, its_order: str, its_filter: str) -> bool:
+    """Return whether the server finds that order and filter are those of a page token (`Options.Matches` in list.go).
+
+    The filter in the token was written as JSON and read again. Then numbers and lists have other types than in a filter
+    of the request, so they are not equal.
+    """
+    if (order or "created_at") != (its_order or "created_at") or filter_text != its_filter:
+        return False
+    return not any(kind in filter_text for kind in ("timestamp_value", "int_value", "long_value", "_values"))
 
 
 def _size(text: str) -> int:

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
+from exchanges import exchange
+
 
 def predicates(*each: dict[str, Any]) -> str:
     return json.dumps({"predicates": list(each)})
@@ -158,10 +160,25 @@ def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
 
     assert [run["display_name"] for run in alone["runs"]] == ["even", "even"]
     assert same == alone
-    for other in ({"filter": odd}, {"sort_by": "name"}):
+    for other in ({"filter": odd}, {"sort_by": "name"}, {"sort_by": "created_at desc"}):
         assert "page token does not match" in quick.refused("GET", "runs", page_token=token, **other)[2]
     nonsense = {"page_token": "bm9uc2Vuc2U="}
     assert quick.refused("GET", "runs", **nonsense)[:2] == (400, 3)
+
+
+@pytest.mark.parametrize("name", ["since", "in"])
+def test_a_page_token_refuses_a_filter_on_a_time_or_a_list(quick: Any, name: str) -> None:
+    """As recorded: the same request with the token of its first page is refused."""
+    quick.env.seed(3, state="SUCCEEDED")
+    refused = exchange(f"runs-list-{name}-page-2-refused")
+    query = {key: value for key, value in refused.query.items() if key != "page_token"}
+    token = quick.get("runs", **query)["next_page_token"]
+
+    status, code, message = quick.refused("GET", "runs", page_token=token, **query)
+
+    assert (status, code) == (refused.status, refused.answer["code"])
+    assert refused.answer["message"].endswith(message.partition("error: ")[2])
+    assert quick.get("runs", page_token=token, page_size=1)["runs"]
 
 
 @pytest.mark.parametrize("order", ["created_at down", "created_at desc please", "params.lr"])
