@@ -120,7 +120,10 @@ class Unreachable(BackendError):
     Attributes:
         status: of HTTP, 500 to 599, when that was the answer; else 0.
         told: it was the service itself that said so, in its own form.
+        too_large: the answer was longer than kfgcp reads.
     """
+
+    too_large = False
 
     def __init__(self, message: str, *, hint: str = "", status: int = 0, told: bool = False) -> None:
         super().__init__(message, hint=hint)

@@ -143,7 +143,8 @@ class Http:
     ) -> Iterator[Any]:
         """Yield all items of a list, page after page. A page is requested when it is needed.
 
-        With the method POST, the body names the page.
+        With the method POST, the body names the page. When a page is longer than kfgcp reads, it and all later pages
+        are asked for with half as many items.
 
         Args:
             items: the key of the list in an answer; a page without it is empty.
@@ -151,18 +152,26 @@ class Http:
 
         Raises:
             BadAnswer: the service names more and more pages without new items, or the same page again.
+            Unreachable: one item alone is longer than kfgcp reads, or `size` is None and a page is.
         """
         keys = self._paging
         query = dict(params or {})
         asked: dict[str, Any] = {} if size is None else {keys.size: size}
         limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
         while True:
-            if method == "GET":
-                page = self.send(method, path, params={**query, **asked}, **how)
-            else:
-                data = self._json({**(body or {}), **asked})
-                reply = self.exchange(method, path, params=params, data=data, **{"repeatable": True, **how})
-                page = reply.json(may_be_empty=False)
+            try:
+                if method == "GET":
+                    page = self.send(method, path, params={**query, **asked}, **how)
+                else:
+                    data = self._json({**(body or {}), **asked})
+                    reply = self.exchange(method, path, params=params, data=data, **{"repeatable": True, **how})
+                    page = reply.json(may_be_empty=False)
+            except Unreachable as error:
+                if not error.too_large or asked.get(keys.size, 1) == 1:
+                    raise
+                # A token stands for a place in the list, so it is valid for any number of items.
+                asked[keys.size] //= 2
+                continue
             page_items = page.get(items)
             if page_items is None:
                 page_items = []
@@ -358,7 +367,9 @@ def _told(error: BackendError, patience: Patience, unknown: bool) -> BackendErro
 
 def _unreachable(failure: NoAnswer, call: Call, repeatable: bool) -> Unreachable:
     doubt = "" if repeatable or not failure.sent else " It may have been carried out all the same."
-    return Unreachable(f"{call.service}: {call.host} {failure.what} ({call}).{doubt}", hint=failure.hint)
+    error = Unreachable(f"{call.service}: {call.host} {failure.what} ({call}).{doubt}", hint=failure.hint)
+    error.too_large = failure.too_large
+    return error
 
 
 def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:

@@ -56,7 +56,10 @@ class NoAnswer(Exception):
         sent: the server may have seen the request.
         final: it is of no use to try again.
         tls: the host was reached, but not trusted.
+        too_large: the answer was longer than `LARGEST`.
     """
+
+    too_large = False
 
     def __init__(
         self, what: str, *, hint: str = "", sent: bool = False, final: bool = False, tls: bool = False
@@ -165,7 +168,9 @@ def _whole_body(response: requests.Response) -> bytes:
     for piece in _unpacked(response):
         body += piece
         if len(body) > LARGEST:
-            raise _unusable(f"sent more than {LARGEST // 1_000_000} MB")
+            too_large = _unusable(f"sent more than {LARGEST // 1_000_000} MB")
+            too_large.too_large = True
+            raise too_large
     return bytes(body)
 
 

@@ -376,6 +376,36 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     ]
 
 
+def test_pages_that_are_too_large_are_halved_for_the_rest_of_the_list(
+    server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked for."""
+    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    runs = [{"run_id": str(number), "pipeline_spec": "x" * 300_000} for number in range(7)]
+
+    def answer(asked: Any) -> Any:
+        start = int(asked.query.get("page_token", "0"))
+        end = start + int(asked.query["page_size"])
+        return reply({"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""})
+
+    server.always(answer)
+
+    assert list(client(paging=KUBEFLOW).pages("runs", None, "runs", size=10)) == runs
+    sizes = [(asked.query["page_size"], asked.query.get("page_token")) for asked in server.asked]
+    assert sizes == [("10", None), ("5", None), ("2", None), ("2", "2"), ("2", "4"), ("2", "6")]
+
+
+@pytest.mark.parametrize("size", [1, None])
+def test_one_item_that_is_too_large_is_an_error(
+    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    server.answers({"runs": ["x" * 1_000_001]})
+
+    with pytest.raises(Unreachable, match="sent more than 1 MB"):
+        list(client().pages("runs", None, "runs", size=size))
+
+
 def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply: Any) -> None:
     server.answers({"entries": [1], "nextPageToken": "t"}, reply(hang_up=True), {"entries": [2]})
     body = {"filter": "f"}
