@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -28,7 +28,7 @@ from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BackendError, NotFound, Refused, UsageError
+from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
@@ -116,8 +116,7 @@ class KubeflowBackend(RemoteBackend):
         predicates.append(filters.predicate("display_name", "EQUALS", name))
         params = {"experiment_id": experiment, "filter": filters.text(predicates), "sort_by": "created_at asc"}
         pages = self._http.pages(f"{API}/runs", {**self._scope(), **params}, "runs", size=PAGE)
-        runs = [read_run(answer) for answer in pages]
-        return [run for run in runs if body.labels_of(run.get("description")).get(SUBMISSION) == submission]
+        return [run for run in _readable(pages) if body.labels_of(run.get("description")).get(SUBMISSION) == submission]
 
     def _scope(self) -> dict[str, str]:
         return {"namespace": self._namespace} if self._namespace else {}
@@ -326,3 +325,10 @@ class KubeflowBackend(RemoteBackend):
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)
         return known[1] if known else self._ref_of(ref.run_id)
+
+
+def _readable(runs: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the runs of a list that can be read."""
+    for run in runs:
+        with suppress(BadAnswer):
+            yield read_run(run)

@@ -6,9 +6,12 @@ in the JSON mapping of Protocol Buffers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from kfgcp.backends.fields import list_of, mapping, message, read, required_text, text, time
+from kfgcp.backends.fields import LONGEST_NAME, list_of, mapping, message, read, required_text, text, time
+from kfgcp.backends.secrecy import one_line
+from kfgcp.errors import BadAnswer
 
 SERVICE: Final = "Kubeflow Pipelines"
 
@@ -50,10 +53,24 @@ def read_run(answer: Any) -> dict[str, Any]:
     """Return an answer, or an item of a list, as a run.
 
     Raises:
-        BadAnswer: it is not one; the message names the field.
+        BadAnswer: it is not one; the message names the field. Or the server could not convert the run of its database:
+            then it answers `{experiment_id, run_id, error}` with status 200, also in lists (recorded:
+            run-get-not-converted.json, runs-list-not-converted.json).
     """
+    if isinstance(answer, Mapping) and isinstance(answer.get("error"), Mapping) and not answer.get("created_at"):
+        _refuse_unconverted(answer)
     run: dict[str, Any] = read(answer, RUN, service=SERVICE, thing="a run")
     return run
+
+
+def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
+    error = read(answer, message({"run_id": required_text, "error": STATUS}), service=SERVICE, thing="a run")
+    problem = error["error"].get("message")
+    if problem:
+        raise BadAnswer(
+            f"{SERVICE} cannot read run {one_line(str(error.get('run_id')), limit=LONGEST_NAME)}: {one_line(problem)}.",
+            hint="The record of this run in the server's database is damaged. Ask who runs the server.",
+        )
 
 
 def read_experiment(answer: Any) -> dict[str, Any]:

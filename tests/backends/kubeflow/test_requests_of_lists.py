@@ -12,6 +12,7 @@ import pytest
 import requests
 
 import kfgcp as public
+from exchanges import exchange
 from kfgcp import api
 from kfgcp.backends.base import NotWhole
 from kfgcp.backends.kubeflow.backend import PAGE
@@ -73,29 +74,53 @@ def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStand
     assert again.json == done.json
 
 
-def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(
-    server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such a row has `error` and no creation time (the recordings of 2.17)."""
+@pytest.fixture
+def unconverted(server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Two runs: one that the server answers as recorded servers answer a row that they cannot convert, and another."""
     broken, whole = server.seed(2)
+    row = {**exchange("run-get-not-converted").answer, "run_id": broken}
     handle = server.handle
 
     def with_a_broken_row(request: Request) -> Response:
         response = handle(request)
+        if request.path == f"{RUNS}/{broken}":
+            return Response(200, row)
         if request.path == RUNS and isinstance(response.body, dict):
             rows = response.body.get("runs", [])
-            status = {"code": 13, "message": "cannot convert"}
-            response.body["runs"] = [
-                {"run_id": broken, "error": status} if row["run_id"] == broken else row for row in rows
-            ]
+            response.body["runs"] = [row if run["run_id"] == broken else run for run in rows]
         return response
 
     monkeypatch.setattr(server, "handle", with_a_broken_row)
+    return broken, whole
 
-    with pytest.warns(NotWhole, match=f"answered with a run {broken} without created_at"):
+
+NOT_CONVERTED = (
+    "Failed to convert internal run representation to its API counterpart due to missing pipeline source: "
+    "Invalid input error: Failed to parse the pipeline source."
+)
+
+
+def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(unconverted: tuple[str, str]) -> None:
+    broken, whole = unconverted
+
+    with pytest.warns(NotWhole) as notes:
         runs = api.list(RunFilter(env="gke"))
 
     assert [run.run_id for run in runs] == [whole]
+    assert [str(note.message) for note in notes] == [
+        f"A run of gke is left out: Kubeflow Pipelines cannot read run {broken}: {NOT_CONVERTED}"
+    ]
+
+
+def test_a_run_that_the_server_cannot_convert_is_shown_with_its_error(
+    unconverted: tuple[str, str], fails: Callable[..., tuple[str, str]]
+) -> None:
+    broken, _ = unconverted
+
+    error, hint = fails(5, "show", broken)
+
+    assert error == f"Kubeflow Pipelines cannot read run {broken}: {NOT_CONVERTED}"
+    assert "the server's database is damaged" in hint
 
 
 def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
