@@ -138,7 +138,7 @@ class Refused(BackendError):
     """A service answered no.
 
     Attributes:
-        status: of HTTP, 400 to 499 or 501.
+        status: of HTTP, 400 to 499 or 501; 500 when Kubeflow Pipelines refuses a bad request with it.
         reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not name one and none
             belongs to the status.
         retried: the request was sent more than once, so that an earlier try may have been carried out. A create that

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kfgcp.backends import kubeflow_errors
 from kfgcp.backends.fields import HINT, nests_too_deep
 from kfgcp.backends.hints import hint
 from kfgcp.backends.secrecy import one_line
@@ -192,12 +193,16 @@ def refusal(answer: Answer, call: Call) -> BackendError:
     if status in (407, 511) or (is_page(answer) and status in (401, 403)):
         return _in_between(answer, call)
     said = read_error(answer.body)
-    text = one_line(said.message, *call.secrets) or title(answer, *call.secrets)
+    message = said.message
+    of_kubeflow = call.path.startswith(kubeflow_errors.PATHS)
+    if of_kubeflow and status >= 500:
+        message = kubeflow_errors.cause(message)
+    text = one_line(message, *call.secrets) or title(answer, *call.secrets)
     code = said.code or _OF_STATUS.get(status, "")
     named = f"{status} {code}".strip()
     if status == 401:
         return AuthError(f"{call.service} did not accept the sign-in: {text} ({named}).", hint=call.mend)
-    if status >= 500 and status != 501:
+    if status >= 500 and status != 501 and not is_final(answer, call):
         return Unreachable(
             f"{call.service} failed to answer {call}: {text} ({named}).",
             hint=f"Try again later; {call.service} may have an outage.",
@@ -205,13 +210,21 @@ def refusal(answer: Answer, call: Call) -> BackendError:
             told=bool(said.code),
         )
     kind = NotFound if status == 404 else Refused
+    meaning = said.message if of_kubeflow else text
+    advice = hint(status, meaning, said.detail, said.facts, call.path, call.host)
     return kind(
         f"{call.service} refused {call}: {text} ({named}).",
-        hint=one_line(hint(status, text, said.detail, said.facts, call.path, call.host), *call.secrets, limit=600),
+        hint=one_line(advice, *call.secrets, limit=600),
         status=status,
         reason=code,
         retried=call.retried,
     )
+
+
+def is_final(answer: Answer, call: Call) -> bool:
+    """Return whether an answer with status 500 refuses the request for good, as Kubeflow Pipelines does."""
+    kubeflow = answer.status == 500 and call.path.startswith(kubeflow_errors.PATHS)
+    return kubeflow and kubeflow_errors.is_refusal(read_error(answer.body).message)
 
 
 def is_page(answer: Answer) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from kfgcp.backends import kubeflow_errors
+
 LOG_IN: Final = "gcloud auth application-default login"
 ENABLE: Final = "Enable the API"
 """How the hint begins that an API is not enabled."""
@@ -26,21 +28,6 @@ _SETTINGS: Final = {
 """What Vertex AI calls a field in a message -> the setting that it comes from; the first that fits."""
 _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.googleapis\.com)$")
 _MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
-
-
-_KUBEFLOW: Final = "apis/v"
-"""How the paths of Kubeflow Pipelines begin."""
-_KUBEFLOW_TEXTS: Final = {
-    r"Namespace:([\w-]+)": r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
-    "kfgcp doctor tells more.",
-    r"empty namespace in multi-user mode": "Set namespace in the environment, in kfgcp.toml: this server has several "
-    "users.",
-    r"parameter length exceed": "Put large values into a file in a bucket, and pass its address; the server may be set "
-    "up for more.",
-    r"longer than \d+ bytes|larger than max": "Make the pipeline smaller: move code out of components into their "
-    "images, and large values into files.",
-}
-"""What the server says -> what to do."""
 
 
 def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: str, host: str) -> str:
@@ -70,21 +57,9 @@ def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: st
         return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
     if status == 403 and path.startswith("v2/entries"):  # of Cloud Logging; its paths and refusals name no project
         return "Ask for roles/logging.viewer on the project that the runs are in."
-    if path.startswith(_KUBEFLOW):
-        return _of_kubeflow(status, text, host)
+    if path.startswith(kubeflow_errors.PATHS):
+        return kubeflow_errors.hint(status, text, host)
     return _access(status, text, facts, project) or _other(status, text, path, project, host)
-
-
-def _of_kubeflow(status: int, text: str, host: str) -> str:
-    """Of the server of Kubeflow Pipelines, whose errors are texts only."""
-    for sign, found in _KUBEFLOW_TEXTS.items():
-        if match := re.search(sign, text):
-            return match.expand(found)
-    if status == 403:
-        return "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor tells more."
-    if status == 404:
-        return f"Check the id, and that {host} is the right address."
-    return ""
 
 
 def _access(status: int, text: str, facts: Mapping[str, str], project: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.backends.answers import Call, parse, refusal
+from kfgcp.backends.answers import Call, is_final, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
 from kfgcp.backends.fields import HINT
 from kfgcp.backends.paging import GOOGLE, PageKeys, PageLimit
@@ -110,7 +110,7 @@ class Http:
             how: `repeatable`, `budget`, `retries`, `read_timeout`, `seconds` as for `exchange`.
 
         Raises:
-            Refused: the service answered 4xx. NotFound: 404.
+            Refused: the service answered 4xx, or Kubeflow Pipelines 500 to a bad request. NotFound: 404.
             AuthError: it did not accept the sign-in, or there is none.
             Unreachable: it did not answer in time, or something else did.
             BackendError: the answer is no JSON object.
@@ -278,10 +278,13 @@ class Http:
                     raise _told(_unreachable(failure, call, repeatable), patience, unknown) from None
                 call = replace(call, retried=True)
                 continue
-            unknown = unknown or answer.status >= 500
+            final = is_final(answer, call)
+            unknown = unknown or (answer.status >= 500 and not final)
             if answer.status == 401 and token is not None and refused is None:
                 refused, denied = token, answer
-            elif answer.status in AGAIN and (repeatable or answer.status == 429) and patience.wait(answer):
+            elif (
+                answer.status in AGAIN and not final and (repeatable or answer.status == 429) and patience.wait(answer)
+            ):
                 call = replace(call, retried=True)
             elif 200 <= answer.status < 300:
                 return Reply(answer, call)

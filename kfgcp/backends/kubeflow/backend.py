@@ -92,7 +92,10 @@ class KubeflowBackend(RemoteBackend):
         sent["experiment_id"] = experiment
         since = timestamp(time.time() - SKEW)
         name = str(sent["display_name"])
-        made = create(self._http, f"{API}/runs", sent, lambda: self._submitted(experiment, name, submission, since))
+        try:
+            made = create(self._http, f"{API}/runs", sent, lambda: self._submitted(experiment, name, submission, since))
+        except Refused as refused:
+            raise self._server.explain(refused) from None
         run, _ = self._run(made, request.experiment)
         return replace(
             run,

@@ -8,12 +8,14 @@ pipeline for which the version makes a difference. A server that does not tell i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import features
 from kfgcp.backends.kubeflow.features import OLDEST, Lack, Version, text_of, version_of
-from kfgcp.errors import AuthError, BackendError, NotFound, Unreachable, Unsupported
+from kfgcp.backends.kubeflow_errors import BAD_PIPELINE_HINT
+from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable, Unsupported
 from kfgcp.spec.load import Spec
 
 HEALTH: Final = "apis/v2beta1/healthz"
@@ -21,6 +23,8 @@ OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
 OTHER_API: Final = "the server keeps them in an API of its own, which this kfgcp does not read."
 """Why there are none of a server that `keeps_artifacts`."""
+FIRST_SDK: Final = (2, 14)
+"""The first release of which the server and kfp have the same number."""
 _TAGS: Final = ("apiServerTagName", "tag_name")
 
 
@@ -87,6 +91,15 @@ class Server:
                 f"{newest.task or 'the pipeline'} {newest.what}, which needs {text_of(newest.since or ())}"
             )
 
+    def explain(self, refused: Refused) -> Refused:
+        """Return the refusal of a run; for a pipeline that the server cannot read or compile with its version."""
+        if refused.hint != BAD_PIPELINE_HINT:
+            return refused
+        with suppress(BackendError):
+            if version := self.version:
+                refused.hint = f"This server is {text_of(version)}. {_advice(version)}"
+        return refused
+
     def _version_for(self, used: list[Lack]) -> Version | None:
         return self.version if any(lack.since for lack in used) else None
 
@@ -117,6 +130,13 @@ def too_old(said: dict[str, Any]) -> Unsupported:
 
 def _version(said: dict[str, Any]) -> Version | None:
     return next((found for tag in _TAGS if (found := version_of(said.get(tag))) is not None), None)
+
+
+def _advice(version: Version) -> str:
+    """Return what to do about a pipeline that a server cannot read. Since 2.14 kfp has the versions of the server."""
+    if version < FIRST_SDK:
+        return "Compile the pipeline with an older kfp: pip install 'kfp<2.14'"
+    return f"Compile the pipeline with the kfp of that release: pip install 'kfp=={version[0]}.{version[1]}.*'"
 
 
 def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:

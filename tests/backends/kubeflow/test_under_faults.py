@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,14 @@ import pytest
 import requests
 
 import kfgcp as public
+from exchanges import VERSIONS, Exchange, exchange
 from held import HeldRequest
 from kfgcp.backends.kubeflow import creating
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
+from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST, wait_for
 from trials import Trial
 
@@ -37,6 +40,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks for a lost run at once and once more, where nothing is carried out late."""
     monkeypatch.setattr(creating, "LOOKS", (0.0, 0.01))
     monkeypatch.setattr(creating, "PAUSE", 0.01)
+
+
+def answer_with(
+    cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch, method: str, path: str, recorded: Exchange
+) -> None:
+    """Let a stand-in answer one kind of request as a recorded server did."""
+    handle = cluster.handle
+
+    def answer(request: Request) -> Response:
+        if (request.method, request.path) == (method, path):
+            return Response(recorded.status, recorded.answer)
+        return handle(request)
+
+    monkeypatch.setattr(cluster, "handle", answer)
 
 
 def _runs(env: KubeflowStandIn) -> list[Any]:
@@ -253,6 +270,75 @@ def test_a_refusal_after_a_lost_answer_leaves_the_doubt(cluster: KubeflowStandIn
 
     assert caught.value.unknown
     assert _named(caught.value) == "mine"
+
+
+REFUSED_WITH_500 = {
+    "run-create-does-not-compile": 'error processing component name="comp-say": executor(label="exec-say"): '
+    "non-container and non-importer executor not implemented",
+    "run-create-nameless": "Run name cannot be empty",
+    "run-create-no-source": "Failed to fetch a template with an empty pipeline spec manifest",
+    "run-create-schema-2.0.0": "KFP only supports schema version 2.1.0, but the pipeline spec has version 2.0.0: "
+    "pipeline spec is invalid",
+    "run-create-too-big": "etcdserver: request is too large",
+    "run-create-unknown-field": "unknown template format: pipeline spec is invalid",
+    "run-create-unknown-version": "PipelineVersion b not found",
+}
+"""Recorded answers to `POST runs` with status 500 -> how the cause ends."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", REFUSED_WITH_500)
+def test_a_refusal_with_status_500_is_not_an_outage(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch, name: str, version: str
+) -> None:
+    """It is sent once, leaves no doubt, and its cause is one line without the trace."""
+    refused = exchange(name, version)
+    answer_with(cluster, monkeypatch, "POST", f"{API}/runs", refused)
+
+    with pytest.raises(Refused) as caught:
+        public.submit(spec, env="cloud")
+
+    assert caught.value.message.startswith("Kubeflow Pipelines refused POST apis/v2beta1/runs: ")
+    assert caught.value.message.endswith(f"{REFUSED_WITH_500[name]} (500 INTERNAL).")
+    assert len(caught.value.message) < 300
+    assert not caught.value.unknown
+    assert cluster.requests.count("POST", RUNS) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        (
+            "2.17.0",
+            "This server is 2.17.0. Compile the pipeline with the kfp of that release: pip install 'kfp==2.17.*'",
+        ),
+        ("2.5.0", "This server is 2.5.0. Compile the pipeline with an older kfp: pip install 'kfp<2.14'"),
+        ("unknown", "Compile the pipeline with the kfp of the server's release, or leave out what this server does"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run-create-unknown-field", "run-create-does-not-compile"])
+def test_a_pipeline_that_the_server_cannot_read_comes_with_the_kfp_that_it_reads(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch, name: str, version: str, advice: str
+) -> None:
+    answer_with(cluster, monkeypatch, "POST", f"{API}/runs", exchange(name))
+    health = replace(exchange("healthz"), answer={"tag_name": version})
+    answer_with(cluster, monkeypatch, "GET", f"{API}/healthz", health)
+
+    with pytest.raises(Refused) as caught:
+        public.submit(spec, env="cloud")
+
+    assert caught.value.hint.startswith(advice)
+
+
+def test_an_experiment_that_the_server_refuses_with_500_is_asked_for_once(
+    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_with(cluster, monkeypatch, "POST", f"{API}/experiments", exchange("experiment-create-long-name"))
+
+    with pytest.raises(Refused, match=r": Experiment\.Name length cannot exceed 128 \(500 INTERNAL\)"):
+        public.submit(spec, env="cloud", experiment="new")
+
+    assert cluster.requests.count("POST", f"{API}/experiments") == 1
 
 
 def test_a_refusal_by_itself_leaves_none(cluster: KubeflowStandIn, spec: Spec) -> None:

@@ -1,0 +1,78 @@
+"""What the errors of Kubeflow Pipelines mean. They are texts: the server wraps the cause into what it was doing.
+
+A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The server's own classes of
+errors and a few texts of what is below it tell the two apart. `InternalServerError` says nothing: it is around both.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+PATHS: Final = "apis/v"
+"""How the paths of Kubeflow Pipelines begin."""
+_CAUSES: Final = (
+    "Invalid input error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist error"
+    "|FailedPreconditionError|PermissionDenied|Unauthenticated"
+)
+"""The server's classes of errors that are about the request (backend/src/common/util/error.go)."""
+_AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)")
+BAD_PIPELINE_HINT: Final = (
+    "Compile the pipeline with the kfp of the server's release, or leave out what this server does not know."
+)
+_BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\n"
+_REFUSALS: Final = re.compile(
+    rf"\b(?:{_CAUSES}): "
+    rf"|{_BAD_PIPELINE}"
+    # Kubernetes: an object that is too large, and a Workflow that is not there any more.
+    r"|etcdserver: request is too large|Request entity too large"
+    r'|workflows\.argoproj\.io "[^"]*" not found'
+    # MySQL and PostgreSQL, when a column is too short.
+    r"|Data too long for column|value too long for type"
+)
+_HINTS: Final = {
+    r"Namespace:([\w-]+)": r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
+    "kfgcp doctor tells more.",
+    r"empty namespace in multi-user mode": "Set namespace in the environment, in kfgcp.toml: this server has several "
+    "users.",
+    r"parameter length exceed": "Put large values into a file in a bucket, and pass its address; the server may be set "
+    "up for more.",
+    r"longer than \d+ bytes|larger than max|request is too large|entity too large": "Make the pipeline smaller: move "
+    "code out of components into their images, and large values into files.",
+    _BAD_PIPELINE: BAD_PIPELINE_HINT,
+}
+"""What the server says -> what to do."""
+
+
+def is_refusal(message: str) -> bool:
+    """Return whether an answer with status 500 refuses the request: the same request would be refused again."""
+    return _REFUSALS.search(message) is not None
+
+
+def cause(message: str) -> str:
+    """Return the cause alone, in one line: without what the server was doing, and without the trace of Go.
+
+    >>> cause("Failed to create a run: InternalServerError: No room: Invalid input error: Run name cannot be empty")
+    'Run name cannot be empty'
+    """
+    # A trace begins with the cause; what is around it comes in later lines, each with the places in the source.
+    first_line = message.partition("\n")[0]
+    return _AROUND.sub("", first_line)
+
+
+def hint(status: int, message: str, host: str) -> str:
+    """Return what the user can do about an error, empty when nobody knows.
+
+    Args:
+        status: of HTTP.
+        message: the whole message of the server.
+        host: of the server.
+    """
+    for sign, advice in _HINTS.items():
+        if match := re.search(sign, message):
+            return match.expand(advice)
+    if status == 403:
+        return "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor tells more."
+    if status == 404:
+        return f"Check the id, and that {host} is the right address."
+    return ""
