@@ -268,10 +268,9 @@ def _(stage: Stage) -> str:
     return str(told[0].message)
 
 
-@situation("The parameters take … bytes; Kubeflow Pipelines takes 10,000.")
+@situation("The parameters take … bytes (…); Kubeflow Pipelines takes 120,000.")
 def _(stage: Stage) -> str:
-    assert stage.stand_in.runs.max_parameter_bytes == 10_000
-    return stage.refused(lambda: stage.submit(params={"text": "a" * 10_000}))
+    return stage.refused(lambda: stage.submit(params={"text": "a" * 120_000}))
 
 
 @situation("Kubeflow Pipelines takes specs of schema 2.1.0, this one is of …")

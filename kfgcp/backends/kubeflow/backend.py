@@ -18,6 +18,7 @@ from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.creating import create
+from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
@@ -88,6 +89,8 @@ class KubeflowBackend(RemoteBackend):
         submission = secrets.token_hex(6)
         self._server.refuse(request.spec)
         sent = body.run(request, self._env, "", submission)  # what is wrong with it is found before anything is made
+        check_experiment_name(request.experiment, self._server)
+        check_parameters(sent["runtime_config"]["parameters"], self._server)
         experiment = self._experiment(request.experiment)
         sent["experiment_id"] = experiment
         since = timestamp(time.time() - SKEW)

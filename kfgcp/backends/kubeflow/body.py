@@ -14,13 +14,11 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.doubles import refuse_inexact
 from kfgcp.config import Environment
-from kfgcp.errors import Unsupported, UsageError
+from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.documents import parse_json
 
-MOST_PARAMETERS: Final = 10_000
-"""Bytes of JSON that a server takes as parameters unless it was set up otherwise."""
 LONGEST: Final = 255
 """Characters of a run's name, and of its description: columns of the service's database (`run_details`)."""
 SCHEMA: Final = "2.1.0"
@@ -39,7 +37,6 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     Raises:
         Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
             be told to repeat; or the name or the labels are too long; or it is given an artifact.
-        UsageError: the parameters are too long.
         ParamError: an integer among them is not kept exactly.
         SpecError: one in the spec is not.
     """
@@ -48,12 +45,6 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     params = {name: value for name, value in request.params.items() if value is not None}
     _refuse_artifacts(request, params)
     _refuse_deep(params)
-    size = len(json.dumps(params).encode())
-    if size > MOST_PARAMETERS:
-        raise UsageError(
-            f"The parameters take {size:,} bytes; Kubeflow Pipelines takes {MOST_PARAMETERS:,}.",
-            hint="Put large values into a file in a bucket, and pass its address.",
-        )
     runtime: dict[str, Any] = {"parameters": params}
     if root := env.get("pipeline_root"):
         runtime["pipeline_root"] = root

@@ -295,9 +295,9 @@ def test_a_namespace_that_is_missing(
 def test_parameters_that_are_longer_than_our_limit(
     cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
 ) -> None:
-    error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 10_000}")
+    error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 120_000}")
 
-    assert "The parameters take 10,012 bytes; Kubeflow Pipelines takes 10,000" in error
+    assert "The parameters take 120,011 bytes (text: 120,002); Kubeflow Pipelines takes 120,000" in error
     assert "bucket" in hint
     nothing_was_started(_ids(cluster))
 

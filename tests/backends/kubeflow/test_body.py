@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kfgcp.backends.kubeflow import body, mlmd
-from kfgcp.errors import ParamError, SpecError, Unsupported, UsageError
+from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
 from kfgcp.spec.load import from_documents
 
@@ -150,24 +150,6 @@ def test_both_documents_are_sent_in_one_object(compiled: Any, request_of: Any, e
 
 
 # -- limits
-
-
-@pytest.mark.parametrize(("name", "size"), [("x", 1), ("text", 1), ("text", 2)])
-def test_parameters_of_10_000_bytes_are_sent_and_one_byte_more_is_not(
-    compiled: Any, request_of: Any, environment_of: Any, name: str, size: int
-) -> None:
-    """`{"x": "..."}` has nine bytes beside the value, with a name of four letters twelve."""
-    request = request_of(compiled("tests/pipelines/echo.py"))
-    room = 10_000 - len(f'{{"{name}": ""}}')
-    letter = "a" if size == 1 else "\N{LATIN SMALL LETTER E WITH ACUTE}"  # \u00e9 has six bytes in ASCII JSON
-    text = letter * (room if size == 1 else room // 6) + "a" * (0 if size == 1 else room % 6)
-
-    sent = made(replace(request, params={name: text}), environment_of())
-    assert len(json.dumps(sent["runtime_config"]["parameters"])) == 10_000
-
-    with pytest.raises(UsageError, match=r"take 10,001 bytes; Kubeflow Pipelines takes 10,000") as caught:
-        body.run(replace(request, params={name: f"{text}a"}), environment_of(), "e-1", "abc123abc123")
-    assert "bucket" in caught.value.hint
 
 
 def test_a_name_of_255_characters_is_sent_and_one_more_is_not(

@@ -22,7 +22,7 @@ from exchanges import VERSIONS, Exchange, exchange
 from held import HeldRequest
 from kfgcp.backends.kubeflow import creating
 from kfgcp.backends.kubeflow.body import labels_of
-from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
+from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
@@ -339,6 +339,15 @@ def test_an_experiment_that_the_server_refuses_with_500_is_asked_for_once(
         public.submit(spec, env="cloud", experiment="new")
 
     assert cluster.requests.count("POST", f"{API}/experiments") == 1
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_is_sent(cluster: KubeflowStandIn, spec: Spec) -> None:
+    with pytest.raises(Unsupported, match="256 characters"):
+        public.submit(spec, env="cloud", name="n" * 256)
+    with pytest.raises(Unsupported, match="129 bytes"):
+        public.submit(spec, env="cloud", experiment="e" * 129)
+
+    assert cluster.requests.count("POST") == 0
 
 
 def test_a_refusal_by_itself_leaves_none(cluster: KubeflowStandIn, spec: Spec) -> None:

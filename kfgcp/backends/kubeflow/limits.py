@@ -1,0 +1,86 @@
+"""How long names and parameters may be. What is longer is refused before a run is made.
+
+The server answers 500 to an experiment that it cannot take. A run whose row does not fit into the database was started
+already: it runs, and nobody sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow.features import text_of
+from kfgcp.backends.kubeflow.server import Server
+from kfgcp.errors import Unsupported, UsageError
+
+MOST_NAME_BYTES: Final = 128
+"""Of an experiment, since 2.15 (recorded: experiment-create-long-name.json)."""
+MOST_NAME_CHARACTERS: Final = 255
+"""Of an experiment before 2.15: the length of the column."""
+MOST_PARAMETER_BYTES: Final = 120_000
+"""The driver of the pipeline gets all parameters as one argument of a command. Linux allows 131,071 bytes
+(MAX_ARG_STRLEN), and the driver's JSON has some more than ours."""
+SMALL_COLUMN: Final = 65_535
+"""Bytes of parameters before 2.15: a column of MySQL's type TEXT."""
+LARGE_COLUMNS: Final = (2, 15)
+"""The first release whose column for parameters is larger. Since then names of experiments are limited in bytes."""
+MOST_SHOWN: Final = 3
+"""Parameters that a message names."""
+
+
+def check_experiment_name(name: str, server: Server) -> None:
+    """Check that an experiment can have a name. The server is asked for its version only when that matters.
+
+    Raises:
+        Unsupported: the name is empty or too long.
+    """
+    if not name:
+        raise Unsupported("An experiment of Kubeflow Pipelines needs a name.", hint="Choose one: --experiment NAME")
+    size = len(name.encode())
+    if size <= MOST_NAME_BYTES:
+        return
+    version = server.version
+    if version is None or version >= LARGE_COLUMNS:
+        problem = f"{size} bytes; Kubeflow Pipelines takes {MOST_NAME_BYTES}"
+    elif len(name) > MOST_NAME_CHARACTERS:
+        problem = f"{len(name)} characters; Kubeflow Pipelines {text_of(version)} takes {MOST_NAME_CHARACTERS}"
+    else:
+        return
+    raise Unsupported(f"The name of the experiment has {problem}.", hint="Choose a shorter --experiment.")
+
+
+def check_parameters(params: Mapping[str, Any], server: Server) -> None:
+    """Check how long the parameters of a run are together. The server is asked for its version only when that matters.
+
+    Raises:
+        UsageError: they are too long; the message names the longest.
+    """
+    size = _bytes_of(params)
+    if size <= SMALL_COLUMN:
+        return
+    version = server.version
+    limit, release = MOST_PARAMETER_BYTES, ""
+    if version is not None and version < LARGE_COLUMNS:
+        limit, release = SMALL_COLUMN, f" {text_of(version)}"
+    if size <= limit:
+        return
+    raise UsageError(
+        f"The parameters take {size:,} bytes ({_longest(params)}); Kubeflow Pipelines{release} takes {limit:,}.",
+        hint="Put large values into a file in a bucket, and pass its address.",
+    )
+
+
+def _longest(params: Mapping[str, Any]) -> str:
+    """Return the longest parameters with the lengths of their values."""
+    sizes = {name: _bytes_of(value) for name, value in params.items()}
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    shown = [f"{name}: {sizes[name]:,}" for name in names[:MOST_SHOWN]]
+    if len(names) > MOST_SHOWN:
+        shown.append("…")
+    return ", ".join(shown)
+
+
+def _bytes_of(value: Any) -> int:
+    """Return the length of a value as it is sent and kept: compact JSON in UTF-8."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
