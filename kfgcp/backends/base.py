@@ -200,6 +200,9 @@ class SupportsRefresh(Protocol):
 class SupportsDelete(Protocol):
     """Can remove runs that have ended."""
 
+    def is_deletable(self, run: Run) -> bool:
+        """Return whether a run can be removed in the state in which it was last read: it has ended, or never will."""
+
     def delete(self, ref: RunRef) -> Deleted:
         """Removes a run, its record here included; files that other runs use are kept.
 

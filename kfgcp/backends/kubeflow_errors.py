@@ -16,7 +16,8 @@ _CAUSES: Final = (
     "|FailedPreconditionError|PermissionDenied|Unauthenticated"
 )
 """The server's classes of errors that are about the request (backend/src/common/util/error.go)."""
-_AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)")
+_NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
+_AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})")
 BAD_PIPELINE_HINT: Final = (
     "Compile the pipeline with the kfp of the server's release, or leave out what this server does not know."
 )
@@ -26,7 +27,7 @@ _REFUSALS: Final = re.compile(
     rf"|{_BAD_PIPELINE}"
     # Kubernetes: an object that is too large, and a Workflow that is not there any more.
     r"|etcdserver: request is too large|Request entity too large"
-    r'|workflows\.argoproj\.io "[^"]*" not found'
+    rf"|{_NO_WORKFLOW}"
     # MySQL and PostgreSQL, when a column is too short.
     r"|Data too long for column|value too long for type"
 )
@@ -47,6 +48,11 @@ _HINTS: Final = {
 def is_refusal(message: str) -> bool:
     """Return whether an answer with status 500 refuses the request: the same request would be refused again."""
     return _REFUSALS.search(message) is not None
+
+
+def is_without_workflow(message: str) -> bool:
+    """Return whether the Workflow of a run is not in the cluster any more."""
+    return re.search(_NO_WORKFLOW, message) is not None
 
 
 def cause(message: str) -> str:

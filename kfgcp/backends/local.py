@@ -119,6 +119,9 @@ class LocalBackend:
     def tail(self, ref: RunRef, wanted: LogFilter) -> FileTail:
         return FileTail(self._home, ref.run_id, wanted)
 
+    def is_deletable(self, run: Run) -> bool:
+        return run.state.final
+
     def delete(self, ref: RunRef) -> Deleted:
         if not self._store.writable:
             raise database.read_only(self._home)

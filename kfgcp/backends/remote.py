@@ -141,7 +141,7 @@ class RemoteBackend(ABC):
                     some = True
                     left_out.append(error.message)
                     if len(left_out) == 1:  # at once: who reads the list may stop before its end
-                        _tell(f"A run of {self._env.name} is left out: {error.message}")
+                        tell(f"A run of {self._env.name} is left out: {error.message}")
                 else:
                     other = other or error
                 continue
@@ -150,9 +150,9 @@ class RemoteBackend(ABC):
         if other is not None and not some:
             raise other
         if other is not None:
-            _tell(f"An item in a list of runs of {self._env.name} is left out: {other.message}")
+            tell(f"An item in a list of runs of {self._env.name} is left out: {other.message}")
         if len(left_out) > 1:
-            _tell(f"{len(left_out)} runs of {self._env.name} are left out, the last one: {left_out[-1]}")
+            tell(f"{len(left_out)} runs of {self._env.name} are left out, the last one: {left_out[-1]}")
 
     # -- Backend
 
@@ -192,7 +192,7 @@ class RemoteBackend(ABC):
         error = found.run.error
         whole = error is None or error.task is None or error.log_tail  # else the log may be there at the next look
         run_id = self._keep(found, Read.EVERYTHING if whole else Read.TASKS)
-        _tell(found.missing)
+        tell(found.missing)
         return self._store.get(run_id)
 
     def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
@@ -211,9 +211,12 @@ class RemoteBackend(ABC):
 
     # -- capabilities
 
+    def is_deletable(self, run: Run) -> bool:
+        return run.state.final
+
     def delete(self, ref: RunRef) -> Deleted:
         run = self.get(ref)
-        if not run.state.final:
+        if not self.is_deletable(run):
             raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
         self._remove(run.backend_ref or self._ref_of(ref.run_id))
         self._store.forget(ref.run_id)
@@ -282,7 +285,7 @@ class RemoteBackend(ABC):
                     for (_, run_id), each in zip(some, found, strict=True)
                 ]
                 if all(missing):
-                    _tell(missing[0])
+                    tell(missing[0])
                     return
 
     def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str], *, whole: bool) -> None:
@@ -330,7 +333,7 @@ class RemoteBackend(ABC):
                 missing = self._keep_ended(reading.popleft().result()) or missing
         finally:
             pool.shutdown(cancel_futures=True)
-        _tell(missing)
+        tell(missing)
         return until
 
     def _settled(self, known: Ended, listed: Run, whole: bool) -> bool:
@@ -355,7 +358,7 @@ class RemoteBackend(ABC):
             stored = self._store.get(ref.run_id)
             if stored.state.final:  # what is left is the record
                 if stored.error != GONE:  # which says so
-                    _tell(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {error.message}")
+                    tell(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {error.message}")
                 return Fetched(stored, "")
             now = timestamp(time.time())
             tasks = [replace(task, state=TaskState.CANCELLED) for task in stored.tasks if not task.state.final]
@@ -395,10 +398,13 @@ def _or_none(read: Callable[[T], Fetched], what: T) -> Fetched | None:
         return None
 
 
-def _tell(missing: str) -> None:
-    """Warns of what is missing; from one place in the code, so that Python shows the same text once."""
-    if missing:
-        warnings.warn(missing, NotWhole, stacklevel=1)
+def tell(note: str) -> None:
+    """Warn of what is missing, or wrong with a run, unless it is nothing.
+
+    It is one place in the code, so that Python shows the same text once.
+    """
+    if note:
+        warnings.warn(note, NotWhole, stacklevel=1)
 
 
 def _noted(changes: Iterator[Fetched], listed: set[str]) -> Iterator[Fetched]:

@@ -24,7 +24,7 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
     """
     handles = [*{handle.run_id: handle for handle in map(api.show, runs)}.values()]
     for handle in handles:
-        if not handle.state.final:
+        if not handle.is_deletable:
             raise UsageError(
                 f"Run {handle.run_id} is {handle.state}, and only a run that has ended can be deleted."
                 " Nothing was deleted.",

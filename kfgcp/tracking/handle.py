@@ -215,15 +215,22 @@ class RunHandle:
         """Its logs as it goes on."""
         return self._logs().tail(self._ref, wanted or LogFilter())
 
+    @property
+    def is_deletable(self) -> bool:
+        """Whether `delete` removes the run as it was last read: it has ended, or its backend says that it never will.
+
+        Raises:
+            Unsupported: the backend cannot remove runs.
+        """
+        return self._remover().is_deletable(self._run)
+
     def delete(self) -> Deleted:
         """Removes the run, on its backend and here; files that other runs use are kept.
 
         Raises:
             UsageError: it has not ended.
         """
-        if not isinstance(self._backend, SupportsDelete):
-            raise self._lacks("cannot remove runs")
-        return self._backend.delete(self._ref)
+        return self._remover().delete(self._ref)
 
     def native(self) -> Any:
         """The run as an object of the backend's official client, `aiplatform.PipelineJob` for example."""
@@ -234,6 +241,11 @@ class RunHandle:
     def to_dict(self) -> dict[str, Any]:
         """The run JSON."""
         return self._run.to_dict()
+
+    def _remover(self) -> SupportsDelete:
+        if not isinstance(self._backend, SupportsDelete):
+            raise self._lacks("cannot remove runs")
+        return self._backend
 
     def _logs(self) -> SupportsLogs:
         if not isinstance(self._backend, SupportsLogs):

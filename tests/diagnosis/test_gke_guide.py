@@ -270,6 +270,7 @@ def _(stage: Stage) -> str:
 
 @situation("The parameters take … bytes (…); Kubeflow Pipelines takes 120,000.")
 def _(stage: Stage) -> str:
+    assert stage.stand_in
     return stage.refused(lambda: stage.submit(params={"text": "a" * 120_000}))
 
 

@@ -17,6 +17,7 @@ from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
@@ -25,9 +26,10 @@ from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.kubeflow.server import OTHER_API, Server
+from kfgcp.backends.kubeflow_errors import is_without_workflow
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
-from kfgcp.backends.remote import Fetched, RemoteBackend
+from kfgcp.backends.remote import Fetched, RemoteBackend, tell
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
@@ -70,6 +72,7 @@ class KubeflowBackend(RemoteBackend):
             self._logging = CloudLogging(logging, gcp)
         self._experiments = Experiments(self._http, self._store, self.place, self._namespace)
         self._versions = Versions(self._http, self._store, self.place)
+        self._cancelling = CancellingRuns(self._store, self.place)
         self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])
 
     # -- what RemoteBackend asks for
@@ -265,12 +268,27 @@ class KubeflowBackend(RemoteBackend):
         try:
             self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:terminate", body={}, repeatable=True)
         except Refused as refused:
-            if refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):  # it has ended meanwhile
+            if is_without_workflow(refused.message):
+                self._cancelling.workflow_is_gone(self._id(backend_ref))
+            elif refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):  # it has ended meanwhile
                 raise
 
     def _remove(self, backend_ref: str) -> None:
         with suppress(NotFound):
             self._http.delete(f"{API}/runs/{quote(self._id(backend_ref))}")
+        self._cancelling.forget(self._id(backend_ref))
+
+    # -- Backend
+
+    def get(self, ref: RunRef) -> Run:
+        run = super().get(ref)
+        server_id = self._id(run.backend_ref or self._named(ref))
+        self._cancelling.see(server_id, run.state)
+        tell(self._cancelling.note(run.run_id, server_id))
+        return run
+
+    def is_deletable(self, run: Run) -> bool:
+        return run.state.final or self._cancelling.never_ends(self._id(run.backend_ref or ""))
 
     # -- capabilities
 

@@ -1,0 +1,82 @@
+"""Runs that are being cancelled and may never end.
+
+When the Workflow of a run is not in the cluster any more, nobody reports its end to the server: it is CANCELING for
+good (recorded: run-terminate-workflow-gone.json, run-get-canceling-forever.json). A terminate says so once, after 10 s;
+a second one is refused because the run is not running. The server does not tell since when a run is CANCELING:
+state_history has no entry for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from kfgcp.model import RunState, timestamp
+from kfgcp.store.store import Store
+
+PATIENCE: Final = 120.0
+"""Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to end."""
+_KIND: Final = "cancelling since"
+_GONE: Final = "gone"
+"""In the place of a time: the server said that the Workflow is gone."""
+
+
+class CancellingRuns:
+    """When runs of a place were first seen CANCELLING. It is kept in the store, because each command looks once.
+
+    Args:
+        store: remembers the times.
+        place: what the backend's own names of these runs begin with.
+        clock: the time of day, in seconds since 1970.
+    """
+
+    def __init__(self, store: Store, place: str, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._place = place
+        self._clock = clock
+        self._since = store.names(place, _KIND)
+
+    def workflow_is_gone(self, server_id: str) -> None:
+        """Remember that the server could not stop the Workflow of a run because there is none."""
+        self._remember(server_id, _GONE)
+
+    def see(self, server_id: str, state: RunState) -> None:
+        """Remember when a run was first CANCELLING, and forget it when it has another state."""
+        if state is RunState.CANCELLING:
+            if server_id not in self._since:
+                self._remember(server_id, timestamp(self._clock()))
+        elif server_id in self._since:
+            self.forget(server_id)
+
+    def never_ends(self, server_id: str) -> bool:
+        """Return whether a run that is CANCELLING is not expected to end any more."""
+        since = self._since.get(server_id)
+        if since is None or since == _GONE:
+            return since is not None
+        return self._clock() - datetime.fromisoformat(since).timestamp() >= PATIENCE
+
+    def note(self, run_id: str, server_id: str) -> str:
+        """Return what to tell about a run, empty when it may still end."""
+        if not self.never_ends(server_id):
+            return ""
+        advice = f"It will not end. Delete it: kfgcp delete {run_id}"
+        if self._since[server_id] == _GONE:
+            return f"The workflow of run {run_id} is not in the cluster any more. {advice}"
+        minutes = f"{PATIENCE / 60:.0f}"
+        return (
+            f"Run {run_id} has been CANCELLING for more than {minutes} minutes: its workflow is probably not in the "
+            f"cluster any more. {advice}"
+        )
+
+    def forget(self, server_id: str) -> None:
+        """Forget a run."""
+        self._since.pop(server_id, None)
+        if self._store.writable:
+            self._store.set_names(self._place, _KIND, {}, gone=[server_id])
+
+    def _remember(self, server_id: str, since: str) -> None:
+        self._since[server_id] = since
+        if self._store.writable:
+            self._store.set_names(self._place, _KIND, {server_id: since})
