@@ -23,7 +23,7 @@ from kfgcp.backends.kubeflow.limits import check_experiment_name, check_paramete
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
-from kfgcp.backends.kubeflow.names import API, Experiments, Versions
+from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.kubeflow.server import OTHER_API, Server
 from kfgcp.backends.kubeflow_errors import is_without_workflow
@@ -156,8 +156,17 @@ class KubeflowBackend(RemoteBackend):
                 why = OTHER_API if self._server.keeps_artifacts(self._namespace) else error.message
                 missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {why}"
         self._latest = (backend_ref, answer, executions)
-        run, spec = self._run(answer, self._experiments.name(str(answer.get("experiment_id") or "")), executions)
+        run, spec = self._run(answer, self._experiment_of(answer), executions)
         return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing if state.final else "")
+
+    def _experiment_of(self, answer: Mapping[str, Any]) -> str:
+        """Return the name of a run's experiment as the run was given it, which is also what lists show.
+
+        MySQL compares names without regard to case and trailing spaces, so a run of "default" may be in "Default".
+        """
+        name = self._experiments.name(str(answer.get("experiment_id") or ""))
+        given = body.labels_of(answer.get("description")).get(EXPERIMENT, "")
+        return given if is_same_name(given, name) else name
 
     def _with_spec(self, answer: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
         """The run with its spec; one that names a version of a pipeline does not hold it."""

@@ -78,13 +78,17 @@ class Experiments:
         return self._ensured[name]
 
     def _find(self, name: str) -> str | None:
-        """Names are compared as the service's database does, mostly without regard to case: there is no other one that
-        differs in that only."""
+        """Return the id of the experiment that the service takes for the one of that name.
+
+        MySQL and MariaDB compare names without regard to case and trailing spaces: a filter on "churn" finds "Churn",
+        and no other experiment can have that name. With PostgreSQL both may be there, and only the exact one is found.
+        """
         wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
         pages = self._http.pages(f"{API}/experiments", {**self._scope, "filter": wanted}, "experiments", size=PAGE)
         found = [*_readable(pages)]
-        one = next((each for each in found if each.get("display_name") == name), found[0] if found else None)
-        return None if one is None else str(one["experiment_id"])
+        exact = [experiment for experiment in found if experiment.get("display_name") == name]
+        best = exact or found
+        return str(best[0]["experiment_id"]) if best else None
 
     def _make(self, name: str) -> str:
         """Makes it, unless somebody else does at the same time: the service has each name once."""
@@ -101,6 +105,11 @@ class Experiments:
         self._names.update(names)
         if self._store.writable:
             self._store.set_names(self._place, _NAMES, names)
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether MySQL takes two names for one."""
+    return one.rstrip(" ").casefold() == other.rstrip(" ").casefold()
 
 
 def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:

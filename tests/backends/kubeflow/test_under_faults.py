@@ -24,6 +24,7 @@ from kfgcp.backends.kubeflow import creating
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
 from kfgcp.spec.load import Spec
+from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST, wait_for
@@ -412,6 +413,19 @@ def test_an_experiment_of_any_name_is_made_once_and_found_again(
     assert {each.name for each in cluster.experiments.all()} == {"Default", name}
     for handle in (first, second):
         assert public.show(handle.run_id).snapshot.experiment == name
+
+
+def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_given(
+    cluster: KubeflowStandIn, spec: Spec
+) -> None:
+    """As on MySQL: "default" is the "Default" that every server has."""
+    handle = public.submit(spec, env="cloud", experiment="default")
+    assert [each.name for each in cluster.experiments.all()] == ["Default"]
+
+    handle.wait(PROCESS)
+
+    assert public.show(handle.run_id).snapshot.experiment == "default"
+    assert [run.run_id for run in public.list(RunFilter(env="cloud", experiment="default"))] == [handle.run_id]
 
 
 def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
