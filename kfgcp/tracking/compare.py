@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.model import Cache, Run, json_number
@@ -21,6 +21,11 @@ SECONDS_APART: Final = 0.1
 
 _NOISE: Final = 1e-12
 """Numbers closer together than this share of them have no distance: that is how floats are rounded."""
+
+ROUNDED: Final = 5e-7
+"""ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded: cluster-2.17.0/digits)."""
+
+_ROUNDED_BACKEND: Final = "kubeflow"
 
 _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "state": lambda run: run.state.value,
@@ -43,8 +48,8 @@ class Difference:
 
     group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their order, `MISSING` where a
     run has none. deltas: against the first run, None where there is no number on both sides. goal: of a metric, whether
-    `lower` or `higher` is better, None when that is not known. In JSON what is missing is null, and NaN and infinities
-    are text.
+    `lower` or `higher` is better, None when that is not known. tolerance: of a metric, how far apart values may be that
+    count as the same. In JSON what is missing is null, and NaN and infinities are text.
     """
 
     group: str
@@ -52,6 +57,7 @@ class Difference:
     values: tuple[Any, ...]
     deltas: tuple[float | None, ...]
     goal: str | None = None
+    tolerance: float = 0.0
 
     @property
     def better(self) -> tuple[bool | None, ...]:
@@ -68,7 +74,8 @@ class Difference:
         if self.goal is None or len(self.values) < 3 or len(numbers) < 2:
             return None
         best = max(numbers) if self.goal == "higher" else min(numbers)
-        return self.values.index(best) if numbers.count(best) == 1 else None
+        as_good = [value for value in numbers if _near(value, best, self.tolerance)]
+        return self.values.index(best) if len(as_good) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         data: dict[str, Any] = {
@@ -170,11 +177,39 @@ def _changed(runs: Sequence[Run]) -> bool:
 
 def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
     names = {metric.key: metric.name for run in runs for metric in run.metrics}
-    found = _of_tables("metrics", [{metric.key: metric.value for metric in run.metrics} for run in runs])
-    return [
-        replace(each, goal=goals.get(each.name) or goals.get(names[each.name]) or goal_of(names[each.name]))
-        for each in found
-    ]
+    tables = [{metric.key: metric.value for metric in run.metrics} for run in runs]
+    found = []
+    for key, name in names.items():
+        values = tuple(table.get(key, MISSING) for table in tables)
+        rounded = [_is_rounded(run, value) for run, value in zip(runs, values, strict=True)]
+        # What two runs share is exact, or one of them has it from ML Metadata.
+        tolerances = [ROUNDED if mine or rounded[0] else 0.0 for mine in rounded]
+        pairs = list(zip(values, tolerances, strict=True))
+        same = [_same(value, values[0]) or _near(value, values[0], tolerance) for value, tolerance in pairs]
+        if all(same):
+            continue
+        deltas = list(_deltas(values))
+        for number, is_same in enumerate(same):
+            if is_same and deltas[number]:
+                deltas[number] = 0.0
+        goal = goals.get(key) or goals.get(name) or goal_of(name)
+        found.append(Difference("metrics", key, values, tuple(deltas), goal, max(tolerances)))
+    return found
+
+
+def _is_rounded(run: Run, value: Any) -> bool:
+    """Return whether a metric comes from ML Metadata. Servers without it, from 3.0 on, keep all digits."""
+    return run.backend == _ROUNDED_BACKEND and _number(value) and math.isfinite(value) and round(value, 6) == value
+
+
+def _near(one: Any, other: Any, tolerance: float) -> bool:
+    """Return whether two numbers are equal, or at most so far apart, up to the rounding of floats."""
+    if not (_number(one) and _number(other)):
+        return False
+    try:
+        return bool(one == other or abs(one - other) <= tolerance * (1 + 1e-6))
+    except OverflowError:  # a whole number beyond all floats, and a float
+        return False
 
 
 def _cache(runs: Sequence[Run]) -> list[Difference]:

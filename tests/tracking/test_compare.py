@@ -1,8 +1,10 @@
 """What differs between runs is shown, and what does not is not."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.tracking.compare import MISSING, Difference, compare
 from kfgcp.tracking.goals import goal_of
 
+RECORDED = Path(__file__).parents[1] / "recorded"
 MakeRun = Callable[..., Run]
 
 
@@ -239,6 +242,72 @@ def _metric(*values: float, name: str = "accuracy") -> list[dict[str, Any]]:
 )
 def test_what_is_better_is_told_by_the_words_of_a_name(name: str, goal: str | None) -> None:
     assert goal_of(name) == goal
+
+
+DIGITS = {"third": 1 / 3, "rate": 3e-7, "tiny": 1e-9, "sum": 0.1 + 0.2, "half": 0.5}
+"""What the recorded pipeline `digits` logs."""
+
+
+def _digits(run: Run, values: dict[str, float]) -> Run:
+    return replace(run, metrics=tuple(Metric("digits", "metrics", name, value) for name, value in values.items()))
+
+
+@pytest.fixture
+def recorded_digits() -> dict[str, float]:
+    """What ML Metadata keeps of `DIGITS`."""
+    document = json.loads((RECORDED / "cluster-2.17.0" / "digits" / "mlmd.json").read_text())
+    [artifact] = [item for item in document["artifacts"] if "half" in item["custom_properties"]]
+    return {name: artifact["custom_properties"][name]["double_value"] for name in DIGITS}
+
+
+@pytest.mark.parametrize("first", ["local", "kubeflow"])
+def test_metrics_that_ml_metadata_rounds_are_the_same(
+    make_run: MakeRun, recorded_digits: dict[str, float], first: str
+) -> None:
+    local = _digits(make_run(), DIGITS)
+    remote = _digits(make_run("bbbb", backend="kubeflow"), recorded_digits)
+    assert recorded_digits["third"] == 0.333333
+
+    assert _differences(*((local, remote) if first == "local" else (remote, local))) == []
+
+
+def test_metrics_of_other_backends_have_all_their_digits(make_run: MakeRun, recorded_digits: dict[str, float]) -> None:
+    local = _digits(make_run(), DIGITS)
+
+    for backend in ("local", "vertex"):
+        other = _digits(make_run("bbbb", backend=backend), recorded_digits)
+        assert len(_differences(local, other)) == 3 + (recorded_digits["sum"] != 0.1 + 0.2)
+
+
+def test_metrics_of_a_server_that_keeps_all_digits_are_compared_exactly(make_run: MakeRun) -> None:
+    """KFP 3.0 has no ML Metadata."""
+    local = _digits(make_run(), {"third": 1 / 3})
+    remote = _digits(make_run("bbbb", backend="kubeflow"), {"third": 1 / 3 + 1e-9})
+
+    assert [difference[1] for difference in _differences(local, remote)] == ["digits/metrics/third"]
+
+
+@pytest.mark.parametrize(("value", "differs"), [(0.3333335, False), (0.3333336, True), (0.333334, True), (0.25, True)])
+def test_more_than_half_of_the_last_digit_is_a_difference(make_run: MakeRun, value: float, differs: bool) -> None:
+    local = _digits(make_run(), {"loss": value})
+    remote = _digits(make_run("bbbb", backend="kubeflow"), {"loss": 0.333333})
+
+    assert bool(_differences(local, remote)) is differs
+
+
+def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
+    runs = [
+        _digits(make_run(), {"loss": 1 / 3}),
+        _digits(make_run("bbbb", backend="kubeflow"), {"loss": 0.333333}),
+        _digits(make_run("cccc"), {"loss": 0.5}),
+    ]
+
+    [found] = compare(runs).differences
+
+    assert found.goal == "lower"
+    assert found.deltas[1] == 0
+    assert found.better[1] is None
+    assert found.best is None
 
 
 def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) -> None:
