@@ -1,0 +1,152 @@
+"""Every recorded run is read as Argo recorded it: see `argo_record` for what is compared."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import argo_record
+import recorded_runs
+from argo_record import Expected
+from kfgcp import config
+from kfgcp.backends.auth import Anonymous
+from kfgcp.backends.base import RunRef
+from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.backends.kubeflow.metadata import Metadata
+from kfgcp.backends.kubeflow.runs import Where, run_of
+from kfgcp.model import Run, Task
+from recorded_runs import RecordedServer
+
+NAMES = recorded_runs.names()
+EXIT_TASKS_NOT_REACHED = {"exit-driver": {"ending"}}
+"""Argo has no node of an exit task whose exit handler did not run."""
+PODS_BEFORE_A_RETRY = {("fail-sub", "fail-dep/fail"): 1}
+"""`:retry` removes the nodes that failed from Argo's record. The run's state_history and the two logs of attempts in
+ML Metadata, eleven minutes apart, tell that one pod ran before."""
+RETRIED_AT = {"fail-sub": "2026-11-29T08:52:34Z"}
+"""The time of the second RUNNING in the run's state_history."""
+WRONG_TODAY = {
+    "collected-skipped",
+    "exit-driver",
+    "fail-sub",
+    "loop-empty",
+    "loop-empty-only",
+    "loop-nested",
+    "loop-output",
+    "param-none",
+    "param-none-with-default-configmap",
+    "sleepy-cancelled",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RecordedServer]:
+    """The recorded Kubeflow Pipelines on loopback, with all runs."""
+    with recorded_runs.serve(NAMES) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def read(server: RecordedServer) -> Callable[[str], Run]:
+    """Read a recorded run through a socket, as the backend does."""
+    metadata = Metadata(Http(server.url, Anonymous(), service="ML Metadata"))
+
+    def read_run(name: str) -> Run:
+        answer = recorded_runs.read(name)
+        executions = metadata.executions(answer["run_id"])
+        return run_of(answer, Where(server.url, "recorded"), executions=executions)[0]
+
+    return read_run
+
+
+def test_all_runs_are_there() -> None:
+    assert len(NAMES) == 51
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_read_as_argo_recorded_it(read: Callable[[str], Run], request: Any, name: str) -> None:
+    if name in WRONG_TODAY:
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError))
+    workflow = recorded_runs.workflow(name)
+    expected = argo_record.expected_tasks(workflow, recorded_runs.metadata(name))
+
+    run = read(name)
+
+    tasks = {task.path: task for task in run.tasks}
+    assert run.state == argo_record.run_state(workflow)
+    not_reached = {path for path in tasks if path not in expected}
+    assert not_reached == EXIT_TASKS_NOT_REACHED.get(name, set())
+    assert {tasks[path].state.value for path in not_reached} <= {"SKIPPED"}
+    assert {path: task.state.value for path, task in tasks.items() if path in expected} == {
+        path: task.state for path, task in expected.items()
+    }
+    for path, task in expected.items():
+        _check_task(name, tasks[path], task)
+    _check_errors(run, expected)
+
+
+def _check_task(name: str, task: Task, expected: Expected) -> None:
+    if expected.kind is not None:
+        assert task.kind.value == expected.kind, task.path
+    before_a_retry = PODS_BEFORE_A_RETRY.get((name, task.path), 0)
+    assert task.attempts == expected.attempts + before_a_retry, task.path
+    if expected.kind in ("container", "importer"):
+        assert dict(task.inputs) == expected.inputs, task.path
+        assert dict(task.outputs) == expected.outputs, task.path
+    assert (task.cache is not None and task.cache.hit) == (expected.state == "CACHED"), task.path
+    assert (task.started_at is not None) == (expected.state != "SKIPPED"), task.path
+    assert task.ended_at is not None or expected.state == "SKIPPED", task.path
+    if task.started_at and task.ended_at:
+        earliest = expected.earliest
+        if task.path == "fail-dep" or (name, task.path) in PODS_BEFORE_A_RETRY:
+            earliest = RETRIED_AT.get(name, earliest)
+        # Argo has whole seconds.
+        assert earliest[:19] <= task.started_at[:19] <= task.ended_at[:19] <= expected.latest[:19], task.path
+
+
+def _check_errors(run: Run, expected: dict[str, Expected]) -> None:
+    groups = {path for path in expected if any(_is_inside(other, path) for other in expected)}
+    failed = {path for path, task in expected.items() if task.state == "FAILED"}
+    assert {task.path for task in run.tasks if task.error is not None} == failed
+    for task in run.tasks:
+        if task.error is None:
+            continue
+        assert task.error.task in failed - groups
+        if task.path in groups:
+            assert _is_inside(task.error.task or "", task.path)
+        else:
+            assert task.error.task == task.path
+    if run.state.value != "FAILED":
+        assert run.error is None
+        return
+    assert run.error is not None
+    culprit = run.error.task or ""
+    assert culprit in failed - groups
+    # It ended before, or in the same seconds as, everything else that failed; Argo sees an end some seconds late.
+    assert all(expected[path].latest >= expected[culprit].earliest for path in failed - groups)
+
+
+def _is_inside(path: str, group: str) -> bool:
+    return path.startswith((f"{group}/", f"{group}["))
+
+
+@pytest.mark.parametrize("name", ["hello", "caching", "retry-sub", "loop-artifacts"])
+def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: Callable[[str], Run], name: str) -> None:
+    """The whole way: the environment's address, the API, ML Metadata, the store."""
+    (home / "kfgcp.toml").write_text(
+        f'[env.recorded]\nbackend = "kubeflow"\nhost = "{server.url}"\nauth = "anonymous"\n'
+    )
+    run_id = recorded_runs.read(name)["run_id"]
+
+    project = config.load()
+    shown = KubeflowBackend(project, project.env("recorded")).get(RunRef("recorded", run_id))
+
+    expected = read(name)
+    assert (shown.state, shown.started_at, shown.ended_at) == (expected.state, expected.started_at, expected.ended_at)
+    assert [_facts(task) for task in shown.tasks] == [_facts(task) for task in expected.tasks]
+    assert (shown.metrics, shown.artifacts, shown.outputs) == (expected.metrics, expected.artifacts, expected.outputs)
+
+
+def _facts(task: Task) -> Any:
+    return task.path, task.state, task.attempts, task.inputs, task.outputs, task.started_at, task.ended_at
