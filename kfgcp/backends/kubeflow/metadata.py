@@ -45,7 +45,8 @@ class Execution:
 
     parent: the execution that it stands in, 0 for none. iteration: its number in its loop, None for what is no
     iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of the last attempt. log: where the
-    launcher put what the last attempt wrote, empty when it did not.
+    launcher put what the last attempt wrote, empty when it did not. iterations: how many a loop has, None for what is
+    not a loop.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Execution:
     pod: str = ""
     cached: bool = False
     log: str = ""
+    iterations: int | None = None
 
 
 class Metadata:
@@ -191,6 +193,7 @@ def _execution(
         outputs={name: items for name, items in outputs.items() if name != LOG},
         log=next((artifact.uri for artifact in outputs.get(LOG, ())), ""),
         pod=str(values.get("pod_name") or ""),
+        iterations=_number(values.get("iteration_count")),
         cached=state == "CACHED" or bool(values.get("cached_execution_id")),
     )
 

@@ -50,6 +50,19 @@ class _Driver:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedDriver:
+    """The driver of a task, which failed.
+
+    Attributes:
+        pod: its pod.
+        detail: its node among the `task_details`, or the node that stands for all its attempts.
+    """
+
+    pod: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class _Node:
     """The node of a task, of one of its iterations, or of the whole run.
 
@@ -111,13 +124,21 @@ class WorkflowPods:
 
         Arguments are those of `driver`.
         """
+        failed = self.failed_driver_node(path)
+        return failed.pod if failed is not None else ""
+
+    def failed_driver_node(self, path: str) -> FailedDriver | None:
+        """Return the driver of a task when it failed, else None.
+
+        Arguments are those of `driver`.
+        """
         for driver, suffix in self._drivers(path):
             following = self._id(driver.next)
             for attempt in reversed(self._attempts(driver.node, suffix)):
-                display_name = attempt.rpartition(".")[2]
-                if self._failed(display_name, following):
-                    return self._pod(driver.template, attempt)
-        return ""
+                detail = self._failed(attempt.rpartition(".")[2], following)
+                if detail is not None:
+                    return FailedDriver(self._pod(driver.template, attempt), detail)
+        return None
 
     def executors(self, path: str) -> list[str]:
         """Return the pods that carry out a task, one for each attempt, first to last; an importer has one."""
@@ -161,14 +182,14 @@ class WorkflowPods:
             names.append(attempt)
         return names
 
-    def _failed(self, display_name: str, following: str) -> bool:
-        """Return whether a node of this name failed that the node with the id `following` comes after."""
+    def _failed(self, display_name: str, following: str) -> Mapping[str, Any] | None:
+        """Return the node of this name that failed and that the node with the id `following` comes after."""
         for detail in self._details:
             if detail.get("display_name") == display_name and detail.get("state") == FAILED:
                 children = detail.get("child_tasks") or ()
                 if any(child.get("pod_name") == following for child in children):
-                    return True
-        return False
+                    return detail
+        return None
 
     def _id(self, name: str) -> str:
         return f"{self.workflow}-{node_hash(name)}"

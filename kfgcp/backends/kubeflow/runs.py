@@ -12,7 +12,8 @@ from typing import Any, Final
 from kfgcp.backends.kubeflow.attempts import AttemptPods
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
-from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes
+from kfgcp.backends.kubeflow.pod_names import FailedDriver
+from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes, with_failed_drivers
 from kfgcp.backends.reading import (
     LEAVES,
     by_parent,
@@ -68,6 +69,8 @@ EXECUTION_STATES: Final = {
 _HIT: Final = Cache(True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs")
 _MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
 NO_REASON: Final = "the task failed; its log says why"
+NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
+"""The driver reads the inputs of a task, decides whether it runs, and makes its pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def run_of(
     labels = _labels(body, spec)
     state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
     ended, done = state.final, state is RunState.SUCCEEDED
-    placed = [each for each in placed_tasks(body, executions) if ended or each.execution or each.node]
+    placed = [task for task in placed_tasks(body, executions) if ended or _is_known(task)]
     tasks = _tasks(placed, ended, AttemptPods(_details(body)))
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
@@ -129,12 +132,14 @@ def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
     return {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
 
 
-def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> list[Placed]:
+def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> Sequence[Placed]:
     """The tasks of a run at their paths, in the order they started."""
     graph = _spec(body)[1]
     if graph is None:
         return []
-    return place_executions(executions, graph) if executions else place_nodes(_details(body), graph)
+    details = _details(body)
+    placed = place_executions(executions, graph) if executions else place_nodes(details, graph)
+    return with_failed_drivers(placed, details, graph)
 
 
 def pods_of(body: Mapping[str, Any], executions: Sequence[Execution]) -> dict[str, list[str]]:
@@ -175,10 +180,35 @@ def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
     return read_spec(inner or document)
 
 
+def _is_known(placed: Placed) -> bool:
+    """Return whether the service told something of a task; of others nothing is known before the run has ended."""
+    return bool(placed.execution or placed.node or placed.failed_driver)
+
+
 def _tasks(placed: Sequence[Placed], ended: bool, attempts: AttemptPods) -> list[Task]:
-    tasks = [_of_node(each) if each.node is not None else _of_execution(each, ended, attempts) for each in placed]
+    tasks = [_task(each, ended, attempts) for each in placed]
     groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
     return with_group_errors(with_group_outputs(_with_groups(tasks) if ended else tasks, groups))
+
+
+def _task(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
+    if placed.failed_driver is not None:
+        return _of_failed_driver(placed, placed.failed_driver)
+    if placed.node is not None:
+        return _of_node(placed)
+    return _of_execution(placed, ended, attempts)
+
+
+def _of_failed_driver(placed: Placed, driver: FailedDriver) -> Task:
+    detail = driver.detail
+    return Task(
+        path=placed.path,
+        kind=placed.kind,
+        state=TaskState.FAILED,
+        started_at=_past(detail.get("start_time")) or at(detail.get("create_time")),
+        ended_at=_past(detail.get("end_time")),
+        error=ErrorInfo(NOT_STARTED, placed.path),
+    )
 
 
 def _of_node(placed: Placed) -> Task:

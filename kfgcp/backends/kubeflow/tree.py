@@ -7,13 +7,16 @@ which hold drivers and wrappers that are no tasks; those are left out by the spe
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Final
 
+from kfgcp.backends.kubeflow import pod_names
 from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.pod_names import FailedDriver, WorkflowPods
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, kind_of
 
@@ -21,11 +24,19 @@ NOT_TRIGGERED: Final = "CANCELED"
 """State of an execution whose condition was false: nothing in it was made."""
 
 
+ENDED: Final = ("COMPLETE", "FAILED", "CACHED", NOT_TRIGGERED)
+"""States of executions that do not change any more."""
+_DRIVER: Final = re.compile(r".+-driver(\(\d+\))?")
+_ITERATION_DRIVER: Final = re.compile(r"iteration-item-driver(\(\d+\))?")
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A task at its path, and what is known of it: its execution, or its node in the workflow, or neither.
 
-    retries: how often it is run again at most when it fails.
+    Attributes:
+        retries: how often it is run again at most when it fails.
+        failed_driver: its driver when that failed, so that the task did not start.
     """
 
     path: str
@@ -34,6 +45,12 @@ class Placed:
     execution: Execution | None = None
     node: Mapping[str, Any] | None = None
     retries: int = 0
+    failed_driver: FailedDriver | None = None
+
+    @property
+    def driver_pod(self) -> str:
+        """Return the pod of the driver that failed, "" when it did not fail."""
+        return self.failed_driver.pod if self.failed_driver is not None else ""
 
 
 def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Placed]:
@@ -114,11 +131,54 @@ def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Plac
     tasks = _single(graph)
     placed: list[Placed] = []
     for detail in sorted(details, key=_began):
-        path, task = tasks.get(str(detail.get("display_name")), ("", None))
+        # The launcher of a task that may be reused adds a row of its own, without a name.
+        path, task = tasks.get(detail.get("display_name") or "", ("", None))
         if task is not None and path not in {each.path for each in placed}:
             component = graph.component(task)
             placed.append(Placed(path, kind_of(task, component), component, node=detail))
     return placed
+
+
+def with_failed_drivers(
+    placed: Sequence[Placed], details: Sequence[Mapping[str, Any]], graph: Graph
+) -> Sequence[Placed]:
+    """Return the tasks, with the drivers that failed, and with the iterations that have nothing but such a driver.
+
+    ML Metadata has no execution of a task whose driver failed.
+
+    Args:
+        placed: the tasks.
+        details: the `task_details` of the run.
+        graph: its pipeline.
+    """
+    failed_names = [str(detail.get("display_name")) for detail in details if detail.get("state") == pod_names.FAILED]
+    if not any(_DRIVER.fullmatch(name) for name in failed_names):
+        return placed
+    pods = WorkflowPods(details, graph)
+    with_drivers = [_with_failed_driver(task, pods) for task in placed]
+    if any(_ITERATION_DRIVER.fullmatch(name) for name in failed_names):
+        with_drivers += _iterations_without_execution(placed, pods, len(details))
+    return with_drivers
+
+
+def _with_failed_driver(task: Placed, pods: WorkflowPods) -> Placed:
+    if task.execution is not None and task.execution.state in ENDED:
+        return task
+    driver = pods.failed_driver_node(task.path)
+    return task if driver is None else replace(task, failed_driver=driver)
+
+
+def _iterations_without_execution(placed: Sequence[Placed], pods: WorkflowPods, most: int) -> Iterator[Placed]:
+    """Yield the iterations whose drivers failed; `most`: how many nodes there are, and so iterations at most."""
+    paths = {task.path for task in placed}
+    for loop in placed:
+        if loop.kind is not TaskKind.LOOP or loop.execution is None:
+            continue
+        for number in range(min(loop.execution.iterations or 0, most)):
+            path = f"{loop.path}[{number}]"
+            driver = pods.failed_driver_node(path) if path not in paths else None
+            if driver is not None:
+                yield Placed(path, TaskKind.DAG, loop.component, failed_driver=driver)
 
 
 def _single(graph: Graph) -> dict[str, tuple[str, TaskDef]]:

@@ -26,18 +26,7 @@ PODS_BEFORE_A_RETRY = {("fail-sub", "fail-dep/fail"): 1}
 ML Metadata, eleven minutes apart, tell that one pod ran before."""
 RETRIED_AT = {"fail-sub": "2026-11-29T08:52:34Z"}
 """The time of the second RUNNING in the run's state_history."""
-WRONG_TODAY = {
-    "collected-skipped",
-    "exit-driver",
-    "fail-sub",
-    "loop-empty",
-    "loop-empty-only",
-    "loop-nested",
-    "loop-output",
-    "param-none",
-    "param-none-with-default-configmap",
-    "sleepy-cancelled",
-}
+WRONG_TODAY = {"fail-sub", "loop-empty", "loop-empty-only", "sleepy-cancelled"}
 
 
 @pytest.fixture(scope="module")
