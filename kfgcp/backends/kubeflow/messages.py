@@ -35,6 +35,7 @@ RUN: Final = message(
         "description": text,
         "experiment_id": text,
         "state": text,
+        "state_history": list_of(message({"state": text, "update_time": time})),
         "error": STATUS,
         "created_at": time,
         "finished_at": time,

@@ -45,7 +45,8 @@ class Execution:
 
     parent: the execution that it stands in, 0 for none. iteration: its number in its loop, None for what is no
     iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of the last attempt. log: where the
-    launcher put what the last attempt wrote, empty when it did not. iterations: how many a loop has, None for what is
+    launcher put what the last attempt wrote, empty when it did not. logs: the same of all attempts, first to last; a
+    run that was continued keeps those from before. iterations: how many a loop has, None for what is
     not a loop.
     """
 
@@ -63,8 +64,12 @@ class Execution:
     outputs: Mapping[str, Sequence[StoredArtifact]] = field(default_factory=dict)
     pod: str = ""
     cached: bool = False
-    log: str = ""
+    logs: tuple[str, ...] = ()
     iterations: int | None = None
+
+    @property
+    def log(self) -> str:
+        return self.logs[-1] if self.logs else ""
 
 
 class Metadata:
@@ -108,7 +113,7 @@ class Metadata:
         events = self._call("GetEventsByExecutionIDs", asked, until)
         types = self._types({artifact.type_id for artifact in stored.values() if not artifact.type}, until)
         sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(lambda: defaultdict(list))
-        for event in sorted(events.events, key=_index):
+        for event in sorted(events.events, key=_position):
             if (artifact := stored.get(event.artifact_id)) is not None:
                 made = _artifact(artifact, artifact.type or types.get(artifact.type_id, ""))
                 sides[event.execution_id, event.type][_key(event)].append(made)
@@ -191,7 +196,7 @@ def _execution(
         ended_at=_seconds(stored.last_update_time_since_epoch),
         inputs=dict(inputs),
         outputs={name: items for name, items in outputs.items() if name != LOG},
-        log=next((artifact.uri for artifact in outputs.get(LOG, ())), ""),
+        logs=tuple(artifact.uri for artifact in outputs.get(LOG, ())),
         pod=str(values.get("pod_name") or ""),
         iterations=_number(values.get("iteration_count")),
         cached=state == "CACHED" or bool(values.get("cached_execution_id")),
@@ -232,5 +237,7 @@ def _key(event: Any) -> str:
     return next((step.key for step in event.path.steps if step.WhichOneof("value") == "key"), "")
 
 
-def _index(event: Any) -> int:
-    return next((step.index for step in event.path.steps if step.WhichOneof("value") == "index"), 0)
+def _position(event: Any) -> tuple[int, int]:
+    """Return what orders the artifacts of a name: those of a list have an index, and logs of attempts come in time."""
+    index = next((step.index for step in event.path.steps if step.WhichOneof("value") == "index"), 0)
+    return index, event.milliseconds_since_epoch

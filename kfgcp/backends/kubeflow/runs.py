@@ -13,7 +13,9 @@ from kfgcp.backends.kubeflow.attempts import AttemptPods
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
 from kfgcp.backends.kubeflow.pod_names import FailedDriver
-from kfgcp.backends.kubeflow.tree import Placed, place_executions, place_nodes, with_failed_drivers
+from kfgcp.backends.kubeflow.progress import RUN_STATES as RUN_STATES
+from kfgcp.backends.kubeflow.progress import SERVICE, Progress, past, progress_of
+from kfgcp.backends.kubeflow.tree import ENDED, Placed, place_executions, place_nodes, with_failed_drivers
 from kfgcp.backends.reading import (
     LEAVES,
     by_parent,
@@ -35,17 +37,6 @@ from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.load import Spec
 
-RUN_STATES: Final = {
-    "RUNTIME_STATE_UNSPECIFIED": RunState.PENDING,
-    "PENDING": RunState.PENDING,
-    "RUNNING": RunState.RUNNING,
-    "SUCCEEDED": RunState.SUCCEEDED,
-    "SKIPPED": RunState.SUCCEEDED,
-    "FAILED": RunState.FAILED,
-    "CANCELING": RunState.CANCELLING,
-    "CANCELED": RunState.CANCELLED,
-    "PAUSED": RunState.PAUSED,
-}
 NODE_STATES: Final = {
     "RUNTIME_STATE_UNSPECIFIED": TaskState.PENDING,
     "PENDING": TaskState.PENDING,
@@ -82,7 +73,12 @@ class Where:
 
 
 def run_of(
-    body: Mapping[str, Any], where: Where, *, experiment: str = "", executions: Sequence[Execution] = ()
+    body: Mapping[str, Any],
+    where: Where,
+    *,
+    experiment: str = "",
+    executions: Sequence[Execution] = (),
+    cancelled: bool = False,
 ) -> tuple[Run, dict[str, Any] | None]:
     """The run, and its spec when it has one that can be read.
 
@@ -91,14 +87,14 @@ def run_of(
         where: its place.
         experiment: its experiment's name.
         executions: what ML Metadata knows; without them the tasks are those of the workflow, without their values.
+        cancelled: whether it was cancelled from here.
     """
     run_id = body["run_id"]
     spec, graph = _spec(body)
     labels = _labels(body, spec)
-    state = RUN_STATES.get(str(body.get("state")), RunState.PENDING)  # one of a newer service goes on
-    ended, done = state.final, state is RunState.SUCCEEDED
-    placed = [task for task in placed_tasks(body, executions) if ended or _is_known(task)]
-    tasks = _tasks(placed, ended, AttemptPods(_details(body)))
+    progress = progress_of(body, cancelled=cancelled)
+    placed = [task for task in placed_tasks(body, executions) if progress.has_ended or _is_known(task)]
+    tasks = _tasks(placed, progress, AttemptPods(_details(body)))
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
         run_id=run_id,
@@ -111,16 +107,16 @@ def run_of(
         experiment=experiment or "default",
         name=str(body.get("display_name") or run_id),
         labels=labels,
-        state=state,
+        state=progress.state,
         created_at=at(body.get("created_at")),
         started_at=min((task.started_at for task in tasks if task.started_at), default=at(body.get("created_at"))),
-        ended_at=_run_end(body, tasks) if ended else None,
+        ended_at=_run_end(progress, tasks),
         params=params_of(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
-        outputs=outputs_of(graph.root, {task.path: task for task in tasks}) if graph and done else {},
+        outputs=_outputs(graph, tasks) if progress.state is RunState.SUCCEEDED else {},
         metrics=tuple(metrics_of(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
-        error=_error(body, tasks),
+        error=_error(body, tasks) if progress.state is RunState.FAILED else None,
     )
     return (replace(run, pipeline=spec.name) if spec else run), spec.pipeline_spec if spec else None
 
@@ -155,23 +151,23 @@ def pods_of(body: Mapping[str, Any], executions: Sequence[Execution]) -> dict[st
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
-    return time_of(text, "Kubeflow Pipelines")
+    return time_of(text, SERVICE)
 
 
 def _details(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return (body.get("run_details") or {}).get("task_details") or ()
 
 
-def _run_end(body: Mapping[str, Any], tasks: Sequence[Task]) -> str | None:
-    """The service has whole seconds; a run does not end before its last task."""
-    return max(filter(None, (_past(body.get("finished_at")), *(task.ended_at for task in tasks))), default=None)
-
-
-def _past(text: Any) -> str | None:
-    """The service has the year 1, or 1970, for what has not begun or not ended."""
-    if isinstance(text, str) and text.startswith(("0001-", "1970-01-01")):
+def _run_end(progress: Progress, tasks: Sequence[Task]) -> str | None:
+    """Return when a run ended. The service has whole seconds; a run does not end before its last task."""
+    if not progress.has_ended:
         return None
-    return at(text)
+    ends = [progress.ended_at, *(task.ended_at for task in tasks)]
+    return max((end for end in ends if end), default=None)
+
+
+def _outputs(graph: Graph | None, tasks: Sequence[Task]) -> dict[str, Any]:
+    return outputs_of(graph.root, {task.path: task for task in tasks}) if graph is not None else {}
 
 
 def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
@@ -185,18 +181,22 @@ def _is_known(placed: Placed) -> bool:
     return bool(placed.execution or placed.node or placed.failed_driver)
 
 
-def _tasks(placed: Sequence[Placed], ended: bool, attempts: AttemptPods) -> list[Task]:
-    tasks = [_task(each, ended, attempts) for each in placed]
+def _tasks(placed: Sequence[Placed], progress: Progress, attempts: AttemptPods) -> list[Task]:
+    tasks = [_task(each, progress, attempts) for each in placed]
+    if progress.has_ended:
+        tasks = _with_groups(placed, tasks, progress)
     groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
-    return with_group_errors(with_group_outputs(_with_groups(tasks) if ended else tasks, groups))
+    return with_group_errors(with_group_outputs(tasks, groups))
 
 
-def _task(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
+def _task(placed: Placed, progress: Progress, attempts: AttemptPods) -> Task:
     if placed.failed_driver is not None:
         return _of_failed_driver(placed, placed.failed_driver)
     if placed.node is not None:
-        return _of_node(placed)
-    return _of_execution(placed, ended, attempts)
+        return _of_node(placed, placed.node, progress)
+    if placed.execution is not None:
+        return _of_execution(placed, placed.execution, progress, attempts)
+    return Task(placed.path, placed.kind, TaskState.SKIPPED if progress.has_ended else TaskState.PENDING)
 
 
 def _of_failed_driver(placed: Placed, driver: FailedDriver) -> Task:
@@ -205,41 +205,39 @@ def _of_failed_driver(placed: Placed, driver: FailedDriver) -> Task:
         path=placed.path,
         kind=placed.kind,
         state=TaskState.FAILED,
-        started_at=_past(detail.get("start_time")) or at(detail.get("create_time")),
-        ended_at=_past(detail.get("end_time")),
+        started_at=past(detail.get("start_time")) or at(detail.get("create_time")),
+        ended_at=past(detail.get("end_time")),
         error=ErrorInfo(NOT_STARTED, placed.path),
     )
 
 
-def _of_node(placed: Placed) -> Task:
-    node = placed.node or {}
+def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Task:
     state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
+    if progress.has_ended:
+        # The API has no word for Argo's state Omitted, and leaves it out.
+        state = progress.task_state(state) if node.get("state") else TaskState.SKIPPED
     ran = state not in (TaskState.PENDING, TaskState.SKIPPED)
+    ended_at = past(node.get("end_time"))
+    if ran and ended_at is None:
+        ended_at = progress.ended_at
     return Task(
         path=placed.path,
         kind=placed.kind,
         state=state,
         attempts=int(ran and placed.kind in LEAVES),
-        started_at=(_past(node.get("start_time")) or at(node.get("create_time"))) if ran else None,
-        ended_at=_past(node.get("end_time")) if state.final else None,
+        started_at=(past(node.get("start_time")) or at(node.get("create_time"))) if ran else None,
+        ended_at=ended_at if state.final else None,
         error=reason(node.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
 
 
-def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
-    execution = placed.execution
-    if execution is None:
-        return Task(placed.path, placed.kind, TaskState.SKIPPED if ended else TaskState.PENDING)
-    state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
-    if ended and not state.final and placed.kind in LEAVES:
-        state = TaskState.CANCELLED
-    if execution.cached and state is TaskState.SUCCEEDED:
-        state = TaskState.CACHED
+def _of_execution(placed: Placed, execution: Execution, progress: Progress, attempts: AttemptPods) -> Task:
+    is_leaf = placed.kind in LEAVES
     pods = attempts.of(execution.pod)
-    if state is TaskState.FAILED and not ended and len(pods) <= placed.retries:
-        state = TaskState.RUNNING  # until the next attempt starts, the execution is as the last one left it
+    state = _execution_state(placed, execution, progress, len(pods))
+    was_cut_off = is_leaf and progress.has_ended and execution.state not in ENDED
     ran = state not in (TaskState.SKIPPED, TaskState.PENDING)
-    leaf = placed.kind in LEAVES
+    ended_at = progress.ended_at if was_cut_off else _time(execution.ended_at)
     cache = None
     if placed.kind is TaskKind.CONTAINER and state in (TaskState.CACHED, TaskState.SUCCEEDED, TaskState.FAILED):
         cache = _HIT if state is TaskState.CACHED else _MISS
@@ -247,34 +245,102 @@ def _of_execution(placed: Placed, ended: bool, attempts: AttemptPods) -> Task:
         path=placed.path,
         kind=placed.kind,
         state=state,
-        attempts=len(pods) if ran and leaf and state is not TaskState.CACHED else 0,
+        # The pods that ran before a retry of the run are no more among the nodes, but their logs were kept.
+        attempts=max(len(pods), len(execution.logs)) if ran and is_leaf and state is not TaskState.CACHED else 0,
         cache=cache,
-        started_at=timestamp(execution.started_at) if ran and execution.started_at else None,
-        ended_at=timestamp(execution.ended_at) if state.final and execution.ended_at else None,
+        started_at=_start(execution, progress, ended_at) if ran else None,
+        ended_at=ended_at if state.final else None,
         inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
         outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
         error=ErrorInfo(NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
 
 
-def _with_groups(tasks: list[Task]) -> list[Task]:
-    """DAGs and loops in the state that what they hold gives them: the service leaves many of them RUNNING."""
-    found = {task.path: task for task in tasks}
-    below = by_parent(found)
-    for path in sorted(found, key=lambda each: -each.count("/") - each.count("[")):
-        task = found[path]
-        if task.kind not in (TaskKind.DAG, TaskKind.LOOP) or task.state in (TaskState.SKIPPED, TaskState.CACHED):
-            continue
-        inner = [found[each] for each in below[path]]
-        states = {each.state for each in inner}
-        state = task.state
-        if inner and all(each.final for each in states):
-            bad = [each for each in (TaskState.FAILED, TaskState.CANCELLED) if each in states]
-            state = bad[0] if bad else TaskState.SUCCEEDED
-        ends = [each.ended_at for each in inner if each.ended_at]
-        ended_at = (max(ends) if ends else task.ended_at) if state.final else None
-        found[path] = replace(task, state=state, ended_at=ended_at)
-    return [found[task.path] for task in tasks]
+def _execution_state(placed: Placed, execution: Execution, progress: Progress, attempts: int) -> TaskState:
+    """Return the state of a task; that of a group in a run that has ended may depend on what it holds."""
+    is_leaf = placed.kind in LEAVES
+    state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
+    if execution.cached and state is TaskState.SUCCEEDED:
+        state = TaskState.CACHED
+    if placed.kind is TaskKind.LOOP and execution.iterations == 0 and not state.final:
+        # The service does not end it.
+        return TaskState.SUCCEEDED
+    if progress.has_ended:
+        return progress.task_state(state) if is_leaf else state
+    if state is TaskState.FAILED and is_leaf and attempts <= placed.retries:
+        # Until the next attempt starts, the execution is as the last one left it.
+        return TaskState.RUNNING
+    if state is TaskState.FAILED and _is_before_retry(execution, progress):
+        return TaskState.PENDING if is_leaf else TaskState.RUNNING
+    return state
+
+
+def _is_before_retry(execution: Execution, progress: Progress) -> bool:
+    """Return whether an execution is as it was when the run was continued, which uses it again."""
+    ended_at = _time(execution.ended_at)
+    return progress.retried_at is not None and ended_at is not None and ended_at < progress.retried_at
+
+
+def _start(execution: Execution, progress: Progress, ended_at: str | None) -> str | None:
+    """Return when a task started; one that was run again in a run that was continued started with that."""
+    started_at = _time(execution.started_at)
+    retried_at = progress.retried_at
+    if started_at and retried_at and started_at < retried_at and (ended_at is None or ended_at >= retried_at):
+        return retried_at
+    return started_at
+
+
+def _time(seconds: float) -> str | None:
+    return timestamp(seconds) if seconds else None
+
+
+def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Progress) -> list[Task]:
+    """Return the tasks of a run that has ended; groups with the state and the times that what they hold gives them.
+
+    The service leaves many groups RUNNING.
+    """
+    by_path = {task.path: task for task in tasks}
+    executions = {each.path: each.execution for each in placed}
+    below = by_parent(by_path)
+    for path in sorted(by_path, key=lambda each: -each.count("/") - each.count("[")):
+        group = by_path[path]
+        if group.kind in (TaskKind.DAG, TaskKind.LOOP) and group.state not in (TaskState.SKIPPED, TaskState.CACHED):
+            inner = [by_path[each] for each in below[path]]
+            has_all = all(executions[task.path] is not None for task in inner)
+            by_path[path] = _with_inner(group, inner, progress, has_all=has_all)
+    return [by_path[task.path] for task in tasks]
+
+
+def _with_inner(group: Task, inner: Sequence[Task], progress: Progress, *, has_all: bool) -> Task:
+    """Return a group with the state and the times that what it holds gives it.
+
+    Args:
+        group: as the service tells it.
+        inner: the tasks or iterations in it.
+        progress: how far the run is.
+        has_all: whether the service made all of them.
+    """
+    states = {task.state for task in inner}
+    state = group.state
+    for bad in (TaskState.FAILED, TaskState.CANCELLED):
+        if bad in states:
+            state = bad
+            break
+    else:
+        if inner:
+            state = TaskState.SUCCEEDED
+        if not group.state.final:
+            is_cut_off = progress.state is RunState.CANCELLED and not (inner and has_all)
+            state = TaskState.CANCELLED if is_cut_off else TaskState.SUCCEEDED
+    ends = [task.ended_at for task in inner if task.ended_at]
+    ended_at = max(ends, default=group.ended_at or progress.ended_at)
+    if state is TaskState.CANCELLED:
+        ended_at = progress.ended_at or ended_at
+    starts = [task.started_at for task in inner if task.started_at]
+    started_at = group.started_at
+    if starts and started_at and progress.retried_at and started_at < progress.retried_at <= min(starts):
+        started_at = min(starts)
+    return replace(group, state=state, started_at=started_at, ended_at=ended_at)
 
 
 def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
@@ -292,8 +358,6 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
             yield Artifact(placed.path, name, each.type, each.uri, dict(each.metadata))
 
 
-def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo | None:
-    """Of a failed run: the first failure of a task, else what the service says of the whole."""
-    if RUN_STATES.get(str(body.get("state"))) is not RunState.FAILED:
-        return None
+def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
+    """Return the error of a failed run: the first failure of a task, else what the service says of the whole."""
     return first_failure(tasks) or reason(body.get("error"), "Kubeflow Pipelines gives no reason")

@@ -120,14 +120,124 @@ def test_every_field_of_the_api_is_known_here() -> None:
     """A field that the service gets must be looked at: is it something that people want to see?"""
     read = {
         *("run_id", "display_name", "description", "experiment_id", "pipeline_spec", "pipeline_version_reference"),
-        *("runtime_config", "created_at", "finished_at", "state", "error", "run_details"),
+        *("runtime_config", "created_at", "finished_at", "state", "state_history", "error", "run_details"),
     }
     left = {
         *("storage_state", "pipeline_version_id", "service_account", "scheduled_at", "recurring_run_id"),
-        *("state_history", "plugins_input", "plugins_output"),
+        *("plugins_input", "plugins_output"),
     }
 
     assert set(kfp_server_api.V2beta1Run.attribute_map.values()) == read | left
+
+
+# -- runs that were cancelled, and runs that were continued
+
+
+def history(*states: str) -> list[dict[str, str]]:
+    """A state_history with one state a minute, from 03:00 on."""
+    return [{"state": state, "update_time": f"2026-01-02T03:{at:02}:00Z"} for at, state in enumerate(states)]
+
+
+@pytest.mark.parametrize(
+    ("states", "cancelled", "expected"),
+    [
+        (["PENDING", "RUNNING", "CANCELING", "FAILED"], False, RunState.CANCELLED),
+        (["PENDING", "RUNNING", "FAILED"], False, RunState.FAILED),
+        (["PENDING", "RUNNING", "FAILED"], True, RunState.CANCELLED),
+        ([], True, RunState.CANCELLED),
+        (["RUNNING", "CANCELING", "RUNNING", "FAILED"], False, RunState.CANCELLED),
+        (["RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"], False, RunState.FAILED),
+        (["RUNNING", "FAILED", "RUNNING", "CANCELING", "FAILED"], False, RunState.CANCELLED),
+    ],
+)
+def test_a_run_that_was_terminated_is_cancelled(states: list[str], cancelled: bool, expected: RunState) -> None:
+    """It ends FAILED; recorded as sleepy-cancelled, and without the history as run-get-canceled of api-2.17.0."""
+    answer = made(state="FAILED", state_history=history(*states), error={"message": "x"})
+
+    found, _ = run_of(answer, WHERE, cancelled=cancelled)
+
+    assert found.state is expected
+    assert (found.error is None) is (expected is RunState.CANCELLED)
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "RUNNING", "CANCELING"])
+def test_only_a_run_that_failed_can_have_been_cancelled(state: str) -> None:
+    answer = made(state=state, state_history=history("RUNNING", "CANCELING", state))
+
+    assert run_of(answer, WHERE, cancelled=True)[0].state is runs.RUN_STATES[state]
+
+
+def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execution: Any) -> None:
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    running = {"type": mlmd.DAG, "state": "RUNNING"}
+    executions = [
+        execution(1, "", **running),
+        execution(2, "add", 1),
+        execution(3, "inner", 1, **running),
+        execution(4, "double", 3, state="RUNNING"),
+    ]
+
+    steps = history("CANCELING", "FAILED")
+    found = run(executions, pipeline_spec=spec, state="FAILED", state_history=steps, finished_at="2026-01-02T03:05:00Z")
+
+    assert (found.state, found.ended_at) == (RunState.CANCELLED, "2026-01-02T03:05:00.000Z")
+    assert {task.path: (task.state.value, task.ended_at) for task in found.tasks} == {
+        "add": ("SUCCEEDED", "2026-01-02T03:01:02.000Z"),
+        "inner": ("CANCELLED", found.ended_at),
+        "inner/double": ("CANCELLED", found.ended_at),
+        "inner/add": ("SKIPPED", None),
+        "add-2": ("SKIPPED", None),
+    }
+    assert {task.error for task in found.tasks} == {None}
+
+
+def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(compiled: Any, execution: Any) -> None:
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    executions = [execution(1, ""), execution(2, "inner", 1, type=mlmd.DAG, state="RUNNING")]
+
+    found = run(executions, pipeline_spec=spec, state="FAILED", state_history=history("CANCELING", "FAILED"))
+
+    assert next(task.state for task in found.tasks if task.path == "inner") is TaskState.CANCELLED
+
+
+def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(compiled: Any, execution: Any) -> None:
+    """`:retry` uses the execution again, whose create time is that of the first time; recorded as fail-sub."""
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    retried = "2026-01-02T03:03:00.000Z"
+    dag = {"type": mlmd.DAG, "state": "RUNNING"}
+    executions = [
+        execution(1, "", **dag),
+        execution(2, "add", 1),
+        execution(3, "inner", 1, **dag),
+        execution(4, "double", 3, ended_at=1767323200.0, logs=("minio://b/executor-logs-0", "minio://b/1")),
+        execution(5, "add", 3, started_at=1767323210.0, ended_at=1767323220.0),
+    ]
+    steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
+
+    found = run(executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z")
+
+    tasks = {task.path: task for task in found.tasks}
+    assert (tasks["inner/double"].attempts, tasks["inner/double"].started_at) == (2, retried)
+    assert tasks["inner/double"].ended_at == "2026-01-02T03:06:40.000Z"
+    assert (tasks["inner"].started_at, tasks["inner"].ended_at) == (retried, "2026-01-02T03:07:00.000Z")
+    assert tasks["inner/add"].started_at == "2026-01-02T03:06:50.000Z"
+    assert tasks["add"].started_at == "2026-01-02T03:00:02.000Z", "it was not run again"
+
+
+def test_what_failed_before_a_retry_is_to_be_done_again(compiled: Any, execution: Any) -> None:
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    executions = [
+        execution(1, ""),
+        execution(2, "add", 1),
+        execution(3, "inner", 1, type=mlmd.DAG, state="FAILED"),
+        execution(4, "double", 3, state="FAILED"),
+    ]
+    steps = history("PENDING", "RUNNING", "FAILED", "RUNNING")
+
+    found = run(executions, pipeline_spec=spec, state="RUNNING", state_history=steps)
+
+    states = {task.path: task.state.value for task in found.tasks}
+    assert states == {"add": "SUCCEEDED", "inner": "RUNNING", "inner/double": "PENDING"}
 
 
 # -- times
@@ -229,15 +339,15 @@ def test_the_platform_document_beside_a_spec_is_not_taken_for_it(compiled: Any, 
         ("CACHED", True, TaskState.CACHED, 0, True),
         ("FAILED", False, TaskState.FAILED, 1, False),
         ("CANCELED", False, TaskState.SKIPPED, 0, None),
-        ("RUNNING", False, TaskState.CANCELLED, 1, None),
-        ("NEW", False, TaskState.CANCELLED, 1, None),
-        ("UNKNOWN", False, TaskState.CANCELLED, 1, None),
+        ("RUNNING", False, TaskState.FAILED, 1, False),
+        ("NEW", False, TaskState.FAILED, 1, False),
+        ("UNKNOWN", False, TaskState.FAILED, 1, False),
     ],
 )
 def test_the_state_of_a_task_of_a_run_that_has_ended(
     echo: Any, execution: Any, state: str, cached: bool, expected: TaskState, attempts: int, hit: bool | None
 ) -> None:
-    """What still ran when the run ended was cancelled with it."""
+    """What still ran when the run ended is what the run's end says: a pod that was killed leaves it RUNNING."""
     say = execution(2, "say", 1, state=state, cached=cached)
 
     (task,) = run([execution(1, ""), say], pipeline_spec=echo, state="FAILED").tasks
@@ -316,6 +426,18 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
         "add-2": TaskState.SKIPPED,
     }
     assert found.error == ErrorInfo(NO_REASON, "inner/double"), "not the DAG around it"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED", "FAILED"])
+def test_a_loop_over_nothing_has_succeeded(compiled: Any, execution: Any, state: str) -> None:
+    """The service leaves it RUNNING for ever; recorded as loop-empty and loop-empty-only."""
+    spec = compiled("tests/pipelines/shapes.py").pipeline_spec
+    executions = [execution(1, ""), execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING", iterations=0)]
+
+    found = run(executions, pipeline_spec=spec, state=state)
+
+    loop = next(task for task in found.tasks if task.path == "for-loop-4")
+    assert (loop.state, loop.ended_at) == (TaskState.SUCCEEDED, "2026-01-02T03:01:02.000Z")
 
 
 def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
@@ -406,6 +528,42 @@ def test_the_state_of_a_node(echo: Any, state: str | None, expected: TaskState) 
     assert (task.started_at is not None) is ran
     assert (task.ended_at is not None) is expected.final
     assert task.error == (ErrorInfo("exit code 1", "say") if expected is TaskState.FAILED else None)
+
+
+@pytest.mark.parametrize(
+    ("run_state", "node_state", "expected"),
+    [
+        ("FAILED", None, TaskState.SKIPPED),
+        ("FAILED", "RUNNING", TaskState.FAILED),
+        ("SUCCEEDED", "RUNNING", TaskState.SUCCEEDED),
+        ("SUCCEEDED", "PENDING", TaskState.SUCCEEDED),
+        ("CANCELED", "RUNNING", TaskState.CANCELLED),
+    ],
+)
+def test_no_node_goes_on_in_a_run_that_has_ended(
+    echo: Any, run_state: str, node_state: str | None, expected: TaskState
+) -> None:
+    """Nodes that Argo omitted have no state; the final state of the run is written before those of the nodes."""
+    node = {"display_name": "say", "state": node_state, "create_time": "2026-01-02T03:00:00Z", "end_time": NEVER}
+
+    found = run(pipeline_spec=echo, state=run_state, run_details={"task_details": [node]})
+
+    (task,) = found.tasks
+    assert task.state is expected
+    assert task.ended_at == (None if expected is TaskState.SKIPPED else found.ended_at)
+
+
+def test_rows_of_launchers_are_not_tasks(edited: Any) -> None:
+    """A launcher writes a row without a name and a state; a task may be called like the word for nothing."""
+    spec = edited("tests/pipelines/echo.py", _call_the_task_none).pipeline_spec
+    row = {"execution_id": "2", "create_time": "2026-01-02T03:00:00Z", "start_time": "2026-01-02T03:00:00Z"}
+
+    assert run(pipeline_spec=spec, state="RUNNING", run_details={"task_details": [row]}).tasks == ()
+
+
+def _call_the_task_none(spec: dict[str, Any]) -> None:
+    task = spec["root"]["dag"]["tasks"]["say"]
+    task["taskInfo"]["name"] = "None"
 
 
 def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
