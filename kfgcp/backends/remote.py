@@ -99,8 +99,8 @@ class RemoteBackend(ABC):
         """A failed run with the end of the failing task's log, when that can be had."""
 
     @abstractmethod
-    def _stop(self, backend_ref: str) -> None:
-        """Asks a run to end; no error when it has ended."""
+    def _stop(self, backend_ref: str) -> bool:
+        """Ask a run to end, and return whether the service accepted it; it does not when the run has ended."""
 
     @abstractmethod
     def _remove(self, backend_ref: str) -> None:
@@ -206,7 +206,9 @@ class RemoteBackend(ABC):
         run = self.get(ref)
         if not run.state.final:
             assert run.backend_ref is not None
-            self._stop(run.backend_ref)
+            accepted = self._stop(run.backend_ref)
+            if accepted and self._store.writable:
+                self._store.request_cancel(run.run_id, timestamp(time.time()))
         return self.get(ref).state
 
     # -- capabilities

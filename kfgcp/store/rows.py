@@ -58,6 +58,32 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What is recorded of the cancelling of a run.
+
+    Attributes:
+        state: of the run.
+        ended_at: when it ended, "" when that is not known.
+        requested_at: when it was cancelled from here, "" when it was not.
+    """
+
+    state: RunState
+    ended_at: str
+    requested_at: str
+
+    def holds_for(self, ended_at: str | None, retried_at: str | None) -> bool:
+        """Return whether a run that has ended without success was cancelled.
+
+        Args:
+            ended_at: when it ended.
+            retried_at: when it last continued after an earlier end, which may have been another end.
+        """
+        if self.state is RunState.CANCELLED:
+            return (ended_at or "") <= self.ended_at
+        return self.state is RunState.CANCELLING or self.requested_at > (retried_at or "")
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list: every field that is set must match.
 

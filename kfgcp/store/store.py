@@ -17,6 +17,7 @@ from kfgcp.store.file_uses import FileUses
 from kfgcp.store.reading import DATABASE_NAME
 from kfgcp.store.rows import (
     TAG,
+    Cancellation,
     Changes,
     Ended,
     Observed,
@@ -308,6 +309,16 @@ class Store(FileUses, CachedOutputs):
         with self._failures():
             row = self._db.execute("SELECT cancel_requested_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return None if row is None else row[0]
+
+    def cancellation(self, backend_ref: str) -> Cancellation | None:
+        """Return what is recorded of the cancelling of a run of a remote backend, None when the run is not known."""
+        with self._failures():
+            row = self._db.execute(
+                "SELECT state, ended_at, cancel_requested_at FROM runs WHERE backend_ref = ?", bound(backend_ref)
+            ).fetchone()
+        if row is None:
+            return None
+        return Cancellation(RunState(row["state"]), row["ended_at"] or "", row["cancel_requested_at"] or "")
 
     def read_of(self, run_id: str) -> Read:
         """How much of a run is here."""

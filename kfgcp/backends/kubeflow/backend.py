@@ -24,6 +24,7 @@ from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
+from kfgcp.backends.kubeflow.progress import progress_of
 from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
 from kfgcp.backends.kubeflow.server import OTHER_API, Server
 from kfgcp.backends.kubeflow_errors import is_without_workflow
@@ -178,8 +179,25 @@ class KubeflowBackend(RemoteBackend):
     def _run(
         self, answer: Mapping[str, Any], experiment: str, executions: list[Execution] | None = None
     ) -> tuple[Run, Mapping[str, Any] | None]:
-        run, spec = run_of(answer, self._where, experiment=experiment, executions=executions or ())
+        run, spec = run_of(
+            answer,
+            self._where,
+            experiment=experiment,
+            executions=executions or (),
+            cancelled=self._is_recorded_as_cancelled(answer),
+        )
         return replace(run, backend_ref=self._ref_of(run.run_id)), spec
+
+    def _is_recorded_as_cancelled(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether the store has that a run which the server calls FAILED was cancelled.
+
+        The server does not always tell it (recorded: run-get-canceled.json of api-2.17.0).
+        """
+        progress = progress_of(answer)
+        if progress.state is not RunState.FAILED:
+            return False
+        cancellation = self._store.cancellation(self._ref_of(str(answer["run_id"])))
+        return cancellation is not None and cancellation.holds_for(progress.ended_at, progress.retried_at)
 
     def _id(self, backend_ref: str) -> str:
         return backend_ref.removeprefix(self.place)
@@ -273,7 +291,7 @@ class KubeflowBackend(RemoteBackend):
         said = next((line.strip() for line in reversed(tail) if line.strip()), "") if error.message == NO_REASON else ""
         return with_failure(run, replace(error, log_tail=tail, message=said or error.message))
 
-    def _stop(self, backend_ref: str) -> None:
+    def _stop(self, backend_ref: str) -> bool:
         try:
             self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:terminate", body={}, repeatable=True)
         except Refused as refused:
@@ -281,6 +299,8 @@ class KubeflowBackend(RemoteBackend):
                 self._cancelling.workflow_is_gone(self._id(backend_ref))
             elif refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):  # it has ended meanwhile
                 raise
+            return False
+        return True
 
     def _remove(self, backend_ref: str) -> None:
         with suppress(NotFound):

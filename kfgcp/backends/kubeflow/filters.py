@@ -8,6 +8,7 @@ from typing import Any
 
 from kfgcp.backends.kubeflow.body import part_of_description
 from kfgcp.backends.kubeflow.runs import RUN_STATES
+from kfgcp.model import RunState
 from kfgcp.store.rows import BY_BEGINNING, RunFilter
 
 
@@ -34,7 +35,9 @@ def predicates(wanted: RunFilter) -> list[dict[str, Any]]:
     if wanted.since is not None:
         found.append(predicate("created_at", "GREATER_THAN_EQUALS", wanted.since, "timestamp_value"))
     if wanted.states:
-        states = [name for name, state in RUN_STATES.items() if state in wanted.states]
+        # Most runs that were cancelled are FAILED there, and are told apart when they are read.
+        among = {*wanted.states, RunState.FAILED} if RunState.CANCELLED in wanted.states else {*wanted.states}
+        states = [name for name, state in RUN_STATES.items() if state in among]
         found.append(predicate("state", "EQUALS", states[0]) if len(states) == 1 else one_of("state", states))
     return found + [predicate("description", "IS_SUBSTRING", part) for part in _parts(wanted) if part]
 
@@ -47,7 +50,7 @@ def unfinished() -> list[dict[str, Any]]:
 
 def chosen_here(wanted: RunFilter) -> bool:
     """Whether the server cannot choose all by itself."""
-    return wanted.pipeline is not None or None in _parts(wanted)
+    return wanted.pipeline is not None or RunState.CANCELLED in wanted.states or None in _parts(wanted)
 
 
 def one_of(key: str, values: Sequence[str]) -> dict[str, Any]:

@@ -203,12 +203,14 @@ class VertexBackend(RemoteBackend):
             return run
         return with_failure(run, replace(error, log_tail=tail))
 
-    def _stop(self, backend_ref: str) -> None:
+    def _stop(self, backend_ref: str) -> bool:
         try:
             self._http.post(f"v1/{backend_ref}:cancel", body={}, repeatable=True)
         except Refused as refused:
             if refused.reason != "FAILED_PRECONDITION":  # it has ended meanwhile
                 raise
+            return False
+        return True
 
     def _remove(self, backend_ref: str) -> None:
         with suppress(NotFound):

@@ -1,0 +1,110 @@
+"""A run that was cancelled is FAILED on the server, which does not always tell why: recorded as sleepy-cancelled (its
+history has CANCELING) and as run-get-canceled.json of api-2.17.0 (it has not)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kfgcp as public
+from kfgcp import api
+from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.config import load
+from kfgcp.model import RunState, TaskState
+from kfgcp.store.rows import Cancellation, RunFilter
+from kfgcp.store.store import Store
+from kfgcp.testing import KubeflowStandIn, kubeflow
+
+END = "2026-01-02T03:04:05.000Z"
+LATER = "2026-01-02T03:04:06.000Z"
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[KubeflowStandIn]:
+    with kubeflow(mode="instant") as started:
+        started.runs.terminated_state = "FAILED"
+        (home / "kfgcp.toml").write_text(started.toml("gke"))
+        yield started
+
+
+def running(server: KubeflowStandIn) -> str:
+    """A run that failed and was continued, so that it runs."""
+    (run_id,) = server.seed(1, failing={"train": "no memory"}, age=7200)
+    server.instant.seconds = 3600
+    assert public.show(run_id).retry().state is RunState.RUNNING
+    return run_id
+
+
+def test_a_run_that_was_cancelled_from_here_is_cancelled(server: KubeflowStandIn) -> None:
+    run_id = running(server)
+
+    handle = public.cancel(run_id)
+
+    assert (handle.state, handle.snapshot.error) == (RunState.CANCELLED, None)
+    assert TaskState.FAILED not in {task.state for task in handle.snapshot.tasks}
+    assert public.show(run_id).state is RunState.CANCELLED
+
+
+def test_a_list_does_not_read_it_again_and_again(server: KubeflowStandIn) -> None:
+    """The list says FAILED each time."""
+    run_id = running(server)
+    public.cancel(run_id)
+    api.list()
+    before = server.requests.count("GET", f"/apis/v2beta1/runs/{run_id}")
+
+    listed = [run.state for run in api.list()]
+
+    assert listed == [RunState.CANCELLED]
+    assert server.requests.count("GET", f"/apis/v2beta1/runs/{run_id}") == before
+
+
+def test_it_is_listed_by_its_state(server: KubeflowStandIn) -> None:
+    run_id = running(server)
+    public.cancel(run_id)
+    project = load()
+    backend = KubeflowBackend(project, project.env("gke"))
+
+    cancelled = backend.list(RunFilter(states=[RunState.CANCELLED])).items
+    failed = backend.list(RunFilter(states=[RunState.FAILED])).items
+
+    assert ([run.run_id for run in cancelled], failed) == ([run_id], [])
+
+
+def test_a_run_that_is_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
+    run_id = running(server)
+    public.cancel(run_id)
+    assert Store(load().home).cancel_requested(run_id) is not None
+
+    assert public.show(run_id).retry().state is RunState.RUNNING
+
+    assert Store(load().home).cancel_requested(run_id) is None
+
+
+def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(server: KubeflowStandIn) -> None:
+    """It ends between the look at it and the request, which the server refuses then."""
+    run_id = running(server)
+    server.fail_next("400", method="POST", path="*:terminate")
+
+    assert public.cancel(run_id).state is RunState.RUNNING
+
+    assert Store(load().home).cancel_requested(run_id) is None
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "ended_at", "retried_at", "expected"),
+    [
+        (Cancellation(RunState.RUNNING, "", ""), END, None, False),
+        (Cancellation(RunState.RUNNING, "", END), LATER, None, True),
+        (Cancellation(RunState.RUNNING, "", END), LATER, LATER, False),
+        (Cancellation(RunState.CANCELLING, "", ""), END, None, True),
+        (Cancellation(RunState.CANCELLED, END, ""), END, None, True),
+        (Cancellation(RunState.CANCELLED, END, ""), None, None, True),
+        (Cancellation(RunState.CANCELLED, END, ""), LATER, None, False),
+        (Cancellation(RunState.FAILED, END, ""), END, None, False),
+    ],
+    ids=str,
+)
+def test_what_is_recorded_of_a_cancelling(
+    cancellation: Cancellation, ended_at: str | None, retried_at: str | None, expected: bool
+) -> None:
+    assert cancellation.holds_for(ended_at, retried_at) is expected
