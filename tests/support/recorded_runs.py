@@ -130,9 +130,10 @@ def _with_numbers(content: Any) -> Any:
 class RecordedServer:
     """Answers on loopback like the recorded Kubeflow Pipelines: runs, experiments, ML Metadata and logs of pods.
 
-    A test may change `runs` (answers by run id) and `metadata` before it asks.
-
     Attributes:
+        runs: the answers by run id; a test may change them.
+        later_runs: what takes the place of an answer after each look.
+        metadata: what ML Metadata answers.
         url: the address.
         asked: method and path of each request.
     """
@@ -140,6 +141,7 @@ class RecordedServer:
     def __init__(self, recorded: list[str]) -> None:
         answers = [run_answer(name) for name in recorded]
         self.runs = {answer["run_id"]: answer for answer in answers}
+        self.later_runs: dict[str, list[dict[str, Any]]] = {}
         self.metadata = RecordedMetadata([metadata(name) for name in recorded])
         self.asked: list[tuple[str, str]] = []
         self.url = ""
@@ -156,7 +158,10 @@ class RecordedServer:
             return (200, "text/plain", log.read_bytes()) if log else (404, "text/plain", b"pod not found")
         answer: Any = None
         if url.path.startswith(RUNS):
-            answer = self.runs.get(url.path.removeprefix(RUNS))
+            run_id = url.path.removeprefix(RUNS)
+            answer = self.runs.get(run_id)
+            if self.later_runs.get(run_id):
+                self.runs[run_id] = self.later_runs[run_id].pop(0)
         elif url.path.startswith(EXPERIMENTS):
             answer = {"experiment_id": url.path.removeprefix(EXPERIMENTS), "display_name": "default"}
         if answer is None:

@@ -19,6 +19,7 @@ from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
+from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
@@ -132,7 +133,7 @@ class KubeflowBackend(RemoteBackend):
         return {"namespace": self._namespace} if self._namespace else {}
 
     def _fetch(self, backend_ref: str) -> Fetched:
-        return self._whole(backend_ref, self._get(backend_ref))
+        return self._whole(backend_ref, read_with_late_tasks(lambda: self._get(backend_ref)))
 
     def _get(self, backend_ref: str) -> dict[str, Any]:
         return read_run(self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}"))
@@ -140,7 +141,7 @@ class KubeflowBackend(RemoteBackend):
     def _fetch_listed(self, listed: Fetched) -> Fetched:
         """What a list says of a run is what the run itself says, its tasks included."""
         backend_ref = listed.run.backend_ref or ""
-        if listed.source is None or "run_details" not in listed.source:
+        if listed.source is None or "run_details" not in listed.source or has_late_tasks(listed.source, time.time()):
             return self._fetch(backend_ref)
         return self._whole(backend_ref, listed.source)
 
