@@ -4,7 +4,7 @@
 
 Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the registry. The second table is
 the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything. The
-third one is kfgcp/backends/kubeflow/features.py.
+third one is kfgcp/backends/kubeflow/features.py, the fourth one differences.py beside it.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 from generate_rules import marked, tested
 
 from kfgcp.backends import base, registry
+from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS
 from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,14 @@ Found in the spec before a run is submitted; the sources are in
 version that is needed, the rest is a note before the run. A server that does not tell its version is taken for new.
 
 """
+DIFFERENT = """
+## What Kubeflow Pipelines does in another way
+
+Found in the spec too; what may change a result is told in a note before the run. The recordings are runs on a real
+server, 2.17.0.
+
+"""
+RECORDINGS = "../../tests/recorded/cluster-2.17.0"
 
 Outcomes = Mapping[tuple[str, str], str]
 """(test, backend) -> yes, no, or why it was skipped."""
@@ -85,6 +94,17 @@ def features() -> str:
     ]
     rows.append(["the pipeline has a workspace", f"before {text_of(WORKSPACE)}", "refused"])
     return _table(["what", "on servers", "what happens"], sorted(rows, key=lambda row: row[2] != "refused"))
+
+
+def differences() -> str:
+    """The fourth table."""
+    rows = []
+    for feature in (METRICS, *DIFFERENCES):
+        owner = "the pipeline" if feature is METRICS else "a task"
+        versions = f"since {text_of(feature.begins)}" if feature.begins else "all"
+        recording = f"[{feature.recorded}]({RECORDINGS}/{feature.recorded})" if feature.recorded else ""
+        rows.append([f"{owner} {feature.what}", versions, feature.note, recording])
+    return _table(["what", "on servers", "what happens there", "recorded"], rows)
 
 
 def _titles() -> list[str]:
@@ -131,7 +151,9 @@ def _worse(one: str, other: str) -> str:
 def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
     table = contract(_outcomes(tested(TESTS)))
-    target.write_text(TOP + capabilities() + MIDDLE + table + BOTTOM + features(), encoding="utf-8")
+    target.write_text(
+        TOP + capabilities() + MIDDLE + table + BOTTOM + features() + DIFFERENT + differences(), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ left out without a word or there is an open report, is a note. The versions are 
 source (kubeflow/pipelines, CHANGELOG.md and backend/src/v2); numbers are of its pull requests and issues:
 
     never     customJob and resolver executors, artifactIterator, a condition on an importer itself: refused by the
-              compiler of workflows (argocompiler/dag.go). Importers in loops (#10860), loops in exit handlers (#12390,
-              seen with 2.14.3) and values of the run in variables (#13034) are open.
+              compiler of workflows (argocompiler/dag.go). Values of the run in variables (#13034) are open.
     2.3       empty folders (#10913).
     2.4       outputs of nested pipelines and of branches, dsl.OneOf (#11196; before, the task that takes one fails:
               #10039), images and resources from parameters (#11404, #11501), limits of loops (#10798), cache keys
@@ -14,6 +13,10 @@ source (kubeflow/pipelines, CHANGELOG.md and backend/src/v2); numbers are of its
     2.5       placeholders of the run and the task (#11599), retries of tasks (#11673).
     2.14      dsl.Collected (#11725), dsl.PipelineTaskFinalStatus (#11953), workspaces (#11982), retries of nested
               pipelines (#11908), parameters of nested pipelines that are left out (#11980).
+    2.17      importers in loops (#10860) and loops in exit handlers (#12390, seen with 2.14.3): both work in 2.17.0
+              (recorded: cluster-2.17.0/importer-loop and exit-loop). Not known: which release repaired them.
+
+What a server runs in another way than it is documented is in differences.py.
 
 Not confirmed: what a server does with a feature that it is too old for, where no issue tells, and how components of
 google-cloud-pipeline-components fare, which call Vertex AI from a container.
@@ -26,22 +29,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS, has_metrics
+from kfgcp.backends.kubeflow.sites import Feature, Site, Version, sites
 from kfgcp.spec.graph import (
     Binding,
-    Component,
-    Container,
     FinalStatus,
     FromTask,
-    Graph,
     Importer,
     OtherExecutor,
-    TaskDef,
     build,
 )
 from kfgcp.spec.load import Spec
 from kfgcp.spec.platform import pipeline_words
 
-Version = tuple[int, ...]
 OLDEST: Final = (2, 0)
 """The first that has the API v2beta1."""
 WORKSPACE: Final = (2, 14)
@@ -52,62 +52,43 @@ _GOOGLES: Final = "google-cloud-pipeline-components"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A task in its pipeline.
-
-    path: without iterations. within: what it stands in, the outermost first. siblings: of each task of the same DAG the
-    component, and whether it is a loop. guarded: whether it is inside an exit handler.
-    """
-
-    path: str
-    task: TaskDef
-    component: Component
-    within: tuple[TaskDef, ...]
-    siblings: dict[str, tuple[Component, bool]]
-    guarded: bool
-
-    @property
-    def container(self) -> Container | None:
-        executor = self.component.executor
-        return executor if isinstance(executor, Container) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something of a spec.
-
-    what: completes `task X ...`. found: whether a task has it. since: the first version that can, None for none so far.
-    note: what becomes of it where it cannot be done; empty: it is refused.
-    """
-
-    what: str
-    found: Callable[[Site], bool]
-    since: Version | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Lack:
-    """What a server cannot do for a task; `task` is empty for the pipeline as a whole."""
+    """What a server cannot do for a task, or does in another way; `task` is empty for the pipeline as a whole."""
 
     task: str
     what: str
     since: Version | None
     note: str
+    begins: Version | None = None
+    differs: bool = False
+    for_check: bool = False
 
     @property
     def refused(self) -> bool:
         return not self.note
 
+    @property
+    def depends_on_version(self) -> bool:
+        return self.since is not None or self.begins is not None
+
+    def is_of(self, version: Version | None) -> bool:
+        """Return whether it is true of a server; None is one as new as any."""
+        if version is None:
+            return self.since is None
+        too_old = self.since is None or version < self.since
+        return too_old and (self.begins is None or version >= self.begins)
+
     def __str__(self) -> str:
         who = f"task {self.task}" if self.task else "the pipeline"
+        if self.differs:
+            return f"{who} {self.what}: on Kubeflow {self.note}"
         when = f"Kubeflow Pipelines can since {text_of(self.since)}" if self.since else "Kubeflow Pipelines cannot"
         return f"{who} {self.what}: {when}{f'; {self.note}' if self.note else ''}"
 
 
 def lacks(spec: Spec, version: Version | None) -> list[Lack]:
     """What a server of a version cannot do of a spec, what is refused first; None is a server as new as any."""
-    found = [lack for lack in used(spec) if lack.since is None or (version is not None and version < lack.since)]
+    found = [lack for lack in used(spec) if lack.is_of(version)]
     return sorted(found, key=lambda lack: not lack.refused)
 
 
@@ -115,10 +96,17 @@ def used(spec: Spec) -> Iterator[Lack]:
     """The features of a spec that some server cannot do, each as what it would lack; a feature once for each task."""
     if "workspace volume" in pipeline_words(spec.platform_spec):
         yield Lack("", "has a workspace", WORKSPACE, "")
-    for site in sites(build(spec.pipeline_spec, spec.platform_spec)):
-        for feature in FEATURES:
+    graph = build(spec.pipeline_spec, spec.platform_spec)
+    if has_metrics(graph):
+        yield _lack("", METRICS)
+    for site in sites(graph):
+        for feature in (*FEATURES, *DIFFERENCES):
             if feature.found(site):
-                yield Lack(site.path, feature.what, feature.since, feature.note)
+                yield _lack(site.path, feature)
+
+
+def _lack(path: str, feature: Feature) -> Lack:
+    return Lack(path, feature.what, feature.since, feature.note, feature.begins, feature.differs, feature.for_check)
 
 
 def version_of(tag: object) -> Version | None:
@@ -129,25 +117,6 @@ def version_of(tag: object) -> Version | None:
 
 def text_of(version: Version) -> str:
     return ".".join(map(str, version))
-
-
-def sites(graph: Graph) -> Iterator[Site]:
-    """Every task of a pipeline, those of nested pipelines, branches and loops too."""
-    yield from _sites(graph, graph.root, "", (), guarded=False)
-
-
-def _sites(
-    graph: Graph, above: Component, prefix: str, within: tuple[TaskDef, ...], *, guarded: bool
-) -> Iterator[Site]:
-    if above.dag is None:
-        return
-    tasks = above.dag.tasks
-    siblings = {key: (graph.component(task), task.iterator is not None) for key, task in tasks.items()}
-    exits = {key for task in tasks.values() if task.runs_always for key in task.upstream}
-    for key, task in tasks.items():
-        inner, inside = graph.component(task), guarded or key in exits
-        yield Site(f"{prefix}{key}", task, inner, within, siblings, guarded)
-        yield from _sites(graph, inner, f"{prefix}{key}/", (*within, task), guarded=inside)
 
 
 # -- what a task may have
@@ -167,8 +136,9 @@ def _takes(looped: bool) -> Callable[[Site], bool]:
     def found(site: Site) -> bool:
         for binding in _sources(site):
             if isinstance(binding.source, FromTask):
-                component, loop = site.siblings[binding.source.task]
-                if loop is looped and (loop or component.dag is not None):
+                source = site.tasks[binding.source.task]
+                loop = source.iterator is not None
+                if loop is looped and (loop or site.graph.component(source).dag is not None):
                     return True
         return False
 
@@ -257,14 +227,14 @@ FEATURES: Final = (
     Feature(
         "is an importer in a loop",
         lambda site: isinstance(site.component.executor, Importer) and any(each.iterator for each in site.within),
-        None,
-        "an open report says that it fails",
+        (2, 17),
+        "it failed in servers before",
     ),
     Feature(
         "is a loop inside an exit handler",
         lambda site: site.guarded and site.task.iterator is not None,
-        None,
-        "an open report says that it fails",
+        (2, 17),
+        "it failed in servers before",
     ),
     Feature(
         "has a value of the run in a variable",

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import features
-from kfgcp.backends.kubeflow.features import OLDEST, Lack, Version, text_of, version_of
+from kfgcp.backends.kubeflow.features import OLDEST, Lack, text_of, version_of
+from kfgcp.backends.kubeflow.sites import Version
 from kfgcp.backends.kubeflow_errors import BAD_PIPELINE_HINT
 from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable, Unsupported
 from kfgcp.spec.load import Spec
@@ -73,16 +74,16 @@ class Server:
         """
         refused = [lack for lack in features.used(spec) if lack.refused]
         version = self._version_for(refused)
-        lacking = [lack for lack in refused if lack.since is None or (version is not None and version < lack.since)]
+        lacking = [lack for lack in refused if lack.is_of(version)]
         if lacking:
             raise _refusal(lacking, version)
 
     def notes(self, spec: Spec) -> Iterator[str]:
         """What becomes of the rest, a line each."""
-        used = list(features.used(spec))
+        used = [lack for lack in features.used(spec) if not lack.for_check]
         version = self._version_for(used)
-        for lack in features.lacks(spec, version):
-            if not lack.refused:
+        for lack in used:
+            if lack.is_of(version) and not lack.refused:
                 yield str(lack)
         if version is None and (versioned := [lack for lack in used if lack.since]):
             newest = max(versioned, key=lambda lack: lack.since or ())
@@ -101,7 +102,7 @@ class Server:
         return refused
 
     def _version_for(self, used: list[Lack]) -> Version | None:
-        return self.version if any(lack.since for lack in used) else None
+        return self.version if any(lack.depends_on_version for lack in used) else None
 
     def _ask(self) -> Version | None:
         try:

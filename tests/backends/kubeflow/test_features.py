@@ -62,6 +62,7 @@ TAKES = {
     "executorLabel": "e",
     "inputDefinitions": {"parameters": {"x": {"parameterType": "NUMBER_INTEGER"}}},
 }
+TAKES_REF = {"componentRef": {"name": "takes"}}
 TAKES_OUTPUT = {
     "inputs": {"parameters": {"x": {"taskOutputParameter": {"producerTask": "n", "outputParameterKey": "Output"}}}},
     "dependentTasks": ["n"],
@@ -105,15 +106,16 @@ def test_what_a_server_is_too_old_for_is_refused(spec: Spec, task: str, words: s
 
 def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
     shapes = load(str(pipeline("shapes")))
-    assert named(shapes, (2, 13)) == [("total", "collects the outputs of a loop (dsl.Collected)", True)]
+    empty = ("total", "collects from a loop that may be empty", False)
+    assert named(shapes, (2, 13)) == [("total", "collects the outputs of a loop (dsl.Collected)", True), empty]
     assert {task for task, _, refused in named(shapes, (2, 3)) if refused} == {"say-3", "total"}
-    assert named(shapes, NEW) == []
+    assert named(shapes, NEW) == [empty]
 
     guarded = load(str(pipeline("guarded")))
-    assert [(task, refused) for task, what, refused in named(guarded, (2, 13)) if "final status" in what] == [
-        ("report", True)
+    assert [(task, what) for task, what, refused in named(guarded, (2, 13)) if refused] == [
+        ("report", "takes the final status of another task (dsl.PipelineTaskFinalStatus)")
     ]
-    assert named(guarded, NEW) == []
+    assert [lack for lack in lacks(guarded, NEW) if lack.refused] == []
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,40 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
             "the folder is not there",
             (2, 3),
         ),
+        (
+            spec_of(executor=IMPORTER, others={"l": plain("looped", **LOOP)}, looped=LOOPED),
+            "l/one",
+            "an importer in a loop",
+            (2, 17),
+        ),
+        (
+            spec_of(
+                others={
+                    "guard": plain("held"),
+                    "exit": plain(
+                        "c", dependentTasks=["guard"], triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+                    ),
+                },
+                held={"dag": {"tasks": {"l": plain("looped", **LOOP)}}},
+                looped=LOOPED,
+            ),
+            "guard/l",
+            "a loop inside an exit handler",
+            (2, 17),
+        ),
     ],
-    ids=["limit", "cache key", "resources", "retry", "name of the run", "nested retry", "left out", "empty folder"],
+    ids=[
+        "limit",
+        "cache key",
+        "resources",
+        "retry",
+        "name of the run",
+        "nested retry",
+        "left out",
+        "empty folder",
+        "importer in a loop",
+        "loop in an exit handler",
+    ],
 )
 def test_what_an_older_server_leaves_out_is_a_note(spec: Spec, task: str, words: str, since: tuple[int, int]) -> None:
     before = (since[0], since[1] - 1)
@@ -231,32 +265,110 @@ def test_what_an_older_server_leaves_out_is_a_note(spec: Spec, task: str, words:
             "work",
             "calls Vertex AI",
         ),
-        (
-            spec_of(executor=IMPORTER, others={"l": plain("looped", **LOOP)}, looped=LOOPED),
-            "l/one",
-            "an importer in a loop",
-        ),
-        (
-            spec_of(
-                others={
-                    "guard": plain("held"),
-                    "exit": plain(
-                        "c", dependentTasks=["guard"], triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-                    ),
-                },
-                held={"dag": {"tasks": {"l": plain("looped", **LOOP)}}},
-                looped=LOOPED,
-            ),
-            "guard/l",
-            "a loop inside an exit handler",
-        ),
     ],
-    ids=["variable", "google", "importer", "exit handler"],
+    ids=["variable", "google"],
 )
 def test_what_is_doubtful_on_every_server_is_a_note(spec: Spec, task: str, words: str) -> None:
     (found,) = [lack for lack in lacks(spec, NEW) if words in str(lack)]
 
     assert (found.task, found.refused) == (task, False)
+
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "words"),
+    [
+        ("collected-nested", "show", "collects from nested loops: on Kubeflow it gets one flat list"),
+        ("loop-empty", "total", "collects from a loop that may be empty: on Kubeflow the run fails when the loop"),
+        ("collected-skipped", "show", "collects from a loop with a condition inside: on Kubeflow the run fails when"),
+        ("list-arguments", "see-8", "is given a list or dict that contains values of the run: on Kubeflow it fails"),
+        ("exit-bad", "ending", "reads a final status: on Kubeflow the state is COMPLETE or FAILED, without an error"),
+        ("containers", "shell", "has a ConcatPlaceholder: on Kubeflow it gets the JSON text of the placeholder"),
+        ("fail-dep-ignore", "joined-2", "ignores failures of tasks before it: on Kubeflow the run may be SUCCEEDED"),
+        ("digits", "", "has metrics: on Kubeflow up to 2.x they have six decimals"),
+    ],
+)
+def test_what_was_recorded_to_be_different_is_a_note(name: str, task: str, words: str) -> None:
+    spec = load(str(RECORDED / name / "pipeline.yaml"))
+
+    for version in (OLD, NEW, None):
+        notes = [lack for lack in lacks(spec, version) if lack.differs and not lack.refused]
+        assert any(lack.task == task and words in str(lack) for lack in notes)
+
+
+def test_retries_have_no_effect_with_the_defaults_of_2_17() -> None:
+    """Recorded as retry-good-with-default-configmap; retry-good ran without these defaults."""
+    spec = load(str(RECORDED / "retry-good" / "pipeline.yaml"))
+
+    assert [lack for lack in lacks(spec, (2, 16)) if "2.17.0" in str(lack)] == []
+    for version in ((2, 17, 0), None):
+        [note] = [lack for lack in lacks(spec, version) if "2.17.0" in str(lack)]
+        assert not note.refused
+
+
+@pytest.mark.parametrize(
+    "name", ["hello", "values", "conditions", "loop-constants", "nested", "exit-pipeline", "loop-nested", "importing"]
+)
+def test_a_pipeline_that_was_recorded_to_run_as_documented_differs_in_nothing(name: str) -> None:
+    spec = load(str(RECORDED / name / "pipeline.yaml"))
+
+    assert [str(lack) for lack in lacks(spec, NEW) if lack.differs] == []
+
+
+@pytest.mark.parametrize("name", ["importer-loop", "exit-loop"])
+def test_what_2_17_was_recorded_to_run_is_no_note_there(name: str) -> None:
+    spec = load(str(RECORDED / name / "pipeline.yaml"))
+
+    assert [lack for lack in lacks(spec, NEW) if "servers before" in str(lack)] == []
+    assert [lack for lack in lacks(spec, (2, 14, 3)) if "servers before" in str(lack)] != []
+
+
+@pytest.mark.parametrize(
+    ("container", "differs"),
+    [
+        ({"resources": {"accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1"}}}, True),
+        ({"resources": {"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}}, False),
+        ({"resources": {"accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "1"}}}, False),
+    ],
+)
+def test_accelerators_have_the_names_of_kubernetes(container: Mapping[str, Any], differs: bool) -> None:
+    notes = [str(lack) for lack in lacks(spec_of(container=container), NEW)]
+
+    assert any("nvidia.com/gpu" in note for note in notes) is differs
+
+
+def test_numbers_in_a_list_are_as_documented() -> None:
+    """As recorded. Texts, lists and dicts are in danger, and parameters of the pipeline, which may be any of these."""
+    spec = load(str(RECORDED / "list-arguments" / "pipeline.yaml"))
+
+    notes = {lack.task for lack in lacks(spec, NEW) if "given a list" in lack.what}
+
+    assert notes & {"see-2", "see-3", "see-4"} == set()
+    assert {"see-5", "see-6", "see-8"} <= notes
+
+
+@pytest.mark.parametrize(("cached", "value", "equal"), [(True, 1, True), (True, 2, False), (False, 1, False)])
+def test_equal_tasks_may_share_a_result(cached: bool, value: int, equal: bool) -> None:
+    caching = {"cachingOptions": {"enableCache": cached}}
+    inputs = {"inputs": {"parameters": {"x": {"runtimeValue": {"constant": value}}}}}
+    first = {"inputs": {"parameters": {"x": {"runtimeValue": {"constant": 1}}}}, "componentRef": {"name": "takes"}}
+    spec = spec_of(
+        others={"first": plain("takes", **first, **caching)}, task={**TAKES_REF, **inputs, **caching}, takes=TAKES
+    )
+
+    notes = [lack.task for lack in lacks(spec, NEW) if "the same as another" in lack.what]
+
+    assert notes == (["work"] if equal else [])
+
+
+def test_variables_are_not_in_the_cache_key() -> None:
+    variables = {"env": [{"name": "SEED", "value": "1"}]}
+    cached = spec_of(container=variables, task={"cachingOptions": {"enableCache": True}})
+
+    assert any("a change of variables alone" in str(lack) for lack in lacks(cached, NEW))
+    assert lacks(spec_of(container=variables), NEW) == []
 
 
 def test_a_plain_pipeline_lacks_nothing_anywhere(pipeline: Any) -> None:

@@ -1,0 +1,244 @@
+"""What Kubeflow Pipelines does in another way than it is documented, and than local runs do.
+
+Each was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0) or, where no recording is named,
+read in its source. Nothing here is refused. A run that meets one of these may fail, or succeed with other values, so a
+note names the task before the run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from kfgcp.backends.kubeflow.sites import Feature, Site
+from kfgcp.spec.graph import (
+    Component,
+    Constant,
+    FinalStatus,
+    FromTask,
+    Graph,
+    TaskDef,
+)
+
+_EXIT_HANDLER: Final = "exit-handler-"
+"""How kfp begins the names of the groups that an exit task waits for."""
+_CONCAT: Final = '{"Concat":'
+_PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"]+)['\"]\]")
+_PLAIN_TYPES: Final = ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN")
+_METRIC_TYPES: Final = ("system.Metrics",)
+
+
+def has_metrics(graph: Graph) -> bool:
+    """Return whether a pipeline has an artifact with metrics."""
+    outputs = [artifact for component in graph.components.values() for artifact in component.output_artifacts.values()]
+    return any(artifact.type in _METRIC_TYPES for artifact in outputs)
+
+
+def _collected(site: Site) -> Iterator[tuple[TaskDef, str]]:
+    """Yield the loops that a task collects from, and which of their outputs."""
+    for binding in (*site.task.params.values(), *site.task.artifacts.values()):
+        if isinstance(binding.source, FromTask):
+            source = site.tasks[binding.source.task]
+            if source.iterator is not None:
+                yield source, binding.source.output
+
+
+def _producers(graph: Graph, component: Component, output: str) -> Iterator[tuple[TaskDef, bool]]:
+    """Yield the tasks inside a group that an output of it comes from, outermost first.
+
+    With each, whether it is one of several, of which one makes the output (dsl.OneOf).
+    """
+    if component.dag is None:
+        return
+    sources = component.dag.param_outputs.get(output) or component.dag.artifact_outputs.get(output) or ()
+    for source in sources:
+        task = component.dag.tasks[source.task]
+        yield task, len(sources) > 1
+        yield from _producers(graph, graph.component(task), source.output)
+
+
+def _collects_from_nested_loops(site: Site) -> bool:
+    return any(
+        inner.iterator is not None
+        for loop, output in _collected(site)
+        for inner, _ in _producers(site.graph, site.graph.component(loop), output)
+    )
+
+
+def _collects_from_conditions(site: Site) -> bool:
+    return any(
+        inner.condition and not one_of_several
+        for loop, output in _collected(site)
+        for inner, one_of_several in _producers(site.graph, site.graph.component(loop), output)
+    )
+
+
+def _collects_from_unknown_items(site: Site) -> bool:
+    return any(_may_be_empty(loop) for loop, _ in _collected(site))
+
+
+def _may_be_empty(loop: TaskDef) -> bool:
+    """Return whether a loop may have no items: they are not written in the pipeline, or there are none."""
+    raw = loop.iterator.raw if loop.iterator is not None else None
+    try:
+        return raw is None or not json.loads(raw)
+    except ValueError:
+        return True
+
+
+def _puts_values_into_a_list(site: Site) -> bool:
+    """Return whether a list or dict of the pipeline contains a value of the run that may be more than a number."""
+    for binding in site.task.params.values():
+        constant = binding.source.value if isinstance(binding.source, Constant) else None
+        if isinstance(constant, (list, Mapping)):
+            names = _PLACEHOLDER.findall(str(constant))
+            if any(_may_break_json(site, name) for name in names):
+                return True
+    return False
+
+
+def _may_break_json(site: Site, name: str) -> bool:
+    binding = site.task.params.get(name)
+    if binding is None or not isinstance(binding.source, FromTask):
+        return True
+    producer = site.graph.component(site.tasks[binding.source.task])
+    output = producer.output_params.get(binding.source.output)
+    return output is None or output.type not in _PLAIN_TYPES
+
+
+def _ignores_failures(site: Site) -> bool:
+    """Return whether a task runs after failures and is not an exit task."""
+    exits = bool(site.task.upstream) and all(name.startswith(_EXIT_HANDLER) for name in site.task.upstream)
+    return site.task.runs_always and not exits
+
+
+def _concatenates(site: Site) -> bool:
+    container = site.container
+    return container is not None and any(
+        argument.lstrip().startswith(_CONCAT) for argument in (*container.command, *container.args)
+    )
+
+
+def _equals_another(site: Site) -> bool:
+    """Return whether a task of the same group, named before this one, does the same with the same inputs."""
+    if not _is_cached(site):
+        return False
+    earlier = [task for key, task in sorted(site.tasks.items()) if key < site.task.key]
+    return any(_does_the_same(site, task) for task in earlier)
+
+
+def _does_the_same(site: Site, other: TaskDef) -> bool:
+    component = site.graph.component(other)
+    same_code = (component.executor, component.output_params, component.output_artifacts) == (
+        site.component.executor,
+        site.component.output_params,
+        site.component.output_artifacts,
+    )
+    mine = (site.task.params, site.task.artifacts, site.task.cache_key)
+    return same_code and other.cache and mine == (other.params, other.artifacts, other.cache_key)
+
+
+def _is_cached(site: Site) -> bool:
+    return site.container is not None and site.task.cache
+
+
+def _has_vertex_accelerator(site: Site) -> bool:
+    accelerator = site.container.resources.get("accelerator") if site.container is not None else None
+    if not isinstance(accelerator, Mapping):
+        return False
+    kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
+    return bool(kind) and "/" not in kind and "{{$" not in kind
+
+
+METRICS: Final = Feature(
+    "has metrics",
+    lambda site: False,
+    note="up to 2.x they have six decimals: below 1e-6 they are 0",
+    differs=True,
+    recorded="digits",
+    for_check=True,
+)
+"""Of the pipeline as a whole."""
+
+DIFFERENCES: Final = (
+    Feature(
+        "collects from nested loops",
+        _collects_from_nested_loops,
+        note="it gets one flat list, not a list of lists",
+        differs=True,
+        recorded="collected-nested",
+    ),
+    Feature(
+        "collects from a loop that may be empty",
+        _collects_from_unknown_items,
+        note="the run fails when the loop has no items",
+        differs=True,
+        recorded="loop-empty",
+    ),
+    Feature(
+        "collects from a loop with a condition inside",
+        _collects_from_conditions,
+        note="the run fails when an iteration is skipped",
+        differs=True,
+        recorded="collected-skipped",
+    ),
+    Feature(
+        "is given a list or dict that contains values of the run",
+        _puts_values_into_a_list,
+        note="it fails when such a value is a list or a dict, or has a quote in it",
+        differs=True,
+        recorded="list-arguments",
+    ),
+    Feature(
+        "reads a final status",
+        lambda site: any(isinstance(binding.source, FinalStatus) for binding in site.task.params.values()),
+        note="the state is COMPLETE or FAILED, without an error, and the run has the name of its Workflow",
+        differs=True,
+        recorded="exit-bad",
+    ),
+    Feature(
+        "has a ConcatPlaceholder",
+        _concatenates,
+        note="it gets the JSON text of the placeholder",
+        differs=True,
+        recorded="containers",
+    ),
+    Feature(
+        "ignores failures of tasks before it",
+        _ignores_failures,
+        note="the run may be SUCCEEDED although one of them failed",
+        differs=True,
+        recorded="fail-dep-ignore",
+    ),
+    Feature(
+        "has a number of retries (set_retry)",
+        lambda site: site.task.retry is not None,
+        note="the workflow defaults of 2.17.0 repeat lost pods only, not programs that fail",
+        begins=(2, 17),
+        differs=True,
+        recorded="retry-good-with-default-configmap",
+    ),
+    Feature(
+        "does the same as another task",
+        _equals_another,
+        note="it may take the outputs of that task from the cache",
+        differs=True,
+        recorded="caching",
+    ),
+    Feature(
+        "has variables and is cached",
+        lambda site: _is_cached(site) and site.container is not None and bool(site.container.env),
+        note="a change of variables alone takes the old outputs from the cache",
+        differs=True,
+        for_check=True,
+    ),
+    Feature(
+        "has an accelerator with a name of Vertex AI",
+        _has_vertex_accelerator,
+        note="accelerators are Kubernetes resources, such as nvidia.com/gpu",
+        differs=True,
+    ),
+)
+"""What is looked for in every task."""
