@@ -46,6 +46,8 @@ _REMOTE: Final[Mapping[str, type]] = {
     "token_file": str,
     "impersonate_service_account": str,
     "api_endpoint": str,
+    "logging_endpoint": str,
+    "artifact_registry_endpoint": str,
     "request_seconds": int,
 }
 
@@ -86,6 +88,8 @@ REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+ADDRESSES: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
+"""The settings that are addresses of services."""
 """Hosts that are this machine: no sign-in is allowed for them alone, plain http for them and inside of a cluster."""
 
 CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
@@ -370,7 +374,7 @@ def _check_values(environment: Environment, where: str) -> None:
     for key, value in (environment.get("labels") or {}).items():
         if not isinstance(value, str):
             raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
-    hosts = {key: environment.get(key) for key in ("host", "api_endpoint") if environment.get(key) is not None}
+    hosts = {key: environment.get(key) for key in ADDRESSES if environment.get(key) is not None}
     for key, text in hosts.items():
         scheme, host = _address(text, f"{where}: {key}")
         if host in LOOPBACK or (auth == "in-cluster" and key == "host" and host.endswith(CLUSTER_DOMAINS)):
@@ -386,6 +390,11 @@ def _check_values(environment: Environment, where: str) -> None:
             )
     if auth == "anonymous" and not hosts:
         raise ConfigError(f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.')
+
+
+def is_loopback(address: str | None) -> bool:
+    """Return whether an address is one of this machine, as that of a stand-in is."""
+    return address is not None and urlsplit(address).hostname in LOOPBACK
 
 
 def _address(text: str, what: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from kfgcp.config import LOOPBACK, Environment
+from kfgcp.config import ADDRESSES, LOOPBACK, Environment
 from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
 
@@ -276,7 +276,7 @@ def _again(error: BackendError) -> BackendError:
 
 def _anonymous(env: Environment, where: str) -> Anonymous:
     """Only for this machine; kfgcp.toml is checked for it too."""
-    addresses = [env.get(key) for key in ("host", "api_endpoint") if env.get(key)]
+    addresses = [env.get(key) for key in ADDRESSES if env.get(key)]
     if not addresses or any(urlsplit(address).hostname not in LOOPBACK for address in addresses):
         raise ConfigError(f'{where}: auth = "anonymous" is allowed for an emulator on this machine only.')
     return Anonymous()

@@ -15,7 +15,7 @@ from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.fields import list_of, map_of, message, read, text, whole_number
 from kfgcp.backends.hints import ENABLE
 from kfgcp.backends.http import Http
-from kfgcp.config import Environment
+from kfgcp.config import Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import PATIENCE, member, with_command
 from kfgcp.errors import BackendError, NotFound, Refused
@@ -45,7 +45,8 @@ _IMAGE: Final = re.compile(
 class Cloud:
     """A project of Google Cloud, as an environment describes it. account: who is signed in, "" when that is not known.
 
-    Services are asked at `api_endpoint` when the environment has one, Cloud Storage at STORAGE_EMULATOR_HOST.
+    Cloud Logging and Artifact Registry are asked at their own endpoints when the environment has them, Cloud Storage at
+    STORAGE_EMULATOR_HOST. The others are asked at `api_endpoint` when that is a stand-in on this machine.
     """
 
     def __init__(self, env: Environment, tokens: TokenSource) -> None:
@@ -53,7 +54,8 @@ class Cloud:
         self._env = env
         self._tokens = tokens
         self._project: str = env.get("project") or "PROJECT"
-        self._emulator: str | None = env.get("api_endpoint")
+        endpoint = env.get("api_endpoint")
+        self._emulator: str | None = endpoint if is_loopback(endpoint) else None
 
     def bucket(self, root: str, *, by_you: bool = True) -> str | Aside:
         """The bucket of a pipeline root is there, and can be written and read. by_you: it matters whether you can."""
@@ -135,7 +137,7 @@ class Cloud:
         if images is None:
             return Aside("not asked: no pipeline was named", f"kfgcp doctor PIPELINE --env {self._env.name}")
         found = [(image, match) for image in images if (match := _IMAGE.fullmatch(image))]
-        registry = self._http(self._emulator or REGISTRY, "Artifact Registry")
+        registry = self._http(self._env.get("artifact_registry_endpoint") or REGISTRY, "Artifact Registry")
         for image, match in found:
             self._image(registry, image, match)
         others = sorted(set(images) - {image for image, _ in found})
@@ -181,7 +183,7 @@ class Cloud:
 
     def logs(self) -> str:
         """The project's entries of Cloud Logging can be read."""
-        logging = CloudLogging(self._http(self._emulator or LOGGING, "Cloud Logging"), self._project)
+        logging = CloudLogging(self._http(self._env.get("logging_endpoint") or LOGGING, "Cloud Logging"), self._project)
         since = timestamp(time.time() - 60)
         try:
             next(logging.entries([f'timestamp>="{since}"'], size=1), None)

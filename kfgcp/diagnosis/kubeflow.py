@@ -18,7 +18,7 @@ from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, OTHER_API, Server
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
-from kfgcp.config import LOOPBACK, Environment
+from kfgcp.config import LOOPBACK, Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.google import Cloud, bucket_of
@@ -255,7 +255,8 @@ class Cluster:
 
     def _cloud(self) -> Cloud:
         """Google Cloud, which has its own sign-in when that of Kubeflow is another."""
-        mine = self._env.get("auth", "google") == "google" or self._env.get("api_endpoint")
+        stand_in = is_loopback(self._env.get("api_endpoint") or self._env.get("artifact_registry_endpoint"))
+        mine = self._env.get("auth", "google") == "google" or stand_in
         return Cloud(self._env, self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")))
 
     def metadata(self) -> str | Aside:

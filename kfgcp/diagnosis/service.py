@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from kfgcp.backends.auth import Token
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
-from kfgcp.config import Environment
+from kfgcp.config import Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import Refused, Unreachable
 from kfgcp.spec.documents import parse_json
@@ -59,7 +59,8 @@ def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
         return "without a sign-in, as an emulator is spoken to", ""
     account = token.account or env.get("impersonate_service_account") or _claimed(token)
     if not account and env.get("auth", "google") in ("google", "token-file") and env.backend == "vertex":
-        account = _asked(env.get("api_endpoint") or _TOKEN_INFO, token)
+        endpoint = env.get("api_endpoint")
+        account = _asked(endpoint if endpoint and is_loopback(endpoint) else _TOKEN_INFO, token)
     return (f"signed in as {account}" if account else "signed in; the token does not tell as whom"), account
 
 

@@ -43,9 +43,9 @@ class Place:
         self._env = env
         self._project: str = env.get("project")
         self._location: str = env.get("location")
-        self._emulator: str | None = env.get("api_endpoint")
+        self._endpoint: str | None = env.get("api_endpoint")
         self._tokens = token_source(env)
-        base = self._emulator or address(self._location)
+        base = self._endpoint or address(self._location)
         self._door = Doorbell(base, "")
         self._vertex = Http(base, self._tokens, service="Vertex AI", **PATIENCE)
         self._asked = False
@@ -57,7 +57,7 @@ class Place:
         try:
             self._door.ring()
         except NoAnswer as failure:
-            hint = self._not_there() if "name is unknown" in failure.what and not self._emulator else ""
+            hint = self._not_there() if "name is unknown" in failure.what and not self._endpoint else ""
             raise unreachable(self._door.host, failure, hint) from None
         return f"{self._door.host} answers"
 

@@ -30,7 +30,9 @@ _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 
 
 class VertexStandIn(RunningStandIn):
-    """Vertex AI, Cloud Logging (both at `api_endpoint`) and Cloud Storage (at `storage_endpoint`), until it is closed.
+    """Vertex AI, Cloud Logging and Artifact Registry at `api_endpoint`, and Cloud Storage at `storage_endpoint`.
+
+    They answer until the stand-in is closed.
 
     Attributes:
         mode: `engine` runs what is submitted on the embedded engine; `instant` makes jobs up, see `instant`.
@@ -81,6 +83,8 @@ class VertexStandIn(RunningStandIn):
             "location": self.location,
             "pipeline_root": self.pipeline_root,
             "api_endpoint": self.api_endpoint,
+            "logging_endpoint": self.api_endpoint,
+            "artifact_registry_endpoint": self.api_endpoint,
             "auth": "anonymous",
         }
 

@@ -362,7 +362,7 @@ def test_the_bucket_of_runs(
 def test_an_image_that_is_not_there(
     settings: dict[str, str], server: Any, diagnose: Any, broken: Any, with_images: Any
 ) -> None:
-    settings |= {"api_endpoint": server.api_endpoint}
+    settings |= {"artifact_registry_endpoint": server.api_endpoint}
     image = "eu-docker.pkg.dev/acme/ml/train:v1"
 
     finding = broken(diagnose(with_images(image), **settings))

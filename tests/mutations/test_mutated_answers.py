@@ -127,7 +127,7 @@ def _settings(service: Any, url: str) -> str:
         account = 'service_account = "runner@acme.iam.gserviceaccount.com"\n'
         return f"{text}\n{tracked}experiment_tracking = true\n{account}"
     logged = text.replace("[env.cloud]", "[env.logged]")
-    return f'{text}\n{logged}project = "{service.project}"\napi_endpoint = "{url}"\n'
+    return f'{text}\n{logged}project = "{service.project}"\nlogging_endpoint = "{url}"\n'
 
 
 def _pipelines(folder: Path, pipeline: Callable[[str], Path]) -> dict[str, Path]:

@@ -58,7 +58,8 @@ def test_doctor_is_content_with_what_was_imported(
     with kubeflow() if on_kubeflow else vertex(project=settings["project"], location=settings["location"]) as env:
         env.make_bucket(settings["pipeline_root"].split("/")[2])
         led = {key: value for key, value in env.environ_of(name).items() if key.startswith("STORAGE_")}
-        led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in ("API_ENDPOINT", "HOST")}
+        keys = ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST")
+        led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in keys}
         done = kfgcp("doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"})
 
     assert done.code == 0, done.out + done.err

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +107,19 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
 
 
+def _table(lines: Iterator[str]) -> dict[str, str]:
+    """The environment that the command writes first, up to an empty line."""
+    table: dict[str, str] = tomllib.loads("".join(takewhile(str.strip, lines)))["env"]["stand-in"]
+    return table
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_stopped(
     kfgcp: Any, number: int, body_of: Any, tmp_path: Path, eventually: Any, alive: Any
 ) -> None:
     process = kfgcp.start("testing", "vertex")
     lines = iter(process.stdout.readline, "")
-    table = tomllib.loads("".join(line for line, _ in zip(lines, range(8), strict=False)))["env"]["stand-in"]
+    table = _table(lines)
     assert next(lines).strip() == "# shell"
     assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
     url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
@@ -133,7 +141,7 @@ def test_the_command_serves_until_it_is_stopped(
 def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any) -> None:
     process = kfgcp.start("testing", "vertex", "--instant", "--latency", "0.2")
     lines = iter(process.stdout.readline, "")
-    table = tomllib.loads("".join(line for line, _ in zip(lines, range(8), strict=False)))["env"]["stand-in"]
+    table = _table(lines)
     url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
 
     answer = requests.post(f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST)

@@ -32,7 +32,7 @@ from kfgcp.backends.kubeflow_errors import is_without_workflow
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend, tell
-from kfgcp.config import Environment, Project
+from kfgcp.config import Environment, Project, is_loopback
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
@@ -68,8 +68,8 @@ class KubeflowBackend(RemoteBackend):
         self._server = Server(self._http)
         self._logging: CloudLogging | None = None
         if gcp := env.get("project"):
-            address = env.get("api_endpoint") or LOGGING_ADDRESS
-            google = tokens if env.get("api_endpoint") else google_tokens(env.get("impersonate_service_account"))
+            address = env.get("logging_endpoint") or LOGGING_ADDRESS
+            google = tokens if is_loopback(address) else google_tokens(env.get("impersonate_service_account"))
             logging = Http(address, google, service="Cloud Logging", seconds=env.request_seconds)
             self._logging = CloudLogging(logging, gcp)
         self._experiments = Experiments(self._http, self._store, self.place, self._namespace)

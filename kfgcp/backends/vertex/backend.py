@@ -49,10 +49,12 @@ class VertexBackend(RemoteBackend):
         super().__init__(project, env)
         self._where = Where(env.get("project"), env.get("location"), env.name)
         tokens = token_source(env)
-        emulator = env.get("api_endpoint")
         seconds = env.request_seconds
-        self._http = Http(emulator or address(self._where.location), tokens, service="Vertex AI", seconds=seconds)
-        logging = Http(emulator or LOGGING_ADDRESS, tokens, service="Cloud Logging", seconds=seconds)
+        vertex = env.get("api_endpoint") or address(self._where.location)
+        self._http = Http(vertex, tokens, service="Vertex AI", seconds=seconds)
+        # A private endpoint (Private Service Connect) is for Vertex AI alone.
+        logging_address = env.get("logging_endpoint") or LOGGING_ADDRESS
+        logging = Http(logging_address, tokens, service="Cloud Logging", seconds=seconds)
         self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
         self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
@@ -229,7 +231,7 @@ class VertexBackend(RemoteBackend):
             latest, job_answer = self._latest
             return job_answer if latest == backend_ref else self._job(backend_ref)
 
-        late = 0.0 if self._env.get("api_endpoint") else LATE_SECONDS
+        late = 0.0 if self._env.get("logging_endpoint") else LATE_SECONDS
         return JobTail(self._logging, job, log_filter, late=late)
 
     def native(self, ref: RunRef) -> Any:

@@ -46,7 +46,7 @@ def load_template(address: str, env: Environment) -> Spec:
             hint="https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG, or sha256:DIGEST in place of the tag.",
         )
     place = match.groupdict()
-    emulator = env.get("api_endpoint")
+    emulator = env.get("artifact_registry_endpoint")
     tokens = token_source(env)
     how: dict[str, Any] = {"service": "Artifact Registry", "seconds": env.request_seconds}
     version = place["version"]

@@ -34,7 +34,7 @@ def run(server: KubeflowStandIn) -> RunHandle:
 @pytest.fixture
 def with_cloud_logging(server: KubeflowStandIn, home: Path) -> None:
     (home / "kfgcp.toml").write_text(
-        server.toml("gke") + f'project = "{server.project}"\napi_endpoint = "{server.host}"\n'
+        server.toml("gke") + f'project = "{server.project}"\nlogging_endpoint = "{server.host}"\n'
     )
 
 

@@ -1,7 +1,12 @@
-"""Where Vertex AI is, by its location: as Google's own client has it."""
+"""Where Vertex AI is: by its location, as Google's own client has it, or at an address of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kfgcp import testing
 from kfgcp.backends.hints import hint
 from kfgcp.backends.vertex.backend import address
 
@@ -26,3 +31,59 @@ def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     said = hint(403, "It has not been used in project 5.", "", {}, "v1/projects/acme/locations/x/pipelineJobs", host)
 
     assert said == "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme"
+
+
+RUN = "the id of a run"
+
+
+@pytest.fixture
+def private(home: Path, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[testing.VertexStandIn]:
+    """A Vertex AI at an address of its own, and a proxy for the rest of the world, which lets nothing through."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    server.always(lambda _: reply(status=403))
+    (home / "token").write_text("a-token-of-google")
+    with testing.vertex(mode="instant") as cloud:
+        public = ("logging_endpoint", "artifact_registry_endpoint", "auth")
+        settings = {key: value for key, value in cloud.settings().items() if key not in public}
+        settings |= {"auth": "token-file", "token_file": "token"}
+        lines = [f'{key} = "{value}"' for key, value in settings.items()]
+        (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
+        yield cloud
+
+
+@pytest.mark.parametrize(
+    ("arguments", "host"),
+    [
+        (("logs", RUN), "logging.googleapis.com"),
+        (
+            ("run", "https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/latest", "--env", "cloud"),
+            "artifactregistry.googleapis.com",
+        ),
+        (
+            ("run", f"https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/sha256:{'0' * 64}", "--env", "cloud"),
+            "europe-west4-kfp.pkg.dev",
+        ),
+    ],
+)
+def test_an_address_of_vertex_ai_does_not_move_other_services(
+    private: testing.VertexStandIn,
+    server: Any,
+    fails: Any,
+    kfgcp: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    host: str,
+) -> None:
+    [run_id] = private.seed(1)
+    words = [run_id if word == RUN else word for word in arguments]
+    monkeypatch.setattr("kfgcp.backends.http.CONNECT_RETRIES", 0)
+
+    error, _ = fails(5, *words)
+
+    assert host.removesuffix("") in error
+    assert {asked.method for asked in server.asked} == {"CONNECT"}
+    paths = {request.path for request in private.requests}
+    assert all("/pipelineJobs" in path for path in paths)
