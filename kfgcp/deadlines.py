@@ -51,6 +51,28 @@ class Deadline:
         return self.left <= 0
 
 
+class MovingDeadline(Deadline):
+    """A deadline that moves with the progress of a transfer: each piece has to be over in time.
+
+    Args:
+        seconds: how long a piece may take.
+        piece_bytes: the size of a piece.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, seconds: float, piece_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(seconds, clock)
+        self._piece_bytes = piece_bytes
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """Count bytes that were transferred. With the last byte of a piece the time for the next one begins."""
+        self._bytes += size
+        if self._bytes >= self._piece_bytes:
+            self._bytes = 0
+            self._end = self._clock() + self.seconds
+
+
 _current: ContextVar[Deadline | None] = ContextVar("kfgcp-deadline", default=None)
 
 
@@ -62,7 +84,13 @@ def current_deadline() -> Deadline | None:
 @contextmanager
 def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Deadline]:
     """Set a deadline for a block of code. Inside another block the earlier of the two deadlines holds."""
-    deadline = Deadline(seconds, clock)
+    with obey(Deadline(seconds, clock)) as deadline:
+        yield deadline
+
+
+@contextmanager
+def obey(deadline: Deadline) -> Iterator[Deadline]:
+    """Set a given deadline for a block of code, as `within` does with a new one."""
     outer = _current.get()
     if outer is not None and outer.left < deadline.left:
         deadline = outer

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import requests
-from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, DEFAULT_POOLSIZE, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
@@ -44,7 +44,7 @@ def _limited(connected: socket.socket) -> Iterator[None]:
         connected.settimeout(timeout)
 
 
-class _Socket(socket.socket):
+class LimitedSocket(socket.socket):
     """A plain connection. The methods are those that http.client and urllib3 use."""
 
     def recv(self, *arguments: Any) -> bytes:
@@ -64,7 +64,7 @@ class _Socket(socket.socket):
             super().sendall(*arguments)
 
 
-class _TlsSocket(ssl.SSLSocket):
+class LimitedTlsSocket(ssl.SSLSocket):
     """A connection with TLS. `sendall` calls `send` for each part."""
 
     def do_handshake(self, block: bool = False) -> None:
@@ -84,7 +84,7 @@ class _TlsSocket(ssl.SSLSocket):
             return super().send(*arguments)
 
 
-def _connect(connect: Callable[[], socket.socket]) -> _Socket:
+def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     """Return a new connection within the deadline.
 
     It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name together.
@@ -93,12 +93,12 @@ def _connect(connect: Callable[[], socket.socket]) -> _Socket:
     left = REQUEST_SECONDS if deadline is None else deadline.left
     connected = call_within(left, connect, discard=socket.socket.close)
     timeout = connected.gettimeout()
-    limited = _Socket(connected.family, connected.type, connected.proto, fileno=connected.detach())
+    limited = LimitedSocket(connected.family, connected.type, connected.proto, fileno=connected.detach())
     limited.settimeout(timeout)
     return limited
 
 
-def _read_headers(get_response: Callable[[], Result]) -> Result:
+def read_headers(get_response: Callable[[], Result]) -> Result:
     """Return the response to a request with its headers, within a deadline. The client libraries set none for them."""
     with within(REQUEST_SECONDS):
         return get_response()
@@ -109,26 +109,26 @@ class _Connection(HTTPConnection):
         with within(REQUEST_SECONDS):
             super().connect()
 
-    def _new_conn(self) -> _Socket:
-        return _connect(super()._new_conn)
+    def _new_conn(self) -> LimitedSocket:
+        return connect_within(super()._new_conn)
 
     def getresponse(self, **options: Any) -> Any:
         response: Callable[..., Any] = super().getresponse
-        return _read_headers(lambda: response(**options))
+        return read_headers(lambda: response(**options))
 
 
 class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> _Socket:
-        return _connect(super()._new_conn)
+    def _new_conn(self) -> LimitedSocket:
+        return connect_within(super()._new_conn)
 
     def getresponse(self, **options: Any) -> Any:
         response: Callable[..., Any] = super().getresponse
-        return _read_headers(lambda: response(**options))
+        return read_headers(lambda: response(**options))
 
     def connect(self) -> None:
         """Connect with a TLS context of its own, since some versions of requests share one with other code."""
         context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
-        context.sslsocket_class = _TlsSocket
+        context.sslsocket_class = LimitedTlsSocket
         self.ssl_context = context
         if not self.ca_certs and not self.ca_cert_dir:
             self.ca_certs = DEFAULT_CA_BUNDLE_PATH
@@ -147,18 +147,19 @@ class _TlsPool(HTTPSConnectionPool):
 _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
-def mount_deadlines(session: requests.Session) -> None:
+def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
     """Make a session of another library obey deadlines, for each byte of a request and of the headers of its answer.
 
     The number of its retries stays the same.
 
     Args:
         session: the session to change.
+        connections: how many connections to one host are kept, for threads that share the session.
     """
     for scheme in ("https://", "http://"):
         before = session.get_adapter(scheme)
         retries = before.max_retries if isinstance(before, HTTPAdapter) else 0
-        session.mount(scheme, DeadlineAdapter(max_retries=retries))
+        session.mount(scheme, DeadlineAdapter(max_retries=retries, pool_maxsize=connections))
 
 
 class DeadlineAdapter(HTTPAdapter):
