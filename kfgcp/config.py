@@ -39,7 +39,15 @@ DASHBOARD_KEYS: Final[Mapping[str, type]] = {
 }
 """The keys of [dashboard], and their types: docs/guides/dashboard.md."""
 
-_SHARED: Final[Mapping[str, type]] = {"backend": str, "labels": dict, "pipeline_root": str}
+_SHARED: Final[Mapping[str, type]] = {
+    "backend": str,
+    "labels": dict,
+    "pipeline_root": str,
+    "request_seconds": int,
+    "s3_endpoint": str,
+    "s3_region": str,
+    "s3_addressing": str,
+}
 _REMOTE: Final[Mapping[str, type]] = {
     "service_account": str,
     "auth": str,
@@ -48,7 +56,6 @@ _REMOTE: Final[Mapping[str, type]] = {
     "api_endpoint": str,
     "logging_endpoint": str,
     "artifact_registry_endpoint": str,
-    "request_seconds": int,
 }
 
 ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
@@ -88,9 +95,13 @@ REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Hosts that are this machine: no sign-in is allowed for them alone, plain http for them and inside of a cluster."""
+
 ADDRESSES: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 """The settings that are addresses of services."""
-"""Hosts that are this machine: no sign-in is allowed for them alone, plain http for them and inside of a cluster."""
+
+S3_ADDRESSING: Final = ("path", "virtual")
+"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or `BUCKET.ENDPOINT/KEY`."""
 
 CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
 """How the names of services end inside of a Kubernetes cluster."""
@@ -360,6 +371,7 @@ def _check_values(environment: Environment, where: str) -> None:
         raise ConfigError(f"{where}: max_parallel must be at least 1.")
     if not 1 <= environment.get("request_seconds", 1) <= MOST_REQUEST_SECONDS:
         raise ConfigError(f"{where}: request_seconds must be from 1 to {MOST_REQUEST_SECONDS}.")
+    _check_s3(environment, where)
     policy = environment.get("failure_policy")
     if policy not in (None, "slow", "fast"):
         raise ConfigError(f"{where}: failure_policy is {policy!r}.", hint="failure_policy is one of: slow, fast.")
@@ -395,6 +407,31 @@ def _check_values(environment: Environment, where: str) -> None:
 def is_loopback(address: str | None) -> bool:
     """Return whether an address is one of this machine, as that of a stand-in is."""
     return address is not None and urlsplit(address).hostname in LOOPBACK
+
+
+def _check_s3(environment: Environment, where: str) -> None:
+    addressing = environment.get("s3_addressing")
+    if addressing not in (None, *S3_ADDRESSING):
+        raise ConfigError(
+            f"{where}: s3_addressing is {addressing!r}.", hint=f"s3_addressing is one of: {', '.join(S3_ADDRESSING)}."
+        )
+    endpoint = environment.get("s3_endpoint")
+    if endpoint is None:
+        return
+    scheme, host = _address(endpoint, f"{where}: s3_endpoint")
+    url = urlsplit(endpoint)
+    if url.username is not None or url.password is not None:
+        raise ConfigError(
+            f"{where}: s3_endpoint must not have a user name or password.",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        )
+    # Requests are signed, so no secret can be read on the way, but the artifacts can.
+    if scheme == "http" and host not in LOOPBACK and not host.endswith(CLUSTER_DOMAINS):
+        raise ConfigError(
+            f"{where}: plain http is allowed for an s3_endpoint on this machine or inside a cluster only, not for"
+            f" {host}.",
+            hint=f"Write https://, or a name of the cluster's own DNS, which ends in {' or '.join(CLUSTER_DOMAINS)}.",
+        )
 
 
 def _address(text: str, what: str) -> tuple[str, str]:

@@ -7,13 +7,15 @@ from typing import Any
 
 import streamlit as st
 
+from kfgcp.config import Environment
+from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
 from kfgcp.tracking import contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import BYTES, Preview, boxed, folders_of, in_a_root, of_text, preview
+from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, of_text, preview
 
 COLUMNS = {
     "name": Column("Artifact"),
@@ -46,7 +48,7 @@ def show(run: Run) -> None:
         st.caption("Pick one to see what it holds.")
         return
     st.query_params["artifact"] = keys[picked[0]]
-    _one(run.artifacts[picked[0]])
+    _one(run, run.artifacts[picked[0]])
 
 
 def of_task(run: Run, path: str) -> None:
@@ -56,10 +58,10 @@ def of_task(run: Run, path: str) -> None:
         st.subheader("Artifacts", anchor=False)
     for artifact in found:
         with st.expander(text.markdown(artifact.name), expanded=len(found) == 1):
-            _one(artifact)
+            _one(run, artifact)
 
 
-def _one(artifact: Artifact) -> None:
+def _one(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
     place = links.outside(artifact.uri)
     if place is not None:
@@ -77,13 +79,14 @@ def _one(artifact: Artifact) -> None:
         columns = {"name": Column("Name"), "value": Column("Value", width="large")}
         elements.table(f"metadata-{artifact.task}-{artifact.name}", columns, rows)
     if not (curve or matrix):
-        _contents(artifact)
+        _contents(run, artifact)
 
 
-def _contents(artifact: Artifact) -> None:
+def _contents(run: Run, artifact: Artifact) -> None:
     project = data.project()
-    if in_a_root(artifact.uri, project):
-        found = _from_bucket(artifact)
+    env = env_of_root(artifact.uri, project, run.env)
+    if env is not None:
+        found = _from_bucket(artifact, env)
         if found is None:
             return
     else:
@@ -106,7 +109,7 @@ def _contents(artifact: Artifact) -> None:
         _frame(artifact, found.body)
 
 
-def _from_bucket(artifact: Artifact) -> Preview | None:
+def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
     """What a file in a bucket begins with, once somebody has asked: it may take a while."""
     if not st.button(
         "Read its beginning", key=f"read-{artifact.task}-{artifact.name}", icon=":material/cloud_download:"
@@ -114,7 +117,7 @@ def _from_bucket(artifact: Artifact) -> Preview | None:
         return None
     try:
         with st.spinner("Reading"):
-            read = contents.text(artifact, BYTES)
+            read = contents.text(artifact, BYTES, buckets=BucketSettings.of_environment(env))
     except KfgcpError as error:
         elements.failure(error)
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import file_uris
-from kfgcp.config import Project
+from kfgcp.config import Environment, Project
 from kfgcp.model import Artifact
 
 BYTES: Final = 256 * 1024
@@ -70,11 +70,23 @@ def folders_of(project: Project) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def in_a_root(uri: str, project: Project) -> bool:
-    """Whether an address in a bucket lies below the pipeline root of an environment. The dashboard may read more than
-    those who look, so what runs name elsewhere is not read for them."""
-    roots = [env.get("pipeline_root") or "" for env in project.environments.values()]
-    return any("://" in root and uri.startswith(f"{root.rstrip('/')}/") for root in roots)
+def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
+    """Return the environment whose pipeline root an address in a bucket lies below, None when there is none.
+
+    The dashboard may read more than those who look, so what runs name elsewhere is not read for them.
+
+    Args:
+        uri: of an artifact.
+        project: has the environments.
+        run_env: the environment of the artifact's run. It comes first, because two environments may have the same root
+            at different servers, such as `minio://mlpipeline`.
+    """
+    environments = sorted(project.environments.values(), key=lambda env: env.name != run_env)
+    for env in environments:
+        root = env.get("pipeline_root") or ""
+        if "://" in root and uri.startswith(f"{root.rstrip('/')}/"):
+            return env
+    return None
 
 
 def of_text(text: str, kind: str, cut: bool) -> Preview:

@@ -19,6 +19,7 @@ from kfgcp.backends.base import Deleted, LogFilter, LogLine, NotRemoved, Pace, P
 from kfgcp.backends.local_logs import FileTail, is_severe, seconds_of
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
+from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
@@ -282,6 +283,7 @@ class LocalBackend:
             "from_task": request.from_task,
             "platform_spec": request.spec.platform_spec,
             "pipeline_root": root,
+            "buckets": BucketSettings.of_environment(self._env).to_dict(),
             "source": request.source.to_dict() if request.source else None,
             **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
         }
@@ -354,11 +356,11 @@ def output_root(env: Environment, project_root: Path) -> str:
     root: str = env.get("pipeline_root") or ""
     if remote.is_remote(root):
         try:
-            remote.check(root)
+            remote.check(root, BucketSettings.of_environment(env))
         except ValueProblem as problem:
             raise BackendError(
                 f"The pipeline root of environment '{env.name}' cannot be used: {problem}.",
-                hint="Check the bucket's name and your sign-in: gcloud auth application-default login",
+                hint=f"Check the bucket's name and your sign-in. {remote.sign_in_hint(root)}",
             ) from None
         return root.rstrip("/")
     return str(project_root / file_uris.to_path(root)) if root else ""
@@ -380,7 +382,8 @@ class LocalRun:
             raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
         pipeline = graph.build(spec, how.pop("platform_spec", None))
         layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
-        options = Options(**how)
+        buckets = BucketSettings.from_dict(how.pop("buckets", {}))
+        options = Options(**how, buckets=buckets)
         try:
             inputs = root_inputs(pipeline.root, run.params, options.submit_dir)
         except ValueProblem as problem:

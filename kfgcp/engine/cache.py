@@ -20,6 +20,7 @@ from typing import Any
 
 from kfgcp import file_uris
 from kfgcp.engine import remote
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.requirements import is_kfp
@@ -50,13 +51,17 @@ class TaskCache:
         pipeline: the runs of one pipeline name share their entries.
         run_id: the run that new entries belong to.
         override: True or False switches caching on or off for every task; None follows the spec.
+        buckets: where buckets are.
     """
 
-    def __init__(self, store: Store, pipeline: str, run_id: str, override: bool | None) -> None:
+    def __init__(
+        self, store: Store, pipeline: str, run_id: str, override: bool | None, buckets: BucketSettings = DEFAULTS
+    ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._run_id = run_id
         self._override = override
+        self._buckets = buckets
         self._earlier: dict[str, _Earlier] = {}  # by task
         self._own: set[str] = set()  # keys of this run's successes, which may not be in the store yet
 
@@ -83,7 +88,7 @@ class TaskCache:
         key = _digest(parts)
         problem: str | None = None
         for entry in self._successes(key):
-            unusable = why_unusable(entry.outputs, entry.known_run or entry.origin.run_id)
+            unusable = why_unusable(entry.outputs, entry.known_run or entry.origin.run_id, self._buckets)
             if unusable is None:
                 node.cache = Cache(True, f"{_likeness(node)} as in {_named(entry)}")
                 node.origin = entry.origin
@@ -360,18 +365,19 @@ def has_files(outputs: Mapping[str, Any]) -> bool:
     return any(item["stored"] for items in outputs["artifacts"].values() for item in items)
 
 
-def why_unusable(outputs: Mapping[str, Any], run_id: str) -> Unusable | None:
+def why_unusable(outputs: Mapping[str, Any], run_id: str, buckets: BucketSettings = DEFAULTS) -> Unusable | None:
     """Return why the stored artifacts among outputs cannot be used, None when all of them are there.
 
     Args:
         outputs: in the form that the store keeps.
         run_id: the run that they are from.
+        buckets: where buckets are.
     """
     for items in outputs["artifacts"].values():
         for item in items:
             uri = item["uri"]
             try:
-                there = not item["stored"] or _exists(uri)
+                there = not item["stored"] or _exists(uri, buckets)
             except ValueProblem as problem:
                 return Unusable(f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True)
             if not there:
@@ -386,8 +392,8 @@ def deleted_files(kept: Mapping[str, Any]) -> list[str]:
     return [path for path in paths if path is not None and not os.path.exists(path)]
 
 
-def _exists(uri: str) -> bool:
-    return remote.exists(uri) if remote.is_remote(uri) else os.path.exists(file_uris.to_path(uri))
+def _exists(uri: str, buckets: BucketSettings) -> bool:
+    return remote.exists(uri, buckets) if remote.is_remote(uri) else os.path.exists(file_uris.to_path(uri))
 
 
 def _local_path(uri: str) -> str | None:

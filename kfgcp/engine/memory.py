@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp.engine import cache
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.nodes import Node, lineage
 from kfgcp.engine.values import Values
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
@@ -37,10 +38,19 @@ class Memory:
         repeats: a run to take unchanged tasks from.
         from_task: a path of that run, of a task, DAG, loop or iteration: all in it and all that depends on it run
             again, whatever they put out.
+        buckets: where buckets are.
     """
 
-    def __init__(self, store: Store, run_id: str, repeats: str | None, from_task: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        repeats: str | None,
+        from_task: str | None,
+        buckets: BucketSettings = DEFAULTS,
+    ) -> None:
         self._store = store
+        self._buckets = buckets
         self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
         self._interrupted = store.interruptions(run_id) if self._tasks else {}
@@ -93,7 +103,7 @@ class Memory:
             deleted = DeletedSuccess(self._repeats, cache.has_files(outcome.outputs))
             self._lost[node.path] = cache.why_deleted(deleted)
             return None
-        unusable = cache.why_unusable(outcome.outputs, self._repeats)
+        unusable = cache.why_unusable(outcome.outputs, self._repeats, self._buckets)
         if unusable is not None:
             self._lost[node.path] = unusable.reason
             return None

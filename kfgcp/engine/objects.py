@@ -7,30 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from kfgcp.deadlines import call_within
 from kfgcp.engine import remote
+from kfgcp.engine.buckets import transfer
+from kfgcp.engine.buckets.base import describe, status_of
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import AuthError, ConfigError, KfgcpError, MissingExtra, NotFound, Refused, Unreachable
-
-SECONDS: Final = 15.0
-"""How long a request to Cloud Storage is tried again: somebody waits for the answer."""
-
-LOOK_SECONDS: Final = 60.0
-"""How long reading the beginning of an object, or listing names, may take, with all repeats and pages."""
 
 GONE: Final = "It may have been deleted, or never written."
 
-_SIGN_IN: Final = {
-    "gs": "Sign in: gcloud auth application-default login",
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
-    "minio": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of the MinIO server.",
-}
+_ADDRESS: Final = "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
 
 
-def beginning(uri: str, size: int) -> bytes | None:
+def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
     """At most the first `size` bytes of an object, and no more are asked for; None when there is no such object.
+
+    Args:
+        uri: of the object.
+        size: more than 0.
+        settings: of the environment.
 
     Raises:
         NotFound: there is no such bucket.
@@ -38,12 +34,13 @@ def beginning(uri: str, size: int) -> bytes | None:
         ConfigError: the address of the store is not known.
         BackendError: the store refused it, or cannot be reached.
     """
-    _, _, key = _parts(uri)
+    key = _key(uri)
     if not key or key.endswith("/"):
         return None
     try:
         with _our_errors(uri):
-            return call_within(LOOK_SECONDS, lambda: _read_beginning(uri, size))
+            bucket, _ = remote.open_bucket(uri, settings)
+            return transfer.look(settings.request_seconds, lambda: bucket.beginning(key, size))
     except NotFound:
         return None
     except Refused as error:
@@ -52,49 +49,24 @@ def beginning(uri: str, size: int) -> bytes | None:
         raise
 
 
-def _read_beginning(uri: str, size: int) -> bytes:
-    scheme, bucket, key = _parts(uri)
-    client = remote.client(uri).client
-    if scheme == "gs":
-        content: bytes = client.bucket(bucket).blob(key).download_as_bytes(start=0, end=size - 1, retry=_retry())
-    else:
-        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")
-        with answer["Body"] as body:
-            content = body.read(size)
-    return content[:size]
-
-
-def below(uri: str, most: int) -> list[str]:
+def below(uri: str, most: int, settings: BucketSettings = DEFAULTS) -> list[str]:
     """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what `beginning` does."""
-    _, bucket, key = _parts(uri)
-    prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
+    prefix = transfer.folder_prefix(_key(uri))
     with _our_errors(uri):
-        names = call_within(LOOK_SECONDS, lambda: _list_names(uri, bucket, prefix, most + 1))
-    return sorted(name.removeprefix(prefix) for name in names if name != prefix)[:most]
+        bucket, _ = remote.open_bucket(uri, settings)
+        # One more, because the prefix itself may be an object.
+        stored = transfer.look(settings.request_seconds, lambda: transfer.list_objects(bucket, prefix, most + 1))
+    names = sorted(each.key.removeprefix(prefix) for each in stored if each.key != prefix)
+    return names[:most]
 
 
-def _list_names(uri: str, bucket: str, prefix: str, most: int) -> list[str]:
-    client = remote.client(uri).client
-    if uri.startswith("gs://"):
-        blobs = client.list_blobs(bucket, prefix=prefix, max_results=most, retry=_retry())
-        return [str(blob.name) for blob in blobs]
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    objects = (stored for page in pages for stored in page.get("Contents") or ())
-    return [str(stored["Key"]) for stored in islice(objects, most)]
-
-
-def _parts(uri: str) -> tuple[str, str, str]:
+def _key(uri: str) -> str:
+    """Return the key of a URI, which must name a bucket."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise NotFound(f"{uri} names no bucket.", hint=f"Its form is {scheme}://BUCKET/KEY.")
-    return scheme, bucket, key
-
-
-def _retry() -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(SECONDS)
+    return key
 
 
 @contextmanager
@@ -113,14 +85,11 @@ def _ours(uri: str, error: Exception) -> KfgcpError:
     if isinstance(error, ImportError):
         return MissingExtra(f"Reading {uri}", remote.EXTRAS[scheme])
     if isinstance(error, remote.NoAddressError):
-        return ConfigError(f"{uri} cannot be read: {error}.", hint="Set AWS_ENDPOINT_URL=http://HOST:PORT")
-    said = (" ".join(str(error).split()) or type(error).__name__)[:500]
-    answer = getattr(error, "response", None)
-    metadata = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
-    status = (metadata or {}).get("HTTPStatusCode") or getattr(error, "code", None)
-    status = int(status) if isinstance(status, int) else 0
+        return ConfigError(f"{uri} cannot be read: {error}.", hint=_ADDRESS)
+    said = describe(error)
+    status = status_of(error)
     if status == 401 or _of_sign_in(error):
-        return AuthError(f"{uri} cannot be read without signing in: {said}", hint=_SIGN_IN[scheme])
+        return AuthError(f"{uri} cannot be read without signing in: {said}", hint=remote.sign_in_hint(uri))
     if status == 404:
         return NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND")
     if status == 403:

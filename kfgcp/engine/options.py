@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.executors.router import AUTO
 
 GRACE_SECONDS = 10.0
@@ -16,7 +17,7 @@ class Options:
     folder the run was submitted from. caching: for every task, None as the spec says. fail_fast: start nothing new
     after the first failure. repeats: a run to take unchanged tasks from, but for `from_task` and what depends on it.
     executor: `auto`, `process` or `docker`. strict_env: take kfp pins literally. container_credentials: give
-    containers the Google credentials of this machine.
+    containers the Google credentials of this machine. buckets: where buckets are, and how long an answer may take.
     """
 
     max_parallel: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -29,3 +30,4 @@ class Options:
     executor: str = AUTO
     strict_env: bool = False
     container_credentials: bool = False
+    buckets: BucketSettings = DEFAULTS

@@ -78,12 +78,12 @@ class Engine:
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, self._clock.now())
-        self._memory = Memory(store, layout.run_id, options.repeats, options.from_task)
+        self._memory = Memory(store, layout.run_id, options.repeats, options.from_task, options.buckets)
         output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
         self._file_states = FileStates(options.submit_dir, output_folders)
-        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching)
+        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching, options.buckets)
         self._scheduler = Scheduler(graph, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast)
-        self._transfers = Transfers(self._events.put, layout.remote)
+        self._transfers = Transfers(self._events.put, layout.remote, options.buckets)
         self._executor = Router(
             self._events.put,
             layout.environments,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kfgcp.engine import remote
+from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.machine import start_thread
@@ -36,11 +37,13 @@ class Transfers:
     Args:
         emit: takes the end of each transfer, from another thread.
         folder: where the copies are, see `kfgcp.engine.remote`.
+        settings: where buckets are.
     """
 
-    def __init__(self, emit: Callable[[Fetched | Stored], None], folder: Path) -> None:
+    def __init__(self, emit: Callable[[Fetched | Stored], None], folder: Path, settings: BucketSettings) -> None:
         self._emit = emit
         self._folder = folder
+        self._settings = settings
         self._lock = threading.Lock()
         self._under_way: set[int] = set()
 
@@ -81,7 +84,7 @@ class Transfers:
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
         try:
             for uri in uris:
-                remote.copy(uri, self._folder)
+                remote.copy(uri, self._folder, self._settings)
         except ValueProblem as problem:
             return Fetched(attempt, str(problem))
         return Fetched(attempt)
@@ -89,7 +92,7 @@ class Transfers:
     def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
         try:
             for uri in uris:
-                remote.upload(uri, self._folder)
+                remote.upload(uri, self._folder, self._settings)
         except ValueProblem as problem:
             return Stored(attempt_id, outputs, str(problem))
         artifacts = {

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kfgcp import file_uris
 from kfgcp.engine import objects, remote
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
 
@@ -79,14 +80,16 @@ def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionM
     return ConfusionMatrix(tuple(map(str, labels)), whole) if all(len(row) == size for row in whole) else None
 
 
-def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True) -> Text:
+def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True, buckets: BucketSettings = DEFAULTS) -> Text:
     """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of any other.
 
     Args:
-        artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://` (at AWS_ENDPOINT_URL).
+        artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://`.
         limit: bytes to read; no more are, nor are they asked for.
         local: whether it may lie on this machine. For a run of a remote backend say False: there, whoever starts a run
             chooses the URIs of its artifacts, and could have any file of this machine shown.
+        buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the run. By default, as
+            the environment variables say.
 
     Raises:
         NotFound: there is nothing at its URI.
@@ -97,14 +100,18 @@ def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True) -> T
     """
     uri = artifact.uri
     if remote.is_remote(uri):
-        content = objects.beginning(uri, limit + 1)
-        return _listed(objects.below(uri, MOST_FILES + 1), uri) if content is None else _decoded(content, limit)
+        content = objects.beginning(uri, limit + 1, buckets)
+        if content is not None:
+            return _decoded(content, limit)
+        return _listed(objects.below(uri, MOST_FILES + 1, buckets), uri)
     if not local:
         raise Unsupported(f"{uri} cannot be read.", hint="It is no place that its backend and this machine share.")
     return _local(_path(uri), uri, limit)
 
 
-def filled(artifact: Artifact, limit: int = 10_000_000, *, local: bool = True) -> Artifact:
+def filled(
+    artifact: Artifact, limit: int = 10_000_000, *, local: bool = True, buckets: BucketSettings = DEFAULTS
+) -> Artifact:
     """The artifact with the curves and matrices of its file when its metadata has none: some components write them,
     as the JSON that metadata would be. As it is when its file holds something else, or more than the limit.
 
@@ -112,7 +119,7 @@ def filled(artifact: Artifact, limit: int = 10_000_000, *, local: bool = True) -
     """
     if any(name in artifact.metadata for name in _METRICS):
         return artifact
-    found = text(artifact, limit, local=local)
+    found = text(artifact, limit, local=local, buckets=buckets)
     metrics = {} if found.truncated or found.folder else _mapping(found.content)
     return replace(
         artifact, metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}}

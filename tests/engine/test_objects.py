@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from kfgcp.engine import objects
+from kfgcp.engine.buckets import transfer
 from kfgcp.errors import AuthError, ConfigError, NotFound, Refused, Unreachable
 from kfgcp.testing.storage import Storage
 
@@ -152,7 +153,7 @@ def test_a_store_that_does_not_answer_cannot_be_reached(
 ) -> None:
     if scheme == "s3":
         pytest.importorskip("boto3", reason="the extra s3 is not installed")
-    monkeypatch.setattr(objects, "SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
     for name in ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # discard: nothing listens there
 
@@ -164,9 +165,9 @@ def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPat
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL") as raised:
+    with pytest.raises(ConfigError, match="s3_endpoint of the environment is not set") as raised:
         objects.beginning("minio://mlpipeline/v2/page.html", 10)
-    assert raised.value.hint == "Set AWS_ENDPOINT_URL=http://HOST:PORT"
+    assert raised.value.hint == "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         if path.startswith("/download/") and name in OBJECTS:
             self.answer(200, OBJECTS[name])
         elif name in OBJECTS:
-            self.answer(200, json.dumps({"kind": "storage#object", "name": name, "bucket": "shared"}).encode())
+            self.answer(200, json.dumps(metadata(name)).encode())
         elif path.endswith("/o"):
             asked = {key: unquote(value) for key, _, value in (pair.partition("=") for pair in query.split("&"))}
             self.answer(200, json.dumps(listing(asked.get("prefix", ""), asked.get("delimiter", ""))).encode())
@@ -66,11 +66,22 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def metadata(name: str) -> dict[str, str]:
+    """What Cloud Storage says of an object. It writes 64-bit numbers as text."""
+    return {
+        "kind": "storage#object",
+        "name": name,
+        "bucket": "shared",
+        "size": str(len(OBJECTS[name])),
+        "generation": "7",
+    }
+
+
 def listing(prefix: str, delimiter: str) -> dict[str, Any]:
     """The objects below a prefix; with a delimiter those deeper down only as the prefixes they share."""
     rest = {name: name.removeprefix(prefix) for name in OBJECTS if name.startswith(prefix)}
     deeper = {name for name, tail in rest.items() if delimiter and delimiter in tail}
-    items = [{"name": name, "bucket": "shared"} for name in rest if name not in deeper]
+    items = [metadata(name) for name in rest if name not in deeper]
     prefixes = sorted({prefix + rest[name].partition(delimiter)[0] + delimiter for name in deeper})
     return {"kind": "storage#objects", "items": items, "prefixes": prefixes}
 
@@ -153,5 +164,5 @@ def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 def test_a_minio_server_whose_address_is_not_known_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueProblem, match=r"^minio://b/k cannot be read: AWS_ENDPOINT_URL, the address of"):
+    with pytest.raises(ValueProblem, match=r"^minio://b/k cannot be read: the address of the MinIO server"):
         remote.copy("minio://b/k", tmp_path)

@@ -29,7 +29,7 @@ from kfgcp.backends.kubeflow import creating, metadata
 from kfgcp.backends.kubeflow import logs as kubeflow_logs
 from kfgcp.backends.vertex import logs as vertex_logs
 from kfgcp.cli import main
-from kfgcp.engine import objects
+from kfgcp.engine.buckets import transfer
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra
 from kfgcp.model import json_text
 from kfgcp.store.rows import RunFilter
@@ -113,7 +113,7 @@ def _never_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("kfgcp.api._CHECK_SECONDS", 0.001)
     patch.setattr(creating, "LOOKS", (0.0, 0.001))
     patch.setattr(creating, "PAUSE", 0.001)
-    patch.setattr(objects, "SECONDS", 0.01)
+    patch.setattr(transfer, "FIRST_PAUSE", 0.0)
     patch.setattr(metadata, "LATER", 0.0)
     patch.setattr(kubeflow_logs, "PAUSE", 0.0)
     patch.setattr(vertex_logs, "PAUSE", 0.0)

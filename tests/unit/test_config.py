@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kfgcp import config
+from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import ConfigError, StateError
 
 VERTEX = '[env.dev]\nbackend = "vertex"\nproject = "p"\nlocation = "l"\n'
@@ -143,7 +144,8 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
             "Did you mean 'max_parallel'? "
-            "Known keys: backend, container_credentials, labels, max_parallel, pipeline_root.",
+            "Known keys: backend, container_credentials, labels, max_parallel, pipeline_root, request_seconds, "
+            "s3_addressing, s3_endpoint, s3_region.",
         ),
         ('[env.local]\nbackend = "local"\nproject = "p"\n', "kfgcp.toml [env.local]: unknown key 'project'.", None),
         (
@@ -468,3 +470,62 @@ def test_seconds_of_a_request_that_make_no_sense(tmp_path: Path, seconds: str) -
     assert _refused(tmp_path, f"{VERTEX}request_seconds = {seconds}\n")[0] == (
         "kfgcp.toml [env.dev]: request_seconds must be from 1 to 86400."
     )
+
+
+MINIO = """[env.local]
+backend = "local"
+s3_endpoint = "https://minio.acme.example:9000"
+s3_region = "eu-central-1"
+s3_addressing = "virtual"
+request_seconds = 30
+"""
+
+
+def test_the_object_store_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file wins over the variables that boto3 reads; those of kfgcp win over the file."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
+
+    settings = BucketSettings.of_environment(_load(tmp_path, MINIO).env("local"))
+    assert settings == BucketSettings("https://minio.acme.example:9000", "eu-central-1", "virtual", 30.0)
+    assert settings.endpoint == "https://minio.acme.example:9000"
+    variable = "KFGCP_ENV_LOCAL_S3_ENDPOINT"
+    other = _load(tmp_path, MINIO, **{variable: "http://minio.kubeflow.svc:9000"}).env("local")
+    assert BucketSettings.of_environment(other).endpoint == "http://minio.kubeflow.svc:9000"
+    assert BucketSettings().endpoint == "http://127.0.0.1:1"
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    assert BucketSettings().endpoint == "http://127.0.0.1:2"
+
+
+@pytest.mark.parametrize("backend", [VERTEX, '[env.dev]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n'])
+def test_every_backend_has_the_object_store(tmp_path: Path, backend: str) -> None:
+    env = _load(tmp_path, f'{backend}s3_endpoint = "http://localhost:9000"\n').env("dev")
+
+    assert BucketSettings.of_environment(env).endpoint == "http://localhost:9000"
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ('s3_endpoint = "minio:9000"', "s3_endpoint is 'minio:9000', not a URL.", "Write https://HOST"),
+        (
+            's3_endpoint = "http://minio.acme.example"',
+            "plain http is allowed for an s3_endpoint on this machine or inside a cluster only, not for"
+            " minio.acme.example.",
+            "Write https://, or a name of the cluster's own DNS, which ends in .svc or .svc.cluster.local.",
+        ),
+        (
+            's3_endpoint = "https://key:secret@minio.acme.example"',
+            "s3_endpoint must not have a user name or password.",
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        ),
+        ('s3_addressing = "host"', "s3_addressing is 'host'.", "s3_addressing is one of: path, virtual."),
+        ("s3_region = 1", "s3_region must be a text, not 1.", ""),
+        ('s3_secret_key = "x"', "unknown key 's3_secret_key'.", "s3_region"),
+    ],
+)
+def test_what_is_wrong_with_the_object_store(tmp_path: Path, line: str, message: str, hint: str) -> None:
+    said = _refused(tmp_path, f'[env.local]\nbackend = "local"\n{line}\n')
+
+    assert said[0] == f"kfgcp.toml [env.local]: {message}"
+    assert hint in said[1]

@@ -1,0 +1,137 @@
+"""What a bucket can do, whoever keeps it, and what the errors of the client libraries mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import RawIOBase
+from typing import Protocol
+
+Sink = Callable[[bytes], None]
+"""Takes the next bytes of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in a bucket.
+
+    Attributes:
+        key: its name.
+        size: in bytes; None when it is not known what a download will give.
+        version: changes with the content, so that no file is put together from two versions. "" is not known.
+    """
+
+    key: str
+    size: int | None
+    version: str = ""
+
+
+class Bucket(Protocol):
+    """A bucket. The methods send their requests once, and obey the deadline of `kfgcp.deadlines`.
+
+    What they raise is an error of the client library.
+    """
+
+    @property
+    def part_bytes(self) -> int | None:
+        """The size of the parts that large files are uploaded in; None when `upload` is good for any size."""
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return an object, None when there is none with this key."""
+
+    def pages(self, prefix: str, most: int) -> Iterator[list[StoredObject]]:
+        """Yield the objects whose keys begin with a prefix, a page of the service at a time.
+
+        Args:
+            prefix: "" for all objects of the bucket.
+            most: no more objects are asked for. The last page may have more.
+        """
+
+    def beginning(self, key: str, size: int) -> bytes:
+        """Return at most the first `size` bytes of an object; no more are asked for."""
+
+    def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
+        """Give the bytes from `start` to before `end` to `sink`.
+
+        Args:
+            stored: an object as `find` or `pages` gave it. When it has changed since, the service refuses.
+            start: 0 for the first byte.
+            end: None for all that there is, and then `start` is 0.
+            sink: called with each piece.
+        """
+
+    def upload(self, key: str, body: RawIOBase, size: int) -> None:
+        """Write an object in one request, or with as many as the client library chooses."""
+
+    def start_parts(self, key: str) -> Parts:
+        """Begin an object that is written in parts."""
+
+
+class Parts(Protocol):
+    """An object that is written in parts, in any order. It appears when all are there."""
+
+    def upload(self, number: int, body: RawIOBase, size: int) -> None:
+        """Write a part. number: 1 for the first one."""
+
+    def finish(self) -> None:
+        """Put the object together."""
+
+    def abandon(self) -> None:
+        """Remove the parts. No error is raised."""
+
+
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+_CONNECTION_ERRORS = frozenset(
+    {
+        "ConnectionError",  # of Python, of requests, and of botocore
+        "TimeoutError",
+        "Timeout",  # of requests
+        "HTTPClientError",  # of botocore
+        "IncompleteReadError",  # of botocore
+        "ResponseStreamingError",  # of botocore
+        "ChunkedEncodingError",  # of requests
+        "ContentDecodingError",  # of requests
+        "HTTPError",  # of urllib3; that of requests has a response
+        "TransportError",  # of google.auth
+        "HTTPException",  # of http.client
+        "DataCorruption",  # of google.cloud.storage: a checksum is wrong
+    }
+)
+_LASTING_ERRORS = frozenset({"SSLError", "ProxyConnectionError", "InvalidProxiesConfigError"})
+
+
+def is_answer(error: Exception) -> bool:
+    """Return whether an error is the answer of the store: only then it has a response."""
+    return getattr(error, "response", None) is not None
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status of an error of a client library, 0 when there was no answer."""
+    response = getattr(error, "response", None)
+    status: object = getattr(error, "code", None)
+    if isinstance(response, dict):  # of botocore
+        status = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+    elif not isinstance(status, int):
+        status = getattr(response, "status_code", None)
+    return int(status) if isinstance(status, int) else 0
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether the same request may succeed when it is sent again."""
+    status = status_of(error)
+    if status:
+        return status in _TRANSIENT_STATUSES
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & _CONNECTION_ERRORS) and not names & _LASTING_ERRORS
+
+
+def describe(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    response = getattr(error, "response", None)
+    details = response.get("Error") if isinstance(response, dict) else None
+    if details and details.get("Message"):  # of botocore, whose own text names its retries too
+        text = f"{details['Message']} ({details.get('Code', '')})"
+    else:
+        text = str(error)
+    return (" ".join(text.split()) or type(error).__name__)[:500]

@@ -1,0 +1,67 @@
+"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`, as `kfgcp.sockets` makes them for `requests`.
+
+Boto3 has timeouts for connecting and for each read, but none for a whole answer. It has no public way to change its
+connections, so this module sets attributes of botocore's session that are not public. A test fails when botocore
+changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from kfgcp.deadlines import REQUEST_SECONDS, within
+from kfgcp.sockets import LimitedSocket, LimitedTlsSocket, connect_within, read_headers
+
+
+class _Connection(AWSHTTPConnection):  # type: ignore[misc]
+    def connect(self) -> None:
+        with within(REQUEST_SECONDS):
+            super().connect()
+
+    def _new_conn(self) -> LimitedSocket:
+        return connect_within(super()._new_conn)
+
+    def getresponse(self, **options: Any) -> Any:
+        response: Callable[..., Any] = super().getresponse
+        return read_headers(lambda: response(**options))
+
+
+class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
+    def _new_conn(self) -> LimitedSocket:
+        return connect_within(super()._new_conn)
+
+    def getresponse(self, **options: Any) -> Any:
+        response: Callable[..., Any] = super().getresponse
+        return read_headers(lambda: response(**options))
+
+    def connect(self) -> None:
+        # The context belongs to this client of boto3 alone.
+        if self.ssl_context is not None:
+            self.ssl_context.sslsocket_class = LimitedTlsSocket
+        with within(REQUEST_SECONDS):
+            super().connect()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def mount_deadlines(client: Any) -> None:
+    """Make a client of boto3 obey deadlines.
+
+    Args:
+        client: the client to change.
+    """
+    session = client._endpoint.http_session
+    pools = session._pool_classes_by_scheme
+    # The managers of connections, also those that are made later for a proxy, share this mapping.
+    pools["http"] = _Pool
+    pools["https"] = _TlsPool
