@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 CHECKOV := .venv-terraform
+STORES := .venv-stores
 export UV_SYSTEM_CERTS ?= 1
 BIN := $(VENV)/bin
 # One more than the 2 cores that CI has, because tests also wait.
@@ -25,10 +26,10 @@ help:
 demo: $(VENV)/demo.stamp
 	@sh examples/demo.sh
 
-test: $(VENV)/dev.stamp $(CHECKOV)/stamp
+test: $(VENV)/dev.stamp $(CHECKOV)/stamp $(STORES)/stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(MUST_RUN) $(TESTS)
 
-proof: $(VENV)/dev.stamp
+proof: $(VENV)/dev.stamp $(STORES)/stamp
 	$(BIN)/python -m pytest --proof -n $(WORKERS) --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
 
 versions: $(VENV)/dev.stamp
@@ -59,7 +60,7 @@ lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) $(CHECKOV) .venv-versions .kfgcp .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CHECKOV) $(STORES) .venv-versions .kfgcp .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/uv.stamp: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"kfgcp needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
@@ -81,4 +82,12 @@ $(VENV)/dev.stamp: $(VENV)/uv.stamp requirements/dev.txt pyproject.toml
 $(CHECKOV)/stamp: $(VENV)/uv.stamp requirements/terraform.txt
 	@test -x $(CHECKOV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(CHECKOV)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CHECKOV)/bin/python --require-hashes -r requirements/terraform.txt
+	@touch $@
+
+# Servers that speak the protocol of S3: moto in an environment of its own, and one in Go where Go is installed.
+$(STORES)/stamp: $(VENV)/uv.stamp requirements/stores.txt $(wildcard tests/support/s3_server/*)
+	@test -x $(STORES)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(STORES)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(STORES)/bin/python --require-hashes -r requirements/stores.txt
+	@if command -v go >/dev/null; then cd tests/support/s3_server && GOTOOLCHAIN=local go build -o $(CURDIR)/$(STORES)/bin/s3-server .; \
+	 else echo "Go is not installed, so the tests with the second S3 server skip." >&2; fi
 	@touch $@

@@ -6,6 +6,7 @@ compile="$1 pip compile --quiet --universal --python-version 3.11 --generate-has
 $compile --extra components --extra frames --extra docker --extra testing --extra dashboard --extra s3 pyproject.toml requirements/dev.in -o requirements/dev.txt
 $compile --extra components --extra frames --extra dashboard pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt
 $compile requirements/terraform.in -o requirements/terraform.txt
+$compile requirements/stores.in -o requirements/stores.txt
 # The lower bound of pyproject.toml, for .ci/versions.
 oldest=$(sed -n 's/^ *"kfp>=\([0-9.]*\),.*/kfp==\1/p' pyproject.toml)
 echo "$oldest" | $compile --extra components --extra frames --extra s3 pyproject.toml requirements/versions.in -c - -o requirements/oldest.txt

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Bucket, describe, is_answer, status_of
+from kfgcp.engine.buckets.base import Bucket, describe, is_answer, is_changed
 from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
@@ -197,7 +197,7 @@ def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
         extra = EXTRAS[uri.partition("://")[0]]
         return ValueProblem(f"{uri} cannot be {what} without a library: pip install 'kfgcp[{extra}]'")
-    if status_of(error) == 412:  # the version that was asked for
+    if is_changed(error):
         return ValueProblem(f"{uri} cannot be {what}: it was changed at the same time")
     # What `requests` says of a failed connection begins with the whole request; its reason is what matters.
     reason = getattr(error.args[0], "reason", None) if error.args else None

@@ -80,6 +80,10 @@ class Parts(Protocol):
         """Remove the parts. No error is raised."""
 
 
+class ChangedError(Exception):
+    """An object is not the version that was listed."""
+
+
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 _CONNECTION_ERRORS = frozenset(
@@ -115,6 +119,11 @@ def status_of(error: Exception) -> int:
     elif not isinstance(status, int):
         status = getattr(response, "status_code", None)
     return int(status) if isinstance(status, int) else 0
+
+
+def is_changed(error: Exception) -> bool:
+    """Return whether an object is not the version that was asked for."""
+    return isinstance(error, ChangedError) or status_of(error) == 412
 
 
 def is_transient(error: Exception) -> bool:

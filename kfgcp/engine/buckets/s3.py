@@ -9,7 +9,7 @@ from functools import lru_cache
 from io import RawIOBase
 from typing import Any, Final
 
-from kfgcp.engine.buckets.base import Parts, Sink, StoredObject, status_of
+from kfgcp.engine.buckets.base import ChangedError, Parts, Sink, StoredObject, status_of
 from kfgcp.engine.contact import CONNECT_SECONDS
 
 CONNECTIONS: Final = 16
@@ -70,6 +70,10 @@ class S3Bucket:
         if is_part and end is not None:
             options["Range"] = f"bytes={start}-{end - 1}"
         answer = self._client.get_object(Bucket=self._name, Key=stored.key, **options)
+        # Some servers ignore IfMatch.
+        if stored.version and answer.get("ETag", stored.version) != stored.version:
+            answer["Body"].close()
+            raise ChangedError
         # A server that does not know ranges sends the whole object.
         is_whole = is_part and "ContentRange" not in answer
         with answer["Body"] as body:
