@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -66,12 +66,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The error of an answer. code: google.rpc.Code; detail, facts: reason and metadata of its ErrorInfo."""
+    """The error of an answer.
+
+    code: google.rpc.Code. detail, facts: reason and metadata of its ErrorInfo. violations: the fields of the request
+    that its BadRequest names, each with what is wrong with it.
+    """
 
     message: str = ""
     code: str = ""
     detail: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    violations: Sequence[str] = ()
 
 
 def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str, Any]:
@@ -197,6 +202,10 @@ def refusal(answer: Answer, call: Call) -> BackendError:
     of_kubeflow = call.path.startswith(kubeflow_errors.PATHS)
     if of_kubeflow and status >= 500:
         message = kubeflow_errors.cause(message)
+    # "Request contains an invalid argument." says nothing without them.
+    new = [violation for violation in said.violations if violation not in message]
+    if new:
+        message = f"{message.rstrip('.')}: {'; '.join(new)}"
     text = one_line(message, *call.secrets) or title(answer, *call.secrets)
     code = said.code or _OF_STATUS.get(status, "")
     named = f"{status} {code}".strip()
@@ -262,13 +271,27 @@ def read_error(body: bytes | str) -> Said:
     code, number = inner.get("status"), inner.get("code")
     if not isinstance(code, str) or not re.fullmatch(r"[A-Z_]{2,40}", code):
         code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
-    details = inner.get("details")
-    for one in details if isinstance(details, list) else []:
-        if isinstance(one, dict) and isinstance(one.get("reason"), str):
-            facts = one.get("metadata")
+    listed = inner.get("details")
+    details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
+    violations = tuple(violation for detail in details for violation in _violations(detail))
+    for detail in details:
+        if isinstance(detail.get("reason"), str):
+            facts = detail.get("metadata")
             facts = facts if isinstance(facts, dict) else {}
-            return Said(message, code, one["reason"], {str(key): str(value) for key, value in facts.items()})
-    return Said(message, code)
+            texts_of_facts = {str(key): str(value) for key, value in facts.items()}
+            return Said(message, code, detail["reason"], texts_of_facts, violations)
+    return Said(message, code, violations=violations)
+
+
+def _violations(detail: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields that a google.rpc.BadRequest names, as `FIELD: what is wrong`."""
+    listed = detail.get("fieldViolations")
+    for violation in listed if isinstance(listed, list) else []:
+        if isinstance(violation, dict):
+            parts = [violation.get("field"), violation.get("description")]
+            text = ": ".join(part for part in parts if isinstance(part, str) and part)
+            if text:
+                yield text
 
 
 def _redirect(answer: Answer, call: Call) -> BackendError:

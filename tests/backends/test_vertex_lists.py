@@ -53,6 +53,44 @@ def test_a_service_that_refuses_the_mask_is_asked_for_whole_jobs(project: config
     assert "readMask" not in second
 
 
+BAD_MASK = {
+    "error": {
+        "code": 400,
+        "message": "Request contains an invalid argument.",
+        "status": "INVALID_ARGUMENT",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [{"field": "read_mask", "description": "Invalid path: pipeline_spec.pipeline_info"}],
+            }
+        ],
+    }
+}
+"""As Google's services refuse a field: google.rpc.BadRequest in error_details.proto."""
+
+
+@responses.activate
+def test_a_mask_that_is_refused_in_the_details_only_is_left_out(project: config.Project) -> None:
+    responses.get(URL, json=BAD_MASK, status=400)
+    responses.get(URL, json={"pipelineJobs": [JOB]})
+
+    backend = open_backend(project, project.env("dev"))
+
+    assert [run.run_id for run in backend.list(RunFilter()).items] == ["a"]
+    assert "readMask" not in (responses.calls[1].request.url or "")
+
+
+@responses.activate
+def test_another_field_that_is_refused_in_the_details_is_named(project: config.Project) -> None:
+    [violations] = BAD_MASK["error"]["details"]  # type: ignore[index]
+    details = [{**violations, "fieldViolations": [{"field": "filter", "description": "Invalid expression"}]}]
+    responses.get(URL, json={"error": {**BAD_MASK["error"], "details": details}}, status=400)
+
+    with pytest.raises(Refused, match=r"Request contains an invalid argument: filter: Invalid expression \(400"):
+        open_backend(project, project.env("dev")).list(RunFilter())
+    assert len(responses.calls) == 1
+
+
 @responses.activate
 def test_another_refusal_is_an_error(project: config.Project) -> None:
     responses.get(URL, json=refused("Invalid filter"), status=400)
