@@ -24,6 +24,8 @@ SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect to a service that gives tokens, and to wait for its answer."""
 AGAIN: Final = f"Sign in again: {LOG_IN}"
+UNIVERSE: Final = "googleapis.com"
+"""The universe domain of Google's public cloud."""
 PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
@@ -50,8 +52,12 @@ class _Login:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about quotas, and about interpreters
                 if self._credentials is None:
-                    self._credentials = _load(request, self._account, self._login)
+                    credentials = _load(request, self._account, self._login)
+                    _check_universe(credentials)
+                    self._credentials = credentials
                 self._credentials.refresh(request)
+        except AuthError:
+            raise
         except Exception as error:
             whose = self._credentials
             self._credentials = None
@@ -87,6 +93,28 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
         target_scopes=list(SCOPES),
         quota_project_id=credentials.quota_project_id,
     )
+
+
+def _check_universe(credentials: Any) -> None:
+    """Refuse credentials of another universe than Google's public cloud, whose services have other addresses.
+
+    A file names its universe in `universe_domain`. A metadata server is not asked for it, which would be one more
+    request for each sign-in.
+
+    Raises:
+        AuthError: they are of another one.
+    """
+    from google.auth import compute_engine
+
+    if isinstance(credentials, compute_engine.Credentials):
+        return
+    domain = getattr(credentials, "universe_domain", None) or UNIVERSE
+    if domain != UNIVERSE:
+        raise AuthError(
+            f"The Google credentials are for the universe domain {one_line(str(domain), limit=100)}; kfgcp reaches "
+            f"{UNIVERSE} only.",
+            hint=f"Use credentials of {UNIVERSE}: {LOG_IN}, or another file in GOOGLE_APPLICATION_CREDENTIALS.",
+        )
 
 
 def account_of(credentials: Any) -> str:

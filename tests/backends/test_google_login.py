@@ -1,5 +1,6 @@
 """Google's Application Default Credentials against a stand-in of the services that give tokens."""
 
+import json
 import os
 import traceback
 from collections.abc import Callable
@@ -241,6 +242,27 @@ def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: s
 
     assert isinstance(error, AuthError)
     assert message in error.message
+
+
+def test_credentials_of_another_universe_are_refused_by_its_name(sign_in: Any) -> None:
+    """Nothing is sent: their services have other addresses."""
+    sign_in(_user(universe_domain="cloud.acme.example"))
+
+    error = _error(_source())
+
+    assert isinstance(error, AuthError)
+    assert error.message == (
+        "The Google credentials are for the universe domain cloud.acme.example; kfgcp reaches googleapis.com only."
+    )
+
+
+def test_a_key_of_another_universe_is_refused_by_its_name(key_file: Path) -> None:
+    key = json.loads(key_file.read_text())
+    key_file.write_text(json.dumps(key | {"universe_domain": "apis-acme.example"}))
+
+    assert "universe domain apis-acme.example" in _error(_source()).message
+    impersonating = _source(impersonate_service_account=ACCOUNT)
+    assert "universe domain apis-acme.example" in _error(impersonating).message
 
 
 # -- a service account
