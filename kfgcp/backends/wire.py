@@ -273,9 +273,7 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if "SSLError" in kinds:
         return _tls(causes)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return NoAnswer(
-            "cannot be found: its name is unknown", hint="Check the name, and the connection to the network."
-        )
+        return NoAnswer("cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}")
     if isinstance(error, requests.ConnectTimeout):
         return NoAnswer(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
     if "ConnectionRefusedError" in kinds:
@@ -314,7 +312,9 @@ def _unusable(problem: str) -> NoAnswer:
     return NoAnswer(problem, hint=hint, sent=True, final=True)
 
 
-_NETWORK: Final = "Check the connection to the network, and HTTPS_PROXY when a proxy is needed."
+_NETWORK: Final = (
+    "Check the connection to the network. Behind a proxy, set HTTPS_PROXY, and NO_PROXY for private addresses."
+)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
