@@ -2,6 +2,11 @@
 
 Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose `resource.labels.job_id` is the id of the
 attempt's custom job.
+
+What happened to a job is in the log `pipeline_job_events`, with its state in `jsonPayload.state`. What happened to its
+tasks is in `pipeline_job_task_events`, with the fields below `jsonPayload.payload`. Names of logs, types of payloads
+and the label are those of Google's index of platform logs. Not confirmed: what `pipelineName` holds, and further
+fields.
 """
 
 from __future__ import annotations
@@ -10,13 +15,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kfgcp.model import Task, TaskState
+from kfgcp.model import RunState, Task, TaskState
 from kfgcp.testing import log_entries
 from kfgcp.testing.google import micros, time_text
 from kfgcp.testing.jobs import Job, Jobs
-from kfgcp.testing.jobs_from_runs import Attempt, Place, attempts_of, custom_job, error_of
+from kfgcp.testing.jobs_from_runs import JOB_STATES, TASK_STATES, Attempt, Place, attempts_of, custom_job, error_of
 from kfgcp.testing.log_entries import Entry
 
+JOB_EVENTS: Final = "aiplatform.googleapis.com%2Fpipeline_job_events"
+TASK_EVENTS: Final = "aiplatform.googleapis.com%2Fpipeline_job_task_events"
 _JOB_IDS: Final = re.compile(r'resource\.labels\.job_id\s*=\s*("?\d+"?|\([^()]*\))')
 
 
@@ -59,30 +66,41 @@ class JobLogs:
             }
 
     def _events(self, job: Job) -> Iterator[Entry]:
-        """What happened to a job and its tasks, in the words of their states."""
+        """Yield what happened to a job and its tasks."""
         run = job.run()
-        steps: list[tuple[str | None, str, str, Mapping[str, Any]]] = [(run.started_at, "RUNNING", "", {})]
-        steps += [(task.ended_at, task.state, task.path, _reason(task)) for task in run.tasks if task.state.final]
+        changes: list[tuple[str | None, str, str, Mapping[str, Any]]] = [
+            (run.started_at, JOB_STATES[RunState.RUNNING], "", {})
+        ]
+        ended = [task for task in run.tasks if task.state.final]
+        changes += [(task.ended_at, TASK_STATES[task.state], task.path, _reason(task)) for task in ended]
         if run.state.final:
-            steps.append((run.ended_at, run.state, "", error_of(run) or {}))
-        labels = {"pipeline_job_id": job.id, "location": self._place.location}
-        for index, (at, state, path, error) in enumerate(steps):
-            if at is None:
-                continue
-            message = f"{'Task ' + path if path else 'Pipeline job'} is {state}."
-            payload = {"message": message, "state": str(state), **({"taskName": path} if path else {})}
-            yield {
-                "insertId": f"{job.id}-{index}",
-                "logName": f"projects/{self._project}/logs/aiplatform.googleapis.com%2Fpipeline_job_task_events",
-                "resource": {
-                    "type": "aiplatform.googleapis.com/PipelineJob",
-                    "labels": {"resource_container": f"projects/{self._place.project}", **labels},
-                },
-                "timestamp": time_text((micros(at) + index) / 1_000_000),
-                "severity": "ERROR" if error else "INFO",
-                "labels": {},
-                "jsonPayload": payload | ({"error": dict(error)} if error else {}),
-            }
+            changes.append((run.ended_at, JOB_STATES[run.state], "", error_of(run) or {}))
+        for index, (at, state, path, error) in enumerate(changes):
+            if at is not None:
+                time = time_text((micros(at) + index) / 1_000_000)
+                yield self._event(job, f"{job.id}-{index}", time, state, path, error)
+
+    def _event(self, job: Job, insert_id: str, time: str, state: str, task: str, error: Mapping[str, Any]) -> Entry:
+        """Return the entry of one change of state; task: its path, empty for the job."""
+        fields: dict[str, Any] = {"pipelineName": job.id, "state": state}
+        if task:
+            fields["taskName"] = task.rpartition("/")[2]
+        if error:
+            fields["error"] = dict(error)
+        log, kind, payload = JOB_EVENTS, "PipelineJobLogEntry", fields
+        if task:
+            log, kind, payload = TASK_EVENTS, "PipelineJobTaskLogEntry", {"payload": fields}
+        container = f"projects/{self._place.project}"
+        resource = {"resource_container": container, "location": self._place.location, "pipeline_job_id": job.id}
+        return {
+            "insertId": insert_id,
+            "logName": f"projects/{self._project}/logs/{log}",
+            "resource": {"type": "aiplatform.googleapis.com/PipelineJob", "labels": resource},
+            "timestamp": time,
+            "severity": "ERROR" if error else "INFO",
+            "labels": {"pipeline_name": job.submission.spec.name},
+            "jsonPayload": {"@type": f"type.googleapis.com/google.cloud.aiplatform.logging.{kind}", **payload},
+        }
 
 
 def _reason(task: Task) -> Mapping[str, Any]:

@@ -91,7 +91,16 @@ def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
         'resource.type="aiplatform.googleapis.com/PipelineJob" AND resource.labels.pipeline_job_id="says"'
     )
 
-    assert _messages(entries) == ["Pipeline job is RUNNING.", "Task say is SUCCEEDED.", "Pipeline job is SUCCEEDED."]
+    jobs, tasks = (
+        "aiplatform.googleapis.com%2Fpipeline_job_events",
+        "aiplatform.googleapis.com%2Fpipeline_job_task_events",
+    )
+    assert [entry["logName"].rpartition("/")[2] for entry in entries] == [jobs, tasks, jobs]
+    started, said, ended = [entry["jsonPayload"] for entry in entries]
+    assert (started["state"], ended["state"]) == ("PIPELINE_STATE_RUNNING", "PIPELINE_STATE_SUCCEEDED")
+    assert ended["pipelineName"] == "says"
+    assert (said["payload"]["taskName"], said["payload"]["state"]) == ("say", "SUCCEEDED")
+    assert "state" not in said
 
 
 def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
