@@ -91,12 +91,14 @@ class LogFilter:
     """Which lines of a run: every field that is set must match.
 
     task: path. attempt: from 1. since: RFC 3339 text. severity: this or a higher one of `SEVERITIES`.
+    all_lines: also those that what runs the program writes, where the backend can tell them from those of the program.
     """
 
     task: str | None = None
     attempt: int | None = None
     since: str | None = None
     severity: str | None = None
+    all_lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

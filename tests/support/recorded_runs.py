@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from google.protobuf import json_format
 
@@ -130,32 +130,46 @@ def _with_numbers(content: Any) -> Any:
 class RecordedServer:
     """Answers on loopback like the recorded Kubeflow Pipelines: runs, experiments, ML Metadata and logs of pods.
 
+    A test may change what is answered before it asks.
+
     Attributes:
-        runs: the answers by run id; a test may change them.
+        runs: the answers by run id.
         later_runs: what takes the place of an answer after each look.
-        metadata: what ML Metadata answers.
         url: the address.
+        metadata: ML Metadata; None when there is none.
+        has_pods: whether the pods are still there.
+        objects: what `/artifacts/get` has, by source, bucket and key.
         asked: method and path of each request.
+        queries: the parameters of each request.
     """
 
     def __init__(self, recorded: list[str]) -> None:
         answers = [run_answer(name) for name in recorded]
         self.runs = {answer["run_id"]: answer for answer in answers}
         self.later_runs: dict[str, list[dict[str, Any]]] = {}
-        self.metadata = RecordedMetadata([metadata(name) for name in recorded])
+        self.metadata: RecordedMetadata | None = RecordedMetadata([metadata(name) for name in recorded])
+        self.has_pods = True
+        self.objects: dict[tuple[str, str, str], bytes] = {}
         self.asked: list[tuple[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self.url = ""
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, str, bytes]:
         """Return status, content type and body of an answer."""
         url = urlsplit(target)
+        query = dict(parse_qsl(url.query))
         self.asked.append((method, url.path))
-        if url.path.startswith(f"/{mlmd.SERVICE}/"):
+        self.queries.append(query)
+        if url.path.startswith(f"/{mlmd.SERVICE}/") and self.metadata is not None:
             return 200, mlmd.CONTENT_TYPE, self.metadata.answer(url.path.rpartition("/")[2], body)
         if url.path == "/k8s/pod/logs":
-            (pod,) = parse_qs(url.query)["podname"]
-            log = _pod_logs().get(pod)
+            log = pod_logs().get(query["podname"]) if self.has_pods else None
             return (200, "text/plain", log.read_bytes()) if log else (404, "text/plain", b"pod not found")
+        if url.path == "/artifacts/get":
+            content = self.objects.get((query["source"], query["bucket"], query["key"]))
+            if content is None:
+                return 500, "text/plain", b"Failed to get object in bucket: NoSuchKey"
+            return 200, "text/plain", content
         answer: Any = None
         if url.path.startswith(RUNS):
             run_id = url.path.removeprefix(RUNS)
@@ -170,7 +184,8 @@ class RecordedServer:
 
 
 @cache
-def _pod_logs() -> dict[str, Path]:
+def pod_logs() -> dict[str, Path]:
+    """Return the recorded logs by the names of their pods."""
     return {path.stem: path for path in FOLDER.glob("*/pod-logs/*.log")}
 
 

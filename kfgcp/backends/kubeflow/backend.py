@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,7 +26,7 @@ from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
 from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import NO_REASON, RUN_STATES, Where, run_of
+from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED, RUN_STATES, Where, run_of
 from kfgcp.backends.kubeflow.server import OTHER_API, Server
 from kfgcp.backends.kubeflow_errors import is_without_workflow
 from kfgcp.backends.paging import KUBEFLOW
@@ -286,11 +286,11 @@ class KubeflowBackend(RemoteBackend):
         if error is None or error.task is None or error.log_tail:
             return run
         try:
-            tail = tuple(self._logs(backend_ref).last(error.task, TAIL_LINES))
+            end = self._logs(backend_ref).end_of(error.task, TAIL_LINES)
         except BackendError:
             return run
-        said = next((line.strip() for line in reversed(tail) if line.strip()), "") if error.message == NO_REASON else ""
-        return with_failure(run, replace(error, log_tail=tail, message=said or error.message))
+        cause = end.cause if error.message in (NO_REASON, NOT_STARTED) else ""
+        return with_failure(run, replace(error, log_tail=end.lines, message=cause or error.message))
 
     def _stop(self, backend_ref: str) -> bool:
         try:
@@ -363,18 +363,27 @@ class KubeflowBackend(RemoteBackend):
         return RunTail(lambda: self._logs(backend_ref, live=True), log_filter)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
-        """The logs of a run, of whose pods ML Metadata knows; it has to, unless they are followed (`live`), when the
-        next look may find it again. Who follows them has just looked; else a run that goes on is looked at again."""
+        """Return the logs of a run.
+
+        Args:
+            backend_ref: the run.
+            live: they are followed. Then the run was looked at just now, and the next look may find what is missing.
+        """
         latest, answer, executions = self._latest
         over = RUN_STATES.get(str(answer.get("state")), RunState.PENDING).final
         if latest != backend_ref or not (live or over):
             self._fetch(backend_ref)
             _, answer, executions = self._latest
+        failure: BackendError | None = None
         if not executions:
-            with suppress(BackendError) if live else nullcontext():
+            try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=not live)
-        place = Place(self._http, self._logging, self._namespace or "kubeflow", self._env.name)
-        return RunLogs(place, answer, executions)
+            except BackendError as error:
+                failure = error
+        logs = RunLogs(Place(self._http, self._logging, self._namespace, self._env.name), answer, executions)
+        if failure is not None and not live and not logs.attempts:
+            raise failure
+        return logs
 
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)

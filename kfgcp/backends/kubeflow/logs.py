@@ -1,14 +1,12 @@
-"""The logs of a run's tasks: of their pods while those last, of what was kept of them, and of Cloud Logging.
+"""The logs of a run's tasks: of their pods, of what was kept of them, and of Cloud Logging.
 
-- `/k8s/pod/logs` is the UI server's. It falls back to what Argo archived, where it is set up to; for that it is told
-  the day of the run, which is part of the key (frontend/server/workflow-helper.ts).
-- A launcher with PUBLISH_LOGS makes an artifact of the log of the last attempt, which `/artifacts/get` has.
-- GKE's entries in Cloud Logging carry the run's id as a label of the pod (`k8s-pod/pipeline/runid`); they alone have
-  times and severities.
+`pod_logs` reads the log of one pod. GKE's entries in Cloud Logging carry the run's id as a label of the pod
+(`k8s-pod/pipeline/runid`); they alone have times and severities.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,41 +17,68 @@ from urllib.parse import urlsplit
 
 from kfgcp.backends.base import LogFilter, LogLine
 from kfgcp.backends.cloud_logging import CloudLogging, quoted
-from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow.failure_cause import CauseFinder
+from kfgcp.backends.kubeflow.log_noise import without_noise
 from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.pod_logs import BUCKET, Keeper, NotKept, Pod, PodLogs, RunOfPods, Streams
+from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
 from kfgcp.engine.logs import Lines
-from kfgcp.errors import BackendError, NotFound, Refused, Unreachable, Unsupported
+from kfgcp.errors import BackendError, NotFound, Unreachable, Unsupported
 from kfgcp.model import RunState, Task, TaskState
 
 PAUSE: Final = 3.0
 """Seconds between two looks of a tail while no task changes."""
-_NO_POD: Final = 500
-"""What servers before 2.14 answer when there is no pod, and newer ones while it starts."""
-_SOURCES: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
-"""Schemes of artifacts, and what the UI server calls them."""
+MOST_OF_A_LINE: Final = 2000
+"""Characters of a line in the end of a log, as of runs on this machine."""
+_OF_ATTEMPT: Final = re.compile(r".*/executor-logs-(?P<number>\d{1,6})")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt of a task. last: whether none comes after it. kept: the artifact with its log, empty without one."""
+    """An attempt of a task.
+
+    Attributes:
+        task: its path.
+        number: from 1.
+        pod: its pod; that of the driver when the driver failed, as then there is no other.
+        is_last: whether no other attempt comes after it.
+    """
 
     task: str
     number: int
-    pod: str
-    last: bool
-    ended: bool
-    kept: str = ""
+    pod: Pod
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where logs are read. ui: the host. logging: Cloud Logging, None when it is not to be read. env: its name."""
+    """Where logs are read.
 
-    ui: Http
+    Attributes:
+        ui: the UI server.
+        logging: Cloud Logging, None when it is not to be read.
+        namespace: where the pods run, empty when none is set.
+        env: the name of the environment.
+    """
+
+    ui: Streams
     logging: CloudLogging | None
     namespace: str
     env: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """How the log of a failed task ends.
+
+    Attributes:
+        cause: why the task failed, on one line; empty when the log does not tell.
+        lines: the last lines, without those of the launcher and of Argo.
+    """
+
+    cause: str = ""
+    lines: tuple[str, ...] = ()
 
 
 class RunLogs:
@@ -63,104 +88,131 @@ class RunLogs:
         self._place = place
         self._run_id = str(run.get("run_id"))
         self._since = at(run.get("created_at")) or ""
-        self.attempts = [*_attempts(run, executions)]
+        pods = pods_of_run(run)
+        self.attempts = list(_attempts(run, executions, pods))
+        run_of_pods = RunOfPods(
+            self._run_id, self._since[:10], pods.workflow if pods else "", place.namespace, _bucket_of(executions)
+        )
+        self._pods = PodLogs(place.ui, run_of_pods, raises_outages=place.logging is None)
+        self._answered: Keeper | None = None
 
-    def read(self, wanted: LogFilter) -> Iterator[LogLine]:
-        """By task in the order they started, by attempt, as they were written. Earlier attempts whose pods are gone are
-        left out unless one is asked for.
+    def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Yield lines by task in the order they started, by attempt, as they were written.
+
+        Earlier attempts whose logs are gone are left out unless one is asked for.
 
         Raises:
-            NotFound: what is wanted was not kept anywhere; the other logs came first.
+            NotFound: a log was not kept anywhere; the other logs came first.
         """
         lost: list[NotFound] = []
-        for attempt in self.chosen(wanted):
+        for attempt in self.chosen(log_filter):
             try:
-                yield from self.lines(attempt, wanted)
+                yield from self.lines(attempt, log_filter)
             except NotFound as error:
-                if attempt.last or wanted.attempt is not None:
+                if attempt.is_last or log_filter.attempt is not None:
                     lost.append(error)
         if lost:
             raise lost[0]
 
-    def last(self, task: str, lines: int) -> list[str]:
-        """The last lines of a task."""
-        found = [attempt for attempt in self.attempts if attempt.task == task]
-        return [line.text for attempt in found[-1:] for line in deque(self.lines(attempt, LogFilter()), lines)]
+    def end_of(self, task: str, most: int) -> LogEnd:
+        """Return the end of a task's log: of its last attempt.
 
-    def chosen(self, wanted: LogFilter) -> Iterator[Attempt]:
+        Args:
+            task: its path.
+            most: how many lines.
+        """
+        attempts = [attempt for attempt in self.attempts if attempt.task == task]
+        if not attempts:
+            return LogEnd()
+        finder = CauseFinder()
+        lines = self.lines(attempts[-1], LogFilter(all_lines=True))
+        last = deque(without_noise(_fed_to(finder, lines)), most)
+        return LogEnd(finder.cause, tuple(line[-MOST_OF_A_LINE:] for line in last))
+
+    def chosen(self, log_filter: LogFilter) -> Iterator[Attempt]:
+        """Yield the attempts that a filter wants."""
         for attempt in self.attempts:
-            if wanted.task in (None, attempt.task) and wanted.attempt in (None, attempt.number):
+            if log_filter.task in (None, attempt.task) and log_filter.attempt in (None, attempt.number):
                 yield attempt
 
-    def lines(self, attempt: Attempt, wanted: LogFilter) -> Iterator[LogLine]:
-        """Of one attempt; of one that goes on only whole lines.
+    def lines(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Yield the lines of one attempt; while it goes on only whole lines.
 
         Raises:
             NotFound: they are nowhere.
         """
-        if wanted.since or wanted.severity:
-            yield from self._of_cloud_logging(attempt, wanted)
+        if log_filter.since or log_filter.severity:
+            entries = self._of_cloud_logging(attempt, log_filter)
+            yield from _without_noise(entries, log_filter)
             return
-        reasons = []
-        for read in (self._of_pod, self._of_artifact):
+        reasons: list[str] = []
+        for keeper in self._keepers(all_lines=log_filter.all_lines):
             try:
-                for text in _texts(read(attempt), to_the_end=attempt.ended):
-                    yield LogLine(attempt.task, attempt.number, text)
-                return
-            except _NotThere as error:
+                if keeper is None:
+                    lines = self._peeked(self._of_cloud_logging(attempt, log_filter))
+                else:
+                    chunks = self._pods.read(keeper, attempt.pod)
+                    lines = _log_lines(attempt, chunks)
+            except NotKept as error:
                 reasons.append(str(error))
-        found = False
-        if self._place.logging is not None:
-            for line in self._of_cloud_logging(attempt, wanted):
-                found = True
-                yield line
-            reasons.append("Cloud Logging has no line of it")
-        if not found:
-            raise self._lost(attempt, [reason for reason in reasons if reason])
+                continue
+            if attempt.pod.has_ended:
+                self._answered = keeper
+            yield from _without_noise(lines, log_filter)
+            return
+        raise self._lost(attempt, [reason for reason in reasons if reason])
 
     # -- helpers
 
-    def _of_pod(self, attempt: Attempt) -> Iterator[bytes]:
-        params = {"podname": attempt.pod, "podnamespace": self._place.namespace, "runid": self._run_id}
-        params["createdat"] = self._since[:10]
-        try:
-            return self._place.ui.stream("k8s/pod/logs", params=params, retries=int(attempt.ended))
-        except (Refused, Unreachable) as error:
-            if isinstance(error, Unreachable) and error.status != _NO_POD and self._place.logging is None:
-                raise
-            status = error.status or "no answer"
-            raise _NotThere(f"its pod {attempt.pod} is gone, and so is its log in the archive ({status})") from error
+    def _keepers(self, *, all_lines: bool) -> list[Keeper | None]:
+        """Return who is asked for a log, in this order; None is Cloud Logging.
 
-    def _of_artifact(self, attempt: Attempt) -> Iterator[bytes]:
-        url = urlsplit(attempt.kept)
-        if url.scheme not in _SOURCES:
-            raise _NotThere("")
-        params = {"source": _SOURCES[url.scheme], "bucket": url.netloc, "key": url.path.lstrip("/")}
-        try:
-            return self._place.ui.stream(
-                "artifacts/get", params={**params, "namespace": self._place.namespace}, retries=1
-            )
-        except (Refused, Unreachable) as error:
-            raise _NotThere(f"{attempt.kept} cannot be read ({error.status or 'no answer'})") from error
+        Who had the last log has most likely the next one, too. The launcher's copy lacks what others wrote.
+        """
+        keepers: list[Keeper | None] = [Keeper.POD, Keeper.COPY, Keeper.ARCHIVE]
+        if self._place.logging is not None:
+            keepers.insert(2, None)
+        if all_lines:
+            keepers.remove(Keeper.COPY)
+            keepers.append(Keeper.COPY)
+        answered = self._answered
+        if answered is not None and not (all_lines and answered is Keeper.COPY):
+            keepers.remove(answered)
+            keepers.insert(0, answered)
+        return keepers
 
-    def _of_cloud_logging(self, attempt: Attempt, wanted: LogFilter) -> Iterator[LogLine]:
+    def _peeked(self, lines: Iterator[LogLine]) -> Iterator[LogLine]:
+        """Return the lines, of which there is at least one.
+
+        Raises:
+            NotKept: there is none.
+        """
+        first = next(lines, None)
+        if first is None:
+            raise NotKept("Cloud Logging has no line of it")
+        return _chained(first, lines)
+
+    def _of_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
         if self._place.logging is None:
             raise Unsupported(
                 "The pods of Kubeflow keep no times and severities.",
                 hint=f"Set project in [env.{self._place.env}] to read Cloud Logging, or ask for neither.",
             )
+        if not attempt.pod.name:
+            return
         clauses = [
             'resource.type="k8s_container"',
             f'labels."k8s-pod/pipeline/runid"={quoted(self._run_id)}',
-            f"resource.labels.pod_name={quoted(attempt.pod)}",
-            f"timestamp>={quoted(max(wanted.since or '', self._since))}",
-            *([f"severity>={wanted.severity}"] if wanted.severity else []),
+            f"resource.labels.pod_name={quoted(attempt.pod.name)}",
+            f"timestamp>={quoted(max(log_filter.since or '', self._since))}",
         ]
+        if log_filter.severity:
+            clauses.append(f"severity>={log_filter.severity}")
         for entry in self._place.logging.entries(clauses):
             yield LogLine(attempt.task, attempt.number, entry.text, at(entry.at) or "", entry.severity)
 
     def _lost(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
-        which = f" attempt {attempt.number} of" if not attempt.last else ""
+        which = f" attempt {attempt.number} of" if not attempt.is_last else ""
         ways = ["let Kubeflow archive logs: archiveLogs of Argo, ARGO_ARCHIVE_LOGS of ml-pipeline-ui"]
         if self._place.logging is None:
             ways.insert(0, f"set project in [env.{self._place.env}] to read Cloud Logging on GKE")
@@ -201,39 +253,94 @@ class RunTail:
                     self._shown[key] = self._shown.get(key, 0) + 1
                     yield line
             except (NotFound, Unreachable) as error:  # its pod may be starting; of one that has ended nothing will come
-                if not attempt.ended:
+                if not attempt.pod.has_ended:
                     continue
                 lost = error
-            if attempt.ended:
+            if attempt.pod.has_ended:
                 self._read.add(key)
         if lost is not None and not self._shown:
             raise lost
 
 
-class _NotThere(Exception):
-    """A place does not have a log, and why."""
-
-
-def _attempts(run: Mapping[str, Any], executions: Sequence[Execution]) -> Iterator[Attempt]:
-    """By task in the order they started."""
+def _attempts(
+    run: Mapping[str, Any], executions: Sequence[Execution], pods_by_name: WorkflowPods | None
+) -> Iterator[Attempt]:
+    """Yield the attempts by task in the order they started."""
     pods = pods_of(run, executions)
-    over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
+    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
     for placed in placed_tasks(run, executions):
+        if placed.driver_pod:
+            yield Attempt(placed.path, 1, Pod(placed.driver_pod, has_ended=True), is_last=True)
+            continue
         execution, node = placed.execution, placed.node or {}
         if execution is not None:
             state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
         else:
             state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
-        names = pods.get(placed.path, ())
-        for number, pod in enumerate(names, 1):
-            last = number == len(names)
-            kept = execution.log if execution is not None and last else ""
-            yield Attempt(placed.path, number, pod, last, over or state.final or not last, kept)
+        names = pods.get(placed.path, [])
+        if not names and not executions and pods_by_name is not None:
+            names = pods_by_name.executors(placed.path)
+        copies = execution.logs if execution is not None else ()
+        count = max(len(names), len(copies))
+        # The pods that ran before a retry of the run are not among its nodes, but their logs were kept.
+        names = [""] * (count - len(names)) + list(names)
+        by_number = _copies_by_number(copies, count)
+        for number, name in enumerate(names, 1):
+            is_last = number == count
+            pod = Pod(name, is_over or state.final or not is_last, by_number.get(number, ""))
+            yield Attempt(placed.path, number, pod, is_last)
 
 
-def _texts(chunks: Iterator[bytes], *, to_the_end: bool) -> Iterator[str]:
+def _copies_by_number(copies: Sequence[str], count: int) -> dict[int, str]:
+    """Return the launcher's copies of the logs of a task by the number of the attempt.
+
+    Args:
+        copies: their URIs, oldest first.
+        count: of the attempts.
+    """
+    by_number = dict(enumerate(copies, 1))
+    if len(copies) < count:
+        # An attempt without a copy was killed. A URI without a number is of the last attempt: before 2.16, each
+        # attempt wrote over the log of the one before it.
+        by_number = {}
+        for uri in copies:
+            numbered = _OF_ATTEMPT.fullmatch(uri)
+            by_number[int(numbered["number"]) + 1 if numbered else count] = uri
+    # A retry of the run writes over the logs that it kept.
+    last_number = {uri: number for number, uri in by_number.items()}
+    return {number: uri for uri, number in last_number.items()}
+
+
+def _bucket_of(executions: Sequence[Execution]) -> str:
+    """Return the bucket of the server's own store, where Argo archives logs, too."""
+    for execution in executions:
+        for uri in execution.logs:
+            url = urlsplit(uri)
+            if url.scheme == "minio":
+                return url.netloc
+    return BUCKET
+
+
+def _log_lines(attempt: Attempt, chunks: Iterator[bytes]) -> Iterator[LogLine]:
     lines = Lines()
     for chunk in chunks:
-        yield from lines.feed(chunk)
-    if to_the_end:
-        yield from lines.end()
+        for text in lines.feed(chunk):
+            yield LogLine(attempt.task, attempt.number, text)
+    if attempt.pod.has_ended:
+        for text in lines.end():
+            yield LogLine(attempt.task, attempt.number, text)
+
+
+def _without_noise(lines: Iterator[LogLine], log_filter: LogFilter) -> Iterator[LogLine]:
+    return lines if log_filter.all_lines else without_noise(lines, text=lambda line: line.text)
+
+
+def _fed_to(finder: CauseFinder, lines: Iterator[LogLine]) -> Iterator[str]:
+    for line in lines:
+        finder.feed(line.text)
+        yield line.text
+
+
+def _chained(first: LogLine, others: Iterator[LogLine]) -> Iterator[LogLine]:
+    yield first
+    yield from others

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
+from kfgcp.backends.reading import read_spec
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Graph, TaskDef, kind_of
 
@@ -207,6 +208,20 @@ def driver_pod(details: Sequence[Mapping[str, Any]], graph: Graph, path: str) ->
         path: of a task or an iteration; "" for the whole run.
     """
     return WorkflowPods(details, graph).failed_driver(path)
+
+
+def pods_of_run(run: Mapping[str, Any]) -> WorkflowPods | None:
+    """Return the pods of a run, None when its pipeline cannot be read.
+
+    Args:
+        run: as the server answers; with the spec of its pipeline.
+    """
+    document = run.get("pipeline_spec")
+    inner = document.get("pipeline_spec") if isinstance(document, Mapping) else None
+    _, graph = read_spec(inner or document)
+    if graph is None:
+        return None
+    return WorkflowPods((run.get("run_details") or {}).get("task_details") or (), graph)
 
 
 def node_hash(name: str) -> int:

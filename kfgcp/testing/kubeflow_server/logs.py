@@ -3,10 +3,10 @@
 `GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone the UI server says 404
 `pod not found`, older ones 500 `Could not get main container logs: ...`; in multi-user mode podnamespace must be given
 (pod-logs.ts of its public source). A UI server that is set up for it reads the archive itself, for which it must be
-told `createdat=YYYY-MM-DD` (workflow-helper.ts). `GET /artifacts/get?source=&bucket=&key=` has the archive, whose key
-ends in `PODNAME/main.log`, Argo's default, and the artifacts `executor-logs` of launchers that publish logs. On GKE the
-same lines are entries of `resource.type="k8s_container"`; their labels are those of the pod after `k8s-pod/`. Not
-confirmed: which stream and severity a line has there.
+told `createdat=YYYY-MM-DD` (workflow-helper.ts). `GET /artifacts/get?source=&bucket=&key=` has the archive, with the
+keys of the servers' manifests (workflow-controller-configmap-patch.yaml; another one since 2.16), and the artifacts
+`executor-logs` of launchers that publish logs. On GKE the same lines are entries of `resource.type="k8s_container"`;
+their labels are those of the pod after `k8s-pod/`. Not confirmed: which stream and severity a line has there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kfgcp.testing import log_entries
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.errors import KfpError
 from kfgcp.testing.kubeflow_server.messages import stamp
-from kfgcp.testing.kubeflow_server.nodes import Node, pods
+from kfgcp.testing.kubeflow_server.nodes import Node, pod_name, pods
 from kfgcp.testing.kubeflow_server.records import Record
 from kfgcp.testing.log_entries import Entry
 from kfgcp.testing.server import Request, Response, Route
@@ -29,6 +29,10 @@ from kfgcp.testing.server import Request, Response, Route
 PODS: Final = "pods"
 ARCHIVE: Final = "archive"
 GONE: Final = "gone"
+BUCKET: Final = "mlpipeline"
+"""Of the archive."""
+NAMESPACE: Final = "kubeflow"
+"""Where pods run in single-user mode."""
 _RUN_ID: Final = re.compile(r'"k8s-pod/pipeline/runid"\s*=\s*"([^"]+)"')
 _PUBLISHED: Final = re.compile(rf"/(?P<run>[0-9a-f-]{{36}})/(?P<path>.+)/{LOG}$")
 _POD: Final = re.compile(r"(.+)-((?:retry-)?system-[a-z-]+|exit-hook-.+)-\d+")
@@ -85,6 +89,8 @@ class Logs:
         key = request.query.get("key", "")
         name = key.removesuffix("/main.log").rpartition("/")[2]
         found = self._find(name) if self.kept != GONE else None
+        if found is not None and not _is_archived_at(request, *found):
+            found = None
         if self.published and (match := _PUBLISHED.search(key)) is not None:
             source = request.query.get("source")
             found = self._last(match["run"], match["path"]) if source == "gcs" else None
@@ -105,7 +111,7 @@ class Logs:
 
     def _of_run(self, record: Record, form: str) -> Iterator[Entry]:
         names = {(node.path, node.attempt): name for name, node in pods(record) if node.attempt}
-        namespace = record.namespace or "kubeflow"
+        namespace = record.namespace or NAMESPACE
         for task in record.run().tasks:
             for attempt in range(1, task.attempts + 1) if task.kind is TaskKind.CONTAINER else ():
                 pod = names.get((task.path, attempt), "")
@@ -147,6 +153,16 @@ class Logs:
             return f"driver of {node.display.removesuffix('-driver')}\n"
         ended = task.state.final or node.attempt < task.attempts
         return "".join(f"{line}\n" for line in record.execution.log(task.path, node.attempt, ended=ended))
+
+
+def _is_archived_at(request: Request, record: Record, node: Node) -> bool:
+    """Return whether a request names the place of a pod's log in the archive."""
+    if (request.query.get("source"), request.query.get("bucket")) != ("minio", BUCKET):
+        return False
+    day = stamp(record.created)[:10].replace("-", "/")
+    place = f"{record.workflow}/{day}/{pod_name(record.workflow, node)}/main.log"
+    namespace = record.namespace or NAMESPACE
+    return request.query.get("key") in (f"private-artifacts/{namespace}/{place}", f"artifacts/{place}")
 
 
 def _pod_labels(record: Record) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.kubeflow import logs
-from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
+from kfgcp.backends.kubeflow.logs import LogEnd, Place, RunLogs, RunTail
 from kfgcp.errors import AuthError, NotFound, Refused, Unsupported
 from kfgcp.model import Task, TaskKind, TaskState
 
@@ -107,9 +107,9 @@ def test_the_end_of_a_log(chain: Any, client: Any, server: Any, reply: Any) -> N
 
     read = chain(client())
 
-    assert read.last("add", 3) == ["47", "48", "49"]
-    assert read.last("inner/add", 3) == [], "it has no pod"
-    assert read.last("nobody", 3) == []
+    assert read.end_of("add", 3) == LogEnd("49", ("47", "48", "49"))
+    assert read.end_of("inner/add", 3) == LogEnd(), "it has no pod"
+    assert read.end_of("nobody", 3) == LogEnd()
 
 
 # -- after the pod is gone

@@ -1,8 +1,11 @@
 """Logs of a run: from its pods, from what was kept of them, from Cloud Logging; or one error that says what to do."""
 
+import copy
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,9 @@ import pytest
 
 import kfgcp as public
 from kfgcp.errors import BackendError, NotFound, Unsupported
-from kfgcp.model import TaskState
+from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp.testing.seeds import seed_spec
 from kfgcp.tracking.handle import RunHandle
 from patience import PROCESS
 
@@ -126,12 +130,47 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
 ) -> None:
     handle = public.run(str(pipeline("two_scores")), env="gke", params={"first": 0.1, "second": 0.2}, timeout=PROCESS)
     server.fail_next("404", path="/k8s/pod/logs")
+    server.fail_next("404", 2, path="/artifacts/get")
 
     done = kfgcp("logs", handle.run_id)
 
     assert done.code == 5
     assert "The log of evaluate is not there any more" in done.err
     assert done.out == "evaluate-2 | evaluate-2 is made up\n"
+
+
+@pytest.mark.parametrize(
+    ("kept", "falls_back", "published", "requests"),
+    [
+        ("pods", False, False, 20),
+        ("archive", True, False, 20),
+        ("archive", False, True, 1 + 20),  # the first pod is gone; the copies of the launcher are there
+        ("archive", False, False, 1 + 20),  # the first pod is gone, and has no copy
+        ("gone", False, False, 20 + 3),  # the archive is given up after three requests
+    ],
+)
+def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
+    server: KubeflowStandIn, kept: str, falls_back: bool, published: bool, requests: int
+) -> None:
+    """Before there was an archive to ask, these were 20, 20, 40, 20 and 20."""
+    spec = seed_spec({})
+    tasks = spec["root"]["dag"]["tasks"]
+    for number in range(19):
+        tasks[f"train-{number}"] = copy.deepcopy(tasks["train"]) | {"taskInfo": {"name": f"train-{number}"}}
+    Path("many.json").write_text(json.dumps(spec))
+    server.instant.failing = {"train-7": "on purpose"}
+    server.logs.published = published
+    run = public.run("many.json", env="gke", timeout=PROCESS, check=False)
+    assert (run.state, len(run.tasks)) == (RunState.FAILED, 20)
+    server.logs.kept, server.logs.falls_back = kept, falls_back
+    before = len(server.requests)
+
+    lines: list[str] = []
+    with pytest.raises(NotFound) if kept == "gone" else nullcontext():
+        lines += [line.task for line in run.logs()]
+
+    assert len(server.requests) - before == requests
+    assert len(set(lines)) == (0 if kept == "gone" else 20)
 
 
 def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
@@ -154,8 +193,12 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
         assert failing.logs() == first + second
         assert len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")}) == 2
         server.fail_next("404", path="/k8s/pod/logs")
+        assert failing.logs() == first + second, "the pod of the first attempt is gone, its log is in the archive"
+        server.fail_next("404", path="/k8s/pod/logs")
+        server.fail_next("404", 2, path="/artifacts/get")
         assert failing.logs() == second, "an earlier attempt that is gone is no error"
         server.fail_next("404", path="/k8s/pod/logs")
+        server.fail_next("404", 2, path="/artifacts/get")
         with pytest.raises(NotFound, match="log of attempt 1 of exit-handler-1/broken"):
             failing.logs(1)
 
@@ -180,10 +223,6 @@ def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: 
 
 def _echo(server: KubeflowStandIn) -> Path:
     """The pipeline of seeded runs, as a file in the current folder."""
-    import json
-
-    from kfgcp.testing.seeds import seed_spec
-
     file = Path("seeded.json")
     file.write_text(json.dumps(seed_spec({})))
     return file

@@ -73,7 +73,9 @@ def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
 def test_pods_do_not_last(quick: Any) -> None:
     (run,) = quick.env.seed(1)
     pod = pod_of(quick, run, "train")
-    key = f"artifacts/seeded/2026/01/02/{pod}/main.log"
+    workflow = pod.rpartition("-system-container-impl-")[0]
+    created = quick.session.get(f"{quick.env.host}/apis/v2beta1/runs/{run}", timeout=REQUEST).json()["created_at"]
+    key = f"private-artifacts/kubeflow/{workflow}/{created[:10].replace('-', '/')}/{pod}/main.log"
     archive = {"source": "minio", "bucket": "mlpipeline", "key": key}
 
     def both() -> tuple[int, int]:

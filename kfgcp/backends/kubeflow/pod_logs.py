@@ -1,0 +1,170 @@
+"""The logs of single pods: from the pod itself, from the launcher's copy of it, and from Argo's archive.
+
+- `/k8s/pod/logs` of the UI server has the log while the pod is there. It falls back to the archive only where it is set
+  up to, for which it is told the day of the run (frontend/server/workflow-helper.ts). Even then it does not find
+  drivers and repeated attempts, whose pods have names of another form than it expects.
+- A launcher copies what the program of each attempt wrote to the artifact `executor-logs`, since 2.16
+  `executor-logs-0`, `executor-logs-1`, ... (backend/src/v2/component/launcher_v2.go).
+- Argo archives the whole log of every pod, drivers too. The keys are in
+  manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml. `/artifacts/get` reads both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from kfgcp.errors import Refused, Unreachable
+
+BUCKET: Final = "mlpipeline"
+"""Of Argo's archive, unless the server is set up in another way."""
+NAMESPACE: Final = "kubeflow"
+"""Where pods run when no namespace is set."""
+SOURCES: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
+"""Schemes of artifacts, and what the UI server calls them."""
+_KEYS: Final = (
+    "private-artifacts/{namespace}/{workflow}/{day}/{pod}/main.log",  # since 2.16
+    "artifacts/{workflow}/{day}/{pod}/main.log",
+)
+_MOST_MISSES: Final = 3
+"""Requests that the archive may answer in vain before it is taken for one that is not there."""
+_NO_POD: Final = 500
+"""What servers before 2.14 answer when there is no pod, and newer ones while it starts."""
+
+
+class Streams(Protocol):
+    """What reads an answer piece by piece."""
+
+    def stream(self, path: str, *, params: dict[str, str], retries: int) -> Iterator[bytes]:
+        """Return the answer to a GET; see `kfgcp.backends.http.Http.stream`."""
+
+
+class Keeper(Enum):
+    """Who may have the log of a pod."""
+
+    POD = auto()
+    COPY = auto()
+    ARCHIVE = auto()
+
+
+class NotKept(Exception):
+    """Somebody does not have a log, and why; the text is empty when there is nothing to say about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod.
+
+    Attributes:
+        name: of the pod, empty when it is not known.
+        has_ended: whether it writes no more.
+        copy: the URI of the launcher's copy of its log, empty when there is none.
+    """
+
+    name: str
+    has_ended: bool
+    copy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOfPods:
+    """What the UI server is told of the run.
+
+    Attributes:
+        run_id: of the run.
+        day: when it was created, `YYYY-MM-DD`.
+        workflow: the name of its Argo workflow, empty when it is not known.
+        namespace: where its pods run, empty when none is set.
+        bucket: of its artifacts at the server's own store.
+    """
+
+    run_id: str
+    day: str
+    workflow: str
+    namespace: str
+    bucket: str = BUCKET
+
+
+class PodLogs:
+    """Reads the logs of the pods of one run.
+
+    Args:
+        ui: the UI server.
+        run: what it is told of the run.
+        raises_outages: whether a UI server that cannot be reached is an error, rather than one that has no log.
+    """
+
+    def __init__(self, ui: Streams, run: RunOfPods, *, raises_outages: bool) -> None:
+        self._ui = ui
+        self._run = run
+        self._raises_outages = raises_outages
+        self._keys = list(_KEYS)
+        self._misses = 0
+
+    def read(self, keeper: Keeper, pod: Pod) -> Iterator[bytes]:
+        """Return the log of a pod as it comes.
+
+        Raises:
+            NotKept: the keeper does not have it.
+            BackendError: the UI server does not answer, or does not accept the sign-in.
+        """
+        if keeper is Keeper.POD:
+            return self._of_pod(pod)
+        if keeper is Keeper.COPY:
+            return self._of_copy(pod)
+        return self._of_archive(pod)
+
+    def _of_pod(self, pod: Pod) -> Iterator[bytes]:
+        if not pod.name:
+            raise NotKept("its pod is gone")
+        params = {"podname": pod.name, "runid": self._run.run_id, "createdat": self._run.day}
+        if self._run.namespace:
+            params["podnamespace"] = self._run.namespace
+        try:
+            return self._ui.stream("k8s/pod/logs", params=params, retries=int(pod.has_ended))
+        except (Refused, Unreachable) as error:
+            is_outage = isinstance(error, Unreachable) and error.status != _NO_POD
+            if is_outage and self._raises_outages:
+                raise
+            status = error.status or "no answer"
+            raise NotKept(f"its pod {pod.name} is gone, and so is its log in the archive ({status})") from error
+
+    def _of_copy(self, pod: Pod) -> Iterator[bytes]:
+        url = urlsplit(pod.copy)
+        if url.scheme not in SOURCES:
+            raise NotKept("")
+        try:
+            return self._artifact(SOURCES[url.scheme], url.netloc, url.path.lstrip("/"), retries=1)
+        except (Refused, Unreachable) as error:
+            raise NotKept(f"{pod.copy} cannot be read ({error.status or 'no answer'})") from error
+
+    def _of_archive(self, pod: Pod) -> Iterator[bytes]:
+        """Return the archived log; the form of the keys is learned from the first one that is there."""
+        if not (pod.name and pod.has_ended and self._run.workflow):
+            raise NotKept("")
+        for key in self._keys:
+            if self._misses == _MOST_MISSES:
+                break
+            place = key.format(
+                namespace=self._run.namespace or NAMESPACE,
+                workflow=self._run.workflow,
+                day=self._run.day.replace("-", "/"),
+                pod=pod.name,
+            )
+            try:
+                chunks = self._artifact("minio", self._run.bucket, place, retries=0)
+            except (Refused, Unreachable):
+                self._misses += 1
+                continue
+            self._keys, self._misses = [key], 0
+            return chunks
+        raise NotKept("")
+
+    def _artifact(self, source: str, bucket: str, key: str, *, retries: int) -> Iterator[bytes]:
+        params = {"source": source, "bucket": bucket, "key": key}
+        if self._run.namespace:
+            params["namespace"] = self._run.namespace
+        return self._ui.stream("artifacts/get", params=params, retries=retries)

@@ -1,0 +1,229 @@
+"""Logs and causes of recorded runs, read through a socket as the backend reads them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recorded_runs
+from kfgcp import config
+from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.errors import NotFound
+from recorded_runs import RecordedServer
+
+ROOT = "v2/artifacts/retry-good/87589b72-cb81-41f7-a1c8-8db659f634ed/flaky/d70fd0c9-0f28-4aa4-9ef1-e2b3b9610558"
+"""Where the launcher of `flaky` in retry-good put its artifacts, as in mlmd.json."""
+ATTEMPTS = {  # the pods of `flaky` in retry-good, as in workflow.json
+    0: "retry-good-qn2mv-retry-system-container-impl-798296647",
+    1: "retry-good-qn2mv-retry-system-container-impl-328670410",
+    2: "retry-good-qn2mv-retry-system-container-impl-731480361",
+}
+NULL = "failed to resolve inputs: the resolved input parameter is null: a"
+ERRORS = {  # run -> the task that failed first, and why; by hand from workflow.json and the logs
+    "collected-skipped": ("show", "panic: runtime error: invalid memory address or nil pointer dereference"),
+    "exit-bad": ("exit-handler-1/fail", "ValueError: it failed on purpose: in handler"),
+    "exit-driver": ("exit-handler-1", NULL),
+    "fail-only": ("fail", "ValueError: it failed on purpose: only"),
+    "list-arguments": (
+        "see-5",
+        "json.decoder.JSONDecodeError: Expecting ',' delimiter: line 1 column 94 (char 93)",
+    ),
+    "loop-empty": (
+        "total",
+        "failed to resolve inputs: resolving input parameter with spec task_output_parameter:"
+        '{producer_task:"for-loop-1" output_parameter_key:"pipelinechannel--number-Output"}: '
+        "subTaskName, number_262, not in tasks",
+    ),
+    "param-none": ("say", NULL),
+    "retry-bad": ("fail", "ValueError: it failed on purpose: always"),
+}
+WITH_LOGS = ["collected-skipped", "exit-bad", "exit-driver", "fail-only", "importing", "list-arguments", "loop-empty"]
+WITH_LOGS += ["nan-metrics", "param-none", "retry-bad", "retry-good"]
+
+
+@pytest.fixture
+def server() -> Iterator[RecordedServer]:
+    with recorded_runs.serve(WITH_LOGS) as started:
+        yield started
+
+
+@pytest.fixture
+def backend(home: Path, server: RecordedServer) -> Callable[..., KubeflowBackend]:
+    """Make the backend of an environment that leads to the recordings, with further settings."""
+
+    def make(**settings: str) -> KubeflowBackend:
+        plain = {"backend": "kubeflow", "host": server.url, "auth": "anonymous"}
+        lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
+        (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
+        project = config.load()
+        return KubeflowBackend(project, project.env("recorded"))
+
+    return make
+
+
+def ref(name: str) -> RunRef:
+    return RunRef("recorded", recorded_runs.read(name)["run_id"])
+
+
+def texts(backend: KubeflowBackend, name: str, **log_filter: Any) -> list[str]:
+    return [line.text for line in backend.logs(ref(name), LogFilter(**log_filter))]
+
+
+def ui_queries(server: RecordedServer, path: str) -> list[dict[str, str]]:
+    requests = zip(server.asked, server.queries, strict=True)
+    return [query for (_, asked), query in requests if asked == path]
+
+
+# -- causes
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_failed_run_says_which_task_failed_and_why(backend: Any, server: RecordedServer, name: str) -> None:
+    run = backend().get(ref(name))
+
+    assert run.error is not None
+    assert (run.error.task, run.error.message) == ERRORS[name]
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 1, "the log of the task that failed, and no other"
+
+
+def test_the_reason_of_a_launcher_is_one_too(backend: Any) -> None:
+    run = backend().get(ref("nan-metrics"))
+
+    assert run.error.message.endswith("proto: syntax error (line 1:447): invalid value NaN")
+
+
+def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Any) -> None:
+    run = backend().get(ref("fail-only"))
+
+    assert run.error.log_tail[0] == "Traceback (most recent call last):"
+    assert run.error.log_tail[-2:] == ("ValueError: it failed on purpose: only", "about to fail only")
+
+
+# -- drivers
+
+
+@pytest.mark.parametrize(("name", "task"), [("param-none", "say"), ("exit-driver", "exit-handler-1")])
+def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(backend: Any, name: str, task: str) -> None:
+    (line,) = texts(backend(), name, task=task)
+
+    assert line.startswith("F1129 ")
+    assert line.endswith(NULL)
+    assert len(texts(backend(), name, task=task, all_lines=True)) > 60
+
+
+def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServer) -> None:
+    server.has_pods = False
+    pod = "param-none-4zr6j-system-container-driver-2245913054"
+    key = f"private-artifacts/kubeflow/param-none-4zr6j/2026/11/29/{pod}/main.log"
+    server.objects["minio", "mlpipeline", key] = recorded_runs.pod_logs()[pod].read_bytes()
+
+    (line,) = texts(backend(), "param-none", task="say")
+
+    assert line.endswith(NULL)
+
+
+# -- attempts
+
+
+def test_all_attempts_are_read_from_their_pods(backend: Any) -> None:
+    lines = texts(backend(), "retry-good", task="flaky")
+
+    ends = [line for line in lines if line.startswith(("RuntimeError", "attempt"))]
+    expected = ["RuntimeError: attempt 0 fails", "attempt 0", "RuntimeError: attempt 1 fails", "attempt 1", "attempt 2"]
+    assert ends == expected
+    assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["attempt 2"]
+
+
+def test_all_attempts_are_read_from_the_copies_of_the_launcher(backend: Any, server: RecordedServer) -> None:
+    """The last one is executor-logs-2; executor-logs-0, of the first, was taken for it."""
+    server.has_pods = False
+    for number in ATTEMPTS:
+        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = f"copy {number}\n".encode()
+
+    assert texts(backend(), "retry-good", task="flaky") == ["copy 0", "copy 1", "copy 2"]
+    assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["copy 2"]
+    assert texts(backend(), "retry-good", task="flaky", attempt=1) == ["copy 0"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["private-artifacts/kubeflow/retry-good-qn2mv/2026/11/29", "artifacts/retry-good-qn2mv/2026/11/29"]
+)
+def test_all_attempts_are_read_from_the_archive(backend: Any, server: RecordedServer, folder: str) -> None:
+    """Of servers before 2.16 the keys are of another form."""
+    server.has_pods = False
+    for number, pod in ATTEMPTS.items():
+        server.objects["minio", "mlpipeline", f"{folder}/{pod}/main.log"] = f"archived {number}\n".encode()
+
+    assert texts(backend(), "retry-good", task="flaky") == ["archived 0", "archived 1", "archived 2"]
+
+
+def test_an_attempt_that_was_killed_has_no_copy(backend: Any, server: RecordedServer) -> None:
+    server.has_pods = False
+    for number in (0, 2):
+        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = f"copy {number}\n".encode()
+
+    assert texts(backend(), "retry-good", task="flaky") == ["copy 0", "copy 2"]
+    with pytest.raises(NotFound, match="The log of attempt 2 of flaky"):
+        texts(backend(), "retry-good", task="flaky", attempt=2)
+
+
+def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(backend: Any, server: RecordedServer) -> None:
+    """The launcher copies what the program wrote, and not its own lines."""
+    server.has_pods = False
+    key = f"private-artifacts/kubeflow/retry-good-qn2mv/2026/11/29/{ATTEMPTS[2]}/main.log"
+    server.objects["minio", "mlpipeline", key] = recorded_runs.pod_logs()[ATTEMPTS[2]].read_bytes()
+    server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-2"] = b"attempt 2\n"
+
+    assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["attempt 2"]
+    assert len(texts(backend(), "retry-good", task="flaky", attempt=3, all_lines=True)) == 60
+
+
+# -- without ML Metadata
+
+
+def test_without_ml_metadata_the_pods_are_found_by_the_nodes(backend: Any, server: RecordedServer) -> None:
+    server.metadata = None
+
+    lines = texts(backend(), "retry-good", task="flaky")
+
+    assert lines[-1] == "attempt 2"
+    assert [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")] == list(ATTEMPTS.values())
+
+
+@pytest.mark.parametrize("name", ["param-none", "fail-only", "exit-bad"])
+def test_without_ml_metadata_the_cause_is_told(backend: Any, server: RecordedServer, name: str) -> None:
+    server.metadata = None
+
+    with pytest.warns(UserWarning, match="without values"):
+        run = backend().get(ref(name))
+
+    assert run.error.message == ERRORS[name][1]
+
+
+# -- what the UI server is asked
+
+
+def test_no_namespace_is_sent_when_none_is_set(backend: Any, server: RecordedServer) -> None:
+    server.has_pods = False
+    server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-2"] = b"copy 2\n"
+
+    assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["copy 2"]
+
+    run_id = ref("retry-good").run_id
+    assert ui_queries(server, "/k8s/pod/logs") == [{"podname": ATTEMPTS[2], "runid": run_id, "createdat": "2026-11-29"}]
+    assert ui_queries(server, "/artifacts/get") == [
+        {"source": "minio", "bucket": "mlpipeline", "key": f"{ROOT}/executor-logs-2"}
+    ]
+
+
+def test_the_namespace_that_is_set_is_sent(backend: Any, server: RecordedServer) -> None:
+    server.has_pods = False
+    key = f"private-artifacts/team-a/retry-good-qn2mv/2026/11/29/{ATTEMPTS[2]}/main.log"
+    server.objects["minio", "mlpipeline", key] = b"archived\n"
+
+    assert texts(backend(namespace="team-a"), "retry-good", task="flaky", attempt=3) == ["archived"]
+
+    assert [query["podnamespace"] for query in ui_queries(server, "/k8s/pod/logs")] == ["team-a"]
+    assert {query["namespace"] for query in ui_queries(server, "/artifacts/get")} == {"team-a"}
