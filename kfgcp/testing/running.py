@@ -134,8 +134,17 @@ class RunningStandIn(StandIn):
             KfgcpError: the engine cannot run this pipeline.
         """
         if self.mode == INSTANT:
-            failing = {} if repeats is not None else dict(self.instant.failing)
-            how = replace(self.instant, metrics=dict(self.instant.metrics), failing=failing)
+            failing, failing_drivers = dict(self.instant.failing), dict(self.instant.failing_drivers)
+            if repeats is not None:
+                failing, failing_drivers = {}, {}
+            how = replace(
+                self.instant,
+                metrics=dict(self.instant.metrics),
+                failing=failing,
+                failing_drivers=failing_drivers,
+                skipped=frozenset(self.instant.skipped),
+                cached=frozenset(self.instant.cached),
+            )
             made_up = MadeUpRun(submission, run, root, time.time(), how)
             with self._lock:
                 self._made_up.add(made_up)

@@ -1,7 +1,8 @@
 """Exchanges with real servers of Kubeflow Pipelines: the files in tests/recorded/api-*."""
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ VERSIONS = ("2.14.3", "2.17.0")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request that was sent to a real server, and its answer."""
+    """One request that was sent to a real server, and its answer: JSON as a value, or text."""
 
     method: str
     path: str
@@ -20,6 +21,8 @@ class Exchange:
     body: Any
     status: int
     answer: Any
+    headers: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 def exchange(name: str, version: str = "2.17.0") -> Exchange:
@@ -38,4 +41,12 @@ def exchange(name: str, version: str = "2.17.0") -> Exchange:
         request["body"],
         recording["status"],
         recording["answer"],
+        request.get("headers", {}),
+        name,
     )
+
+
+def exchanges(version: str = "2.17.0") -> list[Exchange]:
+    """Return all exchanges with a server in the order in which they took place, that of the folder's README.md."""
+    readme = (RECORDED / f"api-{version}" / "README.md").read_text(encoding="utf-8")
+    return [exchange(name, version) for name in re.findall(r"^- `([\w.-]+)\.json`", readme, re.MULTILINE)]

@@ -117,7 +117,7 @@ def units(record: Record) -> list[Unit]:
     made = [_root(record, run, inputs)]
     for task in run.tasks:
         definition, component = paths.find(record.graph, task.path)
-        if _is_reached(record, task, definition, tasks):
+        if not nodes.is_driver_failure(task) and _is_reached(record, task, definition, tasks):
             made.append(_unit(task, definition, component, run, counts, pods))
     for unit in made:
         record.execution_number(unit.path)

@@ -1,12 +1,13 @@
-"""Lists: predicates, order, pages; as filter.go and list.go of the server have them.
+"""Lists: predicates, order, pages; as filter.go, list.go and list_request_util.go of the server have them.
 
 - `filter` is JSON that is URL-decoded once more than the query itself; its predicates must all hold, and text is
-  compared without regard to case. Not confirmed: that every database does that.
+  compared without regard to case, as MySQL does. In IS_SUBSTRING `_` and `%` are the wildcards of SQL's LIKE.
 - Without `sort_by` the oldest come first; times have whole seconds, and what is equal is sorted by its id.
 - A page has 20 items by default and 200 at most, whatever was asked for.
-- A token stands for the item that the next page starts with. It contains the filter and the order. A request with a
-  token may leave out both, or repeat both; but a filter with a time, a number or IN must be left out: the server does
-  not recognise it (recorded: runs-list-since-page-2-refused.json, runs-list-in-page-2-refused.json).
+- A token stands for the item that the next page starts with, and has its filter and its order. A later page may leave
+  both out. When it repeats one of them, it must repeat both. A filter on a time, a number or a list can never be
+  repeated: in the token numbers have become floating point and lists have lost their type
+  (runs-list-since-page-2-refused.json, runs-list-since-page-2-sort-by-refused.json, runs-list-in-page-2-refused.json).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import base64
 import binascii
 import bisect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote_plus
 
 from kfgcp.testing.google import micros, snake_case
-from kfgcp.testing.kubeflow_server.errors import KfpError, invalid
+from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError, KfpError, invalid
 
 T = TypeVar("T")
 Get = Callable[[T], str | int]
@@ -44,92 +47,127 @@ _NUMBERS: Final = {
 _SCALARS: Final = ("int_value", "long_value", "string_value", "timestamp_value")
 _LISTS: Final = ("int_values", "long_values", "string_values")
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "EQUALS": lambda found, wanted: found == wanted,
-    "NOT_EQUALS": lambda found, wanted: found != wanted,
-    "GREATER_THAN": lambda found, wanted: found > wanted,
-    "GREATER_THAN_EQUALS": lambda found, wanted: found >= wanted,
-    "LESS_THAN": lambda found, wanted: found < wanted,
-    "LESS_THAN_EQUALS": lambda found, wanted: found <= wanted,
+    "EQUALS": lambda value, other: value == other,
+    "NOT_EQUALS": lambda value, other: value != other,
+    "GREATER_THAN": lambda value, other: value > other,
+    "GREATER_THAN_EQUALS": lambda value, other: value >= other,
+    "LESS_THAN": lambda value, other: value < other,
+    "LESS_THAN_EQUALS": lambda value, other: value <= other,
 }
+_MISMATCH: Final = (
+    "page token does not match the supplied sort by and/or filtering criteria. Either specify the same criteria or "
+    "leave the latter empty if page token is specified"
+)
 
 
-def listed(
-    items: Sequence[T], query: Mapping[str, str], fields: Fields, key: Callable[[T], str]
-) -> tuple[list[T], int, str]:
-    """A page, how many there are in all, and the token of the next page, empty when there is none.
+@dataclass(frozen=True, slots=True)
+class Listable:
+    """What can be listed.
+
+    kind: what the server calls it. key: the id of an item. token_name: what errors call page tokens.
+    """
+
+    kind: str
+    fields: Fields
+    key: Callable[[Any], str]
+    token_name: str = "page token"  # noqa: S105  # not a password
+
+
+def listed(items: Sequence[T], query: Mapping[str, str], listable: Listable) -> tuple[list[T], int, str]:
+    """Return a page, how many items there are in all, and the token of the next page, empty when there is none.
 
     Args:
         items: all of them.
         query: filter, sort_by, page_size, page_token.
-        fields: what they can be filtered and sorted by; `created_at` is the default.
-        key: their id.
+        listable: what they are; `created_at` is the default order.
 
     Raises:
         KfpError: one of these is not understood.
     """
+    fields, key = listable.fields, listable.key
     order, filter_text, start = query.get("sort_by", ""), query.get("filter", ""), None
+    size = _size(query.get("page_size", ""))
     if token := query.get("page_token", ""):
-        its_order, its_filter, start = _token(token)
-        if (order or filter_text) and not _matches_token(order, filter_text, its_order, its_filter):
-            raise invalid(
-                "page token does not match the supplied sort by and/or filtering criteria. Either specify the same "
-                "criteria or leave the latter empty if page token is specified"
-            )
-        order, filter_text = its_order, its_filter
-    wanted = _predicate(filter_text, fields)
-    value, descending = _order(order, fields)
-    found = sorted(((value(item), key(item), item) for item in items if wanted(item)), key=lambda entry: entry[:2])
+        token_order, token_filter, start = _token(token, listable.token_name)
+        if order or filter_text:
+            _check_repeated(order, token_order, filter_text, token_filter, listable)
+        order, filter_text = token_order, token_filter
+    matches = _predicate(filter_text, fields)
+    value, descending = _order(order, listable)
+    ranked = [(value(item), key(item), item) for item in items if matches(item)]
+    ranked.sort(key=lambda entry: entry[:2])
     if descending:
-        found.reverse()
-    at = 0
+        ranked.reverse()
+    first = 0
     if start is not None:
-        ranks = [entry[:2] for entry in found]
-        place = (start[0], start[1])
-        at = len(ranks) - bisect.bisect_right(ranks[::-1], place) if descending else bisect.bisect_left(ranks, place)
-    end = at + _size(query.get("page_size", ""))
+        ranks = [entry[:2] for entry in ranked]
+        if descending:
+            first = len(ranks) - bisect.bisect_right(ranks[::-1], start)
+        else:
+            first = bisect.bisect_left(ranks, start)
+    end = first + size
     following = ""
-    if end < len(found):
-        text = json.dumps([order, filter_text, found[end][:2]])
+    if end < len(ranked):
+        text = json.dumps([order, filter_text, ranked[end][:2]])
         following = base64.b64encode(text.encode()).decode()
-    return [entry[2] for entry in found[at:end]], len(found), following
+    return [entry[2] for entry in ranked[first:end]], len(ranked), following
 
 
 def answer(name: str, views: Sequence[Any], total: int, token: str) -> dict[str, Any]:
-    """The body of a list."""
-    found: dict[str, Any] = {name: list(views)} if views else {}
-    return found | ({"total_size": total} if total else {}) | ({"next_page_token": token} if token else {})
+    """Return the body of a list."""
+    body: dict[str, Any] = {}
+    if views:
+        body[name] = list(views)
+    if total:
+        body["total_size"] = total
+    if token:
+        body["next_page_token"] = token
+    return body
 
 
-def _token(text: str) -> tuple[str, str, tuple[str | int, str]]:
+def _check_repeated(order: str, token_order: str, filter_text: str, token_filter: str, listable: Listable) -> None:
+    """Refuse an order and a filter that are not those of the token, or that can never be."""
+    same_order = _order(order, listable) == _order(token_order, listable)
+    predicates, token_predicates = _parsed(filter_text), _parsed(token_filter)
+    _predicate(filter_text, listable.fields)
+    grouped, token_grouped = _grouped(predicates, listable.fields), _grouped(token_predicates, listable.fields)
+    if not same_order or grouped != token_grouped or not all(map(_is_repeatable, token_predicates)):
+        raise invalid(_MISMATCH)
+
+
+def _grouped(predicates: Sequence[Mapping[str, Any]], fields: Fields) -> dict[tuple[str, int], list[Any]]:
+    """Return the values by operation and column: names such as `name` and `display_name` are one column."""
+    groups: dict[tuple[str, int], list[Any]] = {}
+    for predicate in predicates:
+        column = id(fields.get(predicate.get("key", "")))
+        groups.setdefault((_operation(predicate), column), []).append(predicate.get("string_value"))
+    return groups
+
+
+def _is_repeatable(predicate: Mapping[str, Any]) -> bool:
+    return predicate.get("string_value") is not None
+
+
+def _token(text: str, name: str) -> tuple[str, str, tuple[str | int, str]]:
     try:
         order, filter_text, (value, key) = json.loads(base64.b64decode(text, validate=True))
-    except (ValueError, TypeError, binascii.Error):
-        raise KfpError(3, "Invalid package token", "InvalidInputError") from None
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise KfpError(INVALID, f"Invalid {name}", "InvalidInputError", cause=str(error)) from None
     return order, filter_text, (value, key)
-
-
-def _matches_token(order: str, filter_text: str, its_order: str, its_filter: str) -> bool:
-    """Return whether the server finds that order and filter are those of a page token (`Options.Matches` in list.go).
-
-    The filter in the token was written as JSON and read again. Then numbers and lists have other types than in a filter
-    of the request, so they are not equal.
-    """
-    if (order or "created_at") != (its_order or "created_at") or filter_text != its_filter:
-        return False
-    return not any(kind in filter_text for kind in ("timestamp_value", "int_value", "long_value", "_values"))
 
 
 def _size(text: str) -> int:
     try:
         size = int(text or 0)
     except ValueError:
-        raise KfpError(3, f'type mismatch, parameter: page_size, error: parsing "{text}": invalid syntax') from None
+        problem = f'strconv.ParseInt: parsing "{text}": invalid syntax'
+        raise GatewayError(INVALID, f"type mismatch, parameter: page_size, error: {problem}") from None
     if size < 0:
         raise invalid(f"The page size should be greater than 0. Got {size}")
     return min(size or DEFAULT_PAGE, MAX_PAGE)
 
 
-def _order(text: str, fields: Fields) -> tuple[Callable[[Any], str | int], bool]:
+def _order(text: str, listable: Listable) -> tuple[Callable[[Any], str | int], bool]:
     words = text.lower().split()
     if len(words) > 2 or (len(words) == 2 and words[1] not in ("asc", "desc")):
         raise invalid(
@@ -137,30 +175,47 @@ def _order(text: str, fields: Fields) -> tuple[Callable[[Any], str | int], bool]
             '"field_name asc"'
         )
     name = words[0] if words else "created_at"
-    if name not in fields:
-        raise invalid(f'Invalid sorting field: "{name}" on listable type')
-    return fields[name], words[1:] == ["desc"]
+    if name not in listable.fields:
+        raise invalid(f'Invalid sorting field: "{name}" on listable type {listable.kind}')
+    return listable.fields[name], words[1:] == ["desc"]
+
+
+def _parsed(text: str) -> list[dict[str, Any]]:
+    """Return the predicates of a filter with names in snake_case."""
+    if not text:
+        return []
+    try:
+        data = json.loads(unquote_plus(text))
+    except ValueError:
+        word = (text.split() or [""])[0]
+        raise _unparsed(text, f"proto: syntax error (line 1:1): invalid value {word}") from None
+    if not isinstance(data, dict) or not set(data) <= {"predicates"}:
+        raise _unparsed(text, 'proto: {"predicates": [...]} is expected')
+    predicates = data.get("predicates", [])
+    if not isinstance(predicates, list) or not all(isinstance(item, dict) for item in predicates):
+        raise _unparsed(text, 'proto: {"predicates": [...]} is expected')
+    return [{snake_case(name): value for name, value in item.items()} for item in predicates]
+
+
+def _unparsed(text: str, problem: str) -> KfpError:
+    """Return the error of a filter that is not one (runs-list-filter-not-json.json)."""
+    return invalid(f'failed to parse valid filter from "{text}": {problem}')
 
 
 def _predicate(text: str, fields: Fields) -> Callable[[Any], bool]:
-    if not text:
-        return lambda item: True
-    try:
-        found = json.loads(unquote_plus(text))
-    except ValueError:
-        raise KfpError(3, "Failed to parse filter: it is not JSON", "Invalid input error") from None
-    predicates = found.get("predicates", []) if isinstance(found, dict) and set(found) <= {"predicates"} else None
-    if not isinstance(predicates, list) or not all(isinstance(each, dict) for each in predicates):
-        raise KfpError(3, 'Failed to parse filter: {"predicates": [...]} is expected', "Invalid input error")
-    checks = [_check({snake_case(name): value for name, value in each.items()}, fields) for each in predicates]
+    checks = [_check(predicate, fields, text) for predicate in _parsed(text)]
     return lambda item: all(check(item) for check in checks)
 
 
-def _check(predicate: Mapping[str, Any], fields: Fields) -> Callable[[Any], bool]:
+def _operation(predicate: Mapping[str, Any]) -> str:
+    operation = predicate.get("operation", "OPERATION_UNSPECIFIED")
+    return str(_NUMBERS.get(operation, operation))
+
+
+def _check(predicate: Mapping[str, Any], fields: Fields, text: str) -> Callable[[Any], bool]:
     if unknown := set(predicate) - {"operation", "key", *_SCALARS, *_LISTS}:
-        raise KfpError(3, f'Failed to parse filter: unknown field "{min(unknown)}"', "Invalid input error")
-    operation, name = predicate.get("operation", "OPERATION_UNSPECIFIED"), predicate.get("key", "")
-    operation = _NUMBERS.get(operation, operation)
+        raise _unparsed(text, f'proto: (line 1:17): unknown field "{min(unknown)}"')
+    operation, name = _operation(predicate), predicate.get("key", "")
     given = [kind for kind in (*_SCALARS, *_LISTS) if predicate.get(kind) is not None]
     if not name:
         raise invalid(f"Predicate key cannot be empty for operation {operation}")
@@ -174,34 +229,50 @@ def _check(predicate: Mapping[str, Any], fields: Fields) -> Callable[[Any], bool
         if kind in _SCALARS:
             raise invalid(f"cannot use IN operator with scalar type {kind}")
         values = value.get("values", []) if isinstance(value, dict) else []
-        wanted = {_value(kind.removesuffix("s"), each) for each in values}
-        return lambda item: _plain(get(item)) in wanted
+        allowed = {_value(kind.removesuffix("s"), item, text) for item in values}
+        return lambda item: _plain(get(item)) in allowed
     if kind in _LISTS:
         raise invalid(f"cannot use scalar operator {operation} on array type {kind}")
     if operation == "IS_SUBSTRING":
         if kind != "string_value":
             raise invalid(f"cannot use non string value type {kind} with operator {operation}")
-        part = str(value).lower()
-        return lambda item: part in str(get(item)).lower()
+        pattern = _like(str(value))
+        return lambda item: pattern.search(str(get(item))) is not None
     if operation not in _COMPARE:
         raise invalid(f"invalid predicate operation: {operation}")
-    compare, other = _COMPARE[operation], _value(kind, value)
+    compare, other = _COMPARE[operation], _value(kind, value, text)
     return lambda item: _compared(compare, _plain(get(item)), other)
 
 
-def _compared(compare: Callable[[Any, Any], bool], found: str | int, wanted: str | int) -> bool:
-    return compare(found, wanted) if type(found) is type(wanted) else compare(str(found), str(wanted))
+def _like(text: str) -> re.Pattern[str]:
+    """Return the pattern of SQL's LIKE: `_` is any character, `%` any text, a backslash takes their meaning away."""
+    parts = []
+    escaped = False
+    for letter in text:
+        if not escaped and letter == "\\":
+            escaped = True
+            continue
+        wildcard = {"_": ".", "%": ".*"}.get(letter)
+        parts.append(re.escape(letter) if escaped or wildcard is None else wildcard)
+        escaped = False
+    return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
+
+
+def _compared(compare: Callable[[Any, Any], bool], value: str | int, other: str | int) -> bool:
+    if type(value) is type(other):
+        return compare(value, other)
+    return compare(str(value), str(other))
 
 
 def _plain(value: str | int) -> str | int:
     return value.lower() if isinstance(value, str) else value
 
 
-def _value(kind: str, value: Any) -> str | int:
-    """The value of a predicate in the form of a field's."""
+def _value(kind: str, value: Any, text: str) -> str | int:
+    """Return the value of a predicate in the form of a field's."""
     try:
         if kind == "timestamp_value":
             return micros(value) // 1_000_000
         return str(value).lower() if kind == "string_value" else int(value)
     except (ValueError, TypeError, AttributeError):
-        raise KfpError(3, f"Failed to parse filter: invalid {kind}: {value}", "Invalid input error") from None
+        raise _unparsed(text, f"proto: invalid {kind}: {value}") from None

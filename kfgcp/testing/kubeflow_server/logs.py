@@ -21,7 +21,7 @@ from kfgcp.testing import log_entries
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.errors import KfpError
 from kfgcp.testing.kubeflow_server.messages import stamp
-from kfgcp.testing.kubeflow_server.nodes import Node, pod_name, pods
+from kfgcp.testing.kubeflow_server.nodes import Node, is_driver_failure, pod_name, pods
 from kfgcp.testing.kubeflow_server.records import Record
 from kfgcp.testing.log_entries import Entry
 from kfgcp.testing.server import Request, Response, Route
@@ -149,8 +149,13 @@ class Logs:
 
     def _lines(self, record: Record, node: Node) -> str:
         task = next((task for task in record.run().tasks if task.path == node.path), None)
+        name = node.display.partition("(")[0].removesuffix("-driver")
+        if task is not None and is_driver_failure(task) and task.error is not None:
+            # The form is that of tests/recorded/cluster-2.17.0/param-none/pod-logs.
+            driver = f'driver.Container(pipelineName={record.graph.name}, runID={record.id}, taskName="{name}")'
+            return f"F1129 08:56:51.942993      14 main.go:127] KFP driver: {driver} failed: {task.error.message}\n"
         if task is None or not node.attempt:
-            return f"driver of {node.display.removesuffix('-driver')}\n"
+            return f"driver of {name}\n"
         ended = task.state.final or node.attempt < task.attempts
         return "".join(f"{line}\n" for line in record.execution.log(task.path, node.attempt, ended=ended))
 

@@ -1,27 +1,41 @@
-"""What the server refuses in a run, as v2_template.go, dag.go of the compiler and resource_manager.go have it.
+"""What the server refuses in a run, as v2_template.go, dag.go and visitor.go of the compiler have it.
 
-A pipeline that cannot be read, and a version that is not there, are 500 with code 13: the server wraps whatever goes
-wrong while it fetches the manifest. So is what its compiler does not know: custom jobs, loops over artifacts. Wrong
-parameters are 400. Not confirmed: how servers before 2.14 refuse what they do not know yet; here they say so at once.
+- A pipeline that cannot be read, and a version that is not there, are 500 with code 13: the server wraps whatever goes
+  wrong while it fetches the manifest (run-create-unknown-field.json, run-create-unknown-version.json).
+- What its compiler does not know is an error that nobody expected: 500 with a Go trace of several KB
+  (run-create-does-not-compile.json).
+- Wrong parameters are 400 (run-create-extra-parameter.json, run-create-wrong-parameter.json,
+  run-create-missing-parameter.json).
+- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). Not confirmed: how they
+  refuse collected outputs of loops; here they say so at once.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.errors import ParamError
 from kfgcp.spec import graph
-from kfgcp.spec.graph import Dag, FinalStatus, FromTask, Graph, OtherExecutor
+from kfgcp.spec.graph import Dag, FinalStatus, FromTask, OtherExecutor
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import ParamSpec, declared, resolve
-from kfgcp.testing.kubeflow_server.errors import INTERNAL, KfpError, invalid
+from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
+from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
 
-MAX_PARAMETER_BYTES: Final = 10_000
-_GENERATE: Final = "Failed to generate the ExecutionSpec"
-_NEW: Final = (2, 14)
+GENERATE: Final = "Failed to generate the ExecutionSpec"
+_INPUTS: Final = "invalid pipeline job inputs"
+_TRACE: Final = "".join(
+    f"\ngithub.com/kubeflow/pipelines/backend/src/{function}\n\t/go/src/github.com/kubeflow/pipelines/backend/{place}"
+    for function, place in (
+        ("common/util.Wrap", "src/common/util/error.go:1"),
+        ("apiserver/template.(*V2Spec).RunWorkflow", "src/apiserver/template/v2_template.go:1"),
+        ("apiserver/resource.(*ResourceManager).CreateRun", "src/apiserver/resource/resource_manager.go:1"),
+        ("apiserver/server.(*RunServer).CreateRun", "src/apiserver/server/run_server.go:1"),
+    )
+)
+"""What follows the cause when a Go program shows an error with its stack. Real ones are longer."""
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "NUMBER_INTEGER": (int, float),
     "NUMBER_DOUBLE": (int, float),
@@ -40,43 +54,50 @@ _WORDS: Final = {
 }
 
 
-def number_of(version: str) -> tuple[int, int]:
-    """`2.14.3` as (2, 14).
+class UnexpectedError(KfpError):
+    """An error that is none of the server's own: the answer begins with the cause and has a trace.
 
-    Raises:
-        ValueError: it is no version.
+    Args:
+        problem: the cause.
+        around: what was being done, where that is said.
     """
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
+
+    def __init__(self, problem: str, *around: str) -> None:
+        text = "\n".join([f"Internal error: {problem}", *around]) + _TRACE
+        super().__init__(INTERNAL, text, detail=(UNKNOWN, text))
+
+    def within(self, *around: str) -> KfpError:
+        """Return the error as it is: what was being done stands in the trace."""
+        return self
 
 
-def submission(spec: Spec, parameters: Mapping[str, Any], version: tuple[int, int], limit: int) -> Submission:
-    """The run that is asked for.
+def submission(
+    spec: Spec, parameters: Mapping[str, Any], version: ServerVersion, generating: str = GENERATE
+) -> Submission:
+    """Return the run that is asked for.
 
     Args:
         spec: the pipeline.
         parameters: as the client gave them.
         version: of the server.
-        limit: bytes of the parameters as JSON.
+        generating: what cannot be done with wrong parameters.
 
     Raises:
         KfpError: the server would refuse it.
     """
-    size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode())
-    if size > limit:
-        raise invalid(f"The input parameter length exceed maximum size of {limit}")
     # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that needs one.
-    definitions = {name: param for name, param in declared(spec.pipeline_spec).items() if not param.is_artifact}
-    _check_parameters(definitions, parameters)
-    _check_compiles(graph.build(spec.pipeline_spec), version)
+    declared_params = declared(spec.pipeline_spec).items()
+    definitions = {name: param for name, param in declared_params if not param.is_artifact}
+    _check_parameters(definitions, parameters, (generating, _INPUTS))
+    for problem in _problems(spec, version):
+        raise UnexpectedError(problem, "Failed to compile job")
     try:
         return Submission(spec, resolve(definitions, parameters))
     except ParamError as error:
-        raise invalid(error.message, _GENERATE, "invalid pipeline job inputs") from None
+        raise invalid(error.message, generating, _INPUTS) from None
 
 
-def _check_parameters(definitions: Mapping[str, ParamSpec], given: Mapping[str, Any]) -> None:
-    around = (_GENERATE, "invalid pipeline job inputs")
+def _check_parameters(definitions: Mapping[str, ParamSpec], given: Mapping[str, Any], around: tuple[str, str]) -> None:
     for name, param in definitions.items():
         if name not in given:
             if not param.optional and not param.has_default:
@@ -93,32 +114,26 @@ def _check_parameters(definitions: Mapping[str, ParamSpec], given: Mapping[str, 
         raise invalid(f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *around)
 
 
-def _check_compiles(pipeline: Graph, version: tuple[int, int]) -> None:
-    for problem in _problems(pipeline, version):
-        raise KfpError(INTERNAL, problem, _GENERATE, "Failed to compile job")
-
-
-def _problems(pipeline: Graph, version: tuple[int, int]) -> Iterator[str]:
+def _problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
+    pipeline = graph.build(spec.pipeline_spec)
     for component in (pipeline.root, *pipeline.components.values()):
         if isinstance(component.executor, OtherExecutor):
-            kind = component.executor.kind
-            yield (
-                "custom job executors is Google Cloud only, it's not supported"
-                if kind == "customJob"
-                else f"{kind} executors not implemented"
-            )
+            label = spec.pipeline_spec["components"][component.name]["executorLabel"]
+            problem = f'executor(label="{label}"): non-container and non-importer executor not implemented'
+            yield f'error processing component name="{component.name}": {problem}'
         if component.dag is not None:
-            yield from _problems_of(component.dag, version)
+            for problem in _problems_of(component.dag, version):
+                yield f'compiling DAG "{component.name}": {problem}'
 
 
-def _problems_of(dag: Dag, version: tuple[int, int]) -> Iterator[str]:
+def _problems_of(dag: Dag, version: ServerVersion) -> Iterator[str]:
     for task in dag.tasks.values():
         if task.iterator is not None and task.iterator.artifacts:
-            yield f'compiling task "{task.key}": artifact iterator not implemented yet'
-        if version >= _NEW:
+            yield "artifact iterator not implemented yet"
+        if version.is_modern:
             continue
         for binding in (*task.params.values(), *task.artifacts.values()):
             if isinstance(binding.source, FinalStatus):
-                yield f'compiling task "{task.key}": the final status of a task needs a server of version 2.14'
+                yield "failed to add implicit deps: task final status not supported yet"
             if isinstance(binding.source, FromTask) and dag.tasks[binding.source.task].iterator is not None:
-                yield f'compiling task "{task.key}": collecting the outputs of a loop needs a server of version 2.14'
+                yield "failed to add implicit deps: collecting the outputs of a loop needs a server of version 2.14"

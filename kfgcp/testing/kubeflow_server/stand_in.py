@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final, Unpack
 
@@ -11,9 +10,9 @@ from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import UsageError
 from kfgcp.testing.cloud_logging import CloudLogging
 from kfgcp.testing.google import GoogleError
-from kfgcp.testing.kubeflow_server import rules
 from kfgcp.testing.kubeflow_server.access import Access
-from kfgcp.testing.kubeflow_server.errors import KfpError, of_status
+from kfgcp.testing.kubeflow_server.creation import Creation
+from kfgcp.testing.kubeflow_server.errors import NOT_FOUND, GatewayError, KfpError, of_status
 from kfgcp.testing.kubeflow_server.experiments import DEFAULT, Experiments
 from kfgcp.testing.kubeflow_server.logs import Logs
 from kfgcp.testing.kubeflow_server.metadata_store import MetadataStore
@@ -22,6 +21,7 @@ from kfgcp.testing.kubeflow_server.records import Record, source_of
 from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
 from kfgcp.testing.kubeflow_server.task_details import task_details
+from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
 from kfgcp.testing.server import Request, Response, Route, Router
@@ -31,8 +31,6 @@ BASE: Final = "/apis/v2beta1"
 OLD_BASE: Final = "/apis/v1beta1"
 LOGIN: Final = "/dex/auth"
 _UPLOADS: Final = ("/pipelines/upload", "/pipelines/upload_version")
-_NEW: Final = (2, 14)
-_OLDEST: Final = (2, 0)
 _SIGN_IN: Final = ("401", "redirect", "page")
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your account</body></html>"
 
@@ -45,9 +43,10 @@ class KubeflowStandIn(RunningStandIn):
         instant: how made-up runs turn out.
         version: of the server, as it was started; before 2.0 it has nothing but its health at the API v1beta1.
         tells_version: whether its health names the version, and not `unknown`, as when whoever built it did not say.
-        access: its `namespaces` are those that the caller may use, in multi-user mode.
+        access: its `namespaces` are those that the caller may use, in multi-user mode; `users` tells users apart.
         sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the `page` with 200.
-        runs: its `max_parameter_bytes`, and `terminated_state`, what a run becomes that was terminated.
+        creation: gives ids and times to what is made; a test may choose them.
+        runs: its `reporting` and `report`, for what the persistence agent writes when; `max_workflow_bytes`.
         pipelines: its `max_spec_bytes`.
         metadata: ML Metadata; `names_types`.
         artifacts_api: whether it has an artifacts API, which is empty, instead of ML Metadata; no release has.
@@ -69,7 +68,7 @@ class KubeflowStandIn(RunningStandIn):
         host_names: Sequence[str] = (),
     ) -> None:
         try:
-            number = rules.number_of(version)
+            server_version = ServerVersion.parse(version)
         except ValueError:
             raise UsageError(f"'{version}' is no version.", hint="For example 2.14.3.") from None
         self.version = version
@@ -77,10 +76,12 @@ class KubeflowStandIn(RunningStandIn):
         self._sign_in = "401"
         self.tells_version = True
         self.artifacts_api = False
-        self._modern, self._too_old = number >= _NEW, number < _OLDEST
+        self._version = server_version
+        self._modern = server_version.is_modern
+        self.creation = Creation(server_version)
         self.access = Access(multi_user, namespaces)
-        self.experiments = Experiments(self.access, self._archived)
-        self.pipelines = Pipelines(self.access)
+        self.experiments = Experiments(self.access, self._archived, self.creation)
+        self.pipelines = Pipelines(self.access, self.creation)
         self.runs = Runs(
             self.access,
             self.experiments,
@@ -88,9 +89,9 @@ class KubeflowStandIn(RunningStandIn):
             self.execute,
             lambda: self.pipeline_root,
             self._details,
-            number,
+            self.creation,
         )
-        self.recurring = RecurringRuns(self.access, self.runs)
+        self.recurring = RecurringRuns(self.access, self.runs, self.creation)
         self.logs = Logs(self.access, project, self.runs.all, self._modern)
         self.metadata = MetadataStore(
             self.runs.find, self.runs.by_number, self.runs.all, self._modern, log_uri=self.logs.uri
@@ -150,7 +151,7 @@ class KubeflowStandIn(RunningStandIn):
         """
         found = self.experiments.of(experiment, self.namespace if namespace is None else namespace)
         made: list[str] = []
-        for seed in seeds(count, id_of=lambda name, number: str(uuid.uuid4()), root=self.pipeline_root, **how):
+        for seed in seeds(count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how):
             pipeline = seed.submission.spec
             record = self.runs.add(
                 seed.submission,
@@ -191,23 +192,30 @@ class KubeflowStandIn(RunningStandIn):
             return _page()
         if path == f"{OLD_BASE}/healthz":
             return self._healthz()
-        if self._too_old and path.startswith(BASE):
-            return KfpError(5, "Not Found").response(with_error=True)
+        if self._version.is_before_2_0 and path.startswith(BASE):
+            return KfpError(NOT_FOUND, "Not Found").response(with_error=True)
         if path == f"{BASE}/healthz":
             return self._healthz()
+        self.access.enter(request)
         try:
             if len(request.body) > MAX_REQUEST_BYTES:
-                raise KfpError(3, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
-            asked = Request(request.method, path, request.query, request.headers, request.body)
-            found = self._router.find(asked)
+                raise GatewayError(3, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
+            below = Request(request.method, path, request.query, request.headers, request.body)
+            found = self._router.find(below)
             if found is None:
-                raise KfpError(5, "Not Found")
+                return self._no_such_path(path)
             route, segments = found
-            return route.handler(asked, **segments)
+            return route.handler(below, **segments)
         except KfpError as error:
             return error.response(with_error=not self._modern)
         except GoogleError as error:
             return error.response
+
+    def _no_such_path(self, path: str) -> Response:
+        """Return the answer to a path that is none: plain text of older servers (path-unknown.json)."""
+        if self._modern or not path.startswith(BASE):
+            return GatewayError(NOT_FOUND, "Not Found").response(with_error=not self._modern)
+        return Response(404, b"Not Found\n", {"Content-Type": "text/plain; charset=utf-8"})
 
     def refusal(self, status: int, text: str) -> Response:
         return of_status(status, text).response(with_error=not self._modern)
@@ -230,7 +238,7 @@ class KubeflowStandIn(RunningStandIn):
         return f"/{mlmd.SERVICE}/" in request.path and content_type.startswith("application/grpc")
 
     def _routes(self) -> list[Route]:
-        parts = (self.access, self.experiments, self.pipelines, self.runs, self.recurring)
+        parts = (self.experiments, self.pipelines, self.runs, self.recurring)
         return [*(route for part in parts for route in part.routes(BASE)), *self.logs.routes(), *self.logging.routes()]
 
     def _healthz(self) -> Response:
@@ -241,14 +249,17 @@ class KubeflowStandIn(RunningStandIn):
         return Response(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
 
     def _details(self, record: Record) -> list[dict[str, Any]]:
+        """Return the task details of a run that was reported; kept once it has ended."""
+        run = record.reported.run
+        if run is None:
+            return []
         key = f"details {self.full_details}"
-        if key in record.kept:
+        if key in record.kept and run.state.final:
             kept: list[dict[str, Any]] = record.kept[key]
             return kept
-        ended = record.run().state.final
         executions = self.metadata.execution_ids(record)
-        details = task_details(record, full=self.full_details, executions=executions)
-        if ended:
+        details = task_details(record, run, full=self.full_details, executions=executions)
+        if run.state.final and run is record.ended:
             record.kept[key] = details
         return details
 

@@ -21,18 +21,25 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp.model import Run, Task, TaskKind, TaskState
 from kfgcp.testing import paths
 from kfgcp.testing.kubeflow_server.messages import NEVER, stamp, whole_second, without_empty
 from kfgcp.testing.kubeflow_server.nodes import OMITTED, Node, node_id, nodes, pod_name
 from kfgcp.testing.kubeflow_server.records import Record
 
 
-def task_details(record: Record, *, full: bool, executions: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The task details of a run. full: with what the API has but the server leaves empty. executions: path -> id."""
-    found = sorted(nodes(record), key=lambda node: node_id(record.workflow, node))
-    details = [_detail(record, node, full, executions) for node in found]
-    return details + [_cache_row(record, task, executions) for task in record.run().tasks if _is_kept(record, task)]
+def task_details(record: Record, run: Run, *, full: bool, executions: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the task details of a run.
+
+    Args:
+        record: the run.
+        run: as it was last reported.
+        full: whether to fill what the API has but the server leaves empty.
+        executions: path -> id.
+    """
+    ordered = sorted(nodes(record, run), key=lambda node: node_id(record.workflow, node))
+    details = [_detail(record, node, full, executions) for node in ordered]
+    return details + [_cache_row(record, task, executions) for task in run.tasks if _is_kept(record, task)]
 
 
 def _detail(record: Record, node: Node, full: bool, executions: Mapping[str, int]) -> dict[str, Any]:

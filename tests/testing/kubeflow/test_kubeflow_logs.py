@@ -1,5 +1,6 @@
 """Logs: of pods while they last, of the archive, in Cloud Logging."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,25 @@ def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
     run = api.run(pipeline_spec=next(iter(yaml.safe_load_all(file.read_text()))))
     details = ended(api, run)["run_details"]["task_details"]
 
-    pods = [detail["pod_name"] for detail in details if detail.get("display_name", "").startswith("executor(")]
+    pods = {detail["pod_name"] for detail in details if detail.get("display_name", "").startswith("executor(")}
+    pods = {pod for pod in pods if "-retry-" in pod}  # the exit task has one, too
 
-    assert len(set(pods)) == 2
+    assert len(pods) == 2
     for pod in pods:
         assert logs(api, podname=pod).text.endswith("ValueError: on purpose\n")
+
+
+def test_a_failed_driver_tells_why_and_leaves_no_execution(quick: Any, spec_of: Any) -> None:
+    """As in tests/recorded/cluster-2.17.0/param-none."""
+    quick.env.instant.failing_drivers = {"say": "the resolved input parameter is null: a"}
+    quick.env.full_details = True
+    run = quick.get(f"runs/{quick.run(pipeline_spec=spec_of('echo'))}")
+
+    rows = {row["display_name"]: row for row in run["run_details"]["task_details"] if "display_name" in row}
+    lines = logs(quick, podname=rows["say-driver(0)"]["pod_name"]).text.splitlines()
+    assert (run["state"], rows["say-driver"]["state"], rows["say"].get("state")) == ("FAILED", "FAILED", None)
+    assert re.fullmatch(r"F1129 .* KFP driver: .* failed: the resolved input parameter is null: a", lines[-1])
+    assert [values["task_name"] for _, values in quick.executions(run["run_id"])] == [""]
 
 
 def test_pods_do_not_last(quick: Any) -> None:

@@ -9,6 +9,7 @@ import kfp_server_api
 import pytest
 import yaml
 
+from kfgcp.errors import UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.testing.kubeflow_server.nodes import _STATES as NODE_STATES
 from kfgcp.testing.kubeflow_server.records import STATES
@@ -49,7 +50,8 @@ def test_a_run_that_goes_on_has_ended_in_1970(api: Any, spec_of: Any, ended: Any
         )
     )
 
-    assert made["state"] in ("PENDING", "RUNNING")
+    assert made["state"] == "PENDING"
+    assert "run_details" not in made
     assert running["finished_at"] == "1970-01-01T00:00:00Z"
     assert running["created_at"] == running["scheduled_at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", running["created_at"])
@@ -60,15 +62,37 @@ def test_a_run_that_goes_on_has_ended_in_1970(api: Any, spec_of: Any, ended: Any
     run = ended(api, made["run_id"])
     assert run["finished_at"] > "2000"
     assert named(run)["executor"][0]["state"] == "FAILED"
-    assert [step["state"] for step in run["state_history"]] == ["PENDING", "RUNNING", "CANCELED"]
+    assert run["state"] == "FAILED"
+    assert "error" not in run
+    assert [step["state"] for step in run["state_history"]] == ["PENDING", "RUNNING", "CANCELING", "FAILED"]
 
 
-def test_what_a_terminated_run_becomes_is_a_knob(api: Any, spec_of: Any, ended: Any) -> None:
-    api.env.runs.terminated_state = "FAILED"
-    run = api.run(pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}})
-    api.post(f"runs/{run}:terminate")
+def test_the_state_may_be_written_before_the_tasks(quick: Any, spec_of: Any) -> None:
+    quick.env.instant.seconds = 3600
+    run = quick.run(pipeline_spec=spec_of("echo"))
+    assert named(quick.get(f"runs/{run}"))["say"][0]["state"] == "RUNNING"
+    quick.env.runs.reporting = "states"
+    quick.env.finish_runs()
 
-    assert ended(api, run)["state"] == "FAILED"
+    early = quick.get(f"runs/{run}")
+    quick.env.runs.reporting = "all"
+    late = quick.get(f"runs/{run}")
+
+    assert (early["state"], named(early)["say"][0]["state"]) == ("SUCCEEDED", "RUNNING")
+    assert (late["state"], named(late)["say"][0]["state"]) == ("SUCCEEDED", "SUCCEEDED")
+    with pytest.raises(UsageError, match="There is no reporting 'some'"):
+        quick.env.runs.reporting = "some"
+
+
+def test_a_run_whose_workflow_is_gone_is_deleted_but_never_ends(quick: Any, spec_of: Any) -> None:
+    quick.env.instant.seconds = 3600
+    run = quick.run(pipeline_spec=spec_of("echo"))
+    quick.env.runs.find(run).workflow_gone = True
+
+    assert quick.refused("POST", f"runs/{run}:terminate")[:2] == (500, 13)
+    quick.env.finish_runs()
+    assert quick.get(f"runs/{run}")["state"] == "CANCELING"
+    assert quick.call("DELETE", f"runs/{run}").status_code == 200
 
 
 def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any) -> None:
@@ -143,6 +167,7 @@ def test_child_tasks_lead_from_the_workflow_to_every_node(api: Any, features_fil
 
 def test_full_details_have_what_servers_leave_empty(api: Any, spec_of: Any, ended: Any) -> None:
     api.env.full_details = True
+    api.env.runs.workflow_defaults = False
     run = ended(api, api.run(pipeline_spec=spec_of("echo")))
 
     say, executor = named(run)["say"][0], named(run)["executor"][0]
@@ -173,6 +198,7 @@ def test_what_is_not_reached_has_no_state(api: Any, spec_of: Any, ended: Any) ->
 
 
 def test_each_attempt_is_a_node_of_a_task_with_retries(api: Any, guarded_file: Path, ended: Any) -> None:
+    api.env.runs.workflow_defaults = False
     run = ended(api, api.run(pipeline_spec=spec_in(guarded_file)))
 
     assert run["state"] == "FAILED"

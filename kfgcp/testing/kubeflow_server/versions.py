@@ -1,0 +1,75 @@
+"""What differs between versions of the server. Each rule names the recording or the source that it is from.
+
+The folders are those of tests/recorded; the files of Kubeflow are those of its tags 2.5.0 to 2.17.0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ServerVersion(NamedTuple):
+    """A version of the server, as far as its answers depend on it."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> ServerVersion:
+        """Return the version of a text: `2.14.3` is (2, 14).
+
+        Raises:
+            ValueError: the text is not a version.
+        """
+        major, minor = text.split(".")[:2]
+        return cls(int(major), int(minor))
+
+    @property
+    def is_before_2_0(self) -> bool:
+        """Whether there is only the API v1beta1."""
+        return self < (2, 0)
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether it is 2.14 or newer.
+
+        Older servers have `error` in errors, no `pipeline_store` in their health and no `name` in pipelines, answer
+        unknown paths as plain text, accept unknown fields of a body, and know neither final states of tasks nor
+        collected outputs (api-2.5.0; where between 2.5 and 2.14 that changed is not confirmed).
+        """
+        return self >= (2, 14)
+
+    @property
+    def limits_names(self) -> bool:
+        """Whether names are at most 128 bytes long (apiserver/validation/length.go, since 2.15)."""
+        return self >= (2, 15)
+
+    @property
+    def tells_why_uploads_fail(self) -> bool:
+        """Whether a refused upload tells the cause (pipeline_upload_server.go, until 2.14)."""
+        return self < (2, 15)
+
+    @property
+    def refuses_bad_uploads_with_400(self) -> bool:
+        """Whether the upload of a bad spec is 400 and not 500 (pipeline-upload-bad.json)."""
+        return self >= (2, 17)
+
+    @property
+    def keeps_history_at_retry(self) -> bool:
+        """Whether `state_history` goes on when a run is retried (run-get-retried.json)."""
+        return self >= (2, 17)
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether pipelines and their versions have tags and can be changed (pipeline.proto, since 2.17)."""
+        return self >= (2, 17)
+
+    @property
+    def has_workflow_defaults(self) -> bool:
+        """Whether the server as shipped gives every workflow a retry strategy (cluster-2.17.0/hello)."""
+        return self >= (2, 17)
+
+    @property
+    def name_of_page_tokens(self) -> str:
+        """What errors call page tokens (list.go; runs-list-bad-token.json)."""
+        return "page token" if self >= (2, 17) else "package token"

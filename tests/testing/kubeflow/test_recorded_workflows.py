@@ -1,0 +1,122 @@
+"""The nodes of workflows are those that Argo made of the same pipelines in tests/recorded/cluster-2.17.0.
+
+Each node must have the name, the state and the children of Argo's. The made-up run fails, skips and caches the tasks
+that did so in the recording. Left out are recordings that made-up runs cannot repeat: loops over outputs of tasks, and
+tasks that did not turn out the same in every place of a pipeline.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from kfgcp.testing import kubeflow
+from kfgcp.testing.kubeflow_server.nodes import nodes, pod_name
+from patience import REQUEST
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
+NAMES = (
+    "artifacts",
+    "caching",
+    "collected-nested",
+    "conditions",
+    "containers",
+    "defaults",
+    "digits",
+    "exit-bad",
+    "exit-good",
+    "exit-loop",
+    "exit-pipeline",
+    "fail-dep",
+    "fail-ignore",
+    "fail-only",
+    "fail-sub",
+    "hello",
+    "importing",
+    "list-arguments",
+    "loop-artifacts",
+    "loop-constants",
+    "nan-metrics",
+    "not-taken",
+    "odd-metrics",
+    "oneof-artifacts",
+    "param-none",
+    "retry-bad",
+    "sub-artifact",
+    "sub-optional",
+    "values",
+)
+STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Skipped": "SKIPPED", "Omitted": "", "Error": "FAILED"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_are_those_that_argo_made(name: str) -> None:
+    workflow = json.loads((RECORDED / name / "workflow.json").read_text())
+    recorded = list(workflow["nodes"].values())
+    names = {node["id"]: node["name"] for node in recorded}
+    with kubeflow(mode="instant") as env:
+        env.runs.workflow_defaults = f"{workflow['name']}(0)" in names.values()
+        repeat(env.instant, recorded)
+        record = env.runs.find(submit(env, name))
+        assert record is not None
+        record.workflow = workflow["name"]
+        made = nodes(record)
+
+    assert {node.name: described(node) for node in made} == {
+        node["name"]: (STATES[node["phase"]], sorted(names[child] for child in node.get("children", ())))
+        for node in recorded
+    }
+
+
+@pytest.mark.parametrize("name", ["importing", "param-none", "retry-bad"])
+def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
+    index = json.loads((RECORDED / name / "pod-logs" / "index.json").read_text())
+    workflow = json.loads((RECORDED / name / "workflow.json").read_text())
+    recorded = list(workflow["nodes"].values())
+    with kubeflow(mode="instant") as env:
+        env.runs.workflow_defaults = any(node["name"] == f"{workflow['name']}(0)" for node in recorded)
+        repeat(env.instant, recorded)
+        record = env.runs.find(submit(env, name))
+        assert record is not None
+        record.workflow = workflow["name"]
+        found = {node.name: pod_name(record.workflow, node) for node in nodes(record)}
+
+    assert {pod["node"]: pod["pod"] for pod in index} == {pod["node"]: found[pod["node"]] for pod in index}
+
+
+def described(node: Any) -> tuple[str, list[str]]:
+    """The state of a node, and the names of its children."""
+    return node.state, sorted(child.name for child in node.children)
+
+
+def repeat(instant: Any, recorded: list[Any]) -> None:
+    """Let made-up runs fail, skip and cache the tasks that did so in a recorded workflow."""
+    instant.cached, instant.skipped = set(), set()
+    for node in recorded:
+        display, phase = node["displayName"].partition("(")[0], node["phase"]
+        above = node["name"].rpartition(".")[0].rpartition(".")[2].partition("(")[0]
+        if display == "executor" and phase == "Skipped":
+            instant.cached.add(above)
+        elif display == "executor" and phase == "Failed":
+            instant.failing[above] = "on purpose"
+        elif display.endswith("-driver") and phase == "Failed":
+            instant.failing_drivers[display.removesuffix("-driver")] = "on purpose"
+        elif phase == "Skipped" and display != "iteration-iterations":
+            instant.skipped.add(display)
+
+
+def submit(env: Any, name: str) -> str:
+    """Submit a recorded pipeline with its parameters; the id of the run."""
+    spec, *platform = yaml.safe_load_all((RECORDED / name / "pipeline.yaml").read_text())
+    if platform:
+        spec = {"pipeline_spec": spec, "platform_spec": platform[0]}
+    runtime = json.loads((RECORDED / name / "run.json").read_text()).get("runtime_config", {})
+    config = {"parameters": runtime.get("parameters", {})}
+    body = {"display_name": name, "pipeline_spec": spec, "runtime_config": config}
+    answer = requests.post(f"{env.host}/apis/v2beta1/runs", json=body, timeout=REQUEST)
+    assert answer.status_code == 200, answer.text
+    run_id: str = answer.json()["run_id"]
+    return run_id
