@@ -4,7 +4,8 @@
 
 Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the registry. The second table is
 the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything. The
-third one is kfgcp/backends/kubeflow/features.py, the fourth one differences.py beside it.
+third one is the `@pytest.mark.recorded(...)` of all tests. The fourth one is kfgcp/backends/kubeflow/features.py, the
+fifth one differences.py beside it.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from generate_rules import marked, tested
+from generate_rules import marked, marks, tested
 
 from kfgcp.backends import base, registry
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS
@@ -22,6 +23,8 @@ from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "contract"
+RECORDED_TESTS = ("backends", "testing", "diagnosis")
+"""Folders of tests that may compare with recordings."""
 TARGET = Path(__file__).with_name("backends.md")
 SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Settings", "Python")
 BACKENDS = tuple(registry.BACKENDS)
@@ -42,6 +45,13 @@ One suite runs the same tests on every backend: on `local` as it is, on the othe
 
 """
 
+RECORDED = """
+## What recordings of real servers prove
+
+The tests with `@pytest.mark.recorded(...)` compare kfgcp, or its stand-in, with
+[recordings](../../tests/recorded/README.md) of real servers of Kubeflow Pipelines.
+
+"""
 BOTTOM = """
 ## What servers of Kubeflow Pipelines cannot do
 
@@ -84,6 +94,31 @@ def contract(outcomes: Outcomes) -> str:
         for feature, test in listed()
     ]
     return _table(["what", *_titles(), "test"], rows)
+
+
+def recorded() -> list[tuple[str, tuple[str, ...], str]]:
+    """Return (feature, recordings, test) of each test that is proved with recordings, by feature."""
+    found = set()
+    for folder in RECORDED_TESTS:
+        for file in sorted((ROOT / "tests" / folder).rglob("test_*.py")):
+            for (feature, *recordings), test in marks(file, "recorded"):
+                found.add((feature, tuple(recordings), test))
+    return sorted(found)
+
+
+def recordings() -> str:
+    """The table of what recordings prove."""
+    rows = []
+    for feature, names, test in recorded():
+        links = [f"[{name}](../../tests/recorded/{place(name)})" for name in names]
+        rows.append([feature, ", ".join(links), f"`{test}`"])
+    return _table(["what", "recordings", "test"], rows)
+
+
+def place(recording: str) -> str:
+    """Return the file or folder of a recording below tests/recorded: `api-2.17.0/run-get-failed` is a file."""
+    is_exchange = recording.startswith("api-") and "/" in recording
+    return f"{recording}.json" if is_exchange else recording
 
 
 def features() -> str:
@@ -151,9 +186,8 @@ def _worse(one: str, other: str) -> str:
 def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
     table = contract(_outcomes(tested(TESTS)))
-    target.write_text(
-        TOP + capabilities() + MIDDLE + table + BOTTOM + features() + DIFFERENT + differences(), encoding="utf-8"
-    )
+    proved = TOP + capabilities() + MIDDLE + table + RECORDED + recordings()
+    target.write_text(proved + BOTTOM + features() + DIFFERENT + differences(), encoding="utf-8")
 
 
 if __name__ == "__main__":

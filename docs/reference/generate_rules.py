@@ -44,10 +44,16 @@ def _word(passed: dict[str, bool], test: str) -> str:
 
 def marked(file: Path, wanted: str) -> Iterator[tuple[str, str]]:
     """(what the mark says, test) pairs of a file, read without running it."""
+    for arguments, test in marks(file, wanted):
+        yield arguments[0], test
+
+
+def marks(file: Path, name: str) -> Iterator[tuple[list[str], str]]:
+    """Return (arguments, test) of each mark of that name in a file, which is read without running it."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
-            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == f"pytest.mark.{wanted}":
-                yield ast.literal_eval(mark.args[0]), f"{file.name}::{node.name}"
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == f"pytest.mark.{name}":
+                yield [ast.literal_eval(argument) for argument in mark.args], f"{file.name}::{node.name}"
 
 
 def tested(folder: Path) -> list[ET.Element]:

@@ -345,6 +345,12 @@ def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -
     assert [asked.query for asked in server.asked] == [{"pageSize": "100"}]
 
 
+@pytest.mark.recorded(
+    "Kubeflow: later pages of a list",
+    "api-2.17.0/runs-list-since-page-1",
+    "api-2.17.0/runs-list-since-page-2",
+    "api-2.17.0/runs-list-since-page-2-refused",
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     server: Any, client: Client, reply: Any, version: str

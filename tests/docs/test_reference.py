@@ -37,15 +37,34 @@ def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(REFERENCE)  # one generator uses another
     generator = _generator("generate_backends")
     page = (REFERENCE / "backends.md").read_text(encoding="utf-8")
-    servers = generator.BOTTOM + generator.features() + generator.DIFFERENT + generator.differences()
+    servers = (
+        generator.RECORDED
+        + generator.recordings()
+        + generator.BOTTOM
+        + generator.features()
+        + generator.DIFFERENT
+        + generator.differences()
+    )
     assert page.endswith(servers), "write it again: make docs"
 
     assert generator.capabilities() in page, "write it anew: make docs"
-    features = [line.removeprefix("| ").split(" | ") for line in page.splitlines() if "::" in line]
+    contract = page.partition(generator.RECORDED)[0]
+    features = [line.removeprefix("| ").split(" | ") for line in contract.splitlines() if "::" in line]
     assert [(what, test.strip("`| ")) for what, *_, test in features] == generator.listed(), "write it anew: make docs"
     cells = [cell for _, *cells, _ in features for cell in cells]
     assert not {"no", "not run"} & set(cells)
     assert all(cell == "yes" or cell.startswith(("refused: ", "there is none")) for cell in cells)
+
+
+def test_recordings_that_prove_something_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REFERENCE)
+    generator = _generator("generate_backends")
+    recorded = REFERENCE.parents[1] / "tests" / "recorded"
+
+    for feature, names, test in generator.recorded():
+        assert names, test
+        for name in names:
+            assert (recorded / generator.place(name)).exists(), f"{feature}: {name} ({test})"
 
 
 def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatch) -> None:

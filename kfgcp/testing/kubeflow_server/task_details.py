@@ -10,8 +10,9 @@ Confirmed by the public source of the server:
   and no name; all tasks of a run are listed.
 - `end_time` of a node that goes on is 0001: Argo's zero time.
 
-Not confirmed: that what is not reached has no state (OMITTED is none of the API's), that rows of the cache have none,
-and the steps of a state_history. A client should show no node but those that stand for a task, `X`, and should be able
+What is not reached has no state (run-get-failed.json): OMITTED is none of the API's. Rows of launchers have only an
+execution_id (cluster-2.17.0/hello). A state_history has the states that the persistence agent has seen, so that its
+steps differ from run to run. A client should show no node but those that stand for a task, `X`, and should be able
 to do without this list altogether: what tasks are there, and how they ended, is in ML Metadata.
 """
 

@@ -90,6 +90,9 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(ser
     assert Store(load().home).cancel_requested(run_id) is None
 
 
+@pytest.mark.recorded(
+    "Kubeflow: a cancelled run is CANCELLED", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+)
 @pytest.mark.parametrize(
     ("cancellation", "ended_at", "retried_at", "expected"),
     [

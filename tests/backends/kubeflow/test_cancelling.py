@@ -77,6 +77,12 @@ def without_workflow(
     return handle
 
 
+@pytest.mark.recorded(
+    "Kubeflow: a run whose Workflow is gone",
+    "api-2.17.0/run-terminate-workflow-gone",
+    "api-2.17.0/run-get-canceling-forever",
+    "api-2.14.3/run-terminate-workflow-gone",
+)
 def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
     cluster: KubeflowStandIn, kfgcp: Any, without_workflow: Any
 ) -> None:

@@ -23,6 +23,13 @@ WITH_FAILED_DRIVERS = [
 ]
 
 
+@pytest.mark.recorded(
+    "Kubeflow: a failed driver and its log",
+    "cluster-2.17.0/param-none",
+    "cluster-2.17.0/exit-driver",
+    "cluster-2.17.0/loop-empty",
+    "cluster-2.17.0/collected-skipped",
+)
 @pytest.mark.parametrize("name", recorded_runs.names())
 def test_the_pod_of_a_failed_driver_is_the_one_that_argo_recorded(name: str) -> None:
     """ML Metadata tells nothing of these tasks, so it is not asked here."""

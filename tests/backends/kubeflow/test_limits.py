@@ -29,6 +29,7 @@ def test_an_experiment_of_128_bytes_is_allowed_without_a_question(server_of: Any
     check_experiment_name(name, server_of(""))
 
 
+@pytest.mark.recorded("Kubeflow: limits of names", "api-2.17.0/experiment-create-long-name")
 @pytest.mark.parametrize("version", ["2.17.0"])
 def test_an_experiment_of_129_bytes_is_refused(server_of: Any, version: str) -> None:
     """As recorded."""

@@ -86,6 +86,7 @@ def test_attempts_are_told_first_to_last(name: str, task: str, attempts: list[st
     assert pods == [f"{workflow}-retry-system-container-impl-{number}" for number in attempts]
 
 
+@pytest.mark.recorded("Kubeflow: names of pods without ML Metadata", "cluster-2.17.0")
 @pytest.mark.parametrize("name", RUNS)
 def test_the_whole_name_is_that_of_the_pod(name: str) -> None:
     """As ML Metadata has it of the last attempts, and the UI server of all pods where their logs were recorded."""

@@ -52,6 +52,7 @@ def test_all_runs_are_there() -> None:
     assert len(NAMES) == 51
 
 
+@pytest.mark.recorded("Kubeflow: tasks, states, iterations, attempts, values and errors of a run", "cluster-2.17.0")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_read_as_argo_recorded_it(read: Callable[[str], Run], name: str) -> None:
     workflow = recorded_runs.workflow(name)

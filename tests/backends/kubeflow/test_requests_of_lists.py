@@ -100,6 +100,7 @@ NOT_CONVERTED = (
 )
 
 
+@pytest.mark.recorded("Kubeflow: runs that the server cannot convert", "api-2.17.0/run-get-not-converted")
 def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(unconverted: tuple[str, str]) -> None:
     broken, whole = unconverted
 

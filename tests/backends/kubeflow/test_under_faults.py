@@ -306,6 +306,7 @@ def test_a_refusal_with_status_500_is_not_an_outage(
     assert cluster.requests.count("POST", RUNS) == 1
 
 
+@pytest.mark.recorded("Kubeflow: a pipeline that the server cannot read", "api-2.17.0/run-create-unknown-field")
 @pytest.mark.parametrize(
     ("version", "advice"),
     [

@@ -97,6 +97,9 @@ def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowSt
     assert client.list_runs(filter=failed, experiment_id=experiment).runs is None
 
 
+@pytest.mark.recorded(
+    "Stand-in: a terminated run ends FAILED", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+)
 def test_a_run_is_terminated_archived_and_deleted(
     client: Any, pipeline: Any, tmp_path: Path, eventually: Any, alive: Any
 ) -> None:

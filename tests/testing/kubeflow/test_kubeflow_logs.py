@@ -72,6 +72,7 @@ def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
         assert logs(api, podname=pod).text.endswith("ValueError: on purpose\n")
 
 
+@pytest.mark.recorded("Stand-in: failed drivers", "cluster-2.17.0/param-none")
 def test_a_failed_driver_tells_why_and_leaves_no_execution(quick: Any, spec_of: Any) -> None:
     """As in tests/recorded/cluster-2.17.0/param-none."""
     quick.env.instant.failing_drivers = {"say": "the resolved input parameter is null: a"}

@@ -52,6 +52,7 @@ NAMES = (
 STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Skipped": "SKIPPED", "Omitted": "", "Error": "FAILED"}
 
 
+@pytest.mark.recorded("Stand-in: the nodes of workflows in task details", "cluster-2.17.0")
 @pytest.mark.parametrize("name", NAMES)
 def test_nodes_are_those_that_argo_made(name: str) -> None:
     workflow = json.loads((RECORDED / name / "workflow.json").read_text())
@@ -71,6 +72,9 @@ def test_nodes_are_those_that_argo_made(name: str) -> None:
     }
 
 
+@pytest.mark.recorded(
+    "Stand-in: the names of pods", "cluster-2.17.0/importing", "cluster-2.17.0/param-none", "cluster-2.17.0/retry-bad"
+)
 @pytest.mark.parametrize("name", ["importing", "param-none", "retry-bad"])
 def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
     index = json.loads((RECORDED / name / "pod-logs" / "index.json").read_text())
