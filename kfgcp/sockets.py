@@ -98,15 +98,25 @@ def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     return limited
 
 
+@contextmanager
+def some_deadline() -> Iterator[None]:
+    """Obey the deadline of the caller, and one of our own when the caller has set none."""
+    if current_deadline() is not None:
+        yield
+        return
+    with within(REQUEST_SECONDS):
+        yield
+
+
 def read_headers(get_response: Callable[[], Result]) -> Result:
     """Return the response to a request with its headers, within a deadline. The client libraries set none for them."""
-    with within(REQUEST_SECONDS):
+    with some_deadline():
         return get_response()
 
 
 class _Connection(HTTPConnection):
     def connect(self) -> None:
-        with within(REQUEST_SECONDS):
+        with some_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -132,7 +142,7 @@ class _TlsConnection(HTTPSConnection):
         self.ssl_context = context
         if not self.ca_certs and not self.ca_cert_dir:
             self.ca_certs = DEFAULT_CA_BUNDLE_PATH
-        with within(REQUEST_SECONDS):
+        with some_deadline():
             super().connect()
 
 

@@ -10,12 +10,12 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from hostile_http import Connection, HostileServer, hostile_server
+from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_server
 from kfgcp.backends.auth import Anonymous, token_source
 from kfgcp.backends.http import Http
 from kfgcp.backends.wire import NoAnswer, Wire
 from kfgcp.config import Environment, Setting
-from kfgcp.deadlines import DeadlineError, call_within, current_deadline, within
+from kfgcp.deadlines import DeadlineError, MovingDeadline, call_within, current_deadline, obey, within
 from kfgcp.errors import Unreachable
 from kfgcp.sockets import DeadlineAdapter, mount_deadlines
 from patience import REQUEST
@@ -283,3 +283,37 @@ def test_a_session_with_deadlines_repeats_as_often_as_before() -> None:
     adapters = [session.get_adapter(f"{scheme}://kfp.example") for scheme in ("https", "http")]
     assert [adapter.max_retries.total for adapter in adapters] == [3, 0]
     assert all(isinstance(adapter, DeadlineAdapter) for adapter in adapters)
+
+
+def test_a_request_may_take_longer_than_usual_when_the_caller_says_so(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual time is for callers that say nothing."""
+    monkeypatch.setattr("kfgcp.sockets.REQUEST_SECONDS", TRICKLE_SECONDS)
+
+    def answer_slowly(connection: Connection) -> None:
+        connection.trickle(b"HTTP/1.1 200 OK\r\n")
+        connection.send(b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+    assert _http(serve(answer_slowly).url, seconds=REQUEST).get("x") == {}
+
+
+def test_a_deadline_that_moves_with_each_whole_piece() -> None:
+    now = [0.0]
+    deadline = MovingDeadline(10, piece_bytes=100, clock=lambda: now[0])
+
+    now[0] = 8.0
+    deadline.count(99)
+    assert deadline.left == 2
+    deadline.count(1)
+    assert deadline.left == 10
+    now[0] = 18.0
+    assert deadline.has_passed
+
+
+def test_the_earlier_of_two_deadlines_is_obeyed() -> None:
+    outer = MovingDeadline(5, piece_bytes=1)
+    with obey(outer), within(60) as inner:
+        assert inner is outer
+        with within(1) as innermost:
+            assert innermost.seconds == 1

@@ -13,13 +13,12 @@ from typing import Any
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from kfgcp.deadlines import REQUEST_SECONDS, within
-from kfgcp.sockets import LimitedSocket, LimitedTlsSocket, connect_within, read_headers
+from kfgcp.sockets import LimitedSocket, LimitedTlsSocket, connect_within, read_headers, some_deadline
 
 
 class _Connection(AWSHTTPConnection):  # type: ignore[misc]
     def connect(self) -> None:
-        with within(REQUEST_SECONDS):
+        with some_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -42,7 +41,7 @@ class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
         # The context belongs to this client of boto3 alone.
         if self.ssl_context is not None:
             self.ssl_context.sslsocket_class = LimitedTlsSocket
-        with within(REQUEST_SECONDS):
+        with some_deadline():
             super().connect()
 
 
