@@ -45,7 +45,7 @@ class Fetched:
 
     changed_at: when it last changed. spec: of it, None when it cannot be read. source: all that the service says of it,
     when a list says as much as the run itself. missing: what could not be read just now, and why, as a sentence; empty
-    when nothing is missing.
+    when nothing is missing. note: what the service does not have of the run, as a sentence; it is not asked for again.
     """
 
     run: Run
@@ -53,6 +53,7 @@ class Fetched:
     spec: Mapping[str, Any] | None = None
     source: Mapping[str, Any] | None = None
     missing: str = ""
+    note: str = ""
 
 
 class RemoteBackend(ABC):
@@ -192,7 +193,7 @@ class RemoteBackend(ABC):
         error = found.run.error
         whole = error is None or error.task is None or error.log_tail  # else the log may be there at the next look
         run_id = self._keep(found, Read.EVERYTHING if whole else Read.TASKS)
-        tell(found.missing)
+        tell(found.missing or found.note)
         return self._store.get(run_id)
 
     def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:

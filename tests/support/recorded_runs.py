@@ -61,6 +61,9 @@ class RecordedMetadata:
 
     Args:
         recordings: what ML Metadata holds, as `metadata` returns it.
+
+    Attributes:
+        failures: what is answered instead when the context of a run is asked for, by run id.
     """
 
     def __init__(self, recordings: list[dict[str, Any]]) -> None:
@@ -68,6 +71,7 @@ class RecordedMetadata:
         self._by_context = {}
         self._by_execution = {}
         self._types: dict[int, Any] = {}
+        self.failures: dict[str, bytes] = {}
         for recording in recordings:
             context = recording["run_context"]
             self._by_run[context["name"]] = recording
@@ -81,6 +85,8 @@ class RecordedMetadata:
         """Return the body of an answer: a message and its trailers, or trailers with an error."""
         request = mlmd.received(f"{method}Request", body)
         if method == "GetContextByTypeAndName":
+            if request.context_name in self.failures:
+                return self.failures[request.context_name]
             recording = self._by_run.get(request.context_name)
             if recording is None:
                 return mlmd.failure(NO_SUCH_CONTEXT, "there is no such context")

@@ -149,17 +149,20 @@ class KubeflowBackend(RemoteBackend):
         """A run with what ML Metadata knows of it when it has ended."""
         answer = self._with_spec(answer, ask=True)
         executions: list[Execution] = []
-        missing = ""
+        missing = note = ""
         state = RUN_STATES.get(str(answer.get("state")), RunState.PENDING)
         if state is not RunState.PENDING:
             try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
+                if not executions and state.final:
+                    note = f"ML Metadata has nothing of run {answer['run_id']}: it is shown without values and metrics."
             except BackendError as error:
                 why = OTHER_API if self._server.keeps_artifacts(self._namespace) else error.message
                 missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {why}"
         self._latest = (backend_ref, answer, executions)
         run, spec = self._run(answer, self._experiment_of(answer), executions)
-        return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing if state.final else "")
+        missing = missing if state.final else ""
+        return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing, note=note)
 
     def _experiment_of(self, answer: Mapping[str, Any]) -> str:
         """Return the name of a run's experiment as the run was given it, which is also what lists show.

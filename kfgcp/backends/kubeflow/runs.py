@@ -62,6 +62,7 @@ _MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
 NO_REASON: Final = "the task failed; its log says why"
 NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
 """The driver reads the inputs of a task, decides whether it runs, and makes its pod."""
+PIPELINE_NOT_STARTED: Final = "the pipeline could not be started; the log of its pod root-driver says why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,4 +361,11 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
 
 def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
     """Return the error of a failed run: the first failure of a task, else what the service says of the whole."""
-    return first_failure(tasks) or reason(body.get("error"), "Kubeflow Pipelines gives no reason")
+    has_started = not any(_is_failed_root_driver(detail) for detail in _details(body))
+    unexplained = "Kubeflow Pipelines gives no reason" if has_started else PIPELINE_NOT_STARTED
+    return first_failure(tasks) or reason(body.get("error"), unexplained)
+
+
+def _is_failed_root_driver(detail: Mapping[str, Any]) -> bool:
+    name = str(detail.get("display_name") or "")
+    return detail.get("state") == "FAILED" and name.partition("(")[0] == "root-driver"

@@ -8,7 +8,7 @@ import pytest
 import argo_record
 import recorded_runs
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.runs import NOT_STARTED, Where, placed_tasks, run_of
+from kfgcp.backends.kubeflow.runs import NOT_STARTED, PIPELINE_NOT_STARTED, Where, placed_tasks, run_of
 from kfgcp.model import ErrorInfo, Task, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
@@ -100,6 +100,19 @@ def test_it_is_told_while_the_run_goes_on() -> None:
     answer = recorded_runs.read("param-none") | {"state": "RUNNING"}
 
     assert _tasks(answer, _executions("param-none"))["say"].state is TaskState.FAILED
+
+
+def test_a_run_whose_first_driver_failed_says_so() -> None:
+    """As recorded, but the driver of the whole pipeline fails, so ML Metadata has nothing of the run."""
+    answer = recorded_runs.read("param-none")
+    names = {"root-driver": "FAILED", "param-none-4zr6j": "FAILED"}
+    details = [detail for detail in answer["run_details"]["task_details"] if detail.get("display_name") in names]
+    answer["run_details"]["task_details"] = [detail | {"state": "FAILED"} for detail in details]
+
+    run, _ = run_of(answer, WHERE)
+
+    assert run.error == ErrorInfo(PIPELINE_NOT_STARTED)
+    assert {task.state for task in run.tasks} <= {TaskState.SKIPPED}
 
 
 def test_an_iteration_whose_driver_failed_is_shown_and_fails_its_loop() -> None:

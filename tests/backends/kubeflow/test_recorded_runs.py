@@ -10,8 +10,9 @@ import recorded_runs
 from argo_record import Expected
 from kfgcp import config
 from kfgcp.backends.auth import Anonymous
-from kfgcp.backends.base import RunRef
+from kfgcp.backends.base import NotWhole, RunRef
 from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.metadata import Metadata
 from kfgcp.backends.kubeflow.runs import Where, run_of
@@ -124,9 +125,7 @@ def _is_inside(path: str, group: str) -> bool:
 @pytest.mark.parametrize("name", ["hello", "caching", "retry-sub", "loop-artifacts"])
 def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: Callable[[str], Run], name: str) -> None:
     """The whole way: the environment's address, the API, ML Metadata, the store."""
-    (home / "kfgcp.toml").write_text(
-        f'[env.recorded]\nbackend = "kubeflow"\nhost = "{server.url}"\nauth = "anonymous"\n'
-    )
+    (home / "kfgcp.toml").write_text(_settings(server))
     run_id = recorded_runs.read(name)["run_id"]
 
     project = config.load()
@@ -138,5 +137,39 @@ def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: C
     assert (shown.metrics, shown.artifacts, shown.outputs) == (expected.metrics, expected.artifacts, expected.outputs)
 
 
+def _settings(server: RecordedServer) -> str:
+    return f'[env.recorded]\nbackend = "kubeflow"\nhost = "{server.url}"\nauth = "anonymous"\n'
+
+
 def _facts(task: Task) -> Any:
     return task.path, task.state, task.attempts, task.inputs, task.outputs, task.started_at, task.ended_at
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [mlmd.failure(mlmd.NOT_FOUND, "no context"), mlmd.failure(13, "disk full"), b"<html>Sign in</html>"],
+    ids=["the run is unknown", "an error", "something else"],
+)
+def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
+    home: Any, failure: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The next is shown by the nodes of its workflow, and one line says what is missing."""
+    with recorded_runs.serve(["hello", "values"]) as server:
+        (home / "kfgcp.toml").write_text(_settings(server))
+        values = recorded_runs.read("values")["run_id"]
+        assert server.metadata is not None
+        server.metadata.failures[values] = failure
+        project = config.load()
+        backend = KubeflowBackend(project, project.env("recorded"))
+
+        first = backend.get(RunRef("recorded", recorded_runs.read("hello")["run_id"]))
+        second = backend.get(RunRef("recorded", values))
+
+    assert {task.path: task.outputs for task in first.tasks} == {"say": {"Output": "HI"}}
+    expected = argo_record.expected_tasks(recorded_runs.workflow("values"), recorded_runs.metadata("values"))
+    assert {task.path: (task.state.value, dict(task.outputs)) for task in second.tasks} == {
+        path: (task.state, {}) for path, task in expected.items()
+    }
+    (note,) = [str(warning.message) for warning in recwarn if issubclass(warning.category, NotWhole)]
+    assert "without values" in note
+    assert "\n" not in note
