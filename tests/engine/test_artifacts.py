@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
+import argo_record
+import recorded_runs
 from kfgcp.engine.placeholders import local_path
 from kfgcp.spec.load import load
 
 IMAGE = "python:3.11"
-RECORDED = Path(__file__).parents[1] / "recorded" / "metrics"
 
 
 @dsl.component(base_image=IMAGE)
@@ -360,9 +361,13 @@ def test_metrics(execute, task):
 
 @pytest.mark.rule("Running a task: a metric that is NaN or infinite fails the task with the metric's name")
 def test_the_pipelines_with_odd_metrics_end_as_recorded_on_kubeflow(execute, states, task):
-    failed = execute(load(str(RECORDED / "nan-metrics.yaml")))
-    succeeded = execute(load(str(RECORDED / "odd-metrics.yaml")))
+    """There, the launcher refused the NaN as JSON: "proto: syntax error (line 1:447): invalid value NaN"."""
+    failed = execute(load(str(recorded_runs.pipeline("nan-metrics"))))
+    succeeded = execute(load(str(recorded_runs.pipeline("odd-metrics"))))
 
+    for name, run in (("nan-metrics", failed), ("odd-metrics", succeeded)):
+        recorded = argo_record.expected_tasks(recorded_runs.workflow(name), recorded_runs.metadata(name))
+        assert states(run) == {path: task.state for path, task in recorded.items()}
     assert states(failed) == {"nan": "FAILED"}
     assert task(failed, "nan").error.message.startswith("the metric 'nan' of output artifact 'metrics' is nan")
     assert failed.metrics == ()

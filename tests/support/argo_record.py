@@ -100,6 +100,13 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
     return tasks
 
 
+def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the phases of the pods that ran the programs of tasks, by path: one for each attempt, first to last."""
+    by_path = _by_path(workflow)
+    pods = {path: _pods(nodes.program) for path, nodes in by_path.items()}
+    return {path: [pod["phase"] for pod in attempts] for path, attempts in pods.items() if attempts}
+
+
 def _by_path(workflow: Mapping[str, Any]) -> dict[str, Nodes]:
     """Return the nodes by the path of their task; those of the whole pipeline have the empty path."""
     plain_names = {_without_attempts(node["name"]) for node in workflow["nodes"].values()}
