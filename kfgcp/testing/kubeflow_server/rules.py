@@ -6,8 +6,8 @@
   (run-create-does-not-compile.json).
 - Wrong parameters are 400 (run-create-extra-parameter.json, run-create-wrong-parameter.json,
   run-create-missing-parameter.json).
-- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). Not confirmed: how they
-  refuse collected outputs of loops; here they say so at once.
+- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). They accept collected
+  outputs of loops (run-get-shapes.json of 2.5.0), whose tasks their driver cannot start; here they run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from kfgcp.errors import ParamError
 from kfgcp.spec import graph
-from kfgcp.spec.graph import Dag, FinalStatus, FromTask, OtherExecutor
+from kfgcp.spec.graph import Dag, FinalStatus, OtherExecutor
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import ParamSpec, declared, resolve
 from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
@@ -135,5 +135,3 @@ def _problems_of(dag: Dag, version: ServerVersion) -> Iterator[str]:
         for binding in (*task.params.values(), *task.artifacts.values()):
             if isinstance(binding.source, FinalStatus):
                 yield "failed to add implicit deps: task final status not supported yet"
-            if isinstance(binding.source, FromTask) and dag.tasks[binding.source.task].iterator is not None:
-                yield "failed to add implicit deps: collecting the outputs of a loop needs a server of version 2.14"

@@ -302,16 +302,16 @@ def test_parameters_that_are_longer_than_our_limit(
     nothing_was_started(_ids(cluster))
 
 
-def test_parameters_that_are_longer_than_the_server_was_set_up_for(
+@pytest.mark.recorded("Kubeflow: a run that etcd does not take", "api-2.17.0/run-create-too-big")
+def test_a_run_that_is_longer_than_etcd_takes(
     cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
 ) -> None:
-    cluster.runs.max_parameter_bytes = 50
+    cluster.runs.max_workflow_bytes = 50
 
     error, hint = fails(5, "run", pipeline("echo"), "-p", f"text={'x' * 60}")
 
-    assert "The input parameter length exceed maximum size of 50" in error
-    assert "400 INVALID_ARGUMENT" in error
-    assert "bucket" in hint
+    assert "etcdserver: request is too large" in error
+    assert hint
     nothing_was_started(_ids(cluster))
 
 
