@@ -290,9 +290,10 @@ def logs(
     *,
     since: str | None = None,
     severity: str | None = None,
+    all_lines: bool = False,
 ) -> Iterator[LogLine]:
     """The lines that a run's tasks wrote so far; see `RunHandle.logs`."""
-    return show(run).logs(task, attempt, since=since, severity=severity)
+    return show(run).logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
 
 
 def watch(

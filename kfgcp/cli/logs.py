@@ -20,6 +20,7 @@ from kfgcp.tracking.choose import moment
     type=click.Choice(SEVERITIES, case_sensitive=False),
     help="Only lines of this severity or a higher one.",
 )
+@click.option("--all-lines", is_flag=True, help="Also lines of Kubeflow's launcher and of Argo.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @options.as_json
 def command(
@@ -28,6 +29,7 @@ def command(
     attempt: int | None,
     since: str | None,
     severity: str | None,
+    all_lines: bool,
     follow: bool,
     as_json: bool,
 ) -> None:
@@ -38,16 +40,26 @@ def command(
     In the logs of runs on this machine, a line that is JSON with a key "severity" has that severity; every other line
     has DEFAULT, which is below all others. Times are noted once a second, so --since may also show lines that are up to
     a second older.
+
+    In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless --all-lines is
+    given. Logs of runs on this machine and on Vertex AI have no such lines, and are always complete.
     """
-    wanted = LogFilter(task, attempt, None if since is None else moment(since), severity and severity.upper())
+    log_filter = LogFilter(
+        task,
+        attempt,
+        None if since is None else moment(since),
+        severity and severity.upper(),
+        all_lines=all_lines,
+    )
     handle = api.show(run)
     if follow:
-        for update in api.watch(handle, logs=wanted, notice=output.note):
+        for update in api.watch(handle, logs=log_filter, notice=output.note):
             for line in update.lines:
                 _print(line, task, as_json)
         return
     silent = True
-    for line in handle.logs(task, attempt, since=wanted.since, severity=wanted.severity):
+    lines = handle.logs(task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines)
+    for line in lines:
         _print(line, task, as_json)
         silent = False
     for found in handle.tasks:

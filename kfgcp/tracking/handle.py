@@ -183,6 +183,7 @@ class RunHandle:
         *,
         since: str | None = None,
         severity: str | None = None,
+        all_lines: bool = False,
     ) -> Iterator[LogLine]:
         """The lines that its tasks wrote so far.
 
@@ -194,6 +195,8 @@ class RunHandle:
             severity: only lines of this severity or a higher one, by its name in Cloud Logging. For runs on this
                 machine, a line that is JSON with a key `severity` has that severity. Any other line has DEFAULT, which
                 is below all others.
+            all_lines: also what Kubeflow's launcher, kfp and Argo write into the logs of pods. Logs of runs on this
+                machine and on Vertex AI have no such lines.
 
         Raises:
             Unsupported: the backend keeps no times or severities.
@@ -208,6 +211,7 @@ class RunHandle:
             attempt,
             since=None if since is None else moment(since),
             severity=None if severity is None else severity.upper(),
+            all_lines=all_lines,
         )
         return self._logs().logs(self._ref, log_filter)
 
@@ -271,6 +275,7 @@ class TaskHandle:
             raise AttributeError(name)
         return getattr(self.snapshot, name)
 
-    def logs(self, attempt: int | None = None) -> list[str]:
-        """The lines it wrote so far, of all attempts or of one."""
-        return [line.text for line in self._handle.logs(self.snapshot.path, attempt)]
+    def logs(self, attempt: int | None = None, *, all_lines: bool = False) -> list[str]:
+        """Return the lines it wrote so far, of all attempts or of one; see `RunHandle.logs`."""
+        lines = self._handle.logs(self.snapshot.path, attempt, all_lines=all_lines)
+        return [line.text for line in lines]

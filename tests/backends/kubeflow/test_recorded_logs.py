@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import kfgcp as public
 import recorded_runs
 from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
@@ -227,3 +228,27 @@ def test_the_namespace_that_is_set_is_sent(backend: Any, server: RecordedServer)
 
     assert [query["podnamespace"] for query in ui_queries(server, "/k8s/pod/logs")] == ["team-a"]
     assert {query["namespace"] for query in ui_queries(server, "/artifacts/get")} == {"team-a"}
+
+
+# -- all lines
+
+
+def test_the_lines_of_what_runs_a_program_are_shown_when_they_are_asked_for(backend: Any, kfgcp: Any) -> None:
+    backend().get(ref("retry-good"))
+    whole = recorded_runs.pod_logs()[ATTEMPTS[2]].read_text()
+
+    shown = kfgcp("logs", ref("retry-good").run_id, "flaky", "--attempt", "3")
+    all_shown = kfgcp("logs", ref("retry-good").run_id, "flaky", "--attempt", "3", "--all-lines")
+
+    assert (shown.code, shown.out) == (0, "attempt 2\n")
+    assert (all_shown.code, all_shown.out) == (0, whole)
+
+
+def test_python_has_all_lines_too(backend: Any) -> None:
+    backend().get(ref("retry-good"))
+    run = public.show(ref("retry-good").run_id)
+    whole = recorded_runs.pod_logs()[ATTEMPTS[2]].read_text().splitlines()
+
+    assert run.task("flaky").logs(3) == ["attempt 2"]
+    assert run.task("flaky").logs(3, all_lines=True) == whole
+    assert [line.text for line in public.logs(run, "flaky", 3, all_lines=True)] == whole
