@@ -14,6 +14,7 @@ from kfgcp.backends.auth import KUBE_NAMESPACE, address_and_tokens, ca_file, in_
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.addresses import of_metadata
 from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, OTHER_API, Server, too_old
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.secrecy import one_line
@@ -65,15 +66,9 @@ class Cluster:
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
         self._door = Doorbell(self._address, HEALTH, certificates)
-        self._http = Http(
-            self._address,
-            self._tokens,
-            service="Kubeflow Pipelines",
-            paging=KUBEFLOW,
-            ca_file=certificates,
-            in_cluster=in_cluster(env),
-            **PATIENCE,
-        )
+        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), **PATIENCE}
+        self._http = Http(self._address, self._tokens, service="Kubeflow Pipelines", paging=KUBEFLOW, **how)
+        self._metadata = of_metadata(self._address, lambda base: Http(base, self._tokens, service="ML Metadata", **how))
         self._account = ""
         self._healthy: Reply | BackendError | None = None
 
@@ -263,7 +258,7 @@ class Cluster:
         """ML Metadata answers; without it runs are shown without metrics."""
         asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor")
         try:
-            reply = self._http.exchange(
+            reply = self._metadata.exchange(
                 "POST",
                 mlmd.path("GetContextByTypeAndName").lstrip("/"),
                 data=mlmd.encode(asked),

@@ -17,6 +17,7 @@ from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
 from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
@@ -64,7 +65,8 @@ class KubeflowBackend(RemoteBackend):
         self._namespace: str = env.get("namespace") or ""
         how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), "seconds": env.request_seconds}
         self._http = Http(host, tokens, service="Kubeflow Pipelines", paging=KUBEFLOW, **how)
-        self._metadata = Metadata(Http(host, tokens, service="ML Metadata", **how))
+        self._metadata = Metadata(of_metadata(host, lambda base: Http(base, tokens, service="ML Metadata", **how)))
+        self._ui = of_ui(host, lambda base: Http(base, tokens, service="Kubeflow Pipelines", **how))
         self._server = Server(self._http)
         self._logging: CloudLogging | None = None
         if gcp := env.get("project"):
@@ -383,7 +385,7 @@ class KubeflowBackend(RemoteBackend):
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=not live)
             except BackendError as error:
                 failure = error
-        logs = RunLogs(Place(self._http, self._logging, self._namespace, self._env.name), answer, executions)
+        logs = RunLogs(Place(self._ui, self._logging, self._namespace, self._env.name), answer, executions)
         if failure is not None and not live and not logs.attempts:
             raise failure
         return logs

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.paging import PageLimit
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.spec.documents import whole
@@ -75,7 +76,7 @@ class Execution:
 class Metadata:
     """The ML Metadata service of a host. Threads may share it."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http | Addresses) -> None:
         self._http = http
         self._lost: tuple[float, BackendError] | None = None
 

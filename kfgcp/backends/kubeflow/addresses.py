@@ -1,0 +1,117 @@
+"""Where the services of a host are when the host of an environment has a path, such as `https://HOST/pipeline`.
+
+The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
+(frontend/server/app.ts), and the gateway of a whole Kubeflow sends it only what is below `/pipeline`
+(manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With STREAM_LOGS_FROM_SERVER_API it has
+`/k8s/pod/logs` at its root only. ML Metadata (`/ml_metadata.MetadataStoreService/...`) has no path: the UI server and
+the gateway have it at the root. A proxy of one's own may put everything below one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from kfgcp.backends.answers import is_page
+from kfgcp.backends.http import Http, Reply
+from kfgcp.errors import BackendError, NotFound, Refused
+
+Answer = TypeVar("Answer")
+
+NO_POD: Final = "pod not found"
+"""What the UI server says of a pod that is gone; nobody else has such a route."""
+_NO_ROUTE: Final = (404, 405)
+
+
+class Addresses:
+    """A service that may be at one of two addresses; the one that has answered is used from then on.
+
+    Args:
+        first: asked first.
+        second: asked when the first has no such route; None when there is no second address.
+    """
+
+    def __init__(self, first: Http, second: Http | None = None) -> None:
+        self._first = first
+        self._second = second
+        self._answering: Http | None = first if second is None else None
+
+    def exchange(self, method: str, path: str, **how: Any) -> Reply:
+        """Return the answer of status 2xx; see `Http.exchange`.
+
+        While it is not known who answers, a web page counts as no answer.
+        """
+        return self._ask(lambda http: http.exchange(method, path, **how), lambda reply: not is_page(reply.answer))
+
+    def stream(self, path: str, **how: Any) -> Iterator[bytes]:
+        """Return the answer to a GET piece by piece; see `Http.stream`."""
+        return self._ask(lambda http: http.stream(path, **how), lambda chunks: True)
+
+    def _ask(self, ask: Callable[[Http], Answer], is_answer: Callable[[Answer], bool]) -> Answer:
+        if self._answering is not None or self._second is None:
+            return ask(self._answering or self._first)
+        answer: Answer | None = None
+        refusal: BackendError | None = None
+        try:
+            answer = ask(self._first)
+        except Refused as error:
+            if not _lacks_route(error):
+                raise
+            refusal = error
+        if answer is not None and is_answer(answer):
+            self._answering = self._first
+            return answer
+        try:
+            other = ask(self._second)
+        except BackendError:
+            other = None
+        if other is not None and is_answer(other):
+            self._answering = self._second
+            return other
+        if refusal is not None:
+            raise refusal
+        assert answer is not None
+        return answer
+
+
+def of_metadata(host: str, client: Callable[[str], Http]) -> Addresses:
+    """Return the addresses of ML Metadata: the root of the host, else below its path.
+
+    Args:
+        host: the address of an environment.
+        client: makes a client for an address.
+    """
+    root = root_of(host)
+    if root == host:
+        return Addresses(client(host))
+    return Addresses(client(root), client(host))
+
+
+def of_ui(host: str, client: Callable[[str], Http]) -> Addresses:
+    """Return the addresses of the UI server's own routes: below the path of the host, else at its root.
+
+    Arguments are those of `of_metadata`.
+    """
+    root = root_of(host)
+    if root == host:
+        return Addresses(client(host))
+    return Addresses(client(host), client(root))
+
+
+def root_of(host: str) -> str:
+    """Return an address without its path.
+
+    Example:
+        >>> root_of("https://kfp.acme.example/pipeline")
+        'https://kfp.acme.example'
+    """
+    parts = urlsplit(host)
+    return f"{parts.scheme}://{parts.netloc}" if parts.path.strip("/") else host
+
+
+def _lacks_route(error: Refused) -> bool:
+    """Return whether the address has no such route, rather than not what was asked for."""
+    if isinstance(error, NotFound) and NO_POD in error.message:
+        return False
+    return error.status in _NO_ROUTE
