@@ -108,6 +108,31 @@ def whole_number(value: Any, place: Place) -> int:
     return value
 
 
+def count(value: Any, place: Place) -> int:
+    """Return the integer of an int64 that is not negative."""
+    found = whole_number(value, place)
+    if found < 0:
+        raise Mismatch(place, value, "a number of 0 or more")
+    return found
+
+
+def number(value: Any, place: Place) -> float:
+    """Return the number of a double, which may be text in JSON: "NaN", "Infinity", or the number itself."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise Mismatch(place, value, "a number") from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Mismatch(place, value, "a number")
+    return value
+
+
+def anything(value: Any, place: Place) -> Any:
+    """Return the value as it is, for what is read by itself later."""
+    return value
+
+
 def truth(value: Any, place: Place) -> bool:
     """Return the value if it is true or false."""
     if not isinstance(value, bool):

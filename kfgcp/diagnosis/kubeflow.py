@@ -15,7 +15,7 @@ from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import of_metadata
-from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, OTHER_API, Server, too_old
+from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, Server, too_old
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.secrecy import one_line
 from kfgcp.backends.wire import NoAnswer
@@ -255,7 +255,9 @@ class Cluster:
         return Cloud(self._env, self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")))
 
     def metadata(self) -> str | Aside:
-        """ML Metadata answers; without it runs are shown without metrics."""
+        """Return where the server keeps the tasks of runs: in the API server from 3.0 on, before in ML Metadata."""
+        if Server(self._http).keeps_tasks(self._env.get("namespace") or ""):
+            return "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
         asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor")
         try:
             reply = self._metadata.exchange(
@@ -273,15 +275,13 @@ class Cluster:
         except mlmd.MlmdError as error:
             if error.code != mlmd.NOT_FOUND:
                 return self._without_metrics(f"{self._door.host} answers for ML Metadata: {error}.")
-        return "answers"
+        return "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
 
     def _without_metrics(self, why: str) -> Aside:
         hint = (
             "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment "
             "-n kubeflow"
         )
-        if Server(self._http).keeps_artifacts(self._env.get("namespace") or ""):
-            return Aside(f"Runs are shown without metrics: {OTHER_API}", "Look for a newer kfgcp.")
         if self._door.name.partition(".")[0] == "ml-pipeline":
             hint = "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of pods, too."
         return Aside(f"Runs are shown without metrics. {why}", hint)

@@ -21,13 +21,21 @@ from kfgcp.config import Project, load
 from kfgcp.tracking.handle import RunHandle
 from patience import PROCESS, REQUEST
 
-BACKENDS = ("local", "vertex", "kubeflow")
+BACKENDS = ("local", "vertex", "kubeflow", "kubeflow 3.0")
+"""Kubeflow is 2.17 unless a version is named: 3.0 has no ML Metadata."""
 DATA = "one\ntwo\nthree\n"
 
 
 @dataclass
 class Place:
-    """A project. env: its only environment that is not of another backend. data: URI of a file of three lines."""
+    """A project.
+
+    Attributes:
+        backend: of its only environment that is not of another backend.
+        env: that environment.
+        data: URI of a file of three lines.
+        version: of the service, empty for the usual one.
+    """
 
     backend: str
     env: str
@@ -36,6 +44,7 @@ class Place:
     data: str
     root: str
     compiled: Callable[[str], Path]
+    version: str = ""
     known: dict[str, RunHandle] = field(default_factory=dict)
 
     @property
@@ -62,17 +71,20 @@ class Place:
         return self.known[pipeline]
 
 
-def _places(folder: Path, backend: str, compiled: Callable[[str], Path]) -> Iterator[Place]:
+def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterator[Place]:
+    """Yield the project of a backend. name: its name, and a version of the service if it is not the usual one."""
+    backend, _, version = name.partition(" ")
+    options = {"version": version} if version else {}
     with ExitStack() as stack:
         change = stack.enter_context(pytest.MonkeyPatch.context())
-        for name in [name for name in os.environ if name.startswith("KFGCP_")]:
-            change.delenv(name)
+        for variable in [variable for variable in os.environ if variable.startswith("KFGCP_")]:
+            change.delenv(variable)
         change.setenv("LOGNAME", "Ann.Lee")
         text = '[env.local]\nbackend = "local"\n'
         env, data, root = "local", str(folder / "data.txt"), f"{folder}/.kfgcp/artifacts/"
         (folder / "data.txt").write_text(DATA)
         if backend != "local":
-            stand_in = stack.enter_context(getattr(testing, backend)())
+            stand_in = stack.enter_context(getattr(testing, backend)(**options))
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
             requests.post(url, params=query, data=DATA, timeout=REQUEST).raise_for_status()
@@ -81,7 +93,7 @@ def _places(folder: Path, backend: str, compiled: Callable[[str], Path]) -> Iter
         (folder / "kfgcp.toml").write_text(text)
         commit = _commit(folder)
         change.chdir(folder)
-        yield Place(backend, env, folder, commit, data, root, compiled)
+        yield Place(backend, env, folder, commit, data, root, compiled, version)
 
 
 def _commit(folder: Path) -> str:

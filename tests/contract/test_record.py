@@ -112,9 +112,12 @@ def test_artifacts_have_their_type_and_are_below_the_pipeline_root(place: Any) -
         for name, kind in (("metrics", "system.Metrics"), ("predictions", "system.Dataset"))
     }
     assert found["evaluate", "metrics"].metadata == {"accuracy": 0.5}
+    if place.version == "3.0":
+        # Metrics are values without a file there (tests/recorded/api-3.0-branch/artifact-create-metric.json).
+        assert [found.pop((task, "metrics")).uri for task in ("evaluate", "evaluate-2")] == ["", ""]
     for artifact in found.values():
         assert artifact.uri.removeprefix("file://").startswith(place.root), artifact.uri
-    assert len({artifact.uri for artifact in found.values()}) == 4
+    assert len({artifact.uri for artifact in found.values()}) == len(found) >= 2
 
 
 @pytest.mark.feature("Runs: parameters keep their types")

@@ -189,6 +189,8 @@ def test_watching_one_task(place: Any) -> None:
 
 @pytest.mark.feature("Logs: as they are written")
 def test_the_tail_of_a_run_follows_it(place: Any, asleep: Any, eventually: Any) -> None:
+    if place.version == "3.0":
+        pytest.skip("refused: the server names the pod of a program when the program has ended")
     tail = asleep.tail()
     found: list[tuple[str, str]] = []
 

@@ -58,6 +58,7 @@ def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: An
         "images": "not asked: no pipeline was named",
     }
     assert found["version"].detail == "2.14.3"
+    assert found["metadata"].detail == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
     assert (found["namespace"].detail, found["rbac"].detail) == ("growth", "runs can be listed in growth")
     assert [f"{entry.method} {entry.path}" for entry in server.requests if entry.method != "GET"] == [
         "POST /ml_metadata.MetadataStoreService/GetContextByTypeAndName"
@@ -456,6 +457,18 @@ def test_without_ml_metadata_runs_have_no_metrics(
     assert found["metadata"].detail.startswith("Runs are shown without metrics. ")
     assert "kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment" in found["metadata"].hint
     assert how != "silent" or "did not answer within 0.3 s" in found["metadata"].detail
+
+
+def test_a_server_that_keeps_tasks_itself(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+    """Kubeflow Pipelines 3.0 (api-3.0-branch/artifacts-list-empty.json); ML Metadata may still be there."""
+    server.says("GET /apis/v2beta1/artifacts", {})
+
+    found = diagnose(**settings)["metadata"]
+
+    assert found.ok
+    assert found.detail == "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
+    (asked,) = server.requests.select("GET", "*/artifacts")
+    assert dict(asked.query) == {"namespace": "growth", "page_size": "1"}
 
 
 def test_status_in_the_headers_is_enough(settings: dict[str, str], server: Any, diagnose: Any) -> None:

@@ -141,7 +141,7 @@ def test_the_commands_for_a_cluster_run_as_they_are_through_kubectl(
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
             said[line.partition("  #")[0].strip()] = done.stdout + done.stderr
 
-    assert "metadata         answers" in said["kfgcp doctor --env gke"]
+    assert "metadata         ML Metadata answers" in said["kfgcp doctor --env gke"]
     assert "gs://my-project-kfp/runs/" in said["kfgcp show"]
     assert "9 words\n" in said["kfgcp logs latest --follow"]
     assert re.search(r"environment +local +gke|environment +gke +local", said["kfgcp compare"])

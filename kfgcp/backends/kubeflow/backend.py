@@ -27,8 +27,9 @@ from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
 from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED, RUN_STATES, Where, run_of
-from kfgcp.backends.kubeflow.server import OTHER_API, Server
+from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED, RUN_STATES, Where, graph_of, run_of
+from kfgcp.backends.kubeflow.server import NO_TASKS, Server
+from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.backends.kubeflow_errors import is_without_workflow
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
@@ -138,7 +139,8 @@ class KubeflowBackend(RemoteBackend):
         return self._whole(backend_ref, read_with_late_tasks(lambda: self._get(backend_ref)))
 
     def _get(self, backend_ref: str) -> dict[str, Any]:
-        return read_run(self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}"))
+        # Servers from 3.0 on answer with tasks[] then; older ones ignore it (tests/recorded: run-get-view-full).
+        return read_run(self._http.get(f"{API}/runs/{quote(self._id(backend_ref))}", params={"view": "FULL"}))
 
     def _fetch_listed(self, listed: Fetched) -> Fetched:
         """What a list says of a run is what the run itself says, its tasks included."""
@@ -153,18 +155,34 @@ class KubeflowBackend(RemoteBackend):
         executions: list[Execution] = []
         missing = note = ""
         state = RUN_STATES.get(str(answer.get("state")), RunState.PENDING)
-        if state is not RunState.PENDING:
+        if "tasks" in answer:
+            executions, missing = self._server_executions(answer)
+        elif state is not RunState.PENDING:
             try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
                 if not executions and state.final:
                     note = f"ML Metadata has nothing of run {answer['run_id']}: it is shown without values and metrics."
             except BackendError as error:
-                why = OTHER_API if self._server.keeps_artifacts(self._namespace) else error.message
-                missing = f"Runs of {self._env.name} are shown without values, metrics and artifacts: {why}"
+                missing = self._without_metadata(answer, error)
         self._latest = (backend_ref, answer, executions)
         run, spec = self._run(answer, self._experiment_of(answer), executions)
         missing = missing if state.final else ""
         return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing, note=note)
+
+    def _server_executions(self, answer: Mapping[str, Any]) -> tuple[list[Execution], str]:
+        """Return the executions that the API server has of a run, and a note when it has some that cannot be read."""
+        graph = graph_of(answer)
+        tasks, problem = read_tasks(answer["tasks"])
+        which = f"Run {answer['run_id']} of {self._env.name}"
+        note = f"{which} is shown without some of its tasks: {problem}" if problem else ""
+        return (executions_of(tasks, graph) if graph is not None else []), note
+
+    def _without_metadata(self, answer: Mapping[str, Any], error: BackendError) -> str:
+        """Return the note about a run of which ML Metadata says nothing."""
+        if self._server.keeps_tasks(self._namespace):
+            which = f"Run {answer['run_id']} of {self._env.name}"
+            return f"{which} is shown without tasks: {NO_TASKS}"
+        return f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}"
 
     def _experiment_of(self, answer: Mapping[str, Any]) -> str:
         """Return the name of a run's experiment as the run was given it, which is also what lists show.
@@ -380,7 +398,7 @@ class KubeflowBackend(RemoteBackend):
             self._fetch(backend_ref)
             _, answer, executions = self._latest
         failure: BackendError | None = None
-        if not executions:
+        if not executions and "tasks" not in answer:
             try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=not live)
             except BackendError as error:

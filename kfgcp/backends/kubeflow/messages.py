@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kfgcp.backends.fields import LONGEST_NAME, list_of, mapping, message, read, required_text, text, time
+from kfgcp.backends.fields import (
+    LONGEST_NAME,
+    anything,
+    count,
+    list_of,
+    mapping,
+    message,
+    number,
+    read,
+    required_text,
+    text,
+    time,
+)
 from kfgcp.backends.secrecy import one_line
 from kfgcp.errors import BadAnswer
 
@@ -28,6 +40,30 @@ TASK: Final = message(
         "child_tasks": list_of(message({"pod_name": text})),
     }
 )
+_PRODUCER: Final = message({"task_name": text, "iteration": count})
+_PARAMETER: Final = message({"parameter_key": text, "type": text, "producer": _PRODUCER})
+_ARTIFACT: Final = message({"name": text, "type": text, "uri": text, "metadata": mapping, "number_value": number})
+_ARTIFACTS: Final = message({"artifact_key": text, "artifacts": list_of(_ARTIFACT)})
+_VALUES: Final = message({"parameters": list_of(_PARAMETER), "artifacts": list_of(_ARTIFACTS)})
+SERVER_TASK: Final = message(
+    {
+        "name": required_text,
+        "task_id": required_text,
+        "parent_task_id": text,
+        "type": text,
+        "type_attributes": message({"iteration_index": count, "iteration_count": count}),
+        "state": text,
+        "status_metadata": STATUS,
+        "create_time": time,
+        "end_time": time,
+        "pods": list_of(message({"name": text, "type": text})),
+        "inputs": _VALUES,
+        "outputs": _VALUES,
+        "scope_path": text,
+    },
+    required=("name", "task_id"),
+)
+"""A task of 3.0: PipelineTask of run.proto and Artifact of artifact.proto in that branch."""
 RUN: Final = message(
     {
         "run_id": required_text,
@@ -43,6 +79,7 @@ RUN: Final = message(
         "pipeline_version_reference": message({"pipeline_id": text, "pipeline_version_id": text}),
         "runtime_config": message({"parameters": mapping}),
         "run_details": message({"task_details": list_of(TASK)}),
+        "tasks": list_of(anything),
     },
     required=("run_id", "created_at"),
 )
@@ -62,6 +99,16 @@ def read_run(answer: Any) -> dict[str, Any]:
         _refuse_unconverted(answer)
     run: dict[str, Any] = read(answer, RUN, service=SERVICE, thing="a run")
     return run
+
+
+def read_task(answer: Any) -> dict[str, Any]:
+    """Return an item of `tasks[]` as a task that the API server of 3.0 keeps.
+
+    Raises:
+        BadAnswer: it is not one; the message names the field.
+    """
+    task: dict[str, Any] = read(answer, SERVER_TASK, service=SERVICE, thing="a task")
+    return task
 
 
 def _refuse_unconverted(answer: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ from kfgcp.spec.documents import whole
 PAGE: Final = 100
 LOG: Final = "executor-logs"
 """Name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since 2.5)."""
+_HIDDEN: Final = ("display_name", "store_session_info", "parameter_producer_task")
+"""Metadata of artifacts that the launcher adds for itself."""
 _YEAR_10000: Final = 253_402_300_800_000
 SECONDS: Final = 10.0
 """How long a call may take: a run is shown without its values when the service hangs."""
@@ -48,7 +50,8 @@ class Execution:
     iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of the last attempt. log: where the
     launcher put what the last attempt wrote, empty when it did not. logs: the same of all attempts, first to last; a
     run that was continued keeps those from before. iterations: how many a loop has, None for what is
-    not a loop.
+    not a loop. pods: of all attempts, first to last, where they are known; ML Metadata knows the last one only. error:
+    why it failed, empty where that is not known, as in ML Metadata.
     """
 
     id: int
@@ -67,6 +70,8 @@ class Execution:
     cached: bool = False
     logs: tuple[str, ...] = ()
     iterations: int | None = None
+    pods: tuple[str, ...] = ()
+    error: str = ""
 
     @property
     def log(self) -> str:
@@ -218,10 +223,14 @@ def _seconds(millis: int) -> float:
 
 
 def _artifact(stored: Any, kind: str) -> StoredArtifact:
-    hidden = ("display_name", "store_session_info", "parameter_producer_task")
-    values = mlmd.values(stored.custom_properties)
-    shown = {name: _unwrapped(value) for name, value in values.items() if name not in hidden}
+    values = shown_metadata(mlmd.values(stored.custom_properties))
+    shown = {name: _unwrapped(value) for name, value in values.items()}
     return StoredArtifact(kind or "system.Artifact", stored.uri, shown)
+
+
+def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of an artifact without what the launcher adds for itself."""
+    return {name: value for name, value in metadata.items() if name not in _HIDDEN}
 
 
 def _unwrapped(value: Any) -> Any:

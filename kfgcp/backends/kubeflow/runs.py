@@ -144,15 +144,27 @@ def pods_of(body: Mapping[str, Any], executions: Sequence[Execution]) -> dict[st
     attempts = AttemptPods(_details(body))
     pods = {}
     for placed in placed_tasks(body, executions):
-        pod = placed.execution.pod if placed.execution is not None else str((placed.node or {}).get("pod_name") or "")
-        if pod:
-            pods[placed.path] = attempts.of(pod)
+        execution, node = placed.execution, placed.node or {}
+        if execution is not None and execution.pod:
+            pods[placed.path] = _attempt_pods(execution, attempts)
+        elif node.get("pod_name"):
+            pods[placed.path] = attempts.of(str(node["pod_name"]))
     return pods
+
+
+def graph_of(body: Mapping[str, Any]) -> Graph | None:
+    """Return the pipeline of a run, None when its spec cannot be read."""
+    return _spec(body)[1]
 
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
     return time_of(text, SERVICE)
+
+
+def _attempt_pods(execution: Execution, attempts: AttemptPods) -> list[str]:
+    """Return the pods of the attempts of a task, first to last; one empty name when none is known."""
+    return list(execution.pods) or attempts.of(execution.pod)
 
 
 def _details(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -234,7 +246,7 @@ def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Tas
 
 def _of_execution(placed: Placed, execution: Execution, progress: Progress, attempts: AttemptPods) -> Task:
     is_leaf = placed.kind in LEAVES
-    pods = attempts.of(execution.pod)
+    pods = _attempt_pods(execution, attempts)
     state = _execution_state(placed, execution, progress, len(pods))
     was_cut_off = is_leaf and progress.has_ended and execution.state not in ENDED
     ran = state not in (TaskState.SKIPPED, TaskState.PENDING)
@@ -253,7 +265,7 @@ def _of_execution(placed: Placed, execution: Execution, progress: Progress, atte
         ended_at=ended_at if state.final else None,
         inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
         outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
-        error=ErrorInfo(NO_REASON, placed.path) if state is TaskState.FAILED else None,
+        error=ErrorInfo(execution.error or NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
 
 
@@ -345,7 +357,9 @@ def _with_inner(group: Task, inner: Sequence[Task], progress: Progress, *, has_a
 
 
 def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
-    return one_or_all({name: [each.uri for each in items] for name, items in artifacts.items()})
+    uris = {name: [artifact.uri for artifact in items if artifact.uri] for name, items in artifacts.items()}
+    # Metrics of 3.0 have no file: their values are in the metadata.
+    return one_or_all({name: found for name, found in uris.items() if found})
 
 
 def _artifacts(placed: Placed) -> Iterator[Artifact]:

@@ -22,8 +22,8 @@ from kfgcp.spec.load import Spec
 HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
-OTHER_API: Final = "the server keeps them in an API of its own, which this kfgcp does not read."
-"""Why there are none of a server that `keeps_artifacts`."""
+NO_TASKS: Final = "the API server has none of this run, and there is no ML Metadata, which had those of older servers."
+"""Why a run has no tasks on a server that `keeps_tasks`."""
 FIRST_SDK: Final = (2, 14)
 """The first release of which the server and kfp have the same number."""
 _TAGS: Final = ("apiServerTagName", "tag_name")
@@ -36,7 +36,7 @@ class Server:
         self._http = http
         self._version: Version | None = None
         self._asked = False
-        self._artifacts: bool | None = None
+        self._keeps_tasks: bool | None = None
 
     @property
     def version(self) -> Version | None:
@@ -51,20 +51,24 @@ class Server:
             self._asked = True
         return self._version
 
-    def keeps_artifacts(self, namespace: str) -> bool:
-        """Whether it has an API for artifacts and values itself, as its development branch has instead of ML Metadata
-        (ArtifactService in backend/api/v2beta1/artifact.proto), and no release up to 2.17. Asked when ML Metadata does
-        not answer, once."""
-        if self._artifacts is None:
-            params = {"page_size": 1, **({"namespace": namespace} if namespace else {})}
+    def keeps_tasks(self, namespace: str) -> bool:
+        """Return whether the API server keeps tasks and artifacts itself, as 3.0 does instead of ML Metadata.
+
+        Only such a server has an artifacts API (tests/recorded/api-3.0-branch/artifacts-list-empty.json). It is asked
+        once, when ML Metadata does not answer.
+        """
+        if self._keeps_tasks is None:
+            params: dict[str, Any] = {"page_size": 1}
+            if namespace:
+                params["namespace"] = namespace
             try:
                 self._http.exchange("GET", ARTIFACTS, params=params, retries=0).json()
-                self._artifacts = True
+                self._keeps_tasks = True
             except NotFound:
-                self._artifacts = False
+                self._keeps_tasks = False
             except BackendError:
                 return False
-        return self._artifacts
+        return self._keeps_tasks
 
     def refuse(self, spec: Spec) -> None:
         """Passes a pipeline that the server can run.

@@ -99,9 +99,15 @@ class Unit:
         return (definition.type if definition else "system.Artifact"), {}
 
 
-def units(record: Record) -> list[Unit]:
-    """What has been reached, the root first, then in the order of the run; kept once the run has ended."""
-    kept: list[Unit] | None = record.kept.get("units")
+def units(record: Record, *, with_failed_drivers: bool = False) -> list[Unit]:
+    """Return what has been reached, the root first, then in the order of the run; kept once the run has ended.
+
+    Args:
+        record: the run.
+        with_failed_drivers: also the tasks whose driver failed, of which ML Metadata knows nothing.
+    """
+    key = f"units {with_failed_drivers}"
+    kept: list[Unit] | None = record.kept.get(key)
     if kept is not None:
         return kept
     run = record.run()
@@ -117,12 +123,13 @@ def units(record: Record) -> list[Unit]:
     made = [_root(record, run, inputs)]
     for task in run.tasks:
         definition, component = paths.find(record.graph, task.path)
-        if not nodes.is_driver_failure(task) and _is_reached(record, task, definition, tasks):
+        is_known = with_failed_drivers or not nodes.is_driver_failure(task)
+        if is_known and _is_reached(record, task, definition, tasks):
             made.append(_unit(task, definition, component, run, counts, pods))
     for unit in made:
         record.execution_number(unit.path)
     if run.state.final:
-        record.kept["units"] = made
+        record.kept[key] = made
     return made
 
 

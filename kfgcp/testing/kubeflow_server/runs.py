@@ -38,6 +38,7 @@ from kfgcp.testing.kubeflow_server.experiments import Experiment, Experiments
 from kfgcp.testing.kubeflow_server.messages import body_of, only, query_of, stamp, text_of
 from kfgcp.testing.kubeflow_server.pipelines import Pipelines
 from kfgcp.testing.kubeflow_server.records import FIELDS, Record, source_of
+from kfgcp.testing.kubeflow_server.tasks_api import Tasks, limited_page, view_of
 from kfgcp.testing.kubeflow_server.uploads import spec_of_document
 from kfgcp.testing.rules import Submission
 from kfgcp.testing.server import Request, Response, Route
@@ -84,6 +85,7 @@ class Runs:
         terminated_state: what a run becomes that was terminated.
         workflow_defaults: whether the nodes of new runs have a retry strategy: at first as the server is shipped.
         unseen: workflows of runs that the server refused after it had made them.
+        tasks: the tasks that the server keeps itself, None when it does not.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Runs:
         self.terminated_state = "FAILED"
         self.workflow_defaults = creation.version.has_workflow_defaults
         self.unseen: list[Execution] = []
+        self.tasks: Tasks | None = None
         self._reporting = "all"
         self._access, self._experiments, self._pipelines = access, experiments, pipelines
         self._start, self._root, self._details = start, root, details
@@ -167,11 +170,15 @@ class Runs:
 
     def get(self, request: Request, run: str) -> Response:
         around = ("Failed to get a run", "Failed to authorize the request")
+        full = self._is_full(request)
         record = self._allowed(run, "get", around, (around[0], f"Failed to fetch run {run}"))
-        return Response(body=self._view(record))
+        return Response(body=self._view(record, full=full))
 
     def list_all(self, request: Request) -> Response:
         query, around = query_of(request), "Failed to list runs"
+        full = self._is_full(request)
+        if full:
+            query["page_size"] = limited_page(query.get("page_size", ""))
         namespace = self._access.place(query.get("namespace", ""))
         experiment = query.get("experiment_id", "")
         if experiment:
@@ -188,7 +195,7 @@ class Runs:
             page, total, token = lists.listed(items, query, self._listable)
         except KfpError as error:
             raise error.within("Failed to create list options") from None
-        return Response(body=lists.answer("runs", [self._view(item) for item in page], total, token))
+        return Response(body=lists.answer("runs", [self._view(item, full=full) for item in page], total, token))
 
     def delete(self, request: Request, run: str) -> Response:
         around = "Failed to delete a run"
@@ -504,8 +511,15 @@ class Runs:
             around = (*around, inner)
         self._access.check(namespace, verb, "runs", *around, name=name)
 
-    def _view(self, record: Record) -> dict[str, Any]:
-        return record.view(self._details)
+    def _is_full(self, request: Request) -> bool:
+        """Return whether tasks are asked for; servers up to 2.17 do not look at `view` (run-get-view-full.json)."""
+        return self.tasks is not None and view_of(request)
+
+    def _view(self, record: Record, *, full: bool = False) -> dict[str, Any]:
+        view = record.view(self._details)
+        if self.tasks is None or record.unreadable:
+            return view
+        return {**view, **self.tasks.fields(record, full=full)}
 
 
 _TERMINATING: Final = "due to error terminating its workflow"

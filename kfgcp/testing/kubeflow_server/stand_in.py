@@ -21,6 +21,7 @@ from kfgcp.testing.kubeflow_server.records import Record, source_of
 from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
 from kfgcp.testing.kubeflow_server.task_details import task_details
+from kfgcp.testing.kubeflow_server.tasks_api import Tasks
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
@@ -49,7 +50,9 @@ class KubeflowStandIn(RunningStandIn):
         runs: its `reporting` and `report`, for what the persistence agent writes when; `max_workflow_bytes`.
         pipelines: its `max_spec_bytes`.
         metadata: ML Metadata; `names_types`.
-        artifacts_api: whether it has an artifacts API, which is empty, instead of ML Metadata; no release has.
+        keeps_tasks: whether the API server keeps the tasks of runs itself, without ML Metadata, as from 3.0 on. A test
+            that sets it upgrades the server: it has no tasks of the runs that are there.
+        tasks: the tasks of a server that keeps them.
         logs: its `kept` is `pods`, `archive` or `gone`; `falls_back`, `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
         full_details: whether task details have pod_name, execution_id and parent_task_id, which servers leave empty.
@@ -75,7 +78,6 @@ class KubeflowStandIn(RunningStandIn):
         self.full_details = False
         self._sign_in = "401"
         self.tells_version = True
-        self.artifacts_api = False
         self._version = server_version
         self._modern = server_version.is_modern
         self.creation = Creation(server_version)
@@ -96,8 +98,10 @@ class KubeflowStandIn(RunningStandIn):
         self.metadata = MetadataStore(
             self.runs.find, self.runs.by_number, self.runs.all, self._modern, log_uri=self.logs.uri
         )
+        self.tasks = Tasks(self.access, self.runs.find, self.runs.all, self.logs.uri)
+        self.keeps_tasks = server_version.keeps_tasks
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
-        self._router = Router(self._routes())
+        self._router, self._tasks_router = Router(self._routes()), Router(self.tasks.routes(BASE))
         super().__init__(mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names)
 
     # -- where
@@ -171,6 +175,15 @@ class KubeflowStandIn(RunningStandIn):
     # -- what goes wrong
 
     @property
+    def keeps_tasks(self) -> bool:
+        return self.runs.tasks is not None
+
+    @keeps_tasks.setter
+    def keeps_tasks(self, keeps: bool) -> None:
+        self.tasks.lost = {record.id for record in self.runs.all()} if keeps else set()
+        self.runs.tasks = self.tasks if keeps else None
+
+    @property
     def sign_in(self) -> str:
         return self._sign_in
 
@@ -184,10 +197,8 @@ class KubeflowStandIn(RunningStandIn):
 
     def handle(self, request: Request) -> Response:
         path = request.path.removeprefix("/pipeline")
-        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST" and not self.artifacts_api:
+        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST" and not self.keeps_tasks:
             return self.metadata.call(request)
-        if path == f"{BASE}/artifacts" and self.artifacts_api:
-            return Response()
         if path == LOGIN:
             return _page()
         if path == f"{OLD_BASE}/healthz":
@@ -202,6 +213,8 @@ class KubeflowStandIn(RunningStandIn):
                 raise GatewayError(3, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
             below = Request(request.method, path, request.query, request.headers, request.body)
             found = self._router.find(below)
+            if found is None and self.keeps_tasks:
+                found = self._tasks_router.find(below)
             if found is None:
                 return self._no_such_path(path)
             route, segments = found
@@ -251,7 +264,7 @@ class KubeflowStandIn(RunningStandIn):
     def _details(self, record: Record) -> list[dict[str, Any]]:
         """Return the task details of a run that was reported; kept once it has ended."""
         run = record.reported.run
-        if run is None:
+        if run is None or self.keeps_tasks:
             return []
         key = f"details {self.full_details}"
         if key in record.kept and run.state.final:
@@ -284,7 +297,7 @@ def kubeflow(
     Args:
         multi_user: whether it knows users and namespaces.
         namespaces: those that the caller may use, when it does.
-        version: of the server, 2.0 to 2.17; it refuses what is newer, as far as that is known.
+        version: of the server, 2.0 to 2.17 or 3.0; it refuses what is newer, as far as that is known.
         mode: `engine` runs what is submitted on the embedded engine, `instant` makes runs up.
         project: the id of the Google Cloud project whose Cloud Logging has the logs.
         port: of the server and Cloud Logging, 0 for a free one.

@@ -73,3 +73,8 @@ class ServerVersion(NamedTuple):
     def name_of_page_tokens(self) -> str:
         """What errors call page tokens (list.go; runs-list-bad-token.json)."""
         return "page token" if self >= (2, 17) else "package token"
+
+    @property
+    def keeps_tasks(self) -> bool:
+        """Whether the API server keeps tasks and artifacts itself, instead of ML Metadata (api-3.0-branch)."""
+        return self >= (3, 0)

@@ -113,20 +113,17 @@ def hang(cluster: KubeflowStandIn) -> None:
     cluster.metadata.call = wait  # type: ignore[method-assign]
 
 
-def test_a_server_that_keeps_values_itself_is_told(cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any) -> None:
-    """As the development branch of Kubeflow Pipelines does, which has no ML Metadata."""
-    cluster.artifacts_api = True
+def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
+    cluster: KubeflowStandIn, seeded: list[str]
+) -> None:
+    """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no tasks any more."""
+    cluster.keeps_tasks = True
 
-    with pytest.warns(api.NotWhole, match="artifacts: the server keeps them in an API of its own"):
+    with pytest.warns(api.NotWhole, match=f"Run {seeded[0]} of cloud is shown without tasks: the API server has none"):
         public.show(seeded[0])
     with pytest.warns(api.NotWhole):
         assert [run.state for run in public.list()] == ["SUCCEEDED"] * 3
     assert cluster.requests.count("GET", "*/artifacts") == 1
-
-    (found,) = [each for each in kfgcp("doctor", "--env", "cloud", "--json").json if each["check"] == "metadata"]
-    assert found["ok"] is None
-    assert "the server keeps them in an API of its own" in found["detail"]
-    assert found["hint"] == "Look for a newer kfgcp."
 
 
 def test_a_list_says_it_once_and_later_lists_bring_the_values(
