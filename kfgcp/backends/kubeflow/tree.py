@@ -26,8 +26,10 @@ NOT_TRIGGERED: Final = "CANCELED"
 
 ENDED: Final = ("COMPLETE", "FAILED", "CACHED", NOT_TRIGGERED)
 """States of executions that do not change any more."""
-_DRIVER: Final = re.compile(r".+-driver(\(\d+\))?")
-_ITERATION_DRIVER: Final = re.compile(r"iteration-item-driver(\(\d+\))?")
+_DRIVER: Final = re.compile(r"(.+-driver)(?:\(\d+\))?")
+"""The name of a driver's node, with the number of an attempt."""
+_LOOP_DRIVER: Final = "iteration-driver"
+_ITERATION_DRIVER: Final = "iteration-item-driver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,22 @@ def with_failed_drivers(
         details: the `task_details` of the run.
         graph: its pipeline.
     """
-    failed_names = [str(detail.get("display_name")) for detail in details if detail.get("state") == pod_names.FAILED]
-    if not any(_DRIVER.fullmatch(name) for name in failed_names):
+    failed = [str(detail.get("display_name")) for detail in details if detail.get("state") == pod_names.FAILED]
+    drivers = {name[1] for name in map(_DRIVER.fullmatch, failed) if name}
+    if not drivers:
         return placed
     pods = WorkflowPods(details, graph)
-    with_drivers = [_with_failed_driver(task, pods) for task in placed]
-    if any(_ITERATION_DRIVER.fullmatch(name) for name in failed_names):
+    with_drivers = [_with_failed_driver(task, pods) if _driver_name(task) in drivers else task for task in placed]
+    if _ITERATION_DRIVER in drivers:
         with_drivers += _iterations_without_execution(placed, pods, len(details))
     return with_drivers
+
+
+def _driver_name(task: Placed) -> str:
+    """Return the name of the node of a task's driver. Many tasks may share it, and it is looked at before all else."""
+    if task.kind is TaskKind.LOOP:
+        return _LOOP_DRIVER
+    return _ITERATION_DRIVER if task.path.endswith("]") else f"{task.path.rpartition('/')[2]}-driver"
 
 
 def _with_failed_driver(task: Placed, pods: WorkflowPods) -> Placed:
