@@ -9,7 +9,7 @@ from kfgcp.backends.registry import require_settings
 from kfgcp.diagnosis.checks import Check, Finding, broken, walk
 from kfgcp.errors import KfgcpError
 
-_SHOWN = ("project", "location", "host", "namespace", "pipeline_root")
+_SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
 def diagnose(name: str | None = None, images: Sequence[str] | None = None) -> Iterator[Finding]:

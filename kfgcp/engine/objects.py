@@ -11,7 +11,7 @@ from typing import Final
 
 from kfgcp.engine import remote
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import describe, status_of
+from kfgcp.engine.buckets.base import StoredObject, describe, status_of
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import AuthError, ConfigError, KfgcpError, MissingExtra, NotFound, Refused, Unreachable
 
@@ -37,10 +37,14 @@ def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes
     key = _key(uri)
     if not key or key.endswith("/"):
         return None
+
+    def read() -> bytes:
+        bucket, _ = remote.open_bucket(uri, settings)  # signs in, which takes time too
+        return bucket.beginning(key, size)
+
     try:
         with _our_errors(uri):
-            bucket, _ = remote.open_bucket(uri, settings)
-            return transfer.look(settings.request_seconds, lambda: bucket.beginning(key, size))
+            return transfer.look(settings.request_seconds, read)
     except NotFound:
         return None
     except Refused as error:
@@ -52,10 +56,13 @@ def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes
 def below(uri: str, most: int, settings: BucketSettings = DEFAULTS) -> list[str]:
     """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what `beginning` does."""
     prefix = transfer.folder_prefix(_key(uri))
-    with _our_errors(uri):
+
+    def read() -> list[StoredObject]:
         bucket, _ = remote.open_bucket(uri, settings)
-        # One more, because the prefix itself may be an object.
-        stored = transfer.look(settings.request_seconds, lambda: transfer.list_objects(bucket, prefix, most + 1))
+        return transfer.list_objects(bucket, prefix, most + 1)  # one more, because the prefix itself may be an object
+
+    with _our_errors(uri):
+        stored = transfer.look(settings.request_seconds, read)
     names = sorted(each.key.removeprefix(prefix) for each in stored if each.key != prefix)
     return names[:most]
 

@@ -7,7 +7,7 @@ import pytest
 
 from kfgcp import config
 from kfgcp.model import Artifact
-from kfgcp_dashboard.previews import BYTES, ROWS, boxed, folders_of, local_path, preview
+from kfgcp_dashboard.previews import BYTES, ROWS, boxed, env_of_root, folders_of, local_path, preview
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -130,3 +130,24 @@ def test_html_cannot_leave_its_attribute() -> None:
     assert 'sandbox=""' in made
     assert "default-src &#x27;none&#x27;" in made
     assert made.index("default-src 'none'") < made.index("<iframe")
+
+
+def test_an_artifact_in_a_bucket_is_read_where_the_environment_of_its_run_says(tmp_path: Path) -> None:
+    """Two clusters may have the same root, each in a store of its own."""
+    table = """
+[env.{name}]
+backend = "kubeflow"
+host = "https://{name}.acme.example"
+pipeline_root = "minio://mlpipeline/v2"
+s3_endpoint = "https://minio.{name}.acme.example"
+"""
+    (tmp_path / "kfgcp.toml").write_text(table.format(name="dev") + table.format(name="prod"))
+    project = config.load(tmp_path, {})
+    uri = "minio://mlpipeline/v2/run/report"
+
+    for name in ("dev", "prod"):
+        env = env_of_root(uri, project, name)
+        assert env is not None
+        assert env.get("s3_endpoint") == f"https://minio.{name}.acme.example"
+    assert env_of_root("minio://mlpipeline/v20/report", project, "dev") is None
+    assert env_of_root("minio://other/v2/report", project, "dev") is None

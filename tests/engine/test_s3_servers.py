@@ -20,9 +20,11 @@ from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.contact import Contacts
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import NotFound, Refused
+from kfgcp.model import Artifact
 from kfgcp.testing.storage import Storage
+from kfgcp.tracking import contents
 from patience import PROCESS
-from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, tree
+from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, free_port, tree
 from trials import Trial
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
@@ -125,6 +127,7 @@ def test_an_artifact_goes_there_and_comes_back(
     assert remote.place(uri, tmp_path / "back").read_bytes() == b"weights"
     assert objects.beginning(uri, 4, where) == b"weig"
     assert objects.below(uri.removesuffix("/model.txt"), 10, where) == ["model.txt"]
+    assert contents.text(Artifact("train", "model", "system.Model", uri), buckets=where).content == "weights"
     assert remote.exists(uri, where)
     assert not remote.exists(f"{uri}.gone", where)
     remote.check(f"{scheme}://{BUCKET}/any/where", where)
@@ -351,6 +354,27 @@ def test_a_download_continues_where_it_was_cut(
     assert between.passed < size + 9 * transfer.PIECE_BYTES
 
 
+def test_a_download_from_cloud_storage_continues_where_it_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    size = 10 * MIB
+    digest = random_file(remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "there"), size, random.Random(3))  # noqa: S311
+    port = free_port()
+    between = CuttingProxy(port, cut_after=MIB, cuts=8)
+    with closing(between), closing(Storage(1, port, [between.url.removeprefix("http://")])) as storage:
+        storage.make_bucket(BUCKET)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.endpoint)
+        remote.upload(f"gs://{BUCKET}/cut.bin", tmp_path / "there")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
+
+        remote.copy(f"gs://{BUCKET}/cut.bin", tmp_path / "back")
+
+    assert digest_of(remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "back")) == digest
+    assert between.cuts == 8
+    assert between.passed < size + 9 * transfer.PIECE_BYTES
+
+
 @pytest.mark.usefixtures("signed_in")
 def test_a_download_that_is_cut_again_and_again_leaves_nothing(
     server: S3Server, proxy: Callable[..., CuttingProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -417,7 +441,7 @@ from kfgcp.engine.buckets.settings import BucketSettings
 
 verb, uri, folder, url, region = sys.argv[1:]
 start = time.monotonic()
-getattr(remote, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region))
+getattr(remote, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.monotonic() - start)
 """
 

@@ -1,6 +1,7 @@
 """A store that sends its answer a byte at a time, or never ends, does not keep a look or a transfer busy for ever."""
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,32 @@ def test_an_upload_that_the_store_does_not_read(
 
     with pytest.raises(ValueProblem, match=f"cannot be written: {STUCK}"):
         remote.upload(f"{scheme}://bucket/key", tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize("content", [trickle_headers, trickle_body], ids=["headers", "body"])
+def test_a_store_with_tls(
+    serve: Callable[..., HostileServer],
+    content: Callable[[Connection], None],
+    certificates: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.leaf, certificates.key)
+    server = serve(content, tls=context)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates.authority))
+    # The thread that waits is not what ends this: the sockets do.
+    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+
+    with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
+        objects.beginning("s3://bucket/key", 100, BucketSettings(s3_endpoint=server.url, request_seconds=1))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_sockets_of_each_library_end_a_look(
+    store: HostileServer, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread is left that still reads."""
+    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+
+    with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
+        objects.beginning(f"{scheme}://bucket/key", 100, SETTINGS)

@@ -64,7 +64,7 @@ class S3Server:
 def moto() -> Iterator[S3Server]:
     """Start moto's server with one user, who may do everything in S3."""
     program = _program("moto_server")
-    port = _free_port()
+    port = free_port()
     with _process([str(program), "-H", "127.0.0.1", "-p", str(port)]) as process:
         server = S3Server(f"http://127.0.0.1:{port}", "none", "none", True, "localhost")
         wait_for(lambda: process.poll() is not None or _answers(port), REQUEST)
@@ -109,7 +109,8 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

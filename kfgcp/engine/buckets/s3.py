@@ -9,6 +9,7 @@ from functools import lru_cache
 from io import RawIOBase
 from typing import Any, Final
 
+from kfgcp.config import MOST_REQUEST_SECONDS
 from kfgcp.engine.buckets.base import ChangedError, Parts, Sink, StoredObject, status_of
 from kfgcp.engine.contact import CONNECT_SECONDS
 
@@ -151,7 +152,7 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=60,
+        read_timeout=MOST_REQUEST_SECONDS,  # a deadline of ours ends a request
         max_pool_connections=CONNECTIONS,
         retries={"total_max_attempts": 1},  # `transfer` repeats requests, and continues downloads where they were
         s3={"addressing_style": addressing} if addressing else None,

@@ -288,10 +288,17 @@ def _upload_file(bucket: Bucket, key: str, file: Path, seconds: float) -> None:
     if part_bytes is None or size <= 2 * part_bytes:
         _send(bucket.upload, key, _Slice(file, 0, size, MovingDeadline(seconds, PIECE_BYTES)))
         return
+    before = look(seconds, lambda: bucket.find(key))
     parts = look(seconds, lambda: bucket.start_parts(key))
     try:
         _upload_parts(parts, file, size, max(part_bytes, -(-size // 10_000)), seconds)
-        look(seconds, parts.finish)
+        try:
+            look(seconds, parts.finish)
+        except Exception as error:
+            # When the answer was lost, the object is there, and most servers do not know the upload any more.
+            after = look(seconds, lambda: bucket.find(key))
+            if after is None or after.size != size or after == before:
+                raise error
     except BaseException:
         parts.abandon()
         raise

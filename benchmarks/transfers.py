@@ -1,0 +1,116 @@
+"""Measures copies between this machine and a bucket, beside cloudpathlib.
+
+For each server of tests/support/s3_servers.py: many small files, then one large file, each in a process of its own.
+The table has seconds and the most memory of the process.
+
+    make .venv-stores/stamp
+    .venv/bin/python benchmarks/transfers.py --files 2000 --mib 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from s3_servers import REGION, SERVERS, S3Server
+
+BUCKET = "bench"
+KFGCP = """
+from kfgcp.engine import remote
+from kfgcp.engine.buckets.settings import BucketSettings
+
+def run(verb, uri, folder):
+    getattr(remote, verb)(uri, folder, BucketSettings(s3_endpoint=url, s3_region=region))
+"""
+CLOUDPATHLIB = """
+from cloudpathlib import S3Client
+from kfgcp.engine import remote
+
+def run(verb, uri, folder):
+    path = S3Client(endpoint_url=url).CloudPath(uri)
+    place = remote.place(uri, folder)
+    if verb == "upload":
+        path.upload_from(place)
+    elif path.is_dir():
+        path.copytree(place)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.download_to(place)
+"""
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+
+verb, uri, folder, url, region = sys.argv[1:]
+exec(sys.stdin.read())
+start = time.perf_counter()
+run(verb, uri, Path(folder))
+seconds = time.perf_counter() - start
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=2000, help="small files, of 1,000 bytes each")
+    parser.add_argument("--mib", type=int, default=500, help="size of the large file")
+    parser.add_argument("--server", choices=sorted(SERVERS), default="gofakes3")
+    options = parser.parse_args()
+    with SERVERS[options.server]() as server, tempfile.TemporaryDirectory() as folder:
+        server.client().create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        print(f"{options.server}: {options.files} files of 1,000 bytes, and one of {options.mib} MiB")
+        print("what                         kfgcp            cloudpathlib")
+        for label, kfgcp, cloudpathlib in measure_all(server, Path(folder), options.files, options.mib):
+            print(f"{label:20} {kfgcp:>20} {cloudpathlib:>20}")
+
+
+def measure_all(server: S3Server, folder: Path, files: int, mib: int) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each kind of copy."""
+    for name in ("kfgcp", "cloudpathlib"):
+        make_files(folder / name, name, files, mib)
+    for kind in ("many", "large"):
+        for verb in ("upload", "copy"):
+            cells = []
+            for name, code in (("kfgcp", KFGCP), ("cloudpathlib", CLOUDPATHLIB)):
+                where = folder / name if verb == "upload" else folder / f"{name}-back"
+                cells.append(measure(server, verb, f"s3://{BUCKET}/{name}-{kind}", where, code))
+            yield f"{verb} {kind}", cells[0], cells[1]
+
+
+def make_files(folder: Path, name: str, files: int, mib: int) -> None:
+    from kfgcp.engine import remote
+
+    many = remote.place(f"s3://{BUCKET}/{name}-many", folder)
+    many.mkdir(parents=True)
+    for number in range(files):
+        (many / f"{number}.bin").write_bytes(os.urandom(1000))
+    with remote.place(f"s3://{BUCKET}/{name}-large", folder).open("wb") as file:
+        for _ in range(mib):
+            file.write(os.urandom(1 << 20))
+
+
+def measure(server: S3Server, verb: str, uri: str, folder: Path, code: str) -> str:
+    """Return the seconds and the memory of one copy in a process of its own."""
+    variables = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    command = [sys.executable, "-c", MEASURE, verb, uri, str(folder), server.url, REGION]
+    done = subprocess.run(command, env=variables, input=code, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1][:60]
+    seconds, mib = map(float, done.stdout.split())
+    return f"{seconds:.1f} s, {mib:.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()
