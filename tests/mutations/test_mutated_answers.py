@@ -39,6 +39,7 @@ from mutating_proxy import proxy_of
 from trials import Trial
 
 GROUNDS = [(backend, makes_runs) for backend in ("vertex", "kubeflow") for makes_runs in (False, True)]
+GROUNDS.append(("kubeflow 3.0", False))
 """A stand-in for each: verbs that make runs would make the lists of the others longer and longer."""
 NAMES = (
     "Vertex AI",
@@ -74,8 +75,8 @@ class Outcome:
 
 
 def _id(parameters: tuple[str, bool]) -> str:
-    backend, makes_runs = parameters
-    return f"{backend}-{'starts' if makes_runs else 'reads'}"
+    name, makes_runs = parameters
+    return f"{name}-{'starts' if makes_runs else 'reads'}"
 
 
 @pytest.fixture(scope="module", params=GROUNDS, ids=_id)
@@ -83,15 +84,17 @@ def ground(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
 ) -> Iterator[Ground]:
     """A project, its stand-in and the proxies, with runs to look at; nothing in the product waits."""
-    backend, makes_runs = request.param
+    name, makes_runs = request.param
+    backend, _, version = name.partition(" ")
     folder = tmp_path_factory.mktemp(backend)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name in [name for name in os.environ if name.startswith("KFGCP_")]:
-            patch.delenv(name)
+        for variable in [variable for variable in os.environ if variable.startswith("KFGCP_")]:
+            patch.delenv(variable)
         patch.chdir(folder)
         _never_wait(patch)
-        service = stack.enter_context(getattr(testing, backend)(mode="instant"))
+        options = {"version": version} if version else {}
+        service = stack.enter_context(getattr(testing, backend)(mode="instant", **options))
         proxy = stack.enter_context(proxy_of(service.api_endpoint))
         storage = stack.enter_context(proxy_of(service.storage_endpoint))
         patch.setenv("STORAGE_EMULATOR_HOST", storage.url)
