@@ -51,7 +51,8 @@ class Execution:
     launcher put what the last attempt wrote, empty when it did not. logs: the same of all attempts, first to last; a
     run that was continued keeps those from before. iterations: how many a loop has, None for what is
     not a loop. pods: of all attempts, first to last, where they are known; ML Metadata knows the last one only. error:
-    why it failed, empty where that is not known, as in ML Metadata.
+    why it failed, empty where that is not known, as in ML Metadata. is_reused: whether a retry of the run uses it again
+    with the start that it had.
     """
 
     id: int
@@ -72,6 +73,7 @@ class Execution:
     iterations: int | None = None
     pods: tuple[str, ...] = ()
     error: str = ""
+    is_reused: bool = True
 
     @property
     def log(self) -> str:

@@ -291,13 +291,14 @@ def _execution_state(placed: Placed, execution: Execution, progress: Progress, a
 def _is_before_retry(execution: Execution, progress: Progress) -> bool:
     """Return whether an execution is as it was when the run was continued, which uses it again."""
     ended_at = _time(execution.ended_at)
-    return progress.retried_at is not None and ended_at is not None and ended_at < progress.retried_at
+    retried_at = progress.retried_at if execution.is_reused else None
+    return retried_at is not None and ended_at is not None and ended_at < retried_at
 
 
 def _start(execution: Execution, progress: Progress, ended_at: str | None) -> str | None:
     """Return when a task started; one that was run again in a run that was continued started with that."""
     started_at = _time(execution.started_at)
-    retried_at = progress.retried_at
+    retried_at = progress.retried_at if execution.is_reused else None
     if started_at and retried_at and started_at < retried_at and (ended_at is None or ended_at >= retried_at):
         return retried_at
     return started_at

@@ -147,6 +147,8 @@ def _execution(task: Mapping[str, Any], graph: Graph, *, has_children: bool) -> 
         iterations=(task.get("type_attributes") or {}).get("iteration_count"),
         logs=tuple(log.uri for log in logs),
         error=_error(task),
+        # A retry of the run sets the start of what it runs again (ResetTasksForRetry in storage/task_store.go).
+        is_reused=False,
     )
 
 

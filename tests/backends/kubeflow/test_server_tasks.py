@@ -376,6 +376,24 @@ def test_iterations_while_a_loop_runs() -> None:
     assert "say-3" not in found, "it may still be made"
 
 
+def test_a_retry_of_the_run_leaves_the_start_of_a_task_that_had_succeeded() -> None:
+    """Also when the task ended in the second of the retry: the server itself sets the start of what is run again."""
+    answer = recorded("succeeded-full")
+    say = named(answer, "say")
+    say |= {"create_time": "2026-11-29T08:39:20Z", "end_time": "2026-11-29T08:39:25Z"}
+    states_of_run = ("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
+    seconds = (20, 21, 25, 25, 30)
+    answer["state_history"] = [
+        {"update_time": f"2026-11-29T08:39:{second}Z", "state": state}
+        for second, state in zip(seconds, states_of_run, strict=True)
+    ]
+
+    run, _ = run_from(answer)
+
+    (task,) = run.tasks
+    assert (task.started_at, task.ended_at) == ("2026-11-29T08:39:20.000Z", "2026-11-29T08:39:25.000Z")
+
+
 def test_every_attempt_has_its_pod() -> None:
     """The launcher adds its pod to those that are there (Execute in launcher_v2.go)."""
     answer = recorded("failed-full")
