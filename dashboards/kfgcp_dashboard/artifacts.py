@@ -7,15 +7,16 @@ from typing import Any
 
 import streamlit as st
 
-from kfgcp.config import Environment
+from kfgcp.backends.base import SupportsArtifacts
+from kfgcp.config import Environment, Project
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
-from kfgcp.tracking import contents
+from kfgcp.tracking import contents, lookup
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, of_text, preview
+from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, is_in_own_store, of_text, preview
 
 COLUMNS = {
     "name": Column("Artifact"),
@@ -85,8 +86,11 @@ def _one(run: Run, artifact: Artifact) -> None:
 def _contents(run: Run, artifact: Artifact) -> None:
     project = data.project()
     env = env_of_root(artifact.uri, project, run.env)
+    run_env = project.environments.get(run.env)
+    if env is None and run_env is not None and is_in_own_store(artifact.uri, run, run_env):
+        env = run_env
     if env is not None:
-        found = _from_bucket(artifact, env)
+        found = _from_bucket(artifact, env, project)
         if found is None:
             return
     else:
@@ -109,7 +113,7 @@ def _contents(run: Run, artifact: Artifact) -> None:
         _frame(artifact, found.body)
 
 
-def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
+def _from_bucket(artifact: Artifact, env: Environment, project: Project) -> Preview | None:
     """What a file in a bucket begins with, once somebody has asked: it may take a while."""
     if not st.button(
         "Read its beginning", key=f"read-{artifact.task}-{artifact.name}", icon=":material/cloud_download:"
@@ -117,7 +121,10 @@ def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
         return None
     try:
         with st.spinner("Reading"):
-            read = contents.text(artifact, BYTES, buckets=BucketSettings.of_environment(env))
+            backend = lookup.backend_of(project, env)
+            store = backend if isinstance(backend, SupportsArtifacts) else None
+            buckets = BucketSettings.of_environment(env)
+            read = contents.text(artifact, BYTES, buckets=buckets, store=store)
     except KfgcpError as error:
         elements.failure(error)
         return None

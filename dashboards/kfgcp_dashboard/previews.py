@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kfgcp import file_uris
 from kfgcp.config import Environment, Project
-from kfgcp.model import Artifact
+from kfgcp.model import Artifact, Run
 
 BYTES: Final = 256 * 1024
 """Of a text, and of an HTML document."""
@@ -26,6 +26,8 @@ POLICY: Final = (
     "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'"
 )
 """What a document of a run may load: what it brings along."""
+DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
+"""Where Kubeflow Pipelines puts artifacts when nothing else is set up."""
 _IMAGES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -87,6 +89,23 @@ def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
         if "://" in root and uri.startswith(f"{root.rstrip('/')}/"):
             return env
     return None
+
+
+def is_in_own_store(uri: str, run: Run, env: Environment) -> bool:
+    """Return whether an address is of the store that Kubeflow Pipelines has by itself, where the run may be read.
+
+    The dashboard may read more than those who look. So these are the folders that are named after the run and, where
+    all runs share a namespace, what is below the server's default root.
+
+    Args:
+        uri: of an artifact.
+        run: has the artifact.
+        env: the environment of the run.
+    """
+    segments = uri.split("/")
+    if env.backend != "kubeflow" or segments[0] != "minio:" or ".." in segments:
+        return False
+    return run.run_id in segments or (not env.get("namespace") and uri.startswith(DEFAULT_ROOT))
 
 
 def of_text(text: str, kind: str, cut: bool) -> Preview:

@@ -173,6 +173,22 @@ class SupportsLogs(Protocol):
 
 
 @runtime_checkable
+class SupportsArtifacts(Protocol):
+    """Reads artifacts in a store that this machine may not reach."""
+
+    def keeps(self, uri: str) -> bool:
+        """Return whether it reads what is at such a URI."""
+
+    def beginning(self, uri: str, size: int) -> bytes:
+        """Return at most the first `size` bytes of an object.
+
+        Raises:
+            NotFound: there is no such object.
+            BackendError: it may not be read, or the store cannot be reached.
+        """
+
+
+@runtime_checkable
 class SupportsRefresh(Protocol):
     """Has runs elsewhere, which are read into the store."""
 

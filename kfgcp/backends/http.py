@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -119,7 +119,7 @@ class Http:
         data = None if body is None else self._json(body)
         return self.exchange(method, path, params=params, data=data, **how).json(may_be_empty=method != "GET")
 
-    def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Iterator[bytes]:
+    def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Generator[bytes]:
         """What a GET is answered with, piece by piece as it comes, however long it is.
 
         The iterator must be read to its end or closed. It raises Unreachable when the answer breaks off. Arguments and
@@ -337,7 +337,7 @@ class Reply:
         """Names in lower case."""
         return self.answer.headers
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         """The body of an answer that is read as it comes."""
         try:
             yield from self.answer.chunks or ()

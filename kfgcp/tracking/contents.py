@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import file_uris
+from kfgcp.backends.base import SupportsArtifacts
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import BackendError, NotFound, Unsupported
@@ -80,7 +81,14 @@ def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionM
     return ConfusionMatrix(tuple(map(str, labels)), whole) if all(len(row) == size for row in whole) else None
 
 
-def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True, buckets: BucketSettings = DEFAULTS) -> Text:
+def text(
+    artifact: Artifact,
+    limit: int = 1_000_000,
+    *,
+    local: bool = True,
+    buckets: BucketSettings = DEFAULTS,
+    store: SupportsArtifacts | None = None,
+) -> Text:
     """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of any other.
 
     Args:
@@ -90,6 +98,7 @@ def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True, buck
             chooses the URIs of its artifacts, and could have any file of this machine shown.
         buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the run. By default, as
             the environment variables say.
+        store: what reads the artifacts that only the backend reaches: `artifact_store` of the run.
 
     Raises:
         NotFound: there is nothing at its URI.
@@ -99,6 +108,8 @@ def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True, buck
         BackendError: it may not be read, or its bucket cannot be reached.
     """
     uri = artifact.uri
+    if store is not None and store.keeps(uri):
+        return _decoded(store.beginning(uri, limit + 1), limit)
     if remote.is_remote(uri):
         content = objects.beginning(uri, limit + 1, buckets)
         if content is not None:
@@ -110,7 +121,12 @@ def text(artifact: Artifact, limit: int = 1_000_000, *, local: bool = True, buck
 
 
 def filled(
-    artifact: Artifact, limit: int = 10_000_000, *, local: bool = True, buckets: BucketSettings = DEFAULTS
+    artifact: Artifact,
+    limit: int = 10_000_000,
+    *,
+    local: bool = True,
+    buckets: BucketSettings = DEFAULTS,
+    store: SupportsArtifacts | None = None,
 ) -> Artifact:
     """The artifact with the curves and matrices of its file when its metadata has none: some components write them,
     as the JSON that metadata would be. As it is when its file holds something else, or more than the limit.
@@ -119,7 +135,7 @@ def filled(
     """
     if any(name in artifact.metadata for name in _METRICS):
         return artifact
-    found = text(artifact, limit, local=local, buckets=buckets)
+    found = text(artifact, limit, local=local, buckets=buckets, store=store)
     metrics = {} if found.truncated or found.folder else _mapping(found.content)
     return replace(
         artifact, metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}}

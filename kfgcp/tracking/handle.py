@@ -15,6 +15,7 @@ from kfgcp.backends.base import (
     LogLine,
     LogTail,
     RunRef,
+    SupportsArtifacts,
     SupportsDelete,
     SupportsLogs,
     SupportsNative,
@@ -227,6 +228,14 @@ class RunHandle:
             Unsupported: the backend cannot remove runs.
         """
         return self._remover().is_deletable(self._run)
+
+    @property
+    def artifact_store(self) -> SupportsArtifacts | None:
+        """What reads the artifacts that this machine cannot reach, for `contents.text`; None when there is nothing.
+
+        Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
+        """
+        return self._backend if isinstance(self._backend, SupportsArtifacts) else None
 
     def delete(self) -> Deleted:
         """Removes the run, on its backend and here; files that other runs use are kept.

@@ -1,13 +1,23 @@
 """The beginning of artifacts: only what runs wrote is opened, and HTML has no rights."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kfgcp import config
-from kfgcp.model import Artifact
-from kfgcp_dashboard.previews import BYTES, ROWS, boxed, env_of_root, folders_of, local_path, preview
+from kfgcp.model import Artifact, Run
+from kfgcp_dashboard.previews import (
+    BYTES,
+    ROWS,
+    boxed,
+    env_of_root,
+    folders_of,
+    is_in_own_store,
+    local_path,
+    preview,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -151,3 +161,39 @@ s3_endpoint = "https://minio.{name}.acme.example"
         assert env.get("s3_endpoint") == f"https://minio.{name}.acme.example"
     assert env_of_root("minio://mlpipeline/v20/report", project, "dev") is None
     assert env_of_root("minio://other/v2/report", project, "dev") is None
+
+
+RUN_ID = "12afc907-ed40-4e6a-bb53-23b559cebd64"
+
+
+@pytest.mark.parametrize(
+    ("uri", "namespace", "expected"),
+    [
+        (f"minio://mlpipeline/v2/artifacts/p/{RUN_ID}/train/x/note", "", True),
+        (f"minio://mlpipeline/private-artifacts/team-a/v2/artifacts/p/{RUN_ID}/train/x/note", "team-a", True),
+        ("minio://mlpipeline/v2/artifacts/p/of-an-earlier-run/train/x/note", "", True),
+        ("minio://mlpipeline/v2/artifacts/p/of-an-earlier-run/train/x/note", "team-a", False),
+        ("minio://mlpipeline/private-artifacts/team-b/secret", "team-a", False),
+        ("minio://mlpipeline/private-artifacts/team-b/secret", "", False),
+        (f"minio://mlpipeline/private-artifacts/team-b/secret-{RUN_ID}", "team-a", False),
+        ("minio://mlpipeline/v2/artifacts/../../secret", "", False),
+        (f"minio://mlpipeline/{RUN_ID}/../secret", "", False),
+        (f"s3://mlpipeline/v2/artifacts/p/{RUN_ID}/train/x/note", "", False),
+        (f"/home/{RUN_ID}/note", "", False),
+    ],
+)
+def test_what_is_read_in_the_store_of_a_server(
+    tmp_path: Path, make_run: Callable[..., Run], uri: str, namespace: str, expected: bool
+) -> None:
+    """Runs choose the addresses of their artifacts, and the dashboard may read what those who look may not."""
+    text = '[env.gke]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n'
+    (tmp_path / "kfgcp.toml").write_text(text + (f'namespace = "{namespace}"\n' if namespace else ""))
+    env = config.load(tmp_path, {}).env("gke")
+
+    assert is_in_own_store(uri, make_run(run_id=RUN_ID, env="gke"), env) is expected
+
+
+def test_other_backends_have_no_such_store(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    env = config.load(tmp_path, {}).env("local")
+
+    assert not is_in_own_store(f"minio://mlpipeline/v2/artifacts/{RUN_ID}/x", make_run(run_id=RUN_ID), env)

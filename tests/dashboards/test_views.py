@@ -8,7 +8,10 @@ import pytest
 import requests
 from streamlit.testing.v1 import AppTest
 
-from kfgcp import api
+import recorded_runs
+from kfgcp import api, config
+from kfgcp.backends.base import RunRef
+from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.model import Artifact, Run, RunState, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
@@ -146,6 +149,25 @@ def test_an_artifact_in_a_bucket_is_read_when_somebody_asks(
 
     assert page.code[-1].value == "# all is well"
     assert "Read its beginning" not in [button.label for button in other.button]
+
+
+def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
+    open_page: Page, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    run_id = recorded_runs.read("artifacts")["run_id"]
+    with recorded_runs.serve(["artifacts"]) as recorded:
+        text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{recorded.url}"\nauth = "anonymous"\n'
+        (home / "kfgcp.toml").write_text(text)
+        project = config.load()
+        run = KubeflowBackend(project, project.env("recorded")).get(RunRef("recorded", run_id))
+        (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
+        recorded.objects["minio", "mlpipeline", note.uri.removeprefix("minio://mlpipeline/")] = b"# all is well"
+
+        page = open_page("run", run=run_id, tab="Artifacts", artifact="train/note")
+        _press(page, "Read its beginning")
+
+    assert page.code[-1].value == "# all is well"
 
 
 # -- several runs

@@ -175,7 +175,8 @@ class RecordedServer:
             content = self.objects.get((query["source"], query["bucket"], query["key"]))
             if content is None:
                 return 500, "text/plain", b"Failed to get object in bucket: NoSuchKey"
-            return 200, "text/plain", content
+            peek = int(query.get("peek") or 0)
+            return 200, "text/plain", content[:peek] if peek else content
         answer: Any = None
         if url.path.startswith(RUNS):
             run_id = url.path.removeprefix(RUNS)

@@ -9,7 +9,7 @@ the gateway have it at the root. A proxy of one's own may put everything below o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -44,7 +44,7 @@ class Addresses:
         """
         return self._ask(lambda http: http.exchange(method, path, **how), lambda reply: not is_page(reply.answer))
 
-    def stream(self, path: str, **how: Any) -> Iterator[bytes]:
+    def stream(self, path: str, **how: Any) -> Generator[bytes]:
         """Return the answer to a GET piece by piece; see `Http.stream`."""
         return self._ask(lambda http: http.stream(path, **how), lambda chunks: True)
 

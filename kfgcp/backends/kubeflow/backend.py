@@ -29,12 +29,14 @@ from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_na
 from kfgcp.backends.kubeflow.progress import progress_of
 from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED, RUN_STATES, Where, graph_of, run_of
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
+from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.backends.kubeflow_errors import is_without_workflow
 from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend, tell
 from kfgcp.config import Environment, Project, is_loopback
+from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
@@ -384,6 +386,13 @@ class KubeflowBackend(RemoteBackend):
     def tail(self, ref: RunRef, log_filter: LogFilter) -> RunTail:
         backend_ref = self._named(ref)
         return RunTail(lambda: self._logs(backend_ref, live=True), log_filter)
+
+    def keeps(self, uri: str) -> bool:
+        """Return whether an artifact is in the server's own store, which has no address that this machine knows."""
+        return uri.startswith(f"{SCHEME}://") and BucketSettings.of_environment(self._env).endpoint is None
+
+    def beginning(self, uri: str, size: int) -> bytes:
+        return ServerStore(self._ui, self._namespace, self._env.request_seconds).beginning(uri, size)
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
         """Return the logs of a run.

@@ -53,6 +53,7 @@ def failed_pods() -> dict[str, Path]:
     return logs
 
 
+@pytest.mark.recorded("Kubeflow: the cause of a failure", "cluster-2.17.0")
 def test_every_recorded_pod_that_failed_has_its_cause() -> None:
     causes = {node: cause_of(log.read_text().splitlines()) for node, log in failed_pods().items()}
 

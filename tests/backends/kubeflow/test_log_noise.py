@@ -42,6 +42,7 @@ def recorded_logs() -> dict[str, list[str]]:
 LOGS = recorded_logs()
 
 
+@pytest.mark.recorded("Kubeflow: lines of programs in logs of pods", "cluster-2.17.0")
 @pytest.mark.parametrize("node", WRITTEN)
 def test_what_a_program_printed_is_all_that_is_left(node: str) -> None:
     assert list(without_noise(LOGS[node])) == [WRITTEN[node]]

@@ -105,6 +105,7 @@ def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Any) -> None:
 # -- drivers
 
 
+@pytest.mark.recorded("Kubeflow: the log of a failed driver", "cluster-2.17.0/param-none", "cluster-2.17.0/exit-driver")
 @pytest.mark.parametrize(("name", "task"), [("param-none", "say"), ("exit-driver", "exit-handler-1")])
 def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(backend: Any, name: str, task: str) -> None:
     (line,) = texts(backend(), name, task=task)
@@ -137,6 +138,7 @@ def test_all_attempts_are_read_from_their_pods(backend: Any) -> None:
     assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["attempt 2"]
 
 
+@pytest.mark.recorded("Kubeflow: logs of every attempt", "cluster-2.17.0/retry-good")
 def test_all_attempts_are_read_from_the_copies_of_the_launcher(backend: Any, server: RecordedServer) -> None:
     """The last one is executor-logs-2; executor-logs-0, of the first, was taken for it."""
     server.has_pods = False
@@ -184,6 +186,7 @@ def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(backend: Any
 # -- without ML Metadata
 
 
+@pytest.mark.recorded("Kubeflow: logs without ML Metadata", "cluster-2.17.0/retry-good")
 def test_without_ml_metadata_the_pods_are_found_by_the_nodes(backend: Any, server: RecordedServer) -> None:
     server.metadata = None
 
