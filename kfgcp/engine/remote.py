@@ -157,7 +157,7 @@ def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucke
         return GcsBucket(storage_client(), name), key
     endpoint = settings.endpoint
     if scheme == "minio" and not endpoint:
-        raise NoAddressError("the address of the MinIO server is not known: s3_endpoint of the environment is not set")
+        raise NoAddressError("the address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set")
     return S3Bucket(s3_client(endpoint, settings.s3_region, settings.s3_addressing), name), key
 
 
