@@ -144,6 +144,7 @@ class RecordedServer:
         url: the address.
         metadata: ML Metadata; None when there is none.
         has_pods: whether the pods are still there.
+        logs: what pods have instead of what was recorded, by their names.
         objects: what `/artifacts/get` has, by source, bucket and key.
         asked: method and path of each request.
         queries: the parameters of each request.
@@ -156,6 +157,7 @@ class RecordedServer:
         self.metadata: RecordedMetadata | None = RecordedMetadata([metadata(name) for name in recorded])
         self.has_pods = True
         self.objects: dict[tuple[str, str, str], bytes] = {}
+        self.logs: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.queries: list[dict[str, str]] = []
         self.url = ""
@@ -169,8 +171,11 @@ class RecordedServer:
         if url.path.startswith(f"/{mlmd.SERVICE}/") and self.metadata is not None:
             return 200, mlmd.CONTENT_TYPE, self.metadata.answer(url.path.rpartition("/")[2], body)
         if url.path == "/k8s/pod/logs":
-            log = pod_logs().get(query["podname"]) if self.has_pods else None
-            return (200, "text/plain", log.read_bytes()) if log else (404, "text/plain", b"pod not found")
+            pod = query["podname"]
+            if not self.has_pods or not (pod in self.logs or pod in pod_logs()):
+                return 404, "text/plain", b"pod not found"
+            log = self.logs[pod] if pod in self.logs else pod_logs()[pod].read_bytes()
+            return 200, "text/plain", log
         if url.path == "/artifacts/get":
             content = self.objects.get((query["source"], query["bucket"], query["key"]))
             if content is None:

@@ -26,8 +26,18 @@ from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
+from kfgcp.backends.kubeflow.pod_names import pods_of_run
 from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED, RUN_STATES, Where, graph_of, run_of
+from kfgcp.backends.kubeflow.runs import (
+    NO_REASON,
+    NOT_STARTED,
+    PIPELINE_NOT_STARTED,
+    RUN_FAILED,
+    RUN_STATES,
+    Where,
+    graph_of,
+    run_of,
+)
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
@@ -306,16 +316,22 @@ class KubeflowBackend(RemoteBackend):
         return Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, run_answer)
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
-        """The end of the failing task's log; without it when neither the pod nor Cloud Logging has it."""
+        """Return a failed run with the cause, and with the end of the log that tells it; as it is without a log."""
         error = run.error
-        if error is None or error.task is None or error.log_tail:
+        if error is None or error.log_tail or (error.task is None and not self._start_failed(backend_ref)):
             return run
         try:
             end = self._logs(backend_ref).end_of(error.task, TAIL_LINES)
         except BackendError:
             return run
-        cause = end.cause if error.message in (NO_REASON, NOT_STARTED) else ""
+        cause = end.cause if error.message in (NO_REASON, NOT_STARTED, RUN_FAILED, PIPELINE_NOT_STARTED) else ""
         return with_failure(run, replace(error, log_tail=end.lines, message=cause or error.message))
+
+    def _start_failed(self, backend_ref: str) -> bool:
+        """Return whether the driver of the whole run failed, so that no task is to blame."""
+        latest, answer, _ = self._latest
+        pods = pods_of_run(answer) if latest == backend_ref else None
+        return pods is not None and bool(pods.failed_driver(""))
 
     def _stop(self, backend_ref: str) -> bool:
         try:

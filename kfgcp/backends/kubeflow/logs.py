@@ -90,6 +90,8 @@ class RunLogs:
         self._since = at(run.get("created_at")) or ""
         pods = pods_of_run(run)
         self.attempts = list(_attempts(run, executions, pods))
+        root_driver = pods.failed_driver("") if pods else ""
+        self._start = Attempt("", 1, Pod(root_driver, has_ended=True), is_last=True) if root_driver else None
         run_of_pods = RunOfPods(
             self._run_id, self._since[:10], pods.workflow if pods else "", place.namespace, _bucket_of(executions)
         )
@@ -114,14 +116,16 @@ class RunLogs:
         if lost:
             raise lost[0]
 
-    def end_of(self, task: str, most: int) -> LogEnd:
+    def end_of(self, task: str | None, most: int) -> LogEnd:
         """Return the end of a task's log: of its last attempt.
 
         Args:
-            task: its path.
+            task: its path; None for the driver of the whole run, which has a log when it failed.
             most: how many lines.
         """
         attempts = [attempt for attempt in self.attempts if attempt.task == task]
+        if task is None and self._start is not None:
+            attempts = [self._start]
         if not attempts:
             return LogEnd()
         finder = CauseFinder()

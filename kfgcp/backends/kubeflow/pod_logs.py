@@ -35,6 +35,10 @@ _NO_POD: Final = 500
 """What servers before 2.14 answer when there is no pod, and newer ones while it starts."""
 
 
+_REFUSED: Final = (400, 403, 422)
+"""What the UI server answers when it may not say whether there is a pod: 422 for a namespace that is missing."""
+
+
 class Streams(Protocol):
     """What reads an answer piece by piece."""
 
@@ -130,6 +134,8 @@ class PodLogs:
             if is_outage and self._raises_outages:
                 raise
             status = error.status or "no answer"
+            if status in _REFUSED:
+                raise NotKept(f"its pod {pod.name} may not be read: {error.message.rstrip('.')}") from error
             raise NotKept(f"its pod {pod.name} is gone, and so is its log in the archive ({status})") from error
 
     def _of_copy(self, pod: Pod) -> Iterator[bytes]:

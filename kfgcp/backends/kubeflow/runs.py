@@ -60,6 +60,7 @@ EXECUTION_STATES: Final = {
 _HIT: Final = Cache(True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs")
 _MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
 NO_REASON: Final = "the task failed; its log says why"
+RUN_FAILED: Final = "Kubeflow Pipelines gives no reason"
 NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
 """The driver reads the inputs of a task, decides whether it runs, and makes its pod."""
 PIPELINE_NOT_STARTED: Final = "the pipeline could not be started; the log of its pod root-driver says why"
@@ -377,7 +378,7 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
 def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
     """Return the error of a failed run: the first failure of a task, else what the service says of the whole."""
     has_started = not any(_is_failed_root_driver(detail) for detail in _details(body))
-    unexplained = "Kubeflow Pipelines gives no reason" if has_started else PIPELINE_NOT_STARTED
+    unexplained = RUN_FAILED if has_started else PIPELINE_NOT_STARTED
     return first_failure(tasks) or reason(body.get("error"), unexplained)
 
 

@@ -126,6 +126,83 @@ def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServe
     assert line.endswith(NULL)
 
 
+def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServer) -> None:
+    """There is no task to blame then, and ML Metadata does not know the run."""
+    answer = recorded_runs.run_answer("param-none")
+    answer["run_id"] = "00000000-0000-0000-0000-000000000000"
+    nodes = {node["display_name"]: node for node in answer["run_details"]["task_details"] if "display_name" in node}
+    nodes["root-driver"]["state"] = "FAILED"
+    del nodes["root"]["state"]
+    answer["run_details"]["task_details"] = [nodes["param-none-4zr6j"], nodes["root-driver"], nodes["root"]]
+    server.runs[answer["run_id"]] = answer
+    log = "F1129 08:56:35.567025      13 main.go:127] KFP driver: driver.RootDAG(pipelineName=p) failed: no such root\n"
+    server.logs["param-none-4zr6j-system-dag-driver-70643365"] = log.encode()
+
+    run = backend().get(RunRef("recorded", answer["run_id"]))
+
+    assert run.error is not None
+    assert (run.error.task, run.error.message) == (None, "no such root")
+    assert run.error.log_tail == (log.rstrip("\n"),)
+
+
+# -- odd logs
+
+
+FAILED_POD = "fail-only-ddntk-system-container-impl-383042921"
+NO_CAUSE = "the task failed; its log says why"
+RAISED = b"Traceback (most recent call last):\nValueError: "
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (b"", NO_CAUSE),
+        (b"\n\n\n", NO_CAUSE),
+        (b'time=2026-11-29T08:56:51.663Z level=INFO msg="capturing logs" argo=true\n', NO_CAUSE),
+        (bytes(range(256)) * 100, None),
+        (
+            b"Traceback (most recent call last):\nValueError: " + b"x" * 10_000_000,
+            "ValueError: " + "x" * 987 + "\u2026",
+        ),
+        (RAISED + b"one\n\ntwo\n", "ValueError: one"),
+        (RAISED + b"Bearer abcdefghijkl\n", "ValueError: [hidden]"),
+        (b"\xff\xfe no text\n", "\ufffd\ufffd no text"),
+        (b"<html>Sign in</html>", "<html>Sign in</html>"),
+    ],
+    ids=["empty", "blank", "noise", "binary", "long", "lines", "secret", "no-utf-8", "html"],
+)
+def test_a_failed_run_is_shown_whatever_its_log_holds(
+    backend: Any, server: RecordedServer, log: bytes, message: str | None
+) -> None:
+    server.logs[FAILED_POD] = log
+
+    run = backend().get(ref("fail-only"))
+
+    assert run.error is not None
+    if message is not None:
+        assert run.error.message == message
+    assert run.error.message.isprintable()
+    assert len(run.error.message) <= 1000
+    assert all(len(line) <= 2000 for line in run.error.log_tail)
+
+
+@pytest.mark.parametrize(("status", "text"), [(403, "Access denied to namespace"), (422, "podnamespace argument is")])
+def test_a_pod_that_may_not_be_read_is_not_said_to_be_gone(
+    backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch, status: int, text: str
+) -> None:
+    answer = server.answer
+
+    def refuse(method: str, target: str, body: bytes) -> tuple[int, str, bytes]:
+        if target.startswith("/k8s/"):
+            return status, "text/plain", text.encode()
+        return answer(method, target, body)
+
+    monkeypatch.setattr(server, "answer", refuse)
+
+    with pytest.raises(NotFound, match=f"may not be read: .*{text}"):
+        texts(backend(), "fail-only", task="fail")
+
+
 # -- attempts
 
 
