@@ -18,6 +18,7 @@ EXIT_STATUS: Final = re.compile(r"Error: (exit status \d+)")
 ONLY_A_STATUS: Final = re.compile(r".*\bexit status \d+")
 _ARGO: Final = re.compile(r'time="?\d{4}-.* argo=true(?: .*)?')
 _KLOG: Final = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +(?P<process>\d+) (?P<file>[\w.-]+):\d+\] ")
+_LEVELS: Final = ("I", "W", "E", "F")
 _FILES: Final = frozenset(
     ("main.go", "cache.go", "client.go", "importer_launcher.go", "launcher_v2.go", "object_store.go", "registry.go")
 )
@@ -55,10 +56,11 @@ class Lines:
 
     def source_of(self, line: str) -> Source:
         """Return who wrote the next line."""
-        if _ARGO.fullmatch(line):
+        # Most lines are of the program, and logs are long: the beginning tells them apart fast.
+        if line.startswith("time=") and _ARGO.fullmatch(line):
             self._has_argo, self._in_json, self._value_follows = True, False, False
             return Source.ARGO
-        klog = _KLOG.match(line)
+        klog = _KLOG.match(line) if line.startswith(_LEVELS) else None
         if klog is not None and self._is_of_launcher(klog):
             # A message may end in the JSON that the following lines hold.
             self._in_json = line.endswith("{")
@@ -67,14 +69,14 @@ class Lines:
         if self._value_follows:
             self._value_follows = False
             return Source.LAUNCHER
-        if _KFP_EXECUTOR.match(line):
+        if line.startswith("[KFP ") and _KFP_EXECUTOR.match(line):
             self._in_json = line.endswith(":")
             return Source.LAUNCHER
         # Standard error is not buffered, so lines of it may stand in between those of the JSON.
         if self._in_json and line[:1] in (" ", "{", "}"):
             self._in_json = line != "}"
             return Source.LAUNCHER
-        if self._has_argo and EXIT_STATUS.fullmatch(line):
+        if self._has_argo and line.startswith("Error: ") and EXIT_STATUS.fullmatch(line):
             return Source.STATUS
         return Source.PROGRAM
 
