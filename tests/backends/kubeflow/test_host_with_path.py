@@ -151,7 +151,8 @@ def test_doctor_finds_ml_metadata_where_it_is(host: Any, backend: Any) -> None:
     for layout in LAYOUTS.values():
         backend(host(layout))
 
-        assert Cluster(config.load().env("recorded")).metadata() == "answers"
+        detail = Cluster(config.load().env("recorded")).metadata()
+        assert detail == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
 
 
 # -- the addresses alone
