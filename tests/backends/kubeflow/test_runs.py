@@ -150,6 +150,9 @@ def history(*states: str) -> list[dict[str, str]]:
         (["RUNNING", "FAILED", "RUNNING", "CANCELING", "FAILED"], False, RunState.CANCELLED),
     ],
 )
+@pytest.mark.recorded(
+    "Kubeflow: a run that was terminated", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+)
 def test_a_run_that_was_terminated_is_cancelled(states: list[str], cancelled: bool, expected: RunState) -> None:
     """It ends FAILED; recorded as sleepy-cancelled, and without the history as run-get-canceled of api-2.17.0."""
     answer = made(state="FAILED", state_history=history(*states), error={"message": "x"})
@@ -200,6 +203,7 @@ def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(compi
     assert next(task.state for task in found.tasks if task.path == "inner") is TaskState.CANCELLED
 
 
+@pytest.mark.recorded("Kubeflow: a task that ran again after a retry of the run", "cluster-2.17.0/fail-sub")
 def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(compiled: Any, execution: Any) -> None:
     """`:retry` uses the execution again, whose create time is that of the first time; recorded as fail-sub."""
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
@@ -429,6 +433,7 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED", "FAILED"])
+@pytest.mark.recorded("Kubeflow: a loop over nothing", "cluster-2.17.0/loop-empty", "cluster-2.17.0/loop-empty-only")
 def test_a_loop_over_nothing_has_succeeded(compiled: Any, execution: Any, state: str) -> None:
     """The service leaves it RUNNING for ever; recorded as loop-empty and loop-empty-only."""
     spec = compiled("tests/pipelines/shapes.py").pipeline_spec
