@@ -126,6 +126,7 @@ def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServe
     assert line.endswith(NULL)
 
 
+@pytest.mark.filterwarnings("ignore:ML Metadata has nothing of run")
 def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServer) -> None:
     """There is no task to blame then, and ML Metadata does not know the run."""
     answer = recorded_runs.run_answer("param-none")
