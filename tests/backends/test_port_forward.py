@@ -151,7 +151,13 @@ def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home: Path) -> None:
     (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nauth = "port-forward"\n')
-    server.always(lambda asked: reply({"runs": []} if asked.path.endswith("/runs") else {"tag_name": "2.14.3"}))
+
+    def answer(asked: Any) -> Any:
+        if asked.path.endswith("/artifacts"):  # of KFP 3.0
+            return reply({"message": "Not Found", "code": 5}, status=404)
+        return reply({"runs": []} if asked.path.endswith("/runs") else {"tag_name": "2.14.3"})
+
+    server.always(answer)
 
     found = {each.check: each for each in api.doctor("gke")}
 

@@ -95,6 +95,11 @@ class _Tasks:
         self._record, self._log_uri = record, log_uri
         self._units = units(record, with_failed_drivers=True)
         self._types = {artifact.uri: (artifact.type, artifact.metadata) for artifact in record.run().artifacts}
+        # An artifact is one row, with the name and the time of what made it. Nested pipelines only pass it on.
+        self._made: dict[str, tuple[str, int]] = {}
+        for unit in sorted(self._units, key=lambda unit: -unit.path.count("/")):
+            for name, uri in unit.output_artifacts:
+                self._made.setdefault(uri, (name, unit.ended or unit.started))
         self._children: dict[str, list[Unit]] = defaultdict(list)
         for unit in self._units:
             if unit.path and unit.iteration is None:
@@ -270,6 +275,7 @@ class _Tasks:
     def _artifacts(self, name: str, uri: str, definition_type: str, made: int) -> list[dict[str, Any]]:
         """Return the artifacts that stand for one of the engine's: of metrics one for each scalar."""
         title, metadata = self._types.get(uri, (definition_type, {}))
+        name, made = self._made.get(uri, (name, made))
         if title != _METRICS:
             return [_artifact(name, uri, title, metadata, made)]
         return [
