@@ -320,10 +320,21 @@ def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Prog
     for path in sorted(by_path, key=lambda each: -each.count("/") - each.count("[")):
         group = by_path[path]
         if group.kind in (TaskKind.DAG, TaskKind.LOOP) and group.state not in (TaskState.SKIPPED, TaskState.CACHED):
+            if _failed_by_itself(group, executions[path]):
+                continue
             inner = [by_path[each] for each in below[path]]
             has_all = all(executions[task.path] is not None for task in inner)
             by_path[path] = _with_inner(group, inner, progress, has_all=has_all)
     return [by_path[task.path] for task in tasks]
+
+
+def _failed_by_itself(group: Task, execution: Execution | None) -> bool:
+    """Return whether a group failed for a reason of its own, so that what it holds does not decide.
+
+    A server of 3.0 tells the reason when the driver of a group failed (DAG in driver/dag.go of that branch). A group
+    that failed because of a task in it has no reason.
+    """
+    return group.state is TaskState.FAILED and execution is not None and bool(execution.error)
 
 
 def _with_inner(group: Task, inner: Sequence[Task], progress: Progress, *, has_all: bool) -> Task:

@@ -119,9 +119,11 @@ def _execution(task: Mapping[str, Any], graph: Graph, *, has_children: bool) -> 
     is_group = task_type == mlmd.DAG
     state = _group_state(task, has_children=has_children) if is_group else _state(task)
     pods = [pod["name"] for pod in task.get("pods") or () if pod.get("type") == "EXECUTOR" and pod.get("name")]
-    # Nothing but the driver ran when the driver failed. Its pod has the log.
+    # Nothing but the driver ran when the driver failed. Its pod has the log. A group that failed because of a task in
+    # it gives no reason.
     drivers = [pod["name"] for pod in task.get("pods") or () if pod.get("type") == "DRIVER" and pod.get("name")]
-    if not pods and state == "FAILED" and not is_group:
+    error = _error(task)
+    if not pods and state == "FAILED" and (error or not is_group):
         pods = drivers[-1:]
     inputs, outputs = task.get("inputs") or {}, task.get("outputs") or {}
     output_artifacts = _artifacts(outputs)
@@ -146,7 +148,7 @@ def _execution(task: Mapping[str, Any], graph: Graph, *, has_children: bool) -> 
         cached=state == "CACHED",
         iterations=(task.get("type_attributes") or {}).get("iteration_count"),
         logs=tuple(log.uri for log in logs),
-        error=_error(task),
+        error=error,
         # A retry of the run sets the start of what it runs again (ResetTasksForRetry in storage/task_store.go).
         is_reused=False,
     )

@@ -421,6 +421,37 @@ def test_a_failed_driver_says_why_and_its_pod_has_the_log() -> None:
     assert pods(answer)["boom"] == ["f-boom-driver"]
 
 
+@pytest.mark.parametrize("group", ["inner", "for-loop-4"])
+def test_a_failed_driver_of_a_group_says_why_and_its_pod_has_the_log(group: str) -> None:
+    """DAG in driver/dag.go makes the group FAILED with the error of the driver; nothing in it was made."""
+    answer = recorded("shapes-full")
+    answer["state"] = "FAILED"
+    failed = named(answer, group)
+    failed |= {"state": "FAILED", "status_metadata": {"message": "failed to create the artifacts of the inputs"}}
+    answer["tasks"] = [task for task in answer["tasks"] if task.get("parent_task_id") != failed["task_id"]]
+
+    run, _ = run_from(answer)
+
+    reason = ErrorInfo("failed to create the artifacts of the inputs", group)
+    assert (task_at(run, group).state, task_at(run, group).error) == (TaskState.FAILED, reason)
+    assert run.error == reason
+    assert {task.state for task in run.tasks if task.path.startswith(f"{group}/")} <= {TaskState.SKIPPED}
+    assert pods(answer)[group] == [pod["name"] for pod in failed["pods"]]
+
+
+def test_a_group_with_a_failed_task_has_the_reason_of_the_task_and_no_log() -> None:
+    """evaluateAndUpdateParentStatus in kfpapi/api.go sets the state of the group, without a reason."""
+    answer = recorded("shapes-full")
+    answer["state"] = "FAILED"
+    named(answer, "inner")["state"] = "FAILED"
+    named(answer, "double-2").update({"state": "FAILED", "status_metadata": {"message": "no memory"}})
+
+    run, _ = run_from(answer)
+
+    assert task_at(run, "inner").error == ErrorInfo("no memory", "inner/double-2")
+    assert "inner" not in pods(answer)
+
+
 def test_metrics_of_one_output_are_one_artifact_and_other_types_have_their_titles() -> None:
     """uploadOutputArtifacts in launcher_v2.go: an artifact for each scalar; unknown titles go to the metadata."""
     answer = recorded("succeeded-full")
