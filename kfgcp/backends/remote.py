@@ -282,14 +282,16 @@ class RemoteBackend(ABC):
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
             for start in range(0, len(left), READERS):
                 some = left[start : start + READERS]
-                found = [*pool.map(lambda each: _or_none(self._fetch, each[0]), some)]
-                missing = [
-                    self._keep_ended(each or Fetched(self._store.get(run_id), ""))  # deleted: no more is to be had
-                    for (_, run_id), each in zip(some, found, strict=True)
+                answers = [*pool.map(lambda each: _or_none(self._fetch, each[0]), some)]
+                runs = [
+                    fetched or Fetched(self._store.get(run_id), "")  # deleted: no more is to be had
+                    for (_, run_id), fetched in zip(some, answers, strict=True)
                 ]
-                if all(missing):
-                    tell(missing[0])
+                notes = [self._keep_ended(fetched) for fetched in runs]
+                if all(fetched.missing for fetched in runs):
+                    tell(notes[0])
                     return
+                tell(next((fetched.note for fetched in runs if fetched.note), ""))
 
     def _look_at_others(self, wanted: RunFilter, limit: int, listed: set[str], *, whole: bool) -> None:
         """Reads the runs that would be shown as going on though the service did not list them: they have ended, go on
@@ -315,7 +317,7 @@ class RemoteBackend(ABC):
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        until = missing = ""
+        until = note = ""
         whole = whole or self.reads_listed
         ended = self._store.ended(self.place)
         reading: deque[Future[Fetched | None]] = deque()
@@ -331,12 +333,12 @@ class RemoteBackend(ABC):
                 else:
                     self._keep(change, Read.LISTED)
                 while reading and reading[0].done():
-                    missing = self._keep_ended(reading.popleft().result()) or missing
+                    note = self._keep_ended(reading.popleft().result()) or note
             while reading:
-                missing = self._keep_ended(reading.popleft().result()) or missing
+                note = self._keep_ended(reading.popleft().result()) or note
         finally:
             pool.shutdown(cancel_futures=True)
-        tell(missing)
+        tell(note)
         return until
 
     def _settled(self, known: Ended, listed: Run, whole: bool) -> bool:
@@ -346,11 +348,11 @@ class RemoteBackend(ABC):
         return not (self.reopens and went_on) and not (whole and known.read in LEFT)
 
     def _keep_ended(self, found: Fetched | None) -> str:
-        """Records a run that has ended; what is missing of it."""
+        """Record a run that has ended, and return what is to be told of it; None stands for one that was deleted."""
         if found is None:
             return ""
         self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
-        return found.missing
+        return found.missing or found.note
 
     def _fetch_known(self, ref: RunRef, backend_ref: str, known: bool) -> Fetched:
         try:

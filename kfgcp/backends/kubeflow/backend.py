@@ -168,17 +168,18 @@ class KubeflowBackend(RemoteBackend):
         missing = note = ""
         state = RUN_STATES.get(str(answer.get("state")), RunState.PENDING)
         if "tasks" in answer:
-            executions, missing = self._server_executions(answer)
+            executions, note = self._server_executions(answer)
         elif state is not RunState.PENDING:
             try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
                 if not executions and state.final:
                     note = f"ML Metadata has nothing of run {answer['run_id']}: it is shown without values and metrics."
             except BackendError as error:
-                missing = self._without_metadata(answer, error)
+                missing, note = self._without_metadata(answer, error)
         self._latest = (backend_ref, answer, executions)
         run, spec = self._run(answer, self._experiment_of(answer), executions)
-        missing = missing if state.final else ""
+        if not state.final:
+            missing = note = ""
         return Fetched(run, run.ended_at or run.created_at or "", spec, missing=missing, note=note)
 
     def _server_executions(self, answer: Mapping[str, Any]) -> tuple[list[Execution], str]:
@@ -189,12 +190,15 @@ class KubeflowBackend(RemoteBackend):
         note = f"{which} is shown without some of its tasks: {problem}" if problem else ""
         return (executions_of(tasks, graph) if graph is not None else []), note
 
-    def _without_metadata(self, answer: Mapping[str, Any], error: BackendError) -> str:
-        """Return the note about a run of which ML Metadata says nothing."""
+    def _without_metadata(self, answer: Mapping[str, Any], error: BackendError) -> tuple[str, str]:
+        """Return what is missing of a run while ML Metadata does not answer, and the note when nobody has it any more.
+
+        One of the two is empty.
+        """
         if self._server.keeps_tasks(self._namespace):
             which = f"Run {answer['run_id']} of {self._env.name}"
-            return f"{which} is shown without tasks: {NO_TASKS}"
-        return f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}"
+            return "", f"{which} is shown without tasks: {NO_TASKS}"
+        return f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}", ""
 
     def _experiment_of(self, answer: Mapping[str, Any]) -> str:
         """Return the name of a run's experiment as the run was given it, which is also what lists show.

@@ -77,6 +77,44 @@ def test_a_run_that_an_older_server_was_about_to_end(cluster: KubeflowStandIn, p
     assert (ended.state, ended.snapshot.metrics) == ("SUCCEEDED", ())
 
 
+def test_runs_from_before_an_upgrade_are_read_once(cluster: KubeflowStandIn) -> None:
+    """Nobody has their tasks any more, so there is nothing to ask for again."""
+    cluster.seed(3, age=7200)
+    cluster.keeps_tasks = True
+    with pytest.warns(api.NotWhole, match="is shown without tasks"):
+        public.list()
+    mark = len(cluster.requests)
+
+    runs = public.list()
+
+    assert [run.state for run in runs] == ["SUCCEEDED"] * 3
+    again = [entry.path for entry in cluster.requests[mark:] if entry.path != "/apis/v2beta1/runs"]
+    assert again == []
+
+
+def test_a_task_that_cannot_be_read_is_told_once(cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run has ended, so the task stays as it is."""
+    cluster.keeps_tasks = True
+    (run_id,) = cluster.seed(1, age=7200)
+    fields = cluster.tasks.fields
+
+    def with_damage(*arguments: Any, **options: Any) -> dict[str, Any]:
+        answer = fields(*arguments, **options)
+        for task in answer.get("tasks", [])[:1]:
+            task["create_time"] = "yesterday"
+        return answer
+
+    monkeypatch.setattr(cluster.tasks, "fields", with_damage)
+    with pytest.warns(api.NotWhole, match=f"Run {run_id} of cloud is shown without some of its tasks"):
+        public.list()
+    mark = len(cluster.requests)
+
+    runs = public.list()
+
+    assert [run.state for run in runs] == ["SUCCEEDED"]
+    assert [entry.path for entry in cluster.requests[mark:] if entry.path != "/apis/v2beta1/runs"] == []
+
+
 def test_a_server_that_is_an_older_one_again(cluster: KubeflowStandIn, scores: Any) -> None:
     cluster.keeps_tasks = True
     (on_new,) = cluster.seed(1, metrics={"accuracy": 0.25})
