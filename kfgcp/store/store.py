@@ -91,6 +91,13 @@ class Store(FileUses, CachedOutputs):
         if not version:
             self._add_spec(run, pipeline_spec)
             self._db.execute("UPDATE runs SET pipeline = ? WHERE run_id = ?", bound(run.pipeline, run.run_id))
+        if not run.state.final:
+            # Somebody continued a run that had ended: what cancelled it before says nothing about its next end.
+            self._db.execute(
+                "UPDATE runs SET cancel_requested_at = NULL WHERE run_id = ?"
+                " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
+                bound(run.run_id),
+            )
         self._db.execute(
             "UPDATE runs SET url = ?, version = ?, name = ?, created_at = ?, started_at = ?, ended_at = NULL,"
             " error = NULL WHERE run_id = ?",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 import kfgcp as public
 from kfgcp import api
@@ -14,6 +15,7 @@ from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import Cancellation, RunFilter
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from patience import REQUEST
 
 END = "2026-01-02T03:04:05.000Z"
 LATER = "2026-01-02T03:04:06.000Z"
@@ -78,6 +80,19 @@ def test_a_run_that_is_continued_is_not_cancelled_any_more(server: KubeflowStand
     assert public.show(run_id).retry().state is RunState.RUNNING
 
     assert Store(load().home).cancel_requested(run_id) is None
+
+
+def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
+    """A server before 2.17 drops the history of states then, so nothing else tells that a later failure is one."""
+    run_id = running(server)
+    public.cancel(run_id)
+    requests.post(f"{server.host}/apis/v2beta1/runs/{run_id}:retry", timeout=REQUEST).raise_for_status()
+
+    assert [run.state for run in api.list()] == [RunState.RUNNING]
+
+    recorded = Store(load().home).cancellation(f"{server.host}//{run_id}")
+    assert recorded == Cancellation(RunState.RUNNING, "", "")
+    assert not recorded.holds_for(LATER, None)
 
 
 def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(server: KubeflowStandIn) -> None:
