@@ -20,11 +20,17 @@ MOST_NAME_CHARACTERS: Final = 255
 """Of an experiment before 2.15: the length of the column."""
 MOST_PARAMETER_BYTES: Final = 120_000
 """The driver of the pipeline gets all parameters as one argument of a command. Linux allows 131,071 bytes
-(MAX_ARG_STRLEN), and the driver's JSON has some more than ours."""
+(MAX_ARG_STRLEN), and there is more than the parameters in the argument."""
 SMALL_COLUMN: Final = 65_535
 """Bytes of parameters before 2.15: a column of MySQL's type TEXT."""
 LARGE_COLUMNS: Final = (2, 15)
 """The first release whose column for parameters is larger. Since then names of experiments are limited in bytes."""
+ESCAPED_BY_GO: Final = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
+"""Characters that Go writes as `\\u003c` and so on, and how many bytes that is more than in UTF-8.
+
+Both the argument of the driver (stablyMarshalJSON in v2/compiler/argocompiler/proto.go) and the column
+(toModelParameters in apiserver/server/api_converter.go) are written by json.Marshal, which escapes them.
+"""
 MOST_SHOWN: Final = 3
 """Parameters that a message names."""
 
@@ -82,5 +88,6 @@ def _longest(params: Mapping[str, Any]) -> str:
 
 
 def _bytes_of(value: Any) -> int:
-    """Return the length of a value as it is sent and kept: compact JSON in UTF-8."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    """Return the length of a value as the server passes it on and keeps it: compact JSON in UTF-8, written by Go."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode()) + sum(text.count(character) * more for character, more in ESCAPED_BY_GO.items())

@@ -88,6 +88,16 @@ def test_parameters_are_limited_in_bytes(server_of: Any, version: str, limit: in
     assert "bucket" in caught.value.hint
 
 
+@pytest.mark.parametrize("letter", ["<", ">", "&", "\u2028", "\u2029"])
+def test_what_go_escapes_takes_six_bytes(server_of: Any, letter: str) -> None:
+    """json.Marshal of Go writes \\u003c; in the parameters `{"page":"…"}` there are 11 bytes beside the text."""
+    most = (120_000 - 11) // 6
+
+    check_parameters({"page": letter * most}, server_of("2.17.0"))
+    with pytest.raises(UsageError, match="Kubeflow Pipelines takes 120,000"):
+        check_parameters({"page": letter * (most + 1)}, server_of("2.17.0"))
+
+
 def test_the_longest_parameters_are_named(server_of: Any) -> None:
     params = {"a": "x" * 10, "b": "x" * 50_000, "c": "x" * 80_000, "d": 1, "e": [1, 2]}
 
