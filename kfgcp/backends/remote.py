@@ -13,7 +13,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -306,8 +305,12 @@ class RemoteBackend(ABC):
             for ref, run in others.items():
                 if ref not in listed:
                     listed.add(ref)
-                    with suppress(NotFound):  # it was deleted, which is recorded
+                    try:
                         self.get(RunRef(run.env, run.run_id))
+                    except NotFound:  # it was deleted, which is recorded
+                        pass
+                    except BadAnswer as error:
+                        tell(f"Run {run.run_id} of {run.env} is shown as it was last read: {error.message}")
 
     def _take(self, changes: Iterable[Fetched], *, whole: bool) -> str:
         """Records changed runs, those that have ended with their tasks unless that is left out; when the last of them

@@ -125,6 +125,21 @@ def test_a_run_that_the_server_cannot_convert_is_shown_with_its_error(
     assert "the server's database is damaged" in hint
 
 
+def test_a_run_that_was_running_when_it_could_still_be_read_does_not_end_a_list(
+    server: KubeflowStandIn, pipeline: Callable[[str], Path]
+) -> None:
+    (other,) = server.seed(1, age=7200)
+    server.instant.seconds = 3600
+    run_id = public.submit(str(pipeline("two_scores")), env="gke").run_id
+    assert public.show(run_id).state is RunState.RUNNING
+    server.runs.find(run_id).unreadable = True
+
+    with pytest.warns(NotWhole, match=f"Run {run_id} of gke is shown as it was last read: .* cannot read run"):
+        runs = api.list(RunFilter(env="gke"), limit=5, metrics=False)
+
+    assert [(run.run_id, run.state) for run in runs] == [(run_id, RunState.RUNNING), (other, RunState.SUCCEEDED)]
+
+
 def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
     server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
