@@ -5,6 +5,7 @@
     run = kfgcp.submit("pipelines/churn.py", params={"lr": 0.1})
     print(run.wait().state, run.metrics)
 
+Each function is the method of `Workspace` with its name, for the project of the current folder.
 Nothing is imported before it is used: `import kfgcp` costs a few milliseconds.
 """
 
@@ -13,105 +14,147 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfgcp.api import (
-        artifacts,
-        cancel,
-        compare,
-        compile,
-        dashboard,
-        delete,
-        diff,
-        doctor,
-        export,
-        import_env,
-        init,
-        list,
-        logs,
-        metrics,
-        note,
-        rerun,
-        resume,
-        retry,
-        run,
-        runs,
-        show,
-        submit,
-        tag,
-        tasks,
-        watch,
+    from kfgcp.backends.base import (
+        Backend as Backend,
+        Deleted as Deleted,
+        ForegroundRun as ForegroundRun,
+        LogFilter as LogFilter,
+        LogLine as LogLine,
+        LogTail as LogTail,
+        NotRemoved as NotRemoved,
+        NotWhole as NotWhole,
+        RunRef as RunRef,
+        SubmitRequest as SubmitRequest,
     )
-    from kfgcp.errors import KfgcpError, RunFailed
-    from kfgcp.model import Run, RunState, Task, TaskState
+    from kfgcp.config import Environment as Environment, Project as Project, Setting as Setting
+    from kfgcp.diagnosis.checks import Finding as Finding
+    from kfgcp.environments import Imported as Imported
+    from kfgcp.errors import (
+        AuthError as AuthError,
+        BackendError as BackendError,
+        BadAnswer as BadAnswer,
+        CheckFailed as CheckFailed,
+        ConfigError as ConfigError,
+        DiskFull as DiskFull,
+        KfgcpError as KfgcpError,
+        MachineError as MachineError,
+        MissingExtra as MissingExtra,
+        NotFound as NotFound,
+        ParamError as ParamError,
+        Refused as Refused,
+        RunFailed as RunFailed,
+        RunTimeout as RunTimeout,
+        SpecError as SpecError,
+        StateError as StateError,
+        Unreachable as Unreachable,
+        Unsupported as Unsupported,
+        UsageError as UsageError,
+    )
+    from kfgcp.model import (
+        Artifact as Artifact,
+        Cache as Cache,
+        ErrorInfo as ErrorInfo,
+        JsonValue as JsonValue,
+        Metric as Metric,
+        Run as Run,
+        RunState as RunState,
+        Task as Task,
+        TaskKind as TaskKind,
+        TaskState as TaskState,
+    )
+    from kfgcp.scaffold import Scaffold as Scaffold
+    from kfgcp.spec.diff import Change as Change
+    from kfgcp.spec.load import Spec as Spec
+    from kfgcp.spec.source import Source as Source
+    from kfgcp.store.database import DiskFullNote as DiskFullNote
+    from kfgcp.store.rows import RunFilter as RunFilter
+    from kfgcp.store.store import Store as Store
+    from kfgcp.tracking.choose import Choice as Choice
+    from kfgcp.tracking.compare import (
+        Comparison as Comparison,
+        Difference as Difference,
+        VersionChange as VersionChange,
+    )
+    from kfgcp.tracking.follow import Update as Update
+    from kfgcp.tracking.handle import RunHandle as RunHandle, TaskHandle as TaskHandle
+    from kfgcp.tracking.notices import (
+        NotHeeded as NotHeeded,
+        NotRefreshed as NotRefreshed,
+        RecordedCode as RecordedCode,
+    )
+    from kfgcp.tracking.open_project import OpenProject as OpenProject
+    from kfgcp.tracking.pipelines import Diff as Diff
+    from kfgcp.tracking.submit import Plan as Plan
+    from kfgcp.tracking.submit_options import SubmitOptions as SubmitOptions
+    from kfgcp.workspace import Workspace as Workspace
+
+    _workspace = Workspace()
+    artifacts = _workspace.artifacts
+    cancel = _workspace.cancel
+    compare = _workspace.compare
+    compile = _workspace.compile
+    dashboard = _workspace.dashboard
+    delete = _workspace.delete
+    diff = _workspace.diff
+    doctor = _workspace.doctor
+    export = _workspace.export
+    import_env = _workspace.import_env
+    init = _workspace.init
+    list = _workspace.list
+    logs = _workspace.logs
+    metrics = _workspace.metrics
+    note = _workspace.note
+    open = _workspace.open
+    rerun = _workspace.rerun
+    resume = _workspace.resume
+    retry = _workspace.retry
+    run = _workspace.run
+    runs = _workspace.runs
+    show = _workspace.show
+    submit = _workspace.submit
+    tag = _workspace.tag
+    tasks = _workspace.tasks
+    watch = _workspace.watch
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "KfgcpError": "kfgcp.errors",
-    "RunFailed": "kfgcp.errors",
-    "Run": "kfgcp.model",
-    "RunState": "kfgcp.model",
-    "Task": "kfgcp.model",
-    "TaskState": "kfgcp.model",
-    "artifacts": "kfgcp.api",
-    "cancel": "kfgcp.api",
-    "compare": "kfgcp.api",
-    "compile": "kfgcp.api",
-    "dashboard": "kfgcp.api",
-    "delete": "kfgcp.api",
-    "diff": "kfgcp.api",
-    "doctor": "kfgcp.api",
-    "export": "kfgcp.api",
-    "import_env": "kfgcp.api",
-    "init": "kfgcp.api",
-    "list": "kfgcp.api",
-    "logs": "kfgcp.api",
-    "metrics": "kfgcp.api",
-    "note": "kfgcp.api",
-    "rerun": "kfgcp.api",
-    "resume": "kfgcp.api",
-    "retry": "kfgcp.api",
-    "run": "kfgcp.api",
-    "runs": "kfgcp.api",
-    "show": "kfgcp.api",
-    "submit": "kfgcp.api",
-    "tag": "kfgcp.api",
-    "tasks": "kfgcp.api",
-    "watch": "kfgcp.api",
+_PUBLIC = {
+    "kfgcp.backends.base": "Backend Deleted ForegroundRun LogFilter LogLine LogTail NotRemoved NotWhole RunRef"
+    " SubmitRequest",
+    "kfgcp.config": "Environment Project Setting",
+    "kfgcp.diagnosis.checks": "Finding",
+    "kfgcp.environments": "Imported",
+    "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
+    " MissingExtra NotFound ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable Unsupported"
+    " UsageError",
+    "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
+    "kfgcp.scaffold": "Scaffold",
+    "kfgcp.spec.diff": "Change",
+    "kfgcp.spec.load": "Spec",
+    "kfgcp.spec.source": "Source",
+    "kfgcp.store.database": "DiskFullNote",
+    "kfgcp.store.rows": "RunFilter",
+    "kfgcp.store.store": "Store",
+    "kfgcp.tracking.choose": "Choice",
+    "kfgcp.tracking.compare": "Comparison Difference VersionChange",
+    "kfgcp.tracking.follow": "Update",
+    "kfgcp.tracking.handle": "RunHandle TaskHandle",
+    "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
+    "kfgcp.tracking.open_project": "OpenProject",
+    "kfgcp.tracking.pipelines": "Diff",
+    "kfgcp.tracking.submit": "Plan",
+    "kfgcp.tracking.submit_options": "SubmitOptions",
+    "kfgcp.workspace": "Workspace",
+    "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor export import_env init"
+    " list logs metrics note open rerun resume retry run runs show submit tag tasks watch",
 }
+"""Where the public names are: of a module its types, of `kfgcp.workspace:Workspace` the methods that are functions."""
 
-__all__ = [
-    "KfgcpError",
-    "Run",
-    "RunFailed",
-    "RunState",
-    "Task",
-    "TaskState",
-    "artifacts",
-    "cancel",
-    "compare",
-    "compile",
-    "dashboard",
-    "delete",
-    "diff",
-    "doctor",
-    "export",
-    "import_env",
-    "init",
-    "list",
-    "logs",
-    "metrics",
-    "note",
-    "rerun",
-    "resume",
-    "retry",
-    "run",
-    "runs",
-    "show",
-    "submit",
-    "tag",
-    "tasks",
-    "watch",
-]
+_HOME = {name: home for home, names in _PUBLIC.items() for name in names.split()}
+_OF_PYTHON = ("compile", "list", "open")
+"""Functions that `from kfgcp import *` must not put in the place of Python's own."""
+
+__all__ = sorted(_HOME.keys() - _OF_PYTHON)
 
 
 def __getattr__(name: str) -> Any:
@@ -119,10 +162,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'kfgcp' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOME[name]), name)
+    module, _, owner = _HOME[name].partition(":")
+    home = import_module(module)
+    value = home.function(name) if owner else getattr(home, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> Any:
-    return sorted(__all__)
+    return sorted(_HOME)

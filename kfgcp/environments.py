@@ -14,7 +14,6 @@ from typing import Any, Final
 from kfgcp import config
 from kfgcp.atomic import write_file
 from kfgcp.errors import ConfigError, StateError, UsageError
-from kfgcp.machine import current_folder
 
 OUTPUT: Final = "kfgcp_environments"
 """The output of terraform/envs/*: what is imported -> the keys of an environment."""
@@ -33,11 +32,14 @@ class Imported:
     replaced: bool
 
 
-def import_environment(name: str, outputs: str, *, key: str | None = None, replace: bool = False) -> Imported:
-    """The environment `name` of this project's kfgcp.toml, as Terraform's outputs have it; the file is made if need be.
+def import_environment(
+    file: Path, name: str, outputs: str, *, key: str | None = None, replace: bool = False
+) -> Imported:
+    """Write an environment into a kfgcp.toml, as Terraform's outputs have it.
 
     Args:
-        name: of the environment.
+        file: the kfgcp.toml, which is made when it is not there.
+        name: the name of the environment.
         outputs: what `terraform output -json` printed.
         key: which of several it is; `name` when missing.
         replace: whether an environment of that name may be there.
@@ -51,7 +53,6 @@ def import_environment(name: str, outputs: str, *, key: str | None = None, repla
             f"{name!r} is no name of an environment.", hint="It has letters, digits, - and _, as in [env.dev]."
         )
     settings = _settings(_found(outputs), name, key)
-    file = config.load().file or current_folder() / config.FILE_NAME
     before = _read(file)
     there = name in (tomllib.loads(before).get("env") or {})
     if there and not replace:

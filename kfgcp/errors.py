@@ -46,15 +46,17 @@ class KfgcpError(Exception):
 
 
 class UsageError(KfgcpError):
+    """The call is wrong: an option, a parameter, or a run that is not there."""
+
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    pass
+    """kfgcp.toml or an environment variable is wrong."""
 
 
 class ParamError(UsageError):
-    pass
+    """A parameter of the pipeline is unknown, missing or of the wrong type."""
 
 
 class SpecError(KfgcpError):
@@ -71,6 +73,8 @@ class SpecError(KfgcpError):
 
 
 class CheckFailed(KfgcpError):
+    """A check found something."""
+
     exit_code = 4
 
 
@@ -91,7 +95,7 @@ class BackendError(KfgcpError):
 
 
 class Unsupported(BackendError):
-    pass
+    """The backend cannot do what the pipeline asks for."""
 
 
 class MachineError(BackendError):
@@ -99,7 +103,7 @@ class MachineError(BackendError):
 
 
 class StateError(BackendError):
-    pass
+    """The state folder cannot be used: it is read-only, or its database is damaged."""
 
 
 class DiskFull(StateError):
@@ -107,7 +111,7 @@ class DiskFull(StateError):
 
 
 class AuthError(BackendError):
-    pass
+    """The sign-in is missing, expired or not accepted."""
 
 
 class BadAnswer(BackendError):
@@ -160,7 +164,7 @@ class Refused(BackendError):
 
 
 class NotFound(Refused):
-    pass
+    """A service answered that there is no such thing (404)."""
 
 
 class RunFailed(KfgcpError):
@@ -197,6 +201,8 @@ class RunFailed(KfgcpError):
 
 
 class RunTimeout(KfgcpError):
+    """The run did not end in time."""
+
     exit_code = 7
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+"""A value of a parameter or an output: what JSON can say."""
+
 
 class RunState(enum.StrEnum):
     """How far a run is."""
@@ -56,6 +59,8 @@ class TaskState(enum.StrEnum):
 
 
 class TaskKind(enum.StrEnum):
+    """What a task is: a container, an importer, a DAG of tasks, or a loop over one."""
+
     CONTAINER = "container"
     IMPORTER = "importer"
     DAG = "dag"
@@ -75,15 +80,16 @@ class ErrorInfo:
     log_tail: tuple[str, ...] = ()
     hint: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         data: dict[str, Any] = {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
         if self.hint:
             data["hint"] = self.hint
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["message"], data.get("task"), tuple(data.get("log_tail") or ()), data.get("hint") or "")
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
+        values: Mapping[str, Any] = data  # what `to_dict` wrote
+        return cls(values["message"], values.get("task"), tuple(values.get("log_tail") or ()), values.get("hint") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Cache:
     hit: bool
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {"hit": self.hit, "reason": self.reason}
 
 
@@ -110,14 +116,15 @@ class Metric:
     def key(self) -> str:
         return f"{self.task}/{self.artifact}/{self.name}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {"task": self.task, "artifact": self.artifact, "name": self.name, "value": json_number(self.value)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        value = data["value"]
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
+        values: Mapping[str, Any] = data  # what `to_dict` wrote
+        value = values["value"]
         number = float(value) if value in ("NaN", "Infinity", "-Infinity") else value
-        return cls(data["task"], data["artifact"], data["name"], number)
+        return cls(values["task"], values["artifact"], values["name"], number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,9 @@ class Artifact:
     name: str
     type: str
     uri: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {
             "task": self.task,
             "name": self.name,
@@ -151,15 +158,15 @@ class Task:
     cache: Cache | None = None
     started_at: str | None = None
     ended_at: str | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    outputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     error: ErrorInfo | None = None
 
     @property
     def seconds(self) -> float | None:
         return seconds_between(self.started_at, self.ended_at)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {
             "path": self.path,
             "kind": self.kind.value,
@@ -174,18 +181,19 @@ class Task:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
+        values: Mapping[str, Any] = data  # what `to_dict` wrote
         return cls(
-            path=data["path"],
-            kind=TaskKind(data["kind"]),
-            state=TaskState(data["state"]),
-            attempts=data.get("attempts", 0),
-            cache=Cache(**data["cache"]) if data.get("cache") else None,
-            started_at=data.get("started_at"),
-            ended_at=data.get("ended_at"),
-            inputs=data.get("inputs") or {},
-            outputs=data.get("outputs") or {},
-            error=ErrorInfo.from_dict(data["error"]) if data.get("error") else None,
+            path=values["path"],
+            kind=TaskKind(values["kind"]),
+            state=TaskState(values["state"]),
+            attempts=values.get("attempts", 0),
+            cache=Cache(**values["cache"]) if values.get("cache") else None,
+            started_at=values.get("started_at"),
+            ended_at=values.get("ended_at"),
+            inputs=values.get("inputs") or {},
+            outputs=values.get("outputs") or {},
+            error=ErrorInfo.from_dict(values["error"]) if values.get("error") else None,
         )
 
 
@@ -210,8 +218,8 @@ class Run:
     created_at: str | None = None
     started_at: str | None = None
     ended_at: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    outputs: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     tasks: tuple[Task, ...] = ()
@@ -223,7 +231,7 @@ class Run:
     def seconds(self) -> float | None:
         return seconds_between(self.started_at, self.ended_at)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """The run as a row of `list`: without tasks and artifacts."""
         return {
             "run_id": self.run_id,
@@ -248,7 +256,7 @@ class Run:
             "error": self.error.to_dict() if self.error else None,
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """The run JSON."""
         data = self.summary()
         error = data.pop("error")
@@ -258,16 +266,17 @@ class Run:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
+        values: Mapping[str, Any] = data  # what `to_dict` wrote
         plain = {f.name for f in fields(cls)} - {"state", "tags", "metrics", "artifacts", "tasks", "error"}
         return cls(
-            **{key: value for key, value in data.items() if key in plain},
-            state=RunState(data["state"]),
-            tags=tuple(data.get("tags") or ()),
-            metrics=tuple(Metric.from_dict(metric) for metric in data.get("metrics") or ()),
-            artifacts=tuple(Artifact(**artifact) for artifact in data.get("artifacts") or ()),
-            tasks=tuple(Task.from_dict(task) for task in data.get("tasks") or ()),
-            error=ErrorInfo.from_dict(data["error"]) if data.get("error") else None,
+            **{key: value for key, value in values.items() if key in plain},
+            state=RunState(values["state"]),
+            tags=tuple(values.get("tags") or ()),
+            metrics=tuple(Metric.from_dict(metric) for metric in values.get("metrics") or ()),
+            artifacts=tuple(Artifact(**artifact) for artifact in values.get("artifacts") or ()),
+            tasks=tuple(Task.from_dict(task) for task in values.get("tasks") or ()),
+            error=ErrorInfo.from_dict(values["error"]) if values.get("error") else None,
         )
 
 

@@ -6,10 +6,9 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp import api
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
-from kfgcp_dashboard import access, elements, text
+from kfgcp_dashboard import access, data, elements, text
 from kfgcp_dashboard.links import PAGES
 
 _ASKED: Final = "asked"
@@ -62,7 +61,7 @@ def _rerun(run: Run) -> None:
     if confirmed("Repeat it", "Keep it as it is"):
         must_be_allowed()
         with st.spinner("Submitting"):
-            again = api.submit_again(run, from_task=start or None)
+            again = data.workspace().submit_again(run, from_task=start or None)
         answered()
         st.switch_page(PAGES["run"], query_params={"run": again.run_id})
 
@@ -74,7 +73,7 @@ def _cancel(run: Run) -> None:
     if confirmed("Cancel the run", "Let it run"):
         must_be_allowed()
         with st.spinner("Asking it to end"):
-            api.cancel(run)
+            data.workspace().cancel(run)
         answered()
         st.rerun()
 

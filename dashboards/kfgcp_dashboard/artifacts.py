@@ -8,11 +8,11 @@ from typing import Any
 import streamlit as st
 
 from kfgcp.backends.base import SupportsArtifacts
-from kfgcp.config import Environment, Project
+from kfgcp.config import Environment
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
-from kfgcp.tracking import contents, lookup
+from kfgcp.tracking import contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
@@ -84,13 +84,13 @@ def _one(run: Run, artifact: Artifact) -> None:
 
 
 def _contents(run: Run, artifact: Artifact) -> None:
-    project = data.project()
+    project = data.workspace().project
     env = env_of_root(artifact.uri, project, run.env)
     run_env = project.environments.get(run.env)
     if env is None and run_env is not None and is_in_own_store(artifact.uri, run, run_env):
         env = run_env
     if env is not None:
-        found = _from_bucket(artifact, env, project)
+        found = _from_bucket(artifact, env)
         if found is None:
             return
     else:
@@ -113,7 +113,7 @@ def _contents(run: Run, artifact: Artifact) -> None:
         _frame(artifact, found.body)
 
 
-def _from_bucket(artifact: Artifact, env: Environment, project: Project) -> Preview | None:
+def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
     """What a file in a bucket begins with, once somebody has asked: it may take a while."""
     if not st.button(
         "Read its beginning", key=f"read-{artifact.task}-{artifact.name}", icon=":material/cloud_download:"
@@ -121,7 +121,7 @@ def _from_bucket(artifact: Artifact, env: Environment, project: Project) -> Prev
         return None
     try:
         with st.spinner("Reading"):
-            backend = lookup.backend_of(project, env)
+            backend = data.workspace().backend(env.name)
             store = backend if isinstance(backend, SupportsArtifacts) else None
             buckets = BucketSettings.of_environment(env)
             read = contents.text(artifact, BYTES, buckets=buckets, store=store)

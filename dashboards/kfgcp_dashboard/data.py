@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
-from kfgcp import config
 from kfgcp.backends.registry import BACKENDS
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Run, RunState
@@ -18,9 +16,10 @@ from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
 from kfgcp.store.expressions import name_text
 from kfgcp.store.rows import RunFilter
-from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.store.store import Store
 from kfgcp.tracking import contents, table
 from kfgcp.tracking.compare import Comparison, compare
+from kfgcp.workspace import Workspace
 
 PAGE: Final = 50
 """Runs on a page."""
@@ -35,23 +34,23 @@ _EVER: Final = "0000"
 _OPERATOR: Final = re.compile(r"[<>=~]|\b(?:in|and|or|not)\b\s*[(\w]", re.IGNORECASE)
 
 
-def project() -> config.Project:
-    """The project of the current folder, as kfgcp.toml is now."""
-    return config.load()
+_guard: Final = threading.Lock()
+_workspace = Workspace()
 
 
-def store(of: config.Project) -> Store:
-    """The store of a project, one connection for the process; another one when the folder was made anew."""
-    file = of.home / DATABASE_NAME
-    if not file.exists():
-        _opened.cache_clear()
-        Store(of.home).close()
-    return _opened(of.home, file.stat().st_ino)
+def show_project_of(workspace: Workspace) -> None:
+    """Show the project of this workspace. Otherwise the pages show that of the current folder."""
+    global _workspace
+    with _guard:
+        _workspace = workspace
 
 
-@lru_cache(maxsize=4)
-def _opened(home: Path, inode: int) -> Store:
-    return Store(home)
+def workspace() -> Workspace:
+    """Return the workspace of this process: another one when kfgcp.toml or the state folder has changed."""
+    global _workspace
+    with _guard:
+        _workspace = _workspace.renewed()
+        return _workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ TITLES: Final = {
 
 def show() -> None:
     """The frame, and the page that the address names."""
-    project = data.project()
+    workspace = data.workspace()
+    project = workspace.project
     try:
         visitor = _visitor(project)
     except access.DeniedError as denied:
@@ -38,7 +39,7 @@ def show() -> None:
         _login()
         return
     st.session_state["visitor"] = visitor
-    threads = sync.of(project)
+    threads = sync.of(workspace)
     threads.touch()
     page = st.navigation(
         [

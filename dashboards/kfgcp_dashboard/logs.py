@@ -11,11 +11,9 @@ from typing import Final
 import streamlit as st
 
 from kfgcp.backends.base import LogFilter, LogLine, RunRef, SupportsLogs
-from kfgcp.config import Project
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
-from kfgcp.store.store import Store
-from kfgcp.tracking import lookup
+from kfgcp.workspace import Workspace
 from kfgcp_dashboard import address, data, elements, text
 
 LINES: Final = 2000
@@ -46,44 +44,44 @@ _guard: Final = threading.Lock()
 _followed: Final[dict[tuple[str, str, LogFilter], Following]] = {}
 
 
-def follow(project: Project, run: Run, wanted: LogFilter) -> Following:
+def follow(workspace: Workspace, run: Run, wanted: LogFilter) -> Following:
     """The log of a run, as far as it was read; a thread goes on reading it."""
-    key = (str(project.home), run.run_id, wanted)
+    key = (str(workspace.project.home), run.run_id, wanted)
     with _guard:
         for old in [old for old, each in _followed.items() if time.monotonic() - each.wanted_at > FORGET]:
             del _followed[old]
         found = _followed.get(key)
         if found is None:
             found = _followed[key] = Following(wanted_at=time.monotonic())
-            threading.Thread(target=_read, args=(project, run, wanted, found), daemon=True, name="logs").start()
+            threading.Thread(target=_read, args=(workspace, run, wanted, found), daemon=True, name="logs").start()
         found.wanted_at = time.monotonic()
     return found
 
 
-def _read(project: Project, run: Run, wanted: LogFilter, into: Following) -> None:
+def _read(workspace: Workspace, run: Run, wanted: LogFilter, into: Following) -> None:
     try:
-        backend = lookup.backend_of(project, lookup.environment_of(project, run))
+        backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
         if not isinstance(backend, SupportsLogs):
             into.error = "This backend keeps no logs."
             return
         tail = backend.tail(RunRef(run.env, run.run_id), wanted)
-        with Store(project.home) as store:
-            seen, late = -1, time.monotonic() + tail.late
-            while time.monotonic() - into.wanted_at <= FORGET:
-                # One snapshot: a task that ends between two reads would be read now and again later.
-                with store.snapshot():
-                    rev = store.rev(run.run_id)
-                    ended = store.get(run.run_id, whole=False).state.final
-                    changed_tasks = store.tasks(run.run_id, after_rev=seen)
-                for line in tail.read(changed_tasks):
-                    into.lines.append(line)
-                    into.count += 1
-                seen = rev
-                into.first.set()
-                late = late if ended else time.monotonic() + tail.late
-                if ended and time.monotonic() >= late:
-                    return
-                time.sleep(LOOK)
+        store = workspace.store
+        seen, late = -1, time.monotonic() + tail.late
+        while time.monotonic() - into.wanted_at <= FORGET:
+            # One snapshot: a task that ends between two reads would be read now and again later.
+            with store.snapshot():
+                rev = store.rev(run.run_id)
+                ended = store.get(run.run_id, whole=False).state.final
+                changed_tasks = store.tasks(run.run_id, after_rev=seen)
+            for line in tail.read(changed_tasks):
+                into.lines.append(line)
+                into.count += 1
+            seen = rev
+            into.first.set()
+            late = late if ended else time.monotonic() + tail.late
+            if ended and time.monotonic() >= late:
+                return
+            time.sleep(LOOK)
     except KfgcpError as error:
         into.error, into.hint = error.message, error.hint
     except Exception as error:  # said on the page: nobody sees what a thread raises
@@ -113,15 +111,15 @@ def show(run: Run) -> None:
     )
     needle = address.widget(right.text_input, "Lines with", key="lines", default="", placeholder="any text")
     wanted = LogFilter(task=path or None, attempt=int(attempt) if attempt else None)
-    project = data.project()
-    found = follow(project, run, wanted)
+    workspace = data.workspace()
+    found = follow(workspace, run, wanted)
     found.first.wait(FIRST)
     every = None if run.state.final and found.ended else LOOK
 
     @st.fragment(run_every=every)
     @elements.guarded
     def lines() -> None:
-        _lines(follow(project, run, wanted), needle, all_tasks=not path)
+        _lines(follow(workspace, run, wanted), needle, all_tasks=not path)
 
     lines()
 

@@ -32,7 +32,7 @@ def show(run: Run) -> None:
             disabled=not may_act,
         )
     with right:
-        known = sorted({*data.values(data.store(data.project()), "tags"), *run.tags})
+        known = sorted({*data.values(data.workspace().store, "tags"), *run.tags})
         tags = st.multiselect(
             "Tags",
             known,
@@ -50,7 +50,7 @@ def show(run: Run) -> None:
 @elements.guarded
 def _keep(run: Run, note: str, tags: list[str]) -> None:
     actions.must_be_allowed()
-    store = data.store(data.project())
+    store = data.workspace().store
     words = (word for tag in tags for word in re.split(r"[\s,]+", text.visible(tag)))  # tags hold no blanks and commas
     wanted = {word[:TAG] for word in words} - {""}
     store.note(run.run_id, note[:LONGEST])

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from kfgcp import api
 from kfgcp.config import Project
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec, load
+from kfgcp.workspace import Workspace
 
 PATTERNS: Final = ("*.py", "*.yaml", "pipelines/**/*.py", "pipelines/**/*.yaml", "examples/**/*.py")
 """Where files of pipelines are, below the folder of kfgcp.toml; `pipelines` in [dashboard]."""
@@ -43,7 +43,7 @@ def offers(project: Project, latest: Sequence[Run]) -> list[Offer]:
     return found + [Offer(f"version:{run.run_id}", f"{run.pipeline} {run.version[7:15]} (has run)") for run in latest]
 
 
-def compiled(project: Project, key: str, known: Sequence[Offer]) -> Spec:
+def compiled(workspace: Workspace, key: str, known: Sequence[Offer]) -> Spec:
     """The pipeline of an offer. A Python file is compiled in a process of its own: what it imports, and whatever it
     does, stays out of the dashboard.
 
@@ -54,7 +54,8 @@ def compiled(project: Project, key: str, known: Sequence[Offer]) -> Spec:
     if key not in {offer.key for offer in known}:
         raise UsageError(f"'{key}' is not one of the pipelines of this project.")
     if key.startswith("version:"):
-        return api.spec_of(key.removeprefix("version:"))
+        return workspace.spec_of(key.removeprefix("version:"))
+    project = workspace.project
     file = project.root / key.partition(".py:")[0]
     if file.suffix == ".yaml":
         return replace(load(str(file)), origin=str(file))

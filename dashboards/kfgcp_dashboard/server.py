@@ -20,7 +20,8 @@ from typing import Any, Final
 from kfgcp import config
 from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import MissingExtra, UsageError
-from kfgcp_dashboard import access
+from kfgcp.workspace import Workspace
+from kfgcp_dashboard import access, data
 from kfgcp_dashboard.protection import Protection
 
 APP: Final = Path(__file__).with_name("app.py")
@@ -44,10 +45,13 @@ class Options:
 options = Options()
 
 
-def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False, browser: bool = True) -> None:
-    """Serves the dashboard of the current project until it is interrupted.
+def serve(
+    workspace: Workspace, *, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False, browser: bool = True
+) -> None:
+    """Serve the dashboard of a project until it is interrupted.
 
     Args:
+        workspace: the project.
         host: the address to listen on; anything but loopback needs a way to tell who looks.
         port: the port to listen on, 0 for a free one.
         read_only: nobody may launch, cancel, rerun or annotate.
@@ -57,7 +61,8 @@ def serve(*, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False,
         UsageError: the port is taken, or it would show everything to everybody.
         MissingExtra: Streamlit is not installed.
     """
-    project = config.load()
+    project = workspace.project
+    data.show_project_of(workspace)
     setting = project.dashboard.get("read_only")
     options.read_only = read_only or (setting is not None and setting.value)
     signs_in = access.proves_identity(project, _secrets(project))

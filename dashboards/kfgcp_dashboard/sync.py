@@ -16,7 +16,7 @@ from kfgcp.backends.base import RunRef, SupportsRefresh
 from kfgcp.backends.local import LocalBackend
 from kfgcp.config import Environment, Project
 from kfgcp.errors import KfgcpError
-from kfgcp.tracking import lookup
+from kfgcp.workspace import Workspace
 
 SECONDS: Final = 30
 """Between two readings of a list; `sync_seconds` in [dashboard]."""
@@ -45,12 +45,13 @@ class Sync:
     """The threads of a project.
 
     Args:
-        project: whose environments.
+        workspace: whose environments.
         clock: Unix time.
     """
 
-    def __init__(self, project: Project, clock: Callable[[], float] = time.time) -> None:
-        self.project = project
+    def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.time) -> None:
+        self.workspace = workspace
+        self.project = workspace.project
         self._clock = clock
         self._lock = threading.Lock()
         self._touched = clock()
@@ -58,7 +59,7 @@ class Sync:
         self._wake: dict[str, threading.Event] = {}
         self._statuses: dict[str, Status] = {}
         self._ended = threading.Event()
-        for env in chosen(project):
+        for env in chosen(self.project):
             self._statuses[env.name] = Status(env.name, env.backend)
             self._wake[env.name] = threading.Event()
 
@@ -119,7 +120,7 @@ class Sync:
     def _read(self, env: Environment) -> None:
         self._set(env.name, reading=True)
         try:
-            backend = lookup.backend_of(self.project, env)
+            backend = self.workspace.backend(env.name)
             if isinstance(backend, (SupportsRefresh, LocalBackend)):
                 backend.refresh()
             self._set(env.name, reading=False, read_at=self._clock(), error="", hint="")
@@ -135,19 +136,19 @@ class Sync:
             runs = [run_id for name, run_id in self._open if name == env.name]
         for run_id in runs:
             with suppress(KfgcpError):  # reading the list says what is wrong
-                lookup.backend_of(self.project, env).get(RunRef(env.name, run_id))
+                self.workspace.backend(env.name).get(RunRef(env.name, run_id))
 
 
 _running: list[Sync] = []
 _guard: Final = threading.Lock()
 
 
-def of(project: Project) -> Sync:
-    """The threads of this process: others when kfgcp.toml has changed."""
+def of(workspace: Workspace) -> Sync:
+    """Return the threads of this process: others when kfgcp.toml or the state folder has changed."""
     with _guard:
-        if not _running or _running[0].project != project:
+        if not _running or _running[0].workspace is not workspace:
             end()
-            _running.append(Sync(project).start())
+            _running.append(Sync(workspace).start())
         return _running[0]
 
 

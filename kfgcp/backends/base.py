@@ -269,6 +269,8 @@ class SupportsForeground(Protocol):
 
 
 class ForegroundRun(Protocol):
+    """A run that the calling process takes to its end."""
+
     run_id: str
 
     def execute(self) -> RunState:

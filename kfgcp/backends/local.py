@@ -49,11 +49,11 @@ class LocalBackend:
 
     pace = Pace(0.05, 2.0)
 
-    def __init__(self, project: Project, env: Environment) -> None:
+    def __init__(self, project: Project, env: Environment, store: Store) -> None:
         self._env = env
         self._home = project.home
         self._project_root = project.root
-        self._store = Store(project.home)
+        self._store = store
         self._has_looked = False  # for what earlier versions left behind
 
     # -- Backend
@@ -215,7 +215,7 @@ class LocalBackend:
     def open(self, request: SubmitRequest) -> LocalRun:
         run_id, held = self._add(request)
         try:
-            return LocalRun(self._home, run_id, held)
+            return LocalRun(self._store, self._home, run_id, held)
         except BaseException:
             held.release()
             raise
@@ -235,7 +235,7 @@ class LocalBackend:
         try:
             self._clean_up(ref.run_id)
             self._store.reopen(ref.run_id)
-            return LocalRun(self._home, ref.run_id, held)
+            return LocalRun(self._store, self._home, ref.run_id, held)
         except BaseException:
             held.release()
             raise
@@ -369,10 +369,9 @@ def output_root(env: Environment, project_root: Path) -> str:
 class LocalRun:
     """A recorded run whose engine is this process."""
 
-    def __init__(self, home: Path, run_id: str, held: lock.RunLock) -> None:
+    def __init__(self, store: Store, home: Path, run_id: str, held: lock.RunLock) -> None:
         self.run_id = run_id
         self._lock = held
-        store = Store(home)
         run = store.get(run_id)
         how = store.request(run_id)
         how.pop("uses_docker")
@@ -406,7 +405,8 @@ def main(home: str, run_id: str, lock_fd: str) -> None:
 
     fd = int(lock_fd)
     os.set_inheritable(fd, False)
-    run = LocalRun(Path(home), run_id, lock.RunLock(lock_file(Path(home), run_id), fd))
+    folder = Path(home)
+    run = LocalRun(Store(folder), folder, run_id, lock.RunLock(lock_file(folder, run_id), fd))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: run.cancel())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -8,6 +8,7 @@ from typing import Final
 from kfgcp.backends.base import Backend
 from kfgcp.config import Environment, Project, required_keys
 from kfgcp.errors import ConfigError, Unsupported
+from kfgcp.store.store import Store
 
 BACKENDS: Final = {
     "local": "kfgcp.backends.local:LocalBackend",
@@ -17,12 +18,17 @@ BACKENDS: Final = {
 """Name -> module and class."""
 
 
-def open_backend(project: Project, env: Environment) -> Backend:
-    """The backend of an environment, ready to use.
+def open_backend(project: Project, env: Environment, store: Store | None = None) -> Backend:
+    """Open the backend of an environment, for one thread.
+
+    Args:
+        project: whose environment it is.
+        env: the environment.
+        store: where its runs are recorded, the store of the project when None. Threads may share it.
 
     Raises:
         ConfigError: a setting is missing.
-        Unsupported: this version has no such backend yet.
+        Unsupported: this version does not have the backend.
     """
     if env.backend not in BACKENDS:
         raise Unsupported(
@@ -31,7 +37,7 @@ def open_backend(project: Project, env: Environment) -> Backend:
         )
     require_settings(env)
     module, _, name = BACKENDS[env.backend].partition(":")
-    backend: Backend = getattr(import_module(module), name)(project, env)
+    backend: Backend = getattr(import_module(module), name)(project, env, store or Store(project.home))
     return backend
 
 

@@ -66,10 +66,10 @@ class RemoteBackend(ABC):
     reads_listed = True
     reopens = False
 
-    def __init__(self, project: Project, env: Environment) -> None:
+    def __init__(self, project: Project, env: Environment, store: Store) -> None:
         self._project = project
         self._env = env
-        self._store = Store(project.home)
+        self._store = store
 
     # -- what subclasses say
 

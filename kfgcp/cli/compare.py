@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
 from kfgcp.errors import UsageError
 from kfgcp.tracking import report
 from kfgcp.tracking.compare import Comparison
+from kfgcp.workspace import Workspace
 
 FORMATS = ("text", "json", "markdown", "html")
 _SMALLEST = 24
@@ -27,7 +27,9 @@ _SMALLEST = 24
 @click.option("--higher", multiple=True, metavar="METRIC", help="Of this metric the higher value is better.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given.")
 @options.as_json
+@options.workspace
 def command(
+    workspace: Workspace,
     runs: tuple[str, ...],
     baseline: str | None,
     lower: tuple[str, ...],
@@ -44,7 +46,7 @@ def command(
     for name in {*lower} & {*higher}:
         raise UsageError(f"Of '{name}' either the lower or the higher value is better.")
     goals = {**dict.fromkeys(lower, "lower"), **dict.fromkeys(higher, "higher")}
-    comparison = api.compare(runs, baseline=baseline, goals=goals)
+    comparison = workspace.compare(runs, baseline=baseline, goals=goals)
     if as_json or form == "json":
         output.print_json(comparison.to_dict())
     elif form in ("markdown", "html"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
 from kfgcp.spec.params import TYPES
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp compile examples/train_classifier.py -o train.yaml")
@@ -21,7 +21,7 @@ def command(pipeline: str, file: Path | None, as_json: bool) -> None:
 
     PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints its name, version and parameters.
     """
-    spec = api.compile(pipeline, file)
+    spec = Workspace.compile(pipeline, file)
     if as_json:
         output.print_json(
             {

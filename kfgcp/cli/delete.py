@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from kfgcp import api
 from kfgcp.backends.base import Deleted
-from kfgcp.cli import output
+from kfgcp.cli import options, output
 from kfgcp.errors import UsageError
+from kfgcp.workspace import Workspace
 
 MOST_NAMES = 3
 """How many of the runs are named that use files of a deleted run."""
@@ -16,13 +16,14 @@ MOST_NAMES = 3
 @click.command(epilog="Example: kfgcp delete a1b2 c3d4 --yes")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(runs: tuple[str, ...], yes: bool) -> None:
+@options.workspace
+def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that have ended: their record, and what the state folder or the backend keeps of them.
 
     Files and logs that other runs use are kept, and removed with the last of these runs: a cached task uses those of
     the task that ran. Artifacts in a bucket stay.
     """
-    handles = [*{handle.run_id: handle for handle in map(api.show, runs)}.values()]
+    handles = [*{handle.run_id: handle for handle in map(workspace.show, runs)}.values()]
     for handle in handles:
         if not handle.is_deletable:
             raise UsageError(
@@ -34,7 +35,7 @@ def command(runs: tuple[str, ...], yes: bool) -> None:
     if not yes and not output.confirm(f"Delete {named}?"):
         return
     for handle in handles:
-        deleted = api.delete(handle)
+        deleted = workspace.delete(handle)
         click.echo(f"{handle.run_id}  deleted{_kept_text(deleted)}")
 
 

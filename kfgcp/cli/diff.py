@@ -6,10 +6,10 @@ from typing import Final
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
 from kfgcp.errors import CheckFailed
 from kfgcp.tracking import changes
+from kfgcp.workspace import Workspace
 
 COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 
@@ -19,13 +19,14 @@ COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 @click.argument("after", metavar="B")
 @click.option("--exit-code", "exit_code", is_flag=True, help="Exit with 4 when they differ.")
 @options.as_json
-def command(before: str, after: str, exit_code: bool, as_json: bool) -> int:
+@options.workspace
+def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
     """Show what differs between pipelines, task by task.
 
     A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or a version that a run
     here had: sha256: and its first 8 digits or more. What makes no other version of a pipeline is no difference.
     """
-    found = api.diff(before, after)
+    found = workspace.diff(before, after)
     if as_json:
         output.print_json(found.to_dict())
     else:

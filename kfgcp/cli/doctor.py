@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
+from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
@@ -20,14 +20,15 @@ _WIDTH = 15
 @click.argument("pipeline", required=False)
 @click.option("--env", metavar="NAME", help="The environment to look at; the default one without.")
 @options.as_json
-def command(pipeline: str | None, env: str | None, as_json: bool) -> int:
+@options.workspace
+def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
     """Find what keeps runs from starting: look at all that one needs, in order, up to the first thing that is broken.
     With a PIPELINE its images are looked for, too.
 
     The line below it says how to mend it. A line with a dash is what is missing and not needed, or cannot be told.
     Nothing is written, neither here nor there. Exits 5 when something is broken, 2 when that is the configuration.
     """
-    found = api.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
+    found = workspace.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
     if as_json:
         output.print_json([finding.to_dict() for finding in found])
     return found[-1].exit_code

@@ -7,9 +7,9 @@ from typing import IO
 
 import click
 
-from kfgcp import api
-from kfgcp.cli import output
+from kfgcp.cli import options, output
 from kfgcp.errors import UsageError
+from kfgcp.workspace import Workspace
 
 
 @click.group(epilog="Example: kfgcp env import dev --file outputs.json")
@@ -22,12 +22,13 @@ def command() -> None:
 @click.option("--file", "file", type=click.File(encoding="utf-8"), default="-", help="Read from there; - is stdin.")
 @click.option("--from", "key", metavar="KEY", help="Which of several: the key in kfgcp_environments.")
 @click.option("--replace", is_flag=True, help="Write an environment anew that is there already.")
-def import_(name: str, file: IO[str], key: str | None, replace: bool) -> None:
+@options.workspace
+def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
     """Write what Terraform made as [env.NAME] into kfgcp.toml.
 
     Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of the file stays as it is.
     """
-    made = api.import_env(name, _text(file), key=key, replace=replace)
+    made = workspace.import_env(name, _text(file), key=key, replace=replace)
     click.echo(output.plain(f"{made.file.name}: [env.{name}] {'written anew' if made.replaced else 'added'}"))
     output.hint(f"kfgcp doctor --env {name}")
 

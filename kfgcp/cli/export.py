@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options
 from kfgcp.errors import UsageError
 from kfgcp.tracking.table import FORMATS
+from kfgcp.workspace import Workspace
 
 TABLES = ("runs", "metrics", "tasks", "artifacts")
 
@@ -22,7 +22,17 @@ TABLES = ("runs", "metrics", "tasks", "artifacts")
 @click.option("--table", type=click.Choice(TABLES), default="runs", show_default=True, help="A row for each of these.")
 @click.option("--raw", is_flag=True, help="In CSV, do not put ' before texts that a spreadsheet takes for formulas.")
 @options.filters
-def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: Any, raw: bool, **chosen: Any) -> None:
+@options.workspace
+def command(
+    workspace: Workspace,
+    /,
+    runs: tuple[str, ...],
+    form: str | None,
+    file: Path | None,
+    table: Any,
+    raw: bool,
+    **chosen: Any,
+) -> None:
     """Write runs as CSV, JSON or Parquet: those named, or all that the options choose; oldest first.
 
     CSV and Parquet hold a row a run with params.* and metrics.<task>.<name> columns; JSON holds whole runs. With
@@ -33,5 +43,5 @@ def command(runs: tuple[str, ...], form: str | None, file: Path | None, table: A
         if file and ending not in FORMATS:
             raise UsageError(f"{file} does not end in .csv, .json or .parquet.", hint="Name the format: --format csv")
         form = ending or "csv"
-    text = api.export(runs, form=form, file=file, wanted=options.run_filter(**chosen), table=table, raw=raw)
+    text = workspace.export(runs, form=form, file=file, wanted=options.run_filter(**chosen), table=table, raw=raw)
     click.echo(text, nl=False) if file is None else click.echo(f"written to {file}", err=True)

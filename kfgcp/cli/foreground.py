@@ -12,19 +12,16 @@ from types import FrameType
 
 import click
 
-from kfgcp import api, config
 from kfgcp.backends.base import ForegroundRun
 from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
 from kfgcp.errors import RunFailed, RunTimeout, Unreachable
 from kfgcp.machine import start_thread
 from kfgcp.model import RunState
-from kfgcp.store.store import Store
 from kfgcp.tracking.follow import follow
 from kfgcp.tracking.handle import RunHandle
-
-LEFT_SECONDS = 1.0
-"""How long the logs of a run that was left are waited for: its backend may not answer."""
+from kfgcp.tracking.notices import NotHeeded
+from kfgcp.tracking.watched import WatchedRun
 
 
 def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_json: bool) -> int:
@@ -50,7 +47,7 @@ def finish(handle: RunHandle, opened: ForegroundRun, timeout: float | None, as_j
 def detached(submit: Callable[[], RunHandle], as_json: bool) -> int:
     """Submits a run that is left alone, and says which it is."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", api.NotHeeded)  # the handle has them as notes
+        warnings.simplefilter("ignore", NotHeeded)  # the handle has them as notes
         handle = submit()
     output.print_notes(handle.notes)
     if as_json:
@@ -72,9 +69,7 @@ def _look_again(handle: RunHandle) -> None:
 
 
 def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, over: threading.Event) -> RunState:
-    """Runs it in this thread and shows it from another; `over` is set when it is cancelled because its time is over."""
-    ended = threading.Event()
-    state = RunState.RUNNING
+    """Take a run to its end, and show it; `over` is set when it is cancelled because its time is over."""
 
     def time_over() -> None:
         over.set()
@@ -82,27 +77,35 @@ def _execute(handle: RunHandle, opened: ForegroundRun, timeout: float | None, ov
 
     timer = threading.Timer(timeout, time_over) if timeout is not None else None
     with _interruptible(opened):
-        viewer = None
-        try:
-            viewer = start_thread(_show, "kfgcp-viewer", handle, ended)
-        except OSError as error:
-            output.note(f"the run is not shown while it runs: {error.strerror}")
         if timer:
             timer.start()
         try:
-            state = opened.execute()
+            if not isinstance(opened, WatchedRun):
+                return _execute_here(handle, opened)
+            with Viewer(handle.snapshot) as viewer:
+                return opened.execute(viewer.show)
         finally:
             if timer:
                 timer.cancel()
-            ended.set()
-            if viewer is not None:
-                viewer.join(None if state.final or handle.snapshot.backend == "local" else LEFT_SECONDS)
-    return state
+
+
+def _execute_here(handle: RunHandle, opened: ForegroundRun) -> RunState:
+    """Execute a run in this thread, and show it from another one, which reads only the store and the logs."""
+    ended = threading.Event()
+    viewer = None
+    try:
+        viewer = start_thread(_show, "kfgcp-viewer", handle, ended)
+    except OSError as error:
+        output.note(f"the run is not shown while it runs: {error.strerror}")
+    try:
+        return opened.execute()
+    finally:
+        ended.set()
+        if viewer is not None:
+            viewer.join()
 
 
 def _show(handle: RunHandle, ended: threading.Event) -> None:
-    home = config.load().home
-
     def check() -> None:
         """After the engine's end one more look, and none after that: it may have ended without a final state."""
         if checked_after_end:
@@ -111,7 +114,8 @@ def _show(handle: RunHandle, ended: threading.Event) -> None:
             checked_after_end.append(True)
 
     checked_after_end: list[bool] = []
-    with Viewer(handle.snapshot) as viewer, Store(home) as store:
+    store = handle.workspace.store
+    with Viewer(handle.snapshot) as viewer:
         try:
             tail = handle.tail()
             for update in follow(store, handle.run_id, tail, check=check, sleep=ended.wait, notice=output.note):

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from kfgcp import api, config
 from kfgcp.cli import options, output
 from kfgcp.model import Run
 from kfgcp.store.queries import NEWEST_FIRST
+from kfgcp.workspace import Workspace
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
 
@@ -23,7 +23,10 @@ DAY, HOUR, MINUTE = 86400, 3600, 60
 @click.option("--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed.")
 @click.option("--metrics", is_flag=True, help="Read metrics that were never read: several requests a run (kubeflow).")
 @options.as_json
-def command(order: str, limit: int, refresh: bool, metrics: bool, as_json: bool, **chosen: Any) -> None:
+@options.workspace
+def command(
+    workspace: Workspace, /, order: str, limit: int, refresh: bool, metrics: bool, as_json: bool, **chosen: Any
+) -> None:
     """List runs of all environments, newest first.
 
     --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at, duration, tags, note
@@ -34,10 +37,10 @@ def command(order: str, limit: int, refresh: bool, metrics: bool, as_json: bool,
     them. Metrics that were not read yet are shown as `…`, in JSON as null: --metrics reads those of the runs listed,
     show and compare those of single runs.
     """
-    runs = api.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order)
-    unread = api.unread(runs)
+    runs = workspace.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order)
+    unread = workspace.unread(runs)
     if not runs and chosen["env"]:
-        config.load().env(chosen["env"])  # a name that was mistyped has no runs either
+        workspace.project.env(chosen["env"])  # a mistyped name has no runs either
     if as_json:
         output.print_json([run.summary() | ({"metrics": None} if run.run_id in unread else {}) for run in runs])
         return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from kfgcp import api
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
 from kfgcp.tracking.choose import moment
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp logs a1b2 train-classifier --follow")
@@ -23,7 +23,9 @@ from kfgcp.tracking.choose import moment
 @click.option("--all-lines", is_flag=True, help="Also lines of Kubeflow's launcher and of Argo.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @options.as_json
+@options.workspace
 def command(
+    workspace: Workspace,
     run: str,
     task: str | None,
     attempt: int | None,
@@ -51,9 +53,9 @@ def command(
         severity and severity.upper(),
         all_lines=all_lines,
     )
-    handle = api.show(run)
+    handle = workspace.show(run)
     if follow:
-        for update in api.watch(handle, logs=log_filter, notice=output.note):
+        for update in workspace.watch(handle, logs=log_filter, notice=output.note):
             for line in update.lines:
                 _print(line, task, as_json)
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -12,6 +13,22 @@ from kfgcp.errors import UsageError
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking.choose import choose
+from kfgcp.workspace import Workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def workspace(command: Callable[Concatenate[Workspace, P], R]) -> Callable[P, R]:
+    """Give a command the workspace of the current folder, its first argument, and close it at the end."""
+
+    @functools.wraps(command)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with Workspace() as opened:
+            return command(opened, *args, **kwargs)
+
+    return call
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run", default="latest", metavar="[RUN]")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from kfgcp import api
-from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.labels import repeated
 from kfgcp.spec import params as spec_params
 from kfgcp.tracking.choose import labels_of
+from kfgcp.tracking.submit_options import SubmitOptions
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp rerun a1b2 --from train-classifier -p seed=3")
@@ -29,7 +29,9 @@ from kfgcp.tracking.choose import labels_of
 @click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
 @options.timeout
 @options.as_json
+@options.workspace
 def command(
+    workspace: Workspace,
     run: str,
     from_task: str | None,
     assignments: tuple[str, ...],
@@ -49,14 +51,14 @@ def command(
     Tasks that succeeded and whose code and inputs are the same are taken from RUN; failed ones run again. On a remote
     backend its cache does that.
     """
-    before = api.show(run)
+    before = workspace.show(run)
     values = spec_params.read_file(params_file) if params_file else {}
-    values |= spec_params.parse(api.spec_of(before.snapshot).params, assignments)
+    values |= spec_params.parse(workspace.spec_of(before.snapshot).params, assignments)
     given = {"env": env, "experiment": experiment, "name": name, "cache": cache, "fail_fast": fail_fast}
     how = SubmitOptions(params=values)
     how.update({key: value for key, value in given.items() if value is not None})  # type: ignore[typeddict-item]
     if label:
         how["labels"] = {**repeated(before.snapshot.labels), **labels_of(label)}
     if detach:
-        return detached(lambda: api.submit_again(before, from_task=from_task, **how), as_json)
-    return finish(*api.open_rerun(before, from_task=from_task, notice=output.note, **how), timeout, as_json)
+        return detached(lambda: workspace.submit_again(before, from_task=from_task, **how), as_json)
+    return finish(*workspace.open_rerun(before, from_task=from_task, notice=output.note, **how), timeout, as_json)

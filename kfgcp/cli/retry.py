@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp retry a1b2")
@@ -14,12 +14,13 @@ from kfgcp.cli.foreground import detached, finish
 @click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
 @options.timeout
 @options.as_json
-def command(run: str, detach: bool, timeout: float | None, as_json: bool) -> int:
+@options.workspace
+def command(workspace: Workspace, run: str, detach: bool, timeout: float | None, as_json: bool) -> int:
     """Let a run go on that failed or was cancelled.
 
     What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp rerun` makes a new
     run without the tasks that succeeded.
     """
     if detach:
-        return detached(lambda: api.show(run).retry(), as_json)
-    return finish(*api.open_retry(run, notice=output.note), timeout, as_json)
+        return detached(lambda: workspace.show(run).retry(), as_json)
+    return finish(*workspace.open_retry(run, notice=output.note), timeout, as_json)

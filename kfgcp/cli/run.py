@@ -7,13 +7,13 @@ from typing import Literal
 
 import click
 
-from kfgcp import api
-from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.cli import options, output
 from kfgcp.cli.foreground import detached, finish
 from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
 from kfgcp.tracking.choose import labels_of
+from kfgcp.tracking.submit_options import SubmitOptions
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3")
@@ -38,7 +38,9 @@ from kfgcp.tracking.choose import labels_of
 @click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
 @options.timeout
 @options.as_json
+@options.workspace
 def command(
+    workspace: Workspace,
     pipeline: str | None,
     resume: str | None,
     assignments: tuple[str, ...],
@@ -70,10 +72,10 @@ def command(
                 "A run that is resumed goes on as it was submitted: --resume takes --timeout and --json only.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
-        return finish(*api.open_resumed(resume), timeout, as_json)
+        return finish(*workspace.open_resumed(resume), timeout, as_json)
     assert pipeline is not None
     labels = labels_of(label)
-    spec = api.load_pipeline(pipeline, env)
+    spec = workspace.load_pipeline(pipeline, env)
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)
     how = SubmitOptions(
@@ -89,5 +91,5 @@ def command(
         strict_env=strict_env,
     )
     if detach:
-        return detached(lambda: api.submit(spec, **how), as_json)
-    return finish(*api.open_run(spec, notice=output.note, **how), timeout, as_json)
+        return detached(lambda: workspace.submit(spec, **how), as_json)
+    return finish(*workspace.open_run(spec, notice=output.note, **how), timeout, as_json)

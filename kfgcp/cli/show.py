@@ -7,21 +7,23 @@ from typing import Any
 
 import click
 
-from kfgcp import api, file_uris
+from kfgcp import file_uris
 from kfgcp.cli import options, output
 from kfgcp.model import Artifact, Run, RunState
+from kfgcp.workspace import Workspace
 
 
 @click.command(epilog="Example: kfgcp show a1b2")
 @options.run_argument
 @options.as_json
-def command(run: str, as_json: bool) -> None:
+@options.workspace
+def command(workspace: Workspace, run: str, as_json: bool) -> None:
     """Show a run: its tasks, metrics, artifacts and error.
 
     RUN is an id, the beginning of one, a name, or `latest` (the default).
     """
-    handle = api.show(run)
-    deleted = api.deleted_artifacts(handle)
+    handle = workspace.show(run)
+    deleted = workspace.deleted_artifacts(handle)
     if as_json:
         output.print_json(_marked(handle.to_dict(), deleted))
         return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from kfgcp import api
 from kfgcp.cli import options, output
 from kfgcp.cli.live import Viewer
 from kfgcp.model import RunState
+from kfgcp.workspace import Workspace
 
 FAILED = 6
 
@@ -15,14 +15,15 @@ FAILED = 6
 @click.command(epilog="Example: kfgcp watch a1b2")
 @options.run_argument
 @options.as_json
-def command(run: str, as_json: bool) -> int:
+@options.workspace
+def command(workspace: Workspace, run: str, as_json: bool) -> int:
     """Follow a run until it ends; Ctrl-C stops watching, the run goes on.
 
     Exits with 6 when the run failed or was cancelled.
     """
-    handle = api.show(run)
+    handle = workspace.show(run)
     with Viewer(handle.snapshot) as viewer:
-        for update in api.watch(handle, notice=output.note):
+        for update in workspace.watch(handle, notice=output.note):
             viewer.show(update)
     handle.refresh()
     if handle.state is not RunState.SUCCEEDED:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import ConfigError, KfgcpError
+from kfgcp.model import JsonValue
 
 BROKEN: Final = 5
 MISCONFIGURED: Final = 2
@@ -26,7 +27,7 @@ class Finding:
     hint: str = ""
     exit_code: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {"check": self.check, "ok": self.ok, "detail": self.detail, "hint": self.hint}
 
 

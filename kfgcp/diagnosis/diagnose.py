@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kfgcp import config
 from kfgcp.backends.registry import require_settings
@@ -12,15 +12,18 @@ from kfgcp.errors import KfgcpError
 _SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
-def diagnose(name: str | None = None, images: Sequence[str] | None = None) -> Iterator[Finding]:
+def diagnose(
+    load_project: Callable[[], config.Project], name: str | None = None, images: Sequence[str] | None = None
+) -> Iterator[Finding]:
     """What is found on the way that a submission takes, up to the first broken link.
 
     Args:
+        load_project: returns the configuration, or raises an error that is the first finding.
         name: of the environment, the project's default one when None.
         images: of the pipeline that is to run, None when it is not known yet.
     """
     try:
-        project = config.load()
+        project = load_project()
         env = project.env(name)
         require_settings(env)
         checks = _checks(project, env, images)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from kfgcp.model import JsonValue
 from kfgcp.spec import facts
 from kfgcp.spec.digest import canonical, normal
 from kfgcp.spec.documents import whole
@@ -42,8 +43,8 @@ class Change:
     path: str
     what: str
     kind: Literal["added", "removed", "changed"]
-    before: Any = None
-    after: Any = None
+    before: JsonValue = None
+    after: JsonValue = None
     name: str = ""
 
     @property
@@ -54,7 +55,7 @@ class Change:
             return ()
         return tuple(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """As JSON; `diff` has the lines of a unified diff, and is empty where the values are short."""
         return {
             "path": self.path,

@@ -30,8 +30,14 @@ class DiskFullNote(UserWarning):
 
 
 class Connection(sqlite3.Connection):
-    """A connection to the database. is_full: it can only be read, as the disk has no room for writing."""
+    """A connection to the database.
 
+    Attributes:
+        can_write: False when it was opened only to read, because the database cannot be written or the disk is full.
+        is_full: it can only be read, because the disk has no room for writing.
+    """
+
+    can_write = True
     is_full = False
 
 
@@ -87,6 +93,7 @@ def _connect_to_full(file: Path) -> Connection:
         connection.execute("PRAGMA query_only = ON")
     else:
         connection = _open(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)
+    connection.can_write = False
     connection.is_full = True
     version = _version(connection)
     if version < SCHEMA_VERSION:
@@ -145,6 +152,7 @@ def _connect_to_read(file: Path) -> Connection:
                 hint="Make its folder writable, or point KFGCP_HOME at a copy of the folder.",
             )
         _refuse_newer(version, file)
+        connection.can_write = False
     except BaseException:
         connection.close()
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
 from kfgcp.store import bulk, database
+from kfgcp.store.connections import ThreadConnections
 from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
 from kfgcp.store.rows import RunFilter, VersionRuns, bound, metric_names, no_run, task
 
@@ -31,21 +31,17 @@ _RUN_COLUMNS: Final = (
 
 
 class Reader:
-    """A connection to the index; threads that share one take turns."""
+    """Reads the index. Threads may share it: each has a connection of its own, and none waits for another."""
 
     def __init__(self, home: Path) -> None:
         self.file = home / DATABASE_NAME
-        self._db = database.connect(self.file)
-        self._lock = threading.RLock()
+        self._connections = ThreadConnections(self.file)
+        self._connections.current()  # so that a database that cannot be opened is an error here
 
-    def __del__(self) -> None:
-        """Close the connection of a store that nobody closed.
-
-        A connection of sqlite3 refers to itself, so that it would be open until the garbage collector finds it.
-        """
-        connection = getattr(self, "_db", None)  # there is none when it could not be opened
-        if connection is not None:
-            connection.close()
+    @property
+    def _db(self) -> database.Connection:
+        """The connection of the calling thread."""
+        return self._connections.current().connection
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -271,7 +267,7 @@ class Reader:
     @contextmanager
     def _failures(self) -> Iterator[None]:
         """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
-        with self._lock, database.failures(self.file):
+        with self._connections.current().in_use, database.failures(self.file):
             try:
                 yield
             except (ValueError, TypeError, KeyError) as error:

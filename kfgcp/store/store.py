@@ -40,7 +40,7 @@ _BATCH = 1_000_000
 
 
 class Store(FileUses, CachedOutputs):
-    """A connection to the index, see `Reader` for what it reads; threads that share one take turns."""
+    """The index of runs, see `Reader` for what it reads. Threads may share it."""
 
     # -- writing
 

@@ -1,4 +1,4 @@
-"""A connection to the index that writes."""
+"""Writing to the index."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from kfgcp.store.reading import Reader
 
 
 class Writer(Reader):
-    """A connection to the index; each write is one transaction, which is on disk when the call returns."""
+    """Writes to the index. Each write is one transaction, which is on disk when the call returns."""
 
     @property
     def writable(self) -> bool:
         """Whether this user may write to the index; otherwise it can only be read."""
         return database.writable(self.file)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is still the index of its folder, opened to read and write; otherwise open it again."""
+        return self._connections.are_current
 
     def check_room(self) -> None:
         """Check that the disk had room when the store was opened, or has room now.
@@ -26,16 +31,13 @@ class Writer(Reader):
         """
         if not self._db.is_full:
             return
-        with self._lock, database.failures(self.file):
-            connection = database.connect(self.file)
-            if connection.is_full:
-                connection.close()
-                raise database.full(self.file)
-            self._db.close()
-            self._db = connection
+        self._connections.renew()
+        if self._db.is_full:
+            raise database.full(self.file)
 
     def close(self) -> None:
-        self._db.close()
+        """Close the connections of all threads. Every later use of the store is a UsageError."""
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -46,5 +48,6 @@ class Writer(Reader):
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self.check_room()
-        with self._lock, database.failures(self.file), database.transaction(self._db):
+        thread = self._connections.current()
+        with thread.in_use, database.failures(self.file), database.transaction(thread.connection):
             yield

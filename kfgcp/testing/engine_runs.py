@@ -20,6 +20,7 @@ from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run, RunState
+from kfgcp.store.store import Store
 from kfgcp.testing.rules import Submission
 
 _ENV: Final = "stand-in"
@@ -48,6 +49,7 @@ class Engines:
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kfgcp-stand-in-"))
+        self._store = Store(self._home)
         self._backends: dict[str, LocalBackend] = {}
         self._running: list[_EngineRun] = []
         self._lock = threading.Lock()
@@ -90,6 +92,7 @@ class Engines:
             run.end()
         for run in running:
             run.join(_CLOSE_SECONDS)
+        self._store.close()
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _backend(self, root: str) -> LocalBackend:
@@ -97,7 +100,7 @@ class Engines:
             if root not in self._backends:
                 settings = {"pipeline_root": Setting(root, "the job")}
                 project = Project("stand-in", "default", self._home, self._home, None, _ENV, {})
-                self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings))
+                self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings), self._store)
             return self._backends[root]
 
 

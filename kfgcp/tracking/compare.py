@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.model import Cache, Run, json_number
+from kfgcp.model import Cache, JsonValue, Run, json_number
 from kfgcp.spec.diff import Change, diff
 from kfgcp.spec.digest import normal
 from kfgcp.spec.tasks import flatten
@@ -54,7 +54,7 @@ class Difference:
 
     group: str
     name: str
-    values: tuple[Any, ...]
+    values: tuple[JsonValue, ...]
     deltas: tuple[float | None, ...]
     goal: str | None = None
     tolerance: float = 0.0
@@ -70,14 +70,14 @@ class Difference:
     @property
     def best(self) -> int | None:
         """The number of the best run of three or more, None when it is not known or there are several."""
-        numbers = [value for value in self.values if _number(value) and value == value]
+        numbers: list[Any] = [value for value in self.values if _number(value) and value == value]
         if self.goal is None or len(self.values) < 3 or len(numbers) < 2:
             return None
         best = max(numbers) if self.goal == "higher" else min(numbers)
         as_good = [value for value in numbers if _near(value, best, self.tolerance)]
         return self.values.index(best) if len(as_good) == 1 else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         data: dict[str, Any] = {
             "group": self.group,
             "name": self.name,
@@ -100,8 +100,10 @@ class VersionChange:
     runs: tuple[str, ...]
     changes: tuple[Change, ...] | None
 
-    def to_dict(self) -> dict[str, Any]:
-        changes = None if self.changes is None else [change.to_dict() for change in self.changes]
+    def to_dict(self) -> dict[str, JsonValue]:
+        changes: list[JsonValue] | None = None
+        if self.changes is not None:
+            changes = [change.to_dict() for change in self.changes]
         return {"version": self.version, "runs": list(self.runs), "changes": changes}
 
 
@@ -113,7 +115,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     versions: tuple[VersionChange, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         return {
             "baseline": self.runs[0].run_id,
             "runs": [run.summary() for run in self.runs],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self
 
 from kfgcp.backends.base import (
     SEVERITIES,
@@ -22,8 +22,20 @@ from kfgcp.backends.base import (
     SupportsRetry,
 )
 from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    JsonValue,
+    Metric,
+    Run,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from kfgcp.tracking.choose import moment
+from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.poll import Poller
 
 _ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
@@ -32,21 +44,31 @@ _ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 class RunHandle:
     """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or `cancel`.
 
-    notes: what the backend left out of the request or gave in another way, a line each.
+    It belongs to its workspace, so it works whatever the current folder is, and in every thread.
+
+    Attributes:
+        notes: what the backend left out of the request or gave in another way, a line each.
     """
 
-    def __init__(self, backend: Backend, ref: RunRef, run: Run | None = None, notes: Sequence[str] = ()) -> None:
+    def __init__(self, workspace: OpenProject, ref: RunRef, run: Run, notes: Sequence[str] = ()) -> None:
         self.notes = notes
-        self._backend = backend
+        self._workspace = workspace
+        self._env = workspace.environment_of(ref.env, run.backend).name
         self._ref = ref
-        self._run = run or backend.get(ref)
+        self._run = run
 
     def __repr__(self) -> str:
         return f"<run {self.run_id} of {self._run.pipeline}: {self.state}>"
 
     @property
+    def workspace(self) -> OpenProject:
+        """The workspace that the run belongs to."""
+        return self._workspace
+
+    @property
     def backend(self) -> Backend:
-        return self._backend
+        """The backend of the run, which belongs to the calling thread."""
+        return self._workspace.backend(self._env)
 
     @property
     def ref(self) -> RunRef:
@@ -66,11 +88,13 @@ class RunHandle:
         return self._run.url
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> dict[str, JsonValue]:
+        """The values of the pipeline's parameters."""
         return dict(self._run.params)
 
     @property
-    def outputs(self) -> dict[str, Any]:
+    def outputs(self) -> dict[str, JsonValue]:
+        """The outputs of the pipeline, by their names."""
         return dict(self._run.outputs)
 
     @property
@@ -108,8 +132,8 @@ class RunHandle:
         raise UsageError(f"Run {self.run_id} has no task '{path}'.", hint=f"Its tasks: {known}.")
 
     def refresh(self) -> Self:
-        """Looks again."""
-        self._run = self._backend.get(self._ref)
+        """Read the run again."""
+        self._run = self.backend.get(self._ref)
         return self
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
@@ -124,7 +148,7 @@ class RunHandle:
             RunTimeout: it has not ended after `timeout` seconds. It continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        poller = Poller(self._backend, self._ref)
+        poller = Poller(self.backend, self._ref)
         while True:
             self._run = poller.look() or self._run
             if self._run.state.final:
@@ -160,7 +184,7 @@ class RunHandle:
 
     def cancel(self) -> Self:
         """Asks the run to end; no error when it has ended."""
-        self._backend.cancel(self._ref)
+        self.backend.cancel(self._ref)
         return self.refresh()
 
     def retry(self) -> Self:
@@ -170,11 +194,12 @@ class RunHandle:
             UsageError: it goes on, or succeeded.
             Unsupported: the backend cannot do that.
         """
-        if not isinstance(self._backend, SupportsRetry):
+        backend = self.backend
+        if not isinstance(backend, SupportsRetry):
             raise self._lacks(
                 "cannot let a run go on that has ended", f"Run again what did not succeed: kfgcp rerun {self.run_id}"
             )
-        self._backend.retry(self._ref)
+        backend.retry(self._ref)
         return self.refresh()
 
     def logs(
@@ -235,7 +260,8 @@ class RunHandle:
 
         Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
         """
-        return self._backend if isinstance(self._backend, SupportsArtifacts) else None
+        backend = self.backend
+        return backend if isinstance(backend, SupportsArtifacts) else None
 
     def delete(self) -> Deleted:
         """Removes the run, on its backend and here; files that other runs use are kept.
@@ -245,32 +271,44 @@ class RunHandle:
         """
         return self._remover().delete(self._ref)
 
-    def native(self) -> Any:
-        """The run as an object of the backend's official client, `aiplatform.PipelineJob` for example."""
-        if not isinstance(self._backend, SupportsNative):
-            raise self._lacks("has no other client")
-        return self._backend.native(self._ref)
+    def native(self) -> object:
+        """Return the run as an object of the backend's official client, `aiplatform.PipelineJob` for example.
 
-    def to_dict(self) -> dict[str, Any]:
-        """The run JSON."""
+        Raises:
+            Unsupported: the backend has no such client.
+            MissingExtra: the client is not installed.
+        """
+        backend = self.backend
+        if not isinstance(backend, SupportsNative):
+            raise self._lacks("has no other client")
+        return backend.native(self._ref)
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the run as JSON, in the form that `kfgcp show --json` prints."""
         return self._run.to_dict()
 
     def _remover(self) -> SupportsDelete:
-        if not isinstance(self._backend, SupportsDelete):
+        backend = self.backend
+        if not isinstance(backend, SupportsDelete):
             raise self._lacks("cannot remove runs")
-        return self._backend
+        return backend
 
     def _logs(self) -> SupportsLogs:
-        if not isinstance(self._backend, SupportsLogs):
+        backend = self.backend
+        if not isinstance(backend, SupportsLogs):
             raise self._lacks("keeps no logs")
-        return self._backend
+        return backend
 
     def _lacks(self, what: str, hint: str = "") -> Unsupported:
         return Unsupported(f"The backend of environment '{self._ref.env}' {what}.", hint=hint)
 
 
 class TaskHandle:
-    """A task of a run, as it was when the run was last looked at."""
+    """A task of a run, as it was when the run was last read.
+
+    Attributes:
+        snapshot: the whole task as a frozen value.
+    """
 
     def __init__(self, run: RunHandle, task: Task) -> None:
         self._handle = run
@@ -279,10 +317,62 @@ class TaskHandle:
     def __repr__(self) -> str:
         return f"<task {self.path}: {self.state}>"
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copying asks for these before there is a snapshot
-            raise AttributeError(name)
-        return getattr(self.snapshot, name)
+    @property
+    def path(self) -> str:
+        """Where the task is in the run: `for-loop-1[2]/train`."""
+        return self.snapshot.path
+
+    @property
+    def kind(self) -> TaskKind:
+        return self.snapshot.kind
+
+    @property
+    def state(self) -> TaskState:
+        return self.snapshot.state
+
+    @property
+    def attempts(self) -> int:
+        """How often it was started."""
+        return self.snapshot.attempts
+
+    @property
+    def cache(self) -> Cache | None:
+        """Whether its outputs came from the cache, and why or why not."""
+        return self.snapshot.cache
+
+    @property
+    def started_at(self) -> str | None:
+        """RFC 3339 text in UTC, None before the start."""
+        return self.snapshot.started_at
+
+    @property
+    def ended_at(self) -> str | None:
+        """RFC 3339 text in UTC, None before the end."""
+        return self.snapshot.ended_at
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, None before its end."""
+        return self.snapshot.seconds
+
+    @property
+    def inputs(self) -> dict[str, JsonValue]:
+        """Values of parameters, and URIs of artifacts."""
+        return dict(self.snapshot.inputs)
+
+    @property
+    def outputs(self) -> dict[str, JsonValue]:
+        """Values of parameters, and URIs of artifacts."""
+        return dict(self.snapshot.outputs)
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Why it failed."""
+        return self.snapshot.error
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the task as JSON, in the form that it has in a run."""
+        return self.snapshot.to_dict()
 
     def logs(self, attempt: int | None = None, *, all_lines: bool = False) -> list[str]:
         """Return the lines it wrote so far, of all attempts or of one; see `RunHandle.logs`."""

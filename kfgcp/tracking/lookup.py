@@ -1,83 +1,63 @@
-"""Runs of all environments, whatever names them: in the store, and on the remote backends that fill it."""
+"""Finds runs of all environments: in the store, and on the remote backends that fill it."""
 
 from __future__ import annotations
 
 import re
-import threading
-import warnings
-from collections import OrderedDict
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from kfgcp.backends.base import Backend, RunRef, SupportsRefresh
-from kfgcp.backends.registry import open_backend
-from kfgcp.config import Environment, Project
+from kfgcp.backends.base import RunRef, SupportsRefresh
+from kfgcp.config import Environment
 from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
 from kfgcp.model import Run
 from kfgcp.store.database import note_full
 from kfgcp.store.rows import RunFilter, no_run
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.notices import NotRefreshed, warn_caller
+from kfgcp.tracking.open_project import OpenProject
 
-KEPT: Final = 16
-"""Backends that a thread keeps open: each has a connection to the store, and remote ones sockets and a sign-in."""
-
-
-class NotRefreshed(UserWarning):
-    """A remote backend could not be asked what has changed."""
+RunLike = str | RunHandle | Run
+"""A run: its id, a beginning of it, its name or `latest`; a handle; or a frozen value."""
 
 
-class _Open(threading.local):
-    def __init__(self) -> None:
-        self.backends: OrderedDict[Any, Backend] = OrderedDict()
+def show(workspace: OpenProject, run: RunLike) -> RunHandle:
+    """Look a run up and read it again. Raises what `find` does."""
+    if isinstance(run, RunHandle):
+        return run.refresh()
+    return handle(workspace, run.run_id if isinstance(run, Run) else run)
 
 
-_open = _Open()
+def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
+    """Return the workspace that a run belongs to: that of a handle, else the one that was asked."""
+    return run.workspace if isinstance(run, RunHandle) else workspace
 
 
-def backend_of(project: Project, env: Environment) -> Backend:
-    """The backend of an environment; the same one for all runs of it that a thread looks at.
+def id_of(workspace: OpenProject, run: RunLike) -> str:
+    """Return the id under which a run is recorded. The backend is asked only when there is no record."""
+    if isinstance(run, (RunHandle, Run)):
+        return run.run_id
+    return find(workspace, run).run_id
 
-    Another one once the settings have changed, or the state folder is not the same any more.
+
+def handle(workspace: OpenProject, run_text: str) -> RunHandle:
+    """Return a handle of the run that a text means. Raises what `find` does.
+
+    On a full disk the run is as it was recorded, because nothing new can be recorded.
     """
-    key = _key(project, env)
-    if key in _open.backends:
-        _open.backends.move_to_end(key)
-        return _open.backends[key]
-    backend = open_backend(project, env)
-    _open.backends[_key(project, env)] = backend  # by now there is a database
-    while len(_open.backends) > KEPT:
-        _open.backends.popitem(last=False)
-    return backend
-
-
-def _key(project: Project, env: Environment) -> tuple[Any, ...]:
-    """The same for backends that are the same; the database is told by its inode, as a folder may be made anew."""
+    run = find(workspace, run_text)
+    ref = RunRef(run.env, run.run_id)
+    backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
     try:
-        database = (project.home / DATABASE_NAME).stat().st_ino
-    except OSError:
-        database = 0
-    settings = tuple((key, str(setting.value)) for key, setting in sorted(env.settings.items()))
-    others = tuple((environment.name, environment.backend) for environment in project.environments.values())
-    return (project.home, project.root, database, env.name, env.backend, settings, others)
-
-
-def handle(project: Project, run_text: str) -> RunHandle:
-    """The run that a text means, to hold on to. Raises what `find` does.
-
-    On a full disk it is as it was recorded: nothing new can be recorded of it.
-    """
-    run = find(project, run_text)
-    backend, ref = backend_of(project, environment_of(project, run)), RunRef(run.env, run.run_id)
-    try:
-        return RunHandle(backend, ref)
+        whole_run = backend.get(ref)
     except DiskFull:
-        with Store(project.home) as store:
-            note_full(store.file)
-            return RunHandle(backend, ref, store.get(run.run_id))
+        note_full(workspace.store.file)
+        whole_run = workspace.store.get(run.run_id)
+    return RunHandle(workspace, ref, whole_run)
 
 
-def find(project: Project, run_text: str) -> Run:
-    """The record of the run that a text means; one of others is looked for on the remote backends.
+def find(workspace: OpenProject, run_text: str) -> Run:
+    """Return the record of the run that a text means. Without a record, ask the remote backends for it.
 
     Raises:
         UsageError: there is none, or more than one.
@@ -85,55 +65,99 @@ def find(project: Project, run_text: str) -> Run:
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
     try:
-        return _recorded(project, run_text)
+        return _recorded(workspace, run_text)
     except UsageError:
-        if run_text == "latest" or not _remote(project):
+        if run_text == "latest" or not _remote(workspace):
             raise
-    run = _of_that_id(project, run_text)
+    run = _of_that_id(workspace, run_text)
     if run is not None:
         return run
-    refresh(project, RunFilter(), whole=False)
+    read_changes(workspace, RunFilter(), whole=False)
     try:
-        return _recorded(project, run_text)
+        return _recorded(workspace, run_text)
     except UsageError as error:
-        if (project.home / DATABASE_NAME).exists() and error.message.startswith("There is no run"):
+        if workspace.recorded_store is not None and error.message.startswith("There is no run"):
             raise NotFound(error.message, hint=error.hint, status=404, reason="NOT_FOUND") from None
         raise
 
 
-def refresh(project: Project, run_filter: RunFilter, limit: int | None = None, *, whole: bool = True) -> None:
-    """Reads what has changed on the remote backends: of one environment, or of all that are different places.
+def read_changes(
+    workspace: OpenProject, run_filter: RunFilter, limit: int | None = None, *, whole: bool = True
+) -> None:
+    """Read what has changed on the remote backends: on one environment, or on all that are different places.
 
-    With a limit only the newest runs that match are read, where the backend can choose them; unless `whole`, what costs
-    several requests a run is left out. Of all environments, one that cannot be reached is the warning `NotRefreshed`.
+    Args:
+        workspace: whose environments.
+        run_filter: which runs. With an environment, a backend that cannot be reached is an error. Otherwise it is the
+            warning `NotRefreshed`.
+        limit: read only this many of the newest runs that match, where the backend can choose them.
+        whole: read also what costs several requests for each run.
     """
     if run_filter.env is not None:
-        env = project.environments.get(run_filter.env)  # one that was removed still has runs here
+        # An environment that was removed from kfgcp.toml still has runs in the store.
+        env = workspace.project.environments.get(run_filter.env)
         if env is not None and env.backend != "local":
-            _read(_refreshable(project, env), run_filter, limit, whole)
+            _read(_refreshable(workspace, env), run_filter, limit, whole)
         return
     places = set()
-    for env in _remote(project):
+    for env in _remote(workspace):
         try:
-            backend = _refreshable(project, env)
+            backend = _refreshable(workspace, env)
             if backend.place not in places:
                 places.add(backend.place)
                 _read(backend, run_filter, limit, whole)
         except DiskFull:
             raise
         except (BackendError, ConfigError) as error:
-            warnings.warn(f"{env.name} is shown as last seen: {error.message}", NotRefreshed, stacklevel=4)
+            warn_caller(f"{env.name} is shown as last seen: {error.message}", NotRefreshed)
 
 
-def environment_of(project: Project, run: Run) -> Environment:
-    """The environment that a run was made in; for a local run whose environment was removed, any local one serves."""
-    if run.env not in project.environments and run.backend == "local":
-        return project.env("local")
-    return project.env(run.env)
+def refreshed_store(
+    workspace: OpenProject,
+    run_filter: RunFilter,
+    limit: int | None = None,
+    *,
+    refresh: bool = True,
+    metrics: bool = True,
+) -> Store | None:
+    """Return the store after what has changed was read into it, None when nothing was ever recorded.
+
+    Args:
+        workspace: whose store.
+        run_filter: which runs must be up to date.
+        limit: only this many of the newest runs that match.
+        refresh: ask the remote backends.
+        metrics: read the metrics of ended runs also where this takes several requests for each run.
+    """
+    if refresh:
+        with _noting_a_full_disk(workspace):
+            read_changes(workspace, run_filter, limit, whole=metrics or bool(run_filter.where))
+    store = workspace.recorded_store
+    if store is not None and (store.unfinished("local") or store.removals()):
+        with _noting_a_full_disk(workspace):
+            _refresh_local(workspace)
+    return store
 
 
-def _of_that_id(project: Project, run_id: str) -> Run | None:
-    """The run of exactly that id on a remote backend, however old it is; a request for each place.
+@contextmanager
+def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
+    """On a full disk, warn instead of recording what has changed: what was recorded can be shown."""
+    try:
+        yield
+    except DiskFull:
+        note_full(workspace.project.home / DATABASE_NAME)
+
+
+def _refresh_local(workspace: OpenProject) -> None:
+    """End the records of local runs whose engine is gone, and finish deletions that were killed."""
+    from kfgcp.backends.local import LocalBackend
+
+    project = workspace.project
+    LocalBackend(project, project.env("local"), workspace.store).refresh()
+
+
+def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
+    """Return the run of exactly this id on a remote backend, however old it is. It costs a request for each place.
 
     Raises:
         BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
@@ -144,12 +168,12 @@ def _of_that_id(project: Project, run_id: str) -> Run | None:
     places = set()
     unreadable: BadAnswer | None = None
     unreachable: list[Unreachable] = []
-    for env in _remote(project):
+    for env in _remote(workspace):
         try:
-            backend = _refreshable(project, env)
+            backend = _refreshable(workspace, env)
             if backend.place not in places:
                 places.add(backend.place)
-                return backend_of(project, env).get(RunRef(env.name, run_id))
+                return workspace.backend(env.name).get(RunRef(env.name, run_id))
         except BadAnswer as error:  # it is there, and a list would say less of it
             unreadable = unreadable or error
         except Unreachable as error:
@@ -163,15 +187,15 @@ def _of_that_id(project: Project, run_id: str) -> Run | None:
     return None
 
 
-def _recorded(project: Project, run_text: str) -> Run:
-    if not (project.home / DATABASE_NAME).exists():
+def _recorded(workspace: OpenProject, run_text: str) -> Run:
+    store = workspace.recorded_store
+    if store is None:
         raise no_run(run_text)
-    with Store(project.home) as store:
-        return store.get(store.find(run_text), whole=False)
+    return store.get(store.find(run_text), whole=False)
 
 
-def _remote(project: Project) -> list[Environment]:
-    return [env for env in project.environments.values() if env.backend != "local"]
+def _remote(workspace: OpenProject) -> list[Environment]:
+    return [env for env in workspace.project.environments.values() if env.backend != "local"]
 
 
 def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, whole: bool) -> None:
@@ -179,7 +203,7 @@ def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, wh
         backend.refresh(run_filter.since, whole=whole)
 
 
-def _refreshable(project: Project, env: Environment) -> SupportsRefresh:
-    backend = backend_of(project, env)
+def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh:
+    backend = workspace.backend(env.name)
     assert isinstance(backend, SupportsRefresh)
     return backend

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from kfgcp.config import Project
 from kfgcp.errors import UsageError
-from kfgcp.model import Run
+from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
 from kfgcp.spec.diff import diff as diff_specs
 from kfgcp.spec.load import Component, Spec, from_documents, load, names_file
-from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.open_project import OpenProject
 
 PipelineLike = str | Path | Spec | Component
 """What can be compiled: a file, an address in Artifact Registry, a loaded pipeline, or an object of KFP."""
@@ -30,15 +29,16 @@ class Diff:
     after: Spec
     changes: tuple[Change, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        before, after = (
-            {"origin": spec.origin, "pipeline": spec.name, "version": spec.version}
-            for spec in (self.before, self.after)
-        )
-        return {"before": before, "after": after, "changes": [change.to_dict() for change in self.changes]}
+    def to_dict(self) -> dict[str, JsonValue]:
+        changes: list[JsonValue] = [change.to_dict() for change in self.changes]
+        return {"before": _facts(self.before), "after": _facts(self.after), "changes": changes}
 
 
-def diff(project: Project, before: Pipeline, after: Pipeline) -> Diff:
+def _facts(spec: Spec) -> dict[str, JsonValue]:
+    return {"origin": spec.origin, "pipeline": spec.name, "version": spec.version}
+
+
+def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
     """What differs between two pipelines.
 
     What they ask of a cluster is compared where both tell it: a version does not, and a run only if it was submitted
@@ -48,27 +48,28 @@ def diff(project: Project, before: Pipeline, after: Pipeline) -> Diff:
         UsageError: one of them is no file, run or version, or could be several.
         SpecError: one of them does not compile or is not a valid spec.
     """
-    (one, told), (other, also_told) = (_resolve(project, each) for each in (before, after))
+    (one, told), (other, also_told) = (_resolve(workspace, each) for each in (before, after))
     platforms = (one.platform_spec, other.platform_spec) if told and also_told else (None, None)
     return Diff(one, other, diff_specs(one.pipeline_spec, other.pipeline_spec, *platforms))
 
 
-def spec_of(project: Project, run: Run) -> Spec:
+def spec_of(workspace: OpenProject, run: Run) -> Spec:
     """The pipeline of a run, as it was recorded.
 
     Raises:
         UsageError: its backend did not tell it.
     """
-    return _of_run(project, run)[0]
+    return _of_run(workspace, run)[0]
 
 
-def load_pipeline(project: Project, pipeline: PipelineLike, env: str | None = None) -> Spec:
+def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
     """Load and check a pipeline. Artifact Registry is read with the sign-in of the environment `env`.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
+    project = workspace.project  # a configuration that is not valid is the first error
     if isinstance(pipeline, Spec):
         return pipeline
     if isinstance(pipeline, str) and "://" in pipeline:  # only then are the modules for requests needed
@@ -79,24 +80,24 @@ def load_pipeline(project: Project, pipeline: PipelineLike, env: str | None = No
     return load(pipeline)
 
 
-def _resolve(project: Project, named: Pipeline) -> tuple[Spec, bool]:
+def _resolve(workspace: OpenProject, named: Pipeline) -> tuple[Spec, bool]:
     """The pipeline, and whether it is known what it asks of a cluster."""
     if not isinstance(named, (str, Path, RunHandle, Run)):
-        return load_pipeline(project, named), True
+        return load_pipeline(workspace, named), True
     if isinstance(named, (str, Path)):
         text = str(named)
         if names_file(text) or "://" in text:
-            return load_pipeline(project, text), True
-        version = _of_version(project, text)
+            return load_pipeline(workspace, text), True
+        version = _of_version(workspace, text)
         if version is not None:
             return version, False
-        named = lookup.handle(project, text)
+        named = lookup.handle(workspace, text)
     run = named.snapshot if isinstance(named, RunHandle) else named
-    spec, told = _of_run(project, run)
+    spec, told = _of_run(lookup.workspace_of(workspace, named), run)
     return replace(spec, origin=f"run {run.run_id}"), told
 
 
-def _of_version(project: Project, text: str) -> Spec | None:
+def _of_version(workspace: OpenProject, text: str) -> Spec | None:
     """The recorded pipeline whose version begins so; None when it is none, or when it may be a run as well."""
     digits = text.removeprefix("sha256:")
     if not re.fullmatch("[0-9a-f]{8,64}", digits):
@@ -107,12 +108,12 @@ def _of_version(project: Project, text: str) -> Spec | None:
         return None
     found: list[str] = []
     spec = None
-    if (project.home / DATABASE_NAME).exists():
-        with Store(project.home) as store:
-            if digits == text and _is_run(store, text):
-                return None
-            found = store.versions(f"sha256:{digits}")
-            spec = store.spec(found[0]) if found else None
+    store = workspace.recorded_store
+    if store is not None:
+        if digits == text and _is_run(store, text):
+            return None
+        found = store.versions(f"sha256:{digits}")
+        spec = store.spec(found[0]) if found else None
     if len(found) > 1:
         raise UsageError(f"{text} means more than one version: {', '.join(found)}.", hint="Write more of its digits.")
     if spec is not None:
@@ -129,9 +130,8 @@ def _is_run(store: Store, text: str) -> bool:
         return False
 
 
-def _of_run(project: Project, run: Run) -> tuple[Spec, bool]:
-    with Store(project.home) as store:
-        spec, request = store.spec(run.version), store.request(run.run_id)
+def _of_run(workspace: OpenProject, run: Run) -> tuple[Spec, bool]:
+    spec, request = workspace.store.spec(run.version), workspace.store.request(run.run_id)
     if spec is None:
         raise UsageError(f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
     documents = [each for each in (spec, request.get("platform_spec")) if each is not None]

@@ -61,7 +61,7 @@ def test_a_digest_needs_no_question_for_the_tag(cloud: Any, compiled: str) -> No
 
 def test_it_runs_on_this_machine_too(cloud: Any, compiled: str) -> None:
     cloud.publish("doubled", compiled, "v1")
-    spec = kfgcp.api.load_pipeline(f"{ADDRESS}/v1", "dev")
+    spec = kfgcp.Workspace.default().load_pipeline(f"{ADDRESS}/v1", "dev")
 
     assert kfgcp.run(spec, env="local", timeout=PROCESS).outputs == {"Output": 42}
 

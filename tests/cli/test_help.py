@@ -110,13 +110,13 @@ def test_wrong_usage_exits_with_2_and_says_why(
 def test_a_bug_is_one_line_and_exit_code_1(
     home: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfgcp import api
     from kfgcp.cli.main import main
+    from kfgcp.workspace import Workspace
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(api, "list", broken)
+    monkeypatch.setattr(Workspace, "list", broken)
     with pytest.raises(SystemExit) as stopped:
         main(["list"])
     assert stopped.value.code == 1

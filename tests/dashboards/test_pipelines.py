@@ -7,6 +7,7 @@ import pytest
 
 from kfgcp import config
 from kfgcp.errors import SpecError, UsageError
+from kfgcp.workspace import Workspace
 from kfgcp_dashboard.pipelines import Offer, compiled, offers
 
 ONE = """
@@ -23,9 +24,14 @@ def {0}(text: str = "hi"):
 
 
 @pytest.fixture
-def project(home: Path) -> config.Project:
+def workspace(home: Path) -> Workspace:
     (home / "pipelines").mkdir()
-    return config.load()
+    return Workspace.open()
+
+
+@pytest.fixture
+def project(workspace: Workspace) -> config.Project:
+    return workspace.project
 
 
 def test_pipelines_are_found_in_files_without_importing_them(project: config.Project) -> None:
@@ -53,11 +59,11 @@ def test_the_configuration_says_where_they_are(home: Path) -> None:
     assert [offer.key for offer in offers(config.load(), [])] == ["flows/x.py"]
 
 
-def test_a_file_is_compiled_elsewhere(project: config.Project) -> None:
+def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Project) -> None:
     (project.root / "p.py").write_text("import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p"))
     known = offers(project, [])
 
-    spec = compiled(project, "p.py", known)
+    spec = compiled(workspace, "p.py", known)
 
     assert spec.name == "p"
     assert spec.params["text"].default == "hi"
@@ -65,16 +71,16 @@ def test_a_file_is_compiled_elsewhere(project: config.Project) -> None:
     assert "left_behind" not in sys.modules
 
 
-def test_what_is_wrong_with_a_file_is_said(project: config.Project) -> None:
+def test_what_is_wrong_with_a_file_is_said(workspace: Workspace, project: config.Project) -> None:
     (project.root / "p.py").write_text(ONE.format("p") + "\nraise ValueError('no luck')")
 
     with pytest.raises(SpecError, match="no luck"):
-        compiled(project, "p.py", offers(project, []))
+        compiled(workspace, "p.py", offers(project, []))
 
 
-def test_nothing_else_is_run(project: config.Project, tmp_path: Path) -> None:
+def test_nothing_else_is_run(workspace: Workspace, project: config.Project, tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(ONE.format("evil"))
 
     for key in ("../evil.py", str(tmp_path / "evil.py"), "version:ab12", "-h"):
         with pytest.raises(UsageError):
-            compiled(project, key, [Offer("p.py", "p.py")])
+            compiled(workspace, key, [Offer("p.py", "p.py")])

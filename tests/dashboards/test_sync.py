@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kfgcp import api, config
+from kfgcp import api
 from kfgcp.testing import VertexStandIn
-from kfgcp_dashboard import sync
+from kfgcp_dashboard import data, sync
 
 
 class _Clock:
@@ -23,7 +23,7 @@ def started() -> Iterator[Callable[..., sync.Sync]]:
     running: list[sync.Sync] = []
 
     def start(**options: Any) -> sync.Sync:
-        running.append(sync.Sync(config.load(), **options).start())
+        running.append(sync.Sync(data.workspace(), **options).start())
         return running[-1]
 
     yield start
@@ -88,11 +88,11 @@ def test_threads_rest_when_nobody_looks(home: Path, started: Callable[..., sync.
 
 
 def test_other_settings_begin_anew(home: Path) -> None:
-    first = sync.of(config.load())
-    assert sync.of(config.load()) is first
+    first = sync.of(data.workspace())
+    assert sync.of(data.workspace()) is first
 
     (home / "kfgcp.toml").write_text("[dashboard]\nsync_seconds = 5\n")
-    second = sync.of(config.load())
+    second = sync.of(data.workspace())
     sync.end()
 
     assert second is not first

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.api import doctor
+from kfgcp import doctor
 from kfgcp.diagnosis.checks import Finding
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.testing.server import Request, Response

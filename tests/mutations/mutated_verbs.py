@@ -133,12 +133,11 @@ def _logs(ground: Ground, random: Random, run: str) -> None:
 
 def _of_env(run: str, env: str) -> RunHandle:
     """Open a run in one of the environments that lead to the same place."""
-    from kfgcp import config
     from kfgcp.backends.base import RunRef
-    from kfgcp.tracking.lookup import backend_of
 
-    project = config.load()
-    return RunHandle(backend_of(project, project.env(env)), RunRef(env, run))
+    workspace = kfgcp.Workspace.default()
+    ref = RunRef(env, run)
+    return RunHandle(workspace, ref, workspace.backend(env).get(ref))
 
 
 def _read_artifacts(ground: Ground, random: Random, _: Any) -> None:

@@ -4,14 +4,16 @@ import copy
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
 from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking.handle import RunHandle, TaskHandle
+from kfgcp.tracking.open_project import OpenProject
 from patience import PROCESS
 
 MakeRun = Callable[..., Run]
@@ -57,8 +59,20 @@ class Talking(Answers):
         raise AssertionError("these tests do not follow logs")
 
 
+class OneBackend(OpenProject):
+    """A project whose only environment has the given backend."""
+
+    def __init__(self, folder: Path | None = None, backend: Answers | None = None) -> None:
+        super().__init__(folder)
+        self.only_backend = backend
+
+    def backend(self, env: str | None = None) -> Backend:
+        assert self.only_backend is not None
+        return self.only_backend
+
+
 def _handle(backend: Answers) -> RunHandle:
-    return RunHandle(backend, REF)
+    return RunHandle(OneBackend(backend=backend), REF, backend.get(REF))
 
 
 def test_facts_are_those_of_the_last_look(make_run: MakeRun) -> None:

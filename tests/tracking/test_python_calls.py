@@ -9,9 +9,9 @@ from kfp import dsl
 
 import kfgcp
 from kfgcp import api
-from kfgcp.api.submit_options import SubmitOptions
 from kfgcp.errors import ConfigError, RunFailed, SpecError, UsageError
 from kfgcp.store.rows import RunFilter
+from kfgcp.tracking.submit_options import SubmitOptions
 from patience import PROCESS
 
 IMAGE = "python:3.11"

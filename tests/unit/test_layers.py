@@ -30,13 +30,14 @@ LAYERS = [
     {"engine"},
     {"backends"},
     {"tracking", "hooks", "diagnosis"},
-    {"api", "scaffold", "environments", "testing"},
+    {"workspace", "scaffold", "environments"},
+    {"api", "testing"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOGETHER = [
     {"cross_site", "deadlines", "sockets", "errors", "machine", "model", "config", "labels"},
-    {"api", "scaffold", "environments"},
+    {"workspace", "scaffold", "environments"},
 ]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
@@ -113,6 +114,27 @@ def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_clie
 
     assert [name for name in importers if not name.startswith(KFP_IMPORTERS)] == []
     assert "spec/compile.py" in importers
+
+
+def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
+    callers = {name: set[str]() for name in ("config.load", "Store")}
+    dashboards = ROOT.parent / "dashboards" / "kfgcp_dashboard"
+    for file in (*FILES, *dashboards.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in callers:
+                callers[ast.unparse(node.func)].add(str(file.relative_to(ROOT.parent)))
+
+    assert callers["config.load"] == {
+        "kfgcp/tracking/open_project.py",
+        "kfgcp/environments.py",  # a file that is about to be written
+    }
+    assert callers["Store"] == {
+        "kfgcp/tracking/open_project.py",
+        "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
+        "kfgcp/backends/local.py",  # an engine process, which was given its run
+        "kfgcp/testing/engine_runs.py",  # the stand-ins' own
+        "kfgcp/testing/metadata_nodes.py",  # another class of that name
+    }
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -32,8 +32,8 @@ BETTER: Final = {True: " ▲", False: " ▽", None: ""}
 
 
 def show() -> None:
-    project = data.project()
-    store = data.store(project)
+    workspace = data.workspace()
+    project, store = workspace.project, workspace.store
     ids = st.query_params.get_all("run")
     st.title("Compare", anchor=False)
     runs, missing = data.runs_of(store, ids[:MOST])
@@ -57,7 +57,7 @@ def show() -> None:
 
 def _picker(runs: list[Run]) -> list[Run]:
     """The runs to compare, in the order they were picked; the address follows."""
-    store = data.store(data.project())
+    store = data.workspace().store
     known = {run.run_id: run for run in (*runs, *store.select(limit=RECENT))}
     names = data.names(list(known.values()))
     picked = st.multiselect(

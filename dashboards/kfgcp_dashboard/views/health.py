@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import streamlit as st
 
-from kfgcp import api
-from kfgcp.config import Environment, Project
+from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Finding
+from kfgcp.workspace import Workspace
 from kfgcp_dashboard import data, elements, sync, text
 from kfgcp_dashboard.elements import Column
 
@@ -42,15 +42,16 @@ def _diagnoses() -> dict[str, Diagnosis]:
 
 def show() -> None:
     st.title("Health", anchor=False)
-    project = data.project()
-    threads = sync.of(project)
+    workspace = data.workspace()
+    project = workspace.project
+    threads = sync.of(workspace)
     rows = [_row(env, threads) for env in project.environments.values()]
     elements.table("environments", COLUMNS, rows, export="environments")
     st.subheader("Doctor", anchor=False)
     st.caption("Looks at all that a run needs, in order, up to the first thing that is broken. Nothing is written.")
     for env in project.environments.values():
         with st.container(border=True):
-            _doctor(project, env)
+            _doctor(workspace, env)
 
 
 def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
@@ -65,15 +66,15 @@ def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
     }
 
 
-def _doctor(project: Project, env: Environment) -> None:
+def _doctor(workspace: Workspace, env: Environment) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.html(
         text.tag("span", env.name, style="font-weight:600") + text.tag("span", f"  {env.backend}", style="opacity:.65")
     )
-    key = f"{project.root}/{env.name}"
+    key = f"{workspace.project.root}/{env.name}"
     if right.button("Look", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
         _diagnoses()[key] = Diagnosis()
-        threading.Thread(target=_diagnose, args=(env.name, _diagnoses()[key]), daemon=True).start()
+        threading.Thread(target=_diagnose, args=(workspace, env.name, _diagnoses()[key]), daemon=True).start()
     found = _diagnoses().get(key)
     if found is None:
         return
@@ -92,9 +93,9 @@ def _doctor(project: Project, env: Environment) -> None:
     findings()
 
 
-def _diagnose(env: str, into: Diagnosis) -> None:
+def _diagnose(workspace: Workspace, env: str, into: Diagnosis) -> None:
     try:
-        api.doctor(env, notice=into.findings.append)
+        workspace.doctor(env, notice=into.findings.append)
     except Exception as error:  # said on the page: nobody sees what a thread raises
         elements.LOG.exception("doctor failed")
         into.problem = f"It failed inside: {type(error).__name__}: {error}"

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import streamlit as st
 
-from kfgcp import api
 from kfgcp.config import Project
 from kfgcp.errors import KfgcpError
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import TYPES, ParamSpec, parse, resolve
+from kfgcp.workspace import Workspace
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES
 from kfgcp_dashboard.pipelines import Offer, compiled, offers
@@ -30,11 +30,12 @@ EXAMPLES: Final = {
 
 def show() -> None:
     st.title("Launch", anchor=False)
-    project = data.project()
+    workspace = data.workspace()
+    project = workspace.project
     visitor = actions.who()
     if not visitor.may_act:
         st.info(text.markdown(visitor.reason), icon=":material/lock:")
-    known = offers(project, data.latest_of_each(data.store(project)))
+    known = offers(project, data.latest_of_each(workspace.store))
     if not known:
         elements.empty("No pipeline was found in this project.", "kfgcp init .")
         return
@@ -52,7 +53,7 @@ def show() -> None:
     if right.button("Read it again", icon=":material/sync:", type="tertiary"):
         _spec.clear()
     try:
-        spec = _spec(project, key, known)
+        spec = _spec(workspace, key, known)
     except KfgcpError as error:
         elements.failure(error)
         return
@@ -60,8 +61,8 @@ def show() -> None:
 
 
 @st.cache_resource(ttl=60, max_entries=20, show_spinner="Compiling")
-def _spec(_project: Project, key: str, _known: Sequence[Offer]) -> Spec:
-    return compiled(_project, key, _known)
+def _spec(_workspace: Workspace, key: str, _known: Sequence[Offer]) -> Spec:
+    return compiled(_workspace, key, _known)
 
 
 def _other_pipeline() -> None:
@@ -184,7 +185,7 @@ def _check(spec: Spec, env: str, values: Mapping[str, Any], more: Mapping[str, A
     """What a submission would meet; nothing is started."""
     try:
         with st.spinner("Looking"):
-            plan = api.plan(spec, env=env, params=values, **more)
+            plan = data.workspace().plan(spec, env=env, params=values, **more)
     except KfgcpError as error:
         elements.failure(error)
         return
@@ -205,7 +206,7 @@ def _confirm(spec: Spec, env: str, values: Mapping[str, Any], more: Mapping[str,
     if actions.confirmed("Launch it", "Not yet"):
         actions.must_be_allowed()
         with st.spinner("Submitting"):
-            started = api.submit(spec, env=env, params=values, **more)
+            started = data.workspace().submit(spec, env=env, params=values, **more)
         actions.answered()
         st.switch_page(PAGES["run"], query_params={"run": started.run_id})
 

@@ -28,8 +28,8 @@ TASKS = {
 
 def show() -> None:
     wanted = st.query_params.get("run", "latest")
-    project = data.project()
-    store = data.store(project)
+    workspace = data.workspace()
+    store = workspace.store
     try:
         run = data.run_of(store, wanted)
     except UsageError as error:
@@ -38,7 +38,7 @@ def show() -> None:
         elements.empty("Runs appear here once there are some.", "kfgcp run PIPELINE")
         return
     if not run.state.final:
-        sync.of(project).watch(run.env, run.run_id)
+        sync.of(workspace).watch(run.env, run.run_id)
     rev = store.rev(run.run_id)
     _head(run)
     if run.state.final:
@@ -55,11 +55,11 @@ def show() -> None:
 
 
 def _look(run_id: str, env: str) -> int:
-    project = data.project()
-    threads = sync.of(project)
+    workspace = data.workspace()
+    threads = sync.of(workspace)
     threads.touch()
     threads.watch(env, run_id)
-    return data.store(project).rev(run_id)
+    return workspace.store.rev(run_id)
 
 
 def _head(run: Run) -> None:
@@ -99,7 +99,7 @@ def _error(run: Run) -> None:
 
 
 def _overview(run: Run) -> None:
-    store = data.store(data.project())
+    store = data.workspace().store
     graph = data.graph_of(store, run)
     if graph is None and not run.tasks:
         st.caption("Its pipeline is not known here yet.")

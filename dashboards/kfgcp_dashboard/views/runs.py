@@ -45,7 +45,7 @@ EXPORTED: Final = 100_000
 
 
 def show() -> None:
-    store = data.store(data.project())
+    store = data.workspace().store
     head, export = st.columns([6, 1], vertical_alignment="bottom")
     head.title("Runs", anchor=False)
     if data.is_empty(store):

@@ -28,8 +28,8 @@ BEST: Final = {
 
 def show() -> None:
     st.title("Sweeps and trends", anchor=False)
-    project = data.project()
-    store = data.store(project)
+    workspace = data.workspace()
+    project, store = workspace.project, workspace.store
     pipelines = data.values(store, "pipeline")
     if not pipelines:
         elements.empty("Metrics of runs are shown here over time.", "kfgcp run PIPELINE")

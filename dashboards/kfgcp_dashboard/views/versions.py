@@ -22,7 +22,7 @@ COLUMNS: Final = {
 
 def show() -> None:
     st.title("Versions", anchor=False)
-    store = data.store(data.project())
+    store = data.workspace().store
     pipelines = data.values(store, "pipeline")
     if not pipelines:
         elements.empty("Each version of a pipeline that has run is shown here.", "kfgcp run PIPELINE")

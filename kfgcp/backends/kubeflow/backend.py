@@ -51,6 +51,7 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
+from kfgcp.store.store import Store
 
 PAGE: Final = 100
 MOST: Final = 200
@@ -70,8 +71,8 @@ class KubeflowBackend(RemoteBackend):
     reads_listed = False
     reopens = True
 
-    def __init__(self, project: Project, env: Environment) -> None:
-        super().__init__(project, env)
+    def __init__(self, project: Project, env: Environment, store: Store) -> None:
+        super().__init__(project, env, store)
         host, tokens = address_and_tokens(env)
         host, certificates = host.rstrip("/"), ca_file(env)
         self._where, self._tokens = Where(host, env.name), tokens

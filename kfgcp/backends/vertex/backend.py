@@ -28,6 +28,7 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.store.rows import Observed, RunFilter
+from kfgcp.store.store import Store
 
 LISTED: Final = (
     *("name", "displayName", "state", "createTime", "startTime", "endTime", "updateTime", "error", "labels"),
@@ -45,8 +46,8 @@ LATE_SECONDS: Final = 8.0
 class VertexBackend(RemoteBackend):
     """Runs in one project and location."""
 
-    def __init__(self, project: Project, env: Environment) -> None:
-        super().__init__(project, env)
+    def __init__(self, project: Project, env: Environment, store: Store) -> None:
+        super().__init__(project, env, store)
         self._where = Where(env.get("project"), env.get("location"), env.name)
         tokens = token_source(env)
         seconds = env.request_seconds

@@ -16,7 +16,6 @@ from kfgcp.errors import UsageError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
-from kfgcp.tracking import lookup
 from patience import REQUEST
 
 API = "/apis/v2beta1"
@@ -112,7 +111,7 @@ def test_a_run_that_is_cancelling_for_two_minutes_can_be_deleted(
         public.show(without_workflow.run_id).delete()
     assert not [warning for warning in recwarn if warning.category is NotWhole]
 
-    lookup._open.backends.clear()  # as in another process
+    public.Workspace.default().close()  # as in another process
     day_clock.ahead = 125
     with pytest.warns(NotWhole, match="has been CANCELLING for more than 2 minutes"):
         stuck = public.show(without_workflow.run_id)

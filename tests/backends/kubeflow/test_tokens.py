@@ -124,7 +124,7 @@ def signed(
     found = cluster.settings() | settings
     lines = [f'{name} = "{value}"' for name, value in found.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
-    monkeypatch.setattr(api, "_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("kfgcp.tracking.watch.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
     cluster.instant.seconds = 86400
     return cluster
@@ -149,7 +149,7 @@ def test_a_run_is_watched_to_its_end_while_tokens_end(
     assert public.show(handle.run_id).artifacts, "ML Metadata's requests are signed in anew, too"
 
 
-@pytest.mark.filterwarnings("ignore::kfgcp.api.NotWhole")  # ML Metadata is not asked for a while after a refusal
+@pytest.mark.filterwarnings("ignore::kfgcp.NotWhole")  # ML Metadata is not asked for a while after a refusal
 @pytest.mark.parametrize("settings", ["token-file"], indirect=True)
 def test_a_token_that_nobody_renews_ends_the_watching_with_what_to_do(
     signed: KubeflowStandIn, tokens: Tokens, pipeline: Callable[[str], Path]

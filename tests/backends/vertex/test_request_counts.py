@@ -114,7 +114,7 @@ def test_environments_that_share_a_place_are_asked_once(service: VertexStandIn, 
     service.seed(3)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error", public.api.NotRefreshed)
+        warnings.simplefilter("error", public.NotRefreshed)
         runs, requests = cost(public.list)
 
     assert len(runs) == 3

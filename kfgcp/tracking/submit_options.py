@@ -27,7 +27,7 @@ class SubmitOptions(TypedDict, total=False):
         strict_env: install the version of kfp that the compiled commands name, instead of using the installed one.
     """
 
-    params: Mapping[str, Any] | None
+    params: Mapping[str, object] | None
     env: str | None
     experiment: str | None
     name: str | None

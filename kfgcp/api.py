@@ -1,0 +1,19 @@
+"""The verbs under their old name: the functions of `kfgcp`, and the warnings and types that they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfgcp.backends.base import ForegroundRun, NotWhole, Pace
+from kfgcp.tracking.lookup import RunLike
+from kfgcp.tracking.notices import NotHeeded, NotRefreshed, RecordedCode
+
+__all__ = ["ForegroundRun", "NotHeeded", "NotRefreshed", "NotWhole", "Pace", "RecordedCode", "RunLike"]
+
+
+def __getattr__(name: str) -> Any:
+    from kfgcp.workspace import Workspace, function
+
+    if name.startswith("_") or not hasattr(Workspace, name):
+        raise AttributeError(f"module 'kfgcp.api' has no attribute {name!r}")
+    return function(name)

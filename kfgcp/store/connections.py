@@ -1,0 +1,102 @@
+"""The connections to a database: one for each thread that uses it.
+
+Readers of SQLite in WAL mode never wait for the writer, but only when they have a connection of
+their own: statements of one connection wait for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from weakref import WeakSet
+
+from kfgcp.errors import UsageError
+from kfgcp.store import database
+
+
+class ThreadConnection:
+    """The connection of one thread. `in_use` is held while the thread works with it."""
+
+    def __init__(self, connection: database.Connection) -> None:
+        self.connection = connection
+        self.in_use = threading.RLock()
+
+    def __del__(self) -> None:
+        """Close the connection when its thread has ended.
+
+        A connection of sqlite3 refers to itself, so it would stay open until the garbage collector
+        finds it.
+        """
+        self.connection.close()
+
+
+class ThreadConnections:
+    """Opens a connection for each thread at its first use, and closes it when the thread ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._inode = ""
+        self._own = threading.local()
+        self._all: WeakSet[ThreadConnection] = WeakSet()
+        self._guard = threading.Lock()
+        self._is_closed = False
+
+    def current(self) -> ThreadConnection:
+        """Return the connection of the calling thread.
+
+        Raises:
+            StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
+            UsageError: the connections were closed.
+        """
+        thread: ThreadConnection | None = getattr(self._own, "thread", None)
+        return thread or self.renew()
+
+    def renew(self) -> ThreadConnection:
+        """Open the connection of the calling thread, in place of one that it may have."""
+        if self._is_closed:
+            raise closed(self._file)
+        thread = ThreadConnection(database.connect(self._file))
+        self._inode = self._inode or database.inode(self._file)
+        with self._guard:
+            if self._is_closed:
+                raise closed(self._file)
+            self._all.add(thread)
+            self._own.thread = thread
+        return thread
+
+    @property
+    def are_current(self) -> bool:
+        """Whether they lead to the file that is there now, and were opened to write.
+
+        The file is another one after its folder was deleted and made again. A connection that was
+        opened only to read may not see later changes.
+        """
+        try:
+            is_same_file = database.inode(self._file) == self._inode
+        except OSError:
+            return False
+        with self._guard:
+            can_write = all(thread.connection.can_write for thread in self._all)
+        return is_same_file and can_write and not self._is_closed
+
+    def close(self) -> None:
+        """Close the connections of all threads.
+
+        A thread that works with its connection now finishes its statement. Its connection is closed
+        afterwards, because nothing refers to it any more.
+        """
+        with self._guard:
+            self._is_closed = True
+            self._own = threading.local()
+            for thread in list(self._all):
+                if thread.in_use.acquire(blocking=False):
+                    thread.connection.close()
+                    thread.in_use.release()
+
+
+def closed(file: Path) -> UsageError:
+    """Return the error for the use of a store after `close`."""
+    return UsageError(
+        f"The store {file} was closed.",
+        hint="Use it before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
+    )

@@ -1,0 +1,124 @@
+"""An open project: its configuration, its store and its backends, each made once, at first use."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Self
+
+from kfgcp import config
+from kfgcp.backends.base import Backend
+from kfgcp.backends.registry import open_backend
+from kfgcp.config import Environment, Project
+from kfgcp.errors import UsageError
+from kfgcp.store.store import DATABASE_NAME, Store
+
+
+class OpenProject:
+    """What a `kfgcp.Workspace` owns. Handles and the modules below `kfgcp.workspace` use it.
+
+    Threads may share it. They share the store, and each thread has backends of its own.
+
+    Args:
+        folder: where kfgcp.toml is looked for, upwards; the current folder when None.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._guard = threading.RLock()
+        self._project: Project | None = None
+        self._store: Store | None = None
+        self._own = threading.local()
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """A copy in another process opens the same project again."""
+        return type(self), (self.project.root,)
+
+    @property
+    def project(self) -> Project:
+        """The configuration, as it was when it was first needed.
+
+        Raises:
+            ConfigError: kfgcp.toml cannot be read or is not valid.
+        """
+        with self._guard:
+            self._refuse_closed()
+            if self._project is None:
+                self._project = config.load(self._folder)
+            return self._project
+
+    @property
+    def store(self) -> Store:
+        """The store of the project, which is made when there is none.
+
+        Raises:
+            StateError: it cannot be opened, or was written by a newer kfgcp.
+        """
+        with self._guard:
+            self._refuse_closed()
+            if self._store is None:
+                self._store = Store(self.project.home)
+            return self._store
+
+    @property
+    def recorded_store(self) -> Store | None:
+        """The store, None when nothing was ever recorded. Reading must not make a state folder."""
+        is_there = self._store is not None or (self.project.home / DATABASE_NAME).exists()
+        return self.store if is_there else None
+
+    def backend(self, env: str | None = None) -> Backend:
+        """Return the backend of an environment. It belongs to the calling thread.
+
+        Args:
+            env: the name of the environment, the default one when None.
+
+        Raises:
+            ConfigError: there is no such environment, or one of its settings is missing.
+        """
+        environment = self.project.env(env)
+        backends: dict[str, Backend] = self._own.__dict__
+        if environment.name not in backends:
+            backends[environment.name] = open_backend(self.project, environment, self.store)
+        return backends[environment.name]
+
+    def environment_of(self, env: str, backend: str) -> Environment:
+        """Return the environment that a run was made in.
+
+        Args:
+            env: the name that was recorded. A local run whose environment was removed from kfgcp.toml
+                belongs to `local`.
+            backend: the name of the run's backend.
+        """
+        if env not in self.project.environments and backend == "local":
+            return self.project.env("local")
+        return self.project.env(env)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the state folder is still the one that was opened, and can be used as before."""
+        if self._is_closed:
+            return False
+        return self._store is None or self._store.is_current
+
+    def close(self) -> None:
+        """Close the store and the backends of all threads. Later uses are a UsageError."""
+        with self._guard:
+            self._is_closed = True
+            self._own = threading.local()
+            if self._store is not None:
+                self._store.close()
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            where = self._project.root if self._project is not None else self._folder
+            raise UsageError(
+                f"The workspace of {where or 'the current folder'} was closed.",
+                hint="Use it before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
+            )

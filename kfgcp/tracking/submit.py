@@ -1,0 +1,202 @@
+"""Starts runs: from a pipeline and options to a request, and from a request to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kfgcp import labels
+from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground
+from kfgcp.config import Environment
+from kfgcp.errors import UsageError
+from kfgcp.machine import current_folder
+from kfgcp.spec import params as spec_params
+from kfgcp.spec.graph import build
+from kfgcp.spec.load import Spec
+from kfgcp.spec.source import Source, from_here
+from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
+from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.lookup import RunLike
+from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
+from kfgcp.tracking.open_project import OpenProject
+from kfgcp.tracking.pipelines import PipelineLike
+from kfgcp.tracking.submit_options import SubmitOptions, check_options
+
+_NAMED_FILES = 3
+"""The largest number of edited files that a note names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `submit` would send.
+
+    Attributes:
+        request: the run to start.
+        notes: what the backend leaves out of it or gives in another way, a line each.
+    """
+
+    request: SubmitRequest
+    notes: Sequence[str]
+
+
+def prepare(workspace: OpenProject, pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
+    """Return the run that a pipeline and options mean, and the backend that can start it.
+
+    Raises:
+        UsageError: an option does not exist or has a wrong value.
+        SpecError: the pipeline does not compile or is not a valid spec.
+        ParamError: a parameter is unknown, missing or of the wrong type.
+        BackendError: Artifact Registry refused the pipeline or cannot be reached.
+    """
+    check_options(options)
+    folder = current_folder()
+    environment = workspace.project.env(options.get("env"))
+    if options.get("name") == "latest":
+        raise UsageError(
+            "A run cannot be named 'latest': that word means the newest run.",
+            hint="Choose another name.",
+        )
+    spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
+    refuse_whole_artifacts(build(spec.pipeline_spec))
+    request = SubmitRequest(
+        spec=spec,
+        params=spec_params.resolve(spec.params, options.get("params") or {}),
+        env=environment.name,
+        experiment=options.get("experiment") or workspace.project.experiment,
+        name=options.get("name") or "",
+        labels=_labels(spec, environment, options.get("labels") or {}),
+        submit_dir=str(folder),
+        cache=options.get("cache"),
+        max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
+        fail_fast=options.get("fail_fast") or False,
+        executor=options.get("executor") or "auto",
+        strict_env=options.get("strict_env") or False,
+        source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
+    )
+    return workspace.backend(environment.name), request
+
+
+def _labels(spec: Spec, environment: Environment, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of a run: those that every run has, those of the environment, its own."""
+    automatic = labels.automatic(
+        pipeline=spec.name,
+        version=spec.version,
+        env=environment.name,
+        folder=_folder_of(spec.origin),
+    )
+    return {**automatic, **(environment.get("labels") or {}), **own}
+
+
+def _folder_of(origin: str) -> Path:
+    """Return the folder of the file that a pipeline comes from, else the current folder."""
+    name = origin.rpartition(":")[0]
+    file = Path(name if name.endswith(".py") else origin)
+    return file.parent if file.is_file() else current_folder()
+
+
+def prepare_repetition(
+    workspace: OpenProject, run: RunLike, from_task: str | None, options: SubmitOptions
+) -> tuple[Backend, SubmitRequest]:
+    """Return the run that repeats another one, and the backend that can start it.
+
+    Raises:
+        UsageError: the run has no task `from_task`, or an option does not exist or has a wrong value.
+    """
+    check_options(options)
+    handle = lookup.show(workspace, run)
+    before = handle.snapshot
+    if from_task is not None:
+        handle.task(from_task)
+    recorded = workspace.store.request(before.run_id)
+    spec = pipelines.spec_of(workspace, before)
+    again = _options_again(handle, recorded)
+    again.update({name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
+    params = {name: value for name, value in before.params.items() if value is not None}
+    changed_params = spec_params.with_absolute_paths(spec.params, options.get("params") or {})
+    again["params"] = {**params, **changed_params}
+    backend, request = prepare(workspace, spec, again)
+    source = Source.from_dict(recorded["source"]) if recorded.get("source") else None
+    if source is not None:
+        _warn_of_edits(source, before.run_id)
+    request = replace(
+        request,
+        submit_dir=recorded.get("submit_dir", request.submit_dir),
+        repeats=before.run_id,
+        from_task=from_task,
+        source=source,
+    )
+    return backend, request
+
+
+def _options_again(handle: RunHandle, recorded: Mapping[str, Any]) -> SubmitOptions:
+    """Return the options that a run was submitted with."""
+    return SubmitOptions(
+        env=handle.snapshot.env,
+        experiment=handle.snapshot.experiment,
+        labels=labels.repeated(handle.snapshot.labels),
+        cache=recorded.get("caching"),
+        max_parallel=recorded.get("max_parallel"),
+        fail_fast=recorded.get("fail_fast", False),
+        executor=recorded.get("executor", "auto"),
+        strict_env=recorded.get("strict_env", False),
+    )
+
+
+def _warn_of_edits(source: Source, run_id: str) -> None:
+    """Warn that a rerun repeats the recorded code when the files of the pipeline were edited since."""
+    changed = source.changed_files()
+    if not changed:
+        return
+    names = ", ".join(str(from_here(file)) for file in changed[:_NAMED_FILES])
+    more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
+    was = "was" if len(changed) == 1 else "were"
+    warn_caller(
+        f"{names}{more} {was} edited after run {run_id}. The rerun uses the code that was recorded with that run."
+        f" To run the new code: {source.run_command()}",
+        RecordedCode,
+    )
+
+
+def start(workspace: OpenProject, backend: Backend, request: SubmitRequest) -> RunHandle:
+    """Start a run that continues when this process ends.
+
+    What the backend leaves out of the request is the warning `NotHeeded`.
+    """
+    notes = backend.notes(request)
+    for note in notes:
+        warn_caller(note, NotHeeded)
+    return _submit(workspace, backend, request, notes)
+
+
+def open_run(
+    workspace: OpenProject, backend: Backend, request: SubmitRequest, notice: Callable[[str], None]
+) -> tuple[RunHandle, ForegroundRun]:
+    """Open a run that the caller takes to its end: a local run is only recorded, a remote one is submitted.
+
+    Args:
+        workspace: where it is recorded.
+        backend: where it runs.
+        request: the run.
+        notice: called with a line of text when a remote backend cannot be reached for a while, and when it can again.
+
+    Returns:
+        The run, and the object whose `execute` takes it to its end.
+    """
+    notes = backend.notes(request)
+    if not isinstance(backend, SupportsForeground):
+        from kfgcp.tracking.watched import WatchedRun
+
+        handle = _submit(workspace, backend, request, notes)
+        return handle, WatchedRun(handle, notice)
+    foreground = backend.open(request)
+    ref = RunRef(request.env, foreground.run_id)
+    return RunHandle(workspace, ref, backend.get(ref), notes), foreground
+
+
+def _submit(workspace: OpenProject, backend: Backend, request: SubmitRequest, notes: Sequence[str]) -> RunHandle:
+    """Submit a run. The handle has what was recorded: nothing that can fail is asked of the backend now."""
+    ref = backend.submit(request)
+    return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)
