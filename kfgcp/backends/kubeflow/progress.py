@@ -41,11 +41,13 @@ class Progress:
         state: a run that was terminated is CANCELLED.
         ended_at: when it ended, as RFC 3339 text; None when it did not, or when the service does not say it.
         retried_at: when it last continued after an end; None when it never did, or when the service does not say it.
+        cancelled_at: when it was terminated; None when it was not, or when the service does not say it.
     """
 
     state: RunState
     ended_at: str | None = None
     retried_at: str | None = None
+    cancelled_at: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -68,10 +70,12 @@ def progress_of(run: Mapping[str, Any], *, cancelled: bool = False) -> Progress:
     """
     # A state that only a newer server knows is taken for one of a run that goes on.
     state = RUN_STATES.get(str(run.get("state")), RunState.PENDING)
-    states, retried_at = _since_the_last_retry(run)
-    if state is RunState.FAILED and (cancelled or "CANCELING" in states):
+    steps, retried_at = _since_the_last_retry(run)
+    terminations = [step for step in steps if step.get("state") == "CANCELING"]
+    if state is RunState.FAILED and (cancelled or terminations):
         state = RunState.CANCELLED
-    return Progress(state, past(run.get("finished_at")) if state.final else None, retried_at)
+    cancelled_at = past(terminations[0].get("update_time")) if terminations else None
+    return Progress(state, past(run.get("finished_at")) if state.final else None, retried_at, cancelled_at)
 
 
 def past(text: Any) -> str | None:
@@ -85,17 +89,16 @@ def past(text: Any) -> str | None:
     return time_of(text, SERVICE)
 
 
-def _since_the_last_retry(run: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    """Return the states that a run had since it last continued after an end, and when that was."""
-    states: list[str] = []
+def _since_the_last_retry(run: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Return the steps of the history since a run last continued after an end, and when that was."""
+    steps: list[Mapping[str, Any]] = []
     retried_at = None
     has_ended = False
     for step in run.get("state_history") or ():
-        state = str(step.get("state"))
-        is_end = RUN_STATES.get(state, RunState.PENDING).final
+        is_end = RUN_STATES.get(str(step.get("state")), RunState.PENDING).final
         if has_ended and not is_end:
-            states = []
+            steps = []
             retried_at = past(step.get("update_time"))
         has_ended = is_end
-        states.append(state)
-    return states, retried_at
+        steps.append(step)
+    return steps, retried_at

@@ -232,6 +232,8 @@ def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Tas
         state = progress.task_state(state) if node.get("state") else TaskState.SKIPPED
     ran = state not in (TaskState.PENDING, TaskState.SKIPPED)
     ended_at = past(node.get("end_time"))
+    if state is TaskState.FAILED and _was_killed(ended_at, progress):
+        state, ended_at = TaskState.CANCELLED, progress.ended_at
     if ran and ended_at is None:
         ended_at = progress.ended_at
     return Task(
@@ -243,6 +245,16 @@ def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Tas
         ended_at=ended_at if state.final else None,
         error=reason(node.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
     )
+
+
+def _was_killed(ended_at: str | None, progress: Progress) -> bool:
+    """Return whether a node that failed was ended with its run: Argo says Failed of both.
+
+    ML Metadata leaves such a task RUNNING (recorded: sleepy-cancelled).
+    """
+    if progress.state is not RunState.CANCELLED or progress.cancelled_at is None:
+        return False
+    return ended_at is None or ended_at >= progress.cancelled_at
 
 
 def _of_execution(placed: Placed, execution: Execution, progress: Progress, attempts: AttemptPods) -> Task:

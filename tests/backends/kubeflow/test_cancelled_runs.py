@@ -8,8 +8,10 @@ import pytest
 import requests
 
 import kfgcp as public
+import recorded_runs
 from kfgcp import api
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.backends.kubeflow.runs import Where, run_of
 from kfgcp.config import load
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import Cancellation, RunFilter
@@ -108,6 +110,27 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(ser
 @pytest.mark.recorded(
     "Kubeflow: a cancelled run is CANCELLED", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
 )
+def test_a_task_that_was_killed_is_cancelled_without_ml_metadata_too() -> None:
+    """Argo says Failed of the pod that it killed, one second after CANCELING."""
+    run, _ = run_of(recorded_runs.read("sleepy-cancelled"), Where("https://kfp.acme.example", "gke"))
+
+    ended = "2026-11-29T08:51:03.000Z"
+    assert (run.state, run.ended_at, run.error) == (RunState.CANCELLED, ended, None)
+    tasks = [(task.path, task.state, task.ended_at, task.error) for task in run.tasks if task.started_at]
+    assert tasks == [("sleep", TaskState.CANCELLED, ended, None)]
+
+
+def test_a_task_that_had_failed_before_the_run_was_cancelled_is_failed() -> None:
+    answer = recorded_runs.read("sleepy-cancelled")
+    for detail in answer["run_details"]["task_details"]:
+        if detail.get("display_name") == "sleep":
+            detail["end_time"] = "2026-11-29T08:51:00Z"
+
+    run, _ = run_of(answer, Where("https://kfp.acme.example", "gke"))
+
+    assert {task.path: task.state for task in run.tasks} == {"sleep": TaskState.FAILED, "say": TaskState.SKIPPED}
+
+
 @pytest.mark.parametrize(
     ("cancellation", "ended_at", "retried_at", "expected"),
     [
