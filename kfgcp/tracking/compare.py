@@ -180,10 +180,10 @@ def _changed(runs: Sequence[Run]) -> bool:
 def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
     names = {metric.key: metric.name for run in runs for metric in run.metrics}
     tables = [{metric.key: metric.value for metric in run.metrics} for run in runs]
+    rounded = [_is_rounded(run) for run in runs]
     found = []
     for key, name in names.items():
         values = tuple(table.get(key, MISSING) for table in tables)
-        rounded = [_is_rounded(run, value) for run, value in zip(runs, values, strict=True)]
         # What two runs share is exact, or one of them has it from ML Metadata.
         tolerances = [ROUNDED if mine or rounded[0] else 0.0 for mine in rounded]
         pairs = list(zip(values, tolerances, strict=True))
@@ -199,9 +199,13 @@ def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
     return found
 
 
-def _is_rounded(run: Run, value: Any) -> bool:
-    """Return whether a metric comes from ML Metadata. Servers without it, from 3.0 on, keep all digits."""
-    return run.backend == _ROUNDED_BACKEND and _number(value) and math.isfinite(value) and round(value, 6) == value
+def _is_rounded(run: Run) -> bool:
+    """Return whether the metrics of a run come from ML Metadata. Servers without it, from 3.0 on, keep all digits.
+
+    One metric with more digits tells that of the whole run.
+    """
+    numbers = [metric.value for metric in run.metrics if _number(metric.value) and math.isfinite(metric.value)]
+    return run.backend == _ROUNDED_BACKEND and all(round(value, 6) == value for value in numbers)
 
 
 def _near(one: Any, other: Any, tolerance: float) -> bool:

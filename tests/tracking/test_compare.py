@@ -287,6 +287,13 @@ def test_metrics_of_a_server_that_keeps_all_digits_are_compared_exactly(make_run
     assert [difference[1] for difference in _differences(local, remote)] == ["digits/metrics/third"]
 
 
+def test_a_metric_with_all_digits_tells_that_the_others_of_its_run_are_exact_too(make_run: MakeRun) -> None:
+    one = _digits(make_run(backend="kubeflow"), {"loss": 0.25, "third": 1 / 3})
+    other = _digits(make_run("bbbb", backend="kubeflow"), {"loss": 0.2500004, "third": 1 / 3})
+
+    assert [difference[1] for difference in _differences(one, other)] == ["digits/metrics/loss"]
+
+
 @pytest.mark.parametrize(("value", "differs"), [(0.3333335, False), (0.3333336, True), (0.333334, True), (0.25, True)])
 def test_more_than_half_of_the_last_digit_is_a_difference(make_run: MakeRun, value: float, differs: bool) -> None:
     local = _digits(make_run(), {"loss": value})
