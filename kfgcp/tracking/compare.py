@@ -204,8 +204,9 @@ def _is_rounded(run: Run) -> bool:
 
     One metric with more digits tells that of the whole run.
     """
-    numbers = [metric.value for metric in run.metrics if _number(metric.value) and math.isfinite(metric.value)]
-    return run.backend == _ROUNDED_BACKEND and all(round(value, 6) == value for value in numbers)
+    values = [metric.value for metric in run.metrics if isinstance(metric.value, float)]
+    fractions = [value for value in values if math.isfinite(value)]
+    return run.backend == _ROUNDED_BACKEND and all(round(value, 6) == value for value in fractions)
 
 
 def _near(one: Any, other: Any, tolerance: float) -> bool:
