@@ -25,7 +25,7 @@ from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
 from kfgcp.engine.logs import Lines
 from kfgcp.errors import BackendError, NotFound, Unreachable, Unsupported
-from kfgcp.model import RunState, Task, TaskState
+from kfgcp.model import RunState, Task, TaskKind, TaskState
 
 PAUSE: Final = 3.0
 """Seconds between two looks of a tail while no task changes."""
@@ -282,7 +282,9 @@ def _attempts(
         else:
             state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
         names = pods.get(placed.path, [])
-        if not names and not executions and pods_by_name is not None:
+        # An execution of an importer has no pod. Of one that succeeded, the log has nothing to tell.
+        is_unnamed = execution is not None and placed.kind is TaskKind.IMPORTER and not state.ok
+        if not names and pods_by_name is not None and (is_unnamed or not executions):
             names = pods_by_name.executors(placed.path)
         copies = execution.logs if execution is not None else ()
         count = max(len(names), len(copies))

@@ -333,3 +333,23 @@ def test_python_has_all_lines_too(backend: Any) -> None:
     assert run.task("flaky").logs(3) == ["attempt 2"]
     assert run.task("flaky").logs(3, all_lines=True) == whole
     assert [line.text for line in public.logs(run, "flaky", 3, all_lines=True)] == whole
+
+
+def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> None:
+    """importer_launcher.go leaves the execution RUNNING and writes the reason into the log of its pod, whose name the
+    execution lacks. The number of the pod is that of the node `importer(0)` in workflow.json."""
+    answer = server.runs[recorded_runs.read("importing")["run_id"]]
+    answer["state"] = "FAILED"
+    recording = recorded_runs.metadata("importing")
+    for execution in recording["executions"]:
+        if execution["type"] == "system.ImporterExecution":
+            execution["last_known_state"] = "RUNNING"
+    server.metadata = recorded_runs.RecordedMetadata([recording])
+    server.has_pods = False
+    key = "private-artifacts/kubeflow/importing-9p8md/2026/11/29/importing-9p8md-system-importer-44559636/main.log"
+    reason = "failed to execute importer component: empty Artifact URI constant value"
+    server.objects["minio", "mlpipeline", key] = f"F1129 08:41:59.000000      14 main.go:59] {reason}\n".encode()
+
+    run = backend().get(ref("importing"))
+
+    assert (run.error.task, run.error.message) == ("importer", reason)
