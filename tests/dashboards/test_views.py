@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 import recorded_runs
 from kfgcp import api, config
 from kfgcp.backends.base import RunRef
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.backends.registry import open_backend
 from kfgcp.model import Artifact, Run, RunState, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
@@ -160,7 +160,7 @@ def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
         text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{recorded.url}"\nauth = "anonymous"\n'
         (home / "kfgcp.toml").write_text(text)
         project = config.load()
-        run = KubeflowBackend(project, project.env("recorded")).get(RunRef("recorded", run_id))
+        run = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
         (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
         recorded.objects["minio", "mlpipeline", note.uri.removeprefix("minio://mlpipeline/")] = b"# all is well"
 

@@ -60,6 +60,9 @@ SKEW: Final = 86400.0
 """Seconds that the clock of a server may be behind ours, before a run is not found again: many, as it would be made
 twice."""
 TAIL_LINES: Final = 20
+MOST_CAUSES: Final = 5
+"""Failed tasks of a run whose logs are read for the cause, one request for each."""
+_UNEXPLAINED: Final = (NO_REASON, NOT_STARTED, RUN_FAILED, PIPELINE_NOT_STARTED)
 
 
 class KubeflowBackend(RemoteBackend):
@@ -321,16 +324,21 @@ class KubeflowBackend(RemoteBackend):
         return Fetched(replace(run, tasks=()), max(changed, run.created_at or ""), spec, run_answer)
 
     def _complete(self, run: Run, backend_ref: str) -> Run:
-        """Return a failed run with the cause, and with the end of the log that tells it; as it is without a log."""
+        """Return a failed run with the causes from the logs, and with the end of the log of its error.
+
+        Without a log it stays as it is. Each cause is one request, so only the first failed tasks get theirs.
+        """
         error = run.error
         if error is None or error.log_tail or (error.task is None and not self._start_failed(backend_ref)):
             return run
         try:
-            end = self._logs(backend_ref).end_of(error.task, TAIL_LINES)
+            logs = self._logs(backend_ref)
+            end = logs.end_of(error.task, TAIL_LINES)
         except BackendError:
             return run
-        cause = end.cause if error.message in (NO_REASON, NOT_STARTED, RUN_FAILED, PIPELINE_NOT_STARTED) else ""
-        return with_failure(run, replace(error, log_tail=end.lines, message=cause or error.message))
+        cause = end.cause if error.message in _UNEXPLAINED else ""
+        run = with_failure(run, replace(error, log_tail=end.lines, message=cause or error.message))
+        return replace(run, tasks=tuple(logs.with_causes(run.tasks, _UNEXPLAINED, MOST_CAUSES - 1)))
 
     def _start_failed(self, backend_ref: str) -> bool:
         """Return whether the driver of the whole run failed, so that no task is to blame."""

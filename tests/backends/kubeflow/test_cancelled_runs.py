@@ -10,8 +10,8 @@ import requests
 import kfgcp as public
 import recorded_runs
 from kfgcp import api
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.runs import Where, run_of
+from kfgcp.backends.registry import open_backend
 from kfgcp.config import load
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import Cancellation, RunFilter
@@ -66,7 +66,7 @@ def test_it_is_listed_by_its_state(server: KubeflowStandIn) -> None:
     run_id = running(server)
     public.cancel(run_id)
     project = load()
-    backend = KubeflowBackend(project, project.env("gke"))
+    backend = open_backend(project, project.env("gke"))
 
     cancelled = backend.list(RunFilter(states=[RunState.CANCELLED])).items
     failed = backend.list(RunFilter(states=[RunState.FAILED])).items

@@ -14,6 +14,7 @@ from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import Addresses, root_of
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.backends.registry import open_backend
 from kfgcp.diagnosis.kubeflow import Cluster
 from kfgcp.errors import AuthError, BackendError, NotFound
 from kfgcp.model import RunState
@@ -86,7 +87,7 @@ def backend(home: Path) -> Callable[[str], KubeflowBackend]:
         text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{address}"\nauth = "anonymous"\n'
         (home / "kfgcp.toml").write_text(text)
         project = config.load()
-        return KubeflowBackend(project, project.env("recorded"))
+        return open_backend(project, project.env("recorded"))
 
     return make
 

@@ -11,8 +11,8 @@ import pytest
 import recorded_runs
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import late_tasks
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.late_tasks import JUST_ENDED, read_with_late_tasks
+from kfgcp.backends.registry import open_backend
 from kfgcp.config import load
 from kfgcp.model import TaskState
 
@@ -118,7 +118,7 @@ def test_the_failed_driver_of_a_task_is_seen_when_it_is_late(
         server.runs[run_id] = late(server.runs[run_id])
         project = load()
 
-        run = KubeflowBackend(project, project.env("recorded")).get(RunRef("recorded", run_id))
+        run = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
 
     assert next(task.state for task in run.tasks if task.path == "say") is TaskState.FAILED
     assert server.asked.count(("GET", f"{recorded_runs.RUNS}{run_id}")) == 2

@@ -10,8 +10,12 @@ import kfgcp as public
 import recorded_runs
 from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.kubeflow import backend as kubeflow_backend
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
+from kfgcp.backends.kubeflow.runs import NO_REASON
+from kfgcp.backends.registry import open_backend
 from kfgcp.errors import NotFound
+from kfgcp.model import TaskKind
 from recorded_runs import RecordedServer
 
 ROOT = "v2/artifacts/retry-good/87589b72-cb81-41f7-a1c8-8db659f634ed/flaky/d70fd0c9-0f28-4aa4-9ef1-e2b3b9610558"
@@ -59,7 +63,7 @@ def backend(home: Path, server: RecordedServer) -> Callable[..., KubeflowBackend
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
         project = config.load()
-        return KubeflowBackend(project, project.env("recorded"))
+        return open_backend(project, project.env("recorded"))
 
     return make
 
@@ -86,7 +90,33 @@ def test_a_failed_run_says_which_task_failed_and_why(backend: Any, server: Recor
 
     assert run.error is not None
     assert (run.error.task, run.error.message) == ERRORS[name]
-    assert len(ui_queries(server, "/k8s/pod/logs")) == 1, "the log of the task that failed, and no other"
+    programs = [task for task in run.tasks if task.kind in (TaskKind.CONTAINER, TaskKind.IMPORTER)]
+    failed = [task for task in programs if task.error is not None] or [run.error.task]
+    assert len(ui_queries(server, "/k8s/pod/logs")) == len(failed), "the logs of the tasks that failed, and no other"
+
+
+def test_every_failed_task_has_its_cause(backend: Any) -> None:
+    """By hand from the logs of the three tasks."""
+    run = backend().get(ref("list-arguments"))
+
+    problem = "json.decoder.JSONDecodeError: Expecting ',' delimiter: line 1 column"
+    assert {task.path: task.error.message for task in run.tasks if task.error is not None} == {
+        "see-5": f"{problem} 94 (char 93)",
+        "see-6": f"{problem} 90 (char 89)",
+        "see-8": f"{problem} 115 (char 114)",
+    }
+
+
+def test_of_many_failed_tasks_only_some_logs_are_read(
+    backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeflow_backend, "MOST_CAUSES", 2)
+
+    run = backend().get(ref("list-arguments"))
+
+    unexplained = [task.path for task in run.tasks if task.error is not None and task.error.message == NO_REASON]
+    assert unexplained == ["see-8"]
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 2
 
 
 def test_the_reason_of_a_launcher_is_one_too(backend: Any) -> None:

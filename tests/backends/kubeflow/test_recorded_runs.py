@@ -13,9 +13,9 @@ from kfgcp.backends.auth import Anonymous
 from kfgcp.backends.base import NotWhole, RunRef
 from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.metadata import Metadata
 from kfgcp.backends.kubeflow.runs import Where, run_of
+from kfgcp.backends.registry import open_backend
 from kfgcp.model import Run, Task
 from recorded_runs import RecordedServer
 
@@ -129,7 +129,7 @@ def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: C
     run_id = recorded_runs.read(name)["run_id"]
 
     project = config.load()
-    shown = KubeflowBackend(project, project.env("recorded")).get(RunRef("recorded", run_id))
+    shown = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
 
     expected = read(name)
     assert (shown.state, shown.started_at, shown.ended_at) == (expected.state, expected.started_at, expected.ended_at)
@@ -160,7 +160,7 @@ def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
         assert server.metadata is not None
         server.metadata.failures[values] = failure
         project = config.load()
-        backend = KubeflowBackend(project, project.env("recorded"))
+        backend = open_backend(project, project.env("recorded"))
 
         first = backend.get(RunRef("recorded", recorded_runs.read("hello")["run_id"]))
         second = backend.get(RunRef("recorded", values))

@@ -17,6 +17,7 @@ from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.server_store import ServerStore
 from kfgcp.backends.local import LocalBackend
+from kfgcp.backends.registry import open_backend
 from kfgcp.backends.vertex.backend import VertexBackend
 from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
 from kfgcp.model import Artifact
@@ -49,7 +50,7 @@ def backend(home: Path, recorded: RecordedServer) -> Callable[..., KubeflowBacke
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
         project = config.load()
-        return KubeflowBackend(project, project.env("recorded"))
+        return open_backend(project, project.env("recorded"))
 
     return make
 
