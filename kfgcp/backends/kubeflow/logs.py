@@ -298,6 +298,9 @@ def _attempts(
             yield Attempt(placed.path, 1, Pod(placed.driver_pod, has_ended=True), is_last=True)
             continue
         execution, node = placed.execution, placed.node or {}
+        if execution is not None and execution.cached:
+            # Among its outputs are the logs of the run that it took them from; in this run nothing was written.
+            continue
         if execution is not None:
             state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
         else:

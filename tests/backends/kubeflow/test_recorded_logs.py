@@ -383,3 +383,16 @@ def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> Non
     run = backend().get(ref("importing"))
 
     assert (run.error.task, run.error.message) == ("importer", reason)
+
+
+def test_a_cached_task_has_no_log(server: RecordedServer, backend: Any) -> None:
+    """In exit-bad, ML Metadata has the log of an earlier run among the outputs of number, which came from the cache."""
+    kubeflow = backend()
+    task = next(task for task in kubeflow.get(ref("exit-bad")).tasks if task.path == "exit-handler-1/number")
+    assert (task.state, task.attempts) == ("CACHED", 0)
+    mark = len(server.asked)
+
+    lines = list(kubeflow.logs(ref("exit-bad"), LogFilter(task="exit-handler-1/number")))
+
+    assert lines == []
+    assert "/artifacts/get" not in [path for _, path in server.asked[mark:]]
