@@ -83,10 +83,12 @@ class BackendError(KfgcpError):
 
     Attributes:
         unknown: what was asked for may have been done all the same: it was sent, and no answer tells.
+        is_of_gateway: something in front of the service answered, with a page or a redirect, such as to a sign-in.
     """
 
     exit_code = 5
     unknown = False
+    is_of_gateway = False
 
     @property
     def passing(self) -> bool:

@@ -98,10 +98,12 @@ def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str,
         like, check = "", f"Is {call.host} the address of {call.service}? Check the proxy, too."
         if wants_sign_in(answer):
             like, check = ", as a sign-in does", f"Check the address ({call.host}) and the proxy, too."
-        raise AuthError(
+        page = AuthError(
             f"{call.service} answered {call} with a web page, not with JSON{like}: {title(answer, *call.secrets)}.",
             hint=(f"{call.mend} {check}" if like else f"{check} If it is a sign-in: {call.mend}").strip(),
         )
+        page.is_of_gateway = True
+        raise page
     kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if not answer.body.strip():
         if may_be_empty:
@@ -194,9 +196,13 @@ def refusal(answer: Answer, call: Call) -> BackendError:
             "roles/iap.httpsResourceAccessor.",
         )
     if 300 <= status < 400:
-        return _redirect(answer, call)
+        redirect = _redirect(answer, call)
+        redirect.is_of_gateway = True
+        return redirect
     if status in (407, 511) or (is_page(answer) and status in (401, 403)):
-        return _in_between(answer, call)
+        page = _in_between(answer, call)
+        page.is_of_gateway = True
+        return page
     said = read_error(answer.body)
     message = said.message
     of_kubeflow = call.path.startswith(kubeflow_errors.PATHS)

@@ -29,7 +29,8 @@ class Addresses:
 
     Args:
         first: asked first.
-        second: asked when the first has no such route; None when there is no second address.
+        second: asked when the first has no such route, or when a gateway answers there with a page or a redirect, such
+            as to a sign-in; None when there is no second address.
     """
 
     def __init__(self, first: Http, second: Http | None = None) -> None:
@@ -55,8 +56,8 @@ class Addresses:
         refusal: BackendError | None = None
         try:
             answer = ask(self._first)
-        except Refused as error:
-            if not _lacks_route(error):
+        except BackendError as error:
+            if not _is_elsewhere(error):
                 raise
             refusal = error
         if answer is not None and is_answer(answer):
@@ -110,8 +111,10 @@ def root_of(host: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.path.strip("/") else host
 
 
-def _lacks_route(error: Refused) -> bool:
-    """Return whether the address has no such route, rather than not what was asked for."""
+def _is_elsewhere(error: BackendError) -> bool:
+    """Return whether the service does not answer at this address, rather than not have what was asked for."""
+    if error.is_of_gateway:
+        return True
     if isinstance(error, NotFound) and NO_POD in error.message:
         return False
-    return error.status in _NO_ROUTE
+    return isinstance(error, Refused) and error.status in _NO_ROUTE

@@ -101,7 +101,11 @@ def backend(home: Path) -> Callable[[str], KubeflowBackend]:
         ("own-proxy", 404),
         ("own-proxy", 405),
         ("own-proxy", 200),
+        ("own-proxy", 401),
+        ("own-proxy", 403),
+        ("own-proxy", 302),
         ("streaming-ui", 404),
+        ("streaming-ui", 200),
     ],
 )
 def test_values_and_logs_are_found_in_every_layout(host: Any, backend: Any, layout: str, elsewhere: int) -> None:
