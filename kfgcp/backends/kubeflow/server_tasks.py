@@ -100,8 +100,9 @@ def executions_of(tasks: Sequence[Mapping[str, Any]], graph: Graph) -> list[Exec
         if task.get("type") != "LOOP":
             parents.update((child["task_id"], number) for child in inside)
             continue
+        params, items = _plain_iteration_params(task, graph), _items(task)
         for index, inner in _by_iteration(inside).items():
-            execution = _iteration(task, index, inner, graph)
+            execution = _iteration(task, index, inner, graph, params | items.get(index, {}))
             execution = replace(execution, id=len(ordered) + len(iterations) + 1, parent=number)
             parents.update((child["task_id"], execution.id) for child in inner)
             iterations.append(execution)
@@ -162,8 +163,14 @@ def _by_iteration(tasks: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[
     return dict(sorted(by_iteration.items()))
 
 
-def _iteration(loop: Mapping[str, Any], iteration: int, tasks: Sequence[Mapping[str, Any]], graph: Graph) -> Execution:
-    """Return an execution for an iteration, which the server does not have, from its tasks."""
+def _iteration(
+    loop: Mapping[str, Any],
+    iteration: int,
+    tasks: Sequence[Mapping[str, Any]],
+    graph: Graph,
+    params: Mapping[str, Any],
+) -> Execution:
+    """Return an execution for an iteration, which the server does not have, from its tasks and its inputs."""
     states = [_state(task) for task in tasks]
     dag = _dag_at(loop.get("scope_path") or "", graph)
     expected = len(dag.tasks) if dag is not None else 0
@@ -182,7 +189,7 @@ def _iteration(loop: Mapping[str, Any], iteration: int, tasks: Sequence[Mapping[
         parent=0,
         iteration=iteration,
         state=state,
-        params=_iteration_params(loop, iteration, graph),
+        params=params,
         output_params={},
         started_at=min(started),
         ended_at=max(ended) if state != "RUNNING" else 0.0,
@@ -236,13 +243,13 @@ def _loop_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
     return params
 
 
-def _iteration_params(loop: Mapping[str, Any], iteration: int, graph: Graph) -> dict[str, Any]:
-    """Return the inputs of an iteration: those of the loop, with its item instead of the list of the items."""
+def _plain_iteration_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
+    """Return the inputs that all iterations have: those of the loop without the list of the items."""
     params = _plain_params(loop)
     definition = _definition_at(loop.get("scope_path") or "", graph)
     if definition is not None and definition.iterator is not None:
         params.pop(definition.iterator.input or "", None)
-    return params | _items(loop).get(iteration, {})
+    return params
 
 
 def _plain_params(loop: Mapping[str, Any]) -> dict[str, Any]:
