@@ -24,6 +24,8 @@ _LOOKS_RAISED: Final = re.compile(
     r'|Exception in thread ".*|Caused by: .+|Uncaught \w+: .+|thread \'.*\' panicked at .+'
 )
 """A line without a traceback that is an exception all the same: of a syntax error, or of another language."""
+_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
+"""What FORCE_COLOR and libraries for logs put around parts of a line."""
 _DRIVER: Final = re.compile(r'KFP driver: [\w.]+\((?:[^")]|"(?:[^"\\]|\\.)*")*\) failed: (?P<reason>.+)')
 """The driver's message: its call, whose arguments are quoted, and the reason (backend/src/v2/driver/driver.go)."""
 
@@ -48,7 +50,7 @@ class CauseFinder:
         elif source is Source.STATUS:
             self._status = line
         elif source is Source.PROGRAM:
-            self._read_program(line[: 2 * MOST])
+            self._read_program(_COLOUR.sub("", line[: 2 * MOST]))
 
     @property
     def cause(self) -> str:

@@ -115,6 +115,17 @@ def test_the_last_exception_of_a_python_program_is_the_cause(program: str, cause
     assert cause_of(pod_log("before", *written_by(program), "written late")) == cause
 
 
+def test_colours_do_not_hide_an_exception() -> None:
+    """Python 3.13 writes them with FORCE_COLOR=1."""
+    log = [
+        "Traceback (most recent call last):",
+        '  File \x1b[35m"/app/train.py"\x1b[0m, line \x1b[35m3\x1b[0m, in \x1b[35m<module>\x1b[0m',
+        "\x1b[1;35mValueError\x1b[0m: \x1b[35mtoo large\x1b[0m",
+    ]
+
+    assert cause_of(log) == "ValueError: too large"
+
+
 @pytest.mark.parametrize(
     "cause",
     [
