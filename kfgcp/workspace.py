@@ -819,6 +819,6 @@ def _folder_of(path: Path) -> Path:
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         raise UsageError(
-            f"There is no folder {path}.", hint="Name a folder of a project, or make one: kfgcp init FOLDER"
+            f"There is no folder {path}.", hint="Give the folder of a project, or create a project: kfgcp init FOLDER"
         )
     return folder.absolute()

@@ -19,7 +19,7 @@ _CAUSES: Final = (
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
 _AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})")
 BAD_PIPELINE_HINT: Final = (
-    "Compile the pipeline with the kfp of the server's release, or leave out what this server does not know."
+    "Compile the pipeline with the kfp of the server's release, or remove features that this server does not know."
 )
 _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\n"
 _REFUSALS: Final = re.compile(
@@ -34,10 +34,10 @@ _REFUSALS: Final = re.compile(
 _HINTS: Final = {
     r"Namespace:([\w-]+)": r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
     "kfgcp doctor tells more.",
-    r"empty namespace in multi-user mode": "Set namespace in the environment, in kfgcp.toml: this server has several "
-    "users.",
-    r"parameter length exceed": "Put large values into a file in a bucket, and pass its address; the server may be set "
-    "up for more.",
+    r"empty namespace in multi-user mode": "Set namespace in the environment, in kfgcp.toml: this server is for "
+    "several users.",
+    r"parameter length exceed": "Put large values into a file in a bucket, and pass its address. Or ask the "
+    "administrator of the server for a higher limit.",
     r"longer than \d+ bytes|larger than max|request is too large|entity too large": "Make the pipeline smaller: move "
     "code out of components into their images, and large values into files.",
     _BAD_PIPELINE: BAD_PIPELINE_HINT,

@@ -231,7 +231,7 @@ def _(stage: Stage) -> str:
     return stage.with_token(server.api_endpoint)
 
 
-@situation("Task … Kubeflow Pipelines can since … This server is ….")
+@situation("Task … Kubeflow Pipelines supports this since … This server is ….")
 def _(stage: Stage) -> str:
     with kubeflow(mode="instant", version="2.5.0") as older:
         (stage.folder / "kfgcp.toml").write_text(older.toml("gke"))
@@ -239,7 +239,7 @@ def _(stage: Stage) -> str:
         return stage.refused(lambda: stage.submit(stage.named("shapes"), params={"uri": "gs://b/x"}))
 
 
-@situation("Task … Kubeflow Pipelines cannot.")
+@situation("Task … Kubeflow Pipelines does not support this.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     document = yaml.safe_load(stage.pipeline.read_text())
@@ -268,7 +268,7 @@ def _(stage: Stage) -> str:
     return str(told[0].message)
 
 
-@situation("The parameters take … bytes (…); Kubeflow Pipelines takes 120,000.")
+@situation("The parameters take … bytes (…); Kubeflow Pipelines takes at most 120,000.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     return stage.refused(lambda: stage.submit(params={"text": "a" * 120_000}))

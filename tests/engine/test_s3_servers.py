@@ -266,9 +266,9 @@ def test_an_empty_file_and_an_empty_folder_in_a_folder(server: S3Server, tmp_pat
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("a", "a/b"), "there is an object 'clash/a' below it, and others below that one"),
-        (("a/b", "a//b"), "would be one file"),
-        (("../up",), "the object 'clash/../up' below it has a name that is not a path"),
+        (("a", "a/b"), "the object 'clash/a' below it would be a file and a folder"),
+        (("a/b", "a//b"), "would be the same file"),
+        (("../up",), "the name of the object 'clash/../up' below it cannot be a file path"),
     ],
 )
 def test_keys_that_cannot_be_files(

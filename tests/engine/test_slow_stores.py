@@ -21,7 +21,7 @@ FIRST_LINE = b"HTTP/1.1 200 OK\r\n"
 SIZE = 100_000
 SCHEMES = ("gs", "s3", "minio")
 LATE = "no answer within 1 s"
-STUCK = "less than 256 KiB came or went within 1 s"
+STUCK = "less than 256 KiB were transferred within 1 s"
 
 
 def trickle_headers(connection: Connection) -> None:

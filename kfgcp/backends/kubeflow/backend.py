@@ -177,7 +177,7 @@ class KubeflowBackend(RemoteBackend):
             try:
                 executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
                 if not executions and state.final:
-                    note = f"ML Metadata has nothing of run {answer['run_id']}: it is shown without values and metrics."
+                    note = f"Run {answer['run_id']} is shown without values and metrics: ML Metadata does not know it."
             except BackendError as error:
                 missing, note = self._without_metadata(answer, error)
         self._latest = (backend_ref, answer, executions)
@@ -395,7 +395,7 @@ class KubeflowBackend(RemoteBackend):
         if not state.final:
             if self._store.get(ref.run_id, whole=False).state.final:  # somebody else let it go on
                 self._reopen(ref.run_id)
-            raise UsageError(f"Run {ref.run_id} is {state}.", hint=f"See how it goes on: kfgcp watch {ref.run_id}")
+            raise UsageError(f"Run {ref.run_id} is {state}.", hint=f"Follow the run: kfgcp watch {ref.run_id}")
         try:
             self._http.post(f"{API}/runs/{quote(self._id(backend_ref))}:retry", body={})
         except BackendError as error:

@@ -155,7 +155,7 @@ def _has_vertex_accelerator(site: Site) -> bool:
 METRICS: Final = Feature(
     "has metrics",
     lambda site: False,
-    note="up to 2.x they have six decimals: below 1e-6 they are 0",
+    note="metrics keep only six decimals before 3.0: values below 1e-6 become 0",
     differs=True,
     recorded="digits",
     for_check=True,
@@ -187,21 +187,21 @@ DIFFERENCES: Final = (
     Feature(
         "is given a list or dict that contains values of the run",
         _puts_values_into_a_list,
-        note="it fails when such a value is a list or a dict, or has a quote in it",
+        note="it fails when such a value is a list or a dict, or contains a quote",
         differs=True,
         recorded="list-arguments",
     ),
     Feature(
         "reads a final status",
         lambda site: any(isinstance(binding.source, FinalStatus) for binding in site.task.params.values()),
-        note="the state is COMPLETE or FAILED, without an error, and the run has the name of its Workflow",
+        note="the state is COMPLETE or FAILED, the error is empty, and the name of the run is that of its Workflow",
         differs=True,
         recorded="exit-bad",
     ),
     Feature(
         "has a ConcatPlaceholder",
         _concatenates,
-        note="it gets the JSON text of the placeholder",
+        note="it gets the JSON text of the placeholder, not the value",
         differs=True,
         recorded="containers",
     ),
@@ -215,7 +215,7 @@ DIFFERENCES: Final = (
     Feature(
         "has a number of retries (set_retry)",
         lambda site: site.task.retry is not None,
-        note="the workflow defaults of 2.17.0 repeat lost pods only, not programs that fail",
+        note="the workflow defaults of 2.17.0 retry only lost pods, not programs that fail",
         begins=(2, 17),
         differs=True,
         recorded="retry-good-with-default-configmap",
@@ -230,7 +230,7 @@ DIFFERENCES: Final = (
     Feature(
         "has variables and is cached",
         lambda site: _is_cached(site) and site.container is not None and bool(site.container.env),
-        note="a change of variables alone takes the old outputs from the cache",
+        note="when only variables changed, it takes its old outputs from the cache",
         differs=True,
         for_check=True,
     ),

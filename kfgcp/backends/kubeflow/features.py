@@ -81,8 +81,10 @@ class Lack:
     def __str__(self) -> str:
         who = f"task {self.task}" if self.task else "the pipeline"
         if self.differs:
-            return f"{who} {self.what}: on Kubeflow {self.note}"
-        when = f"Kubeflow Pipelines can since {text_of(self.since)}" if self.since else "Kubeflow Pipelines cannot"
+            return f"{who} {self.what}: on Kubeflow, {self.note}"
+        when = "Kubeflow Pipelines does not support this"
+        if self.since:
+            when = f"Kubeflow Pipelines supports this since {text_of(self.since)}"
         return f"{who} {self.what}: {when}{f'; {self.note}' if self.note else ''}"
 
 
@@ -192,7 +194,7 @@ FEATURES: Final = (
         (2, 4),
         "all of them start at once",
     ),
-    Feature("has a cache key", lambda site: bool(site.task.cache_key), (2, 4), "the key is not heeded"),
+    Feature("has a cache key", lambda site: bool(site.task.cache_key), (2, 4), "the key is ignored"),
     Feature(
         "runs at the exit of others",
         lambda site: site.task.runs_always,
@@ -228,13 +230,13 @@ FEATURES: Final = (
         "is an importer in a loop",
         lambda site: isinstance(site.component.executor, Importer) and any(each.iterator for each in site.within),
         (2, 17),
-        "it failed in servers before",
+        "it fails on older servers",
     ),
     Feature(
         "is a loop inside an exit handler",
         lambda site: site.guarded and site.task.iterator is not None,
         (2, 17),
-        "it failed in servers before",
+        "it fails on older servers",
     ),
     Feature(
         "has a value of the run in a variable",

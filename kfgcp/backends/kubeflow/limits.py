@@ -48,9 +48,9 @@ def check_experiment_name(name: str, server: Server) -> None:
         return
     version = server.version
     if version is None or version >= LARGE_COLUMNS:
-        problem = f"{size} bytes; Kubeflow Pipelines takes {MOST_NAME_BYTES}"
+        problem = f"{size} bytes; Kubeflow Pipelines takes at most {MOST_NAME_BYTES}"
     elif len(name) > MOST_NAME_CHARACTERS:
-        problem = f"{len(name)} characters; Kubeflow Pipelines {text_of(version)} takes {MOST_NAME_CHARACTERS}"
+        problem = f"{len(name)} characters; Kubeflow Pipelines {text_of(version)} takes at most {MOST_NAME_CHARACTERS}"
     else:
         return
     raise Unsupported(f"The name of the experiment has {problem}.", hint="Choose a shorter --experiment.")
@@ -72,7 +72,8 @@ def check_parameters(params: Mapping[str, Any], server: Server) -> None:
     if size <= limit:
         return
     raise UsageError(
-        f"The parameters take {size:,} bytes ({_longest(params)}); Kubeflow Pipelines{release} takes {limit:,}.",
+        f"The parameters take {size:,} bytes ({_longest(params)}); "
+        f"Kubeflow Pipelines{release} takes at most {limit:,}.",
         hint="Put large values into a file in a bucket, and pass its address.",
     )
 

@@ -214,14 +214,14 @@ class RunLogs:
         """
         first = next(lines, None)
         if first is None:
-            raise NotKept("Cloud Logging has no line of it")
+            raise NotKept("Cloud Logging has no lines for it")
         return _chained(first, lines)
 
     def _of_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
         if self._place.logging is None:
             raise Unsupported(
                 "The pods of Kubeflow keep no times and severities.",
-                hint=f"Set project in [env.{self._place.env}] to read Cloud Logging, or ask for neither.",
+                hint=f"Set project in [env.{self._place.env}] to read Cloud Logging. Or leave out these options.",
             )
         if not attempt.pod.name:
             return

@@ -117,7 +117,7 @@ def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
     if problem:
         raise BadAnswer(
             f"{SERVICE} cannot read run {one_line(str(error.get('run_id')), limit=LONGEST_NAME)}: {one_line(problem)}.",
-            hint="The record of this run in the server's database is damaged. Ask who runs the server.",
+            hint="The record of this run in the server's database is damaged. Ask the administrator of the server.",
         )
 
 

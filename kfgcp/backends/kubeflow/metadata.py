@@ -158,7 +158,7 @@ class Metadata:
     def _call(self, method: str, request: Any, until: float) -> Any:
         left = round(min(until - time.monotonic(), SECONDS), 1)
         if left <= 0:
-            raise Unreachable(f"ML Metadata did not list everything of the run within {ALL_SECONDS:g} s.")
+            raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
         reply = self._http.exchange(
             "POST",
             mlmd.path(method).lstrip("/"),

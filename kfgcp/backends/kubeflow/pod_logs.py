@@ -135,7 +135,7 @@ class PodLogs:
                 raise
             status = error.status or "no answer"
             if status in _REFUSED:
-                raise NotKept(f"its pod {pod.name} may not be read: {error.message.rstrip('.')}") from error
+                raise NotKept(f"the log of pod {pod.name} cannot be read: {error.message.rstrip('.')}") from error
             raise NotKept(f"its pod {pod.name} is gone, and so is its log in the archive ({status})") from error
 
     def _of_copy(self, pod: Pod) -> Iterator[bytes]:

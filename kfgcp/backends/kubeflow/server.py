@@ -22,7 +22,9 @@ from kfgcp.spec.load import Spec
 HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
-NO_TASKS: Final = "the API server has none of this run, and there is no ML Metadata, which had those of older servers."
+NO_TASKS: Final = (
+    "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does not answer."
+)
 """Why a run has no tasks on a server that `keeps_tasks`."""
 FIRST_SDK: Final = (2, 14)
 """The first release of which the server and kfp have the same number."""
@@ -92,7 +94,7 @@ class Server:
         if version is None and (versioned := [lack for lack in used if lack.since]):
             newest = max(versioned, key=lambda lack: lack.since or ())
             yield (
-                "the server does not tell its version, so it is taken for a new one: "
+                "the server does not tell its version, so kfgcp assumes the newest one: "
                 f"{newest.task or 'the pipeline'} {newest.what}, which needs {text_of(newest.since or ())}"
             )
 
@@ -147,7 +149,9 @@ def _advice(version: Version) -> str:
 def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:
     first, *others = map(str, lacking)
     found = f" This server is {text_of(version)}." if version is not None else ""
-    more = f" Neither can it: {'; '.join(others)}." if others else ""
+    more = f" Also: {'; '.join(others)}." if others else ""
     old = all(lack.since for lack in lacking)
-    hint = "Upgrade the server, or leave that out." if old else "Leave that out, or run it on Vertex AI: --env NAME"
+    hint = "Remove that from the pipeline, or run it on Vertex AI: --env NAME"
+    if old:
+        hint = "Upgrade the server, or remove that from the pipeline."
     return Unsupported(f"{first[0].upper()}{first[1:]}.{found}{more}", hint=hint)

@@ -49,7 +49,7 @@ class ServerStore:
         url = urlsplit(uri, allow_fragments=False)
         key = uri.removeprefix(f"{SCHEME}://{url.netloc}").lstrip("/")
         if not (url.netloc and key):
-            raise NotFound(f"{uri} names no object.", hint=f"Its form is {SCHEME}://BUCKET/KEY.")
+            raise NotFound(f"{uri} is not the address of an object.", hint=f"The form is {SCHEME}://BUCKET/KEY.")
         params = {"source": SCHEME, "bucket": url.netloc, "key": key, "peek": str(size)}
         if self._namespace:
             params["namespace"] = self._namespace

@@ -87,7 +87,7 @@ def list_objects(bucket: Bucket, prefix: str, most: int) -> list[StoredObject]:
         if len(stored) >= most:
             break
         if deadline is not None and deadline.has_passed:  # each page came in time, but the list does not end
-            raise DeadlineError(f"the list does not end within {deadline.seconds:g} s")
+            raise DeadlineError(f"the list did not end within {deadline.seconds:g} s")
     return stored[:most]
 
 
@@ -141,7 +141,7 @@ def download(bucket: Bucket, key: str, target: Path, seconds: float) -> None:
     _run_all(_spans(files), lambda span: _read_span(bucket, span, seconds))
     for file, each in files.items():
         if each.size is not None and file.stat().st_size != each.size:
-            raise CutError(f"{each.key} has {each.size} bytes, but {file.stat().st_size} came")
+            raise CutError(f"{each.key} has {each.size} bytes, but {file.stat().st_size} bytes arrived")
 
 
 def _files_of_folder(bucket: Bucket, prefix: str, target: Path, seconds: float) -> dict[Path, StoredObject]:
@@ -157,20 +157,20 @@ def _files_of_folder(bucket: Bucket, prefix: str, target: Path, seconds: float) 
         name = stored.key.removeprefix(prefix)
         parts = [part for part in name.split("/") if part]
         if "." in parts or ".." in parts or "\0" in name:
-            raise BadFolderError(f"the object {stored.key!r} below it has a name that is not a path")
+            raise BadFolderError(f"the name of the object {stored.key!r} below it cannot be a file path")
         path = target.joinpath(*parts)
         is_marker = not name or name.endswith("/")
         if is_marker:
             folders.add(path)
         elif path in files:
-            raise BadFolderError(f"the objects {files[path].key!r} and {stored.key!r} below it would be one file")
+            raise BadFolderError(f"the objects {files[path].key!r} and {stored.key!r} below it would be the same file")
         else:
             folders.add(path.parent)
             files[path] = stored
     for folder in sorted(folders):
         clash = next((path for path in (folder, *folder.parents) if path in files), None)
         if clash is not None:
-            raise BadFolderError(f"there is an object {files[clash].key!r} below it, and others below that one")
+            raise BadFolderError(f"the object {files[clash].key!r} below it would be a file and a folder")
         folder.mkdir(parents=True, exist_ok=True)
     return files
 
@@ -402,7 +402,7 @@ def _repeat(deadline: Deadline, step: Callable[[], Result], done: Callable[[], i
 
 def _too_slow(deadline: Deadline) -> str:
     if isinstance(deadline, MovingDeadline):
-        return f"less than {PIECE_BYTES >> 10} KiB came or went within {deadline.seconds:g} s"
+        return f"less than {PIECE_BYTES >> 10} KiB were transferred within {deadline.seconds:g} s"
     return f"no answer within {deadline.seconds:g} s"
 
 

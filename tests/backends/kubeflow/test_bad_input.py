@@ -285,7 +285,7 @@ def test_a_namespace_that_is_missing(
     error, hint = fails(5, *verb)
 
     assert "empty namespace in multi-user mode" in error
-    assert hint == "Set namespace in the environment, in kfgcp.toml: this server has several users."
+    assert hint == "Set namespace in the environment, in kfgcp.toml: this server is for several users."
     nothing_was_started(_ids(shared))
 
 
@@ -297,7 +297,7 @@ def test_parameters_that_are_longer_than_our_limit(
 ) -> None:
     error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 120_000}")
 
-    assert "The parameters take 120,011 bytes (text: 120,002); Kubeflow Pipelines takes 120,000" in error
+    assert "The parameters take 120,011 bytes (text: 120,002); Kubeflow Pipelines takes at most 120,000" in error
     assert "bucket" in hint
     nothing_was_started(_ids(cluster))
 

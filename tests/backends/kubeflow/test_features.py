@@ -174,7 +174,7 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
             "all of them start at once",
             (2, 4),
         ),
-        (spec_of(task={"cachingOptions": {"enableCache": True, "cacheKey": "k"}}), "work", "not heeded", (2, 4)),
+        (spec_of(task={"cachingOptions": {"enableCache": True, "cacheKey": "k"}}), "work", "key is ignored", (2, 4)),
         (
             spec_of(container={"resources": {"resourceCpuLimit": "{{$.inputs.parameters['i']}}"}}),
             "work",
@@ -280,14 +280,14 @@ RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 @pytest.mark.parametrize(
     ("name", "task", "words"),
     [
-        ("collected-nested", "show", "collects from nested loops: on Kubeflow it gets one flat list"),
-        ("loop-empty", "total", "collects from a loop that may be empty: on Kubeflow the run fails when the loop"),
-        ("collected-skipped", "show", "collects from a loop with a condition inside: on Kubeflow the run fails when"),
-        ("list-arguments", "see-8", "is given a list or dict that contains values of the run: on Kubeflow it fails"),
-        ("exit-bad", "ending", "reads a final status: on Kubeflow the state is COMPLETE or FAILED, without an error"),
-        ("containers", "shell", "has a ConcatPlaceholder: on Kubeflow it gets the JSON text of the placeholder"),
-        ("fail-dep-ignore", "joined-2", "ignores failures of tasks before it: on Kubeflow the run may be SUCCEEDED"),
-        ("digits", "", "has metrics: on Kubeflow up to 2.x they have six decimals"),
+        ("collected-nested", "show", "collects from nested loops: on Kubeflow, it gets one flat list"),
+        ("loop-empty", "total", "collects from a loop that may be empty: on Kubeflow, the run fails when the loop"),
+        ("collected-skipped", "show", "collects from a loop with a condition inside: on Kubeflow, the run fails when"),
+        ("list-arguments", "see-8", "is given a list or dict that contains values of the run: on Kubeflow, it fails"),
+        ("exit-bad", "ending", "reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error"),
+        ("containers", "shell", "has a ConcatPlaceholder: on Kubeflow, it gets the JSON text of the placeholder"),
+        ("fail-dep-ignore", "joined-2", "ignores failures of tasks before it: on Kubeflow, the run may be SUCCEEDED"),
+        ("digits", "", "has metrics: on Kubeflow, metrics keep only six decimals before 3.0"),
     ],
 )
 def test_what_was_recorded_to_be_different_is_a_note(name: str, task: str, words: str) -> None:
@@ -321,8 +321,8 @@ def test_a_pipeline_that_was_recorded_to_run_as_documented_differs_in_nothing(na
 def test_what_2_17_was_recorded_to_run_is_no_note_there(name: str) -> None:
     spec = load(str(RECORDED / name / "pipeline.yaml"))
 
-    assert [lack for lack in lacks(spec, NEW) if "servers before" in str(lack)] == []
-    assert [lack for lack in lacks(spec, (2, 14, 3)) if "servers before" in str(lack)] != []
+    assert [lack for lack in lacks(spec, NEW) if "older servers" in str(lack)] == []
+    assert [lack for lack in lacks(spec, (2, 14, 3)) if "older servers" in str(lack)] != []
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_variables_are_not_in_the_cache_key() -> None:
     variables = {"env": [{"name": "SEED", "value": "1"}]}
     cached = spec_of(container=variables, task={"cachingOptions": {"enableCache": True}})
 
-    assert any("a change of variables alone" in str(lack) for lack in lacks(cached, NEW))
+    assert any("only variables changed" in str(lack) for lack in lacks(cached, NEW))
     assert lacks(spec_of(container=variables), NEW) == []
 
 
@@ -422,7 +422,8 @@ def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is
     done = kfgcp("run", pipeline("shapes"), "--env", "gke", "-p", "uri=gs://b/x", "--experiment", "new")
 
     assert done.code == 5
-    assert "Task total collects the outputs of a loop (dsl.Collected): Kubeflow Pipelines can since 2.14." in done.err
+    task = "Task total collects the outputs of a loop (dsl.Collected)"
+    assert f"{task}: Kubeflow Pipelines supports this since 2.14." in done.err
     assert "This server is 2.5.0." in done.err
     assert "Upgrade the server" in done.err
     assert [request.method for request in older.requests] == ["GET"], "its version, once"

@@ -38,7 +38,7 @@ def test_an_experiment_of_129_bytes_is_refused(server_of: Any, version: str) -> 
     with pytest.raises(Unsupported) as caught:
         check_experiment_name(name, server_of(version))
 
-    assert caught.value.message == "The name of the experiment has 129 bytes; Kubeflow Pipelines takes 128."
+    assert caught.value.message == "The name of the experiment has 129 bytes; Kubeflow Pipelines takes at most 128."
 
 
 def test_bytes_are_counted_not_characters(server_of: Any) -> None:
@@ -51,7 +51,7 @@ def test_an_older_server_takes_255_characters(server_of: Any) -> None:
     check_experiment_name(exchange("experiment-create-long-name", "2.14.3").body["display_name"], server_of("2.14.3"))
     check_experiment_name(letter * 255, server_of("2.14.3"))
 
-    with pytest.raises(Unsupported, match=r"256 characters; Kubeflow Pipelines 2\.14\.3 takes 255"):
+    with pytest.raises(Unsupported, match=r"256 characters; Kubeflow Pipelines 2\.14\.3 takes at most 255"):
         check_experiment_name(letter * 256, server_of("2.14.3"))
 
 
@@ -83,7 +83,7 @@ def test_parameters_are_limited_in_bytes(server_of: Any, version: str, limit: in
     release = " 2.14.3" if limit == 65_535 else ""
     assert caught.value.message == (
         f"The parameters take {limit + 1:,} bytes (data: {limit - 17:,}, lr: 3); "
-        f"Kubeflow Pipelines{release} takes {limit:,}."
+        f"Kubeflow Pipelines{release} takes at most {limit:,}."
     )
     assert "bucket" in caught.value.hint
 
@@ -94,7 +94,7 @@ def test_what_go_escapes_takes_six_bytes(server_of: Any, letter: str) -> None:
     most = (120_000 - 11) // 6
 
     check_parameters({"page": letter * most}, server_of("2.17.0"))
-    with pytest.raises(UsageError, match="Kubeflow Pipelines takes 120,000"):
+    with pytest.raises(UsageError, match="Kubeflow Pipelines takes at most 120,000"):
         check_parameters({"page": letter * (most + 1)}, server_of("2.17.0"))
 
 

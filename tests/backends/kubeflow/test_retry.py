@@ -64,7 +64,7 @@ def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: Kubeflo
         public.retry(run_id)
 
     assert server.requests.count("POST", f"{RUNS}/*:retry") == 1
-    assert caught.value.hint == f"See how it goes on: kfgcp watch {run_id}"
+    assert caught.value.hint == f"Follow the run: kfgcp watch {run_id}"
     assert next(api.watch(run_id, logs=False)).run.state is RunState.RUNNING
 
 

@@ -143,7 +143,7 @@ def test_any_key_is_asked_for_as_it_is(store: ServerStore, server: Any, reply: A
 
 @pytest.mark.parametrize("uri", ["minio://", "minio://bucket", "minio://bucket/", "minio:///key"])
 def test_what_names_no_object_is_not_asked_for(store: ServerStore, uri: str) -> None:
-    with pytest.raises(NotFound, match="names no object"):
+    with pytest.raises(NotFound, match="is not the address of an object"):
         store.beginning(uri, 5)
 
 

@@ -315,7 +315,7 @@ def test_a_refusal_with_status_500_is_not_an_outage(
             "This server is 2.17.0. Compile the pipeline with the kfp of that release: pip install 'kfp==2.17.*'",
         ),
         ("2.5.0", "This server is 2.5.0. Compile the pipeline with an older kfp: pip install 'kfp<2.14'"),
-        ("unknown", "Compile the pipeline with the kfp of the server's release, or leave out what this server does"),
+        ("unknown", "Compile the pipeline with the kfp of the server's release, or remove features that this"),
     ],
 )
 @pytest.mark.parametrize("name", ["run-create-unknown-field", "run-create-does-not-compile"])
