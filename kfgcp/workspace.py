@@ -43,8 +43,8 @@ _guard: Final = threading.Lock()
 class Workspace(OpenProject):
     """One project: the configuration in its kfgcp.toml, the store of its runs, and its backends.
 
-    Runs that a workspace returns belong to it, whatever the current folder is later. Two workspaces
-    in one program do not disturb each other. Threads may share a workspace.
+    Runs that a workspace returns belong to it, also after the current folder changes. Two workspaces
+    in one program do not affect each other. Several threads can use the same workspace.
 
     Attributes:
         project: the configuration.
@@ -82,7 +82,7 @@ class Workspace(OpenProject):
     def default() -> Workspace:
         """Return the workspace of the current folder, which the functions of `kfgcp` use.
 
-        It is the same one from call to call, see `renewed`.
+        Calls return the same workspace until something changes, see `renewed`.
         """
         global _default
         with _guard:
@@ -92,7 +92,7 @@ class Workspace(OpenProject):
             return _default
 
     def renewed(self) -> Workspace:
-        """Return this workspace while nothing has changed, else a new one in its place.
+        """Return this workspace, or a new one when something has changed.
 
         Something has changed when kfgcp.toml or a variable has another value, the state folder was
         replaced, or the workspace was closed. A workspace that was opened without a folder follows
@@ -272,7 +272,7 @@ class Workspace(OpenProject):
         notice: Callable[[str], None] = lambda text: None,
         **options: Unpack[SubmitOptions],
     ) -> tuple[RunHandle, ForegroundRun]:
-        """Open a run that the caller takes to its end: a local run is only recorded, a remote run is submitted.
+        """Open a run that the caller then executes: a local run is only recorded, a remote run is submitted.
 
         Args:
             pipeline: as in `submit`.
@@ -281,12 +281,12 @@ class Workspace(OpenProject):
             options: as in `submit`.
 
         Returns:
-            The run, and the object whose `execute` takes it to its end.
+            The run, and an object whose method `execute` runs it to its end.
         """
         return submit.open_run(self, *submit.prepare(self, pipeline, options), notice)
 
     def open_resumed(self, run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
-        """Open an interrupted run that the caller takes to its end, see `resume`."""
+        """Open an interrupted run that the caller then executes, see `resume`."""
         handle = self.show(run)
         backend = handle.backend
         if not isinstance(backend, SupportsForeground):
@@ -301,7 +301,7 @@ class Workspace(OpenProject):
         notice: Callable[[str], None] = lambda text: None,
         **options: Unpack[SubmitOptions],
     ) -> tuple[RunHandle, ForegroundRun]:
-        """Open a repetition of a run that the caller takes to its end. Arguments as in `rerun` and `open_run`."""
+        """Open a repetition of a run that the caller then executes. Arguments as in `rerun` and `open_run`."""
         workspace = lookup.workspace_of(self, run)
         return submit.open_run(workspace, *submit.prepare_repetition(workspace, run, from_task, options), notice)
 
@@ -323,7 +323,7 @@ class Workspace(OpenProject):
             run: its id, the beginning of one, its name, or `latest`.
 
         Returns:
-            The run. The warning `NotWhole` says when something of it cannot be read now.
+            The run. The warning `NotWhole` says when a part of the run cannot be read now.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -402,12 +402,12 @@ class Workspace(OpenProject):
         return self.show(run).delete()
 
     def tag(self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -> tuple[str, ...]:
-        """Put tags on a run, take others off, and return all tags that it has then, sorted.
+        """Add tags to a run, remove others, and return all its tags, sorted.
 
         Args:
             run: the run.
-            tags: words to put on it: at most 64 characters each, without blanks and commas.
-            remove: words to take off. A word that the run does not have is no error.
+            tags: words to add: at most 64 characters each, without blanks and commas.
+            remove: words to remove. A word that the run does not have is not an error.
 
         Raises:
             UsageError: a tag is not such a word, or there is no such run.
@@ -420,11 +420,11 @@ class Workspace(OpenProject):
         return store.tag(lookup.id_of(self, run), tags, remove=several(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
-        """Write the note of a run, and return the note that it has then.
+        """Write the note of a run, and return it.
 
         Args:
             run: the run.
-            text: the new note, which may have several lines. "" removes the note, None leaves it.
+            text: the new note, which may have several lines. "" removes the note. None does not change it.
 
         Raises:
             UsageError: there is no such run.
@@ -451,7 +451,7 @@ class Workspace(OpenProject):
         return pipelines.spec_of(handle.workspace, handle.snapshot)
 
     def deleted_artifacts(self, run: RunHandle) -> set[str]:
-        """Return the URIs of the artifacts of a run that were files of this machine and were deleted since."""
+        """Return the URIs of a run's artifacts that were files on this machine and have been deleted."""
         from kfgcp.engine.cache import deleted_files
 
         outcomes = run.workspace.store.outcomes(run.run_id).values()
@@ -694,15 +694,15 @@ class Workspace(OpenProject):
         *,
         notice: Callable[[Finding], None] = lambda finding: None,
     ) -> builtins.list[Finding]:
-        """Look at all that a submission needs, in order, up to the first thing that is broken.
+        """Check everything that a submission needs, in order. Stop at the first problem.
 
         Args:
             env: the environment; the default one when None.
-            pipeline: a pipeline to submit. Its images are looked for too.
+            pipeline: a pipeline to submit. Its images are checked, too.
             notice: called with each finding as soon as it is known.
 
         Returns:
-            The findings. The last one says what to do when something is broken.
+            The findings. When there is a problem, the last one says what to do.
 
         Raises:
             SpecError: the pipeline does not compile or is not a valid spec.
@@ -735,13 +735,13 @@ class Workspace(OpenProject):
         """Serve the dashboard of the project until it is interrupted.
 
         Args:
-            host: the address to listen on; anything but loopback needs a way to tell who looks.
+            host: the address to listen on. An address other than loopback needs a way to identify users.
             port: the port to listen on, 0 for a free one.
             read_only: nobody may launch, cancel, rerun or annotate.
-            browser: open it, where there is one.
+            browser: open the dashboard in a browser, if there is one.
 
         Raises:
-            UsageError: the port is taken, or it would show everything to everybody.
+            UsageError: the port is in use, or everybody could see the dashboard.
             MissingExtra: Streamlit is not installed.
 
         Example:
@@ -756,7 +756,7 @@ class Workspace(OpenProject):
         """Make a new project in a folder, with a pipeline that runs at once. Existing files stay as they are.
 
         Raises:
-            UsageError: a file that it would write is there.
+            UsageError: a file that it would write exists already.
 
         Example:
             >>> kfgcp.init("churn").files
