@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NotWhole as NotWhole,
         RunRef as RunRef,
         SubmitRequest as SubmitRequest,
+        SupportsArtifacts as SupportsArtifacts,
     )
     from kfgcp.config import Environment as Environment, Project as Project, Setting as Setting
     from kfgcp.diagnosis.checks import Finding as Finding
@@ -120,7 +121,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "kfgcp.backends.base": "Backend Deleted ForegroundRun LogFilter LogLine LogTail NotRemoved NotWhole RunRef"
-    " SubmitRequest",
+    " SubmitRequest SupportsArtifacts",
     "kfgcp.config": "Environment Project Setting",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
