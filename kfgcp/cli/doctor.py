@@ -25,7 +25,7 @@ def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json
     """Find what keeps runs from starting: look at all that one needs, in order, up to the first thing that is broken.
     With a PIPELINE its images are looked for, too.
 
-    The line below it says how to mend it. A line with a dash is what is missing and not needed, or cannot be told.
+    The line below it says how to fix it. A line with a dash is something that is not needed, or could not be checked.
     Nothing is written, neither here nor there. Exits 5 when something is broken, 2 when that is the configuration.
     """
     found = workspace.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
@@ -36,7 +36,12 @@ def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json
 
 def _show(finding: Finding) -> None:
     sign, colour = _SIGNS[finding.ok]
-    text = f"{click.style(sign, fg=colour)} {finding.check:<{_WIDTH}}  {output.plain(finding.detail)}"
-    click.echo(text, color=output.color())
+    label = f" {finding.check:<{_WIDTH}}  "
+    indent = len(sign) + len(label)
+    first, *others = output.wrapped(finding.detail, indent)
+    click.echo(f"{click.style(sign, fg=colour)}{label}{first}", color=output.color())
+    for line in others:
+        click.echo(" " * indent + line)
+    # Hints are commands to copy, so they are not wrapped.
     for line in finding.hint.splitlines():
         output.hint(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,6 +47,15 @@ def console(file: IO[str] | None = None) -> Console:
     file = file or sys.stdout
     width = None if file.isatty() else _WIDE
     return Console(file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """Return a text as lines that fit into the terminal behind an indent; as one line in a pipe or file.
+
+    Words are kept whole, so that a path or an address can be copied.
+    """
+    width = max(console().width - indent, 1)
+    return textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,7 @@
 """What a check is and finds, and the walk from one to the next that ends at the first broken one.
 
-A check is a function. It returns what it found in a few words, or `Aside` for what is missing, not told, or not needed;
-it raises one of our errors, whose hint says how to mend it, when a submission would fail there.
+A check is a function. It returns what it found in a few words, or `Aside` for what is not needed or not checked. It
+raises one of our errors, whose hint says how to fix it, when a submission would fail there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ MISCONFIGURED: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. ok: None for what is missing and not needed, or was not told. exit_code: of the command."""
+    """What a check found.
+
+    Attributes:
+        check: its name.
+        ok: None for what is not needed or not checked.
+        detail: what it found, in a few words.
+        hint: how to fix it; may be empty.
+        exit_code: of the command.
+    """
 
     check: str
     ok: bool | None

@@ -62,7 +62,7 @@ class Cloud:
         name = bucket_of(root)
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if self._emulator and not emulator:
-            return Aside("not asked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set")
+            return Aside("not checked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set")
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
         storage = Http(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
@@ -85,13 +85,13 @@ class Cloud:
             problem = BackendError(lack, hint=_grant_bucket(name, self.account))
         if by_you:
             raise problem
-        return Aside(f"not told whether runs can use it. {problem.message}", problem.hint)
+        return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
 
     def runner(self, root: str) -> str | Aside:
         """The service account of runs can write to the bucket: the troubleshooter knows the policies of all levels."""
         account = self._env.get("service_account")
         if not account:
-            return Aside("not asked: service_account is not set, and runs have a default one")
+            return Aside("not checked: service_account is not set, and runs have a default one")
         name = bucket_of(root)
         resource = f"//storage.googleapis.com/projects/_/buckets/{name}"
         asked = {"accessTuple": {"principal": account, "fullResourceName": resource, "permission": WRITE}}
@@ -99,12 +99,12 @@ class Cloud:
         try:
             answer = troubleshooter.post("v1/iam:troubleshoot", body=asked, repeatable=True)
         except Refused as refused:
-            return _not_told(refused, self.grant("roles/iam.securityReviewer"))
+            return _not_checked(refused, self.grant("roles/iam.securityReviewer"))
         access = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation").get("access")
         if access == "NOT_GRANTED":
             raise BackendError(f"{account} may not write to gs://{name} ({WRITE}).", hint=_grant_bucket(name, account))
         if access != "GRANTED":
-            return Aside("not told: you may not see all policies", self.grant("roles/iam.securityReviewer"))
+            return Aside("not checked: you may not see all policies", self.grant("roles/iam.securityReviewer"))
         return f"{account} can write to gs://{name}"
 
     def act_as(self) -> str | Aside:
@@ -126,7 +126,7 @@ class Cloud:
             ) from None
         except Refused as refused:
             if refused.hint.startswith(ENABLE):  # a submission does not need this API
-                return Aside("not told: the API of IAM is not enabled", refused.hint)
+                return Aside("not checked: the API of IAM is not enabled", refused.hint)
             raise with_command(refused, grant) from None
         if ACT_AS not in _held(answer, "IAM"):
             raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
@@ -135,16 +135,22 @@ class Cloud:
     def images(self, images: Sequence[str] | None) -> str | Aside:
         """The images of a pipeline that are in Artifact Registry are there, and you may pull them; None without one."""
         if images is None:
-            return Aside("not asked: no pipeline was named", f"kfgcp doctor PIPELINE --env {self._env.name}")
-        found = [(image, match) for image in images if (match := _IMAGE.fullmatch(image))]
+            return Aside("not checked: no pipeline was named", f"kfgcp doctor PIPELINE --env {self._env.name}")
         registry = self._http(self._env.get("artifact_registry_endpoint") or REGISTRY, "Artifact Registry")
-        for image, match in found:
+        checked = 0
+        others = set()
+        for image in images:
+            match = _IMAGE.fullmatch(image)
+            if match is None:
+                others.add(image)
+                continue
             self._image(registry, image, match)
-        others = sorted(set(images) - {image for image, _ in found})
-        elsewhere = f"not asked: {', '.join(others)}" if others else ""
-        if not found:
-            return Aside(elsewhere or "the pipeline has none")
-        return ", ".join(filter(None, (f"{len(found)} in Artifact Registry", elsewhere)))
+            checked += 1
+        unchecked = f"not checked: {', '.join(sorted(others))}"
+        if not checked:
+            return Aside(f"outside of Artifact Registry, {unchecked}" if others else "the pipeline has none")
+        result = f"{checked} in Artifact Registry"
+        return f"{result}, outside of it {unchecked}" if others else result
 
     def _image(self, registry: Http, image: str, match: re.Match[str]) -> None:
         part = match.groupdict()
@@ -164,16 +170,16 @@ class Cloud:
             raise with_command(refused, command) from None
 
     def quota(self, location: str) -> str | Aside:
-        """There are CPUs for tasks; how many are in use is not asked."""
+        """There are CPUs for tasks; how many are in use is not checked."""
         metric = quote(f"aiplatform.googleapis.com/{CPUS}", safe="")
         path = f"v1beta1/projects/{self._project}/services/aiplatform.googleapis.com/consumerQuotaMetrics/{metric}"
         try:
             answer = self._http(self._emulator or USAGE, "Service Usage").get(path)
         except Refused as refused:
-            return _not_told(refused, self.grant("roles/serviceusage.serviceUsageViewer"))
+            return _not_checked(refused, self.grant("roles/serviceusage.serviceUsageViewer"))
         limit = _limit(read(answer, QUOTA, service="Service Usage", thing="a quota"), location)
         if limit is None:
-            return Aside("not told")
+            return Aside("not known: the service names no limit")
         if limit == 0:
             raise BackendError(
                 f"The quota {CPUS} is 0 in {location}: tasks on the usual machines (N1, E2) do not start.",
@@ -210,11 +216,11 @@ def _grant_bucket(name: str, account: str) -> str:
     return f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={member(account)} --role={role}"
 
 
-def _not_told(refused: Refused, grant: str) -> Aside:
+def _not_checked(refused: Refused, grant: str) -> Aside:
     """For what a submission does without, and only a diagnosis asks."""
     if refused.hint.startswith(ENABLE):
-        return Aside("not told: the API is not enabled", refused.hint)
-    return Aside(f"not told: {refused.message}", grant if refused.status == 403 else refused.hint)
+        return Aside("not checked: the API is not enabled", refused.hint)
+    return Aside(f"not checked: {refused.message}", grant if refused.status == 403 else refused.hint)
 
 
 def _held(answer: Any, service: str) -> list[str]:

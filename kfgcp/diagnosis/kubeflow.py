@@ -209,7 +209,7 @@ class Cluster:
         namespace = self._env.get("namespace") or self._env.get("kube_namespace", KUBE_NAMESPACE)
         if self._env.get("auth") != "port-forward":
             return Aside(
-                f"not asked: {name} is known to kubectl only", f"kubectl get serviceaccount {name} -n {namespace}"
+                f"not checked: {name} is known to kubectl only", f"kubectl get serviceaccount {name} -n {namespace}"
             )
         context = self._env.get("kube_context")
         command = [
@@ -224,29 +224,29 @@ class Cluster:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Aside(f"not told: kubectl failed ({type(error).__name__})")
+            return Aside(f"not checked: kubectl failed ({type(error).__name__})")
         if "NotFound" in done.stderr:
             raise BackendError(
                 f"There is no service account {name} in the namespace {namespace}.",
                 hint=f"kubectl create serviceaccount {name} --namespace={namespace}",
             )
-        return f"{name} is there" if done.returncode == 0 else Aside(f"not told: {one_line(done.stderr, limit=200)}")
+        return f"{name} is there" if done.returncode == 0 else Aside(f"not checked: {one_line(done.stderr, limit=200)}")
 
     def pipeline_root(self, root: str) -> str | Aside:
         """The bucket is there; it is the account of the pods that writes to it, not you."""
         if not bucket_of(root):
-            return Aside(f"not asked: {root} is not in Cloud Storage" if root else "not set: the server has its own")
+            return Aside(f"not checked: {root} is not in Cloud Storage" if root else "not set: the server has its own")
         try:
             return self._cloud().bucket(root, by_you=False)
         except (AuthError, Unreachable) as error:
-            return Aside(f"not told: {error.message}", error.hint)
+            return Aside(f"not checked: {error.message}", error.hint)
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
         """The images of a pipeline that are in Artifact Registry are there."""
         try:
             return self._cloud().images(images)
         except (AuthError, Unreachable) as error:
-            return Aside(f"not told: {error.message}", error.hint)
+            return Aside(f"not checked: {error.message}", error.hint)
 
     def _cloud(self) -> Cloud:
         """Google Cloud, which has its own sign-in when that of Kubeflow is another."""

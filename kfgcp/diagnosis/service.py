@@ -56,7 +56,7 @@ def unreachable(host: str, failure: NoAnswer, hint: str = "") -> Unreachable:
 def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
     """In words who is signed in, and the account, "" when that is not known."""
     if token is None:
-        return "without a sign-in, as an emulator is spoken to", ""
+        return "none: an emulator needs no sign-in", ""
     account = token.account or env.get("impersonate_service_account") or _claimed(token)
     if not account and env.get("auth", "google") in ("google", "token-file") and env.backend == "vertex":
         endpoint = env.get("api_endpoint")

@@ -191,6 +191,21 @@ def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(terminal: Any, store: Sto
     assert "…" in line
 
 
+def test_doctor_indents_what_does_not_fit_into_a_line(terminal: Any, home: Path) -> None:
+    """A sign, a blank, 15 characters for the name of the check, and two blanks come before what was found."""
+    (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\n"{"two words " * 20}" = 1\n')
+
+    code, written = terminal("doctor")
+
+    lines = screen(written)
+    assert code == 2
+    assert lines[0].startswith("✗ config           kfgcp.toml ")
+    assert lines[1].startswith(" " * 19)
+    assert lines[1][19] != " "
+    assert len(lines[0]) <= 100
+    assert len(lines[1]) <= 100
+
+
 @pytest.mark.usefixtures("hostile")
 def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None:
     for arguments in (["list"], ["show", "aaaa"], ["watch", "aaaa"]):

@@ -55,7 +55,7 @@ def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: An
     assert {name: each.detail for name, each in found.items() if not each.ok} == {
         "tls": "not used: the host is this machine",
         "pipeline_root": "not set: the server has its own",
-        "images": "not asked: no pipeline was named",
+        "images": "not checked: no pipeline was named",
     }
     assert found["version"].detail == "2.14.3"
     assert found["metadata"].detail == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
@@ -357,7 +357,7 @@ def test_the_bucket_of_runs(
     assert "You lack storage.objects.create, storage.objects.list on gs://acme-kfp" in read_only["pipeline_root"].detail
     assert good["pipeline_root"].detail == "gs://acme-kfp can be written and read"
     other = diagnose(**settings | {"pipeline_root": "minio://mlpipeline/v2"})["pipeline_root"]
-    assert (other.ok, other.detail) == (None, "not asked: minio://mlpipeline/v2 is not in Cloud Storage")
+    assert (other.ok, other.detail) == (None, "not checked: minio://mlpipeline/v2 is not in Cloud Storage")
 
 
 def test_an_image_that_is_not_there(
@@ -388,7 +388,7 @@ def test_a_service_account_that_only_kubectl_knows(settings: dict[str, str], dia
             False,
             "There is no service account runner in the namespace growth.",
         ),
-        ("error: You must be logged in to the server", None, "not told: error: You must be logged in to the server"),
+        ("error: You must be logged in to the server", None, "not checked: error: You must be logged in to the server"),
     ],
 )
 def test_a_service_account_that_kubectl_is_asked_for(
