@@ -119,7 +119,8 @@ def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
     """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no tasks any more."""
     cluster.keeps_tasks = True
 
-    with pytest.warns(api.NotWhole, match=f"Run {seeded[0]} of cloud is shown without tasks: the API server has none"):
+    note = f"Run {seeded[0]} of cloud is shown without tasks: the API server has no tasks"
+    with pytest.warns(api.NotWhole, match=note):
         public.show(seeded[0])
     with pytest.warns(api.NotWhole):
         assert [run.state for run in public.list()] == ["SUCCEEDED"] * 3
