@@ -161,7 +161,7 @@ class RunLogs:
                 yield attempt
 
     def lines(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield the lines of one attempt; while it goes on only whole lines.
+        """Yield the lines of one attempt. While it is running, yield only complete lines.
 
         Raises:
             NotFound: they are nowhere.

@@ -32,7 +32,7 @@ _KEYS: Final = (
 _MOST_MISSES: Final = 3
 """Requests that the archive may answer in vain before it is taken for one that is not there."""
 _NO_POD: Final = 500
-"""What servers before 2.14 answer when there is no pod, and newer ones while it starts."""
+"""The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still starting."""
 
 
 _REFUSED: Final = (400, 403, 422)

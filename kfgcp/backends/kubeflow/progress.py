@@ -54,7 +54,7 @@ class Progress:
         return self.state.final
 
     def task_state(self, state: TaskState) -> TaskState:
-        """Return the state of a task: that of one that goes on in a run that has ended is what the run's end says.
+        """Return the state of a task. When the run has ended, an unfinished task gets the state of the run's end.
 
         A pod that was killed leaves its task RUNNING.
         """
@@ -68,7 +68,7 @@ def progress_of(run: Mapping[str, Any], *, cancelled: bool = False) -> Progress:
         run: as `messages.read_run` returns it.
         cancelled: whether it was cancelled from here. Servers that lost the history do not tell it.
     """
-    # A state that only a newer server knows is taken for one of a run that goes on.
+    # A newer server may have states that are unknown here. They count as unfinished.
     state = RUN_STATES.get(str(run.get("state")), RunState.PENDING)
     steps, retried_at = _since_the_last_retry(run)
     terminations = [step for step in steps if step.get("state") == "CANCELING"]
