@@ -40,6 +40,14 @@ def pytest_runtest_setup() -> None:
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_variable_of_a_closed_storage() -> Iterator[None]:
+    """Fails the tests of a module that leave STORAGE_EMULATOR_HOST behind: the next ones would ask a closed port."""
+    before = os.environ.get("STORAGE_EMULATOR_HOST")
+    yield
+    assert os.environ.get("STORAGE_EMULATOR_HOST") == before
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an empty project, which is the current one; no variable of the environment speaks to kfgcp."""

@@ -25,6 +25,40 @@ PROJECT_NUMBER: Final = 123456789012
 _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 
 
+class _StorageVariable:
+    """STORAGE_EMULATOR_HOST of this process, while stand-ins are open.
+
+    It names the storage that was opened last among those that are still open, in whatever order they are closed.
+    When none is open it has the value that it had before the first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[str] = []
+        self._before: str | None = None
+
+    def opened(self, address: str) -> None:
+        with self._lock:
+            if not self._open:
+                self._before = os.environ.get(_EMULATOR)
+            self._open.append(address)
+            os.environ[_EMULATOR] = address
+
+    def closed(self, address: str) -> None:
+        with self._lock:
+            if address not in self._open:
+                return
+            self._open.remove(address)
+            value = self._open[-1] if self._open else self._before
+            if value is None:
+                os.environ.pop(_EMULATOR, None)
+            else:
+                os.environ[_EMULATOR] = value
+
+
+_storage_variable: Final = _StorageVariable()
+
+
 class RunningStandIn(StandIn):
     """A service that runs pipelines, and Cloud Storage (at `storage_endpoint`), until it is closed.
 
@@ -52,8 +86,7 @@ class RunningStandIn(StandIn):
             self._storage.close()
             raise
         self._storage.make_bucket(self.bucket)
-        self._before = os.environ.get(_EMULATOR)
-        os.environ[_EMULATOR] = self.storage_endpoint
+        _storage_variable.opened(self.storage_endpoint)
 
     def close(self) -> None:
         """Ends the runs that go on, stops serving, and puts STORAGE_EMULATOR_HOST back."""
@@ -61,10 +94,7 @@ class RunningStandIn(StandIn):
             self._engines.close()
         super().close()
         self._storage.close()
-        if self._before is None:
-            os.environ.pop(_EMULATOR, None)
-        else:
-            os.environ[_EMULATOR] = self._before
+        _storage_variable.closed(self.storage_endpoint)
 
     # -- where
 

@@ -36,8 +36,7 @@ def runs(
     folder = tmp_path_factory.mktemp("all")
     made: dict[bool, list[Any]] = {}
     file = pipeline("everything")
-    with ExitStack() as stack:
-        change = stack.enter_context(pytest.MonkeyPatch.context())
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as change:
         change.chdir(folder)
         tables = ['[env.local]\nbackend = "local"\n']
         opened = {}
@@ -53,7 +52,7 @@ def runs(
                 params = {"marker": str(folder / f"marker-{broken}"), "broken": broken}
                 made[broken] = []
                 for name in BACKENDS:
-                    if name in opened:  # tasks find the bucket of one stand-in at a time
+                    if name in opened:  # tasks reach the bucket of one stand-in at a time
                         change.setenv("STORAGE_EMULATOR_HOST", opened[name].storage_endpoint)
                     handle = kfgcp.submit(str(file), env=ENVIRONMENTS[name], params=params, cache=False)
                     made[broken].append(handle.wait(PROCESS, check=False))

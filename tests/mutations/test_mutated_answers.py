@@ -87,8 +87,7 @@ def ground(
     name, makes_runs = request.param
     backend, _, version = name.partition(" ")
     folder = tmp_path_factory.mktemp(backend)
-    with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         for variable in [variable for variable in os.environ if variable.startswith("KFGCP_")]:
             patch.delenv(variable)
         patch.chdir(folder)

@@ -48,6 +48,19 @@ def test_the_storage_variable_is_set_meanwhile_and_put_back(monkeypatch: pytest.
     assert "STORAGE_EMULATOR_HOST" not in os.environ
 
 
+def test_the_storage_variable_never_names_a_storage_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    first = vertex(mode="instant")
+    second = vertex(mode="instant")
+
+    first.close()
+    assert os.environ["STORAGE_EMULATOR_HOST"] == second.storage_endpoint
+    second.close()
+    assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
+    second.close()
+    assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
+
+
 def test_two_stand_ins_know_nothing_of_each_other(quick: Any) -> None:
     with vertex(mode="instant", project="other-project", location="us-central1") as other:
         other.seed(3)
