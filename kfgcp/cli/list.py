@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +16,16 @@ from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.workspace import Workspace
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CUT = ("PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
+"""Columns that are cut off where the terminal is too narrow."""
+_LEAST = 8
+"""Characters of such a column; fewer say too little."""
+_LEFT_OUT = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK")
+"""Columns that are left out when even that does not fit, in this order."""
+_GAP = 2
+
+Columns = dict[str, list[Any]]
 
 
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
@@ -33,9 +45,11 @@ def command(
     and other columns, joined by and, or, not: 'params.lr < 0.1 and metrics.evaluate.accuracy > 0.9'. Values that are
     texts of several words stand in quotes; ~ is contains.
 
-    Of Kubeflow the runs are had by one request, and the names of experiments by a second one when a new one is among
-    them. Metrics that were not read yet are shown as `…`, in JSON as null: --metrics reads those of the runs listed,
-    show and compare those of single runs.
+    Runs on Kubeflow take one request, and a second one when there is a new experiment among them. Metrics that were
+    not read yet are shown as `…`, in JSON as null. --metrics reads those of the runs listed; show and compare read
+    those of single runs.
+
+    In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns are left out.
     """
     runs = workspace.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order)
     unread = workspace.unread(runs)
@@ -48,36 +62,64 @@ def command(
         click.echo("No runs." if any(chosen.values()) else "No runs yet.", err=True)
         output.hint("kfgcp run PIPELINE")
         return
-    now = time.time()
-    tagged = any(run.tags for run in runs)
-    rows = [
-        (
-            run.run_id,
-            run.state,
-            run.pipeline,
-            run.experiment,
-            run.env,
-            ago(run.created_at, now),
-            _took(run),
-            "…" if run.run_id in unread else _metric(run),
-            *([" ".join(run.tags)] if tagged else ()),
-        )
-        for run in runs
-    ]
-    headers = (
-        "RUN",
-        "STATE",
-        "PIPELINE",
-        "EXPERIMENT",
-        "ENV",
-        "CREATED",
-        "TOOK",
-        "METRICS",
-        *(["TAGS"] if tagged else ()),
-    )
-    output.print_table(output.table(headers, rows, right=[6], short=[2, 3, 4, 7, 8]))
+    columns = _fitting(_columns(runs, unread), output.console().width)
+    at = {header: number for number, header in enumerate(columns)}
+    right = [at[header] for header in ("TOOK",) if header in at]
+    short = [at[header] for header in _CUT if header in at]
+    rows = zip(*columns.values(), strict=True)
+    output.print_table(output.table(list(columns), rows, right=right, short=short))
     if unread and not metrics:
         output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
+
+
+def _columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
+    """Return the cells of each column by its header."""
+    now = time.time()
+    columns: Columns = {
+        "RUN": [run.run_id for run in runs],
+        "STATE": [run.state for run in runs],
+        "PIPELINE": [run.pipeline for run in runs],
+        "EXPERIMENT": [run.experiment for run in runs],
+        "ENV": [run.env for run in runs],
+        "CREATED": [ago(run.created_at, now) for run in runs],
+        "TOOK": [output.seconds(run.seconds) for run in runs],
+        "METRICS": ["…" if run.run_id in unread else _metric(run) for run in runs],
+    }
+    if any(run.tags for run in runs):
+        columns["TAGS"] = [" ".join(run.tags) for run in runs]
+    return columns
+
+
+def _fitting(columns: Columns, width: int) -> Columns:
+    """Return what can be read in a terminal: ids of Kubeflow by their beginnings, then without some of the columns.
+
+    Args:
+        columns: all of them.
+        width: of the terminal.
+    """
+    if _least_width(columns) > width:
+        columns = columns | {"RUN": _beginnings(columns["RUN"])}
+    for header in _LEFT_OUT:
+        if _least_width(columns) <= width:
+            break
+        columns = {name: cells for name, cells in columns.items() if name != header}
+    return columns
+
+
+def _least_width(columns: Columns) -> int:
+    from rich.cells import cell_len
+
+    width = _GAP * (len(columns) - 1)
+    for header, cells in columns.items():
+        widest = max(cell_len(output.plain(str(text))) for text in (header, *cells))
+        width += min(widest, _LEAST) if header in _CUT else widest
+    return width
+
+
+def _beginnings(run_ids: list[str]) -> list[str]:
+    """Return the first part of UUIDs, which names a run as well; all ids as they are when two begin the same."""
+    beginnings = [run_id.partition("-")[0] if _UUID.fullmatch(run_id) else run_id for run_id in run_ids]
+    return beginnings if len(set(beginnings)) == len(set(run_ids)) else run_ids
 
 
 def ago(created_at: str | None, now: float) -> str:
@@ -89,10 +131,6 @@ def ago(created_at: str | None, now: float) -> str:
         if passed >= unit:
             return f"{int(passed // unit)} {name} ago"
     return f"{int(passed)} s ago"
-
-
-def _took(run: Run) -> str:
-    return output.seconds(run.seconds)
 
 
 def _metric(run: Run) -> str:

@@ -191,6 +191,49 @@ def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(terminal: Any, store: Sto
     assert "…" in line
 
 
+@pytest.mark.parametrize(
+    ("columns", "headers", "first_run"),
+    [
+        ("60", ["RUN", "STATE", "PIPELINE", "ENV", "CREATED", "TOOK"], "6f0c0000"),
+        ("70", ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK"], "6f0c0000"),
+        ("90", ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"], "6f0c0000"),
+        (
+            "160",
+            ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"],
+            "6f0c0000-0000-4000-8000-000000000001",
+        ),
+    ],
+)
+def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
+    terminal: Any, store: Store, make_run: MakeRun, columns: str, headers: list[str], first_run: str
+) -> None:
+    """The least widths are 8, 9, 8, 8, 5, 9, 4 and 8, and 2 between them: 73 with all columns."""
+    metrics = (Metric("evaluate", "metrics", "accuracy", 0.123456),)
+    for number in (1, 2):
+        run_id = f"6f0c000{number - 1}-0000-4000-8000-00000000000{number}"
+        store.put(make_run(run_id, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics))
+
+    code, written = terminal("list", COLUMNS=columns)
+
+    title, *rows = [line for line in screen(written) if line.strip()]
+    assert code == 0
+    assert title.split() == headers
+    assert first_run in [row.split()[0] for row in rows]
+    assert all(len(row) <= int(columns) for row in rows)
+
+
+def test_uuids_that_begin_the_same_stay_whole_in_a_narrow_terminal(
+    terminal: Any, store: Store, make_run: MakeRun
+) -> None:
+    run_ids = {f"6f0c0000-0000-4000-8000-00000000000{number}" for number in (1, 2)}
+    for run_id in run_ids:
+        store.put(make_run(run_id, state=RunState.CANCELLED))
+
+    _, written = terminal("list", COLUMNS="80")
+
+    assert {line.split()[0] for line in screen(written) if line.startswith("6f0c")} == run_ids
+
+
 def test_doctor_indents_what_does_not_fit_into_a_line(terminal: Any, home: Path) -> None:
     """A sign, a blank, 15 characters for the name of the check, and two blanks come before what was found."""
     (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\n"{"two words " * 20}" = 1\n')
