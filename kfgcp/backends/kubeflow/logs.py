@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.base import LogFilter, LogLine, NotWhole
 from kfgcp.backends.cloud_logging import CloudLogging, quoted
 from kfgcp.backends.kubeflow.failure_cause import CauseFinder
 from kfgcp.backends.kubeflow.log_noise import without_noise
@@ -91,6 +92,7 @@ class RunLogs:
         self._since = at(run.get("created_at")) or ""
         pods = pods_of_run(run)
         self.attempts = list(_attempts(run, executions, pods))
+        self._unnamed = list(_tasks_without_pod(run, executions)) if "tasks" in run else []
         root_driver = pods.failed_driver("") if pods else ""
         self._start = Attempt("", 1, Pod(root_driver, has_ended=True), is_last=True) if root_driver else None
         run_of_pods = RunOfPods(
@@ -102,11 +104,13 @@ class RunLogs:
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
         """Yield lines by task in the order they started, by attempt, as they were written.
 
-        Earlier attempts whose logs are gone are left out unless one is asked for.
+        Earlier attempts whose logs are gone are left out unless one is asked for. The warning `NotWhole` names a task
+        whose pod is not known.
 
         Raises:
             NotFound: a log was not kept anywhere; the other logs came first.
         """
+        self._warn_of_unnamed(log_filter)
         lost: list[NotFound] = []
         for attempt in self.chosen(log_filter):
             try:
@@ -188,6 +192,15 @@ class RunLogs:
         raise self._lost(attempt, [reason for reason in reasons if reason])
 
     # -- helpers
+
+    def _warn_of_unnamed(self, log_filter: LogFilter) -> None:
+        for task, has_ended in self._unnamed:
+            if log_filter.task not in (None, task):
+                continue
+            note = f"{task} has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its program has ended"
+            if has_ended:
+                note = f"{task} has no log: Kubeflow Pipelines 3.0 did not name its pod"
+            warnings.warn(note, NotWhole, stacklevel=2)
 
     def _keepers(self, *, all_lines: bool) -> list[Keeper | None]:
         """Return who is asked for a log, in this order; None is Cloud Logging.
@@ -319,6 +332,22 @@ def _attempts(
             is_last = number == count
             pod = Pod(name, is_over or state.final or not is_last, by_number.get(number, ""))
             yield Attempt(placed.path, number, pod, is_last)
+
+
+def _tasks_without_pod(run: Mapping[str, Any], executions: Sequence[Execution]) -> Iterator[tuple[str, bool]]:
+    """Yield the tasks of a 3.0 server that run or ran in a pod that it does not name, and whether they have ended.
+
+    The launcher names the pod when the program has ended, so a program that is running or was killed has none
+    (recorded: api-3.0-branch/run-get-running-full.json, run-get-terminated-ended.json).
+    """
+    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
+    for placed in placed_tasks(run, executions):
+        execution = placed.execution
+        if execution is None or placed.kind is not TaskKind.CONTAINER or execution.pod or execution.logs:
+            continue
+        state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
+        if state in (TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED):
+            yield placed.path, is_over or state.final
 
 
 def _copies_by_number(copies: Sequence[str], count: int) -> dict[int, str]:

@@ -10,7 +10,9 @@ import pytest
 
 from answer_mutations import encode_json, mutate_json
 from kfgcp.backends.answers import parse_json
+from kfgcp.backends.base import LogFilter, NotWhole
 from kfgcp.backends.kubeflow import server_tasks
+from kfgcp.backends.kubeflow.logs import Place, RunLogs
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.runs import NO_REASON, Where, graph_of, pods_of, run_of
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
@@ -598,3 +600,33 @@ def read_or_refused(answer: Any, change: str) -> None:
     assert is_named, change
     assert "\n" not in said, change
     assert len(said) < 700, change
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        (
+            "running-full",
+            "say has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its program has ended",
+        ),
+        ("terminated-ended", "say has no log: Kubeflow Pipelines 3.0 did not name its pod"),
+    ],
+)
+@pytest.mark.recorded(
+    "Kubeflow 3.0: a task whose pod is not named",
+    "api-3.0-branch/run-get-running-full",
+    "api-3.0-branch/run-get-terminated-ended",
+)
+def test_a_log_of_a_pod_that_is_not_named_is_said_to_be_missing(name: str, note: str) -> None:
+    """No pod is asked for its log, so the place of logs is never used."""
+    body = read_run(recorded(name))
+    graph = graph_of(body)
+    assert graph is not None
+    executions = executions_of(read_tasks(body["tasks"])[0], graph)
+    nowhere: Any = None
+    logs = RunLogs(Place(nowhere, None, "", "gke"), body, executions)
+
+    with pytest.warns(NotWhole) as warned:
+        assert list(logs.read(LogFilter())) == []
+
+    assert [str(warning.message) for warning in warned] == [note]
