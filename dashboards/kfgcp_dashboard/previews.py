@@ -47,9 +47,11 @@ def preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
         artifact: of a run; where it says it is may be anything.
         folders: only files below these are opened.
     """
+    if not artifact.uri:
+        return Preview("none", "It has no file.")
     path = local_path(artifact.uri)
     if path is None:
-        return Preview("none", "It is not on this machine.")
+        return Preview("none", "It is not below the pipeline_root of an environment, so it is not read here.")
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError):

@@ -66,7 +66,7 @@ def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
     uri = artifact.uri
     if uri in deleted:
         uri = "deleted"
-    elif file_uris.is_file_uri(uri) and not os.path.exists(file_uris.to_path(uri)):
+    elif not uri or (file_uris.is_file_uri(uri) and not os.path.exists(file_uris.to_path(uri))):
         uri = "metadata-only" if artifact.metadata else "no-file"
     return f"{artifact.task}/{artifact.name}", artifact.type, uri
 

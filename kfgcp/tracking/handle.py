@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,9 @@ from kfgcp.tracking.choose import moment
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.poll import Poller
 
+_ITERATION = re.compile(r"\[\d+\]")
+_MOST_IN_HINT = 20
+"""Tasks that a hint names; a loop can have thousands."""
 _ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
@@ -128,8 +132,7 @@ class RunHandle:
         for task in self._run.tasks:
             if task.path == path:
                 return TaskHandle(self, task)
-        known = ", ".join(task.path for task in self._run.tasks) or "none yet"
-        raise UsageError(f"Run {self.run_id} has no task '{path}'.", hint=f"Its tasks: {known}.")
+        raise UsageError(f"Run {self.run_id} has no task '{path}'.", hint=self._hint_at_tasks(path))
 
     def refresh(self) -> Self:
         """Read the run again."""
@@ -286,6 +289,17 @@ class RunHandle:
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the run as JSON, in the form that `kfgcp show --json` prints."""
         return self._run.to_dict()
+
+    def _hint_at_tasks(self, path: str) -> str:
+        """Return what to name instead of a path: the same task inside groups and loops, or any task."""
+        paths = [task.path for task in self._run.tasks]
+        end = "/" + _ITERATION.sub("", path)
+        same_name = [known for known in paths if ("/" + _ITERATION.sub("", known)).endswith(end)]
+        title = "Tasks with that name" if same_name else "Its tasks"
+        candidates = same_name or paths
+        names = ", ".join(candidates[:_MOST_IN_HINT]) or "none yet"
+        more = len(candidates) - _MOST_IN_HINT
+        return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
     def _remover(self) -> SupportsDelete:
         backend = self.backend

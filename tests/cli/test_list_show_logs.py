@@ -146,6 +146,13 @@ def test_show_of_a_failed_run_ends_with_why(kfgcp: Any, run: str) -> None:
     assert done.err.splitlines() == ["  Traceback", "  ValueError: no", "failed in task train: ValueError: no"]
 
 
+def test_show_of_metrics_without_a_file(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
+    """Kubeflow Pipelines 3.0 keeps metrics without a file: the artifact has an empty URI."""
+    store.put(make_run("aaaa00000001", artifacts=(Artifact("eval", "metrics", "system.Metrics", "", {"a": 1}),)))
+
+    assert ["eval/metrics", "system.Metrics", "metadata-only"] in _words(kfgcp("show").out)
+
+
 @pytest.mark.usefixtures("recorded")
 def test_show_by_name_or_latest(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
     assert kfgcp("show", "oldest", "--json").json["run_id"] == "aaaa11111111"

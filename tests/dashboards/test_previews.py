@@ -57,6 +57,19 @@ def test_what_a_file_holds(folder: Path, content: bytes, kind: str, expected: tu
     assert _look(folder / "x", folder, kind)[:2] == expected
 
 
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "It has no file."),
+        ("s3://tables/a.csv", "It is not below the pipeline_root of an environment, so it is not read here."),
+    ],
+)
+def test_an_artifact_that_is_not_read_says_why(folder: Path, uri: str, reason: str) -> None:
+    found = preview(Artifact("t", "a", "system.Metrics", uri), (folder,))
+
+    assert (found.kind, found.body) == ("none", reason)
+
+
 def test_only_the_beginning_is_read(folder: Path) -> None:
     (folder / "long").write_text("ü" * BYTES)
     (folder / "rows").write_text("a,b\n" + "1,2\n" * 5000)

@@ -173,7 +173,21 @@ def test_a_task_by_its_path(make_run: MakeRun) -> None:
     assert [each.path for each in handle.tasks] == ["inner/train", "eval"]
 
 
-@pytest.mark.parametrize(("tasks", "known"), [(("a", "b"), "Its tasks: a, b."), ((), "Its tasks: none yet.")])
+@pytest.mark.parametrize(
+    ("tasks", "known"),
+    [
+        (("a", "b"), "Its tasks: a, b."),
+        ((), "Its tasks: none yet."),
+        (
+            ("retrain", "loop[0]", "loop[0]/train", "loop[1]/train"),
+            "Tasks with that name: loop[0]/train, loop[1]/train.",
+        ),
+        (
+            tuple(f"loop[{number}]/train" for number in range(1000)),
+            f"Tasks with that name: {', '.join(f'loop[{number}]/train' for number in range(20))}, and 980 more.",
+        ),
+    ],
+)
 def test_a_task_that_is_not_there_names_those_that_are(make_run: MakeRun, tasks: tuple[str, ...], known: str) -> None:
     run = make_run(tasks=tuple(Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in tasks))
 
@@ -181,6 +195,16 @@ def test_a_task_that_is_not_there_names_those_that_are(make_run: MakeRun, tasks:
         _handle(Answers(run)).task("train")
 
     assert caught.value.hint == known
+
+
+def test_a_task_of_a_loop_without_its_iteration_names_the_iterations(make_run: MakeRun) -> None:
+    paths = ("outer[0]/loop[1]/train", "outer[0]/loop[1]/eval")
+    run = make_run(tasks=tuple(Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in paths))
+
+    with pytest.raises(UsageError, match="has no task") as caught:
+        _handle(Answers(run)).task("outer/loop/train")
+
+    assert caught.value.hint == "Tasks with that name: outer[0]/loop[1]/train."
 
 
 def test_logs_of_a_run_a_task_and_an_attempt(make_run: MakeRun) -> None:
