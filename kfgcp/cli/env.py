@@ -21,7 +21,7 @@ def command() -> None:
 @click.argument("name")
 @click.option("--file", "file", type=click.File(encoding="utf-8"), default="-", help="Read from there; - is stdin.")
 @click.option("--from", "key", metavar="KEY", help="Which of several: the key in kfgcp_environments.")
-@click.option("--replace", is_flag=True, help="Write an environment anew that is there already.")
+@click.option("--replace", is_flag=True, help="Replace an environment that is there already.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
     """Write what Terraform made as [env.NAME] into kfgcp.toml.

@@ -31,7 +31,7 @@ Columns = dict[str, list[Any]]
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
 @options.filters
 @click.option("--order", default=NEWEST_FIRST, metavar="NAME [desc]", help="By params.lr or another name of --where.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="The largest number of runs.")
 @click.option("--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed.")
 @click.option("--metrics", is_flag=True, help="Read metrics that were never read: several requests a run (kubeflow).")
 @options.as_json

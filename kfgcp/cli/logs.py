@@ -21,7 +21,7 @@ from kfgcp.workspace import Workspace
     help="Only lines of this severity or a higher one.",
 )
 @click.option("--all-lines", is_flag=True, help="Also lines of Kubeflow's launcher and of Argo.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the run has ended.")
 @options.as_json
 @options.workspace
 def command(

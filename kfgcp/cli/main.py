@@ -20,7 +20,7 @@ VERBS: Final = {
     "run": "Run a pipeline and wait for its end.",
     "compile": "Compile and validate a pipeline.",
     "rerun": "Run a run's pipeline again, without what did not change.",
-    "retry": "Let a run go on that failed or was cancelled.",
+    "retry": "Continue a run that failed or was cancelled.",
     "list": "List runs of all environments, newest first.",
     "show": "Show a run: its tasks, metrics, artifacts and error.",
     "logs": "Print what a run's tasks wrote.",

@@ -26,7 +26,7 @@ from kfgcp.workspace import Workspace
 @click.option("--label", "label", multiple=True, metavar="K=V", help="A label beside those of the run.")
 @click.option("--cache/--no-cache", default=None, help="Caching for every task; without, as for the run.")
 @click.option("--fail-fast", is_flag=True, default=None, help="Start nothing new after the first failure.")
-@click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
+@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
 @options.timeout
 @options.as_json
 @options.workspace

@@ -11,12 +11,12 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp retry a1b2")
 @options.run_argument
-@click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
+@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
 @options.timeout
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, run: str, detach: bool, timeout: float | None, as_json: bool) -> int:
-    """Let a run go on that failed or was cancelled.
+    """Continue a run that failed or was cancelled.
 
     What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp rerun` makes a new
     run without the tasks that succeeded.

@@ -35,7 +35,7 @@ from kfgcp.workspace import Workspace
     help="What runs tasks (local): Python functions in processes and other commands in Docker, or all in one.",
 )
 @click.option("--strict-env", is_flag=True, help="Install the very kfp that the compiled commands pin (local).")
-@click.option("--detach", is_flag=True, help="Return at once; the run goes on by itself.")
+@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
 @options.timeout
 @options.as_json
 @options.workspace
@@ -61,15 +61,16 @@ def command(
     """Run a pipeline and wait for its end.
 
     PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in Artifact Registry,
-    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to stderr as the run goes on; the
-    result goes to stdout. Ctrl-C cancels the run; a second one kills it, or leaves a remote one as it is.
+    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to
+    stderr during the run; the result goes to stdout. Ctrl-C cancels the run; a second one kills it, or leaves a remote
+    one as it is.
     """
     if (pipeline is None) == (resume is None):
         raise click.UsageError("Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else "."))
     if resume is not None:
         if assignments or params_file or detach or name or label or experiment or env or cache is not None:
             raise UsageError(
-                "A run that is resumed goes on as it was submitted: --resume takes --timeout and --json only.",
+                "A resumed run continues as it was submitted: --resume takes --timeout and --json only.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
         return finish(*workspace.open_resumed(resume), timeout, as_json)

@@ -17,7 +17,7 @@ FAILED = 6
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, run: str, as_json: bool) -> int:
-    """Follow a run until it ends; Ctrl-C stops watching, the run goes on.
+    """Follow a run until it ends; Ctrl-C stops watching, and the run continues.
 
     Exits with 6 when the run failed or was cancelled.
     """

@@ -160,7 +160,7 @@ class RunHandle:
             if left <= 0 and deadline is not None:
                 raise RunTimeout(
                     f"Run {self.run_id} is still {self.state} after {timeout:g} s.",
-                    hint=f"It goes on. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
+                    hint=f"It continues. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
                 )
             threading.Event().wait(min(poller.wait, left))
 

@@ -82,7 +82,8 @@ class Poller:
         now = self._clock()
         if self._lost_at is None:
             self._lost_at = now
-            self._notice(f"{self._ref.env} cannot be reached; the run goes on, and so does this: {error.message}")
+            notice = f"{self._ref.env} cannot be reached; the run continues, and kfgcp tries again: {error.message}"
+            self._notice(notice)
         if now - self._lost_at > OUTAGE:
             raise error
         self._next = now + self._pace.pause(now - self._lost_at)

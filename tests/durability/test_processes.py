@@ -287,7 +287,7 @@ def test_names_of_any_length_and_script_are_different_files() -> None:
 def test_resuming_takes_no_other_options(home: Path, kfgcp: Any) -> None:
     done = kfgcp("run", "--resume", "abcd", "-p", "a=1")
     assert done.code == 2
-    assert "goes on as it was submitted" in done.err
+    assert "continues as it was submitted" in done.err
 
 
 def test_output_that_c_libraries_hold_back_is_kept(home: Path) -> None:

@@ -123,7 +123,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(poller: Poller, remote: Remote
 
     found = waits(poller, remote, 30)
     assert poller.look() is None
-    assert notices == ["dev cannot be reached; the run goes on, and so does this: no route"]
+    assert notices == ["dev cannot be reached; the run continues, and kfgcp tries again: no route"]
     assert found == sorted(found)
 
     remote.error = None

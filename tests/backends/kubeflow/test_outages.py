@@ -51,7 +51,7 @@ def test_an_outage_is_said_once_and_its_end_once(cluster: KubeflowStandIn, watch
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     lost, back = notices
-    assert lost.startswith("cloud cannot be reached; the run goes on, and so does this: Kubeflow Pipelines")
+    assert lost.startswith("cloud cannot be reached; the run continues, and kfgcp tries again: Kubeflow Pipelines")
     assert back == "cloud answers again"
 
 

@@ -124,7 +124,7 @@ def test_ten_minutes_without_a_network_are_two_notices(service: VertexStandIn, g
     assert watch.looks[-1][1] is RunState.CANCELLED
     assert clock.now < 630 + 30 + 32 + 31  # a pause, a wait before another try, and a pause when it goes on
     lost, back = watch.notices
-    assert lost.startswith("dev cannot be reached; the run goes on, and so does this: Vertex AI: 127.0.0.1")
+    assert lost.startswith("dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI: 127.0.0.1")
     assert back == "dev answers again"
     assert len(clock.slept) - tries < 100, "not gentle"
 
@@ -186,7 +186,7 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
 
     done = kfgcp.end(process)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
-    assert done.err.count("dev cannot be reached; the run goes on, and so does this: Vertex AI") == 1
+    assert done.err.count("dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI") == 1
     assert done.err.count("dev answers again") == 1
     assert "say | say is made up" in done.err.splitlines()
 
