@@ -17,11 +17,20 @@ from kfgcp.workspace import Workspace
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_CUT = ("PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
+_GENERATED_ENDING = re.compile(
+    r"""(?:[- ](?:
+        [0-9a-f]{12}                                               # kfgcp, for Kubeflow Pipelines
+        | [0-9]{8}-[0-9]{6}                                        # kfgcp, on this machine
+        | [0-9]{4}-[0-9]{2}-[0-9]{2}[ ][0-9]{2}-[0-9]{2}-[0-9]{2}  # the client of Kubeflow Pipelines
+    ))?""",
+    re.VERBOSE,
+)
+"""What follows the name of the pipeline in the name of a run that was submitted without a name."""
+_CUT = ("NAME", "PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
 """Columns that are cut off where the terminal is too narrow."""
 _LEAST = 8
 """Characters of such a column; fewer say too little."""
-_LEFT_OUT = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK")
+_LEFT_OUT = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK", "NAME")
 """Columns that are left out when even that does not fit, in this order."""
 _GAP = 2
 
@@ -49,6 +58,8 @@ def command(
     not read yet are shown as `…`, in JSON as null. --metrics reads those of the runs listed; show and compare read
     those of single runs.
 
+    The column NAME shows the names that runs were given (`kfgcp run --name`). It is left out when no run has one.
+
     In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns are left out.
     """
     runs = workspace.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order)
@@ -75,9 +86,11 @@ def command(
 def _columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
     """Return the cells of each column by its header."""
     now = time.time()
+    names = [_given_name(run) for run in runs]
     columns: Columns = {
         "RUN": [run.run_id for run in runs],
         "STATE": [run.state for run in runs],
+        "NAME": names,
         "PIPELINE": [run.pipeline for run in runs],
         "EXPERIMENT": [run.experiment for run in runs],
         "ENV": [run.env for run in runs],
@@ -85,9 +98,20 @@ def _columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
         "TOOK": [output.seconds(run.seconds) for run in runs],
         "METRICS": ["…" if run.run_id in unread else _metric(run) for run in runs],
     }
+    if not any(names):
+        del columns["NAME"]
     if any(run.tags for run in runs):
         columns["TAGS"] = [" ".join(run.tags) for run in runs]
     return columns
+
+
+def _given_name(run: Run) -> str:
+    """Return the name that somebody gave a run; "" when its name was made from its id or its pipeline."""
+    if run.name == run.run_id:
+        return ""
+    if run.name.startswith(run.pipeline) and _GENERATED_ENDING.fullmatch(run.name.removeprefix(run.pipeline)):
+        return ""
+    return run.name
 
 
 def _fitting(columns: Columns, width: int) -> Columns:

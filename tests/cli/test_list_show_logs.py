@@ -66,13 +66,39 @@ def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
 
     lines = _words(done.out)
     assert (done.code, done.err) == (0, "")
-    assert lines[0] == ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"]
-    assert [line[:5] for line in lines[1:]] == [
-        ["cccc33333333", "SUCCEEDED", "train", "spring", "local"],
-        ["bbbb22222222", "FAILED", "churn", "default", "local"],
-        ["aaaa11111111", "SUCCEEDED", "train", "default", "local"],
-    ]
+    assert lines[0] == ["RUN", "STATE", "NAME", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"]
+    assert lines[1][:6] == ["cccc33333333", "SUCCEEDED", "newest", "train", "spring", "local"]
+    assert lines[2][:5] == ["bbbb22222222", "FAILED", "churn", "default", "local"]
+    assert lines[3][:6] == ["aaaa11111111", "SUCCEEDED", "oldest", "train", "default", "local"]
     assert lines[1][-7:] == ["1", "min", "05", "s", "a=0.333333", "b=0.333333", "c=0.333333", "…"][-7:]
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("hamlet", True),
+        ("train of today", True),
+        ("train-2", True),
+        ("train-7691801a2ac", True),
+        ("aaaa11111111", False),
+        ("train", False),
+        ("train-20261129-203406", False),
+        ("train-7691801a2ac3", False),
+        ("train 2026-11-29 20-34-06", False),
+    ],
+)
+def test_the_list_shows_the_names_that_people_gave(
+    kfgcp: Any, store: Store, make_run: Callable[..., Run], name: str, listed: bool
+) -> None:
+    """The names that are not listed: those that kfgcp and the client of kfp make when nobody gives one."""
+    store.put(make_run("aaaa11111111", name=name))
+
+    lines = kfgcp("list").out.splitlines()
+
+    assert (lines[0].split()[2] == "NAME") is listed
+    assert (name in lines[1].removeprefix("aaaa11111111").split("SUCCEEDED")[1].split("  ")) is (
+        listed or name == "train"
+    )
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,40 @@ def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
     assert all(len(row) <= int(columns) for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("columns", "headers", "hamlet"),
+    [
+        ("60", ["RUN", "STATE", "NAME", "PIPELINE", "CREATED", "TOOK"], ["6f0c0000", "CANCELLED", "hamlet"]),
+        (
+            "80",
+            ["RUN", "STATE", "NAME", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK"],
+            ["6f0c0000", "CANCELLED", "hamlet"],
+        ),
+        (
+            "160",
+            ["RUN", "STATE", "NAME", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"],
+            ["6f0c0000-0000-4000-8000-000000000001", "CANCELLED", "hamlet"],
+        ),
+    ],
+)
+def test_the_name_of_a_run_is_listed_in_a_terminal_of_any_width(
+    terminal: Any, store: Store, make_run: MakeRun, columns: str, headers: list[str], hamlet: list[str]
+) -> None:
+    """The least widths are those of the test above and 8 for NAME, after a gap of 2: 83 with all columns."""
+    metrics = (Metric("evaluate", "metrics", "accuracy", 0.123456),)
+    for number, name in enumerate(("hamlet", "a name that is much longer than its column")):
+        run_id = f"6f0c000{number}-0000-4000-8000-00000000000{number + 1}"
+        store.put(make_run(run_id, name=name, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics))
+
+    code, written = terminal("list", COLUMNS=columns)
+
+    title, *rows = [line for line in screen(written) if line.strip()]
+    assert code == 0
+    assert title.split() == headers
+    assert hamlet in [row.split()[:3] for row in rows]
+    assert all(len(row) <= int(columns) for row in rows)
+
+
 def test_uuids_that_begin_the_same_stay_whole_in_a_narrow_terminal(
     terminal: Any, store: Store, make_run: MakeRun
 ) -> None:
