@@ -147,16 +147,29 @@ class Refused(BackendError):
         status: of HTTP, 400 to 499 or 501; 500 when Kubeflow Pipelines refuses a bad request with it.
         reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not name one and none
             belongs to the status.
+        fields: the fields of the request that the service does not accept, as it names them: google.rpc.BadRequest.
+            Empty when it names none.
+        explanation: the message of the service, without what kfgcp adds to it.
         retried: the request was sent more than once, so that an earlier try may have been carried out. A create that
             is refused with 409 after one may have succeeded.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int = 0, reason: str = "", retried: bool = False
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int = 0,
+        reason: str = "",
+        fields: Sequence[str] = (),
+        explanation: str = "",
+        retried: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+        self.fields = tuple(fields)
+        self.explanation = explanation
         self.retried = retried
 
     @property

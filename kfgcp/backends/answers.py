@@ -68,8 +68,8 @@ class Call:
 class Said:
     """The error of an answer.
 
-    code: google.rpc.Code. detail, facts: reason and metadata of its ErrorInfo. violations: the fields of the request
-    that its BadRequest names, each with what is wrong with it.
+    code: google.rpc.Code. detail, facts: reason and metadata of its ErrorInfo. fields: the fields of the request that
+    its BadRequest names. violations: the same, each with what is wrong with it.
     """
 
     message: str = ""
@@ -77,6 +77,7 @@ class Said:
     detail: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     violations: Sequence[str] = ()
+    fields: Sequence[str] = ()
 
 
 def parse(answer: Answer, call: Call, *, may_be_empty: bool = True) -> dict[str, Any]:
@@ -232,6 +233,8 @@ def refusal(answer: Answer, call: Call) -> BackendError:
         hint=one_line(advice, *call.secrets, limit=600),
         status=status,
         reason=code,
+        fields=said.fields,
+        explanation=text,
         retried=call.retried,
     )
 
@@ -279,25 +282,28 @@ def read_error(body: bytes | str) -> Said:
         code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
     listed = inner.get("details")
     details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
-    violations = tuple(violation for detail in details for violation in _violations(detail))
+    named = [violation for detail in details for violation in _violations(detail)]
+    fields = tuple(field for field, _ in named if field)
+    violations = tuple(": ".join(filter(None, violation)) for violation in named)
     for detail in details:
         if isinstance(detail.get("reason"), str):
             facts = detail.get("metadata")
             facts = facts if isinstance(facts, dict) else {}
             texts_of_facts = {str(key): str(value) for key, value in facts.items()}
-            return Said(message, code, detail["reason"], texts_of_facts, violations)
-    return Said(message, code, violations=violations)
+            return Said(message, code, detail["reason"], texts_of_facts, violations, fields)
+    return Said(message, code, violations=violations, fields=fields)
 
 
-def _violations(detail: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields that a google.rpc.BadRequest names, as `FIELD: what is wrong`."""
+def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the fields that a google.rpc.BadRequest names, with what is wrong with each; either may be empty."""
     listed = detail.get("fieldViolations")
     for violation in listed if isinstance(listed, list) else []:
         if isinstance(violation, dict):
-            parts = [violation.get("field"), violation.get("description")]
-            text = ": ".join(part for part in parts if isinstance(part, str) and part)
-            if text:
-                yield text
+            field, description = violation.get("field"), violation.get("description")
+            name = field if isinstance(field, str) else ""
+            problem = description if isinstance(description, str) else ""
+            if name or problem:
+                yield name, problem
 
 
 def _redirect(answer: Answer, call: Call) -> BackendError:

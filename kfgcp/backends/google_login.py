@@ -26,6 +26,8 @@ TIMEOUT: Final = (5.0, 30.0)
 AGAIN: Final = f"Sign in again: {LOG_IN}"
 UNIVERSE: Final = "googleapis.com"
 """The universe domain of Google's public cloud."""
+_UNIVERSE_PATH: Final = "universe/universe-domain"
+"""Where the metadata server of a machine has it, as google.auth reads it."""
 PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
@@ -73,6 +75,7 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a second and is not used.
     """
     import google.auth
+    from google.auth import compute_engine
     from google.auth.credentials import with_scopes_if_required
 
     file = login_file()
@@ -82,6 +85,9 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
         credentials, _ = google.auth.load_credentials_from_file(file)
     else:
         credentials, _ = google.auth.default(request=request)
+        if isinstance(credentials, compute_engine.Credentials):
+            # Otherwise google.auth asks for it when it impersonates, in a way that no deadline ends.
+            credentials = credentials.with_universe_domain(_universe_of_machine(request))
     credentials = with_scopes_if_required(credentials, SCOPES)
     if account is None:
         return credentials
@@ -95,19 +101,29 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     )
 
 
+def _universe_of_machine(request: Any) -> str:
+    """Return the universe domain that the metadata server names, with one short request.
+
+    A metadata server that does not answer it, as in older versions, is taken to be in the public cloud.
+    """
+    from google.auth.compute_engine import _metadata
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        domain = _metadata.get(request, _UNIVERSE_PATH, retry_count=1, return_none_for_not_found_error=True)
+    except GoogleAuthError:
+        return UNIVERSE
+    return domain.strip() or UNIVERSE if isinstance(domain, str) else UNIVERSE
+
+
 def _check_universe(credentials: Any) -> None:
     """Refuse credentials of another universe than Google's public cloud, whose services have other addresses.
 
-    A file names its universe in `universe_domain`. A metadata server is not asked for it, which would be one more
-    request for each sign-in.
+    A file names its universe in `universe_domain`. Of a machine it is known already.
 
     Raises:
         AuthError: they are of another one.
     """
-    from google.auth import compute_engine
-
-    if isinstance(credentials, compute_engine.Credentials):
-        return
     domain = getattr(credentials, "universe_domain", None) or UNIVERSE
     if domain != UNIVERSE:
         raise AuthError(

@@ -73,6 +73,7 @@ class Place:
         """The API is enabled in the project, and runs can be listed."""
         found = self._refusal()
         if isinstance(found, Refused) and not _of_region(found):
+            found.hint = found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
             raise with_command(found, self.cloud.grant("roles/aiplatform.user"))
         if found is not None and not isinstance(found, Refused):
             raise found
@@ -116,4 +117,4 @@ class Place:
 
 def _of_region(refused: Refused) -> bool:
     """Whether it is the location that is wrong: there is no such collection, or it is not supported."""
-    return isinstance(refused, NotFound) or (refused.status == 400 and "location" in refused.message.lower())
+    return isinstance(refused, NotFound) or (refused.status == 400 and "location" in refused.explanation.lower())

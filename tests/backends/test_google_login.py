@@ -398,26 +398,63 @@ def test_a_federated_login(server: Any, sign_in: Any, tmp_path: Path) -> None:
 
 # -- a machine at Google
 
+GOOGLE_TEXT = {"Metadata-Flavor": "Google", "Content-Type": "text/plain"}
 
-def test_a_machine_at_google(metadata: Any, reply: Any) -> None:
-    def answer(asked: Any) -> Any:
-        google = {"Metadata-Flavor": "Google"}
-        if asked.path.endswith("/token"):
-            return reply(_granted("ya29.machine"), headers=google)
-        if asked.path.endswith("/service-accounts/default/"):
-            return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
-        return reply(b"acme", headers=google | {"Content-Type": "text/plain"})
 
-    metadata.always(answer)
+@pytest.fixture
+def machine(metadata: Any, reply: Any) -> Callable[..., None]:
+    """Makes this machine one at Google. universe: the answer to a question for its universe domain."""
+
+    def make(universe: Any) -> None:
+        def answer(asked: Any) -> Any:
+            google = {"Metadata-Flavor": "Google"}
+            if asked.path.endswith("/universe/universe-domain"):
+                return universe
+            if asked.path.endswith("/token"):
+                return reply(_granted("ya29.machine"), headers=google)
+            if asked.path.endswith("/service-accounts/default/"):
+                return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
+            return reply(b"acme", headers=GOOGLE_TEXT)
+
+        metadata.always(answer)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"googleapis.com", 200), (b"googleapis.com\n", 200), (b"", 200), (b"no such path", 404), (b"not now", 503)],
+    ids=["public", "line", "empty", "older", "fails"],
+)
+def test_a_machine_at_google(metadata: Any, machine: Any, reply: Any, body: bytes, status: int) -> None:
+    machine(reply(body, status, GOOGLE_TEXT))
 
     assert _source().get().value == "ya29.machine"  # type: ignore[union-attr]
     assert all(asked.headers["metadata-flavor"] == "Google" for asked in metadata.asked)
+    assert [asked.path for asked in metadata.asked].count("/computeMetadata/v1/universe/universe-domain") == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"impersonate_service_account": ACCOUNT}], ids=["itself", "impersonates"])
+def test_a_machine_of_another_universe_is_refused_by_its_name(
+    metadata: Any, machine: Any, reply: Any, settings: dict[str, str]
+) -> None:
+    machine(reply(b"cloud.acme.example", headers=GOOGLE_TEXT))
+
+    error = _error(_source(**settings))
+
+    assert isinstance(error, AuthError)
+    assert "universe domain cloud.acme.example" in error.message
+    paths = [asked.path for asked in metadata.asked]
+    assert paths.count("/computeMetadata/v1/universe/universe-domain") == 1
+    assert not [path for path in paths if path.endswith("/token")]
 
 
 def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
     def answer(asked: Any) -> Any:
+        if asked.path.endswith("/universe/universe-domain"):
+            return reply(b"googleapis.com", headers=GOOGLE_TEXT)
         found = "/service-accounts/" not in asked.path
-        return reply(b"acme", 200 if found else 404, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+        return reply(b"acme", 200 if found else 404, GOOGLE_TEXT)
 
     metadata.always(answer)
 
@@ -431,7 +468,7 @@ def test_a_metadata_server_that_fails(metadata: Any, reply: Any, monkeypatch: py
     monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
 
     def answer(asked: Any) -> Any:
-        broken = "/service-accounts/" in asked.path
+        broken = "/service-accounts/" in asked.path or asked.path.endswith("/universe/universe-domain")
         return reply(b"acme", 503 if broken else 200, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
 
     metadata.always(answer)

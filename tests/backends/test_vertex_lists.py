@@ -81,23 +81,67 @@ def test_a_mask_that_is_refused_in_the_details_only_is_left_out(project: config.
 
 
 @responses.activate
+def test_a_mask_that_was_refused_once_is_not_sent_again(project: config.Project) -> None:
+    responses.get(URL, json=BAD_MASK, status=400)
+    responses.get(URL, json={"pipelineJobs": [JOB]})
+    backend = open_backend(project, project.env("dev"))
+
+    backend.list(RunFilter())
+    backend.list(RunFilter())
+
+    assert ["readMask" in (call.request.url or "") for call in responses.calls] == [True, False, False]
+
+
+@responses.activate
+def test_a_refusal_that_names_no_field_may_be_that_of_the_mask(project: config.Project) -> None:
+    responses.get(URL, json=refused("Request contains an invalid argument."), status=400)
+    responses.get(URL, json={"pipelineJobs": [JOB]})
+
+    backend = open_backend(project, project.env("dev"))
+
+    assert [run.run_id for run in backend.list(RunFilter()).items] == ["a"]
+
+
+@responses.activate
+def test_a_mask_is_left_out_when_many_fields_are_refused(project: config.Project) -> None:
+    """The text of an error is cut after 400 characters; the field of the mask is named behind them."""
+    [violations] = BAD_MASK["error"]["details"]  # type: ignore[index]
+    names = [{"field": "order_by", "description": "x" * 500}, *violations["fieldViolations"]]
+    details = [
+        "no detail",
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R"},
+        {"fieldViolations": names},
+    ]
+    responses.get(URL, json={"error": {**BAD_MASK["error"], "details": details}}, status=400)
+    responses.get(URL, json={"pipelineJobs": [JOB]})
+
+    backend = open_backend(project, project.env("dev"))
+
+    assert [run.run_id for run in backend.list(RunFilter()).items] == ["a"]
+
+
+@responses.activate
 def test_another_field_that_is_refused_in_the_details_is_named(project: config.Project) -> None:
     [violations] = BAD_MASK["error"]["details"]  # type: ignore[index]
     details = [{**violations, "fieldViolations": [{"field": "filter", "description": "Invalid expression"}]}]
     responses.get(URL, json={"error": {**BAD_MASK["error"], "details": details}}, status=400)
 
-    with pytest.raises(Refused, match=r"Request contains an invalid argument: filter: Invalid expression \(400"):
+    with pytest.raises(
+        Refused, match=r"Request contains an invalid argument: filter: Invalid expression \(400"
+    ) as caught:
         open_backend(project, project.env("dev")).list(RunFilter())
+    assert caught.value.fields == ("filter",)
     assert len(responses.calls) == 1
 
 
 @responses.activate
 def test_another_refusal_is_an_error(project: config.Project) -> None:
+    """It names no field, so the list is asked for once more, without the mask."""
     responses.get(URL, json=refused("Invalid filter"), status=400)
 
     with pytest.raises(Refused, match="Invalid filter"):
         open_backend(project, project.env("dev")).list(RunFilter())
-    assert len(responses.calls) == 1
+    assert ["readMask" in (call.request.url or "") for call in responses.calls] == [True, False]
 
 
 @responses.activate

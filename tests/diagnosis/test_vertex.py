@@ -195,6 +195,18 @@ def test_a_location_without_pipelines(settings: dict[str, str], diagnose: Any, b
     assert diagnose(**settings)["region"].detail == "europe-west4 has pipelines"
 
 
+def test_a_bad_request_that_is_not_about_the_location(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
+    """Only the path of the request has the word location in it."""
+    vertex.refuses("GET /v1/projects/*/pipelineJobs", 400, "Request contains an invalid argument.")
+
+    finding = broken(diagnose(**settings))
+
+    assert finding.check == "api"
+    assert "Request contains an invalid argument." in finding.detail
+
+
 def test_a_bucket_that_is_not_there(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
     settings["pipeline_root"] = "gs://acme-runs/x"
 

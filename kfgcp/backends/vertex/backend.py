@@ -23,7 +23,7 @@ from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import read_job
-from kfgcp.config import Environment, Project
+from kfgcp.config import Environment, Project, is_loopback
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
@@ -59,6 +59,7 @@ class VertexBackend(RemoteBackend):
         self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
         self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
+        self._takes_mask = True
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})
 
     # -- what RemoteBackend asks for
@@ -180,17 +181,22 @@ class VertexBackend(RemoteBackend):
         return Fetched(run, at(job.get("updateTime")) or run.created_at or "")
 
     def _listed(self, params: Mapping[str, Any]) -> Iterator[Any]:
-        """Jobs of a list; whole ones where the service does not take the mask, whose paths into a spec are not
-        documented."""
+        """Yield the jobs of a list.
+
+        They are whole ones where the service does not take the mask, whose paths into a spec are not documented. The
+        mask is not sent again to a service that answered without it.
+        """
         path = f"v1/{self._parent}/pipelineJobs"
-        jobs = self._http.pages(path, {**params, "readMask": ",".join(LISTED)}, "pipelineJobs", size=PAGE)
+        mask = ",".join(LISTED) if self._takes_mask else None
+        jobs = self._http.pages(path, {**params, "readMask": mask}, "pipelineJobs", size=PAGE)
         try:
             first = next(jobs, None)
         except Refused as refused:
-            if refused.reason != "INVALID_ARGUMENT" or "mask" not in refused.message.lower():
+            if mask is None or not _may_refuse_mask(refused):
                 raise
             jobs = self._http.pages(path, params, "pipelineJobs", size=PAGE)
             first = next(jobs, None)
+            self._takes_mask = False
         if first is not None:
             yield first
             yield from jobs
@@ -232,7 +238,8 @@ class VertexBackend(RemoteBackend):
             latest, job_answer = self._latest
             return job_answer if latest == backend_ref else self._job(backend_ref)
 
-        late = 0.0 if self._env.get("logging_endpoint") else LATE_SECONDS
+        # A stand-in has every line at once. A private address of Cloud Logging has them as late as the public one.
+        late = 0.0 if is_loopback(self._env.get("logging_endpoint")) else LATE_SECONDS
         return JobTail(self._logging, job, log_filter, late=late)
 
     def native(self, ref: RunRef) -> Any:
@@ -246,6 +253,12 @@ class VertexBackend(RemoteBackend):
     def _named(self, ref: RunRef) -> str:
         known = self._store.refs(ref.run_id)
         return known[1] if known else self._ref_of(ref.run_id)
+
+
+def _may_refuse_mask(refused: Refused) -> bool:
+    """Return whether a list may have been refused because of its mask: the service names it, or no field at all."""
+    names = [field.lower() for field in refused.fields]
+    return refused.reason == "INVALID_ARGUMENT" and (not names or any("mask" in name for name in names))
 
 
 def address(location: str) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from kfgcp import testing
+from kfgcp import config, testing
+from kfgcp.backends.base import LogFilter, RunRef
 from kfgcp.backends.hints import hint
-from kfgcp.backends.vertex.backend import address
+from kfgcp.backends.registry import open_backend
+from kfgcp.backends.vertex.backend import LATE_SECONDS, VertexBackend, address
 
 
 @pytest.mark.parametrize("location", ["europe-west4", "us-central1", "us", "eu"])
@@ -87,3 +89,26 @@ def test_an_address_of_vertex_ai_does_not_move_other_services(
     assert {asked.method for asked in server.asked} == {"CONNECT"}
     paths = {request.path for request in private.requests}
     assert all("/pipelineJobs" in path for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("address_of_logs", "late"),
+    [
+        ("", LATE_SECONDS),
+        ("https://logging-acme.p.googleapis.com", LATE_SECONDS),
+        ("http://127.0.0.1:9", 0.0),
+    ],
+)
+def test_last_lines_are_waited_for_unless_a_stand_in_has_them(home: Path, address_of_logs: str, late: float) -> None:
+    """Cloud Logging behind Private Service Connect has lines as late as at its public address."""
+    settings = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme/runs"}
+    if address_of_logs:
+        settings["logging_endpoint"] = address_of_logs
+    lines = [f'{key} = "{value}"' for key, value in settings.items()]
+    (home / "kfgcp.toml").write_text("\n".join(["[env.dev]", 'backend = "vertex"', *lines]))
+    project = config.load()
+
+    backend = open_backend(project, project.env("dev"))
+
+    assert isinstance(backend, VertexBackend)
+    assert backend.tail(RunRef("dev", "a-job"), LogFilter()).late == late
