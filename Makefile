@@ -51,6 +51,7 @@ screenshots: $(VENV)/dev.stamp
 	$(BIN)/python dashboards/screenshots.py
 
 docs: $(VENV)/dev.stamp
+	$(BIN)/python docs/reference/generate_options.py
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_rules.py
 	$(BIN)/python docs/reference/generate_backends.py

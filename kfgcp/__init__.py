@@ -63,6 +63,8 @@ if TYPE_CHECKING:
         TaskKind as TaskKind,
         TaskState as TaskState,
     )
+    from kfgcp.option_keywords import OptionKeywords as OptionKeywords
+    from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
     from kfgcp.scaffold import Scaffold as Scaffold
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
@@ -86,7 +88,6 @@ if TYPE_CHECKING:
     from kfgcp.tracking.open_project import OpenProject as OpenProject
     from kfgcp.tracking.pipelines import Diff as Diff
     from kfgcp.tracking.submit import Plan as Plan
-    from kfgcp.tracking.submit_options import SubmitOptions as SubmitOptions
     from kfgcp.workspace import Workspace as Workspace
 
     _workspace = Workspace()
@@ -129,6 +130,8 @@ _PUBLIC = {
     " MissingExtra NotFound ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable Unsupported"
     " UsageError",
     "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
+    "kfgcp.option_keywords": "OptionKeywords",
+    "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.scaffold": "Scaffold",
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
@@ -144,7 +147,6 @@ _PUBLIC = {
     "kfgcp.tracking.open_project": "OpenProject",
     "kfgcp.tracking.pipelines": "Diff",
     "kfgcp.tracking.submit": "Plan",
-    "kfgcp.tracking.submit_options": "SubmitOptions",
     "kfgcp.workspace": "Workspace",
     "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor export import_env init"
     " list logs metrics note open rerun resume retry run runs show submit tag tasks watch",

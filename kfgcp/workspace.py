@@ -15,6 +15,7 @@ from kfgcp.backends.base import Deleted, ForegroundRun, LogFilter, LogLine, Supp
 from kfgcp.config import FILE_NAME
 from kfgcp.errors import KfgcpError, Unsupported, UsageError
 from kfgcp.model import Run
+from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, load
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import RunFilter
@@ -26,13 +27,13 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 from kfgcp.tracking.submit import Plan
-from kfgcp.tracking.submit_options import SubmitOptions
 
 if TYPE_CHECKING:
     import pandas
 
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.environments import Imported
+    from kfgcp.option_keywords import OptionKeywords
     from kfgcp.scaffold import Scaffold
     from kfgcp.tracking.compare import Comparison
     from kfgcp.tracking.frames import Table
@@ -111,14 +112,23 @@ class Workspace(OpenProject):
 
     # -- start runs
 
-    def submit(self, pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> RunHandle:
+    def submit(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        **changes: Unpack[OptionKeywords],
+    ) -> RunHandle:
         """Start a run, and return without waiting for its end. The run continues when this process ends.
 
         Args:
             pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a
                 version in Artifact Registry, a pipeline or component of KFP (a function with its
                 decorator), or what `compile` returned.
-            options: fields of `SubmitOptions`.
+            options: how to run it.
+            params: values of the pipeline's parameters; the others have their defaults.
+            changes: options as keywords, see `RunOptions`. They win over `options`.
 
         Returns:
             The run that was started. The warning `NotHeeded` names what the backend leaves out.
@@ -132,23 +142,28 @@ class Workspace(OpenProject):
         Example:
             >>> run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
         """
-        return submit.start(self, *submit.prepare(self, pipeline, options))
+        chosen = submit.combine(options, changes)
+        return submit.start(self, *submit.prepare(self, pipeline, params, chosen))
 
     def run(
         self,
         pipeline: PipelineLike,
+        options: RunOptions | None = None,
         *,
+        params: Mapping[str, object] | None = None,
         timeout: float | None = None,
         check: bool = True,
-        **options: Unpack[SubmitOptions],
+        **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
         """Submit a pipeline and wait until its run has ended.
 
         Args:
             pipeline: as in `submit`.
+            options: how to run it.
+            params: values of the pipeline's parameters; the others have their defaults.
             timeout: seconds to wait; None waits for ever.
             check: raise an error unless the run succeeded.
-            options: fields of `SubmitOptions`.
+            changes: options as keywords, see `RunOptions`. They win over `options`.
 
         Returns:
             The run, which has ended.
@@ -161,15 +176,23 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
         """
-        return self.submit(pipeline, **options).wait(timeout, check=check)
+        return self.submit(pipeline, options, params=params, **changes).wait(timeout, check=check)
 
-    def plan(self, pipeline: PipelineLike, **options: Unpack[SubmitOptions]) -> Plan:
+    def plan(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        **changes: Unpack[OptionKeywords],
+    ) -> Plan:
         """Return what `submit` would send with the same arguments. Nothing is started; the errors are the same.
 
         Example:
             >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
         """
-        backend, request = submit.prepare(self, pipeline, options)
+        chosen = submit.combine(options, changes)
+        backend, request = submit.prepare(self, pipeline, params, chosen)
         return Plan(request, backend.notes(request))
 
     def resume(self, run: RunLike = "latest", *, check: bool = True) -> RunHandle:
@@ -199,9 +222,10 @@ class Workspace(OpenProject):
         run: RunLike = "latest",
         *,
         from_task: str | None = None,
+        params: Mapping[str, object] | None = None,
         timeout: float | None = None,
         check: bool = True,
-        **options: Unpack[SubmitOptions],
+        **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
         """Repeat a run as a new run, and wait for its end.
 
@@ -212,10 +236,11 @@ class Workspace(OpenProject):
         Args:
             run: the run to repeat.
             from_task: the path of a task. This task and all tasks that depend on it run again.
+            params: parameters to change; the others have the values of the run.
             timeout: seconds to wait, see `RunHandle.wait`.
             check: raise an error unless the new run succeeds.
-            options: fields of `SubmitOptions`. `params` changes single parameters; the other values
-                are those of the run.
+            changes: options to change, see `RunOptions`; the others are those of the run, except
+                `name`.
 
         Returns:
             The new run, which has ended.
@@ -227,18 +252,19 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
         """
-        return self.submit_again(run, from_task=from_task, **options).wait(timeout, check=check)
+        return self.submit_again(run, from_task=from_task, params=params, **changes).wait(timeout, check=check)
 
     def submit_again(
         self,
         run: RunLike = "latest",
         *,
         from_task: str | None = None,
-        **options: Unpack[SubmitOptions],
+        params: Mapping[str, object] | None = None,
+        **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
         """Repeat a run as in `rerun`, without waiting for its end."""
         workspace = lookup.workspace_of(self, run)
-        return submit.start(workspace, *submit.prepare_repetition(workspace, run, from_task, options))
+        return submit.start(workspace, *submit.prepare_repetition(workspace, run, from_task, params, changes))
 
     def retry(self, run: RunLike = "latest", *, timeout: float | None = None, check: bool = True) -> RunHandle:
         """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run again.
@@ -268,22 +294,27 @@ class Workspace(OpenProject):
     def open_run(
         self,
         pipeline: PipelineLike,
+        options: RunOptions | None = None,
         *,
+        params: Mapping[str, object] | None = None,
         notice: Callable[[str], None] = lambda text: None,
-        **options: Unpack[SubmitOptions],
+        **changes: Unpack[OptionKeywords],
     ) -> tuple[RunHandle, ForegroundRun]:
         """Open a run that the caller then executes: a local run is only recorded, a remote run is submitted.
 
         Args:
             pipeline: as in `submit`.
+            options: as in `submit`.
+            params: as in `submit`.
             notice: called with a line of text when a remote backend cannot be reached for a while,
                 and when it can again.
-            options: as in `submit`.
+            changes: as in `submit`.
 
         Returns:
             The run, and an object whose method `execute` runs it to its end.
         """
-        return submit.open_run(self, *submit.prepare(self, pipeline, options), notice)
+        chosen = submit.combine(options, changes)
+        return submit.open_run(self, *submit.prepare(self, pipeline, params, chosen), notice)
 
     def open_resumed(self, run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
         """Open an interrupted run that the caller then executes, see `resume`."""
@@ -298,12 +329,14 @@ class Workspace(OpenProject):
         run: RunLike = "latest",
         *,
         from_task: str | None = None,
+        params: Mapping[str, object] | None = None,
         notice: Callable[[str], None] = lambda text: None,
-        **options: Unpack[SubmitOptions],
+        **changes: Unpack[OptionKeywords],
     ) -> tuple[RunHandle, ForegroundRun]:
         """Open a repetition of a run that the caller then executes. Arguments as in `rerun` and `open_run`."""
         workspace = lookup.workspace_of(self, run)
-        return submit.open_run(workspace, *submit.prepare_repetition(workspace, run, from_task, options), notice)
+        backend, request = submit.prepare_repetition(workspace, run, from_task, params, changes)
+        return submit.open_run(workspace, backend, request, notice)
 
     def open_retry(
         self, run: RunLike = "latest", *, notice: Callable[[str], None] = lambda text: None

@@ -187,7 +187,10 @@ def runs_of(opened: Store, ids: Sequence[str]) -> tuple[list[Run], list[str]]:
 def graph_of(opened: Store, run: Run) -> graphs.Graph | None:
     """The graph of a run's pipeline, None when its backend did not tell."""
     spec = opened.spec(run.version)
-    return None if spec is None else graphs.build(spec, opened.request(run.run_id).get("platform_spec"))
+    if spec is None:
+        return None
+    request = opened.request(run.run_id)
+    return graphs.build(spec, request.platform_spec if request is not None else None)
 
 
 def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
+from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
+from kfgcp.store.request import StoredRequest
 from kfgcp.store.rows import RunFilter
 
 T = TypeVar("T")
@@ -26,27 +28,35 @@ class RunRef:
 class SubmitRequest:
     """A run to start.
 
-    params: complete and typed, from `kfgcp.spec.params.resolve`. env: the environment's name. cache: for every task,
-    None as the spec says. repeats: the id of a run of this backend whose unchanged tasks are not run again, but for
-    `from_task` and what depends on it. max_parallel: tasks at the same time, None as many as the backend finds right.
-    source: where the pipeline comes from, None when that is not known.
+    Attributes:
+        spec: the pipeline.
+        params: the values of its parameters, complete and typed, from `kfgcp.spec.params.resolve`.
+        options: how to run it. The environment, the experiment and the labels are those of the run.
+        submit_dir: the folder that relative paths start from.
+        repeats: the id of a run of this backend whose unchanged tasks are not run again.
+        from_task: a task of that run. This task and all tasks that depend on it run again.
+        source: where the pipeline comes from, None when that is not known.
     """
 
     spec: Spec
     params: Mapping[str, Any]
-    env: str
-    experiment: str
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    options: RunOptions
     submit_dir: str = ""
-    cache: bool | None = None
-    max_parallel: int | None = None
-    fail_fast: bool = False
-    executor: str = "auto"
-    strict_env: bool = False
     repeats: str | None = None
     from_task: str | None = None
     source: Source | None = None
+
+
+def stored_request(request: SubmitRequest) -> StoredRequest:
+    """Return what the store keeps of a request."""
+    return StoredRequest(
+        options=request.options,
+        submit_dir=request.submit_dir,
+        repeats=request.repeats,
+        from_task=request.from_task,
+        source=request.source,
+        platform_spec=request.spec.platform_spec,
+    )
 
 
 @dataclass(frozen=True, slots=True)

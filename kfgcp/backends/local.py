@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import secrets
@@ -12,20 +13,28 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.backends.base import Deleted, LogFilter, LogLine, NotRemoved, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import (
+    Deleted,
+    LogFilter,
+    LogLine,
+    NotRemoved,
+    Pace,
+    Page,
+    RunRef,
+    SubmitRequest,
+    stored_request,
+)
 from kfgcp.backends.local_logs import FileTail, is_severe, seconds_of
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
 from kfgcp.engine.buckets.settings import BucketSettings
-from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
-from kfgcp.engine.options import Options
 from kfgcp.engine.root_inputs import root_inputs
 from kfgcp.engine.run import Engine
+from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
@@ -62,7 +71,7 @@ class LocalBackend:
         spec = request.spec
         pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
         asked = platform.pipeline_words(spec.platform_spec)
-        return [*cluster.notes(pipeline, asked, all_in_containers=request.executor == DOCKER)]
+        return [*cluster.notes(pipeline, asked, all_in_containers=request.options.executor == "docker")]
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts an engine process that outlives this one."""
@@ -252,7 +261,7 @@ class LocalBackend:
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
         pipeline = graph.build(request.spec.pipeline_spec)
-        uses_docker = unsupported.refuse(pipeline, request.executor)
+        uses_docker = unsupported.refuse(pipeline, request.options)
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         held = lock.take(self._home, run_id)
@@ -265,34 +274,25 @@ class LocalBackend:
             pipeline=request.spec.name,
             version=request.spec.version,
             state=RunState.PENDING,
-            experiment=request.experiment,
-            name=request.name or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
-            labels={**request.labels, SUBMISSION: run_id},
+            experiment=request.options.experiment,
+            name=request.options.name or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
+            labels={**request.options.labels, SUBMISSION: run_id},
             created_at=timestamp(now),
             params=request.params,
         )
-        how: dict[str, Any] = {
-            "uses_docker": uses_docker,
-            "submit_dir": request.submit_dir,
-            "caching": request.cache,
-            "fail_fast": request.fail_fast,
-            "executor": request.executor,
-            "strict_env": request.strict_env,
-            "container_credentials": self._env.get("container_credentials", False),
-            "repeats": request.repeats,
-            "from_task": request.from_task,
-            "platform_spec": request.spec.platform_spec,
-            "pipeline_root": root,
-            "buckets": BucketSettings.of_environment(self._env).to_dict(),
-            "source": request.source.to_dict() if request.source else None,
-            **({"max_parallel": request.max_parallel} if request.max_parallel else {}),
-        }
+        stored = dataclasses.replace(
+            stored_request(request),
+            uses_docker=uses_docker,
+            container_credentials=self._env.get("container_credentials", False),
+            pipeline_root=root,
+            buckets=BucketSettings.of_environment(self._env).to_dict(),
+        )
         try:
             # No deletion comes between the look at the artifacts that the run was given and the record of their use.
             with lock.FileUse(self._home).shared():
                 given = root_inputs(pipeline.root, request.params, request.submit_dir)
                 uses = tuple(Uses(self._store, run_id).of_root(given.artifacts))
-                self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=how)
+                self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=stored)
                 if uses:
                     self._store.apply(run_id, Changes(uses=uses))
         except ValueProblem as problem:
@@ -327,7 +327,8 @@ class LocalBackend:
         orphans.kill(run_id)
         run = self._store.get(run_id, whole=False)
         Layout(self._home, run.pipeline, run_id).remove_scratch()
-        if self._store.request(run_id).get("uses_docker"):
+        request = self._store.request(run_id)
+        if request is not None and request.uses_docker:
             from kfgcp.engine.executors.docker import remove_containers
 
             remove_containers(run_id)
@@ -373,21 +374,24 @@ class LocalRun:
         self.run_id = run_id
         self._lock = held
         run = store.get(run_id)
-        how = store.request(run_id)
-        how.pop("uses_docker")
-        how.pop("source", None)
+        request = store.request(run_id)
         spec = store.spec(run.version)
-        if spec is None:
+        if spec is None or request is None:
             raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
-        pipeline = graph.build(spec, how.pop("platform_spec", None))
-        layout = Layout(home, run.pipeline, run_id, how.pop("pipeline_root", ""))
-        buckets = BucketSettings.from_dict(how.pop("buckets", {}))
-        options = Options(**how, buckets=buckets)
+        pipeline = graph.build(spec, request.platform_spec)
+        layout = Layout(home, run.pipeline, run_id, request.pipeline_root)
+        settings = EngineSettings(
+            submit_dir=request.submit_dir,
+            repeats=request.repeats,
+            from_task=request.from_task,
+            container_credentials=request.container_credentials,
+            buckets=BucketSettings.from_dict(request.buckets),
+        )
         try:
-            inputs = root_inputs(pipeline.root, run.params, options.submit_dir)
+            inputs = root_inputs(pipeline.root, run.params, request.submit_dir)
         except ValueProblem as problem:
             raise ParamError(f"Wrong parameters: {problem}.") from None
-        self._engine = Engine(store, layout, pipeline, inputs, options)
+        self._engine = Engine(store, layout, pipeline, inputs, request.options, settings)
 
     def execute(self) -> RunState:
         try:

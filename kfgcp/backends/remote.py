@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from kfgcp.backends.base import Deleted, NotWhole, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import Deleted, NotWhole, Pace, Page, RunRef, SubmitRequest, stored_request
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
@@ -160,15 +160,10 @@ class RemoteBackend(ABC):
         if not self._store.writable:
             raise read_only(self._store.file.parent)
         run = self._create(request)
-        spec = request.spec
-        how = {
-            "platform_spec": spec.platform_spec,
-            "caching": request.cache,
-            "fail_fast": request.fail_fast,
-            "source": request.source.to_dict() if request.source else None,
-        }
         try:
-            self._store.put(run, read=Read.LISTED, pipeline_spec=spec.pipeline_spec, request=how)
+            self._store.put(
+                run, read=Read.LISTED, pipeline_spec=request.spec.pipeline_spec, request=stored_request(request)
+            )
         except StateError as error:
             raise StateError(
                 f"Run {run.run_id} was submitted and goes on, but not recorded here: {error.message}", hint=error.hint

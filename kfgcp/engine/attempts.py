@@ -7,11 +7,11 @@ from typing import Any
 
 from kfgcp.engine import arguments, cluster, orphans
 from kfgcp.engine.executors.base import Attempt, Command, TaskException
-from kfgcp.engine.executors.router import DOCKER
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.options import Options
 from kfgcp.engine.placeholders import fill_constant
+from kfgcp.engine.settings import EngineSettings
+from kfgcp.options import RunOptions
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise
 
@@ -21,13 +21,15 @@ class Attempts:
 
     Args:
         layout: where the run keeps its files.
-        options: how it is executed.
+        options: the user's options, which each attempt carries to its executor.
+        settings: what the backend tells the engine.
         now: when it was made, for the placeholders.
     """
 
-    def __init__(self, layout: Layout, options: Options, now: str) -> None:
+    def __init__(self, layout: Layout, options: RunOptions, settings: EngineSettings, now: str) -> None:
         self._layout = layout
         self._options = options
+        self._submit_dir = settings.submit_dir
         self._functions: dict[int, Lightweight | None] = {}
         # Both contain the pipeline's name, whatever the run is called, as KFP's own end-to-end pipelines expect.
         job_name = f"{layout.pipeline}-{layout.run_id}"
@@ -67,10 +69,11 @@ class Attempts:
             id=attempt_id,
             work=work,
             executor_input=wire,
+            options=self._options,
             env={
                 orphans.MARK: self._layout.run_id,
                 "KFGCP_TASK": node.path,
-                "KFGCP_SUBMIT_DIR": self._options.submit_dir,
+                "KFGCP_SUBMIT_DIR": self._submit_dir,
                 **cluster.variables(container.cluster),
                 **env,
             },
@@ -88,8 +91,8 @@ class Attempts:
 
         container = node.component.executor
         assert isinstance(container, Container)
-        in_container = self._options.executor == DOCKER or self._function(container) is None
-        place = TaskPlace(container.image, in_container, self._options.submit_dir, node.inputs.params)
+        in_container = self._options.executor == "docker" or self._function(container) is None
+        place = TaskPlace(container.image, in_container, self._submit_dir, node.inputs.params)
         return hint_for(exception, place)
 
     def _function(self, container: Container) -> Lightweight | None:
@@ -99,7 +102,7 @@ class Attempts:
 
     def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
         function = self._function(container)
-        if function is not None and self._options.executor != DOCKER:
+        if function is not None and self._options.executor != "docker":
             return function
         constants = self.constants(node)
         params = wire["inputs"]["parameterValues"]

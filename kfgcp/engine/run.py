@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import queue
 import signal
 import time
@@ -25,13 +26,14 @@ from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.nodes import Node, in_exit_task
-from kfgcp.engine.options import Options
 from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
+from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
 from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
+from kfgcp.options import RunOptions
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import AGAIN, Store
@@ -58,12 +60,24 @@ _Event = Ended | Installed | Fetched | Stored | _Cancel
 
 
 class Engine:
-    """Runs one pipeline. Made by `kfgcp.backends.local`, which holds the run's lock meanwhile."""
+    """Runs one pipeline. `kfgcp.backends.local` makes it, and holds the run's lock meanwhile.
 
-    def __init__(self, store: Store, layout: Layout, graph: Graph, inputs: Values, options: Options) -> None:
+    Args:
+        store: where the run is recorded.
+        layout: where the run keeps its files.
+        graph: the pipeline.
+        inputs: the values of its parameters, and its input artifacts.
+        options: the user's options.
+        settings: what the backend tells the engine.
+    """
+
+    def __init__(
+        self, store: Store, layout: Layout, graph: Graph, inputs: Values, options: RunOptions, settings: EngineSettings
+    ) -> None:
         self._store = store
         self._layout = layout
-        self._options = options
+        self._settings = settings
+        self._max_parallel = options.max_parallel or os.cpu_count() or 1
         self._clock = Clock()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
@@ -77,24 +91,22 @@ class Engine:
         self._ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
-        self._attempts = Attempts(layout, options, self._clock.now())
-        self._memory = Memory(store, layout.run_id, options.repeats, options.from_task, options.buckets)
+        self._attempts = Attempts(layout, options, settings, self._clock.now())
+        self._memory = Memory(store, layout.run_id, settings.repeats, settings.from_task, settings.buckets)
         output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
-        self._file_states = FileStates(options.submit_dir, output_folders)
-        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.caching, options.buckets)
+        self._file_states = FileStates(settings.submit_dir, output_folders)
+        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.cache, settings.buckets)
         self._scheduler = Scheduler(graph, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast)
-        self._transfers = Transfers(self._events.put, layout.remote, options.buckets)
+        self._transfers = Transfers(self._events.put, layout.remote, settings.buckets)
         self._executor = Router(
             self._events.put,
             layout.environments,
-            mode=options.executor,
-            strict=options.strict_env,
             libraries=common_libraries(graph),
-            containers=Containers(layout.workspace, options.container_credentials, layout.home),
-            submit_dir=options.submit_dir,
+            containers=Containers(layout.workspace, settings.container_credentials, layout.home),
+            submit_dir=settings.submit_dir,
             run_id=layout.run_id,
         )
-        self._executor.warm_up(functions_of(graph))
+        self._executor.warm_up(functions_of(graph), options)
 
     def cancel(self, *, force: bool = False) -> None:
         """Asks the run to end; may be called from a signal handler and from any thread.
@@ -132,7 +144,7 @@ class Engine:
         """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
         launched: list[Node] = []
         self._file_states.ended_attempts = self._scheduler.ended_attempts
-        while self._scheduler.ready and len(self._running) + len(launched) < self._options.max_parallel:
+        while self._scheduler.ready and len(self._running) + len(launched) < self._max_parallel:
             node = self._scheduler.ready.popleft()
             if self._done_without_running(node):
                 continue
@@ -176,7 +188,7 @@ class Engine:
     def _import(self, node: Node) -> None:
         node.attempts, node.started_at = 1, self._clock.now()
         try:
-            outputs = importer.run(node, self._options.submit_dir, self._attempts.constants(node))
+            outputs = importer.run(node, self._settings.submit_dir, self._attempts.constants(node))
         except ValueProblem as problem:
             self._failed(node, str(problem))
         else:
@@ -246,7 +258,7 @@ class Engine:
             self._overdue.add(attempt_id)
             self._kill_later(attempt_id, now)
         else:
-            heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, _KILL_RUNNER))
+            heapq.heappush(self._alarms, (now + self._settings.grace, attempt_id, _KILL_RUNNER))
 
     def _stop(self, attempt_id: int, number: int) -> None:
         """Sends a signal to an attempt; the one that kills also ends the copying of its files."""
@@ -255,7 +267,7 @@ class Engine:
             self._events.put(Ended(attempt_id, "stopped while its files were copied"))
 
     def _kill_later(self, attempt_id: int, now: float) -> None:
-        heapq.heappush(self._alarms, (now + self._options.grace, attempt_id, signal.SIGKILL))
+        heapq.heappush(self._alarms, (now + self._settings.grace, attempt_id, signal.SIGKILL))
 
     def _look_for_cancel(self, now: float) -> None:
         """Whether somebody else asked the run to end; who asks again wants it at once."""

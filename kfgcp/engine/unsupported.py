@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kfgcp.engine.executors.router import AUTO, DOCKER, PROCESS
 from kfgcp.errors import Unsupported
+from kfgcp.options import RunOptions
 from kfgcp.spec.graph import Component, Container, Graph, OtherExecutor
 from kfgcp.spec.lightweight import recognise
 
 
-def refuse(graph: Graph, mode: str = AUTO) -> bool:
-    """Passes a pipeline that the engine can run here by the rules; whether it needs a Docker engine.
+def refuse(graph: Graph, options: RunOptions) -> bool:
+    """Refuse a pipeline that the engine cannot run here.
 
     Args:
         graph: the pipeline.
-        mode: which executor its tasks go to, see `kfgcp.engine.executors.router`.
+        options: how the run is run.
+
+    Returns:
+        Whether the pipeline needs a Docker engine.
 
     Raises:
         Unsupported: an executor in it belongs to another backend, or a container needs a Docker engine that is not
@@ -34,11 +37,11 @@ def refuse(graph: Graph, mode: str = AUTO) -> bool:
         )
     containers = [c for c in _components(graph) if isinstance(c.executor, Container)]
     commands = [c for c in containers if isinstance(c.executor, Container) and recognise(c.executor) is None]
-    if mode == PROCESS and commands:
+    if options.executor == "process" and commands:
         raise Unsupported(
             f"{commands[0].name} runs a container, and --executor process allows none.", hint="Use --executor auto."
         )
-    needs_docker = bool(commands or (mode == DOCKER and containers))
+    needs_docker = bool(commands or (options.executor == "docker" and containers))
     if needs_docker:
         from kfgcp.engine.executors.docker import connect
 

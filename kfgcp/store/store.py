@@ -15,6 +15,7 @@ from kfgcp.model import Run, RunState
 from kfgcp.store.cached_outputs import CachedOutputs
 from kfgcp.store.file_uses import FileUses
 from kfgcp.store.reading import DATABASE_NAME
+from kfgcp.store.request import StoredRequest
 from kfgcp.store.rows import (
     TAG,
     Cancellation,
@@ -49,13 +50,13 @@ class Store(FileUses, CachedOutputs):
         run: Run,
         *,
         pipeline_spec: Mapping[str, Any] | None = None,
-        request: Mapping[str, Any] | None = None,
+        request: StoredRequest | None = None,
     ) -> None:
         """Records a new run, its spec (once for each version) and how it was submitted."""
         with self._transaction():
             self._add(run, pipeline_spec, request)
 
-    def _add(self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: Mapping[str, Any] | None) -> None:
+    def _add(self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: StoredRequest | None) -> None:
         self._add_spec(run, pipeline_spec)
         self._db.execute(
             "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version, experiment, name,"
@@ -64,7 +65,7 @@ class Store(FileUses, CachedOutputs):
             bound(
                 *(run.run_id, run.env, run.backend, run.backend_ref, run.url, run.pipeline, run.version),
                 *(run.experiment, run.name, run.state, run.created_at, run.started_at, run.ended_at),
-                *(json_text(run.outputs), error_text(run.error), json_text(request or {})),
+                *(json_text(run.outputs), error_text(run.error), json_text(request.to_dict() if request else {})),
             ),
         )
         self._add_params_and_labels(run)
@@ -130,7 +131,7 @@ class Store(FileUses, CachedOutputs):
         *,
         read: Read = Read.EVERYTHING,
         pipeline_spec: Mapping[str, Any] | None = None,
-        request: Mapping[str, Any] | None = None,
+        request: StoredRequest | None = None,
     ) -> None:
         """Records a run of a remote backend as it is now, whether it was known or not.
 
@@ -304,12 +305,17 @@ class Store(FileUses, CachedOutputs):
             )
             return [row[0] for row in rows]
 
-    def request(self, run_id: str) -> dict[str, Any]:
-        """How a run was submitted."""
+    def request(self, run_id: str) -> StoredRequest | None:
+        """Return how a run was submitted, None when it was not submitted from here.
+
+        Raises:
+            UsageError: there is no such run.
+            StateError: a newer version of kfgcp recorded it in another form.
+        """
         with self._failures():
             text = only(self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)), run_id)
-            data: dict[str, Any] = json.loads(text)
-        return data
+            stored = json.loads(text)
+        return StoredRequest.from_dict(stored) if stored else None
 
     def cancel_requested(self, run_id: str) -> str | None:
         """When it was first asked to end, with `AGAIN` behind it for each time more."""

@@ -20,6 +20,7 @@ from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run, RunState
+from kfgcp.options import RunOptions
 from kfgcp.store.store import Store
 from kfgcp.testing.rules import Submission
 
@@ -73,11 +74,8 @@ class Engines:
         request = SubmitRequest(
             spec=submission.spec,
             params=submission.params,
-            env=_ENV,
-            experiment="default",
-            name=job,
+            options=RunOptions(env=_ENV, experiment="default", name=job, fail_fast=fail_fast),
             submit_dir=str(Path.cwd()),
-            fail_fast=fail_fast,
             repeats=repeats.run_id if isinstance(repeats, _EngineRun) else None,
         )
         started = _EngineRun(backend, backend.open(request), self._home)

@@ -99,15 +99,23 @@ def several(value: str | Sequence[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else [*value]
 
 
-def labels_of(pairs: Sequence[str]) -> dict[str, str]:
-    """`K=V` texts as a dict."""
-    found = {}
+def labels_of(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
+    """Return `K=V` texts as a dict.
+
+    Args:
+        pairs: the texts.
+        flag: the flag on the command line, for errors.
+
+    Raises:
+        UsageError: a text is not of this form.
+    """
+    labels = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--label {pair!r} is not of the form K=V.")
-        found[name] = value
-    return found
+            raise UsageError(f"{flag} {pair!r} is not of the form K=V.")
+        labels[name] = value
+    return labels
 
 
 def moment(text: str | datetime, what: str = "since") -> str:

@@ -134,5 +134,6 @@ def _of_run(workspace: OpenProject, run: Run) -> tuple[Spec, bool]:
     spec, request = workspace.store.spec(run.version), workspace.store.request(run.run_id)
     if spec is None:
         raise UsageError(f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
-    documents = [each for each in (spec, request.get("platform_spec")) if each is not None]
-    return from_documents(documents, run.pipeline), "platform_spec" in request
+    platform_spec = request.platform_spec if request is not None else None
+    documents = [document for document in (spec, platform_spec) if document is not None]
+    return from_documents(documents, run.pipeline), request is not None

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kfgcp import labels
 from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground
 from kfgcp.config import Environment
 from kfgcp.errors import UsageError
 from kfgcp.machine import current_folder
+from kfgcp.model import Run
+from kfgcp.options import RunOptions
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, from_here
 from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
+from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
-from kfgcp.tracking.submit_options import SubmitOptions, check_options
+
+if TYPE_CHECKING:
+    from kfgcp.option_keywords import OptionKeywords
 
 _NAMED_FILES = 3
 """The largest number of edited files that a note names."""
@@ -42,19 +47,32 @@ class Plan:
     notes: Sequence[str]
 
 
-def prepare(workspace: OpenProject, pipeline: PipelineLike, options: SubmitOptions) -> tuple[Backend, SubmitRequest]:
-    """Return the run that a pipeline and options mean, and the backend that can start it.
+def combine(options: RunOptions | None, changes: OptionKeywords) -> RunOptions:
+    """Return the options that a caller gave as a value, as keywords, or both. Keywords win.
 
     Raises:
         UsageError: an option does not exist or has a wrong value.
+    """
+    if options is not None and not isinstance(options, RunOptions):
+        raise UsageError(f"The options must be a RunOptions, not {options!r}.")
+    return (options or RunOptions()).changed(**changes)
+
+
+def prepare(
+    workspace: OpenProject, pipeline: PipelineLike, params: Mapping[str, object] | None, options: RunOptions
+) -> tuple[Backend, SubmitRequest]:
+    """Return the run that a pipeline, parameters and options mean, and the backend that can start it.
+
+    Raises:
+        UsageError: `params` is not a dict of values by name, or the run cannot have this name.
         SpecError: the pipeline does not compile or is not a valid spec.
         ParamError: a parameter is unknown, missing or of the wrong type.
         BackendError: Artifact Registry refused the pipeline or cannot be reached.
     """
-    check_options(options)
+    params = _checked(params)
     folder = current_folder()
-    environment = workspace.project.env(options.get("env"))
-    if options.get("name") == "latest":
+    environment = workspace.project.env(options.env)
+    if options.name == "latest":
         raise UsageError(
             "A run cannot be named 'latest': that word means the newest run.",
             hint="Choose another name.",
@@ -63,20 +81,31 @@ def prepare(workspace: OpenProject, pipeline: PipelineLike, options: SubmitOptio
     refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
-        params=spec_params.resolve(spec.params, options.get("params") or {}),
-        env=environment.name,
-        experiment=options.get("experiment") or workspace.project.experiment,
-        name=options.get("name") or "",
-        labels=_labels(spec, environment, options.get("labels") or {}),
+        params=spec_params.resolve(spec.params, params),
+        options=replace(
+            options,
+            env=environment.name,
+            experiment=options.experiment or workspace.project.experiment,
+            labels=_labels(spec, environment, options.labels),
+            max_parallel=options.max_parallel or environment.get("max_parallel"),
+        ),
         submit_dir=str(folder),
-        cache=options.get("cache"),
-        max_parallel=options.get("max_parallel") or environment.get("max_parallel"),
-        fail_fast=options.get("fail_fast") or False,
-        executor=options.get("executor") or "auto",
-        strict_env=options.get("strict_env") or False,
         source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
     )
     return workspace.backend(environment.name), request
+
+
+def _checked(params: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Return parameters that a caller gave.
+
+    Raises:
+        UsageError: they are not a dict of values by the names of parameters.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise UsageError(f"The option params must be a dict of values by the names of parameters, not {params!r}.")
+    return params
 
 
 def _labels(spec: Spec, environment: Environment, own: Mapping[str, str]) -> dict[str, str]:
@@ -98,51 +127,54 @@ def _folder_of(origin: str) -> Path:
 
 
 def prepare_repetition(
-    workspace: OpenProject, run: RunLike, from_task: str | None, options: SubmitOptions
+    workspace: OpenProject,
+    run: RunLike,
+    from_task: str | None,
+    params: Mapping[str, object] | None,
+    changes: OptionKeywords,
 ) -> tuple[Backend, SubmitRequest]:
     """Return the run that repeats another one, and the backend that can start it.
 
+    Args:
+        workspace: where the run is recorded.
+        run: the run to repeat.
+        from_task: the path of a task. This task and all tasks that depend on it run again.
+        params: parameters that change.
+        changes: options that change; the others are those of the run.
+
     Raises:
-        UsageError: the run has no task `from_task`, or an option does not exist or has a wrong value.
+        UsageError: the run has no task `from_task`, or a parameter or an option has a wrong value.
     """
-    check_options(options)
+    params = _checked(params)
+    RunOptions().changed(**changes)  # a wrong option is an error before the backend is asked for the run
     handle = lookup.show(workspace, run)
     before = handle.snapshot
     if from_task is not None:
         handle.task(from_task)
-    recorded = workspace.store.request(before.run_id)
+    stored = workspace.store.request(before.run_id) or StoredRequest()
     spec = pipelines.spec_of(workspace, before)
-    again = _options_again(handle, recorded)
-    again.update({name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
-    params = {name: value for name, value in before.params.items() if value is not None}
-    changed_params = spec_params.with_absolute_paths(spec.params, options.get("params") or {})
-    again["params"] = {**params, **changed_params}
-    backend, request = prepare(workspace, spec, again)
-    source = Source.from_dict(recorded["source"]) if recorded.get("source") else None
-    if source is not None:
-        _warn_of_edits(source, before.run_id)
+    params_before = {name: value for name, value in before.params.items() if value is not None}
+    changed_params = spec_params.with_absolute_paths(spec.params, params)
+    options = _options_again(before, stored.options).changed(**changes)
+    backend, request = prepare(workspace, spec, {**params_before, **changed_params}, options)
+    if stored.source is not None:
+        _warn_of_edits(stored.source, before.run_id)
     request = replace(
         request,
-        submit_dir=recorded.get("submit_dir", request.submit_dir),
+        submit_dir=stored.submit_dir or request.submit_dir,
         repeats=before.run_id,
         from_task=from_task,
-        source=source,
+        source=stored.source,
     )
     return backend, request
 
 
-def _options_again(handle: RunHandle, recorded: Mapping[str, Any]) -> SubmitOptions:
-    """Return the options that a run was submitted with."""
-    return SubmitOptions(
-        env=handle.snapshot.env,
-        experiment=handle.snapshot.experiment,
-        labels=labels.repeated(handle.snapshot.labels),
-        cache=recorded.get("caching"),
-        max_parallel=recorded.get("max_parallel"),
-        fail_fast=recorded.get("fail_fast", False),
-        executor=recorded.get("executor", "auto"),
-        strict_env=recorded.get("strict_env", False),
-    )
+def _options_again(run: Run, options: RunOptions) -> RunOptions:
+    """Return the options for a repetition of a run.
+
+    The run itself knows where it ran and its labels, also when it was not submitted from here. A name is for one run.
+    """
+    return replace(options, env=run.env, experiment=run.experiment, labels=labels.repeated(run.labels), name="")
 
 
 def _warn_of_edits(source: Source, run_id: str) -> None:
@@ -192,7 +224,7 @@ def open_run(
         handle = _submit(workspace, backend, request, notes)
         return handle, WatchedRun(handle, notice)
     foreground = backend.open(request)
-    ref = RunRef(request.env, foreground.run_id)
+    ref = RunRef(request.options.env, foreground.run_id)
     return RunHandle(workspace, ref, backend.get(ref), notes), foreground
 
 

@@ -31,6 +31,7 @@ from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.http import Http
 from kfgcp.cli import main
 from kfgcp.errors import BackendError
+from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.spec.params import resolve
 from kfgcp.store.store import Store
@@ -368,11 +369,12 @@ def kubectl(
 
 @pytest.fixture(scope="session")
 def request_of() -> Callable[..., SubmitRequest]:
-    """The request that runs a spec: fields of SubmitRequest; `params` are completed."""
+    """The request that runs a spec: options, and other fields of SubmitRequest; `params` are completed."""
 
     def make(spec: Spec, params: dict[str, Any] | None = None, **more: Any) -> SubmitRequest:
-        plain = {"env": "dev", "experiment": "default", "name": ""}
-        return SubmitRequest(spec=spec, params=resolve(spec.params, params or {}), **plain | more)
+        fields = {name: more.pop(name) for name in SubmitRequest.__slots__ if name in more}
+        options = RunOptions(env="dev", experiment="default").changed(**more)
+        return SubmitRequest(spec=spec, params=resolve(spec.params, params or {}), options=options, **fields)
 
     return make
 

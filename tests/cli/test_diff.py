@@ -10,6 +10,7 @@ import kfgcp as api
 from kfgcp.errors import UsageError
 from kfgcp.model import Run
 from kfgcp.spec.load import load
+from kfgcp.store.request import StoredRequest
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -115,9 +116,7 @@ def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, s
 def recorded(files: tuple[str, str], store: Store, make_run: MakeRun) -> str:
     """The version of a run of the first file, whose name is `nightly`."""
     spec = load(files[0])
-    store.add_run(
-        make_run("abcdef012345", name="nightly", version=spec.version), pipeline_spec=spec.pipeline_spec, request={}
-    )
+    store.add_run(make_run("abcdef012345", name="nightly", version=spec.version), pipeline_spec=spec.pipeline_spec)
     return spec.version
 
 
@@ -143,7 +142,7 @@ def test_a_version_of_a_run_is_known_by_its_first_digits(recorded: str) -> None:
 def test_a_run_is_meant_before_a_version(recorded: str, store: Store, make_run: MakeRun) -> None:
     spec = load("b.py")
     digits = recorded.removeprefix("sha256:")[:12]
-    store.add_run(make_run(digits, version=spec.version), pipeline_spec=spec.pipeline_spec, request={})
+    store.add_run(make_run(digits, version=spec.version), pipeline_spec=spec.pipeline_spec)
 
     assert api.diff(digits, "b.py").before.version == spec.version
     assert api.diff(f"sha256:{digits}", "b.py").before.version == recorded
@@ -153,7 +152,7 @@ def test_digits_of_two_versions_are_refused(recorded: str, store: Store, make_ru
     spec = load("a.py").pipeline_spec
     for last in ("1", "2"):
         version = "sha256:" + "0" * 63 + last
-        store.add_run(make_run(f"0000aaaa000{last}", version=version), pipeline_spec=spec, request={})
+        store.add_run(make_run(f"0000aaaa000{last}", version=version), pipeline_spec=spec)
 
     with pytest.raises(UsageError, match=r"means more than one version: sha256:0{63}1, sha256:0{63}2"):
         api.diff("sha256:00000000", "a.py")
@@ -189,9 +188,9 @@ def test_a_run_whose_pipeline_is_not_known_is_refused(kfgcp: Any, home: Path, st
 def test_what_is_asked_of_a_cluster_counts_where_both_tell_it(recorded: str, store: Store, make_run: MakeRun) -> None:
     spec = load("a.py")
     asked = {"platforms": {"kubernetes": {"pipelineConfig": {"mutexName": "one"}}}}
-    for number, request in enumerate([{"platform_spec": None}, {"platform_spec": asked}]):
+    for number, platform_spec in enumerate([None, asked]):
         run = make_run(f"bbbbbbbbbbb{number}", version=spec.version)
-        store.add_run(run, pipeline_spec=spec.pipeline_spec, request=request)
+        store.add_run(run, pipeline_spec=spec.pipeline_spec, request=StoredRequest(platform_spec=platform_spec))
 
     assert [change.name for change in api.diff("a.py", "bbbbbbbbbbb1").changes] == ["kubernetes.pipelineConfig"]
     assert api.diff("a.py", "bbbbbbbbbbb0").changes == ()

@@ -22,7 +22,7 @@ AN_HOUR_OF_GRACE = """
 import functools
 from kfgcp.backends import local
 from kfgcp.cli.main import main
-local.Options = functools.partial(local.Options, grace=3600.0)
+local.EngineSettings = functools.partial(local.EngineSettings, grace=3600.0)
 main()
 """
 PATIENT_KFGCP = (sys.executable, "-c", AN_HOUR_OF_GRACE)

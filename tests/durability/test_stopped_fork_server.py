@@ -17,7 +17,7 @@ from kfgcp import api
 from kfgcp.engine.executors import server
 from kfgcp.engine.executors.base import Attempt, Ended, Installed
 from kfgcp.engine.executors.server import Server
-from kfgcp.engine.options import Options
+from kfgcp.engine.settings import EngineSettings
 from kfgcp.spec.lightweight import Lightweight
 from kfgcp.spec.load import from_documents
 from kfgcp.tracking.handle import RunHandle
@@ -121,7 +121,7 @@ def test_a_second_cancel_ends_a_run_whose_fork_server_is_stopped(run: RunHandle,
 
 
 def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.Options", functools.partial(Options, grace=0.1))
+    monkeypatch.setattr("kfgcp.backends.local.EngineSettings", functools.partial(EngineSettings, grace=0.1))
     executor = {"activeDeadlineSeconds": 1}
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-stop-the-server": executor}}}}}
     spec = from_documents([json_format.MessageToDict(stopping.pipeline_spec), platform], "test")

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from kfp import dsl, kubernetes
 
 from kfgcp import api
-from kfgcp.engine.options import Options
+from kfgcp.engine.settings import EngineSettings
 from kfgcp.errors import Unsupported
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec, from_documents
@@ -145,7 +145,7 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
 def test_an_attempt_that_takes_too_long_is_ended(
     run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.Options", functools.partial(Options, grace=0.5))
+    monkeypatch.setattr("kfgcp.backends.local.EngineSettings", functools.partial(EngineSettings, grace=0.5))
 
     done = run(with_task(lambda: task(seconds=3600.0), lambda made: kubernetes.set_timeout(made, 1)))
 

@@ -11,6 +11,7 @@ import pytest
 
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.request import StoredRequest
 from kfgcp.store.rows import Changes, Ended, Read, RunFilter, matches
 from kfgcp.store.store import Store
 
@@ -267,12 +268,12 @@ def test_rev_grows_with_each_change_and_tasks_tell_what_changed_after_one(store:
 
 def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
     spec = {"root": {"dag": {}}, "schemaVersion": "2.1.0"}
-    store.add_run(make_run(version="v1"), pipeline_spec=spec, request={"submit_dir": "/x"})
+    store.add_run(make_run(version="v1"), pipeline_spec=spec, request=StoredRequest(submit_dir="/x"))
     store.add_run(make_run("aaaa00000002", version="v1"), pipeline_spec={"other": 1})
 
     assert store.spec("v1") == spec
-    assert store.request("aaaa00000001") == {"submit_dir": "/x"}
-    assert store.request("aaaa00000002") == {}
+    assert store.request("aaaa00000001") == StoredRequest(submit_dir="/x")
+    assert store.request("aaaa00000002") is None
 
 
 def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:

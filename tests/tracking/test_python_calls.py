@@ -10,8 +10,8 @@ from kfp import dsl
 import kfgcp
 from kfgcp import api
 from kfgcp.errors import ConfigError, RunFailed, SpecError, UsageError
+from kfgcp.options import option_fields
 from kfgcp.store.rows import RunFilter
-from kfgcp.tracking.submit_options import SubmitOptions
 from patience import PROCESS
 
 IMAGE = "python:3.11"
@@ -178,7 +178,7 @@ def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str
 
 
 def test_none_means_that_an_option_is_not_given(home: Path) -> None:
-    nothing = dict.fromkeys(SubmitOptions.__annotations__)
+    nothing: dict[str, Any] = {"params": None} | {option.name: None for option in option_fields()}
 
     assert api.plan(doubled_twice, **nothing).request == api.plan(doubled_twice).request
     run = kfgcp.run(doubled_twice, timeout=PROCESS, **nothing)

@@ -170,7 +170,9 @@ def _returned(cls: type) -> Iterator[str]:
         if not name.startswith("_") and inspect.isfunction(function):
             texts.append(function.__annotations__.get("return", ""))
     for text in texts:
-        for name in set(re.findall(r"[A-Z]\w*", str(text))) - FOREIGN:
+        # Of `Annotated[bool, Option("...")]`, the type of the value is the first part.
+        type_text = re.sub(r"^Annotated\[(.*?), Option\(.*", r"\1", str(text), flags=re.DOTALL)
+        for name in set(re.findall(r"[A-Z]\w*", type_text)) - FOREIGN:
             yield from ALIASES.get(name, {name})
 
 
@@ -178,7 +180,16 @@ def test_verbs_handles_and_runs_are_fully_typed() -> None:
     """Before, `reveal_type(run.task("train").state)` was Any, and a type checker accepted a wrong attribute."""
     import kfgcp
 
-    frozen = (kfgcp.Run, kfgcp.Task, kfgcp.Artifact, kfgcp.Metric, kfgcp.ErrorInfo, kfgcp.Cache, kfgcp.Update)
+    frozen = (
+        kfgcp.RunOptions,
+        kfgcp.Run,
+        kfgcp.Task,
+        kfgcp.Artifact,
+        kfgcp.Metric,
+        kfgcp.ErrorInfo,
+        kfgcp.Cache,
+        kfgcp.Update,
+    )
     results = (kfgcp.Comparison, kfgcp.Difference, kfgcp.Diff, kfgcp.Change, kfgcp.Finding, kfgcp.Deleted)
     untyped: list[str] = []
     for cls in (kfgcp.Workspace, kfgcp.RunHandle, kfgcp.TaskHandle, kfgcp.LogLine, *frozen, *results):

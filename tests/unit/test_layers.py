@@ -21,6 +21,8 @@ LAYERS = [
             "labels",
             "machine",
             "model",
+            "option_keywords",
+            "options",
             "private",
         ),
         "sockets",
@@ -36,7 +38,18 @@ LAYERS = [
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOGETHER = [
-    {"cross_site", "deadlines", "sockets", "errors", "machine", "model", "config", "labels"},
+    {
+        "cross_site",
+        "deadlines",
+        "sockets",
+        "errors",
+        "machine",
+        "model",
+        "config",
+        "labels",
+        "options",
+        "option_keywords",
+    },
     {"workspace", "scaffold", "environments"},
 ]
 """Parts of one layer that may see each other; the others of a layer may not."""
@@ -46,7 +59,7 @@ ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", 
 
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
 PURE = (
-    *("model.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
+    *("model.py", "options.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
 )

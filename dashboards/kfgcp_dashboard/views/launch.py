@@ -10,6 +10,7 @@ import streamlit as st
 
 from kfgcp.config import Project
 from kfgcp.errors import KfgcpError
+from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import TYPES, ParamSpec, parse, resolve
 from kfgcp.workspace import Workspace
@@ -79,7 +80,7 @@ def _form(project: Project, spec: Spec) -> None:
         st.text(text.visible_lines(about))
     with st.container(border=True):
         assignments = _parameters(spec)
-    env, more = _options(project)
+    options = _options(project)
     values, problem = _values(spec, assignments)
     if problem is not None:
         elements.failure(problem)
@@ -93,11 +94,11 @@ def _form(project: Project, spec: Spec) -> None:
             disabled=not (ready and actions.who().may_act),
         )
     if check:
-        _check(spec, env, values, more)
+        _check(spec, options, values)
     if launch:
         actions.ask("launch", spec.version)
     if ready and actions.asked("launch", spec.version):
-        _confirm(spec, env, values, more)
+        _confirm(spec, options, values)
 
 
 def _parameters(spec: Spec) -> list[str]:
@@ -146,8 +147,8 @@ def _json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _options(project: Project) -> tuple[str, dict[str, Any]]:
-    """The environment, and the fields of a submission that are not empty."""
+def _options(project: Project) -> RunOptions:
+    """Return the options that were chosen; fields that are empty leave the choice to the project."""
     first, second, third, fourth = st.columns(4)
     envs = list(project.environments)
     backends = {name: env.backend for name, env in project.environments.items()}
@@ -167,8 +168,8 @@ def _options(project: Project) -> tuple[str, dict[str, Any]]:
     caching = address.widget(
         fourth.selectbox, "Caching", list(CACHING), key="cache", default="", format_func=lambda each: CACHING[each]
     )
-    more: dict[str, Any] = {"experiment": experiment or None, "cache": {"on": True, "off": False}.get(caching)}
-    return env, {**more, "name": name} if name else more
+    cache = {"on": True, "off": False}.get(caching)
+    return RunOptions(env=env, experiment=experiment, name=name, cache=cache)
 
 
 def _values(spec: Spec, assignments: Sequence[str]) -> tuple[dict[str, Any], KfgcpError | None]:
@@ -181,11 +182,11 @@ def _values(spec: Spec, assignments: Sequence[str]) -> tuple[dict[str, Any], Kfg
     return values, None
 
 
-def _check(spec: Spec, env: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+def _check(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
     """What a submission would meet; nothing is started."""
     try:
         with st.spinner("Looking"):
-            plan = data.workspace().plan(spec, env=env, params=values, **more)
+            plan = data.workspace().plan(spec, options, params=values)
     except KfgcpError as error:
         elements.failure(error)
         return
@@ -199,14 +200,14 @@ def _check(spec: Spec, env: str, values: Mapping[str, Any], more: Mapping[str, A
 
 @st.dialog("Launch this run?", on_dismiss=actions.answered)
 @elements.guarded
-def _confirm(spec: Spec, env: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> None:
-    st.text(f"{text.visible(spec.name)} on {env}")
+def _confirm(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
+    st.text(f"{text.visible(spec.name)} on {options.env}")
     lines = [f"{name} = {text.value_text(value)}" for name, value in values.items()]
     st.code("\n".join(map(text.visible, lines)) or "all parameters as they are by default", language=None)
     if actions.confirmed("Launch it", "Not yet"):
         actions.must_be_allowed()
         with st.spinner("Submitting"):
-            started = data.workspace().submit(spec, env=env, params=values, **more)
+            started = data.workspace().submit(spec, options, params=values)
         actions.answered()
         st.switch_page(PAGES["run"], query_params={"run": started.run_id})
 

@@ -113,9 +113,9 @@ class KubeflowBackend(RemoteBackend):
         submission = secrets.token_hex(6)
         self._server.refuse(request.spec)
         sent = body.run(request, self._env, "", submission)  # what is wrong with it is found before anything is made
-        check_experiment_name(request.experiment, self._server)
+        check_experiment_name(request.options.experiment, self._server)
         check_parameters(sent["runtime_config"]["parameters"], self._server)
-        experiment = self._experiment(request.experiment)
+        experiment = self._experiment(request.options.experiment)
         sent["experiment_id"] = experiment
         since = timestamp(time.time() - SKEW)
         name = str(sent["display_name"])
@@ -123,7 +123,7 @@ class KubeflowBackend(RemoteBackend):
             made = create(self._http, f"{API}/runs", sent, lambda: self._submitted(experiment, name, submission, since))
         except Refused as refused:
             raise self._server.explain(refused) from None
-        run, _ = self._run(made, request.experiment)
+        run, _ = self._run(made, request.options.experiment)
         return replace(
             run,
             pipeline=request.spec.name,

@@ -16,6 +16,7 @@ from kfgcp.backends.doubles import refuse_inexact
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION
+from kfgcp.options import local_flags
 from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.documents import parse_json
 
@@ -48,7 +49,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
     runtime: dict[str, Any] = {"parameters": params}
     if root := env.get("pipeline_root"):
         runtime["pipeline_root"] = root
-    name = request.name or f"{request.spec.name}-{submission}"
+    name = request.options.name or f"{request.spec.name}-{submission}"
     if len(name) > LONGEST:
         raise Unsupported(
             f"The name of the run has {len(name)} characters; Kubeflow Pipelines takes {LONGEST}.",
@@ -56,7 +57,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
         )
     body = {
         "display_name": name,
-        "description": description({EXPERIMENT: request.experiment, **labels(request, submission)}),
+        "description": description({EXPERIMENT: request.options.experiment, **labels(request, submission)}),
         "experiment_id": experiment_id,
         "pipeline_spec": spec,
         "runtime_config": runtime,
@@ -67,7 +68,7 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """Those of the request, and the submission's."""
-    return {**request.labels, SUBMISSION: submission}
+    return {**request.options.labels, SUBMISSION: submission}
 
 
 def description(found: Mapping[str, str]) -> str:
@@ -115,14 +116,9 @@ def labels_of(text: Any) -> dict[str, str]:
 
 def notes(request: SubmitRequest) -> Iterator[str]:
     """What Kubeflow Pipelines cannot be told, a line each."""
-    options = {
-        "--max-parallel": request.max_parallel is not None,
-        "--executor": request.executor != "auto",
-        "--strict-env": request.strict_env,
-    }
-    if local := [name for name, given in options.items() if given]:
+    if local := local_flags(request.options):
         yield f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own image"
-    if request.fail_fast:
+    if request.options.fail_fast:
         yield "--fail-fast is not known to Kubeflow Pipelines: after a failure other branches go on"
 
 
@@ -174,8 +170,8 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
             f"Kubeflow Pipelines takes specs of schema {SCHEMA}, this one is of {version}.",
             hint="Compile the pipeline again with a current kfp.",
         )
-    if request.cache is not None:
-        spec = caching(spec, enabled=request.cache)
+    if request.options.cache is not None:
+        spec = caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
         try:
             spec = again_from(spec, request.from_task)

@@ -81,7 +81,7 @@ class VertexBackend(RemoteBackend):
         job_id = body.job_id(request.spec.name, submission)
         job = body.job(request, self._env, submission)
         if self._experiments is not None:
-            self._experiments.ensure(request.experiment)
+            self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):
             self._artifacts.ensure(artifact)
         try:
@@ -101,7 +101,7 @@ class VertexBackend(RemoteBackend):
             run,
             backend_ref=self._ref_of(job_id),
             version=request.spec.version,
-            experiment=request.experiment,
+            experiment=request.options.experiment,
             params=request.params,
         )
 

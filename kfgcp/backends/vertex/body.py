@@ -16,6 +16,7 @@ from kfgcp.backends.vertex.input_artifacts import input_artifacts
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
+from kfgcp.options import local_flags
 from kfgcp.spec import platform
 from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.load import Spec
@@ -45,14 +46,14 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
         SpecError: so is one in the spec.
         Unsupported: it repeats from a task that this service cannot be told to repeat.
     """
-    if len(request.name) > LONGEST_NAME:
+    if len(request.options.name) > LONGEST_NAME:
         raise Unsupported(
-            f"The run's name has {len(request.name)} characters; Vertex AI takes {LONGEST_NAME}.",
+            f"The run's name has {len(request.options.name)} characters; Vertex AI takes {LONGEST_NAME}.",
             hint="Give it a shorter one, and the rest as labels: --name, --label.",
         )
     refuse_inexact(request.spec.pipeline_spec, _sent_as_doubles(request), "Vertex AI")
     body: dict[str, Any] = {
-        "displayName": request.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
+        "displayName": request.options.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
         "pipelineSpec": _spec(request),
         "labels": labels(request, submission),
         "runtimeConfig": _runtime(request, env),
@@ -72,7 +73,7 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """The labels of the job: those of the request, its experiment, and the submission's."""
-    found = {EXPERIMENT: fitting(request.experiment), **request.labels, SUBMISSION: submission}
+    found = {EXPERIMENT: fitting(request.options.experiment), **request.options.labels, SUBMISSION: submission}
     if len(found) > MOST_LABELS:
         raise Unsupported(
             f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.",
@@ -99,20 +100,15 @@ def notes(request: SubmitRequest) -> Iterator[str]:
     words += [f"{word} of the pipeline" for word in platform.pipeline_words(spec.platform_spec)]
     if words:
         yield f"Vertex AI takes no Kubernetes settings; left out: {'; '.join(words)}"
-    options = {
-        "--max-parallel": request.max_parallel is not None,
-        "--executor": request.executor != "auto",
-        "--strict-env": request.strict_env,
-    }
-    if local := [name for name, given in options.items() if given]:
+    if local := local_flags(request.options):
         yield f"{', '.join(local)} is for runs on this machine; Vertex AI runs each task in its own image"
 
 
 def _spec(request: SubmitRequest) -> dict[str, Any]:
     """The spec with the request's caching; what of a repeated run must run again does not use the cache."""
     spec = request.spec.pipeline_spec
-    if request.cache is not None:
-        spec = caching(spec, enabled=request.cache)
+    if request.options.cache is not None:
+        spec = caching(spec, enabled=request.options.cache)
     if request.from_task is None:
         return spec
     try:
@@ -125,7 +121,7 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
 
 
 def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
-    fast = request.fail_fast or env.get("failure_policy") == "fast"
+    fast = request.options.fail_fast or env.get("failure_policy") == "fast"
     artifacts = input_artifacts(request)
     given = {artifact.name for artifact in artifacts}
     values = {name: value for name, value in request.params.items() if value is not None and name not in given}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
 
@@ -23,10 +24,16 @@ class Command:
 class Attempt:
     """One attempt to run.
 
-    id: unique in the engine. work: what to run. executor_input: the ExecutorInput; the folders of its outputs are to be
-    made. env: variables beside those of the engine. scratch: the attempt's working folder, to be made, in a folder of
-    the run. log: where output and errors go, in the order they are written. remote: a folder with copies of what lies
-    in buckets, see `kfgcp.engine.remote`. mounts: for a container, path in it -> folder here, `""` for an empty one.
+    Attributes:
+        id: unique in the engine.
+        work: what to run.
+        executor_input: the ExecutorInput. The executor makes the folders of its outputs.
+        env: variables beside those of the engine.
+        scratch: the attempt's working folder, in a folder of the run. The executor makes it.
+        log: where output and errors go, in the order they are written.
+        remote: a folder with copies of files in buckets, see `kfgcp.engine.remote`.
+        mounts: for a container, path in it -> folder here, `""` for an empty one.
+        options: how the run is run.
     """
 
     id: int
@@ -37,6 +44,7 @@ class Attempt:
     log: Path
     remote: Path | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
+    options: RunOptions = field(default_factory=RunOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Exec
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.requirements import Requirements, is_built, missing
 from kfgcp.engine.uv_program import uv_program
+from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
-PROCESS, DOCKER, AUTO = "process", "docker", "auto"
+_CONTAINERS = "containers"
+"""The key of the executor of all containers; the others have their requirements as keys."""
 
 
 class Router:
@@ -21,8 +23,6 @@ class Router:
     Args:
         emit: takes the end of each attempt.
         environments: the folder of virtual environments.
-        mode: `process`, `docker` (every task in a container), or `auto`: functions in processes, others in containers.
-        strict: take kfp pins of compiled commands literally.
         libraries: modules that processes of this environment have imported when a task starts.
         containers: what containers get.
         submit_dir: where relative paths among requirements lead from.
@@ -34,8 +34,6 @@ class Router:
         emit: Emit,
         environments: Path,
         *,
-        mode: str = AUTO,
-        strict: bool = False,
         libraries: Sequence[str] = (),
         containers: Containers = Containers(),  # noqa: B008  # frozen
         submit_dir: str = "",
@@ -47,17 +45,17 @@ class Router:
         self._libraries = libraries
         self._emit = emit
         self._environments = environments
-        self._mode = mode
-        self._strict = strict
         self._made: dict[Requirements | str | None, Executor] = {}
         self._of: dict[int, Executor] = {}
 
-    def warm_up(self, functions: Iterable[Lightweight]) -> None:
-        """Starts what these functions run in, while the caller does other things; environments only if they are built:
-        a function that is never reached needs none."""
-        if self._mode == DOCKER:
+    def warm_up(self, functions: Iterable[Lightweight], options: RunOptions) -> None:
+        """Start the processes that will run these functions, while the caller does other things.
+
+        A virtual environment is used only if it is built: a function that is never reached needs none.
+        """
+        if options.executor == "docker":
             return
-        needed = dict.fromkeys(missing(function, strict=self._strict) for function in functions)
+        needed = dict.fromkeys(missing(function, strict=options.strict_env) for function in functions)
         if any(requirements is not None for requirements in needed):
             # Before there are threads, because the search is not thread-safe. The task that needs uv reports an error.
             with suppress(OSError, ImportError):
@@ -89,9 +87,9 @@ class Router:
             executor.close()
 
     def _choose(self, attempt: Attempt) -> Executor:
-        if self._mode == DOCKER or isinstance(attempt.work, Command):
+        if attempt.options.executor == "docker" or isinstance(attempt.work, Command):
             return self._docker()
-        return self._process(missing(attempt.work, strict=self._strict))
+        return self._process(missing(attempt.work, strict=attempt.options.strict_env))
 
     def _process(self, requirements: Requirements | None) -> Executor:
         if requirements not in self._made:
@@ -106,8 +104,8 @@ class Router:
         return self._made[requirements]
 
     def _docker(self) -> Executor:
-        if DOCKER not in self._made:
+        if _CONTAINERS not in self._made:
             from kfgcp.engine.executors.docker import DockerExecutor
 
-            self._made[DOCKER] = DockerExecutor(self._emit, self._containers)
-        return self._made[DOCKER]
+            self._made[_CONTAINERS] = DockerExecutor(self._emit, self._containers)
+        return self._made[_CONTAINERS]

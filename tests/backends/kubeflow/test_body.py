@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kfgcp.backends.kubeflow import body, mlmd
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
+from kfgcp.options import option_fields
 from kfgcp.spec.load import from_documents
 
 ROOT = Path(__file__).parents[3]
@@ -331,20 +332,25 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 
 
 def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
-    request = request_of(compiled("tests/pipelines/echo.py"))
-    assert [*body.notes(request)] == []
+    spec = compiled("tests/pipelines/echo.py")
+    assert [*body.notes(request_of(spec))] == []
 
-    (local, fast) = body.notes(replace(request, max_parallel=2, executor="docker", strict_env=True, fail_fast=True))
+    request = request_of(spec, max_parallel=2, executor="docker", strict_env=True, fail_fast=True)
+    (local, fast) = body.notes(request)
     assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
     assert fast.startswith("--fail-fast is not known to Kubeflow Pipelines")
 
 
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
-    """A field that a request gets must be looked at here."""
-    sent = {"spec", "params", "experiment", "name", "labels", "cache", "from_task"}
-    named = {"max_parallel", "fail_fast", "executor", "strict_env"}
-    ours = {"env", "submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
+    """Whoever adds a field to a request, or an option that is not for local runs only, must look at this backend."""
+    sent = {"spec", "params", "from_task"}
+    ours = {"submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
+    sent_options = {"experiment", "name", "labels", "cache"}
+    named_options = {"fail_fast"}
+    our_options = {"env"}
 
     request = request_of(compiled("tests/pipelines/echo.py"))
+    options = {option.name for option in option_fields() if not option.option.local_only}
 
-    assert {each.name for each in fields(request)} == sent | named | ours
+    assert {field.name for field in fields(request)} == sent | ours | {"options"}
+    assert options == sent_options | named_options | our_options

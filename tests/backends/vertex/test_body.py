@@ -342,7 +342,6 @@ def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
 
 
 def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
-    from dataclasses import replace
 
     spec = compiled("tests/pipelines/echo.py")
     platform = {
@@ -358,5 +357,5 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     (note,) = body.notes(request_of(cluster))
     assert note.startswith("Vertex AI takes no Kubernetes settings; left out: ")
     assert "say" in note
-    (local,) = body.notes(replace(request_of(spec), max_parallel=2, executor="docker", strict_env=True))
+    (local,) = body.notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
     assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")

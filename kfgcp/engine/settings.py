@@ -1,0 +1,30 @@
+"""What the engine needs to know beside the pipeline and the options of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
+
+GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the backend tells the engine. The user's own choices are in `RunOptions`.
+
+    Attributes:
+        grace: seconds between asking a task to end and killing it.
+        submit_dir: the folder that relative paths start from.
+        repeats: a run to take unchanged tasks from, except `from_task` and all tasks that depend on it.
+        from_task: a task of that run.
+        container_credentials: whether containers get the Google credentials of this machine.
+        buckets: where buckets are, and how long an answer may take.
+    """
+
+    grace: float = GRACE_SECONDS
+    submit_dir: str = ""
+    repeats: str | None = None
+    from_task: str | None = None
+    container_credentials: bool = False
+    buckets: BucketSettings = DEFAULTS

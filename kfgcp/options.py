@@ -1,0 +1,318 @@
+"""How a run is run. A field of `RunOptions` is the one declaration of an option.
+
+To add an option, add a field and use its value. Everything else is made from the field:
+
+    keyword     `kfgcp.submit(pipeline, fail_fast=True)`, and the checks and errors of its value
+    flag        `kfgcp run --fail-fast`, the same for `rerun`, with its help (`cli/run_options.py`)
+    JSON        what the store keeps of a run, `RunOptions.to_dict`
+    engine      `options.fail_fast`, also in the executors
+    note        remote backends name the options that only local runs have, `local_flags`
+
+`make docs` writes the reference and `option_keywords.py`, which type checkers read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import typing
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Unpack
+
+from kfgcp.errors import StateError, UsageError
+from kfgcp.model import JsonValue
+
+if TYPE_CHECKING:
+    from kfgcp.option_keywords import OptionKeywords
+
+VERSION: Final = 1
+"""The version of the JSON of `RunOptions`. It grows when a field gets another name or meaning, not for a new field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a field of `RunOptions` says of its option, beside its name, type and default.
+
+    Attributes:
+        help: one sentence for `kfgcp run --help`.
+        rerun_help: the sentence for `kfgcp rerun --help`; the same when empty.
+        flag: the flag on the command line; made from the name when empty.
+        metavar: what the help calls the value.
+        minimum: the least number.
+        expected: what a value must be, in words, for errors; made from the type when empty.
+        local_only: only runs on this machine have it.
+    """
+
+    help: str
+    rerun_help: str = ""
+    flag: str = ""
+    metavar: str | None = None
+    minimum: int | None = None
+    expected: str = ""
+    local_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How to run a pipeline. An empty text, no labels and None leave the choice to the project or the pipeline.
+
+    `kfgcp run --help` describes each option.
+
+    Raises:
+        UsageError: an option has a wrong value. The message names the option.
+
+    Example:
+        >>> nightly = kfgcp.RunOptions(env="dev", experiment="nightly", fail_fast=True)
+        >>> kfgcp.submit("pipelines/churn.py", nightly, params={"learning_rate": 0.1}, name="tuesday")
+    """
+
+    env: Annotated[
+        str,
+        Option(
+            "The environment to run in.",
+            "The environment to run in; without it, that of the run.",
+            metavar="NAME",
+            expected="the name of an environment",
+        ),
+    ] = ""
+    experiment: Annotated[
+        str,
+        Option(
+            "The group of runs it belongs to.",
+            "The group of runs it belongs to; without it, that of the run.",
+            metavar="NAME",
+        ),
+    ] = ""
+    name: Annotated[str, Option("A name for the run.", metavar="TEXT")] = ""
+    labels: Annotated[
+        Mapping[str, str],
+        Option(
+            "A label to find the run by.",
+            "A label beside those of the run.",
+            flag="--label",
+            metavar="K=V",
+        ),
+    ] = field(default_factory=dict)
+    cache: Annotated[
+        bool | None,
+        Option(
+            "Caching for every task; without it, as the pipeline says.",
+            "Caching for every task; without it, as for the run.",
+        ),
+    ] = None
+    max_parallel: Annotated[
+        int | None,
+        Option("Tasks at the same time.", metavar="N", minimum=1, local_only=True),
+    ] = None
+    fail_fast: Annotated[bool, Option("Start nothing new after the first failure.")] = False
+    executor: Annotated[
+        Literal["auto", "process", "docker"],
+        Option(
+            "What runs tasks: Python functions in processes and other commands in Docker, or all in one.",
+            local_only=True,
+        ),
+    ] = "auto"
+    strict_env: Annotated[
+        bool,
+        Option("Install exactly the kfp that the compiled commands pin.", local_only=True),
+    ] = False
+
+    def __post_init__(self) -> None:
+        for option in option_fields():
+            value = getattr(self, option.name)
+            if not option.accepts(value):
+                raise UsageError(f"The option {option.name} must be {option.expected}, not {value!r}.")
+
+    def changed(self, **changes: Unpack[OptionKeywords]) -> Self:
+        """Return these options with changes. None always means that an option is not given.
+
+        Raises:
+            UsageError: an option does not exist, or its value is of another type. The message names the option.
+
+        Example:
+            >>> kfgcp.RunOptions(env="dev").changed(experimnt="churn")
+            Traceback (most recent call last):
+            kfgcp.errors.UsageError: Unknown option 'experimnt'.
+        """
+        names = [option.name for option in option_fields()]
+        for name in changes:
+            if name not in names:
+                raise _unknown_option(name, names)
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        return dataclasses.replace(self, **given)
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the options as JSON, the defaults included: a later version may have other defaults."""
+        values = {option.name: getattr(self, option.name) for option in option_fields()}
+        return {"version": VERSION, **values, "labels": dict(self.labels)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, JsonValue]) -> Self:
+        """Return the options that `to_dict` wrote, also in an older version of kfgcp.
+
+        An option that this version does not know was added in a newer one. It is left out, with the warning
+        `OptionLeftOut`, because the other options mean what they meant.
+
+        Raises:
+            StateError: a newer version of kfgcp wrote them in another form, or they are damaged.
+        """
+        version = stored.get("version")
+        if version != VERSION:
+            raise StateError(
+                f"The options of the run have the version {version}, and this kfgcp reads version {VERSION}.",
+                hint="Upgrade: pip install --upgrade kfgcp",
+            )
+        names = {option.name for option in option_fields()}
+        unknown = stored.keys() - names - {"version"}
+        if unknown:
+            warnings.warn(
+                f"The run has options that this version of kfgcp does not know and leaves out: "
+                f"{', '.join(sorted(unknown))}.",
+                OptionLeftOut,
+                stacklevel=2,
+            )
+        known: dict[str, Any] = {name: value for name, value in stored.items() if name in names}
+        try:
+            return cls(**known)
+        except UsageError as error:
+            raise StateError(f"The stored options of a run are damaged: {error.message}") from None
+
+
+class OptionLeftOut(UserWarning):
+    """A run was submitted with an option that this version of kfgcp does not know."""
+
+
+class OptionType(enum.Enum):
+    """The types that an option can have."""
+
+    TEXT = enum.auto()
+    FLAG = enum.auto()
+    SWITCH = enum.auto()
+    NUMBER = enum.auto()
+    CHOICE = enum.auto()
+    PAIRS = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """A field of `RunOptions` as an option.
+
+    Attributes:
+        name: the name of the field, which is also the keyword.
+        annotation: the type of the field in the text of the program.
+        type: the type of the option.
+        choices: the texts that are allowed, for the type CHOICE.
+        default: the value of an option that is not given.
+        option: what else the field says.
+    """
+
+    name: str
+    annotation: Any
+    type: OptionType
+    choices: tuple[str, ...]
+    default: object
+    option: Option
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line."""
+        return self.option.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        if self.option.expected:
+            return self.option.expected
+        match self.type:
+            case OptionType.TEXT:
+                return "a text"
+            case OptionType.FLAG:
+                return "True or False"
+            case OptionType.SWITCH:
+                return "True, False or None"
+            case OptionType.NUMBER:
+                return "a whole number" if self.option.minimum is None else f"a whole number from {self.option.minimum}"
+            case OptionType.CHOICE:
+                return f"one of {', '.join(self.choices)}"
+            case OptionType.PAIRS:
+                return "a dict of texts"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the option can have a value."""
+        if value is None:
+            return self.default is None
+        match self.type:
+            case OptionType.TEXT:
+                return isinstance(value, str)
+            case OptionType.FLAG | OptionType.SWITCH:
+                return isinstance(value, bool)
+            case OptionType.NUMBER:
+                if not isinstance(value, int) or isinstance(value, bool):
+                    return False
+                return self.option.minimum is None or value >= self.option.minimum
+            case OptionType.CHOICE:
+                return isinstance(value, str) and value in self.choices
+            case OptionType.PAIRS:
+                return isinstance(value, Mapping) and all(
+                    isinstance(text, str) for pair in value.items() for text in pair
+                )
+
+
+@functools.cache
+def option_fields() -> tuple[OptionField, ...]:
+    """Return the options, in the order of the fields."""
+    hints = typing.get_type_hints(RunOptions, include_extras=True)
+    return tuple(_option_field(declared, hints[declared.name]) for declared in dataclasses.fields(RunOptions))
+
+
+def local_flags(options: RunOptions) -> list[str]:
+    """Return the flags of the given options that only runs on this machine have."""
+    given = [option for option in option_fields() if getattr(options, option.name) != option.default]
+    return [option.flag for option in given if option.option.local_only]
+
+
+def _option_field(declared: dataclasses.Field[Any], hint: Any) -> OptionField:
+    """Return a field of `RunOptions` as an option.
+
+    Raises:
+        TypeError: the field has no `Option`, or a type that options cannot have.
+    """
+    annotation, *extras = typing.get_args(hint)
+    option = extras[0] if extras else None
+    is_choice = typing.get_origin(annotation) is Literal
+    option_type = OptionType.CHOICE if is_choice else _TYPES.get(annotation)
+    if option_type is None or not isinstance(option, Option):
+        raise TypeError(f"RunOptions.{declared.name} is not declared as Annotated[TYPE, Option(HELP)].")
+    make_default = declared.default_factory
+    return OptionField(
+        name=declared.name,
+        annotation=annotation,
+        type=option_type,
+        choices=typing.get_args(annotation) if is_choice else (),
+        default=declared.default if make_default is dataclasses.MISSING else make_default(),
+        option=option,
+    )
+
+
+_TYPES: Final[dict[Any, OptionType]] = {
+    str: OptionType.TEXT,
+    bool: OptionType.FLAG,
+    bool | None: OptionType.SWITCH,
+    int: OptionType.NUMBER,
+    int | None: OptionType.NUMBER,
+    Mapping[str, str]: OptionType.PAIRS,
+}
+
+
+def _unknown_option(name: str, names: list[str]) -> UsageError:
+    """Return the error for an option that does not exist."""
+    import difflib
+
+    # To the caller of `submit`, the parameters of the pipeline are an option too.
+    names = ["params", *names]
+    close = difflib.get_close_matches(name, names, n=1)
+    suggestion = f"Did you mean {close[0]}? " if close else ""
+    return UsageError(f"Unknown option '{name}'.", hint=f"{suggestion}The options are {', '.join(names)}.")

@@ -1,0 +1,91 @@
+"""How a run was submitted, as the store keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from kfgcp.options import RunOptions
+from kfgcp.spec.source import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRequest:
+    """How a run was submitted: what repeats and resumes it, beside its pipeline and parameters.
+
+    Attributes:
+        options: the options, complete: the environment, experiment and labels are those of the run.
+        submit_dir: the folder that relative paths start from; empty for remote runs that an earlier version recorded.
+        repeats: the run whose unchanged tasks are not run again.
+        from_task: the task of that run that runs again, with all tasks that depend on it.
+        source: where the pipeline comes from, None when that is not known.
+        platform_spec: the second document of the pipeline, for Kubernetes.
+        uses_docker: whether a local run starts containers.
+        container_credentials: whether these get the Google credentials of this machine.
+        pipeline_root: where a local run writes its outputs; empty for the state folder.
+        buckets: where the buckets of a local run are, `BucketSettings.to_dict`.
+    """
+
+    options: RunOptions = field(default_factory=RunOptions)
+    submit_dir: str = ""
+    repeats: str | None = None
+    from_task: str | None = None
+    source: Source | None = None
+    platform_spec: Mapping[str, Any] | None = None
+    uses_docker: bool = False
+    container_credentials: bool = False
+    pipeline_root: str = ""
+    buckets: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the request as JSON."""
+        return {
+            "options": self.options.to_dict(),
+            "submit_dir": self.submit_dir,
+            "repeats": self.repeats,
+            "from_task": self.from_task,
+            "source": self.source.to_dict() if self.source else None,
+            "platform_spec": self.platform_spec,
+            "uses_docker": self.uses_docker,
+            "container_credentials": self.container_credentials,
+            "pipeline_root": self.pipeline_root,
+            "buckets": dict(self.buckets),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the request that `to_dict` wrote, also in an older version of kfgcp.
+
+        Raises:
+            StateError: a newer version of kfgcp wrote it in another form, or it is damaged.
+        """
+        options = stored.get("options")
+        source = stored.get("source")
+        return cls(
+            options=_options_without_version(stored) if options is None else RunOptions.from_dict(options),
+            submit_dir=stored.get("submit_dir", ""),
+            repeats=stored.get("repeats"),
+            from_task=stored.get("from_task"),
+            source=Source.from_dict(source) if source else None,
+            platform_spec=stored.get("platform_spec"),
+            uses_docker=stored.get("uses_docker", False),
+            container_credentials=stored.get("container_credentials", False),
+            pipeline_root=stored.get("pipeline_root", ""),
+            buckets=stored.get("buckets", {}),
+        )
+
+
+def _options_without_version(stored: Mapping[str, Any]) -> RunOptions:
+    """Return the options of a request that was stored before options had a version.
+
+    They stood beside the other fields, `cache` was called `caching`, and remote runs had only `caching` and
+    `fail_fast`. The environment, experiment, name and labels were only in the run.
+    """
+    return RunOptions(
+        cache=stored.get("caching"),
+        max_parallel=stored.get("max_parallel"),
+        fail_fast=stored.get("fail_fast", False),
+        executor=stored.get("executor", "auto"),
+        strict_env=stored.get("strict_env", False),
+    )
