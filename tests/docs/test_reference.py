@@ -24,6 +24,12 @@ def test_the_command_line_reference_is_up_to_date() -> None:
     assert written == _generator().render(), "write it anew: make docs"
 
 
+def test_the_keywords_that_type_checkers_read_are_the_fields_of_run_options() -> None:
+    generator = _generator("generate_options")
+
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), "write it again: make docs"
+
+
 def test_it_has_a_section_with_an_example_for_every_verb() -> None:
     from kfgcp.cli.main import VERBS
 

@@ -42,6 +42,7 @@ def _imported(code: str, environ: dict[str, str], cwd: Path) -> set[str]:
     [
         "import kfgcp",
         "import kfgcp; kfgcp.KfgcpError, kfgcp.Run, dir(kfgcp)",
+        "import kfgcp; kfgcp.RunOptions(env='dev').changed(cache=True).to_dict()",
         "import kfgcp.testing; dir(kfgcp.testing)",
         "import pytest, kfgcp.testing.pytest_plugin",
         "from kfgcp.cli.main import _exit_code; assert _exit_code(['--help']) == 0",

@@ -1,0 +1,206 @@
+"""The options of `run` and `rerun` are made from the fields of `RunOptions`, and reach the store and the engine."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import kfgcp as package
+from kfgcp.cli import rerun, run
+from kfgcp.cli.main import cli, main
+from kfgcp.engine.executors.base import Attempt
+from kfgcp.engine.executors.router import Router
+from kfgcp.options import OptionField, OptionType, RunOptions, option_fields
+from kfgcp.store.store import Store
+from patience import PROCESS
+
+OPTIONS = pytest.mark.parametrize("option", option_fields(), ids=lambda option: option.name)
+ENVIRONMENTS = '[env.local]\nbackend = "local"\n[env.other]\nbackend = "local"\n'
+
+
+def _other_value(option: OptionField) -> Any:
+    """A value that is not the default, and that the engine can run with."""
+    match option.type:
+        case OptionType.TEXT:
+            return "other"
+        case OptionType.FLAG:
+            return True
+        case OptionType.SWITCH:
+            return False
+        case OptionType.NUMBER:
+            return (option.option.minimum or 0) + 1
+        case OptionType.CHOICE:
+            return option.choices[1]
+        case OptionType.PAIRS:
+            return {"team": "growth"}
+
+
+def _arguments(option: OptionField) -> list[str]:
+    """The option with this value on the command line."""
+    value = _other_value(option)
+    match option.type:
+        case OptionType.FLAG:
+            return [option.flag]
+        case OptionType.SWITCH:
+            return [option.flag.replace("--", "--no-", 1)]
+        case OptionType.PAIRS:
+            return [option.flag, "team=growth"]
+        case _:
+            return [option.flag, str(value)]
+
+
+ALL_ARGUMENTS = [argument for option in option_fields() for argument in _arguments(option)]
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
+    """The attempts that the engine gives to an executor."""
+    attempts: list[Attempt] = []
+    start = Router.start
+
+    def record(router: Router, attempt: Attempt) -> None:
+        attempts.append(attempt)
+        start(router, attempt)
+
+    monkeypatch.setattr(Router, "start", record)
+    return attempts
+
+
+def _call(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize(("verb", "command"), [("run", run.command), ("rerun", rerun.command)])
+@OPTIONS
+def test_each_option_is_in_the_help_with_its_flag_and_text(
+    verb: str, command: click.Command, option: OptionField
+) -> None:
+    (shown,) = [parameter for parameter in command.params if parameter.name == option.name]
+    assert isinstance(shown, click.Option)
+    texts = {option.option.help, option.option.rerun_help}
+    ends_with = " Local runs only." if option.option.local_only else ""
+
+    assert option.flag in shown.opts
+    assert shown.help is not None
+    assert shown.help.removesuffix(ends_with) in texts
+    assert shown.help.endswith(ends_with)
+    assert option.flag in CliRunner().invoke(cli, [verb, "--help"], terminal_width=200).output
+
+
+def test_each_option_of_run_is_stored_and_reaches_the_executor(
+    home: Path, pipeline: Callable[[str], Path], attempts: list[Attempt]
+) -> None:
+    (home / "kfgcp.toml").write_text(ENVIRONMENTS)
+
+    _call("run", str(pipeline("echo")), *ALL_ARGUMENTS)
+
+    _assert_all_given(home, attempts)
+
+
+def test_each_option_of_rerun_changes_that_of_the_run(
+    home: Path, pipeline: Callable[[str], Path], attempts: list[Attempt]
+) -> None:
+    (home / "kfgcp.toml").write_text(ENVIRONMENTS)
+    _call("run", str(pipeline("echo")))
+    plain = RunOptions(env="local", experiment="default")
+    assert attempts.pop().options.changed(labels={}) == plain
+
+    _call("rerun", "latest", "--from", "say", *ALL_ARGUMENTS)
+
+    _assert_all_given(home, attempts)
+
+
+def _assert_all_given(home: Path, attempts: list[Attempt]) -> None:
+    """Check that the newest run was stored and run with the value of `_other_value` for each option."""
+    with Store(home / ".kfgcp") as store:
+        request = store.request(package.show().run_id)
+    assert request is not None
+    (attempt,) = attempts
+    assert attempt.options == request.options
+    for option in option_fields():
+        value, expected = getattr(request.options, option.name), _other_value(option)
+        if option.type is OptionType.PAIRS:
+            assert expected.items() <= value.items(), option.name
+        else:
+            assert value == expected, option.name
+
+
+@OPTIONS
+def test_a_run_that_is_resumed_takes_no_option(
+    option: OptionField, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before, `--resume` ignored --max-parallel, --fail-fast, --executor and --strict-env."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--resume", "latest", *_arguments(option)])
+
+    assert ended.value.code == 2
+    assert "--resume takes --timeout and --json only" in capsys.readouterr().err
+
+
+NEW_FIELD = """
+    nice: Annotated[int, Option("The niceness of task processes.", metavar="N", minimum=0, local_only=True)] = 0
+
+    def __post_init__"""
+PIPELINE = """
+import os
+from kfp import dsl
+
+@dsl.component
+def niceness() -> str:
+    import os
+    return os.environ["NICENESS"]
+
+@dsl.pipeline
+def pipeline() -> str:
+    return niceness().output
+"""
+
+
+def test_a_new_option_is_one_field_and_its_use(
+    home: Path, tmp_path: Path, environment: Callable[[], dict[str, str]], parse_json: Callable[[str], Any]
+) -> None:
+    """A copy of the package gets an option `nice`: a field of `RunOptions`, and its use in an executor."""
+    copy = tmp_path / "copy" / "kfgcp"
+    shutil.copytree(Path(package.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    _replace(copy / "options.py", "\n    def __post_init__", NEW_FIELD)
+    use = '"env": {**attempt.env, "NICENESS": str(attempt.options.nice)}'
+    _replace(copy / "engine" / "executors" / "python.py", '"env": dict(attempt.env)', use)
+    (home / "p.py").write_text(PIPELINE)
+    variables = environment() | {"PYTHONPATH": str(copy.parent)}
+
+    def python(code: str, *arguments: str) -> str:
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, env=variables, cwd=home, capture_output=True, text=True, timeout=PROCESS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def command(*arguments: str) -> str:
+        return python("from kfgcp.cli.main import main; main()", *arguments)
+
+    assert "--nice N" in command("run", "--help")
+    assert parse_json(command("run", "p.py", "--nice", "5", "--json"))["outputs"] == {"Output": "5"}
+    assert parse_json(command("rerun", "latest", "--from", "niceness", "--json"))["outputs"] == {"Output": "5"}
+    assert parse_json(command("rerun", "latest", "--from", "niceness", "--nice", "7", "--json"))["outputs"] == {
+        "Output": "7"
+    }
+    by_keyword = 'import kfgcp; print(kfgcp.run("p.py", nice=3, cache=False).outputs, kfgcp.submit.__module__)'
+    assert python(by_keyword) == "{'Output': '3'} kfgcp\n"
+    wrong = 'import kfgcp\ntry:\n    kfgcp.submit("p.py", nice=-1)\nexcept kfgcp.UsageError as error:\n    print(error)'
+    assert python(wrong) == "The option nice must be a whole number from 0, not -1.\n"
+
+    with pytest.warns(package.OptionLeftOut, match="does not know and leaves out: nice"), Store(home / ".kfgcp") as old:
+        assert old.request(package.show().run_id) is not None
+
+
+def _replace(file: Path, before: str, after: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{file} has {before!r} {text.count(before)} times"
+    file.write_text(text.replace(before, after), encoding="utf-8")
