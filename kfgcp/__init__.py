@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kfgcp.backends.base import (
         Backend as Backend,
         Deleted as Deleted,
-        ForegroundRun as ForegroundRun,
         LogFilter as LogFilter,
         LogLine as LogLine,
         LogTail as LogTail,
@@ -78,7 +77,6 @@ if TYPE_CHECKING:
         Difference as Difference,
         VersionChange as VersionChange,
     )
-    from kfgcp.tracking.follow import Update as Update
     from kfgcp.tracking.handle import RunHandle as RunHandle, TaskHandle as TaskHandle
     from kfgcp.tracking.notices import (
         NotHeeded as NotHeeded,
@@ -88,6 +86,15 @@ if TYPE_CHECKING:
     from kfgcp.tracking.open_project import OpenProject as OpenProject
     from kfgcp.tracking.pipelines import Diff as Diff
     from kfgcp.tracking.submit import Plan as Plan
+    from kfgcp.tracking.update_batches import Update as Update
+    from kfgcp.tracking.updates import (
+        LogWritten as LogWritten,
+        RunChanged as RunChanged,
+        RunEnded as RunEnded,
+        RunUpdate as RunUpdate,
+        RunUpdates as RunUpdates,
+        TaskChanged as TaskChanged,
+    )
     from kfgcp.workspace import Workspace as Workspace
 
     _workspace = Workspace()
@@ -121,7 +128,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "kfgcp.backends.base": "Backend Deleted ForegroundRun LogFilter LogLine LogTail NotRemoved NotWhole RunRef"
+    "kfgcp.backends.base": "Backend Deleted LogFilter LogLine LogTail NotRemoved NotWhole RunRef"
     " SubmitRequest SupportsArtifacts",
     "kfgcp.config": "Environment Project Setting",
     "kfgcp.diagnosis.checks": "Finding",
@@ -141,12 +148,13 @@ _PUBLIC = {
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
     "kfgcp.tracking.compare": "Comparison Difference VersionChange",
-    "kfgcp.tracking.follow": "Update",
     "kfgcp.tracking.handle": "RunHandle TaskHandle",
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
     "kfgcp.tracking.open_project": "OpenProject",
     "kfgcp.tracking.pipelines": "Diff",
     "kfgcp.tracking.submit": "Plan",
+    "kfgcp.tracking.update_batches": "Update",
+    "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
     "kfgcp.workspace": "Workspace",
     "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor export import_env init"
     " list logs metrics note open rerun resume retry run runs show submit tag tasks watch",

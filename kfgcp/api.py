@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfgcp.backends.base import ForegroundRun, NotWhole, Pace
+from kfgcp.backends.base import NotWhole, Pace
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, NotRefreshed, RecordedCode
 
-__all__ = ["ForegroundRun", "NotHeeded", "NotRefreshed", "NotWhole", "Pace", "RecordedCode", "RunLike"]
+__all__ = ["NotHeeded", "NotRefreshed", "NotWhole", "Pace", "RecordedCode", "RunLike"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,13 +24,19 @@ def current_folder() -> Path:
         raise StateError("The current folder does not exist any more.", hint="cd to one that does.") from None
 
 
-def start_thread(target: Callable[..., object], name: str, *args: object) -> threading.Thread:
-    """Start a daemon thread.
+def start_thread(target: Callable[..., object], name: str, *args: object, daemon: bool = True) -> threading.Thread:
+    """Start a thread.
+
+    Args:
+        target: what the thread calls.
+        name: of the thread.
+        args: of `target`.
+        daemon: end with the process; otherwise the process waits for the end of the thread.
 
     Raises:
         OSError: the system cannot start another thread. Python raises a RuntimeError, which can mean other things too.
     """
-    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread = threading.Thread(target=target, args=args, name=name, daemon=daemon)
     try:
         thread.start()
     except RuntimeError:

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
-from kfgcp.backends.base import Deleted, ForegroundRun, LogFilter, LogLine, SupportsForeground
+from kfgcp.backends.base import Deleted, LogFilter, LogLine
 from kfgcp.config import FILE_NAME
-from kfgcp.errors import KfgcpError, Unsupported, UsageError
+from kfgcp.errors import KfgcpError, UsageError
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, load
@@ -21,12 +21,12 @@ from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking import collect, lookup, pipelines, submit
 from kfgcp.tracking.choose import Choice, several
-from kfgcp.tracking.follow import Update
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 from kfgcp.tracking.submit import Plan
+from kfgcp.tracking.update_batches import Update, in_batches
 
 if TYPE_CHECKING:
     import pandas
@@ -118,9 +118,10 @@ class Workspace(OpenProject):
         options: RunOptions | None = None,
         *,
         params: Mapping[str, object] | None = None,
+        in_process: bool = False,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
-        """Start a run, and return without waiting for its end. The run continues when this process ends.
+        """Start a run, and return without waiting for its end.
 
         Args:
             pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a
@@ -128,6 +129,9 @@ class Workspace(OpenProject):
                 decorator), or what `compile` returned.
             options: how to run it.
             params: values of the pipeline's parameters; the others have their defaults.
+            in_process: execute a run of this machine in a thread of this process, which then waits for
+                the end of the run before it ends. Otherwise the run has a process of its own and
+                continues when this process ends. Runs elsewhere always continue.
             changes: options as keywords, see `RunOptions`. They win over `options`.
 
         Returns:
@@ -143,7 +147,7 @@ class Workspace(OpenProject):
             >>> run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
         """
         chosen = submit.combine(options, changes)
-        return submit.start(self, *submit.prepare(self, pipeline, params, chosen))
+        return submit.start(self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process)
 
     def run(
         self,
@@ -155,7 +159,7 @@ class Workspace(OpenProject):
         check: bool = True,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
-        """Submit a pipeline and wait until its run has ended.
+        """Submit a pipeline and wait until its run has ended: `submit(...).wait(timeout, check=check)`.
 
         Args:
             pipeline: as in `submit`.
@@ -195,36 +199,16 @@ class Workspace(OpenProject):
         backend, request = submit.prepare(self, pipeline, params, chosen)
         return Plan(request, backend.notes(request))
 
-    def resume(self, run: RunLike = "latest", *, check: bool = True) -> RunHandle:
-        """Continue an interrupted run in this process, and wait for its end. Finished tasks do not run again.
-
-        Args:
-            run: the run to continue.
-            check: raise an error unless the run succeeds.
-
-        Returns:
-            The run, which has ended.
-
-        Raises:
-            UsageError: it has ended, or is still running elsewhere.
-            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
-
-        Example:
-            >>> kfgcp.resume("a1b2").state
-        """
-        handle, foreground = self.open_resumed(run)
-        foreground.execute()
-        handle.refresh()
-        return handle.check() if check else handle
-
     def rerun(
         self,
         run: RunLike = "latest",
         *,
         from_task: str | None = None,
         params: Mapping[str, object] | None = None,
+        wait: bool = True,
         timeout: float | None = None,
         check: bool = True,
+        in_process: bool = False,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
         """Repeat a run as a new run, and wait for its end.
@@ -237,13 +221,15 @@ class Workspace(OpenProject):
             run: the run to repeat.
             from_task: the path of a task. This task and all tasks that depend on it run again.
             params: parameters to change; the others have the values of the run.
+            wait: wait for the end of the new run; otherwise return when it has started.
             timeout: seconds to wait, see `RunHandle.wait`.
             check: raise an error unless the new run succeeds.
+            in_process: as in `submit`.
             changes: options to change, see `RunOptions`; the others are those of the run, except
                 `name`.
 
         Returns:
-            The new run, which has ended.
+            The new run.
 
         Raises:
             UsageError: the run has no such task, or an option does not exist or has a wrong value.
@@ -252,32 +238,53 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
         """
-        return self.submit_again(run, from_task=from_task, params=params, **changes).wait(timeout, check=check)
+        workspace = lookup.workspace_of(self, run)
+        prepared = submit.prepare_repetition(workspace, run, from_task, params, changes)
+        handle = submit.start(workspace, *prepared, in_process=in_process)
+        return handle.wait(timeout, check=check) if wait else handle
 
-    def submit_again(
+    def resume(
         self,
         run: RunLike = "latest",
         *,
-        from_task: str | None = None,
-        params: Mapping[str, object] | None = None,
-        **changes: Unpack[OptionKeywords],
+        wait: bool = True,
+        timeout: float | None = None,
+        check: bool = True,
+        in_process: bool = False,
     ) -> RunHandle:
-        """Repeat a run as in `rerun`, without waiting for its end."""
-        workspace = lookup.workspace_of(self, run)
-        return submit.start(workspace, *submit.prepare_repetition(workspace, run, from_task, params, changes))
+        """Continue an interrupted run of this machine, and wait for its end. Finished tasks do not run again.
 
-    def retry(self, run: RunLike = "latest", *, timeout: float | None = None, check: bool = True) -> RunHandle:
+        Args:
+            run: the run to continue.
+            wait: wait for its end; otherwise return when it goes on.
+            timeout: seconds to wait, see `RunHandle.wait`.
+            check: raise an error unless the run succeeds.
+            in_process: as in `submit`.
+
+        Raises:
+            UsageError: it has ended, or is still running elsewhere.
+            Unsupported: it is a run of another backend, which does not stop with a process of this machine.
+            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
+
+        Example:
+            >>> kfgcp.resume("a1b2").state
+        """
+        interrupted = self.show(run)
+        handle = submit.resume(interrupted.workspace, interrupted, in_process=in_process)
+        return handle.wait(timeout, check=check) if wait else handle
+
+    def retry(
+        self, run: RunLike = "latest", *, wait: bool = True, timeout: float | None = None, check: bool = True
+    ) -> RunHandle:
         """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run again.
 
         It stays the same run; `rerun` starts a new one.
 
         Args:
             run: the run to continue.
+            wait: wait for its end; otherwise return when it goes on.
             timeout: seconds to wait, see `RunHandle.wait`.
             check: raise an error unless the run succeeds this time.
-
-        Returns:
-            The run, which has ended.
 
         Raises:
             UsageError: the run has not ended, or it succeeded.
@@ -287,65 +294,8 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.retry("a1b2", timeout=3600).state
         """
-        return self.show(run).retry().wait(timeout, check=check)
-
-    # -- runs that the caller takes to their end
-
-    def open_run(
-        self,
-        pipeline: PipelineLike,
-        options: RunOptions | None = None,
-        *,
-        params: Mapping[str, object] | None = None,
-        notice: Callable[[str], None] = lambda text: None,
-        **changes: Unpack[OptionKeywords],
-    ) -> tuple[RunHandle, ForegroundRun]:
-        """Open a run that the caller then executes: a local run is only recorded, a remote run is submitted.
-
-        Args:
-            pipeline: as in `submit`.
-            options: as in `submit`.
-            params: as in `submit`.
-            notice: called with a line of text when a remote backend cannot be reached for a while,
-                and when it can again.
-            changes: as in `submit`.
-
-        Returns:
-            The run, and an object whose method `execute` runs it to its end.
-        """
-        chosen = submit.combine(options, changes)
-        return submit.open_run(self, *submit.prepare(self, pipeline, params, chosen), notice)
-
-    def open_resumed(self, run: RunLike = "latest") -> tuple[RunHandle, ForegroundRun]:
-        """Open an interrupted run that the caller then executes, see `resume`."""
-        handle = self.show(run)
-        backend = handle.backend
-        if not isinstance(backend, SupportsForeground):
-            raise Unsupported("Runs of this environment cannot be resumed from here.")
-        return handle, backend.resume(handle.ref)
-
-    def open_rerun(
-        self,
-        run: RunLike = "latest",
-        *,
-        from_task: str | None = None,
-        params: Mapping[str, object] | None = None,
-        notice: Callable[[str], None] = lambda text: None,
-        **changes: Unpack[OptionKeywords],
-    ) -> tuple[RunHandle, ForegroundRun]:
-        """Open a repetition of a run that the caller then executes. Arguments as in `rerun` and `open_run`."""
-        workspace = lookup.workspace_of(self, run)
-        backend, request = submit.prepare_repetition(workspace, run, from_task, params, changes)
-        return submit.open_run(workspace, backend, request, notice)
-
-    def open_retry(
-        self, run: RunLike = "latest", *, notice: Callable[[str], None] = lambda text: None
-    ) -> tuple[RunHandle, ForegroundRun]:
-        """Continue a failed or cancelled run that the caller follows to its end, see `retry` and `open_run`."""
-        from kfgcp.tracking.watched import WatchedRun
-
         handle = self.show(run).retry()
-        return handle, WatchedRun(handle, notice)
+        return handle.wait(timeout, check=check) if wait else handle
 
     # -- one run
 
@@ -391,9 +341,9 @@ class Workspace(OpenProject):
         logs: bool | LogFilter = True,
         notice: Callable[[str], None] = lambda text: None,
     ) -> Iterator[Update]:
-        """Return what changes in a run until it has ended: changed tasks and new log lines.
+        """Return what happens in a run until it has ended, several updates at a time.
 
-        It continues when the backend cannot be reached for a while.
+        `RunHandle.updates` gives each update alone, in the order in which things happened.
 
         Args:
             run: the run to follow.
@@ -404,10 +354,8 @@ class Workspace(OpenProject):
             >>> for update in kfgcp.watch("a1b2"):
             ...     print(update.run.state, [task.path for task in update.tasks])
         """
-        from kfgcp.tracking.watch import watch
-
         handle = run if isinstance(run, RunHandle) else self.show(run)
-        return watch(handle, logs, notice)
+        return in_batches(handle.updates(logs=logs, notice=notice))
 
     def cancel(self, run: RunLike = "latest") -> RunHandle:
         """Ask a run to end. A run that has ended stays as it is.

@@ -61,7 +61,7 @@ def _rerun(run: Run) -> None:
     if confirmed("Repeat it", "Keep it as it is"):
         must_be_allowed()
         with st.spinner("Submitting"):
-            again = data.workspace().submit_again(run, from_task=start or None)
+            again = data.workspace().rerun(run, from_task=start or None, wait=False)
         answered()
         st.switch_page(PAGES["run"], query_params={"run": again.run_id})
 

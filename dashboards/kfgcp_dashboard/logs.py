@@ -10,9 +10,11 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp.backends.base import LogFilter, LogLine, RunRef, SupportsLogs
+from kfgcp.backends.base import LogFilter, LogLine, RunRef
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
+from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.updates import LogWritten
 from kfgcp.workspace import Workspace
 from kfgcp_dashboard import address, data, elements, text
 
@@ -59,29 +61,19 @@ def follow(workspace: Workspace, run: Run, wanted: LogFilter) -> Following:
 
 
 def _read(workspace: Workspace, run: Run, wanted: LogFilter, into: Following) -> None:
+    ref = RunRef(run.env, run.run_id)
     try:
-        backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
-        if not isinstance(backend, SupportsLogs):
-            into.error = "This backend keeps no logs."
-            return
-        tail = backend.tail(RunRef(run.env, run.run_id), wanted)
-        store = workspace.store
-        seen, late = -1, time.monotonic() + tail.late
-        while time.monotonic() - into.wanted_at <= FORGET:
-            # One snapshot: a task that ends between two reads would be read now and again later.
-            with store.snapshot():
-                rev = store.rev(run.run_id)
-                ended = store.get(run.run_id, whole=False).state.final
-                changed_tasks = store.tasks(run.run_id, after_rev=seen)
-            for line in tail.read(changed_tasks):
-                into.lines.append(line)
-                into.count += 1
-            seen = rev
+        # The page asks the backend for the run.
+        updates = RunHandle(workspace, ref, run).updates(logs=wanted, refresh=False)
+        while not into.ended and time.monotonic() - into.wanted_at <= FORGET:
+            for update in updates.available():
+                if isinstance(update, LogWritten):
+                    into.lines.append(update.line)
+                    into.count += 1
             into.first.set()
-            late = late if ended else time.monotonic() + tail.late
-            if ended and time.monotonic() >= late:
-                return
-            time.sleep(LOOK)
+            into.ended = updates.have_ended
+            if not into.ended:
+                time.sleep(LOOK)
     except KfgcpError as error:
         into.error, into.hint = error.message, error.hint
     except Exception as error:  # said on the page: nobody sees what a thread raises

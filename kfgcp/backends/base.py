@@ -265,26 +265,33 @@ class SupportsNative(Protocol):
 
 @runtime_checkable
 class SupportsForeground(Protocol):
-    """Can run in the calling process, which then owns the run."""
+    """Has runs that a process of this machine executes: this one, or one that outlives it."""
 
     def open(self, request: SubmitRequest) -> ForegroundRun:
-        """Records a run that the caller must execute."""
+        """Record a run that the caller must execute."""
 
-    def resume(self, ref: RunRef) -> ForegroundRun:
-        """A run that was interrupted, for the caller to execute; what it finished is not done again.
+    def reopen(self, ref: RunRef) -> ForegroundRun:
+        """Return an interrupted run that the caller must execute. Tasks that have ended are not executed again.
 
         Raises:
             UsageError: it has ended, or is still running elsewhere.
         """
 
+    def resume(self, ref: RunRef) -> RunRef:
+        """Let a process that outlives this one continue an interrupted run, and return at once. Errors as of `reopen`.
+
+        Raises:
+            StateError: no process can be started.
+        """
+
 
 class ForegroundRun(Protocol):
-    """A run that the calling process takes to its end."""
+    """A run whose engine is the calling process."""
 
     run_id: str
 
     def execute(self) -> RunState:
-        """Runs to the end, in this thread."""
+        """Execute the run in this thread, to its end."""
 
     def cancel(self, *, force: bool = False) -> None:
-        """Asks it to end; from a signal handler or another thread."""
+        """Ask the run to end; from a signal handler or another thread."""

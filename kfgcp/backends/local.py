@@ -76,24 +76,7 @@ class LocalBackend:
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts an engine process that outlives this one."""
         run_id, held = self._add(request)
-        folder = logs_folder(self._home, run_id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / ENGINE_LOG).open("ab") as log:
-                subprocess.Popen(
-                    [sys.executable, "-P", "-m", __name__, str(self._home), run_id, str(held.fd)],
-                    pass_fds=(held.fd,),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    env={name: value for name, value in os.environ.items() if name not in TASK_VARIABLES},
-                )
-        except OSError as error:
-            self._end(run_id, RunState.FAILED, f"the engine could not be started: {error.strerror}")
-            held.release()
-            raise StateError(f"The engine could not be started: {error.strerror}: {error.filename}.") from error
-        held.close()
+        self._start_engine(run_id, held)
         return RunRef(self._env.name, run_id)
 
     def get(self, ref: RunRef) -> Run:
@@ -229,25 +212,42 @@ class LocalBackend:
             held.release()
             raise
 
-    def resume(self, ref: RunRef) -> LocalRun:
-        held = lock.take(self._home, ref.run_id)
-        if held is None:
-            raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
-        run = self._store.get(ref.run_id, whole=False)
-        interrupted = run.error is not None and run.error.message.startswith(INTERRUPTED)
-        if run.state.final and not interrupted:
-            held.release()
-            raise UsageError(
-                f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
-                hint=f"Repeat it without what succeeded: kfgcp rerun {ref.run_id}",
-            )
+    def resume(self, ref: RunRef) -> RunRef:
+        held = self._take_interrupted(ref)
+        self._start_engine(ref.run_id, held)
+        return ref
+
+    def reopen(self, ref: RunRef) -> LocalRun:
+        held = self._take_interrupted(ref)
         try:
-            self._clean_up(ref.run_id)
-            self._store.reopen(ref.run_id)
             return LocalRun(self._store, self._home, ref.run_id, held)
         except BaseException:
             held.release()
             raise
+
+    def _take_interrupted(self, ref: RunRef) -> lock.RunLock:
+        """Take the lock of an interrupted run, and prepare the run to go on.
+
+        Raises:
+            UsageError: it has ended, or is still running elsewhere.
+        """
+        held = lock.take(self._home, ref.run_id)
+        if held is None:
+            raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
+        try:
+            run = self._store.get(ref.run_id, whole=False)
+            interrupted = run.error is not None and run.error.message.startswith(INTERRUPTED)
+            if run.state.final and not interrupted:
+                raise UsageError(
+                    f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
+                    hint=f"Repeat it without what succeeded: kfgcp rerun {ref.run_id}",
+                )
+            self._clean_up(ref.run_id)
+            self._store.reopen(ref.run_id)
+        except BaseException:
+            held.release()
+            raise
+        return held
 
     def refresh(self) -> None:
         """End runs whose engine is gone as FAILED, so that none stays RUNNING for ever, and finish deletions that were
@@ -258,6 +258,31 @@ class LocalBackend:
             self._reconcile(run_id)
 
     # -- helpers
+
+    def _start_engine(self, run_id: str, held: lock.RunLock) -> None:
+        """Start a process that executes a recorded run and outlives this one. It gets the lock of the run.
+
+        Raises:
+            StateError: it cannot be started. The run has ended FAILED.
+        """
+        folder = logs_folder(self._home, run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / ENGINE_LOG).open("ab") as log:
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(self._home), run_id, str(held.fd)],
+                    pass_fds=(held.fd,),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    env={name: value for name, value in os.environ.items() if name not in TASK_VARIABLES},
+                )
+        except OSError as error:
+            self._end(run_id, RunState.FAILED, f"the engine could not be started: {error.strerror}")
+            held.release()
+            raise StateError(f"The engine could not be started: {error.strerror}: {error.filename}.") from error
+        held.close()
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
         pipeline = graph.build(request.spec.pipeline_spec)

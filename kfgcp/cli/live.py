@@ -6,18 +6,17 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from kfgcp.backends.base import LogLine
 from kfgcp.cli import output
 from kfgcp.model import Run, Task, TaskState, seconds_between, timestamp
-from kfgcp.tracking.follow import Update
+from kfgcp.tracking.updates import LogWritten, RunChanged, RunEnded, RunUpdate, TaskChanged
 
 _ROWS = 20
 _LINES = 100
-"""Of each look at most so many log lines are shown in a terminal, the last ones: more cannot be read."""
+"""The most lines of logs that a terminal shows of one look, the last ones. Nobody can read more."""
 
 _RAN = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
 
@@ -41,13 +40,17 @@ class Viewer:
     ) -> None:
         self._view.end()
 
-    def show(self, update: Update) -> None:
-        """Draws what is new, in the order it came: starts, log lines, ends."""
+    def show(self, update: RunUpdate) -> None:
+        """Show one update. A terminal shows lines of logs at the next `flush`."""
         self._view.show(update)
+
+    def flush(self) -> None:
+        """Show what is not shown yet."""
+        self._view.flush()
 
 
 class PlainView:
-    """A line a state change, and the lines of the logs behind the name of their task."""
+    """A line for each change of a state, and the lines of the logs behind the name of their task."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -58,35 +61,28 @@ class PlainView:
         run = self._run
         self._print(output.plain(f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"))
 
-    def show(self, update: Update) -> None:
-        """Starts and ends in the order of their times, what a task wrote before its end."""
-        events = deque(sorted(self._events(update.tasks), key=lambda event: event[0]))
-        ends = {task.path: task.ended_at for task in update.tasks if task.state.final}
-        for line in update.lines:
-            until = ends.get(line.task)
-            while events and (until is None or events[0][0] < (until, 1)):
-                self._state(*events.popleft()[1:])
-            self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
-        for event in events:
-            self._state(*event[1:])
-        self._run = update.run
+    def show(self, update: RunUpdate) -> None:
+        match update:
+            case LogWritten(line):
+                self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
+            case TaskChanged(task):
+                if task.state is not TaskState.PENDING and self._shown.get(task.path) is not task.state:
+                    self._show_state(task)
+            case RunChanged(run) | RunEnded(run):
+                self._run = run
 
-    def _events(self, tasks: Sequence[Task]) -> Iterator[tuple[tuple[str, int], Task, TaskState]]:
-        for task in tasks:
-            if task.path not in self._shown and task.started_at is not None and task.state in _RAN:
-                yield (task.started_at, 0), task, TaskState.RUNNING
-            if task.state.final and self._shown.get(task.path) is not task.state:
-                yield (task.ended_at or task.started_at or "~", 1), task, task.state
+    def flush(self) -> None:
+        """Everything is shown at once."""
 
     def end(self) -> None:
         run = self._run
         if run.state.final:
             self._print(f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}".rstrip())
 
-    def _state(self, task: Task, state: TaskState) -> None:
-        self._shown[task.path] = state
-        took = output.seconds(task.seconds) if state in _RAN and state.final else ""
-        self._print(f"{output.plain(task.path)}  {state.value}  {took}".rstrip())
+    def _show_state(self, task: Task) -> None:
+        self._shown[task.path] = task.state
+        took = output.seconds(task.seconds) if task.state in _RAN and task.state.final else ""
+        self._print(f"{output.plain(task.path)}  {task.state.value}  {took}".rstrip())
 
     def _print(self, line: str) -> None:
         print(line, file=self._file, flush=True)
@@ -101,6 +97,8 @@ class LiveView:
         self._run = run
         self._tasks: dict[str, Task] = {}
         self._spinners: dict[str, Any] = {}
+        self._lines: deque[LogLine] = deque(maxlen=_LINES)
+        self._line_count = 0
         self._console = output.console(sys.stderr)
         self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._table)
 
@@ -108,25 +106,32 @@ class LiveView:
         self._live.start()
         output.drawn_on(self._console)
 
-    def show(self, update: Update) -> None:
-        self._run = update.run
-        self._tasks |= {task.path: task for task in update.tasks}
-        count = 0
-        last: deque[LogLine] = deque(maxlen=_LINES)
-        for line in update.lines:
-            count += 1
-            last.append(line)
-        if not last:
+    def show(self, update: RunUpdate) -> None:
+        match update:
+            case LogWritten(line):
+                self._line_count += 1
+                self._lines.append(line)
+            case TaskChanged(task):
+                self._tasks[task.path] = task
+            case RunChanged(run) | RunEnded(run):
+                self._run = run
+
+    def flush(self) -> None:
+        """Show the last lines since the last look."""
+        if not self._lines:
             return
         from rich.text import Text
 
-        shown = [self._log_line(line) for line in last]
-        if count > _LINES:
-            left_out = f"… {count - _LINES:,} lines left out, see: kfgcp logs {self._run.run_id}"
+        shown = [self._log_line(line) for line in self._lines]
+        if self._line_count > len(shown):
+            left_out = f"… {self._line_count - len(shown):,} lines left out, see: kfgcp logs {self._run.run_id}"
             shown.insert(0, Text(left_out, style="dim"))
+        self._lines.clear()
+        self._line_count = 0
         self._console.print(Text("\n").join(shown))
 
     def end(self) -> None:
+        self.flush()
         output.drawn_on(None)
         self._live.stop()
 
@@ -143,7 +148,9 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        tasks = sorted(self._tasks.values(), key=lambda task: task.started_at or "~")
+        # Another thread draws the table, so the tasks can change meanwhile; a list of them is made at once.
+        tasks = list(self._tasks.values())
+        tasks.sort(key=lambda task: task.started_at or "~")
         first = {task.path for task in sorted(tasks, key=lambda task: task.state.final)[:_ROWS]}
         shown = [task for task in tasks if task.path in first]
         grid = Table.grid(padding=(0, 2))
@@ -160,7 +167,7 @@ class LiveView:
             (run.run_id, "bold"),
             f"  {run.env}",
         )
-        hidden = len(self._tasks) - len(shown)
+        hidden = len(tasks) - len(shown)
         return Group(grid, *([Text(f"… and {hidden} more tasks", style="dim")] if hidden > 0 else []), title)
 
     def _took(self, task: Task) -> str:

@@ -7,6 +7,7 @@ import click
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
 from kfgcp.tracking.choose import moment
+from kfgcp.tracking.updates import LogWritten
 from kfgcp.workspace import Workspace
 
 
@@ -55,9 +56,9 @@ def command(
     )
     handle = workspace.show(run)
     if follow:
-        for update in workspace.watch(handle, logs=log_filter, notice=output.note):
-            for line in update.lines:
-                _print(line, task, as_json)
+        for update in handle.updates(logs=log_filter, notice=output.note):
+            if isinstance(update, LogWritten):
+                _print(update.line, task, as_json)
         return
     silent = True
     lines = handle.logs(task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines)

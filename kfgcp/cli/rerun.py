@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kfgcp.cli import options, output
-from kfgcp.cli.foreground import detached, finish
+from kfgcp.cli import options
+from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import params_file, rerun_options
 from kfgcp.labels import repeated
 from kfgcp.spec import params as spec_params
@@ -49,7 +49,11 @@ def command(
     values |= spec_params.parse(workspace.spec_of(before.snapshot).params, assignments)
     if added_labels := changes.get("labels"):
         changes["labels"] = {**repeated(before.snapshot.labels), **added_labels}
-    if detach:
-        return detached(lambda: workspace.submit_again(before, from_task=from_task, params=values, **changes), as_json)
-    opened = workspace.open_rerun(before, from_task=from_task, params=values, notice=output.note, **changes)
-    return finish(*opened, timeout, as_json)
+    return start(
+        lambda: workspace.rerun(
+            before, from_task=from_task, params=values, wait=False, in_process=not detach, **changes
+        ),
+        detach=detach,
+        timeout=timeout,
+        as_json=as_json,
+    )

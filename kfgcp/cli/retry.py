@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from kfgcp.cli import options, output
-from kfgcp.cli.foreground import detached, finish
+from kfgcp.cli import options
+from kfgcp.cli.foreground import start
 from kfgcp.workspace import Workspace
 
 
@@ -21,6 +21,4 @@ def command(workspace: Workspace, run: str, detach: bool, timeout: float | None,
     What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp rerun` makes a new
     run without the tasks that succeeded.
     """
-    if detach:
-        return detached(lambda: workspace.show(run).retry(), as_json)
-    return finish(*workspace.open_retry(run, notice=output.note), timeout, as_json)
+    return start(lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kfgcp.cli import options, output
-from kfgcp.cli.foreground import detached, finish
+from kfgcp.cli import options
+from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import params_file, run_options
 from kfgcp.errors import UsageError
 from kfgcp.spec import params as spec_params
@@ -54,11 +54,19 @@ def command(
                 "A resumed run continues as it was submitted: --resume takes --timeout and --json only.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
-        return finish(*workspace.open_resumed(resume), timeout, as_json)
+        return start(
+            lambda: workspace.resume(resume, wait=False, in_process=True),
+            detach=False,
+            timeout=timeout,
+            as_json=as_json,
+        )
     assert pipeline is not None
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse(spec.params, assignments)
-    if detach:
-        return detached(lambda: workspace.submit(spec, params=values, **changes), as_json)
-    return finish(*workspace.open_run(spec, params=values, notice=output.note, **changes), timeout, as_json)
+    return start(
+        lambda: workspace.submit(spec, params=values, in_process=not detach, **changes),
+        detach=detach,
+        timeout=timeout,
+        as_json=as_json,
+    )

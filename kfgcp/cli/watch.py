@@ -23,9 +23,8 @@ def command(workspace: Workspace, run: str, as_json: bool) -> int:
     """
     handle = workspace.show(run)
     with Viewer(handle.snapshot) as viewer:
-        for update in workspace.watch(handle, notice=output.note):
+        for update in handle.updates(notice=output.note, on_pause=viewer.flush):
             viewer.show(update)
-    handle.refresh()
     if handle.state is not RunState.SUCCEEDED:
         output.print_failure(handle.snapshot, tail=handle.snapshot.backend != "local")
     if as_json:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from kfgcp.backends.base import (
@@ -22,7 +20,7 @@ from kfgcp.backends.base import (
     SupportsNative,
     SupportsRetry,
 )
-from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
+from kfgcp.errors import RunFailed, Unsupported, UsageError
 from kfgcp.model import (
     Artifact,
     Cache,
@@ -36,8 +34,9 @@ from kfgcp.model import (
     TaskState,
 )
 from kfgcp.tracking.choose import moment
+from kfgcp.tracking.engine_thread import EngineThread
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.poll import Poller
+from kfgcp.tracking.updates import RunUpdates
 
 _ITERATION = re.compile(r"\[\d+\]")
 _MOST_IN_HINT = 20
@@ -52,10 +51,19 @@ class RunHandle:
 
     Attributes:
         notes: what the backend left out of the request or gave in another way, a line each.
+        engine: what executes the run, if this process does.
     """
 
-    def __init__(self, workspace: OpenProject, ref: RunRef, run: Run, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        workspace: OpenProject,
+        ref: RunRef,
+        run: Run,
+        notes: Sequence[str] = (),
+        engine: EngineThread | None = None,
+    ) -> None:
         self.notes = notes
+        self.engine = engine
         self._workspace = workspace
         self._env = workspace.environment_of(ref.env, run.backend).name
         self._ref = ref
@@ -139,6 +147,42 @@ class RunHandle:
         self._run = self.backend.get(self._ref)
         return self
 
+    def remember(self, run: Run) -> None:
+        """Take a newer state of the run, which was read elsewhere."""
+        self._run = run
+
+    def updates(
+        self,
+        *,
+        logs: bool | LogFilter = True,
+        refresh: bool = True,
+        timeout: float | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+        on_pause: Callable[[], None] = lambda: None,
+    ) -> RunUpdates:
+        """Return what happens in the run until it has ended, as an iterator. What happened so far comes first.
+
+        Args:
+            logs: which lines of logs; False for none.
+            refresh: ask the backend; otherwise take only what is recorded on this machine, because the
+                program asks the backend elsewhere.
+            timeout: seconds until the iteration ends with an error; None for no limit.
+            notice: called with a line of text when the backend cannot be reached, and when it can again.
+            on_pause: called each time when all updates so far were taken.
+
+        Raises:
+            RunTimeout: in the iteration: the run has not ended after `timeout` seconds. It continues.
+            UsageError: in the iteration: the run was deleted.
+            BackendError: in the iteration: nothing could be reached for an hour, or the sign-in is not
+                valid any longer.
+
+        Example:
+            >>> for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
+            ...     if isinstance(update, kfgcp.TaskChanged):
+            ...         print(update.task.path, update.task.state)
+        """
+        return RunUpdates(self, logs=logs, refresh=refresh, timeout=timeout, notice=notice, on_pause=on_pause)
+
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
         """Wait until the run has ended.
 
@@ -150,19 +194,9 @@ class RunHandle:
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
             RunTimeout: it has not ended after `timeout` seconds. It continues.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        poller = Poller(self.backend, self._ref)
-        while True:
-            self._run = poller.look() or self._run
-            if self._run.state.final:
-                return self.check() if check else self
-            left = poller.wait if deadline is None else deadline - time.monotonic()
-            if left <= 0 and deadline is not None:
-                raise RunTimeout(
-                    f"Run {self.run_id} is still {self.state} after {timeout:g} s.",
-                    hint=f"It continues. See it: kfgcp watch {self.run_id}; end it: kfgcp cancel {self.run_id}",
-                )
-            threading.Event().wait(min(poller.wait, left))
+        for _ in self.updates(logs=False, timeout=timeout):
+            pass
+        return self.check() if check else self
 
     def check(self) -> Self:
         """Return this run, or raise an error when it failed or was cancelled. The service is not asked again.

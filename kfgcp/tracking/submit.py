@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kfgcp import labels
 from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground
 from kfgcp.config import Environment
-from kfgcp.errors import UsageError
+from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
@@ -21,6 +21,7 @@ from kfgcp.spec.source import Source, from_here
 from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking.engine_thread import EngineThread
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
@@ -192,43 +193,43 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     )
 
 
-def start(workspace: OpenProject, backend: Backend, request: SubmitRequest) -> RunHandle:
-    """Start a run that continues when this process ends.
-
-    What the backend leaves out of the request is the warning `NotHeeded`.
-    """
-    notes = backend.notes(request)
-    for note in notes:
-        warn_caller(note, NotHeeded)
-    return _submit(workspace, backend, request, notes)
-
-
-def open_run(
-    workspace: OpenProject, backend: Backend, request: SubmitRequest, notice: Callable[[str], None]
-) -> tuple[RunHandle, ForegroundRun]:
-    """Open a run that the caller takes to its end: a local run is only recorded, a remote one is submitted.
+def start(workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False) -> RunHandle:
+    """Start a run. What the backend leaves out of the request is the warning `NotHeeded`.
 
     Args:
         workspace: where it is recorded.
         backend: where it runs.
         request: the run.
-        notice: called with a line of text when a remote backend cannot be reached for a while, and when it can again.
-
-    Returns:
-        The run, and the object whose `execute` takes it to its end.
+        in_process: a run of this machine is executed by a thread of this process. Otherwise it
+            continues when this process ends, as runs elsewhere always do.
     """
     notes = backend.notes(request)
+    for note in notes:
+        warn_caller(note, NotHeeded)
+    if in_process and isinstance(backend, SupportsForeground):
+        foreground = backend.open(request)
+        return handle_of(workspace, RunRef(request.options.env, foreground.run_id), notes, foreground)
+    return handle_of(workspace, backend.submit(request), notes)
+
+
+def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = False) -> RunHandle:
+    """Continue an interrupted run.
+
+    Raises:
+        UsageError: it has ended, or is still running elsewhere.
+        Unsupported: the backend cannot do that.
+    """
+    backend = handle.backend
     if not isinstance(backend, SupportsForeground):
-        from kfgcp.tracking.watched import WatchedRun
-
-        handle = _submit(workspace, backend, request, notes)
-        return handle, WatchedRun(handle, notice)
-    foreground = backend.open(request)
-    ref = RunRef(request.options.env, foreground.run_id)
-    return RunHandle(workspace, ref, backend.get(ref), notes), foreground
+        raise Unsupported("Runs of this environment cannot be resumed from here.")
+    if in_process:
+        return handle_of(workspace, handle.ref, (), backend.reopen(handle.ref))
+    return handle_of(workspace, backend.resume(handle.ref))
 
 
-def _submit(workspace: OpenProject, backend: Backend, request: SubmitRequest, notes: Sequence[str]) -> RunHandle:
-    """Submit a run. The handle has what was recorded: nothing that can fail is asked of the backend now."""
-    ref = backend.submit(request)
-    return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)
+def handle_of(
+    workspace: OpenProject, ref: RunRef, notes: Sequence[str] = (), foreground: ForegroundRun | None = None
+) -> RunHandle:
+    """Return a run that was started. It has what was recorded: nothing that can fail is asked of the backend now."""
+    engine = EngineThread(foreground) if foreground is not None else None
+    return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes, engine)

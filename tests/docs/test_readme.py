@@ -49,18 +49,28 @@ def test_the_tour_runs_line_by_line_as_it_is(shell: Any, blocks: Parts) -> None:
     assert (run["state"], run["pipeline"]) == ("SUCCEEDED", "long-words")
 
 
-def test_the_python_block_runs_as_it_is(shell: Any, blocks: Parts) -> None:
-    (block,) = blocks(README, "python")
+def test_the_python_blocks_run_as_they_are(shell: Any, blocks: Parts) -> None:
+    first, follows = blocks(README, "python")
     assert shell("kfgcp init .").returncode == 0
-    (shell.folder / "block.py").write_text(block, encoding="utf-8")
+    (shell.folder / "first.py").write_text(first, encoding="utf-8")
+    (shell.folder / "follows.py").write_text(f"import kfgcp\n\n{follows}", encoding="utf-8")
 
-    done = shell("python block.py")
+    followed = shell("python follows.py")
+    done = shell("python first.py")
 
     assert done.returncode == 0, done.stderr
     assert "SUCCEEDED" in done.stdout
     assert "['9 words']" in done.stdout
     assert "params longer_than (5, 4)" in done.stdout
     assert "metrics.measure.mean_length" in done.stdout
+    assert followed.returncode == 0, followed.stderr
+    assert followed.stdout.splitlines() == [
+        "make-words RUNNING",
+        "make-words 9 words",
+        "make-words SUCCEEDED",
+        "measure RUNNING",
+        "measure SUCCEEDED",
+    ]
 
 
 def test_the_configuration_is_valid(shell: Any, blocks: Parts) -> None:

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -78,7 +77,7 @@ class Project:
             words = [word for word in self.cache.get((task, x), ()) if word in self._living()]
             if words:
                 expected[task] = words[-1]  # the newest success whose files are there
-        run = self._execute(lambda: api.open_run(self.spec, params={"x": x}, cache=cache))
+        run = api.submit(self.spec, params={"x": x}, cache=cache, in_process=True).wait(PROCESS, check=False).snapshot
         self._add(run, x, expected, is_cached=cache is None)
 
     def rerun(self, run_id: str, from_task: str | None) -> None:
@@ -87,7 +86,7 @@ class Project:
         The repeated run has the settings of the run, so without caching the new outputs are not cached either.
         """
         expected = {task: word for task, word in self.runs[run_id].items() if task != from_task}
-        run = self._execute(lambda: api.open_rerun(run_id, from_task=from_task, cache=None))
+        run = api.rerun(run_id, from_task=from_task, cache=None, in_process=True, check=False).snapshot
         self._add(run, self.params[run_id], expected, is_cached=run_id not in self.uncached)
 
     def delete(self, run_id: str) -> None:
@@ -128,11 +127,6 @@ class Project:
             assert words_of(api.show(run_id).snapshot) == words
             for task, word in words.items():
                 assert [line.text for line in api.logs(run_id, task)] == [f"word {word}"]
-
-    def _execute(self, open_run: Callable[[], tuple[api.RunLike, api.ForegroundRun]]) -> Run:
-        handle, opened = open_run()
-        opened.execute()
-        return api.show(handle).snapshot
 
     def _add(self, run: Run, x: int, expected: Words, *, is_cached: bool) -> None:
         assert run.state == "SUCCEEDED"
@@ -214,16 +208,14 @@ def test_a_run_that_is_cached_while_its_source_is_deleted(project: Project, spec
     chance = trial.random()
     rounds = trial.size(sample=6, proof=200)
     for number in range(rounds):
-        handle, opened = api.open_run(spec, params={"x": number})
-        opened.execute()
+        handle = api.submit(spec, params={"x": number}, in_process=True).wait(check=False)
         cached: list[Run] = []
         together = threading.Barrier(2, timeout=REQUEST)
 
         def run_again(x: int = number, found: list[Run] = cached, start: threading.Barrier = together) -> None:
             start.wait()
-            again, repeated = api.open_run(spec, params={"x": x})
-            repeated.execute()
-            found.append(again.refresh().snapshot)
+            again = api.submit(spec, params={"x": x}, in_process=True)
+            found.append(again.wait(PROCESS, check=False).snapshot)
 
         thread = threading.Thread(target=run_again)
         thread.start()
@@ -312,8 +304,7 @@ def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, 
         connection.close()
 
     for x in (5, 6):
-        handle, opened = api.open_run(project.spec, params={"x": x})
-        opened.execute()
+        handle = api.submit(project.spec, params={"x": x}, in_process=True).wait(check=False)
         api.delete(handle.run_id)
 
     folders = {path.name for path in (project.home / "artifacts" / "keeps-files").iterdir()}
@@ -321,8 +312,7 @@ def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, 
     database.unlink()
     with pytest.raises(UsageError):
         api.delete(old)
-    handle, opened = api.open_run(project.spec, params={"x": 7})
-    opened.execute()
+    handle = api.submit(project.spec, params={"x": 7}, in_process=True).wait(check=False)
     api.delete(handle.run_id)
     assert {path.name for path in (project.home / "artifacts" / "keeps-files").iterdir()} == {old, *since}
 

@@ -21,9 +21,7 @@ def execute(home: Path) -> Callable[[str], Run]:
 
     def run(body: str) -> Run:
         write(home, body)
-        handle, opened = api.open_run("pipeline.py")
-        opened.execute()
-        return handle.refresh().snapshot
+        return api.submit("pipeline.py", in_process=True).wait(check=False).snapshot
 
     return run
 

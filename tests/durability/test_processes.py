@@ -35,9 +35,9 @@ def pipeline(folder: Path, body: str, decorator: str = "", task: str = "") -> No
 
 
 def execute(folder: Path, **options: Any) -> Run:
-    handle, opened = api.open_run("pipeline.py", params={"folder": str(folder)}, **options)
-    opened.execute()
-    return handle.refresh().snapshot
+    return (
+        api.submit("pipeline.py", params={"folder": str(folder)}, **options, in_process=True).wait(check=False).snapshot
+    )
 
 
 def test_a_lock_has_one_holder_however_often_it_is_released(tmp_path: Path) -> None:
@@ -177,8 +177,7 @@ def pipeline(items: List[int]):
 """,
         encoding="utf-8",
     )
-    handle, opened = api.open_run("loop.py", params={"items": list(range(300))})
-    opened.execute()
+    handle = api.submit("loop.py", params={"items": list(range(300))}, in_process=True).wait(check=False)
     run = handle.refresh().snapshot
     assert run.state is RunState.SUCCEEDED
     inputs = {task.path: task.inputs for task in run.tasks}

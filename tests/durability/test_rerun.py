@@ -59,14 +59,13 @@ def start(home: Path) -> Callable[..., Run]:
     (home / "repeat.py").write_text(SOURCE, encoding="utf-8")
 
     def run(**params: Any) -> Run:
-        return finish(*api.open_run("repeat.py:pipeline", params={"journal": str(home), **params}))
+        return finish(api.submit("repeat.py:pipeline", params={"journal": str(home), **params}, in_process=True))
 
     return run
 
 
-def finish(handle: RunHandle, opened: Any) -> Run:
-    opened.execute()
-    return handle.refresh().snapshot
+def finish(handle: RunHandle) -> Run:
+    return handle.wait(PROCESS, check=False).snapshot
 
 
 def states(run: Run) -> dict[str, str]:
@@ -80,7 +79,7 @@ def test_what_failed_runs_again_and_what_succeeded_does_not(start: Callable[...,
     assert failed.error.message == "ValueError: 768 is more than 10"
     before = (home / "journal").read_text()
 
-    run = finish(*api.open_rerun(failed, params={"limit": 1000}))
+    run = finish(api.rerun(failed, params={"limit": 1000}, in_process=True, wait=False))
 
     assert run.run_id != failed.run_id
     assert run.outputs == {"Output": 768}
@@ -101,7 +100,7 @@ def test_what_failed_runs_again_and_what_succeeded_does_not(start: Callable[...,
 
 
 def test_a_changed_parameter_runs_only_what_depends_on_it(start: Callable[..., Run]) -> None:
-    run = finish(*api.open_rerun(start(), params={"n": 1}))
+    run = finish(api.rerun(start(), params={"n": 1}, in_process=True, wait=False))
     assert run.outputs == {"Output": 3}
     assert states(run)["square-2"] == "CACHED"
     assert [path for path, state in states(run).items() if state == "SUCCEEDED"] == [
@@ -116,7 +115,7 @@ def test_a_changed_parameter_runs_only_what_depends_on_it(start: Callable[..., R
 
 def test_from_a_task_on_everything_that_depends_on_it_runs_again(start: Callable[..., Run]) -> None:
     first = start()
-    run = finish(*api.open_rerun(first, from_task="inner/square-2"))
+    run = finish(api.rerun(first, from_task="inner/square-2", in_process=True, wait=False))
     assert states(run) == {
         "square": "CACHED",
         "square-2": "CACHED",
@@ -168,9 +167,9 @@ def pipeline(data: str) -> int:
 )
 def test_from_a_loop_an_iteration_or_an_importer(home: Path, from_task: str, again: set[str]) -> None:
     (home / "loops.py").write_text(LOOPS, encoding="utf-8")
-    first = finish(*api.open_run("loops.py:pipeline", params={"data": str(home / "loops.py")}))
+    first = finish(api.submit("loops.py:pipeline", params={"data": str(home / "loops.py")}, in_process=True))
     assert first.outputs == {"Output": 66}
-    run = finish(*api.open_rerun(first, from_task=from_task))
+    run = finish(api.rerun(first, from_task=from_task, in_process=True, wait=False))
     assert {task.path for task in run.tasks if task.kind == "container" and task.state == "SUCCEEDED"} == again
     assert run.outputs == {"Output": 66}
 
@@ -196,7 +195,7 @@ def pipeline(folder: str) -> int:
 """,
         encoding="utf-8",
     )
-    first = finish(*api.open_run("chain.py", params={"folder": str(home)}))
+    first = finish(api.submit("chain.py", params={"folder": str(home)}, in_process=True))
     (home / "wait").touch()
     (home / "wait.started").unlink()
     command = [Path(sys.executable).with_name("kfgcp"), "rerun", first.run_id, "--from", "step"]
@@ -213,7 +212,7 @@ def pipeline(folder: str) -> int:
 def test_from_a_task_that_is_not_there_is_refused(start: Callable[..., Run]) -> None:
     first = start()
     with pytest.raises(UsageError, match="has no task 'nowhere'"):
-        api.open_rerun(first, from_task="nowhere")
+        api.rerun(first, from_task="nowhere")
     assert len(api.list()) == 1
 
 
@@ -221,7 +220,7 @@ def test_outputs_that_are_gone_are_made_again(start: Callable[..., Run], home: P
     first = start()
     [data] = [artifact for artifact in first.artifacts if artifact.name == "data"]
     Path(data.uri.removeprefix("file://")).unlink()
-    run = finish(*api.open_rerun(first))
+    run = finish(api.rerun(first, in_process=True, wait=False))
     assert states(run)["table"] == "SUCCEEDED"
     assert states(run)["inner/square"] == "CACHED"
 
@@ -356,4 +355,4 @@ def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(kfgcp: Any, h
     compiled.write_text("# edited\n" + compiled.read_text())
 
     with pytest.warns(api.RecordedCode, match=rf"chain\.yaml was edited after run {run_id}.* kfgcp run chain\.yaml"):
-        api.open_rerun(run_id)[1].execute()
+        api.rerun(run_id, in_process=True)

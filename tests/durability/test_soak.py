@@ -91,8 +91,7 @@ def _one_run(pipeline: Callable[[str], Path], number: int) -> None:
     else:
         # Every second text is one of an earlier run, so that its task is cached.
         name, params, state = "echo", {"text": f"text {number // 2}"}, RunState.SUCCEEDED
-    handle, opened = api.open_run(str(pipeline(name)), params=params)
-    opened.execute()
+    handle = api.submit(str(pipeline(name)), params=params, in_process=True).wait(check=False)
     assert handle.refresh().state is state
 
 

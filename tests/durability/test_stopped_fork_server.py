@@ -126,8 +126,7 @@ def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(home: Path, monkeypa
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-stop-the-server": executor}}}}}
     spec = from_documents([json_format.MessageToDict(stopping.pipeline_spec), platform], "test")
 
-    handle, opened = api.open_run(spec)
-    opened.execute()
+    handle = api.submit(spec, in_process=True).wait(check=False)
 
     error = handle.refresh().snapshot.error
     assert error is not None

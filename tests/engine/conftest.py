@@ -12,7 +12,8 @@ import pytest
 from google.protobuf import json_format
 
 from cached_pipelines import one_task
-from kfgcp import api
+from kfgcp import Workspace, api
+from kfgcp.backends.base import ForegroundRun, SupportsForeground
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.values import Values
@@ -20,6 +21,7 @@ from kfgcp.model import ErrorInfo, Run, Task, TaskState
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import resolve
+from kfgcp.tracking.submit import prepare_repetition
 
 BY_COMMAND = os.environ.get("KFGCP_TESTS_BY_COMMAND") == "1"  # read before `home` clears the variables of kfgcp
 _found = importlib.util.spec_from_file_location("by_command", Path(__file__).with_name("by_command.py"))
@@ -56,11 +58,21 @@ def execute(home: Path, tmp_path: Path) -> Callable[..., Run]:
     def run(pipeline: Any, params: Mapping[str, Any] | None = None, **options: Any) -> Run:
         if BY_COMMAND:
             return by_command.run(to_spec(pipeline), params or {}, tmp_path, options)
-        handle, opened = api.open_run(to_spec(pipeline), params=params, **options)
-        opened.execute()
-        return handle.refresh().snapshot
+        return api.submit(to_spec(pipeline), params=params, **options, in_process=True).wait(check=False).snapshot
 
     return run
+
+
+@pytest.fixture
+def record_repetition(home: Path) -> Callable[..., ForegroundRun]:
+    """Records the repetition of a run, as `kfgcp.rerun` does, and returns its engine, which has not started."""
+
+    def record(run_id: str, **options: Any) -> ForegroundRun:
+        backend, request = prepare_repetition(Workspace.default(), run_id, None, None, options)
+        assert isinstance(backend, SupportsForeground)
+        return backend.open(request)
+
+    return record
 
 
 @pytest.fixture

@@ -60,12 +60,12 @@ def test_a_deleted_run_with_the_same_cache_key_is_the_reason(execute, one):
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
-def test_a_repeated_run_that_was_deleted_is_the_reason(execute):
+def test_a_repeated_run_that_was_deleted_is_the_reason(execute, record_repetition):
     first = execute(cached, cache=False)
-    handle, opened = api.open_rerun(first.run_id, cache=True)
+    repetition = record_repetition(first.run_id, cache=True)
     api.delete(first.run_id)
-    opened.execute()
-    run = handle.refresh().snapshot
+    repetition.execute()
+    run = api.show(repetition.run_id).snapshot
 
     assert reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
     assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
@@ -115,8 +115,7 @@ def test_a_rerun_says_that_the_files_of_its_run_were_deleted(execute, states):
     with Store(Path(".kfgcp")) as store:  # as if nothing had ever been cached
         store.forget(first.run_id)
 
-    handle, opened = api.open_rerun(second.run_id, cache=True)
-    opened.execute()
+    handle = api.rerun(second.run_id, cache=True, in_process=True, check=False)
     run = handle.refresh().snapshot
 
     assert states(run) == {"add": "CACHED", "write": "SUCCEEDED", "read": "SUCCEEDED"}

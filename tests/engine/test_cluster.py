@@ -69,9 +69,7 @@ def with_task(task: Callable[[], Any], configure: Callable[[Any], None], name: s
 @pytest.fixture
 def run(home: Path, capsys: Any) -> Callable[[Spec], Run]:
     def run(spec: Spec) -> Run:
-        handle, opened = api.open_run(spec)
-        opened.execute()
-        return handle.refresh().snapshot
+        return api.submit(spec, in_process=True).wait(check=False).snapshot
 
     return run
 
@@ -187,8 +185,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(home: Path, monkey
         task.set_cpu_limit("4").set_accelerator_type("NVIDIA_L4").set_accelerator_limit(2)
 
     spec = with_task(lambda: variables(names=[]), configure)
-    handle, opened = api.open_run(spec)
-    opened.execute()
+    handle = api.submit(spec, in_process=True).wait(check=False)
 
     assert list(handle.notes) == [
         "variables takes DB_PASSWORD, DB_USER from this environment, not from the secret 'db'",
@@ -212,8 +209,7 @@ def test_what_will_fail_is_named_before_the_run(home: Path, monkeypatch: pytest.
 
 
 def test_a_plain_pipeline_has_no_notes(home: Path) -> None:
-    handle, opened = api.open_run(with_task(lambda: variables(names=[]), lambda task: None))
-    opened.execute()
+    handle = api.submit(with_task(lambda: variables(names=[]), lambda task: None), in_process=True).wait(check=False)
 
     assert list(handle.notes) == []
 
@@ -227,7 +223,7 @@ def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(ho
         kubernetes.mount_pvc(task, made.outputs["name"], "/data")
 
     with pytest.raises(Unsupported, match=r"no cluster to make or delete the volume of comp-createpvc\."):
-        api.open_run(spec_of(pipeline))
+        api.submit(spec_of(pipeline), in_process=True)
 
     assert api.list() == []
 
@@ -238,12 +234,10 @@ def test_a_repeated_run_asks_for_the_same(run: Callable[[Spec], Run], monkeypatc
     first = run(with_task(lambda: variables(names=["DB_PASSWORD"]), secret))
     assert first.state == "FAILED"
 
-    handle, opened = api.open_rerun(first.run_id)
-    opened.execute()
+    handle = api.rerun(first.run_id, in_process=True, check=False)
     assert handle.refresh().state == "FAILED"
 
     monkeypatch.setenv("DB_PASSWORD", "s3cret")
-    handle, opened = api.open_rerun(first.run_id)
-    opened.execute()
+    handle = api.rerun(first.run_id, in_process=True, check=False)
     assert handle.refresh().outputs == {"Output": "s3cret"}
     assert "DB_PASSWORD" in os.environ

@@ -260,15 +260,15 @@ def test_a_hit_names_a_run_that_is_there(execute):
 
 
 @pytest.mark.rule("Caching: a hit whose artifacts are gone is a miss")
-def test_a_repeated_run_that_is_deleted_before_the_repetition_starts_gives_nothing(execute, states):
+def test_a_repeated_run_that_is_deleted_before_the_repetition_starts_gives_nothing(execute, record_repetition, states):
     """Its outputs were read already, but their log is gone: nothing must refer to it."""
     first = execute(adds)
-    handle, opened = api.open_rerun(first.run_id)
+    repetition = record_repetition(first.run_id)
     api.delete(first.run_id)
 
-    opened.execute()
+    repetition.execute()
 
-    assert states(handle.refresh().snapshot) == {"add": "SUCCEEDED"}
+    assert states(api.show(repetition.run_id).snapshot) == {"add": "SUCCEEDED"}
 
 
 def test_a_run_whose_engine_still_holds_it_is_not_deleted(execute, home, monkeypatch):

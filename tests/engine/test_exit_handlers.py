@@ -1,7 +1,6 @@
 """Exit handlers, final statuses, ignore_upstream_failure, cancelling."""
 
 import json
-import threading
 
 import pytest
 from kfp import dsl
@@ -190,13 +189,9 @@ def test_the_exit_task_of_a_cancelled_run(home, tmp_path, eventually, states):
 
     spec = from_documents([json_format.MessageToDict(handled.pipeline_spec)], "test")
     started = tmp_path / "started"
-    handle, opened = api.open_run(spec, params={"file": str(started)})
-    thread = threading.Thread(target=opened.execute)
-    thread.start()
+    handle = api.submit(spec, params={"file": str(started)}, in_process=True)
     eventually(started.exists)
-    opened.cancel()
-    thread.join(PROCESS)
-    run = handle.refresh().snapshot
+    run = handle.cancel().wait(PROCESS, check=False).snapshot
 
     assert run.state == "CANCELLED"
     assert states(run) == {

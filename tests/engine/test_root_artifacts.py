@@ -222,8 +222,7 @@ def test_a_folder_with_more_files_than_are_looked_at_is_read_again(execute, stat
     reason = f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
     assert states(last) == {"read-folder": "SUCCEEDED"}
     assert last.tasks[0].cache.reason == reason
-    handle, opened = api.open_rerun(last.run_id)
-    opened.execute()
+    handle = api.rerun(last.run_id, in_process=True, check=False)
     rerun = handle.refresh().snapshot
     assert states(rerun) == {"read-folder": "SUCCEEDED"}
     assert rerun.tasks[0].cache.reason == reason

@@ -26,9 +26,7 @@ def execute(home: Path) -> Callable[..., Run]:
     def run(source: str, **options: Any) -> Run:
         file = home / "pipeline.py"
         file.write_text(source, encoding="utf-8")
-        handle, opened = api.open_run(str(file), **options)
-        opened.execute()
-        return handle.refresh().snapshot
+        return api.submit(str(file), **options, in_process=True).wait(check=False).snapshot
 
     return run
 

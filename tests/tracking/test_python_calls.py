@@ -170,7 +170,7 @@ def test_a_wrong_option_of_list_is_named(options: dict[str, Any], message: str, 
     ],
 )
 def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str, home: Path) -> None:
-    for call in (kfgcp.submit, kfgcp.run, api.plan, api.open_run):
+    for call in (kfgcp.submit, kfgcp.run, api.plan):
         with pytest.raises(UsageError) as caught:
             call(double, **options)
         assert caught.value.message.startswith(message)

@@ -25,7 +25,7 @@ def watched(
 ) -> Callable[..., tuple[list[Any], list[str]]]:
     """Watches a run, twenty looks a second: the updates, and what was said beside them. The run ends when a condition
     holds after a look."""
-    monkeypatch.setattr("kfgcp.tracking.watch.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
     monkeypatch.setattr(metadata, "LATER", 0.0)
     cluster.instant.seconds = 86400

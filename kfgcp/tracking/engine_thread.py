@@ -1,0 +1,73 @@
+"""The engine of a local run in a thread of this process, so that another thread can follow the run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from kfgcp.backends.base import ForegroundRun
+from kfgcp.machine import start_thread
+
+
+class EngineThread:
+    """Executes a run that was recorded. Python waits for its end before the process ends.
+
+    Where the system cannot start another thread, `execute_here` executes the run.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: ForegroundRun) -> None:
+        self._run = run
+        self._has_ended = threading.Event()
+        self._error: BaseException | None = None
+        self._not_started = ""
+        try:
+            self._thread: threading.Thread | None = start_thread(self._execute, "kfgcp-engine", daemon=False)
+        except OSError as error:
+            self._thread = None
+            self._not_started = error.strerror or str(error)
+
+    def execute_here(self, notice: Callable[[str], None]) -> None:
+        """Execute the run in this thread, if it has no thread of its own. `notice` is called with the reason."""
+        if self._thread is None and not self._has_ended.is_set():
+            notice(f"the run is not shown while it runs: {self._not_started}")
+            self._execute()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the engine has recorded everything that it will record."""
+        return self._has_ended.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until the engine has ended."""
+        self._has_ended.wait(seconds)
+
+    def finish(self) -> None:
+        """Wait until the engine has ended.
+
+        Raises:
+            KfgcpError: what ended the engine before the end of the run.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Ask the run to end; from any thread, and from a signal handler.
+
+        Args:
+            force: kill what is running instead of asking it to end first.
+        """
+        self._run.cancel(force=force)
+
+    def _execute(self) -> None:
+        try:
+            self._run.execute()
+        except BaseException as error:
+            # Whoever follows the run raises it.
+            self._error = error
+        finally:
+            self._has_ended.set()

@@ -1,0 +1,395 @@
+"""What happens in a run, as a series of updates. The only loop that follows a run, on this machine or elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace
+from kfgcp.backends.reading import read_spec
+from kfgcp.errors import BackendError, RunTimeout, UsageError
+from kfgcp.model import Run, RunState, Task
+from kfgcp.tracking.poll import Poller
+from kfgcp.tracking.task_order import Dependencies, TaskOrder
+
+if TYPE_CHECKING:
+    from kfgcp.tracking.handle import RunHandle
+
+INTERVAL: Final = 0.1
+"""Seconds between two looks at the store."""
+LATE_INTERVAL: Final = 1.0
+"""Seconds between two looks at the logs of a run that has ended."""
+CHECK_SECONDS: Final = 1.0
+"""Seconds between two looks at the backend, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """The run has another state, or this is the first update.
+
+    Attributes:
+        run: the run, without its tasks and artifacts.
+    """
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    """A task started, ended, was skipped, or something else about it changed.
+
+    Attributes:
+        task: the task as it was then. Of a task that started and ended since the last look there are
+            two updates, and the first has the state RUNNING.
+    """
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class LogWritten:
+    """A task wrote a line.
+
+    Attributes:
+        line: the line, with the path of the task.
+    """
+
+    line: LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run has ended. It is the last update.
+
+    Attributes:
+        run: the whole run.
+    """
+
+    run: Run
+
+
+RunUpdate = RunChanged | TaskChanged | LogWritten | RunEnded
+"""One thing that happened in a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """Everything that is known by now was yielded; more can be known after so many seconds."""
+
+    seconds: float
+
+
+class RunUpdates:
+    """The updates of one run, until it has ended. An iterator, for one thread.
+
+    Updates come in the order in which things happened: a task starts after those that it waits for
+    have ended, and its lines come before its end. Only lines that a service delivers late can come
+    later. A backend that cannot be reached for a while does not end the updates.
+
+    Args:
+        handle: the run.
+        logs: which lines are read; False for none.
+        refresh: ask the backend of the run; otherwise the updates have only what is recorded on this
+            machine, for a program that asks the backend elsewhere.
+        timeout: seconds until the iteration ends with an error; None for no limit.
+        notice: called with a line of text when the backend cannot be reached, and when it can again.
+        on_pause: called when all updates of a look were taken, before the pause that follows.
+        clock: returns seconds that only increase.
+
+    Attributes:
+        have_ended: whether there will be no more updates.
+
+    Raises:
+        RunTimeout: the run has not ended after `timeout` seconds. It continues.
+        UsageError: the run was deleted.
+        BackendError: the sign-in is no longer valid, or nothing could be reached for an hour.
+
+    Example:
+        >>> for update in kfgcp.submit("pipelines/churn.py").updates():
+        ...     match update:
+        ...         case kfgcp.TaskChanged(task):
+        ...             print(task.path, task.state)
+        ...         case kfgcp.LogWritten(line):
+        ...             print(line.task, line.text)
+    """
+
+    def __init__(
+        self,
+        handle: RunHandle,
+        *,
+        logs: bool | LogFilter = True,
+        refresh: bool = True,
+        timeout: float | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+        on_pause: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._handle = handle
+        self._engine = handle.engine
+        self._logs = logs
+        self._refresh = refresh
+        self._timeout = timeout
+        self._notice = notice
+        self._on_pause = on_pause
+        self._clock = clock
+        self._sleep = sleep
+        self._deadline = None if timeout is None else clock() + timeout
+        self._must_cancel = False
+        self._must_cancel_again = False
+        self._must_leave = False
+        self._thread: threading.Thread | None = None
+        self._pause_seconds = 0.0
+        self.have_ended = False
+        self._steps = self._follow()
+
+    def __iter__(self) -> RunUpdates:
+        return self
+
+    def __next__(self) -> RunUpdate:
+        while True:
+            for update in self.available():
+                return update
+            if self.have_ended:
+                raise StopIteration
+            self._on_pause()
+            self.pause()
+
+    def available(self) -> Iterator[RunUpdate]:
+        """Yield the updates that there are now, without waiting for more."""
+        for step in self._steps:
+            if isinstance(step, _Pause):
+                self._pause_seconds = step.seconds
+                return
+            yield step
+        self.have_ended = True
+
+    def pause(self) -> None:
+        """Wait until it is time for the next look.
+
+        Raises:
+            RunTimeout: the time is over, see `RunUpdates`.
+        """
+        seconds = self._pause_seconds
+        if self._deadline is not None:
+            left = self._deadline - self._clock()
+            if left <= 0:
+                self._raise_timeout()
+            seconds = min(seconds, left)
+        if self._engine is not None:
+            self._engine.pause(seconds)
+        else:
+            self._sleep(seconds)
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Ask the run to end. It is safe in a signal handler and from any thread.
+
+        A backend that cannot be reached is asked again until it answers.
+
+        Args:
+            force: for a run that this process executes: kill its tasks. For another run: end the
+                iteration, also while it waits for an answer. The run may then go on.
+        """
+        if self._engine is not None:
+            self._engine.cancel(force=force)
+        elif not force:
+            self._must_cancel = True
+        else:
+            self._must_leave = True
+            if threading.current_thread() is self._thread:
+                # In a signal handler. A request that hangs may be below it.
+                raise _LeftError
+
+    # -- the loop
+
+    def _follow(self) -> Iterator[RunUpdate | _Pause]:
+        try:
+            steps = self._looks()
+            while not self._must_leave:
+                self._thread = threading.current_thread()
+                try:
+                    step = next(steps)
+                finally:
+                    self._thread = None
+                yield step
+        except (_LeftError, StopIteration):
+            # Whoever follows the run left it, or it has ended.
+            return
+
+    def _looks(self) -> Iterator[RunUpdate | _Pause]:
+        handle, store = self._handle, self._handle.workspace.store
+        if self._engine is not None:
+            self._engine.execute_here(self._notice)
+        poller = self._poller()
+        order = TaskOrder(self._dependencies())
+        lines = _Lines(self._tail(), self._notice)
+        shown: tuple[object, ...] = ()
+        seen = -1
+        run = handle.snapshot
+        tasks: Sequence[Task]
+        while True:
+            engine_has_ended = self._engine is not None and self._engine.has_ended
+            before_look = self._revision(seen)
+            latest = self._ask_backend(poller)
+            if latest is not None:
+                run, tasks, seen = latest, latest.tasks, before_look
+            else:
+                # One snapshot: a task that changes between two reads would be given now and again at the next look.
+                with store.snapshot():
+                    rev = self._revision(seen)
+                    tasks = store.tasks(handle.run_id, after_rev=seen) if rev > seen else ()
+                    run = store.get(handle.run_id, whole=False) if rev > seen else run
+                seen = rev
+            if _shown(run) != shown:
+                shown = _shown(run)
+                yield RunChanged(replace(run, tasks=(), artifacts=()))
+            for line in lines.read(order.add(tasks)):
+                yield from map(TaskChanged, order.before_line(line.task))
+                yield LogWritten(line)
+            yield from map(TaskChanged, order.rest(run_ended=run.state.final))
+            if run.state.final:
+                break
+            if engine_has_ended:
+                self._after_engine()
+                continue
+            yield _Pause(INTERVAL)
+        for _ in range(lines.late_looks):
+            yield _Pause(LATE_INTERVAL)
+            yield from map(LogWritten, lines.read(()))
+        if self._engine is not None:
+            # It still removes what the run does not need any more.
+            self._engine.finish()
+        whole = run if latest is not None else self._whole()
+        order.add(whole.tasks)
+        yield from map(TaskChanged, order.rest(run_ended=True))
+        handle.remember(whole)
+        yield RunEnded(whole)
+
+    def _poller(self) -> Poller | None:
+        """Return what asks the backend; None when that is not needed."""
+        if self._engine is not None or not self._refresh:
+            return None
+        backend = self._handle.backend
+        pace = Pace(max(CHECK_SECONDS, backend.pace.shortest), backend.pace.longest)
+        return Poller(backend, self._handle.ref, pace=pace, notice=self._notice, clock=self._clock)
+
+    def _dependencies(self) -> Dependencies:
+        document = self._handle.workspace.store.spec(self._handle.snapshot.version)
+        return Dependencies(read_spec(document)[1])
+
+    def _tail(self) -> LogTail | None:
+        if isinstance(self._logs, LogFilter):
+            return self._handle.tail(self._logs)
+        return self._handle.tail() if self._logs else None
+
+    def _revision(self, seen: int) -> int:
+        """Return the number that grows with each change of the recorded run.
+
+        Args:
+            seen: the number at the last look, -1 before the first.
+
+        Returns:
+            The number, -1 for a run that was never recorded, because the disk is full for example.
+
+        Raises:
+            UsageError: the run was deleted.
+        """
+        try:
+            return self._handle.workspace.store.rev(self._handle.run_id)
+        except UsageError:
+            if seen >= 0:
+                raise
+            return -1
+
+    def _ask_backend(self, poller: Poller | None) -> Run | None:
+        """Return the run as the backend has it now, when it is time to ask it."""
+        if self._must_cancel or self._must_cancel_again:
+            self._must_cancel = False
+            self._must_cancel_again = not self._ask_to_end()
+        latest = poller.look() if poller is not None else None
+        if latest is not None:
+            self._handle.remember(latest)
+        return latest
+
+    def _ask_to_end(self) -> bool:
+        """Ask the run to end. Return False when its backend cannot be reached."""
+        handle = self._handle
+        try:
+            handle.cancel()
+        except BackendError as error:
+            if not error.passing:
+                raise
+            if not self._must_cancel_again:
+                self._notice(f"run {handle.run_id} is not told to end yet; this is tried again: {error.message}")
+            return False
+        if not handle.state.final:
+            # Shown when the run is left before its backend says so.
+            handle.remember(replace(handle.snapshot, state=RunState.CANCELLING))
+        return True
+
+    def _after_engine(self) -> None:
+        """Raise what ended the engine before the run had ended; otherwise end the run as one whose engine is gone."""
+        assert self._engine is not None
+        self._engine.finish()
+        self._handle.refresh()
+        if not self._handle.state.final:
+            raise _LeftError
+
+    def _whole(self) -> Run:
+        """Return the whole run, which may have been recorded without its tasks by whoever saw its end first."""
+        handle = self._handle
+        if self._engine is None and self._refresh:
+            try:
+                return handle.backend.get(handle.ref)
+            except BackendError as error:
+                if not error.passing:
+                    raise
+        return handle.workspace.store.get(handle.run_id)
+
+    def _raise_timeout(self) -> None:
+        handle = self._handle
+        if self._engine is not None:
+            handle.refresh()
+        run_id = handle.run_id
+        raise RunTimeout(
+            f"Run {run_id} is still {handle.state} after {self._timeout:g} s.",
+            hint=f"It continues. See it: kfgcp watch {run_id}; end it: kfgcp cancel {run_id}",
+        )
+
+
+class _LeftError(BaseException):
+    """Nobody waits for the run any longer."""
+
+
+class _Lines:
+    """The logs of a run, which may be refused or out of reach."""
+
+    def __init__(self, tail: LogTail | None, notice: Callable[[str], None]) -> None:
+        self._tail = tail
+        self._notice = notice
+
+    @property
+    def late_looks(self) -> int:
+        """How often the logs are looked at after the end of the run, because its last lines can be late."""
+        late = self._tail.late if self._tail is not None else 0.0
+        return -int(-late // LATE_INTERVAL)
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        if self._tail is None:
+            return
+        try:
+            yield from self._tail.read(tasks)
+        except BackendError as error:
+            if error.passing:
+                # The next look may succeed.
+                return
+            self._tail = None
+            self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())
+
+
+def _shown(run: Run) -> tuple[object, ...]:
+    """Return what a change of is an update."""
+    return run.state, run.started_at, run.ended_at, run.name, run.url, run.error
