@@ -72,7 +72,7 @@ def test_the_way_without_a_cluster_is_as_it_is_told(
     command: Any, terminal: Any, section: Section, free_port: str
 ) -> None:
     (_, install), (_, start), (_, init), *rest = BLOCK.findall(section(GUIDE, "## Without a cluster"))
-    assert install == ".venv/bin/uv pip install -e '.[testing]'\n"
+    assert install == ".venv/bin/pip install 'kfgcp[testing]'\n"
     first, *introduced = start.replace("8080", free_port).splitlines()
     *printed, hint = introduced
     stand_in = command.start(*first.removeprefix("$ kfgcp ").split())
