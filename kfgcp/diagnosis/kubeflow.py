@@ -1,4 +1,7 @@
-"""The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is written."""
+"""The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is written.
+
+In a bucket of S3 an upload is begun and abandoned: there is no other way to know whether it can be written.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from kfgcp.config import LOOPBACK, Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.google import Cloud, bucket_of
+from kfgcp.diagnosis.s3 import check_bucket, is_on_s3
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
 from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable
 
@@ -234,8 +238,12 @@ class Cluster:
 
     def pipeline_root(self, root: str) -> str | Aside:
         """The bucket is there; it is the account of the pods that writes to it, not you."""
+        if not root:
+            return Aside("not set: the server has its own")
+        if is_on_s3(root):
+            return check_bucket(root, self._env)
         if not bucket_of(root):
-            return Aside(f"not checked: {root} is not in Cloud Storage" if root else "not set: the server has its own")
+            return Aside(f"not checked: {root} is not in a bucket")
         try:
             return self._cloud().bucket(root, by_you=False)
         except (AuthError, Unreachable) as error:

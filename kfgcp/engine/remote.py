@@ -11,19 +11,21 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Bucket, describe, is_answer, is_changed
+from kfgcp.engine.buckets.base import Bucket, describe, is_answer, is_changed, status_of
 from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.contact import Contacts
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.engine.values import ArtifactValue, ValueProblem
+from kfgcp.errors import installing
 
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 
@@ -140,6 +142,73 @@ def check(root: str, settings: BucketSettings = DEFAULTS) -> None:
         raise _problem(root, "listed", error) from None
 
 
+class MissingBucketError(Exception):
+    """There is no such bucket."""
+
+
+class SignInProblem(ValueProblem):
+    """This machine has no credentials for a store, or they cannot be read."""
+
+
+_SIGN_IN_ERRORS: Final = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError", "ConfigParseError"}
+)
+"""Errors of boto3 about credentials; no request was sent."""
+
+
+def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[str, str]:
+    """Return the permissions that this machine lacks for a pipeline root on S3, with the answer of the store to each.
+
+    Nothing is written. An upload is begun and abandoned, because S3 has no request that asks for permissions.
+
+    Args:
+        root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
+        settings: where the store is.
+
+    Returns:
+        Names of permissions by Amazon's names, such as `s3:PutObject`. Empty when the bucket can be used.
+
+    Raises:
+        MissingBucketError: the store has no such bucket.
+        SignInProblem: this machine has no credentials for the store.
+        ValueProblem: the library for it is missing, or the store does not answer; one line.
+    """
+    try:
+        bucket, folder = _answering_bucket(root, settings)
+        prefix = transfer.folder_prefix(folder)
+        # Nobody has an object of this name. The answer is 404 to those who may read, and 403 to others.
+        probe = f"{prefix}kfgcp-doctor-{uuid.uuid4().hex}"
+        requests: dict[str, Callable[[], object]] = {
+            "s3:ListBucket": lambda: transfer.list_objects(bucket, prefix, 1),
+            "s3:GetObject": lambda: bucket.find(probe),
+            "s3:PutObject": lambda: bucket.start_parts(probe).abandon(),
+        }
+        refused = {}
+        for permission, request in requests.items():
+            try:
+                transfer.look(settings.request_seconds, request)
+            except Exception as error:
+                if _code(error) == "NoSuchBucket":
+                    raise MissingBucketError from None
+                if status_of(error) != HTTPStatus.FORBIDDEN:
+                    raise
+                refused[permission] = describe(error)
+    except MissingBucketError:
+        raise
+    except Exception as error:
+        if type(error).__name__ in _SIGN_IN_ERRORS:
+            raise SignInProblem(f"this machine has no credentials for {root}: {describe(error)}") from None
+        raise _problem(root, "checked", error) from None
+    return refused
+
+
+def _code(error: Exception) -> str:
+    """Return the code that S3 gives an error, such as `NoSuchBucket`; "" when it is another error."""
+    response = getattr(error, "response", None)
+    details = response.get("Error") if isinstance(response, dict) else None
+    return str(details.get("Code") or "") if details else ""
+
+
 class NoAddressError(Exception):
     """It is not known where a store is."""
 
@@ -196,7 +265,7 @@ def _send_first_request(uri: str, settings: BucketSettings) -> None:
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
         extra = EXTRAS[uri.partition("://")[0]]
-        return ValueProblem(f"{uri} cannot be {what} without a library: pip install 'kfgcp[{extra}]'")
+        return ValueProblem(f"{uri} cannot be {what} without a library: {installing(extra)}")
     if is_changed(error):
         return ValueProblem(f"{uri} cannot be {what}: it was changed at the same time")
     # What `requests` says of a failed connection begins with the whole request; its reason is what matters.

@@ -38,6 +38,7 @@ class S3Server:
         secret_key: of the same.
         checks_signatures: whether it refuses who has other keys.
         path_host: a host name that may have the bucket in the path. Below HOST the bucket is in the name.
+        reader_key, reader_secret: of somebody who may read and list only; "" when the server has no such user.
     """
 
     url: str
@@ -45,6 +46,8 @@ class S3Server:
     secret_key: str
     checks_signatures: bool
     path_host: str
+    reader_key: str = ""
+    reader_secret: str = ""
 
     @property
     def port(self) -> int:
@@ -69,13 +72,22 @@ def moto() -> Iterator[S3Server]:
         server = S3Server(f"http://127.0.0.1:{port}", "none", "none", True, "localhost")
         wait_for(lambda: process.poll() is not None or _answers(port), REQUEST)
         iam = server._session().client("iam", endpoint_url=server.url)
-        iam.create_user(UserName="runner")
-        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
-        iam.put_user_policy(UserName="runner", PolicyName="all", PolicyDocument=json.dumps(policy))
-        key = iam.create_access_key(UserName="runner")["AccessKey"]
+        key = _user(iam, "runner", ["s3:*"])
+        reader = _user(iam, "reader", ["s3:Get*", "s3:List*"])
         # From now on every request is checked: https://docs.getmoto.org/en/latest/docs/iam.html
         requests.post(f"{server.url}/moto-api/reset-auth", data=b"0", timeout=REQUEST).raise_for_status()
-        yield S3Server(server.url, key["AccessKeyId"], key["SecretAccessKey"], True, "localhost")
+        keys = (key["AccessKeyId"], key["SecretAccessKey"])
+        reader_keys = (reader["AccessKeyId"], reader["SecretAccessKey"])
+        yield S3Server(server.url, *keys, True, "localhost", *reader_keys)
+
+
+def _user(iam: Any, name: str, actions: list[str]) -> dict[str, str]:
+    """Make a user who may do some actions everywhere; return the keys."""
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
+    key: dict[str, str] = iam.create_access_key(UserName=name)["AccessKey"]
+    return key
 
 
 @contextlib.contextmanager
