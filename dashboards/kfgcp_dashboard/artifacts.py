@@ -9,7 +9,7 @@ import streamlit as st
 
 from kfgcp.backends.base import SupportsArtifacts
 from kfgcp.config import Environment
-from kfgcp.engine.buckets.settings import BucketSettings
+from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
 from kfgcp.tracking import contents
@@ -64,7 +64,7 @@ def of_task(run: Run, path: str) -> None:
 
 def _one(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
-    place = links.outside(artifact.uri)
+    place = links.outside(artifact.uri, _buckets(run, artifact).endpoint)
     if place is not None:
         st.link_button("Open", place, icon=":material/open_in_new:")
     curve, matrix = data.roc_of(artifact), data.confusion_of(artifact)
@@ -81,6 +81,13 @@ def _one(run: Run, artifact: Artifact) -> None:
         elements.table(f"metadata-{artifact.task}-{artifact.name}", columns, rows)
     if not (curve or matrix):
         _contents(run, artifact)
+
+
+def _buckets(run: Run, artifact: Artifact) -> BucketSettings:
+    """Return where the bucket of an artifact is: by the environment whose root it is below, else by that of the run."""
+    project = data.workspace().project
+    env = env_of_root(artifact.uri, project, run.env) or project.environments.get(run.env)
+    return DEFAULTS if env is None else BucketSettings.of_environment(env)
 
 
 def _contents(run: Run, artifact: Artifact) -> None:

@@ -9,6 +9,9 @@ from urllib.parse import quote, urlencode, urlsplit
 SCHEMES: Final = ("http", "https", "gs", "s3")
 """Of addresses in runs that become links; all others stay text: `javascript:` runs code, `file:` opens this machine."""
 
+_AMAZON: Final = ".amazonaws.com"
+"""How the names of Amazon's servers end, other than those in China, which have another console."""
+
 PAGES: Final = {
     "runs": "views/runs.py",
     "compare": "views/compare.py",
@@ -31,10 +34,14 @@ def view(page: str, query: Query) -> str:
     return f"/{path}{'?' if pairs else ''}{pairs}"
 
 
-def outside(address: Any) -> str | None:
-    """An address from a run as one that a browser may follow, None when it may not.
+def outside(address: Any, s3_endpoint: str | None = None) -> str | None:
+    """Return an address from a run as one that a browser may follow, None when there is none.
 
     `gs://` and `s3://` become the pages of their consoles.
+
+    Args:
+        address: may be anything.
+        s3_endpoint: the server of `s3://`, None for Amazon's. The pages of other servers are not known.
     """
     if not isinstance(address, str) or any(character.isspace() or ord(character) < 32 for character in address):
         return None
@@ -46,7 +53,13 @@ def outside(address: Any) -> str | None:
         return None
     if parts.scheme == "gs":
         return f"https://console.cloud.google.com/storage/browser/{quote(parts.netloc)}{quote(parts.path)}"
+    if parts.scheme == "s3" and not _is_of_amazon(s3_endpoint):
+        return None
     if parts.scheme == "s3":
         prefix = quote(parts.path.lstrip("/"))
         return f"https://s3.console.aws.amazon.com/s3/buckets/{quote(parts.netloc)}?prefix={prefix}"
     return address
+
+
+def _is_of_amazon(s3_endpoint: str | None) -> bool:
+    return s3_endpoint is None or (urlsplit(s3_endpoint).hostname or "").endswith(_AMAZON)

@@ -99,6 +99,25 @@ def test_only_addresses_of_four_kinds_become_links(address: object, link: str | 
     assert links.outside(address) == link
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "has_page"),
+    [
+        (None, True),
+        ("https://s3.eu-central-1.amazonaws.com", True),
+        ("https://bucket.vpce-1a2b.s3.eu-central-1.vpce.amazonaws.com", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", False),
+        ("https://minio.acme.example:9000", False),
+        ("http://localhost:9000", False),
+        ("https://amazonaws.com.acme.example", False),
+    ],
+)
+def test_an_object_on_a_server_of_ones_own_has_no_page_at_amazon(endpoint: str | None, has_page: bool) -> None:
+    link = links.outside("s3://bucket/runs/x", endpoint)
+
+    assert (link is not None) is has_page
+    assert links.outside("gs://bucket/x", endpoint) == "https://console.cloud.google.com/storage/browser/bucket/x"
+
+
 def test_a_view_has_an_address() -> None:
     assert links.view("runs", {}) == "/"
     assert links.view("runs", {"state": ["FAILED", "RUNNING"], "where": "a > 1", "env": ""}) == (

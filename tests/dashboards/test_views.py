@@ -12,7 +12,7 @@ import recorded_runs
 from kfgcp import api, config
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.registry import open_backend
-from kfgcp.model import Artifact, Run, RunState, TaskState
+from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
 from kfgcp_dashboard.links import PAGES
@@ -296,3 +296,26 @@ def test_with_a_login_configured_people_are_asked_to_sign_in(open_page: Page, se
         page = open_page(view, secrets={"auth": {"client_id": "x"}})
         assert [button.label for button in page.button] == ["Sign in"]
         assert not page.dataframe
+
+
+@pytest.mark.parametrize(
+    ("setting", "links"),
+    [
+        ("", ["https://s3.console.aws.amazon.com/s3/buckets/acme?prefix=model"]),
+        ('s3_endpoint = "https://minio.acme.example:9000"', []),
+    ],
+)
+def test_an_artifact_on_a_server_of_ones_own_has_no_link_to_amazon(
+    open_page: Any, home: Path, store: Store, make_run: Any, monkeypatch: pytest.MonkeyPatch, setting: str, links: Any
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\n{setting}\n')
+    artifact = Artifact("train", "model", "system.Model", "s3://acme/model")
+    task = Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1)
+    store.put(make_run("aaaa00000001", tasks=(task,), artifacts=(artifact,)))
+
+    page = open_page("run", run="aaaa00000001", tab="Tasks", task="train")
+
+    assert not page.exception
+    assert [button.proto.url for button in page.get("link_button") if button.proto.label == "Open"] == links
