@@ -60,14 +60,10 @@ def command(
             if isinstance(update, LogWritten):
                 _print(update.line, task, as_json)
         return
-    silent = True
     lines = handle.logs(task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines)
     for line in lines:
         _print(line, task, as_json)
-        silent = False
     for found in handle.tasks:
-        if silent and attempt is not None and task == found.path and attempt > found.attempts:
-            output.note(f"{task} has {found.attempts} {'attempt' if found.attempts == 1 else 'attempts'}")
         if found.cache is not None and found.cache.hit and task in (None, found.path):
             click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Self
 
 from kfgcp.backends.base import (
@@ -263,10 +264,12 @@ class RunHandle:
 
         Raises:
             Unsupported: the backend keeps no times or severities.
-            UsageError: the time cannot be read, or there is no such severity.
+            UsageError: the time cannot be read, or there is no such task, attempt or severity.
         """
         if task is not None:
             self.task(task)
+        if attempt is not None and attempt < 1:
+            raise UsageError(f"There is no attempt {attempt}.", hint="Attempts are counted from 1.")
         if severity is not None and severity.upper() not in SEVERITIES:
             raise UsageError(f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}.")
         log_filter = LogFilter(
@@ -276,7 +279,15 @@ class RunHandle:
             severity=None if severity is None else severity.upper(),
             all_lines=all_lines,
         )
-        return self._logs().logs(self._ref, log_filter)
+        lines = self._logs().logs(self._ref, log_filter)
+        if attempt is None or attempt <= max(self._attempts(task), 1):
+            return lines
+        # The log may have more attempts than the task: Kubeflow does not count them without ML Metadata.
+        first = next(lines, None)
+        if first is None:
+            self._check_attempt(task, attempt)
+            return iter(())
+        return chain([first], lines)
 
     def tail(self, wanted: LogFilter | None = None) -> LogTail:
         """Its logs as it goes on."""
@@ -335,6 +346,26 @@ class RunHandle:
         more = len(candidates) - _MOST_IN_HINT
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
+    def _attempts(self, path: str | None) -> int:
+        """Return the number of attempts of a task, or the largest number of all tasks."""
+        tasks = self._run.tasks if path is None else [self.task(path).snapshot]
+        return max((task.attempts for task in tasks), default=0)
+
+    def _check_attempt(self, path: str | None, attempt: int) -> None:
+        """Raise an error when a task, or every task, has fewer attempts."""
+        if not self._run.state.final:
+            # The attempt may have begun since the last look, and not have written anything yet.
+            self.refresh()
+        count = self._attempts(path)
+        if attempt <= count:
+            return
+        if path is None:
+            raise UsageError(
+                f"No task of run {self.run_id} has an attempt {attempt}.",
+                hint=f"See how many there are: kfgcp show {self.run_id}",
+            )
+        raise UsageError(f"Task '{path}' has no attempt {attempt}.", hint=_attempts_in_words(count))
+
     def _remover(self) -> SupportsDelete:
         backend = self.backend
         if not isinstance(backend, SupportsDelete):
@@ -349,6 +380,14 @@ class RunHandle:
 
     def _lacks(self, what: str, hint: str = "") -> Unsupported:
         return Unsupported(f"The backend of environment '{self._ref.env}' {what}.", hint=hint)
+
+
+def _attempts_in_words(count: int) -> str:
+    if count == 0:
+        return "It has none: it did not run."
+    if count == 1:
+        return "It has only attempt 1."
+    return f"Its attempts: {', '.join(map(str, range(1, count)))} and {count}."
 
 
 class TaskHandle:

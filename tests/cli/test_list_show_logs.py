@@ -227,11 +227,13 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
 
 
 @pytest.mark.usefixtures("logged")
-@pytest.mark.parametrize(("task", "said"), [("b", "b has 2 attempts"), ("a", "a has 1 attempt")])
-def test_an_attempt_that_was_not_made_has_no_log_and_says_so(kfgcp: Any, task: str, said: str) -> None:
+@pytest.mark.parametrize(("task", "attempts"), [("b", "Its attempts: 1 and 2."), ("a", "It has only attempt 1.")])
+def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(kfgcp: Any, task: str, attempts: str) -> None:
     done = kfgcp("logs", "latest", task, "--attempt", "9")
 
-    assert (done.code, done.err, done.out) == (0, f"note: {said}\n", "")
+    assert (done.code, done.out) == (2, "")
+    assert f"Task '{task}' has no attempt 9." in done.err
+    assert attempts in done.err
 
 
 @pytest.mark.usefixtures("logged")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import kfgcp
+from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState
 from patience import PROCESS
 
@@ -121,6 +122,22 @@ def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
         assert (lines[0], lines[-1]) == ("an attempt", "ValueError: on purpose")
         assert {line.attempt for line in handle.logs(task.path, attempt)} == {attempt}
     assert task.logs() == task.logs(1) + task.logs(2)
+
+
+def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(place: Any) -> None:
+    handle = place.shared("guarded")
+
+    with pytest.raises(UsageError, match="Task 'exit-handler-1/broken' has no attempt 9") as caught:
+        handle.logs("exit-handler-1/broken", 9)
+    assert caught.value.hint == "Its attempts: 1 and 2."
+    with pytest.raises(UsageError, match="has no attempt 2") as caught:
+        handle.task("report").logs(2)
+    assert caught.value.hint == "It has only attempt 1."
+    with pytest.raises(UsageError, match=f"No task of run {handle.run_id} has an attempt 9"):
+        handle.logs(attempt=9)
+    with pytest.raises(UsageError, match="There is no attempt 0"):
+        handle.logs("report", 0)
+    assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}
 
 
 def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: Any) -> None:
