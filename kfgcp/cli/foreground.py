@@ -68,7 +68,7 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
             if handle.engine is not None:
                 handle.engine.finish()
             raise
-    _report(handle, as_json)
+    _report(handle, viewer, as_json)
     if is_overdue and handle.state is RunState.CANCELLED:
         raise RunTimeout(
             f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
@@ -98,10 +98,10 @@ def _interruptible(updates: RunUpdates) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report(handle: RunHandle, as_json: bool) -> None:
+def _report(handle: RunHandle, viewer: Viewer, as_json: bool) -> None:
     run = handle.snapshot
     if run.state is not RunState.SUCCEEDED:
-        output.print_failure(run, tail=run.backend != "local")  # there the log was shown as it was written
+        output.print_failure(run, tail=not viewer.has_shown_log_end(run))
     if not run.state.final:
         output.note(f"run {run.run_id} is {run.state} and not waited for any longer")
     if as_json:

@@ -30,6 +30,7 @@ class Viewer:
 
     def __init__(self, run: Run) -> None:
         self._view: PlainView | LiveView = LiveView(run) if _interactive() else PlainView(run)
+        self._last_lines: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._view.begin()
@@ -43,10 +44,20 @@ class Viewer:
     def show(self, update: RunUpdate) -> None:
         """Show one update. A terminal shows lines of logs at the next `flush`."""
         self._view.show(update)
+        if isinstance(update, LogWritten):
+            self._last_lines[update.line.task] = update.line.text
 
     def flush(self) -> None:
         """Show what is not shown yet."""
         self._view.flush()
+
+    def has_shown_log_end(self, run: Run) -> bool:
+        """Return whether the end of the log in the error of a run was shown, as the run was followed."""
+        if run.error is None or run.error.task is None or not run.error.log_tail:
+            return False
+        last_line = self._last_lines.get(run.error.task)
+        # The lines in the error are cut off at their beginning.
+        return last_line is not None and last_line.endswith(run.error.log_tail[-1])
 
 
 class PlainView:

@@ -26,7 +26,7 @@ def command(workspace: Workspace, run: str, as_json: bool) -> int:
         for update in handle.updates(notice=output.note, on_pause=viewer.flush):
             viewer.show(update)
     if handle.state is not RunState.SUCCEEDED:
-        output.print_failure(handle.snapshot, tail=handle.snapshot.backend != "local")
+        output.print_failure(handle.snapshot, tail=not viewer.has_shown_log_end(handle.snapshot))
     if as_json:
         output.print_json(handle.to_dict())
     return 0 if handle.state is RunState.SUCCEEDED else FAILED

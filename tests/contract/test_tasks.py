@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import kfgcp
-from kfgcp.errors import UsageError
+from kfgcp.errors import RunFailed, UsageError
 from kfgcp.model import Run, RunState
 from patience import PROCESS
 
@@ -138,6 +138,16 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(place: A
     with pytest.raises(UsageError, match="There is no attempt 0"):
         handle.logs("report", 0)
     assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}
+
+
+def test_the_end_of_a_log_is_printed_once(place: Any, command: Any) -> None:
+    done = command("run", str(place.file("one_fails")), "--env", place.env, "--no-cache")
+
+    assert done.code == RunFailed.exit_code
+    watched = command("watch")
+    shown = command("show")
+    for printed in (done.err, watched.err, shown.err):
+        assert printed.count("about to fail") == 1, printed
 
 
 def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: Any) -> None:
