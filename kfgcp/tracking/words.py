@@ -29,9 +29,15 @@ def value_text(value: Any, limit: int = 60) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
+
+    Whole seconds have no fraction, `5 s`: times of Kubeflow Pipelines 3.0 are whole seconds, and `5.00 s` would promise
+    more than they tell.
+    """
     if value is None:
         return ""
+    if value < 60 and value == int(value):
+        return f"{int(value)} s"
     if value < 10:
         return f"{value:.2f} s"
     if value < 60:
