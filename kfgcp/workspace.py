@@ -332,7 +332,8 @@ class Workspace(OpenProject):
             >>> for line in kfgcp.logs("a1b2", "train", since="10m"):
             ...     print(line.text)
         """
-        return self.show(run).logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
+        handle = lookup.look(self, run)
+        return handle.logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
 
     def watch(
         self,
@@ -380,7 +381,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.delete("a1b2").kept_files
         """
-        return self.show(run).delete()
+        return lookup.look(self, run).delete()
 
     def tag(self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -> tuple[str, ...]:
         """Add tags to a run, remove others, and return all its tags, sorted.

@@ -183,6 +183,14 @@ class SupportsLogs(Protocol):
 
 
 @runtime_checkable
+class SupportsLook(Protocol):
+    """Reads logs to tell why a run failed, and can leave that out."""
+
+    def look(self, ref: RunRef) -> Run:
+        """Return the run as `get` does, but ask for no log to tell why it failed."""
+
+
+@runtime_checkable
 class SupportsArtifacts(Protocol):
     """Reads artifacts in a store that this machine may not reach."""
 

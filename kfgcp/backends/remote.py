@@ -98,6 +98,14 @@ class RemoteBackend(ABC):
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """A failed run with the end of the failing task's log, when that can be had."""
 
+    def _is_explained(self, run: Run) -> bool:
+        """Return whether `_complete` has nothing more to read of a failed run.
+
+        Else a log may be there at the next look.
+        """
+        error = run.error
+        return error is None or error.task is None or bool(error.log_tail)
+
     @abstractmethod
     def _stop(self, backend_ref: str) -> bool:
         """Ask a run to end, and return whether the service accepted it; it does not when the run has ended."""
@@ -172,6 +180,13 @@ class RemoteBackend(ABC):
 
     def get(self, ref: RunRef) -> Run:
         """As it is now; what has ended comes from the store."""
+        return self._read(ref, with_reasons=True)
+
+    def look(self, ref: RunRef) -> Run:
+        """Return the run as `get` does, but ask for no log to tell why it failed."""
+        return self._read(ref, with_reasons=False)
+
+    def _read(self, ref: RunRef, *, with_reasons: bool) -> Run:
         known = self._store.refs(ref.run_id)
         backend_ref = known[1] if known else self._ref_of(ref.run_id)
         read = self._store.read_of(ref.run_id) if known else Read.LISTED
@@ -182,11 +197,12 @@ class RemoteBackend(ABC):
             found = Fetched(self._store.get(ref.run_id), "")
         else:
             found = self._fetch_known(ref, backend_ref, known is not None)
+        is_explained = True
         if found.run.state is RunState.FAILED:
-            found = replace(found, run=self._complete(found.run, backend_ref))
-        error = found.run.error
-        whole = error is None or error.task is None or error.log_tail  # else the log may be there at the next look
-        run_id = self._keep(found, Read.EVERYTHING if whole else Read.TASKS)
+            if with_reasons:
+                found = replace(found, run=self._complete(found.run, backend_ref))
+            is_explained = with_reasons and self._is_explained(found.run)
+        run_id = self._keep(found, Read.EVERYTHING if is_explained else Read.TASKS)
         tell(found.missing or found.note)
         return self._store.get(run_id)
 
@@ -198,7 +214,7 @@ class RemoteBackend(ABC):
         return Page(found[:size], str(offset + size) if len(found) > size else None)
 
     def cancel(self, ref: RunRef) -> RunState:
-        run = self.get(ref)
+        run = self.look(ref)
         if not run.state.final:
             assert run.backend_ref is not None
             accepted = self._stop(run.backend_ref)
@@ -212,7 +228,7 @@ class RemoteBackend(ABC):
         return run.state.final
 
     def delete(self, ref: RunRef) -> Deleted:
-        run = self.get(ref)
+        run = self.look(ref)
         if not self.is_deletable(run):
             raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
         self._remove(run.backend_ref or self._ref_of(ref.run_id))

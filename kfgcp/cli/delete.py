@@ -7,6 +7,8 @@ import click
 from kfgcp.backends.base import Deleted
 from kfgcp.cli import options, output
 from kfgcp.errors import UsageError
+from kfgcp.tracking import lookup
+from kfgcp.tracking.handle import RunHandle
 from kfgcp.workspace import Workspace
 
 MOST_NAMES = 3
@@ -23,7 +25,11 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
     Files and logs that other runs use are kept, and removed with the last of these runs: a cached task uses those of
     the task that ran. Artifacts in a bucket stay.
     """
-    handles = [*{handle.run_id: handle for handle in map(workspace.show, runs)}.values()]
+    by_id: dict[str, RunHandle] = {}
+    for run in runs:
+        handle = lookup.look(workspace, run)
+        by_id[handle.run_id] = handle
+    handles = list(by_id.values())
     for handle in handles:
         if not handle.is_deletable:
             raise UsageError(

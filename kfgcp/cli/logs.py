@@ -6,6 +6,7 @@ import click
 
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
+from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import moment
 from kfgcp.tracking.updates import LogWritten
 from kfgcp.workspace import Workspace
@@ -54,7 +55,7 @@ def command(
         severity and severity.upper(),
         all_lines=all_lines,
     )
-    handle = workspace.show(run)
+    handle = lookup.look(workspace, run)
     if follow:
         for update in handle.updates(logs=log_filter, notice=output.note):
             if isinstance(update, LogWritten):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kfgcp.backends.base import RunRef, SupportsRefresh
+from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh
 from kfgcp.config import Environment
 from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
 from kfgcp.model import Run
@@ -28,6 +28,12 @@ def show(workspace: OpenProject, run: RunLike) -> RunHandle:
     return handle(workspace, run.run_id if isinstance(run, Run) else run)
 
 
+def look(workspace: OpenProject, run: RunLike) -> RunHandle:
+    """Look a run up as `show` does, but ask for no log to tell why it failed. Raises what `find` does."""
+    run_id = run if isinstance(run, str) else run.run_id
+    return handle(workspace_of(workspace, run), run_id, with_reasons=False)
+
+
 def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
     """Return the workspace that a run belongs to: that of a handle, else the one that was asked."""
     return run.workspace if isinstance(run, RunHandle) else workspace
@@ -40,16 +46,21 @@ def id_of(workspace: OpenProject, run: RunLike) -> str:
     return find(workspace, run).run_id
 
 
-def handle(workspace: OpenProject, run_text: str) -> RunHandle:
+def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) -> RunHandle:
     """Return a handle of the run that a text means. Raises what `find` does.
 
     On a full disk the run is as it was recorded, because nothing new can be recorded.
+
+    Args:
+        workspace: where to look.
+        run_text: an id, the beginning of one, a name or `latest`.
+        with_reasons: read logs to tell why a run failed.
     """
     run = find(workspace, run_text)
     ref = RunRef(run.env, run.run_id)
     backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
     try:
-        whole_run = backend.get(ref)
+        whole_run = backend.get(ref) if with_reasons else _look(backend, ref)
     except DiskFull:
         note_full(workspace.store.file)
         whole_run = workspace.store.get(run.run_id)
@@ -173,7 +184,7 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
             backend = _refreshable(workspace, env)
             if backend.place not in places:
                 places.add(backend.place)
-                return workspace.backend(env.name).get(RunRef(env.name, run_id))
+                return _look(workspace.backend(env.name), RunRef(env.name, run_id))
         except BadAnswer as error:  # it is there, and a list would say less of it
             unreadable = unreadable or error
         except Unreachable as error:
@@ -185,6 +196,11 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
     if unreachable and len(unreachable) == len(places):  # reading the lists would only wait for the same services again
         raise unreachable[0]
     return None
+
+
+def _look(backend: Backend, ref: RunRef) -> Run:
+    """Return a run as it is now, without asking for logs where the backend can leave them out."""
+    return backend.look(ref) if isinstance(backend, SupportsLook) else backend.get(ref)
 
 
 def _recorded(workspace: OpenProject, run_text: str) -> Run:

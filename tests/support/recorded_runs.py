@@ -144,6 +144,7 @@ class RecordedServer:
         url: the address.
         metadata: ML Metadata; None when there is none.
         has_pods: whether the pods are still there.
+        lost_pods: the names of the pods that are gone while others are still there.
         logs: what pods have instead of what was recorded, by their names.
         objects: what `/artifacts/get` has, by source, bucket and key.
         asked: method and path of each request.
@@ -156,6 +157,7 @@ class RecordedServer:
         self.later_runs: dict[str, list[dict[str, Any]]] = {}
         self.metadata: RecordedMetadata | None = RecordedMetadata([metadata(name) for name in recorded])
         self.has_pods = True
+        self.lost_pods: set[str] = set()
         self.objects: dict[tuple[str, str, str], bytes] = {}
         self.logs: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
@@ -172,7 +174,8 @@ class RecordedServer:
             return 200, mlmd.CONTENT_TYPE, self.metadata.answer(url.path.rpartition("/")[2], body)
         if url.path == "/k8s/pod/logs":
             pod = query["podname"]
-            if not self.has_pods or not (pod in self.logs or pod in pod_logs()):
+            is_gone = pod in self.lost_pods or not self.has_pods
+            if is_gone or not (pod in self.logs or pod in pod_logs()):
                 return 404, "text/plain", b"pod not found"
             log = self.logs[pod] if pod in self.logs else pod_logs()[pod].read_bytes()
             return 200, "text/plain", log

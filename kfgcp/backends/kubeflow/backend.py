@@ -16,7 +16,7 @@ from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.google_login import google_tokens
 from kfgcp.backends.http import Http
-from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow import body, causes, filters
 from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
@@ -28,16 +28,7 @@ from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
 from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import (
-    NO_REASON,
-    NOT_STARTED,
-    PIPELINE_NOT_STARTED,
-    RUN_FAILED,
-    RUN_STATES,
-    Where,
-    graph_of,
-    run_of,
-)
+from kfgcp.backends.kubeflow.runs import PIPELINE_NOT_STARTED, RUN_STATES, Where, graph_of, run_of
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
@@ -46,10 +37,11 @@ from kfgcp.backends.paging import KUBEFLOW
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend, tell
 from kfgcp.config import Environment, Project, is_loopback
+from kfgcp.deadlines import Deadline
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
-from kfgcp.model import Run, RunState, timestamp
+from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.store.rows import Observed, RunFilter, matches
 from kfgcp.store.store import Store
 
@@ -60,9 +52,8 @@ SKEW: Final = 86400.0
 """Seconds that the clock of a server may be behind ours, before a run is not found again: many, as it would be made
 twice."""
 TAIL_LINES: Final = 20
-MOST_CAUSES: Final = 5
-"""Failed tasks of a run whose logs are read for the cause, one request for each."""
-_UNEXPLAINED: Final = (NO_REASON, NOT_STARTED, RUN_FAILED, PIPELINE_NOT_STARTED)
+LATE_LOGS: Final = 600.0
+"""Seconds after the end of a run in which a log that is not there may still come, such as one in Cloud Logging."""
 
 
 class KubeflowBackend(RemoteBackend):
@@ -326,19 +317,43 @@ class KubeflowBackend(RemoteBackend):
     def _complete(self, run: Run, backend_ref: str) -> Run:
         """Return a failed run with the causes from the logs, and with the end of the log of its error.
 
-        Without a log it stays as it is. Each cause is one request, so only the first failed tasks get theirs.
+        Without a log it stays as it is.
         """
         error = run.error
-        if error is None or error.log_tail or (error.task is None and not self._start_failed(backend_ref)):
+        if error is None or (error.task is None and not self._start_failed(backend_ref)):
             return run
+        if error.log_tail and not causes.unread_tasks(run):
+            return run
+        deadline = Deadline(causes.SECONDS)
+        is_old = run.ended_at is not None and run.ended_at < timestamp(time.time() - LATE_LOGS)
+        lost = causes.LOST if is_old else ""
+        cause_by_task: dict[str, str] = {}
         try:
             logs = self._logs(backend_ref)
-            end = logs.end_of(error.task, TAIL_LINES)
+            if not error.log_tail:
+                run = self._with_log_end(run, error, logs)
+            paths = [path for path in causes.unread_tasks(run) if path != error.task]
+            cause_by_task = causes.read_causes(logs, paths, deadline, lost=lost)
         except BackendError:
+            # The next look tries again.
+            pass
+        return causes.with_causes(run, cause_by_task)
+
+    def _with_log_end(self, run: Run, error: ErrorInfo, logs: RunLogs) -> Run:
+        """Return a failed run whose error has the end of its log, and the cause."""
+        try:
+            end = logs.end_of(error.task, TAIL_LINES)
+        except NotFound:
             return run
-        cause = end.cause if error.message in _UNEXPLAINED else ""
-        run = with_failure(run, replace(error, log_tail=end.lines, message=cause or error.message))
-        return replace(run, tasks=tuple(logs.with_causes(run.tasks, _UNEXPLAINED, MOST_CAUSES - 1)))
+        message = error.message
+        if causes.is_unread(error):
+            message = end.cause or causes.NO_CAUSE
+        elif message in (causes.NO_CAUSE, PIPELINE_NOT_STARTED):
+            message = end.cause or message
+        return with_failure(run, replace(error, log_tail=end.lines, message=message, hint=""))
+
+    def _is_explained(self, run: Run) -> bool:
+        return super()._is_explained(run) and not causes.unread_tasks(run)
 
     def _start_failed(self, backend_ref: str) -> bool:
         """Return whether the driver of the whole run failed, so that no task is to blame."""
@@ -364,8 +379,8 @@ class KubeflowBackend(RemoteBackend):
 
     # -- Backend
 
-    def get(self, ref: RunRef) -> Run:
-        run = super().get(ref)
+    def _read(self, ref: RunRef, *, with_reasons: bool) -> Run:
+        run = super()._read(ref, with_reasons=with_reasons)
         server_id = self._id(run.backend_ref or self._named(ref))
         self._cancelling.see(server_id, run.state)
         tell(self._cancelling.note(run.run_id, server_id))

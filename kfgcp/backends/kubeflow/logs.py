@@ -10,8 +10,8 @@ import re
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,7 +24,6 @@ from kfgcp.backends.kubeflow.metadata import Execution
 from kfgcp.backends.kubeflow.pod_logs import BUCKET, Keeper, NotKept, Pod, PodLogs, RunOfPods, Streams
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
-from kfgcp.backends.reading import LEAVES
 from kfgcp.engine.logs import Lines
 from kfgcp.errors import BackendError, NotFound, Unreachable, Unsupported
 from kfgcp.model import RunState, Task, TaskKind, TaskState
@@ -84,7 +83,7 @@ class LogEnd:
 
 
 class RunLogs:
-    """The logs of a run as it was read."""
+    """The logs of a run as it was read. Threads may share them."""
 
     def __init__(self, place: Place, run: Mapping[str, Any], executions: Sequence[Execution]) -> None:
         self._place = place
@@ -138,25 +137,13 @@ class RunLogs:
         last = deque(without_noise(_fed_to(finder, lines)), most)
         return LogEnd(finder.cause, tuple(line[-MOST_OF_A_LINE:] for line in last))
 
-    def with_causes(self, tasks: Iterable[Task], unexplained: Collection[str], most: int) -> Iterator[Task]:
-        """Yield tasks. A failed task without an explanation gets the cause from its log.
+    def cause_of(self, task: str) -> str:
+        """Return why a task failed, on one line; empty when its log does not say it, or when it has no log.
 
-        Args:
-            tasks: the tasks of the run.
-            unexplained: the messages that explain nothing.
-            most: how many logs are read at most.
+        Raises:
+            NotFound: the log is nowhere.
         """
-        for task in tasks:
-            error = task.error
-            if most and error is not None and error.message in unexplained and task.kind in LEAVES:
-                most -= 1
-                try:
-                    cause = self.end_of(task.path, 1).cause
-                except BackendError:
-                    # Each further request could take as long.
-                    most, cause = 0, ""
-                task = replace(task, error=replace(error, message=cause or error.message))
-            yield task
+        return self.end_of(task, 0).cause
 
     def chosen(self, log_filter: LogFilter) -> Iterator[Attempt]:
         """Yield the attempts that a filter wants."""

@@ -93,7 +93,7 @@ class RunOfPods:
 
 
 class PodLogs:
-    """Reads the logs of the pods of one run.
+    """Reads the logs of the pods of one run. Threads may share it.
 
     Args:
         ui: the UI server.
@@ -152,7 +152,7 @@ class PodLogs:
         if not (pod.name and pod.has_ended and self._run.workflow):
             raise NotKept("")
         for key in self._keys:
-            if self._misses == _MOST_MISSES:
+            if self._misses >= _MOST_MISSES:
                 break
             place = key.format(
                 namespace=self._run.namespace or NAMESPACE,

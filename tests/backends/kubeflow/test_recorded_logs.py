@@ -10,12 +10,13 @@ import kfgcp as public
 import recorded_runs
 from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
-from kfgcp.backends.kubeflow import backend as kubeflow_backend
+from kfgcp.backends.kubeflow import causes
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.runs import NO_REASON
 from kfgcp.backends.registry import open_backend
 from kfgcp.errors import NotFound
 from kfgcp.model import TaskKind
+from patience import REQUEST
 from recorded_runs import RecordedServer
 
 ROOT = "v2/artifacts/retry-good/87589b72-cb81-41f7-a1c8-8db659f634ed/flaky/d70fd0c9-0f28-4aa4-9ef1-e2b3b9610558"
@@ -107,16 +108,72 @@ def test_every_failed_task_has_its_cause(backend: Any) -> None:
     }
 
 
-def test_of_many_failed_tasks_only_some_logs_are_read(
+POD_OF_SEE_6 = "list-arguments-tk4dh-system-container-impl-3710886211"
+"""As in pod-logs/index.json."""
+
+
+def messages(run: Any) -> dict[str, str]:
+    return {task.path: task.error.message for task in run.tasks if task.error is not None}
+
+
+def test_causes_that_were_not_reached_in_time_are_read_at_the_next_look(
     backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubeflow_backend, "MOST_CAUSES", 2)
+    monkeypatch.setattr(causes, "SECONDS", 0.0)
+    kubeflow = backend()
+    run = kubeflow.get(ref("list-arguments"))
 
-    run = backend().get(ref("list-arguments"))
+    hints = {task.path: task.error.hint for task in run.tasks if task.error is not None}
+    command = f"kfgcp logs {run.run_id}"
+    assert hints == {"see-5": "", "see-6": f"{command} see-6", "see-8": f"{command} see-8"}
+    assert {messages(run)["see-6"], messages(run)["see-8"]} == {NO_REASON}
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 1
 
-    unexplained = [task.path for task in run.tasks if task.error is not None and task.error.message == NO_REASON]
-    assert unexplained == ["see-8"]
-    assert len(ui_queries(server, "/k8s/pod/logs")) == 2
+    monkeypatch.setattr(causes, "SECONDS", REQUEST)
+    run = kubeflow.get(ref("list-arguments"))
+
+    assert all(text.startswith("json.decoder.JSONDecodeError") for text in messages(run).values())
+    assert [task.error.hint for task in run.tasks if task.error is not None] == ["", "", ""]
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 3, "each log once"
+    mark = len(server.asked)
+    assert kubeflow.get(ref("list-arguments")) == run
+    assert server.asked[mark:] == []
+
+
+def test_a_log_that_is_gone_does_not_hide_the_causes_behind_it(backend: Any, server: RecordedServer) -> None:
+    """The pod of see-6 was deleted with its node, for example."""
+    server.lost_pods.add(POD_OF_SEE_6)
+    kubeflow = backend()
+
+    run = kubeflow.get(ref("list-arguments"))
+
+    assert messages(run)["see-6"] == "the task failed; its log was not kept"
+    assert messages(run)["see-8"].endswith("115 (char 114)")
+    mark = len(server.asked)
+    assert kubeflow.get(ref("list-arguments")) == run
+    assert server.asked[mark:] == [], "the run ended long ago, so the log will not come"
+
+
+def test_groups_have_the_cause_of_the_task_that_failed_inside(backend: Any) -> None:
+    run = backend().get(ref("exit-bad"))
+
+    cause = "ValueError: it failed on purpose: in handler"
+    assert messages(run) == {"exit-handler-1": cause, "exit-handler-1/fail": cause}
+
+
+def test_logs_are_printed_without_reading_them_for_causes_too(server: RecordedServer, backend: Any, kfgcp: Any) -> None:
+    """The errors are not printed. The pods of two tasks that succeeded were not recorded."""
+    backend()
+    run_id = ref("list-arguments").run_id
+
+    done = kfgcp("logs", run_id)
+
+    assert "see-6 | json.decoder.JSONDecodeError" in done.out
+    asked = [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")]
+    assert POD_OF_SEE_6 in asked
+    assert len(asked) == len(set(asked)), "each log once"
+    shown = kfgcp("show", run_id, "--json").json
+    assert shown["error"]["message"] == ERRORS["list-arguments"][1], "show reads them all the same"
 
 
 def test_the_reason_of_a_launcher_is_one_too(backend: Any) -> None:
@@ -180,7 +237,7 @@ def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServ
 
 
 FAILED_POD = "fail-only-ddntk-system-container-impl-383042921"
-NO_CAUSE = "the task failed; its log says why"
+NO_CAUSE = "the task failed; its log does not say why"
 RAISED = b"Traceback (most recent call last):\nValueError: "
 
 

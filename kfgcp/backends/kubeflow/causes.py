@@ -1,0 +1,111 @@
+"""Why the tasks of a failed run failed, read from their logs for a limited time.
+
+Each log is one request or more, and a loop may have a thousand failed tasks. So the logs are read side by side until
+the time is over. The next look at the run continues with the tasks that are left: their errors still have the message
+of a log that was not read.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, Protocol
+
+from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED
+from kfgcp.deadlines import Deadline, obey
+from kfgcp.errors import BackendError, NotFound
+from kfgcp.model import ErrorInfo, Run, Task
+
+SECONDS: Final = 20.0
+"""How long the causes of one run are read at one look."""
+READERS: Final = 8
+"""Logs that are read at the same time."""
+NO_CAUSE: Final = "the task failed; its log does not say why"
+LOST: Final = "the task failed; its log was not kept"
+_UNREAD: Final = (NO_REASON, NOT_STARTED)
+"""The messages of tasks whose logs were not read."""
+
+
+class Logs(Protocol):
+    """The logs of a run. Threads may share them."""
+
+    def cause_of(self, task: str) -> str:
+        """Return why a task failed, empty when its log does not say it.
+
+        Raises:
+            NotFound: the log is nowhere.
+            BackendError: it cannot be read now.
+        """
+
+
+def is_unread(error: ErrorInfo | None) -> bool:
+    """Return whether the log of a failed task may say why it failed, and was not read."""
+    return error is not None and error.task is not None and error.message in _UNREAD
+
+
+def unread_tasks(run: Run) -> list[str]:
+    """Return the paths of the failed tasks whose logs were not read, in the order of the tasks.
+
+    A group has the error of the first task that failed inside of it, so the path is that of the error.
+    """
+    errors = [task.error for task in run.tasks if is_unread(task.error)]
+    paths = dict.fromkeys(error.task for error in errors if error is not None)
+    return [path for path in paths if path is not None]
+
+
+def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str) -> dict[str, str]:
+    """Return why tasks failed, by their paths. Tasks that were not reached in time are left out.
+
+    Nothing more is read after the first log that cannot be read now: each further request could take as long.
+
+    Args:
+        logs: of the run.
+        paths: the failed tasks.
+        deadline: when to stop.
+        lost: the message of a task whose log is nowhere; empty to leave such a task out.
+    """
+    has_failed = threading.Event()
+
+    def read(path: str) -> str:
+        if has_failed.is_set() or deadline.has_passed:
+            return ""
+        try:
+            with obey(deadline):
+                return logs.cause_of(path) or NO_CAUSE
+        except NotFound:
+            return lost
+        except BackendError:
+            has_failed.set()
+            return ""
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-causes") as pool:
+        messages = list(pool.map(read, paths))
+    return {path: message for path, message in zip(paths, messages, strict=True) if message}
+
+
+def with_causes(run: Run, causes: Mapping[str, str]) -> Run:
+    """Return a run whose errors have the causes. Errors without a cause get the command that shows the log as a hint.
+
+    Args:
+        run: a failed run.
+        causes: as `read_causes` returns them.
+    """
+    tasks = tuple(_tasks_with_causes(run, causes))
+    return replace(run, tasks=tasks, error=_with_cause(run.error, causes, run.run_id))
+
+
+def _tasks_with_causes(run: Run, causes: Mapping[str, str]) -> Iterator[Task]:
+    for task in run.tasks:
+        yield replace(task, error=_with_cause(task.error, causes, run.run_id))
+
+
+def _with_cause(error: ErrorInfo | None, causes: Mapping[str, str], run_id: str) -> ErrorInfo | None:
+    if error is None or error.task is None or not is_unread(error):
+        return error
+    cause = causes.get(error.task)
+    if cause is None:
+        return replace(error, hint=f"kfgcp logs {shlex.quote(run_id)} {shlex.quote(error.task)}")
+    return replace(error, message=cause, hint="")
