@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Enum
 from typing import Final
 
 from kfgcp.backends.kubeflow.log_noise import EXIT_STATUS, ONLY_A_STATUS, Lines, Source, message_of
@@ -16,9 +17,13 @@ from kfgcp.backends.secrecy import one_line
 MOST: Final = 1000
 """Characters of a cause."""
 _TRACEBACK: Final = re.compile(r"(?P<margin>  \+ )?(?:Exception Group )?Traceback \(most recent call last\):\s*")
+_FRAME: Final = re.compile(r'  File ".*", line \d+.*')
+"""A traceback has at least one frame (docs.python.org: library/traceback.html, reference of `print_tb`)."""
 _NAME: Final = r"(?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*"
-_RAISED: Final = re.compile(rf"{_NAME}(?::.*)?")
+_RAISED: Final = re.compile(rf"(?P<name>{_NAME})(?::.*)?")
 """A line below a traceback: the name of an exception, with what it says."""
+_ENDINGS: Final = ("Error", "Exception", "Interrupt", "Exit", "Iteration", "Warning", "Group")
+"""How the names of Python's own exceptions end, and by its convention (PEP 8) those of others."""
 _LOOKS_RAISED: Final = re.compile(
     rf"{_NAME}(?:Error|Exception|Interrupt)(?::\s.*)?|panic: .+"
     r'|Exception in thread ".*|Caused by: .+|Uncaught \w+: .+|thread \'.*\' panicked at .+'
@@ -35,8 +40,12 @@ class CauseFinder:
 
     def __init__(self) -> None:
         self._log = Lines()
+        # What stands before each line of the traceback that is being read; None outside of one.
         self._margin: str | None = None
+        self._has_frame = False
+        self._likeness = _Likeness.NONE
         self._raised = ""
+        self._raised_before = ""
         self._looks_raised = ""
         self._last = ""
         self._fatal = ""
@@ -76,16 +85,60 @@ class CauseFinder:
         traceback = _TRACEBACK.fullmatch(line)
         if traceback is not None:
             self._margin = "  | " if traceback["margin"] else ""
+            self._has_frame, self._likeness = False, _Likeness.NONE
+            self._raised_before = self._raised
             return
-        if self._margin is not None:
-            inside = line.removeprefix(self._margin).rstrip()
-            if line.startswith(self._margin) and _RAISED.fullmatch(inside):
-                self._raised, self._margin = inside, None
+        if self._margin is not None and line.startswith(self._margin):
+            self._read_traceback(line.removeprefix(self._margin).rstrip())
             return
         if text and self._raised.endswith(":"):
             self._raised = f"{self._raised} {text}"
-        elif _LOOKS_RAISED.fullmatch(line.rstrip()):
+        elif self._margin is None and _LOOKS_RAISED.fullmatch(line.rstrip()):
             self._looks_raised = text
+
+    def _read_traceback(self, line: str) -> None:
+        """Read a line below the first line of a traceback.
+
+        The program may write lines of its own in between, such as `epoch: 5`. So a line is the exception only below a
+        frame. It is not when a frame follows, or a line that looks more like an exception; unless it looks like one of
+        Python's own, whose message may have such lines.
+        """
+        if _FRAME.fullmatch(line):
+            self._has_frame = True
+            self._raised, self._likeness = self._raised_before, _Likeness.NONE
+            return
+        is_indented = line.startswith(" ")
+        if self._likeness is not _Likeness.NONE and self._raised.endswith(":") and line:
+            self._raised = f"{self._raised} {line.strip()}"
+            return
+        match = _RAISED.fullmatch(line)
+        if match is not None and self._has_frame:
+            likeness = _likeness(match["name"])
+            if likeness.value > self._likeness.value:
+                self._raised, self._likeness = line, likeness
+        elif _LOOKS_RAISED.fullmatch(line) and not self._has_frame:
+            self._looks_raised = line
+        is_over = self._likeness is not _Likeness.NONE and match is None and not is_indented
+        if is_over or self._likeness is _Likeness.CLEAR:
+            self._margin = None
+
+
+class _Likeness(Enum):
+    """How much a line below a traceback looks like an exception, by its name."""
+
+    NONE = 0
+    WORD = 1
+    CLASS = 2
+    CLEAR = 3
+
+
+def _likeness(name: str) -> _Likeness:
+    last_part = name.rpartition(".")[2]
+    if last_part.endswith(_ENDINGS):
+        return _Likeness.CLEAR
+    if "." in name or last_part[0].isupper():
+        return _Likeness.CLASS
+    return _Likeness.WORD
 
 
 def cause_of(lines: Iterable[str]) -> str:

@@ -126,6 +126,40 @@ def test_colours_do_not_hide_an_exception() -> None:
     assert cause_of(log) == "ValueError: too large"
 
 
+HEADER = "Traceback (most recent call last):"
+FRAMES = ['  File "/app/train.py", line 9, in <module>', "    main()", '  File "/app/train.py", line 5, in main']
+SOURCE = ["    raise ValueError(text)", "    ^^^^^^^^^^^^^^^^^^^^^^"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([HEADER, "epoch: 5", *FRAMES, *SOURCE, "ValueError: no"], "ValueError: no"),
+        ([HEADER, *FRAMES[:2], "epoch: 5", FRAMES[2], *SOURCE, "ValueError: no"], "ValueError: no"),
+        ([HEADER, *FRAMES, "epoch: 5", *SOURCE, "ValueError: no"], "ValueError: no"),
+        ([HEADER, *FRAMES, *SOURCE, "epoch: 5", "loss: 0.1", "ValueError: no"], "ValueError: no"),
+        ([HEADER, *FRAMES, *SOURCE, "epoch: 5", "train.NoData: no"], "train.NoData: no"),
+        ([HEADER, *FRAMES, *SOURCE, "epoch: 5", "NoData"], "NoData"),
+        ([HEADER, *FRAMES[:2], "Epoch: 5", *FRAMES[2:], *SOURCE, "NoData: no"], "NoData: no"),
+        ([HEADER, *FRAMES, *SOURCE, "NoData: no", "epoch: 5", "that is all", "OtherError: handled"], "NoData: no"),
+        ([HEADER, *FRAMES, *SOURCE, "ValueError: no", "TypeError: written late"], "ValueError: no"),
+        ([HEADER, *FRAMES, *SOURCE, "RuntimeError:", "cannot compile", *FRAMES], "RuntimeError: cannot compile"),
+        ([HEADER, *FRAMES, *SOURCE, "socket.timeout: timed out"], "socket.timeout: timed out"),
+        ([HEADER, *FRAMES, *SOURCE, "odd: no"], "odd: no"),
+        (
+            [HEADER, *FRAMES, *SOURCE, "ValueError: first", "", HEADER, *FRAMES[:2], "epoch: 5", *FRAMES[2:]],
+            "ValueError: first",
+        ),
+    ],
+)
+def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(lines: list[str], cause: str) -> None:
+    """By hand, in the format of docs.python.org/3/library/traceback.html.
+
+    Programs write to standard output and to standard error, and threads write at the same time.
+    """
+    assert cause_of(pod_log("before", *lines)) == cause
+
+
 @pytest.mark.parametrize(
     "cause",
     [
