@@ -21,6 +21,9 @@ RUNS = 5_000
 REMOTE_RUNS = 100
 """Runs of the service that is read."""
 
+RECORDED_RUNS = 1_000
+"""Copies of runs that were recorded on a real Kubeflow Pipelines."""
+
 ENV = "stand-in"
 WHERE = "params.lr < 0.1 and metrics.evaluate.accuracy > 0.9"
 FILL_STORE = """
@@ -169,6 +172,15 @@ def vertex(runs: int = 0) -> Iterator[str]:
         yield service.toml(ENV)
 
 
+@contextlib.contextmanager
+def recorded_kubeflow() -> Iterator[str]:
+    """Serve copies of recorded runs of Kubeflow Pipelines; give the text of a kfgcp.toml that leads there."""
+    from recorded_service import serve_copies
+
+    with serve_copies(RECORDED_RUNS) as url:
+        yield f'[env.{ENV}]\nbackend = "kubeflow"\nhost = "{url}"\nauth = "anonymous"\n'
+
+
 def run_ids(output: str) -> list[str]:
     """Return the ids of a list of runs."""
     return [run["run_id"] for run in json.loads(output)]
@@ -259,6 +271,13 @@ WORKLOADS = (
         f"`kfgcp list`, {REMOTE_RUNS} runs of a stand-in of Vertex AI, none known yet",
         ("kfgcp", "list", "--env", ENV, "--limit", str(REMOTE_RUNS), "--json"),
         serve=lambda: vertex(REMOTE_RUNS),
+        answer=count_runs,
+    ),
+    Workload(
+        "recorded",
+        f"`kfgcp list --metrics`, {RECORDED_RUNS:,} copies of recorded runs of Kubeflow Pipelines, none known yet",
+        ("kfgcp", "list", "--metrics", "--env", ENV, "--limit", str(RECORDED_RUNS), "--json"),
+        serve=recorded_kubeflow,
         answer=count_runs,
     ),
 )

@@ -327,9 +327,10 @@ NAMES = (
     "compare",
     "submit",
     "read-remote",
+    "recorded",
 )
 TASKS = {"one-task": (1, "SUCCEEDED"), "chain": (50, "SUCCEEDED"), "cached": (100, "CACHED")}
-ROWS = {"list": 20, "read-remote": 100, "export": 5_001}
+ROWS = {"list": 20, "read-remote": 100, "recorded": 1_000, "export": 5_001}
 
 
 @pytest.mark.parametrize("name", NAMES)

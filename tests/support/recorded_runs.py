@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from google.protobuf import json_format
@@ -204,10 +204,17 @@ def pod_logs() -> dict[str, Path]:
     return {path.stem: path for path in FOLDER.glob("*/pod-logs/*.log")}
 
 
+Server = TypeVar("Server", bound=RecordedServer)
+
+
+def serve(recorded: list[str]) -> contextlib.AbstractContextManager[RecordedServer]:
+    """Start a server for some recorded runs; it ends with the context."""
+    return listen(RecordedServer(recorded))
+
+
 @contextlib.contextmanager
-def serve(recorded: list[str]) -> Iterator[RecordedServer]:
-    """Start a server for some recorded runs and yield it."""
-    server = RecordedServer(recorded)
+def listen(server: Server) -> Iterator[Server]:
+    """Answer on loopback as a server says, and yield it."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
