@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kfgcp.backends import wire
 from kfgcp.backends.answers import Call, is_final, parse, refusal
 from kfgcp.backends.auth import Token, TokenSource
 from kfgcp.backends.fields import HINT
-from kfgcp.backends.paging import GOOGLE, PageKeys, PageLimit
+from kfgcp.backends.paging import GOOGLE, PageKeys, PageLimit, PageSize
 from kfgcp.backends.patience import Clock, Patience
 from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
@@ -143,8 +144,8 @@ class Http:
     ) -> Iterator[Any]:
         """Yield all items of a list, page after page. A page is requested when it is needed.
 
-        With the method POST, the body names the page. When a page is longer than kfgcp reads, it and all later pages
-        are asked for with half as many items.
+        With the method POST, the body names the page. When a page is longer than kfgcp reads, it is asked for with half
+        as many items. After short pages, the number grows again.
 
         Args:
             items: the key of the list in an answer; a page without it is empty.
@@ -156,22 +157,26 @@ class Http:
         """
         keys = self._paging
         query = dict(params or {})
-        asked: dict[str, Any] = {} if size is None else {keys.size: size}
+        page_size = PageSize(size, wire.LARGEST)
+        token = ""
         limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
         while True:
+            asked: dict[str, Any] = {}
+            if page_size.items is not None:
+                asked[keys.size] = page_size.items
+            if token:
+                asked[keys.token] = token
             try:
                 if method == "GET":
-                    page = self.send(method, path, params={**query, **asked}, **how)
+                    page, length = self._page(method, path, params={**query, **asked}, **how)
                 else:
                     data = self._json({**(body or {}), **asked})
-                    reply = self.exchange(method, path, params=params, data=data, **{"repeatable": True, **how})
-                    page = reply.json(may_be_empty=False)
+                    page, length = self._page(method, path, params=params, data=data, **{"repeatable": True, **how})
             except Unreachable as error:
-                if not error.too_large or asked.get(keys.size, 1) == 1:
-                    raise
-                # A token stands for a place in the list, so it is valid for any number of items.
-                asked[keys.size] //= 2
-                continue
+                if error.too_large and page_size.shrink():
+                    continue
+                raise
+            page_size.grow_after(length)
             page_items = page.get(items)
             if page_items is None:
                 page_items = []
@@ -189,8 +194,12 @@ class Http:
             if not token:
                 return
             limit.check(json.dumps(page_items) if page_items else "", token)
-            asked[keys.token] = token
             query = keys.of_later_pages(query)
+
+    def _page(self, method: str, path: str, **how: Any) -> tuple[dict[str, Any], int]:
+        """Return a page of a list, and the length of the answer in bytes; see `exchange`."""
+        reply = self.exchange(method, path, **how)
+        return reply.json(may_be_empty=False), len(reply.body)
 
     def exchange(
         self,

@@ -44,6 +44,40 @@ filter has a time, a number or IN: they come out of the token with other types (
 `validatedListOptions` in its list_request_util.go). `view` is not in the token, and only the 3.0 branch reads it."""
 
 
+class PageSize:
+    """How many items are asked for at once: half as many after a page that is too long, more again after short pages.
+
+    A token stands for a place in the list, so it is valid for any number of items.
+
+    Args:
+        most: items in a page at most; None leaves the number to the service.
+        longest: bytes of an answer at most.
+
+    Attributes:
+        items: of the next page; None when the service chooses.
+    """
+
+    def __init__(self, most: int | None, longest: int) -> None:
+        self._most = most
+        self._longest = longest
+        self.items = most
+
+    def shrink(self) -> bool:
+        """Ask for half as many items, and return whether that is possible."""
+        if self.items is None or self.items == 1:
+            return False
+        self.items //= 2
+        return True
+
+    def grow_after(self, length: int) -> None:
+        """Ask for twice as many items after an answer of so many bytes that a longer one most likely fits."""
+        if self.items is None or self._most is None:
+            return
+        # Twice as many items of the same size are at most half of what is allowed.
+        if length * 4 <= self._longest:
+            self.items = min(self.items * 2, self._most)
+
+
 class PageLimit:
     """Remembers the pages of one list, in a few bytes for each page, and refuses a list without an end.
 

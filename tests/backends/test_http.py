@@ -382,7 +382,7 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     ]
 
 
-def test_pages_that_are_too_large_are_halved_for_the_rest_of_the_list(
+def test_pages_that_are_too_large_are_halved(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked for."""
@@ -399,6 +399,27 @@ def test_pages_that_are_too_large_are_halved_for_the_rest_of_the_list(
     assert list(client(paging=KUBEFLOW).pages("runs", None, "runs", size=10)) == runs
     sizes = [(asked.query["page_size"], asked.query.get("page_token")) for asked in server.asked]
     assert sizes == [("10", None), ("5", None), ("2", None), ("2", "2"), ("2", "4"), ("2", "6")]
+
+
+def test_pages_grow_again_after_short_ones(
+    server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first two of 40 runs are large. A page may be longer again when the last one had at most 250 kB."""
+    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    runs = [{"run_id": str(number), "pipeline_spec": "x" * (600_000 if number < 2 else 10_000)} for number in range(40)]
+
+    def answer(asked: Any) -> Any:
+        start = int(asked.query.get("page_token", "0"))
+        end = start + int(asked.query["page_size"])
+        return reply({"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""})
+
+    server.always(answer)
+
+    assert list(client(paging=KUBEFLOW).pages("runs", None, "runs", size=8)) == runs
+    sizes = [(asked.query["page_size"], asked.query.get("page_token")) for asked in server.asked]
+    halved = [("8", None), ("4", None), ("2", None), ("1", None), ("1", "1")]
+    grown = [("1", "2"), ("2", "3"), ("4", "5"), ("8", "9"), ("8", "17"), ("8", "25"), ("8", "33")]
+    assert sizes == halved + grown
 
 
 @pytest.mark.parametrize("size", [1, None])
