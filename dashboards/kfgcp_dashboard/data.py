@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.registry import BACKENDS
+from kfgcp.backends.registry import BACKENDS, ROUNDING_BACKENDS
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Run, RunState
 from kfgcp.spec import graph as graphs
@@ -201,7 +201,8 @@ def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]
 
 def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, str]) -> Comparison:
     """What differs between runs and their pipelines; the first is the baseline."""
-    return compare(runs, specs=specs_of(opened, [run.version for run in runs]), goals=goals)
+    specs = specs_of(opened, [run.version for run in runs])
+    return compare(runs, specs=specs, goals=goals, rounding_backends=ROUNDING_BACKENDS)
 
 
 def newest_pipeline(opened: Store) -> str:

@@ -16,6 +16,8 @@ BACKENDS: Final = {
     "kubeflow": "kfgcp.backends.kubeflow.backend:KubeflowBackend",
 }
 """Name -> module and class."""
+ROUNDING_BACKENDS: Final = frozenset({"kubeflow"})
+"""Backends whose services may keep metrics with six decimals only, as ML Metadata does."""
 
 
 def open_backend(project: Project, env: Environment, store: Store | None = None) -> Backend:

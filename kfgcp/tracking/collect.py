@@ -76,6 +76,7 @@ def compare_runs(
     goals: Mapping[str, str],
 ) -> Comparison:
     """Return what differs between runs, see `kfgcp.Workspace.compare`."""
+    from kfgcp.backends.registry import ROUNDING_BACKENDS
     from kfgcp.spec.validate import is_valid
     from kfgcp.tracking.compare import compare
 
@@ -99,7 +100,8 @@ def compare_runs(
             specs[whole.version] = spec
     compared = list(by_id.values())
     _check_goals(goals, compared)
-    return compare(compared, specs=specs, goals={**workspace.project.metrics, **goals})
+    all_goals = {**workspace.project.metrics, **goals}
+    return compare(compared, specs=specs, goals=all_goals, rounding_backends=ROUNDING_BACKENDS)
 
 
 def _check_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,8 +24,6 @@ _NOISE: Final = 1e-12
 
 ROUNDED: Final = 5e-7
 """ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded: cluster-2.17.0/digits)."""
-
-_ROUNDED_BACKEND: Final = "kubeflow"
 
 _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "state": lambda run: run.state.value,
@@ -148,6 +146,7 @@ def compare(
     *,
     specs: Mapping[str, Mapping[str, Any]] | None = None,
     goals: Mapping[str, str] | None = None,
+    rounding_backends: Collection[str] = (),
 ) -> Comparison:
     """What differs between runs: facts, parameters, metrics, task states, cache hits, images, durations in seconds, and
     the pipelines they ran.
@@ -158,6 +157,7 @@ def compare(
         specs: version -> valid PipelineSpec, as far as they are known.
         goals: name of a metric, or its key -> `lower` or `higher`, whichever is better; before the rules for names, see
             `kfgcp.tracking.goals`.
+        rounding_backends: backends that may keep metrics with six decimals only.
     """
     runs = sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id)) if baseline else [*runs]
     specs = specs or {}
@@ -165,7 +165,7 @@ def compare(
     for name, fact in _FACTS.items():
         found += _differing("run", name, [fact(run) for run in runs])
     found += _of_tables("params", [run.params for run in runs])
-    found += _metrics(runs, goals or {})
+    found += _metrics(runs, goals or {}, rounding_backends)
     found += _of_tables("tasks", [{task.path: task.state.value for task in run.tasks} for run in runs])
     found += _cache(runs)
     found += _of_tables("images", [_images(specs.get(run.version)) for run in runs]) if _changed(runs) else []
@@ -177,10 +177,10 @@ def _changed(runs: Sequence[Run]) -> bool:
     return any(run.version != runs[0].version for run in runs)
 
 
-def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
+def _metrics(runs: Sequence[Run], goals: Mapping[str, str], rounding_backends: Collection[str]) -> list[Difference]:
     names = {metric.key: metric.name for run in runs for metric in run.metrics}
     tables = [{metric.key: metric.value for metric in run.metrics} for run in runs]
-    rounded = [_is_rounded(run) for run in runs]
+    rounded = [run.backend in rounding_backends and _has_six_decimals(run) for run in runs]
     found = []
     for key, name in names.items():
         values = tuple(table.get(key, MISSING) for table in tables)
@@ -199,14 +199,15 @@ def _metrics(runs: Sequence[Run], goals: Mapping[str, str]) -> list[Difference]:
     return found
 
 
-def _is_rounded(run: Run) -> bool:
-    """Return whether the metrics of a run come from ML Metadata. Servers without it, from 3.0 on, keep all digits.
+def _has_six_decimals(run: Run) -> bool:
+    """Return whether no metric of a run has more than six decimals.
 
-    One metric with more digits tells that of the whole run.
+    One metric with more digits tells that the service keeps all digits of the run: Kubeflow Pipelines does so from 3.0
+    on, without ML Metadata.
     """
     values = [metric.value for metric in run.metrics if isinstance(metric.value, float)]
     fractions = [value for value in values if math.isfinite(value)]
-    return run.backend == _ROUNDED_BACKEND and all(round(value, 6) == value for value in fractions)
+    return all(round(value, 6) == value for value in fractions)
 
 
 def _near(one: Any, other: Any, tolerance: float) -> bool:

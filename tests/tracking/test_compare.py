@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
+import kfgcp as public
+from kfgcp.backends.registry import ROUNDING_BACKENDS
 from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.store.rows import Read
+from kfgcp.store.store import Store
 from kfgcp.tracking.compare import MISSING, Difference, compare
 from kfgcp.tracking.goals import goal_of
+from kfgcp_dashboard import data
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 MakeRun = Callable[..., Run]
 
 
 def _differences(*runs: Run) -> list[tuple[str, str, tuple[Any, ...], tuple[Any, ...]]]:
-    return [(d.group, d.name, d.values, d.deltas) for d in compare(runs).differences]
+    return [
+        (d.group, d.name, d.values, d.deltas) for d in compare(runs, rounding_backends=ROUNDING_BACKENDS).differences
+    ]
 
 
 def _task(path: str, state: TaskState = TaskState.SUCCEEDED, seconds: float = 1.0) -> Task:
@@ -260,6 +267,19 @@ def recorded_digits() -> dict[str, float]:
     return {name: artifact["custom_properties"][name]["double_value"] for name in DIGITS}
 
 
+def test_users_see_no_difference_that_is_only_rounding(
+    home: Path, store: Store, make_run: MakeRun, recorded_digits: dict[str, float]
+) -> None:
+    (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:9"\nauth = "anonymous"')
+    local = _digits(make_run("aaaa00000001"), DIGITS)
+    remote = _digits(make_run("bbbb00000002", env="gke", backend="kubeflow", backend_ref="b"), recorded_digits)
+    store.add_run(local)
+    store.put(remote, read=Read.EVERYTHING)
+
+    for comparison in (public.compare([local.run_id, remote.run_id]), data.compared(store, [local, remote], {})):
+        assert [found.group for found in comparison.differences] == ["run"], "the environment"
+
+
 @pytest.mark.parametrize("first", ["local", "kubeflow"])
 def test_metrics_that_ml_metadata_rounds_are_the_same(
     make_run: MakeRun, recorded_digits: dict[str, float], first: str
@@ -309,7 +329,7 @@ def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
         _digits(make_run("cccc"), {"loss": 0.5}),
     ]
 
-    [found] = compare(runs).differences
+    [found] = compare(runs, rounding_backends=ROUNDING_BACKENDS).differences
 
     assert found.goal == "lower"
     assert found.deltas[1] == 0
