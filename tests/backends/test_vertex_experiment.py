@@ -31,9 +31,10 @@ def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (home / "pipe.py").write_text(PIPELINE)
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("dev") + "experiment_tracking = true\n")
-        for name, value in env.environ.items():
-            monkeypatch.setenv(name, value)
-        yield env
+        with pytest.MonkeyPatch.context() as change:
+            for name, value in env.environ.items():
+                change.setenv(name, value)
+            yield env
 
 
 def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: Any) -> None:

@@ -36,9 +36,10 @@ def compiled(home: Path) -> str:
 def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("dev"))
-        for name, value in env.environ.items():
-            monkeypatch.setenv(name, value)
-        yield env
+        with pytest.MonkeyPatch.context() as change:
+            for name, value in env.environ.items():
+                change.setenv(name, value)
+            yield env
 
 
 def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, compiled: str) -> None:
