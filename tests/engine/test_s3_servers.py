@@ -443,6 +443,7 @@ from kfgcp.engine import remote
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.contact import Contacts
 
+remote._CONTACTS = Contacts(limit=1200)
 verb, uri, folder, url, region = sys.argv[1:]
 getattr(remote, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200))
 status = Path("/proc/self/status")
