@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Unsupported as Unsupported,
         UsageError as UsageError,
     )
+    from kfgcp.event import Event as Event, EventKind as EventKind
     from kfgcp.model import (
         Artifact as Artifact,
         Cache as Cache,
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     delete = _workspace.delete
     diff = _workspace.diff
     doctor = _workspace.doctor
+    events = _workspace.events
     export = _workspace.export
     import_env = _workspace.import_env
     init = _workspace.init
@@ -136,6 +138,7 @@ _PUBLIC = {
     "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
     " MissingExtra NotFound ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable Unsupported"
     " UsageError",
+    "kfgcp.event": "Event EventKind",
     "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
@@ -156,8 +159,8 @@ _PUBLIC = {
     "kfgcp.tracking.update_batches": "Update",
     "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
     "kfgcp.workspace": "Workspace",
-    "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor export import_env init"
-    " list logs metrics note open rerun resume retry run runs show submit tag tasks watch",
+    "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor events export"
+    " import_env init list logs metrics note open rerun resume retry run runs show submit tag tasks watch",
 }
 """Where the public names are: of a module its types, of `kfgcp.workspace:Workspace` the methods that are functions."""
 

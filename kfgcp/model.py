@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -278,6 +278,18 @@ class Run:
             tasks=tuple(Task.from_dict(task) for task in values.get("tasks") or ()),
             error=ErrorInfo.from_dict(values["error"]) if values.get("error") else None,
         )
+
+
+def enclosing_paths(path: str) -> Iterator[str]:
+    """Yield the paths of the DAGs, loops and iterations around a task, the nearest first.
+
+    Example:
+        >>> list(enclosing_paths("a[2]/b"))
+        ['a[2]', 'a']
+    """
+    while (end := path.rindex("[") if path.endswith("]") else path.rfind("/")) > 0:
+        path = path[:end]
+        yield path
 
 
 def json_number(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, Unpack
 from kfgcp.backends.base import Deleted, LogFilter, LogLine
 from kfgcp.config import FILE_NAME
 from kfgcp.errors import KfgcpError, UsageError
+from kfgcp.event import Event
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, load
@@ -315,6 +316,26 @@ class Workspace(OpenProject):
             >>> kfgcp.show("a1b2").metrics
         """
         return lookup.show(self, run)
+
+    def events(self, run: RunLike = "latest") -> builtins.list[Event]:
+        """Read a run, and return what happened to it.
+
+        Args:
+            run: the run.
+
+        Returns:
+            The events in the order of the facts: within a task, and between a task and those that depend
+            on it. Tasks that ran at the same time may be in any order. A run that an earlier version of
+            kfgcp recorded has no events of that time.
+
+        Raises:
+            UsageError: there is no such run, or more than one.
+
+        Example:
+            >>> [event.kind.value for event in kfgcp.events("a1b2")]
+            ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
+        """
+        return self.show(run).events()
 
     def logs(
         self,

@@ -370,7 +370,7 @@ class LocalBackend:
             if not task.state.final
         ]
         error = ErrorInfo(message) if message else None
-        self._store.apply(run_id, Changes(tasks=tasks, state=state, ended_at=now, error=error))
+        self._store.end(run_id, Changes(tasks=tasks, state=state, ended_at=now, error=error))
 
 
 def output_root(env: Environment, project_root: Path) -> str:

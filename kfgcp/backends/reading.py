@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from kfgcp.errors import BackendError, SpecError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Run, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import Artifact, ErrorInfo, Metric, Run, Task, TaskKind, TaskState, enclosing_paths, timestamp
 from kfgcp.spec.documents import parse_json, whole
 from kfgcp.spec.graph import Component, Graph, build
 from kfgcp.spec.load import Spec, from_documents
@@ -133,7 +133,7 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
     """
     found = {task.path: task for task in tasks}
     inside = by_parent(found)
-    for path in sorted(components, key=lambda each: -len([*around(each)])):
+    for path in sorted(components, key=lambda each: -len([*enclosing_paths(each)])):
         task = found[path]
         if task.outputs or not task.state.ok:
             continue
@@ -155,15 +155,8 @@ def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
     """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in their loop."""
     found = defaultdict(list)
     for path in paths:
-        found[next(around(path), "")].append(path)
+        found[next(enclosing_paths(path), "")].append(path)
     return found
-
-
-def around(path: str) -> Iterator[str]:
-    """The paths that a path stands in, the nearest first: `a[2]`, `a` of `a[2]/b`."""
-    while (end := path.rindex("[") if path.endswith("]") else path.rfind("/")) > 0:
-        path = path[:end]
-        yield path
 
 
 def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
@@ -171,7 +164,7 @@ def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
     failed: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.state is TaskState.FAILED:
-            for path in around(task.path):
+            for path in enclosing_paths(task.path):
                 failed[path].append(task)
     return [
         replace(task, error=first_failure(failed[task.path]) or task.error)

@@ -381,7 +381,7 @@ class RemoteBackend(ABC):
                 return Fetched(stored, "")
             now = timestamp(time.time())
             tasks = [replace(task, state=TaskState.CANCELLED) for task in stored.tasks if not task.state.final]
-            self._store.apply(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=GONE))
+            self._store.end(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=GONE))
             raise NotFound(
                 f"Run {ref.run_id} was deleted, it is not there any more: {error.message}",
                 hint=f"See what was recorded of it: kfgcp show {ref.run_id}",

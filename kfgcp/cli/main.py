@@ -23,6 +23,7 @@ VERBS: Final = {
     "retry": "Continue a run that failed or was cancelled.",
     "list": "List runs of all environments, newest first.",
     "show": "Show a run: its tasks, metrics, artifacts and error.",
+    "events": "Show what happened to a run.",
     "logs": "Print what a run's tasks wrote.",
     "watch": "Follow a run until it ends.",
     "cancel": "Cancel a run.",

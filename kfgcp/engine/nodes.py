@@ -36,6 +36,7 @@ class Node:
     error: ErrorInfo | None = None
     started_at: str | None = None
     ended_at: str | None = None
+    attempt_started_at: str = ""  # when this engine started the last attempt
     ready_after: int = 0  # how many attempts of the run had ended when it became ready
     # of a task: upstream tasks that have not ended
     waiting: int = 0

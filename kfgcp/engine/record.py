@@ -11,6 +11,7 @@ from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import Values, finite
+from kfgcp.event import task_events
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
 from kfgcp.store.rows import CacheEntry, Changes, Outcome, Use
 from kfgcp.store.store import Store
@@ -45,12 +46,19 @@ class Recorder:
         artifacts: list[Artifact] = []
         metrics: list[Metric] = []
         uses: list[Use] = []
+        new_tasks: list[Task] = []
+        attempt_starts: dict[str, str] = {}
         for node in nodes:
             if node.parent is None:
                 continue
             uses.extend(self._uses.of(node))
             self._stamp(node)
-            tasks.append(task_record(node))
+            task = task_record(node)
+            tasks.append(task)
+            if not node.recorded:
+                new_tasks.append(task)
+                if node.attempt_started_at:
+                    attempt_starts[node.path] = node.attempt_started_at
             found_artifacts, found_metrics = outputs_record(node)
             artifacts += found_artifacts
             metrics += found_metrics
@@ -67,6 +75,8 @@ class Recorder:
             cached=cached,
             outcomes=outcomes,
             uses=uses,
+            # In the order of the changes: what depends on a task comes after it.
+            events=task_events(self._run_id, new_tasks, metrics, attempt_starts=attempt_starts),
         )
         self._store.apply(self._run_id, changes)
 

@@ -150,7 +150,8 @@ class Engine:
                 continue
             node.attempts += 1
             node.state = TaskState.RUNNING
-            node.started_at = node.started_at or self._clock.now()
+            node.attempt_started_at = self._clock.now()
+            node.started_at = node.started_at or node.attempt_started_at
             self._scheduler.changed[node] = None
             launched.append(node)
         return launched

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
+from kfgcp.event import Event, EventKind
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 
 BY_BEGINNING = ("git", "version")
@@ -184,7 +185,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened in a run since the last write; what is None or empty did not change."""
+    """What happened in a run since the last write; what is None or empty did not change.
+
+    events: of tasks and metrics, in their order. The store adds those of the run itself.
+    """
 
     tasks: Sequence[Task] = ()
     artifacts: Sequence[Artifact] = ()
@@ -197,6 +201,7 @@ class Changes:
     cached: Sequence[CacheEntry] = ()
     outcomes: Sequence[Outcome] = ()
     uses: Sequence[Use] = ()
+    events: Sequence[Event] = ()
 
 
 def matches(wanted: RunFilter, run: Run) -> bool:
@@ -277,6 +282,26 @@ def task(row: Any) -> Task:
         inputs=json.loads(row["inputs"]),
         outputs=json.loads(row["outputs"]),
         error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
+    )
+
+
+def event_row(event: Event) -> tuple[Any, ...]:
+    fact = event.key[len(event.run_id) + 1 :]
+    return bound(
+        event.run_id, fact, event.kind.value, event.at, event.task, event.attempt, event.artifact, event.metric
+    )
+
+
+def event(row: Any) -> Event:
+    return Event(
+        key=f"{row['run_id']}/{row['fact']}",
+        kind=EventKind(row["kind"]),
+        at=row["at"],
+        run_id=row["run_id"],
+        task=row["task"],
+        attempt=row["attempt"],
+        artifact=row["artifact"],
+        metric=row["metric"],
     )
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from kfgcp import event
 from kfgcp.errors import UsageError
-from kfgcp.model import Run, RunState
+from kfgcp.model import Run, RunState, Task
 from kfgcp.store.cached_outputs import CachedOutputs
+from kfgcp.store.events import RunEvents
 from kfgcp.store.file_uses import FileUses
 from kfgcp.store.reading import DATABASE_NAME
 from kfgcp.store.request import StoredRequest
@@ -40,7 +42,7 @@ _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
 
 
-class Store(FileUses, CachedOutputs):
+class Store(FileUses, CachedOutputs, RunEvents):
     """The index of runs, see `Reader` for what it reads. Threads may share it."""
 
     # -- writing
@@ -55,6 +57,7 @@ class Store(FileUses, CachedOutputs):
         """Records a new run, its spec (once for each version) and how it was submitted."""
         with self._transaction():
             self._add(run, pipeline_spec, request)
+            self._add_events(event.events_of(run))
 
     def _add(self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: StoredRequest | None) -> None:
         self._add_spec(run, pipeline_spec)
@@ -86,7 +89,15 @@ class Store(FileUses, CachedOutputs):
         labels = [(run.run_id, name, value) for name, value in run.labels.items()]
         self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", [bound(*row) for row in labels])
 
-    def _replace(self, run: Run, version: str, pipeline_spec: Mapping[str, Any] | None, *, tasks: bool) -> None:
+    def _replace(
+        self,
+        run: Run,
+        version: str,
+        pipeline_spec: Mapping[str, Any] | None,
+        known: Mapping[str, Task],
+        *,
+        tasks: bool,
+    ) -> None:
         """Of a run that is known: all that its backend says of it. What was submitted here keeps its version, which
         the spec that the backend was sent need not have; without a version its pipeline is not known yet either."""
         if not version:
@@ -107,7 +118,6 @@ class Store(FileUses, CachedOutputs):
         for table in ("params", "labels", *(("artifacts", "metrics") if tasks else ())):
             self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", bound(run.run_id))  # noqa: S608
         self._add_params_and_labels(run)
-        known = {task.path: task for task in self.tasks(run.run_id)}
         changes = Changes(state=run.state, ended_at=run.ended_at, error=run.error)
         if tasks:
             changed = [task for task in run.tasks if known.get(task.path) != task]
@@ -142,11 +152,20 @@ class Store(FileUses, CachedOutputs):
             request: how it was submitted, when it is a new one of ours.
         """
         with self._transaction():
-            known = self._db.execute("SELECT version FROM runs WHERE run_id = ?", bound(run.run_id)).fetchone()
-            if known is None:
+            row = self._db.execute("SELECT version FROM runs WHERE run_id = ?", bound(run.run_id)).fetchone()
+            known_tasks: dict[str, Task] = {}
+            known_metrics: set[tuple[str, str, str]] = set()
+            if row is None:
                 self._add(run, pipeline_spec, request)
             else:
-                self._replace(run, known["version"], pipeline_spec, tasks=read is not Read.LISTED)
+                known_tasks = {task.path: task for task in self.tasks(run.run_id)}
+                known_metrics = self._metric_keys(run.run_id)
+                self._replace(run, row["version"], pipeline_spec, known_tasks, tasks=read is not Read.LISTED)
+            # The end comes after the ends of the tasks, which a list does not tell.
+            with_end = read is not Read.LISTED
+            self._add_events(
+                event.events_of(run, known_tasks=known_tasks, known_metrics=known_metrics, with_end=with_end)
+            )
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
@@ -221,7 +240,37 @@ class Store(FileUses, CachedOutputs):
     def apply(self, run_id: str, changes: Changes) -> None:
         """Records what happened in a run."""
         with self._transaction():
-            self._write(run_id, changes)
+            self._apply(run_id, changes)
+
+    def end(self, run_id: str, changes: Changes) -> bool:
+        """Record the end of a run, unless somebody else has recorded an end.
+
+        Returns:
+            Whether this call recorded it.
+        """
+        with self._transaction():
+            state = RunState(only(self._db.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,)), run_id))
+            if state.final:
+                return False
+            self._apply(run_id, changes)
+        return True
+
+    def _apply(self, run_id: str, changes: Changes) -> None:
+        events = [*changes.events]
+        if changes.started_at is not None and not self._has_started(run_id):
+            events.insert(0, event.run_started(run_id, changes.started_at))
+        self._write(run_id, changes)
+        if changes.state is not None and changes.state.final:
+            events.append(event.run_ended(run_id, changes.state, changes.ended_at))
+        self._add_events(events)
+
+    def _has_started(self, run_id: str) -> bool:
+        row = self._db.execute("SELECT started_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        return row is not None and row["started_at"] is not None
+
+    def _metric_keys(self, run_id: str) -> set[tuple[str, str, str]]:
+        rows = self._db.execute("SELECT task, artifact, name FROM metrics WHERE run_id = ?", bound(run_id)).fetchall()
+        return {(row["task"], row["artifact"], row["name"]) for row in rows}
 
     def reopen(self, run_id: str) -> None:
         """A run that was interrupted goes on: it is RUNNING again, without an end and an error; the attempts that were

@@ -22,6 +22,7 @@ from kfgcp.backends.base import (
     SupportsRetry,
 )
 from kfgcp.errors import RunFailed, Unsupported, UsageError
+from kfgcp.event import Event
 from kfgcp.model import (
     Artifact,
     Cache,
@@ -288,6 +289,13 @@ class RunHandle:
             self._check_attempt(task, attempt)
             return iter(())
         return chain([first], lines)
+
+    def events(self) -> list[Event]:
+        """Return what happened to the run, as far as it was recorded until the run was last read.
+
+        See `Workspace.events`.
+        """
+        return self._workspace.store.events(self.run_id)
 
     def tail(self, wanted: LogFilter | None = None) -> LogTail:
         """Its logs as it goes on."""

@@ -237,7 +237,7 @@ def test_a_read_only_file_system_is_a_state_error(mount: Mount, make_run: MakeRu
 
 
 def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(mount: Mount, make_run: MakeRun) -> None:
-    folder = mount("size=600k")
+    folder = mount("size=700k")
     written: list[str] = []
 
     with Store(folder) as store:

@@ -17,6 +17,7 @@ LAYERS = [
             "cross_site",
             "deadlines",
             "errors",
+            "event",
             "file_uris",
             "labels",
             "machine",
@@ -43,6 +44,7 @@ TOGETHER = [
         "deadlines",
         "sockets",
         "errors",
+        "event",
         "machine",
         "model",
         "config",
@@ -59,7 +61,7 @@ ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", 
 
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
 PURE = (
-    *("model.py", "options.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
+    *("model.py", "event.py", "options.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
     "tracking/task_order.py",

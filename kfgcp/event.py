@@ -1,0 +1,282 @@
+"""What happened to a run, as frozen values: the events that the record of a run implies.
+
+The engine and the observers of services record the same events, in the transaction that changes the
+run. An event says that something happened. The values that belong to it, such as the value of a
+metric or the text of an error, are in the record of the run.
+
+The key of an event depends only on the fact, so the same fact has the same key whoever records it,
+and however often. A key has the form `RUN/KIND`, and more where a run has several such facts:
+
+| kind | what follows | the fact |
+| --- | --- | --- |
+| `run.created`, `run.started` | | happens once, also in a run that was continued |
+| `run.succeeded`, `run.failed`, `run.cancelled` | the time | a run that is continued after its end ends again |
+| `task.started` | the path | the first attempt of the task started; or the first task of a DAG or loop |
+| `task.retried` | the path, the number of the attempt | a further attempt started |
+| `task.failed` | the path, the number of the last attempt | it failed, and is not retried |
+| `task.succeeded`, `task.cached`, `task.skipped` | the path | |
+| `metric.recorded` | the path, the artifact, the name | a later change of the value is not an event |
+
+`at` is the time in the record of the run (`Task.ended_at` for example), never the time when
+somebody looked. It is None where the record has none: a skipped task never ran, and services do not
+say when they started a further attempt.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kfgcp.model import JsonValue, Metric, Run, RunState, Task, TaskKind, TaskState, enclosing_paths
+
+
+class EventKind(enum.StrEnum):
+    """What happened."""
+
+    RUN_CREATED = "run.created"
+    RUN_STARTED = "run.started"
+    RUN_SUCCEEDED = "run.succeeded"
+    RUN_FAILED = "run.failed"
+    RUN_CANCELLED = "run.cancelled"
+    TASK_STARTED = "task.started"
+    TASK_SUCCEEDED = "task.succeeded"
+    TASK_FAILED = "task.failed"
+    TASK_SKIPPED = "task.skipped"
+    TASK_CACHED = "task.cached"
+    TASK_RETRIED = "task.retried"
+    METRIC_RECORDED = "metric.recorded"
+
+
+_RUN_ENDS: Final = {
+    RunState.SUCCEEDED: EventKind.RUN_SUCCEEDED,
+    RunState.FAILED: EventKind.RUN_FAILED,
+    RunState.CANCELLED: EventKind.RUN_CANCELLED,
+}
+_TASK_ENDS: Final = {
+    TaskState.SUCCEEDED: EventKind.TASK_SUCCEEDED,
+    TaskState.FAILED: EventKind.TASK_FAILED,
+    TaskState.SKIPPED: EventKind.TASK_SKIPPED,
+    TaskState.CACHED: EventKind.TASK_CACHED,
+}
+"""A cancelled task has no event of its own: `run.cancelled` or `run.failed` says why it ended."""
+_RAN: Final = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+_GROUPS: Final = (TaskKind.DAG, TaskKind.LOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run.
+
+    Attributes:
+        key: names the fact. No two events have the same key.
+        kind: what happened.
+        at: when, as RFC 3339 text in UTC; None when nobody knows.
+        run_id: the run.
+        task: the path of the task, None for an event of the whole run.
+        attempt: the number of the attempt from 1, for `task.retried` and `task.failed`.
+        artifact: the artifact of a metric.
+        metric: the name of a metric.
+    """
+
+    key: str
+    kind: EventKind
+    at: str | None
+    run_id: str
+    task: str | None = None
+    attempt: int | None = None
+    artifact: str | None = None
+    metric: str | None = None
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the event as JSON, in the form that `kfgcp events --json` prints."""
+        return {
+            "key": self.key,
+            "kind": self.kind.value,
+            "at": self.at,
+            "run_id": self.run_id,
+            "task": self.task,
+            "attempt": self.attempt,
+            "artifact": self.artifact,
+            "metric": self.metric,
+        }
+
+
+def run_created(run_id: str, at: str | None) -> Event:
+    """Return the event that a run was created."""
+    return _run_event(run_id, EventKind.RUN_CREATED, at)
+
+
+def run_started(run_id: str, at: str | None) -> Event:
+    """Return the event that a run started."""
+    return _run_event(run_id, EventKind.RUN_STARTED, at)
+
+
+def run_ended(run_id: str, state: RunState, at: str | None, *, whole_seconds: bool = False) -> Event:
+    """Return the event that a run ended.
+
+    Args:
+        run_id: the run.
+        state: its final state.
+        at: when it ended.
+        whole_seconds: the key has the time without its fraction. Some services first tell the end
+            of a run in whole seconds, and the ends of its tasks, which say more, later.
+    """
+    kind = _RUN_ENDS[state]
+    moment = (at or "")[:19] if whole_seconds else at or ""
+    return Event(f"{run_id}/{kind}/{moment}", kind, at, run_id)
+
+
+def events_of(
+    run: Run,
+    *,
+    known_tasks: Mapping[str, Task] | None = None,
+    known_metrics: Collection[tuple[str, str, str]] = (),
+    with_end: bool = True,
+) -> list[Event]:
+    """Return the events that a run of a service implies, in the order of their times.
+
+    Args:
+        run: as it was read.
+        known_tasks: the tasks as they were recorded before, by their paths. The events of these are
+            known.
+        known_metrics: the metrics that were recorded before: task, artifact, name.
+        with_end: whether the end of the run is one of the events.
+
+    Example:
+        >>> [event.kind.value for event in events_of(run)]
+        ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
+    """
+    known_tasks = known_tasks or {}
+    tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]
+    metrics = [metric for metric in run.metrics if (metric.task, metric.artifact, metric.name) not in known_metrics]
+    metric_times = {task.path: task.ended_at for task in run.tasks} if metrics else {}
+    events = [run_created(run.run_id, run.created_at)]
+    if run.state is not RunState.PENDING and run.started_at is not None:
+        events.append(run_started(run.run_id, run.started_at))
+    events += _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times))
+    if with_end and run.state.final:
+        events.append(run_ended(run.run_id, run.state, run.ended_at, whole_seconds=True))
+    return events
+
+
+def task_events(
+    run_id: str,
+    tasks: Sequence[Task],
+    metrics: Sequence[Metric] = (),
+    *,
+    attempt_starts: Mapping[str, str] | None = None,
+    metric_times: Mapping[str, str | None] | None = None,
+) -> list[Event]:
+    """Return the events that tasks and metrics imply.
+
+    Args:
+        run_id: their run.
+        tasks: tasks that changed. A task comes after the tasks that it depends on.
+        metrics: metrics that are new.
+        attempt_starts: when the last attempt of a task started, by its path, for tasks with several
+            attempts. The first attempt of such a task was recorded when it started.
+        metric_times: when the tasks of metrics ended, for tasks that are not in `tasks`.
+
+    Returns:
+        The events in the order of the tasks. A DAG or loop ends after the tasks in it.
+    """
+    attempt_starts = attempt_starts or {}
+    metrics_of_task: dict[str, list[Metric]] = defaultdict(list)
+    for metric in metrics:
+        metrics_of_task[metric.task].append(metric)
+    last_inside = _last_inside(tasks)
+    group_ends: dict[int, list[Event]] = defaultdict(list)
+    events: list[Event] = []
+    for number, task in enumerate(tasks):
+        events += _starts(run_id, task, attempt_starts.get(task.path))
+        end = _end(run_id, task)
+        if end is not None:
+            place = last_inside.get(task.path, number)
+            if place > number:
+                group_ends[place].append(end)
+            else:
+                events.append(end)
+        events += _metric_events(run_id, metrics_of_task.pop(task.path, ()), task.ended_at)
+        if number in group_ends:
+            events += sorted(group_ends[number], key=lambda event: -len(event.task or ""))
+    for path, late_metrics in metrics_of_task.items():
+        events += _metric_events(run_id, late_metrics, (metric_times or {}).get(path))
+    return events
+
+
+def _by_time(events: Sequence[Event]) -> list[Event]:
+    """Return events of tasks in the order of their times.
+
+    The events of one task keep their order, also when one has no time. Events with the same time
+    do, too. A task without any time comes last.
+    """
+    latest: dict[str | None, str] = {}
+    moments = []
+    for event in events:
+        latest[event.task] = max(event.at or "", latest.get(event.task, ""))
+        moments.append(latest[event.task] or "~")
+    order = sorted(range(len(events)), key=moments.__getitem__)
+    return [events[place] for place in order]
+
+
+def _run_event(run_id: str, kind: EventKind, at: str | None) -> Event:
+    return Event(f"{run_id}/{kind}", kind, at, run_id)
+
+
+def _last_inside(tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the place of the last task in each DAG or loop that has ended, by the path of the DAG or loop."""
+    last = {task.path: number for number, task in enumerate(tasks) if task.kind in _GROUPS and task.state.final}
+    if last:
+        for number, task in enumerate(tasks):
+            for path in enclosing_paths(task.path):
+                if path in last:
+                    last[path] = max(last[path], number)
+    return last
+
+
+def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
+    """Return the events that a task and its further attempts started.
+
+    Args:
+        run_id: the run.
+        task: the task.
+        last_start: when its last attempt started, None when that is not known.
+    """
+    if task.state not in _RAN or (task.started_at is None and task.state in (TaskState.FAILED, TaskState.CANCELLED)):
+        return []
+    events = []
+    if task.attempts < 2 or last_start is None:
+        key = f"{run_id}/{EventKind.TASK_STARTED}/{task.path}"
+        events.append(Event(key, EventKind.TASK_STARTED, task.started_at, run_id, task.path))
+    for attempt in range(2, task.attempts + 1):
+        key = f"{run_id}/{EventKind.TASK_RETRIED}/{task.path}/{attempt}"
+        at = last_start if attempt == task.attempts else None
+        events.append(Event(key, EventKind.TASK_RETRIED, at, run_id, task.path, attempt))
+    return events
+
+
+def _end(run_id: str, task: Task) -> Event | None:
+    kind = _TASK_ENDS.get(task.state)
+    if kind is None:
+        return None
+    if kind is EventKind.TASK_FAILED and task.attempts:
+        key = f"{run_id}/{kind}/{task.path}/{task.attempts}"
+        return Event(key, kind, task.ended_at, run_id, task.path, task.attempts)
+    return Event(f"{run_id}/{kind}/{task.path}", kind, task.ended_at, run_id, task.path)
+
+
+def _metric_events(run_id: str, metrics: Iterable[Metric], at: str | None) -> list[Event]:
+    """Return the events of metrics of one task. Names may contain `/`, so they are escaped in the key."""
+    kind = EventKind.METRIC_RECORDED
+    events = []
+    for metric in metrics:
+        key = f"{run_id}/{kind}/{metric.task}/{_escaped(metric.artifact)}/{_escaped(metric.name)}"
+        events.append(Event(key, kind, at, run_id, metric.task, artifact=metric.artifact, metric=metric.name))
+    return events
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F") if "/" in name or "%" in name else name

@@ -1,0 +1,36 @@
+"""The events of runs: what happened to them, in the order in which it was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from kfgcp.event import Event
+from kfgcp.store.rows import bound, event, event_row
+from kfgcp.store.writer import Writer
+
+# A fact is recorded once. Its time may become more exact: a service first tells it in whole
+# seconds, or the start of a task moves behind the installation of its packages. Facts that have a
+# number are not told again, only further ones.
+_ADD: Final = (
+    "INSERT INTO events (run_id, fact, kind, at, task, attempt, artifact, metric) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at"
+    " WHERE excluded.at IS NOT at AND excluded.at IS NOT NULL AND attempt IS NULL"
+)
+
+
+class RunEvents(Writer):
+    """The part of the index that is the events of runs. They are deleted with their run."""
+
+    def events(self, run_id: str) -> list[Event]:
+        """Return the events of a run in the order of the facts.
+
+        Within a task, and between a task and those that depend on it, this is the order in which
+        they happened. Tasks that ran at the same time may be in any order.
+        """
+        with self._failures():
+            rows = self._db.execute("SELECT * FROM events WHERE run_id = ? ORDER BY seq", bound(run_id)).fetchall()
+            return [event(row) for row in rows]
+
+    def _add_events(self, events: Iterable[Event]) -> None:
+        self._db.executemany(_ADD, [event_row(new) for new in events])
