@@ -35,7 +35,11 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
         return
     if events:
         rows = [(event.at or "", event.kind.value, _subject(event)) for event in events]
-        output.print_table(output.table(("TIME", "EVENT", "WHAT"), rows))
+        table = output.table(("TIME", "EVENT", "WHAT"), rows)
+        for column in table.columns[:2]:
+            # Only long paths are folded in a narrow terminal.
+            column.no_wrap = True
+        output.print_table(table)
     _note_missing(events)
 
 

@@ -82,15 +82,20 @@ class Recorder:
 
     def _stamp(self, node: Node) -> None:
         """Times of what no attempt stamped: DAGs, which end with the last of their tasks, and tasks that never ran."""
+        node.started_at = node.started_at or _first_start(node)
         if node.state is TaskState.RUNNING:
-            node.started_at = node.started_at or _first_start(node) or self._now()
+            node.started_at = node.started_at or self._now()
         elif node.started_at is not None:
             inner = [child.ended_at for child in node.children.values() if child.ended_at is not None]
             node.ended_at = node.ended_at or max(inner, default=None) or self._now()
 
 
 def _first_start(node: Node) -> str | None:
-    """When the first of the tasks in a DAG was launched, which may be just before the DAG is recorded."""
+    """Return when the first of the tasks in a DAG started, None when none did.
+
+    That may be before the DAG is recorded. When all tasks in it are taken from the cache, or from before an
+    interruption, the DAG has even ended by then.
+    """
     starts = (child.started_at or _first_start(child) for child in node.children.values())
     return min(filter(None, starts), default=None)
 

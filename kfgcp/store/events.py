@@ -11,11 +11,14 @@ from kfgcp.store.writer import Writer
 
 # A fact is recorded once. Its time may become more exact: a service first tells it in whole
 # seconds, or the start of a task moves behind the installation of its packages. Facts that have a
-# number are not told again, only further ones.
+# number are not told again, only further ones. When a task has failed and its run was continued,
+# its record has a new start, which is not that of the first attempt.
 _ADD: Final = (
     "INSERT INTO events (run_id, fact, kind, at, task, attempt, artifact, metric) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at"
     " WHERE excluded.at IS NOT at AND excluded.at IS NOT NULL AND attempt IS NULL"
+    " AND NOT (kind = 'task.started' AND EXISTS (SELECT 1 FROM events AS failed WHERE failed.run_id = events.run_id"
+    " AND failed.fact >= 'task.failed/' AND failed.fact < 'task.failed0' AND failed.task = events.task))"
 )
 
 

@@ -11,14 +11,17 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from kfgcp.model import Run, RunState, TaskState
+from kfgcp.model import Run, RunState, TaskKind, TaskState
 from kfgcp.spec.load import load
 from kfgcp.spec.write import write
 from kfgcp.store.store import Store
+from kfgcp.workspace import Workspace
 from patience import PROCESS, wait_for
 from trials import Trial
 
@@ -27,6 +30,19 @@ PARTS = 4
 """The trials are cut into parts, so that two processes share them."""
 KILLS_A_PROJECT = 25
 EXPECTED = f"{sum(n**4 for n in range(1, 10))} {''.join(f'number {n**4}' + chr(10) for n in range(1, 10))!r}"
+
+CHAINS = [
+    *(
+        [
+            *(f"exit-handler-1/for-loop-3[{n}]/{task}" for task in ("number", "number-2", "write")),
+            "exit-handler-1/total",
+        ]
+        for n in range(9)
+    ),
+    ["exit-handler-1/total", "exit-handler-1/number-3", "leave"],
+    ["exit-handler-1/fails-twice", "leave"],
+]
+"""Tasks of the pipeline, each of which starts only when the one before has ended."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a run in /proc")
 
@@ -73,10 +89,13 @@ def _run_killed_often(spec: Path, project: Path, chance: random.Random, *, most:
     """Run the pipeline in a new project and kill it on its way. Return how often it was killed."""
     arguments = _command(spec, project)
     done_before: dict[str, int] = {}
+    witness = Witness()
     kills = 0
     while kills < most:
         killed = _killed(arguments, project, chance.uniform(0.05, 0.9) * undisturbed, chance)
         run = _only_run(project)
+        if run is not None:
+            witness.look(run, project)
         _check_nothing_done_twice(project, done_before)
         if not killed:
             break
@@ -87,6 +106,7 @@ def _run_killed_often(spec: Path, project: Path, chance: random.Random, *, most:
     else:
         subprocess.run(arguments, cwd=project, capture_output=True, timeout=PROCESS, check=False)
     _check_end(project)
+    _check_events(project, witness)
     return kills
 
 
@@ -179,6 +199,77 @@ def _check_end(project: Path) -> None:
     assert len([a for a in run.artifacts if a.name == "text"]) == 9
     with sqlite3.connect(project / ".kfgcp" / "kfgcp.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@dataclass
+class Witness:
+    """What the final record of a run does not tell any more.
+
+    Attributes:
+        first_starts: when the first attempt of each task started, by its path. A task that was interrupted starts
+            again, and its record then has the later start.
+        failures: when the run was recorded as FAILED, because its engine was gone.
+    """
+
+    first_starts: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def look(self, run: Run, project: Path) -> None:
+        """Look at the record that a killed process left, and let kfgcp find out that nobody runs the run."""
+        for task in run.tasks:
+            if task.kind is TaskKind.CONTAINER and task.started_at is not None:
+                self.first_starts.setdefault(task.path, task.started_at)
+        with Workspace.open(project) as workspace:
+            run = workspace.show(run.run_id).snapshot
+        if run.state is RunState.FAILED and run.ended_at not in self.failures:
+            assert run.ended_at is not None
+            self.failures.append(run.ended_at)
+
+
+def _check_events(project: Path, witness: Witness) -> None:
+    """Check that the events are those of the final record and of the witness: none is missing, none is there twice."""
+    run = _only_run(project)
+    assert run is not None
+    with sqlite3.connect(project / ".kfgcp" / "kfgcp.db") as database:
+        rows = database.execute("SELECT kind, task, attempt, metric, at FROM events ORDER BY seq").fetchall()
+    database.close()
+    retries = [row for row in rows if row[0] == "task.retried"]
+    others = [row for row in rows if row[0] != "task.retried"]
+    assert Counter(others) == Counter(_implied_events(run, witness))
+    expected_retries = [(task.path, number) for task in run.tasks for number in range(2, task.attempts + 1)]
+    assert Counter((path, number) for _, path, number, *_ in retries) == Counter(expected_retries)
+
+    places = {(kind, task, attempt): place for place, (kind, task, attempt, *_) in enumerate(rows)}
+    times = {(kind, task, attempt): at for kind, task, attempt, _, at in rows}
+    for task in run.tasks:
+        own = [("task.started", task.path, None)]
+        own += [("task.retried", task.path, number) for number in range(2, task.attempts + 1)]
+        own.append(("task.succeeded", task.path, None))
+        for before, after in pairwise(own):
+            assert places[before] < places[after]
+            assert times[before] <= times[after]
+    for chain in CHAINS:
+        for upstream, downstream in pairwise(chain):
+            assert places["task.succeeded", upstream, None] < places["task.started", downstream, None]
+
+
+def _implied_events(run: Run, witness: Witness) -> list[tuple[str, str | None, None, str | None, str | None]]:
+    """Return all events that a run must have, but those of further attempts: kind, task, attempt, metric, time."""
+    events: list[tuple[str, str | None, None, str | None, str | None]] = [
+        ("run.created", None, None, None, run.created_at),
+        ("run.started", None, None, None, run.started_at),
+        *(("run.failed", None, None, None, at) for at in witness.failures),
+        ("run.succeeded", None, None, None, run.ended_at),
+    ]
+    for task in run.tasks:
+        started_at = witness.first_starts.get(task.path, task.started_at)
+        events.append(("task.started", task.path, None, None, started_at))
+        events.append(("task.succeeded", task.path, None, None, task.ended_at))
+    ends = {task.path: task.ended_at for task in run.tasks}
+    for n in range(9):
+        path = f"exit-handler-1/for-loop-3[{n}]/write"
+        events.append(("metric.recorded", path, None, "number", ends[path]))
+    return events
 
 
 @pytest.mark.trial("kill -9 of the processes of tasks")

@@ -1,7 +1,7 @@
 """Thirty tasks with loops, a retry and an exit handler, whose outputs are the same however often it is interrupted."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Output, PipelineTaskFinalStatus
+from kfp.dsl import Dataset, Input, Metrics, Output, PipelineTaskFinalStatus
 
 
 @dsl.component(base_image="python:3.11")
@@ -16,9 +16,10 @@ def number(n: int, journal: str) -> int:
 
 
 @dsl.component(base_image="python:3.11")
-def write(n: int, text: Output[Dataset]):
+def write(n: int, text: Output[Dataset], metrics: Output[Metrics]):
     with open(text.path, "w") as file:
         file.write(f"number {n}\n")
+    metrics.log_metric("number", n)
 
 
 @dsl.component(base_image="python:3.11")

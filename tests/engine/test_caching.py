@@ -39,6 +39,20 @@ def test_enable_cache_false(execute, states):
     assert reason(run) == "caching is off for this task"
 
 
+def test_a_nested_pipeline_that_was_all_cached_has_the_times_of_its_tasks(execute, task):
+    """It ends in the turn in which it begins. The same happens to a nested pipeline that ended before a kill."""
+    execute(nests)
+    second = execute(nests)
+
+    groups = [each for each in second.tasks if each.kind == "dag"]
+    assert groups
+    for group in groups:
+        inner = [each for each in second.tasks if each.path.startswith(f"{group.path}/")]
+        assert {each.state for each in inner if each.kind == "container"} == {"CACHED"}
+        assert group.started_at == min(each.started_at for each in inner)
+        assert group.ended_at == max(each.ended_at for each in inner)
+
+
 @pytest.mark.rule("Caching: failures are never stored")
 def test_a_failure_is_not_cached(execute, states):
     @dsl.pipeline(name="fails")

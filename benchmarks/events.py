@@ -1,0 +1,96 @@
+"""What the events of a run cost a task, as CPU time of the process that writes, side by side with and without them.
+
+    .venv/bin/python benchmarks/events.py [--folder DIR] [--tasks N] [--rounds N]
+
+It writes a chain of tasks to a store as the engine does: one transaction when a task starts and the one before ends,
+each task with two metrics. "Without" is the same with the functions that derive and write events left out. A round does
+both, one directly after the other. The result is the median of the differences of the rounds.
+
+Exit codes: 0, 4 when events cost more than the limit of 0.2 ms a task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kfgcp.event import Event, task_events
+from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.store.rows import Changes
+from kfgcp.store.store import Store
+
+LIMIT = 0.2
+"""Milliseconds of CPU time a task."""
+ABOVE_LIMIT = 4
+RUN = Run("bench", "local", "local", "chain", "sha256:0", RunState.PENDING, created_at="2026-01-01T00:00:00.000Z")
+
+TaskEvents = Callable[[str, Sequence[Task], Sequence[Metric]], Sequence[Event]]
+
+
+def main() -> None:
+    """Measure, and print a line for each of the two, and their difference."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path(), help="where to write (default: the current folder)")
+    parser.add_argument("--tasks", type=int, default=1000, help="tasks of a run (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds that count (default: 11)")
+    arguments = parser.parse_args()
+    with_events: list[float] = []
+    without: list[float] = []
+    for number in range(arguments.rounds + 1):
+        pair = [(True, with_events), (False, without)]
+        for events, times in pair if number % 2 else reversed(pair):
+            with tempfile.TemporaryDirectory(prefix="kfgcp-bench-", dir=arguments.folder) as folder:
+                milliseconds = write_chain(Path(folder), arguments.tasks, events=events)
+            # The first round fills caches.
+            if number:
+                times.append(milliseconds / arguments.tasks)
+    costs = [a - b for a, b in zip(with_events, without, strict=True)]
+    cost = statistics.median(costs)
+    print(f"with events     {statistics.median(with_events):.3f} ms of CPU time a task")
+    print(f"without events  {statistics.median(without):.3f} ms")
+    print(f"events          {cost:.3f} ms (from {min(costs):.3f} to {max(costs):.3f})")
+    sys.exit(ABOVE_LIMIT if cost > LIMIT else 0)
+
+
+def write_chain(home: Path, tasks: int, *, events: bool) -> float:
+    """Write a run of a chain of tasks. Return the milliseconds of CPU time that it took.
+
+    Args:
+        home: the state folder.
+        tasks: how many.
+        events: whether events are derived and written.
+    """
+    derive: TaskEvents = task_events if events else lambda run_id, tasks, metrics: ()
+    store_class = Store if events else StoreWithoutEvents
+    with store_class(home) as store:
+        store.add_run(RUN)
+        start = time.process_time()
+        store.apply(RUN.run_id, Changes(state=RunState.RUNNING, started_at=timestamp(0)))
+        ended: list[Task] = []
+        for number in range(tasks):
+            at = timestamp(number)
+            running = Task(f"task-{number}", TaskKind.CONTAINER, TaskState.RUNNING, 1, started_at=at)
+            metrics = [Metric(task.path, "metrics", name, 0.5) for task in ended for name in ("accuracy", "loss")]
+            changed = [*ended, running]
+            new_events = derive(RUN.run_id, changed, metrics)
+            store.apply(RUN.run_id, Changes(tasks=changed, metrics=metrics, events=new_events))
+            ended = [replace(running, state=TaskState.SUCCEEDED, ended_at=at)]
+        store.apply(RUN.run_id, Changes(tasks=ended, state=RunState.SUCCEEDED, ended_at=timestamp(tasks)))
+        return (time.process_time() - start) * 1000
+
+
+class StoreWithoutEvents(Store):
+    """The store without its table of events."""
+
+    def _add_events(self, events: object) -> None:
+        """Write nothing."""
+
+
+if __name__ == "__main__":
+    main()
