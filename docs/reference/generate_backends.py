@@ -26,7 +26,7 @@ TESTS = ROOT / "tests" / "contract"
 RECORDED_TESTS = ("backends", "testing", "diagnosis")
 """Folders of tests that may compare with recordings."""
 TARGET = Path(__file__).with_name("backends.md")
-SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Settings", "Python")
+SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Events", "Settings", "Python")
 BACKENDS = tuple(registry.BACKENDS)
 COLUMNS = (*BACKENDS, "kubeflow 3.0")
 """What the contract is run on: a version is named where it is not the usual one, which is 2.17 for Kubeflow."""
