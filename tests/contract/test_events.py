@@ -90,15 +90,19 @@ def test_each_metric_is_recorded_when_its_task_ends(place: Any) -> None:
 
 
 @pytest.mark.feature("Events: tasks that were cached or skipped")
-def test_a_cached_task_and_a_skipped_one_do_not_start(place: Any) -> None:
+def test_a_cached_task_and_a_skipped_one_do_not_start(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.run("shapes", {"uri": place.data, "items": [5]})
     handle = place.run("shapes", {"uri": place.data, "items": [5]})
 
-    events = steps(kfgcp.events(handle))
+    events = kfgcp.events(handle)
 
     skipped = "condition-branches-1/condition-2"
-    own = [(kind, task) for kind, task in events if task in (skipped, "say-3")]
+    own = [(kind, task) for kind, task in steps(events) if task in (skipped, "say-3")]
     assert sorted(own) == [("task.cached", "say-3"), ("task.skipped", skipped)]
+    if place.backend != "local":
+        assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
 
 
 def test_a_run_that_was_continued_keeps_its_first_end(place: Any, tmp_path: Path) -> None:
