@@ -13,7 +13,7 @@ and however often. A key has the form `RUN/KIND`, and more where a run has sever
 | `run.succeeded`, `run.failed`, `run.cancelled` | the time | a run that is continued after its end ends again |
 | `task.started` | the path | the first attempt of the task started; or the first task of a DAG or loop |
 | `task.retried` | the path, the number of the attempt | a further attempt started |
-| `task.failed` | the path, the number of the last attempt | it failed, and is not retried |
+| `task.failed` | the path, the time | fails again when its run is continued; a DAG or loop has no time there |
 | `task.succeeded`, `task.cached`, `task.skipped` | the path | |
 | `metric.recorded` | the path, the artifact, the name | a later change of the value is not an event |
 
@@ -76,7 +76,8 @@ class Event:
         at: when, as RFC 3339 text in UTC; None when nobody knows.
         run_id: the run.
         task: the path of the task, None for an event of the whole run.
-        attempt: the number of the attempt from 1, for `task.retried` and `task.failed`.
+        attempt: the number of the attempt from 1, for `task.retried` and `task.failed`. Some services
+            count from 1 again when a run is continued.
         artifact: the artifact of a metric.
         metric: the name of a metric.
     """
@@ -125,7 +126,7 @@ def run_ended(run_id: str, state: RunState, at: str | None, *, whole_seconds: bo
             of a run in whole seconds, and the ends of its tasks, which say more, later.
     """
     kind = _RUN_ENDS[state]
-    moment = (at or "")[:19] if whole_seconds else at or ""
+    moment = _whole_second(at) if whole_seconds else at or ""
     return Event(f"{run_id}/{kind}/{moment}", kind, at, run_id)
 
 
@@ -262,10 +263,16 @@ def _end(run_id: str, task: Task) -> Event | None:
     kind = _TASK_ENDS.get(task.state)
     if kind is None:
         return None
-    if kind is EventKind.TASK_FAILED and task.attempts:
-        key = f"{run_id}/{kind}/{task.path}/{task.attempts}"
-        return Event(key, kind, task.ended_at, run_id, task.path, task.attempts)
-    return Event(f"{run_id}/{kind}/{task.path}", kind, task.ended_at, run_id, task.path)
+    key = f"{run_id}/{kind}/{task.path}"
+    if kind is not EventKind.TASK_FAILED or task.kind in _GROUPS:
+        # Services correct the end of a group when the run has ended, so its time is not in the key.
+        return Event(key, kind, task.ended_at, run_id, task.path)
+    moment = _whole_second(task.ended_at)
+    return Event(f"{key}/{moment}", kind, task.ended_at, run_id, task.path, task.attempts or None)
+
+
+def _whole_second(at: str | None) -> str:
+    return (at or "")[:19]
 
 
 def _metric_events(run_id: str, metrics: Iterable[Metric], at: str | None) -> list[Event]:

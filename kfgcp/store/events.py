@@ -10,15 +10,16 @@ from kfgcp.store.rows import bound, event, event_row
 from kfgcp.store.writer import Writer
 
 # A fact is recorded once. Its time may become more exact: a service first tells it in whole
-# seconds, or the start of a task moves behind the installation of its packages. Facts that have a
-# number are not told again, only further ones. When a task has failed and its run was continued,
-# its record has a new start, which is not that of the first attempt.
+# seconds, or the start of a task moves behind the installation of its packages. When a task has
+# failed and its run was continued, its record has a new start, which is not that of the first
+# attempt: it is after the failure.
 _ADD: Final = (
     "INSERT INTO events (run_id, fact, kind, at, task, attempt, artifact, metric) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at"
-    " WHERE excluded.at IS NOT at AND excluded.at IS NOT NULL AND attempt IS NULL"
+    " ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at, attempt = excluded.attempt"
+    " WHERE excluded.at IS NOT NULL AND (excluded.at IS NOT at OR excluded.attempt IS NOT attempt)"
     " AND NOT (kind = 'task.started' AND EXISTS (SELECT 1 FROM events AS failed WHERE failed.run_id = events.run_id"
-    " AND failed.fact >= 'task.failed/' AND failed.fact < 'task.failed0' AND failed.task = events.task))"
+    " AND failed.fact >= 'task.failed/' AND failed.fact < 'task.failed0' AND failed.task = events.task"
+    " AND failed.at < excluded.at))"
 )
 
 

@@ -80,7 +80,7 @@ def test_a_run_that_was_continued_by_its_service_keeps_its_first_end(store: Stor
     store.put(replace(ended(running, 8), tasks=(replace(again, state=TaskState.SUCCEEDED, ended_at="8"),)))
 
     assert keys(store) == [
-        *("run.created", "run.started", "task.started/train", "task.failed/train/1"),
+        *("run.created", "run.started", "task.started/train", "task.failed/train/2026-01-01T00:00:05"),
         *("run.failed/2026-01-01T00:00:05", "task.retried/train/2", "task.succeeded/train"),
         "run.succeeded/2026-01-01T00:00:08",
     ]
@@ -88,16 +88,19 @@ def test_a_run_that_was_continued_by_its_service_keeps_its_first_end(store: Stor
 
 def test_a_task_that_fails_again_after_its_run_was_continued_has_failed_twice(store: Store, make_run: MakeRun) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
-    second = replace(TASK, attempts=2, state=TaskState.FAILED, ended_at="2026-01-01T00:00:08.000Z")
+    second = replace(
+        TASK, state=TaskState.FAILED, started_at="2026-01-01T00:00:07.000Z", ended_at="2026-01-01T00:00:08.000Z"
+    )
 
     store.put(ended(running, 5, RunState.FAILED))
     store.put(replace(ended(running, 8, RunState.FAILED), tasks=(second,)))
 
     failures = [fact for fact in recorded(store) if "failed" in fact[0]]
+    assert ("task.started/train", TASK.started_at) in recorded(store)
     assert failures == [
-        ("task.failed/train/1", "2026-01-01T00:00:05.500Z"),
+        ("task.failed/train/2026-01-01T00:00:05", "2026-01-01T00:00:05.500Z"),
         ("run.failed/2026-01-01T00:00:05", "2026-01-01T00:00:05.500Z"),
-        ("task.failed/train/2", "2026-01-01T00:00:08.000Z"),
+        ("task.failed/train/2026-01-01T00:00:08", "2026-01-01T00:00:08.000Z"),
         ("run.failed/2026-01-01T00:00:08", "2026-01-01T00:00:08.500Z"),
     ]
 
@@ -178,7 +181,7 @@ def test_two_observers_at_the_same_time_record_each_event_once(store: Store, mak
 
     assert sorted(keys(store)) == [
         *("run.created", "run.failed/2026-01-01T00:00:05", "run.started", "run.succeeded/2026-01-01T00:00:08"),
-        *("task.failed/train/1", "task.started/train", "task.succeeded/train"),
+        *("task.failed/train/2026-01-01T00:00:05", "task.started/train", "task.succeeded/train"),
     ]
 
 
@@ -223,3 +226,14 @@ def test_texts_that_the_database_cannot_hold_are_escaped_as_elsewhere(store: Sto
 
     names = [event.metric for event in store.events(end.run_id) if event.metric]
     assert names == ["half \\ud83d"]
+
+
+def test_a_start_that_becomes_more_exact_is_corrected_in_place(store: Store, make_run: MakeRun) -> None:
+    """The engine moves the start of a task behind the installation of its packages."""
+    store.add_run(make_run(state=RunState.PENDING))
+    installed = replace(TASK, started_at="2026-01-01T00:00:04.000Z")
+
+    for task in (TASK, installed):
+        store.apply("aaaa00000001", Changes(tasks=[task], events=task_events("aaaa00000001", [task])))
+
+    assert recorded(store)[1:] == [("task.started/train", "2026-01-01T00:00:04.000Z")]

@@ -70,7 +70,7 @@ def test_a_run_that_never_started_has_no_start() -> None:
         ("PENDING", None, []),
         ("RUNNING", "02", [("task.started/t", "02")]),
         ("SUCCEEDED", "02", [("task.started/t", "02"), ("task.succeeded/t", "03")]),
-        ("FAILED", "02", [("task.started/t", "02"), ("task.failed/t/1", "03")]),
+        ("FAILED", "02", [("task.started/t", "02"), ("task.failed/t/03", "03")]),
         ("CANCELLED", "02", [("task.started/t", "02")]),
         ("CANCELLED", None, []),
         ("CACHED", "02", [("task.cached/t", "03")]),
@@ -84,7 +84,7 @@ def test_a_state_of_a_task_says_what_happened(
 
 
 def test_a_task_that_failed_before_its_first_attempt_did_not_start() -> None:
-    assert facts(task_events("r1", [task("t", "FAILED", None, None, attempts=0)])) == [("task.failed/t", None)]
+    assert facts(task_events("r1", [task("t", "FAILED", None, None, attempts=0)])) == [("task.failed/t/", None)]
 
 
 def test_services_tell_that_further_attempts_started_and_not_when() -> None:
@@ -92,7 +92,7 @@ def test_services_tell_that_further_attempts_started_and_not_when() -> None:
         ("task.started/t", "02"),
         ("task.retried/t/2", None),
         ("task.retried/t/3", None),
-        ("task.failed/t/3", "03"),
+        ("task.failed/t/03", "03"),
     ]
 
 
