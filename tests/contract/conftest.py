@@ -71,10 +71,20 @@ class Place:
         return self.known[pipeline]
 
 
+def _open_stand_in(stack: ExitStack, name: str) -> Any:
+    """Start the stand-in of a backend, which ends with the stack. name: one of BACKENDS, but not `local`."""
+    backend, _, version = name.partition(" ")
+    options = {"version": version} if version else {}
+    stand_in = stack.enter_context(getattr(testing, backend)(**options))
+    if isinstance(stand_in, testing.KubeflowStandIn):
+        # A server whose workflow defaults were changed, so that all backends do the same.
+        stand_in.runs.retries_failed_programs = True
+    return stand_in
+
+
 def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterator[Place]:
     """Yield the project of a backend. name: its name, and a version of the service if it is not the usual one."""
     backend, _, version = name.partition(" ")
-    options = {"version": version} if version else {}
     with ExitStack() as stack:
         change = stack.enter_context(pytest.MonkeyPatch.context())
         for variable in [variable for variable in os.environ if variable.startswith("KFGCP_")]:
@@ -84,7 +94,7 @@ def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterato
         env, data, root = "local", str(folder / "data.txt"), f"{folder}/.kfgcp/artifacts/"
         (folder / "data.txt").write_text(DATA)
         if backend != "local":
-            stand_in = stack.enter_context(getattr(testing, backend)(**options))
+            stand_in = _open_stand_in(stack, name)
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
             requests.post(url, params=query, data=DATA, timeout=REQUEST).raise_for_status()
@@ -106,6 +116,12 @@ def _commit(folder: Path) -> str:
     git("add", "kfgcp.toml")
     git("commit", "-q", "-m", "first")
     return git("rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="session")
+def open_stand_in() -> Callable[[ExitStack, str], Any]:
+    """Starts the stand-in of a backend, which ends with the stack."""
+    return _open_stand_in
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

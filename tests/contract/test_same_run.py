@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import kfgcp
-from kfgcp import testing
 from kfgcp.model import Run
 from patience import PROCESS
 
@@ -30,7 +29,9 @@ PRODUCTS = {(row, column): x * y for row, x in enumerate((1, 2)) for column, y i
 
 @pytest.fixture(scope="module")
 def runs(
-    tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    pipeline: Callable[[str], Path],
+    open_stand_in: Callable[[ExitStack, str], Any],
 ) -> Iterator[Callable[[bool], list[Any]]]:
     """Gives the runs of the pipeline `everything` on all, in their order; the project is the current folder."""
     folder = tmp_path_factory.mktemp("all")
@@ -41,9 +42,7 @@ def runs(
         tables = ['[env.local]\nbackend = "local"\n']
         opened = {}
         for name in BACKENDS[1:]:
-            backend, _, version = name.partition(" ")
-            options = {"version": version} if version else {}
-            opened[name] = stack.enter_context(getattr(testing, backend)(**options))
+            opened[name] = open_stand_in(stack, name)
             tables.append(opened[name].toml(ENVIRONMENTS[name]))
         (folder / "kfgcp.toml").write_text("".join(tables))
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from kfgcp.errors import ParamError
@@ -95,6 +96,25 @@ def submission(
         return Submission(spec, resolve(definitions, parameters))
     except ParamError as error:
         raise invalid(error.message, generating, _INPUTS) from None
+
+
+def without_retries(submission: Submission) -> Submission:
+    """Return a run whose tasks are tried once only."""
+    pipeline_spec = dict(submission.spec.pipeline_spec)
+    pipeline_spec["root"] = _tried_once(pipeline_spec["root"])
+    components = pipeline_spec.get("components") or {}
+    pipeline_spec["components"] = {name: _tried_once(component) for name, component in components.items()}
+    return replace(submission, spec=replace(submission.spec, pipeline_spec=pipeline_spec))
+
+
+def _tried_once(component: Mapping[str, Any]) -> dict[str, Any]:
+    dag = component.get("dag")
+    if not dag:
+        return dict(component)
+    tasks = {}
+    for name, task in (dag.get("tasks") or {}).items():
+        tasks[name] = {key: value for key, value in task.items() if key != "retryPolicy"}
+    return {**component, "dag": {**dag, "tasks": tasks}}
 
 
 def _check_parameters(definitions: Mapping[str, ParamSpec], given: Mapping[str, Any], around: tuple[str, str]) -> None:

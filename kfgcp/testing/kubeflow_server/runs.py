@@ -84,6 +84,9 @@ class Runs:
         max_workflow_bytes: a pipeline and parameters that are longer together do not fit into etcd.
         terminated_state: what a run becomes that was terminated.
         workflow_defaults: whether the nodes of new runs have a retry strategy: at first as the server is shipped.
+        retries_failed_programs: whether tasks with a number of retries are tried again after their program failed, on a
+            server with workflow defaults. As 2.17.0 is shipped they are not
+            (cluster-2.17.0/retry-good-with-default-configmap).
         unseen: workflows of runs that the server refused after it had made them.
         tasks: the tasks that the server keeps itself, None when it does not.
     """
@@ -101,6 +104,7 @@ class Runs:
         self.max_workflow_bytes = MAX_WORKFLOW_BYTES
         self.terminated_state = "FAILED"
         self.workflow_defaults = creation.version.has_workflow_defaults
+        self.retries_failed_programs = False
         self.unseen: list[Execution] = []
         self.tasks: Tasks | None = None
         self._reporting = "all"
@@ -480,6 +484,8 @@ class Runs:
             raise internal(problem, "Failed to store run to table").within("Failed to create a run")
 
     def _execute(self, submission: Submission, name: str, root: str, repeats: Execution | None = None) -> Execution:
+        if self.workflow_defaults and not self.retries_failed_programs:
+            submission = rules.without_retries(submission)
         try:
             return self._start(submission, name, root, repeats=repeats)
         except KfgcpError as error:

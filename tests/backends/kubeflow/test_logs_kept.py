@@ -182,6 +182,7 @@ def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
 
 def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
     with kubeflow() as server:
+        server.runs.retries_failed_programs = True
         (home / "kfgcp.toml").write_text(server.toml("gke"))
         run = public.run(str(GUARDED), env="gke", timeout=PROCESS, check=False)
         failing = run.task("exit-handler-1/broken")

@@ -61,6 +61,7 @@ def test_a_pod_that_runs_says_what_it_has_written_so_far(api: Any, spec_of: Any,
 def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
     file = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
     api.env.full_details = True
+    api.env.runs.retries_failed_programs = True
     run = api.run(pipeline_spec=next(iter(yaml.safe_load_all(file.read_text()))))
     details = ended(api, run)["run_details"]["task_details"]
 

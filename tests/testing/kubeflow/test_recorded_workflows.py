@@ -91,6 +91,25 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
     assert {pod["node"]: pod["pod"] for pod in index} == {pod["node"]: found[pod["node"]] for pod in index}
 
 
+@pytest.mark.recorded("Stand-in: retries of programs", "cluster-2.17.0/retry-good-with-default-configmap")
+@pytest.mark.parametrize(("version", "attempts"), [("2.17.0", 1), ("2.14.3", 4)])
+def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
+    eventually: Any, version: str, attempts: int
+) -> None:
+    """The task has three retries. 2.14.3 has no workflow defaults, as the server of cluster-2.17.0/retry-good.
+
+    The program counts its attempts by a variable of that server, so here it fails each time.
+    """
+    with kubeflow(version=version) as env:
+        record = env.runs.find(submit(env, "retry-good"))
+        assert record is not None
+        run = eventually(lambda: (found := record.run()).state.final and found)
+        display_names = [node.name.rpartition(".")[2] for node in nodes(record)]
+
+    assert run.state.value == "FAILED"
+    assert len([name for name in display_names if name.startswith("executor(")]) == attempts
+
+
 def described(node: Any) -> tuple[str, list[str]]:
     """The state of a node, and the names of its children."""
     return node.state, sorted(child.name for child in node.children)
