@@ -19,7 +19,7 @@ import functools
 import typing
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Unpack
 
 from kfgcp.errors import StateError, UsageError
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
 VERSION: Final = 1
-"""The version of the JSON of `RunOptions`. It grows when a field gets another name or meaning, not for a new field."""
+"""The version of the JSON of `RunOptions`.
+
+It grows when a field gets another name or meaning, not for a new field. The schema of the store grows at the same time,
+so that an earlier kfgcp refuses the store instead of each run in it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class RunOptions:
             flag="--label",
             metavar="K=V",
         ),
-    ] = field(default_factory=dict)
+    ] = dataclasses.field(default_factory=dict)
     cache: Annotated[
         bool | None,
         Option(
@@ -121,10 +125,10 @@ class RunOptions:
     ] = False
 
     def __post_init__(self) -> None:
-        for option in option_fields():
-            value = getattr(self, option.name)
-            if not option.accepts(value):
-                raise UsageError(f"The option {option.name} must be {option.expected}, not {value!r}.")
+        for field in option_fields():
+            value = getattr(self, field.name)
+            if not field.accepts(value):
+                raise UsageError(f"The option {field.name} must be {field.expected}, not {value!r}.")
 
     def changed(self, **changes: Unpack[OptionKeywords]) -> Self:
         """Return these options with changes. None always means that an option is not given.
@@ -137,7 +141,7 @@ class RunOptions:
             Traceback (most recent call last):
             kfgcp.errors.UsageError: Unknown option 'experimnt'.
         """
-        names = [option.name for option in option_fields()]
+        names = [field.name for field in option_fields()]
         for name in changes:
             if name not in names:
                 raise _unknown_option(name, names)
@@ -146,7 +150,7 @@ class RunOptions:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the options as JSON, the defaults included: a later version may have other defaults."""
-        values = {option.name: getattr(self, option.name) for option in option_fields()}
+        values = {field.name: getattr(self, field.name) for field in option_fields()}
         return {"version": VERSION, **values, "labels": dict(self.labels)}
 
     @classmethod
@@ -165,7 +169,7 @@ class RunOptions:
                 f"The options of the run have the version {version}, and this kfgcp reads version {VERSION}.",
                 hint="Upgrade: pip install --upgrade kfgcp",
             )
-        names = {option.name for option in option_fields()}
+        names = {field.name for field in option_fields()}
         unknown = stored.keys() - names - {"version"}
         if unknown:
             warnings.warn(
@@ -270,8 +274,8 @@ def option_fields() -> tuple[OptionField, ...]:
 
 def local_flags(options: RunOptions) -> list[str]:
     """Return the flags of the given options that only runs on this machine have."""
-    given = [option for option in option_fields() if getattr(options, option.name) != option.default]
-    return [option.flag for option in given if option.option.local_only]
+    given = [field for field in option_fields() if getattr(options, field.name) != field.default]
+    return [field.flag for field in given if field.option.local_only]
 
 
 def _option_field(declared: dataclasses.Field[Any], hint: Any) -> OptionField:

@@ -28,7 +28,7 @@ class OptionKeywords(TypedDict, total=False):
 
 def render() -> str:
     """Return the text of the module."""
-    types = {option.name: _optional(option.annotation) for option in option_fields()}
+    types = {field.name: _optional(field.annotation) for field in option_fields()}
     lines = [f"    {name}: {text}\n" for name, text in types.items()]
     return HEAD + _imports("".join(types.values())) + CLASS + "".join(lines)
 

@@ -20,12 +20,12 @@ params_file = click.option("--params-file", type=click.Path(path_type=Path), hel
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command `run` the options of a run. Its argument `changes` has those that are given."""
-    return _take_options(command, {option.name: option.option.help for option in option_fields()})
+    return _take_options(command, {field.name: field.option.help for field in option_fields()})
 
 
 def rerun_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command `rerun` the options of a run, as in `run_options`, with its own help."""
-    helps = {option.name: option.option.rerun_help or option.option.help for option in option_fields()}
+    helps = {field.name: field.option.rerun_help or field.option.help for field in option_fields()}
     return _take_options(command, helps)
 
 
@@ -33,43 +33,43 @@ def _take_options(command: Callable[..., Any], helps: dict[str, str]) -> Callabl
     @functools.wraps(command)
     def call(*args: Any, **values: Any) -> Any:
         changes: dict[str, Any] = {}
-        for option in option_fields():
-            value = _read(option, values.pop(option.name))
+        for field in option_fields():
+            value = _read(field, values.pop(field.name))
             if value is not None:
-                changes[option.name] = value
+                changes[field.name] = value
         return command(*args, **values, changes=cast("OptionKeywords", changes))
 
     decorated: Callable[..., Any] = call
     # click shows the options in the reverse order of the decorators.
-    for option in reversed(option_fields()):
-        decorated = _click_option(option, helps[option.name])(decorated)
+    for field in reversed(option_fields()):
+        decorated = _click_option(field, helps[field.name])(decorated)
     return decorated
 
 
-def _click_option(option: OptionField, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _click_option(field: OptionField, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option of the command line. It has no default, so None says that it is not given."""
-    if option.option.local_only:
+    if field.option.local_only:
         help_text = f"{help_text} Local runs only."
-    settings: dict[str, Any] = {"default": None, "metavar": option.option.metavar, "help": help_text}
-    declaration = option.flag
-    match option.type:
+    settings: dict[str, Any] = {"default": None, "metavar": field.option.metavar, "help": help_text}
+    declaration = field.flag
+    match field.type:
         case OptionType.FLAG:
             settings["is_flag"] = True
         case OptionType.SWITCH:
-            declaration = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+            declaration = f"{field.flag}/--no-{field.flag.removeprefix('--')}"
         case OptionType.NUMBER:
-            settings["type"] = click.IntRange(min=option.option.minimum)
+            settings["type"] = click.IntRange(min=field.option.minimum)
         case OptionType.CHOICE:
-            settings["type"] = click.Choice(option.choices)
+            settings["type"] = click.Choice(field.choices)
         case OptionType.PAIRS:
             settings["multiple"] = True
         case OptionType.TEXT:
             settings["type"] = str
-    return click.option(declaration, option.name, **settings)
+    return click.option(declaration, field.name, **settings)
 
 
-def _read(option: OptionField, value: Any) -> Any:
+def _read(field: OptionField, value: Any) -> Any:
     """Return the value of an option from that of the command line, None when it is not given."""
-    if option.type is OptionType.PAIRS:
-        return labels_of(value, option.flag) if value else None
+    if field.type is OptionType.PAIRS:
+        return labels_of(value, field.flag) if value else None
     return value

@@ -20,13 +20,13 @@ from kfgcp.options import OptionField, OptionType, RunOptions, option_fields
 from kfgcp.store.store import Store
 from patience import PROCESS
 
-OPTIONS = pytest.mark.parametrize("option", option_fields(), ids=lambda option: option.name)
+OPTIONS = pytest.mark.parametrize("field", option_fields(), ids=lambda field: field.name)
 ENVIRONMENTS = '[env.local]\nbackend = "local"\n[env.other]\nbackend = "local"\n'
 
 
-def _other_value(option: OptionField) -> Any:
+def _other_value(field: OptionField) -> Any:
     """A value that is not the default, and that the engine can run with."""
-    match option.type:
+    match field.type:
         case OptionType.TEXT:
             return "other"
         case OptionType.FLAG:
@@ -34,28 +34,28 @@ def _other_value(option: OptionField) -> Any:
         case OptionType.SWITCH:
             return False
         case OptionType.NUMBER:
-            return (option.option.minimum or 0) + 1
+            return (field.option.minimum or 0) + 1
         case OptionType.CHOICE:
-            return option.choices[1]
+            return field.choices[1]
         case OptionType.PAIRS:
             return {"team": "growth"}
 
 
-def _arguments(option: OptionField) -> list[str]:
+def _arguments(field: OptionField) -> list[str]:
     """The option with this value on the command line."""
-    value = _other_value(option)
-    match option.type:
+    value = _other_value(field)
+    match field.type:
         case OptionType.FLAG:
-            return [option.flag]
+            return [field.flag]
         case OptionType.SWITCH:
-            return [option.flag.replace("--", "--no-", 1)]
+            return [field.flag.replace("--", "--no-", 1)]
         case OptionType.PAIRS:
-            return [option.flag, "team=growth"]
+            return [field.flag, "team=growth"]
         case _:
-            return [option.flag, str(value)]
+            return [field.flag, str(value)]
 
 
-ALL_ARGUMENTS = [argument for option in option_fields() for argument in _arguments(option)]
+ALL_ARGUMENTS = [argument for field in option_fields() for argument in _arguments(field)]
 
 
 @pytest.fixture
@@ -81,18 +81,18 @@ def _call(*arguments: str) -> None:
 @pytest.mark.parametrize(("verb", "command"), [("run", run.command), ("rerun", rerun.command)])
 @OPTIONS
 def test_each_option_is_in_the_help_with_its_flag_and_text(
-    verb: str, command: click.Command, option: OptionField
+    verb: str, command: click.Command, field: OptionField
 ) -> None:
-    (shown,) = [parameter for parameter in command.params if parameter.name == option.name]
+    (shown,) = [parameter for parameter in command.params if parameter.name == field.name]
     assert isinstance(shown, click.Option)
-    texts = {option.option.help, option.option.rerun_help}
-    ends_with = " Local runs only." if option.option.local_only else ""
+    texts = {field.option.help, field.option.rerun_help}
+    ends_with = " Local runs only." if field.option.local_only else ""
 
-    assert option.flag in shown.opts
+    assert field.flag in shown.opts
     assert shown.help is not None
     assert shown.help.removesuffix(ends_with) in texts
     assert shown.help.endswith(ends_with)
-    assert option.flag in CliRunner().invoke(cli, [verb, "--help"], terminal_width=200).output
+    assert field.flag in CliRunner().invoke(cli, [verb, "--help"], terminal_width=200).output
 
 
 def test_each_option_of_run_is_stored_and_reaches_the_executor(
@@ -125,21 +125,21 @@ def _assert_all_given(home: Path, attempts: list[Attempt]) -> None:
     assert request is not None
     (attempt,) = attempts
     assert attempt.options == request.options
-    for option in option_fields():
-        value, expected = getattr(request.options, option.name), _other_value(option)
-        if option.type is OptionType.PAIRS:
-            assert expected.items() <= value.items(), option.name
+    for field in option_fields():
+        value, expected = getattr(request.options, field.name), _other_value(field)
+        if field.type is OptionType.PAIRS:
+            assert expected.items() <= value.items(), field.name
         else:
-            assert value == expected, option.name
+            assert value == expected, field.name
 
 
 @OPTIONS
 def test_a_run_that_is_resumed_takes_no_option(
-    option: OptionField, home: Path, capsys: pytest.CaptureFixture[str]
+    field: OptionField, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before, `--resume` ignored --max-parallel, --fail-fast, --executor and --strict-env."""
     with pytest.raises(SystemExit) as ended:
-        main(["run", "--resume", "latest", *_arguments(option)])
+        main(["run", "--resume", "latest", *_arguments(field)])
 
     assert ended.value.code == 2
     assert "--resume takes --timeout and --json only" in capsys.readouterr().err

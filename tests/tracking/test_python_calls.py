@@ -178,7 +178,7 @@ def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str
 
 
 def test_none_means_that_an_option_is_not_given(home: Path) -> None:
-    nothing: dict[str, Any] = {"params": None} | {option.name: None for option in option_fields()}
+    nothing: dict[str, Any] = {"params": None} | {field.name: None for field in option_fields()}
 
     assert api.plan(doubled_twice, **nothing).request == api.plan(doubled_twice).request
     run = kfgcp.run(doubled_twice, timeout=PROCESS, **nothing)

@@ -41,7 +41,7 @@ def test_options_are_written_and_read_as_json() -> None:
 
 
 def test_each_option_is_in_the_json_under_its_name() -> None:
-    assert RunOptions().to_dict().keys() == {"version"} | {option.name for option in option_fields()}
+    assert RunOptions().to_dict().keys() == {"version"} | {field.name for field in option_fields()}
 
 
 def test_options_that_an_earlier_version_did_not_have_are_the_defaults() -> None:

@@ -350,7 +350,7 @@ def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: An
     our_options = {"env"}
 
     request = request_of(compiled("tests/pipelines/echo.py"))
-    options = {option.name for option in option_fields() if not option.option.local_only}
+    options = {field.name for field in option_fields() if not field.option.local_only}
 
     assert {field.name for field in fields(request)} == sent | ours | {"options"}
     assert options == sent_options | named_options | our_options
