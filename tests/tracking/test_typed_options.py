@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import kfgcp
+from patience import PROCESS
 
 ROOT = Path(kfgcp.__file__).parents[1]
 PROGRAM = """
@@ -41,6 +42,7 @@ def test_wrong_calls_are_errors_of_mypy(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=PROCESS,
     )
 
     errors = dict(re.findall(r"program\.py:(\d+): error: (.*)", done.stdout))
