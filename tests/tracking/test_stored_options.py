@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kfgcp
-from kfgcp import api
 from kfgcp.options import RunOptions
+from kfgcp.workspace import Workspace
+from patience import PROCESS
 
 EARLIER: dict[str, Any] = {
     "uses_docker": False,
@@ -30,18 +30,20 @@ EARLIER: dict[str, Any] = {
 
 
 def test_a_run_of_an_earlier_version_is_resumed_and_repeated(home: Path, pipeline: Callable[[str], Path]) -> None:
-    handle, opened = api.open_run(str(pipeline("echo")), experiment="spring", labels={"team": "growth"})
-    opened._lock.release()  # type: ignore[attr-defined]  # as if this process had ended
+    workspace = Workspace.default()
+    plan = workspace.plan(str(pipeline("echo")), experiment="spring", labels={"team": "growth"})
+    interrupted = workspace.backend("local").open(plan.request)
+    interrupted._lock.release()  # as if its process had ended
     with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as connection:
         connection.execute("UPDATE runs SET request = ?", (json.dumps(EARLIER | {"submit_dir": str(home)}),))
     connection.close()
 
-    resumed = kfgcp.resume(handle.run_id)
+    resumed = workspace.resume(interrupted.run_id, timeout=PROCESS)
 
     assert resumed.state == "SUCCEEDED"
     assert resumed.task("say").snapshot.cache.reason == "caching is off for this run"
-    repeated, _ = api.open_rerun(handle.run_id, max_parallel=2)
-    request = repeated._workspace.store.request(repeated.run_id)
+    repeated = workspace.rerun(interrupted.run_id, max_parallel=2, timeout=PROCESS)
+    request = workspace.store.request(repeated.run_id)
     assert request is not None
     labels = {name: value for name, value in repeated.snapshot.labels.items() if name != "submission"}
     assert labels["team"] == "growth"
@@ -54,4 +56,4 @@ def test_a_run_of_an_earlier_version_is_resumed_and_repeated(home: Path, pipelin
         fail_fast=True,
         executor="process",
     )
-    assert (request.repeats, request.submit_dir) == (handle.run_id, str(home))
+    assert (request.repeats, request.submit_dir) == (interrupted.run_id, str(home))
