@@ -221,16 +221,6 @@ class RunTimeout(KfgcpError):
     exit_code = 7
 
 
-def installing(extra: str) -> str:
-    """Return the command that installs an extra. It keeps a kfgcp that was installed from a folder.
-
-    Example:
-        >>> installing("s3")
-        "pip install 'kfgcp[s3]'"
-    """
-    return f"pip install 'kfgcp[{extra}]'"
-
-
 class MissingExtra(KfgcpError):
     """A feature needs packages of an extra that is not installed."""
 
@@ -239,6 +229,16 @@ class MissingExtra(KfgcpError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
             f"{feature} needs the extra '{extra}', which is not installed.",
-            hint=installing(extra),
+            hint=self.installing(extra),
         )
         self.extra = extra
+
+    @staticmethod
+    def installing(extra: str) -> str:
+        """Return the command that installs an extra. It keeps a kfgcp that was installed from a folder.
+
+        Example:
+            >>> MissingExtra.installing("s3")
+            "pip install 'kfgcp[s3]'"
+        """
+        return f"pip install 'kfgcp[{extra}]'"

@@ -14,7 +14,7 @@ from typing import Any
 
 from kfgcp import config
 from kfgcp.engine.executors.base import TaskException
-from kfgcp.errors import installing
+from kfgcp.errors import MissingExtra
 from kfgcp.spec.local_modules import find_local
 from kfgcp.spec.packages import package_of
 
@@ -87,7 +87,7 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
             " into the function, or build it into the component's image (target_image)."
         )
     if exception.raised_in == COMPONENTS:
-        return f"The ready-made components need an extra: {installing('components')}"
+        return f"The ready-made components need an extra: {MissingExtra.installing('components')}"
     package = "kfgcp[components]" if top == COMPONENTS else package_of(module)
     install = f'packages_to_install=["{package}"]'
     if place.in_container:

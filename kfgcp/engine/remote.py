@@ -25,7 +25,7 @@ from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.contact import Contacts
 from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.engine.values import ArtifactValue, ValueProblem
-from kfgcp.errors import installing
+from kfgcp.errors import MissingExtra
 
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 
@@ -265,7 +265,7 @@ def _send_first_request(uri: str, settings: BucketSettings) -> None:
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
         extra = EXTRAS[uri.partition("://")[0]]
-        return ValueProblem(f"{uri} cannot be {what} without a library: {installing(extra)}")
+        return ValueProblem(f"{uri} cannot be {what} without a library: {MissingExtra.installing(extra)}")
     if is_changed(error):
         return ValueProblem(f"{uri} cannot be {what}: it was changed at the same time")
     # What `requests` says of a failed connection begins with the whole request; its reason is what matters.
