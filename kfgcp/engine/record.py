@@ -41,7 +41,14 @@ class Recorder:
             self._cached.append(cached)
 
     def write(self, nodes: Iterable[Node], final: Changes | None = None) -> None:
-        """Writes these nodes, what was kept, and what `final` says of the run; nothing when there is nothing."""
+        """Write nodes that changed, with their events, and what was kept for this write.
+
+        Without such nodes and without `final`, nothing is written.
+
+        Args:
+            nodes: in the order of their changes, so that what depends on a task comes after it.
+            final: what changed in the run itself.
+        """
         tasks: list[Task] = []
         artifacts: list[Artifact] = []
         metrics: list[Metric] = []
@@ -75,13 +82,12 @@ class Recorder:
             cached=cached,
             outcomes=outcomes,
             uses=uses,
-            # In the order of the changes: what depends on a task comes after it.
             events=task_events(self._run_id, new_tasks, metrics, attempt_starts=attempt_starts),
         )
         self._store.apply(self._run_id, changes)
 
     def _stamp(self, node: Node) -> None:
-        """Times of what no attempt stamped: DAGs, which end with the last of their tasks, and tasks that never ran."""
+        """Stamp what no attempt stamped: a DAG starts with the first of its tasks and ends with the last of them."""
         node.started_at = node.started_at or _first_start(node)
         if node.state is TaskState.RUNNING:
             node.started_at = node.started_at or self._now()
