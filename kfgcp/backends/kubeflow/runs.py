@@ -305,16 +305,27 @@ def _is_before_retry(execution: Execution, progress: Progress) -> bool:
     """Return whether an execution is as it was when the run was continued, which uses it again."""
     ended_at = _time(execution.ended_at)
     retried_at = progress.retried_at if execution.is_reused else None
-    return retried_at is not None and ended_at is not None and ended_at < retried_at
+    return retried_at is not None and ended_at is not None and not _is_in_later_second(ended_at, retried_at)
 
 
 def _start(execution: Execution, progress: Progress, ended_at: str | None) -> str | None:
     """Return when a task started; one that was run again in a run that was continued started with that."""
     started_at = _time(execution.started_at)
     retried_at = progress.retried_at if execution.is_reused else None
-    if started_at and retried_at and started_at < retried_at and (ended_at is None or ended_at >= retried_at):
-        return retried_at
-    return started_at
+    if not started_at or not retried_at or started_at >= retried_at:
+        return started_at
+    was_run_again = ended_at is None or _is_in_later_second(ended_at, retried_at)
+    return retried_at if was_run_again else started_at
+
+
+def _is_in_later_second(time: str, retried_at: str) -> bool:
+    """Return whether a time is not in the second in which a run was continued.
+
+    The server gives whole seconds for that, so a time in the same second can be before or after it. A pod takes longer
+    than a second to start and end, so what ended in that second ended before.
+    """
+    seconds = len("2026-01-02T03:04:05")
+    return time[:seconds] > retried_at[:seconds]
 
 
 def _time(seconds: float) -> str | None:

@@ -228,6 +228,22 @@ def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(compiled: 
     assert tasks["add"].started_at == "2026-01-02T03:00:02.000Z", "it was not run again"
 
 
+def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(compiled: Any, execution: Any) -> None:
+    """The server says of the retry only in which second it was, and no pod starts and ends within one."""
+    spec = compiled("tests/pipelines/chain.py").pipeline_spec
+    in_that_second = 1767322980.4
+    executions = [
+        execution(1, "", type=mlmd.DAG, state="RUNNING"),
+        execution(2, "add", 1, started_at=in_that_second - 0.8, ended_at=in_that_second),
+    ]
+    steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
+
+    found = run(executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z")
+
+    (add,) = (task for task in found.tasks if task.path == "add")
+    assert (add.started_at, add.ended_at) == ("2026-01-02T03:02:59.600Z", "2026-01-02T03:03:00.400Z")
+
+
 def test_what_failed_before_a_retry_is_to_be_done_again(compiled: Any, execution: Any) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     executions = [
