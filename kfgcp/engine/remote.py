@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Bucket, describe, is_answer, is_changed, status_of
+from kfgcp.engine.buckets.base import Bucket, UploadsInParts, describe, is_answer, is_changed, status_of
 from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
@@ -181,8 +181,9 @@ def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[
         requests: dict[str, Callable[[], object]] = {
             "s3:ListBucket": lambda: transfer.list_objects(bucket, prefix, 1),
             "s3:GetObject": lambda: bucket.find(probe),
-            "s3:PutObject": lambda: bucket.start_parts(probe).abandon(),
         }
+        if isinstance(bucket, UploadsInParts):
+            requests["s3:PutObject"] = lambda: bucket.start_parts(probe).abandon()
         refused = {}
         for permission, request in requests.items():
             try:

@@ -13,6 +13,7 @@ import re
 import socket
 import struct
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -200,8 +201,9 @@ class GuardedHandler(BaseHTTPRequestHandler):
     """Answers 403 to requests that a foreign web page may have sent, before their methods are called."""
 
     @property
+    @abstractmethod
     def guard(self) -> CrossSiteGuard:
-        raise NotImplementedError
+        """Tells which requests are refused."""
 
     def parse_request(self) -> bool:
         if not super().parse_request():

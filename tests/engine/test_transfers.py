@@ -46,13 +46,13 @@ class MemoryBucket:
         return None if content is None else StoredObject(key, len(content), str(self.versions))
 
     def pages(self, prefix: str, most: int) -> Iterator[list[StoredObject]]:
-        raise NotImplementedError
+        raise AssertionError("uploads do not ask for this")
 
     def beginning(self, key: str, size: int) -> bytes:
-        raise NotImplementedError
+        raise AssertionError("uploads do not ask for this")
 
     def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
-        raise NotImplementedError
+        raise AssertionError("uploads do not ask for this")
 
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
         self.objects[key] = body.read(size) or b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import RawIOBase
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Sink = Callable[[bytes], None]
 """Takes the next bytes of an object."""
@@ -31,10 +31,6 @@ class Bucket(Protocol):
 
     What they raise is an error of the client library.
     """
-
-    @property
-    def part_bytes(self) -> int | None:
-        """The size of the parts that large files are uploaded in; None when `upload` is good for any size."""
 
     def find(self, key: str) -> StoredObject | None:
         """Return an object, None when there is none with this key."""
@@ -62,6 +58,15 @@ class Bucket(Protocol):
 
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
         """Write an object in one request, or with as many as the client library chooses."""
+
+
+@runtime_checkable
+class UploadsInParts(Protocol):
+    """A bucket whose large objects kfgcp writes in parts. Where it is not, the client library does that in `upload`."""
+
+    @property
+    def part_bytes(self) -> int:
+        """The size of the parts. A file of up to two parts is uploaded as a whole."""
 
     def start_parts(self, key: str) -> Parts:
         """Begin an object that is written in parts."""

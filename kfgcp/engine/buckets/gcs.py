@@ -10,7 +10,7 @@ from io import RawIOBase
 from typing import Any, Final
 
 from kfgcp.deadlines import current_deadline
-from kfgcp.engine.buckets.base import Parts, Sink, StoredObject
+from kfgcp.engine.buckets.base import Sink, StoredObject
 from kfgcp.engine.contact import CONNECT_SECONDS, READ_SECONDS, google_credentials
 
 CONNECTIONS: Final = 16
@@ -30,8 +30,6 @@ class GcsBucket:
         client: of the library.
         name: of the bucket.
     """
-
-    part_bytes = None
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
@@ -78,9 +76,6 @@ class GcsBucket:
         self._bucket.blob(key, chunk_size=CHUNK_BYTES).upload_from_file(
             body, size=size, retry=DEFAULT_RETRY.with_timeout(seconds)
         )
-
-    def start_parts(self, key: str) -> Parts:
-        raise NotImplementedError("uploads in several requests are made by the library")
 
 
 class _Writer:

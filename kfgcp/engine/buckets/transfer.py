@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from kfgcp.deadlines import Deadline, DeadlineError, MovingDeadline, call_within, current_deadline, obey
-from kfgcp.engine.buckets.base import Bucket, Parts, StoredObject, is_transient
+from kfgcp.engine.buckets.base import Bucket, Parts, StoredObject, UploadsInParts, is_transient
 from kfgcp.machine import start_thread
 
 Result = TypeVar("Result")
@@ -284,14 +284,13 @@ def _upload_file(bucket: Bucket, key: str, file: Path, seconds: float) -> None:
     if not stat.S_ISREG(status.st_mode):  # a pipe would never end
         raise OSError(f"{file} is not a regular file")
     size = status.st_size
-    part_bytes = bucket.part_bytes
-    if part_bytes is None or size <= 2 * part_bytes:
+    if not isinstance(bucket, UploadsInParts) or size <= 2 * bucket.part_bytes:
         _send(bucket.upload, key, _Slice(file, 0, size, MovingDeadline(seconds, PIECE_BYTES)))
         return
     before = look(seconds, lambda: bucket.find(key))
     parts = look(seconds, lambda: bucket.start_parts(key))
     try:
-        _upload_parts(parts, file, size, max(part_bytes, -(-size // 10_000)), seconds)
+        _upload_parts(parts, file, size, max(bucket.part_bytes, -(-size // 10_000)), seconds)
         try:
             look(seconds, parts.finish)
         except Exception as error:
