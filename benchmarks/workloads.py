@@ -142,6 +142,12 @@ def compile_chains(checkout: Checkout, folder: Path) -> None:
     save(folder / "grid.json", grid(noop, 10, 10))
 
 
+def compile_thousand(checkout: Checkout, folder: Path) -> None:
+    """Write grid.json, 10 chains of 100 tasks that do nothing."""
+    noop = compile_source(str(checkout.bin / "kfgcp"), "noop", NOOP, folder)
+    save(folder / "grid.json", grid(noop, 10, 100))
+
+
 def run_grid(checkout: Checkout, folder: Path) -> None:
     """Run grid.json, so that the next run finds all its tasks in the cache."""
     measure(checkout.command(("kfgcp", "run", "grid.json", "--cache")), folder, clean_environment())
@@ -222,6 +228,13 @@ WORKLOADS = (
         "a run of 50 tasks, one after the other",
         ("kfgcp", "run", "grid.json", "--no-cache", "--json"),
         write_inputs=compile_chain,
+        answer=task_states,
+    ),
+    Workload(
+        "thousand",
+        "a run of 1,000 tasks, 10 at a time",
+        ("kfgcp", "run", "grid.json", "--no-cache", "--max-parallel", "10", "--json"),
+        write_inputs=compile_thousand,
         answer=task_states,
     ),
     Workload(
