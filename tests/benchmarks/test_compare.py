@@ -320,6 +320,7 @@ NAMES = (
     "compile",
     "one-task",
     "chain",
+    "thousand",
     "cached",
     "list",
     "where",
@@ -329,7 +330,12 @@ NAMES = (
     "read-remote",
     "recorded",
 )
-TASKS = {"one-task": (1, "SUCCEEDED"), "chain": (50, "SUCCEEDED"), "cached": (100, "CACHED")}
+TASKS = {
+    "one-task": (1, "SUCCEEDED"),
+    "chain": (50, "SUCCEEDED"),
+    "thousand": (1_000, "SUCCEEDED"),
+    "cached": (100, "CACHED"),
+}
 ROWS = {"list": 20, "read-remote": 100, "recorded": 1_000, "export": 5_001}
 
 
