@@ -25,6 +25,14 @@ def kind_of(method: str, target: str) -> str:
     return f"{method} {IDS.sub('*', unquote(urlsplit(target).path))}"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print nothing: a client may close its connection, and its output is what the tests look at."""
+
+
 class MutatingProxy:
     """Serves on 127.0.0.1 until it is closed.
 
@@ -57,9 +65,7 @@ class MutatingProxy:
             def log_message(self, *_: object) -> None:
                 """Changes are recorded instead."""
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
+        self._http = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 

@@ -175,6 +175,8 @@ class ProofReport:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the report, also when the trials were interrupted."""
+        if self.config.option.collectonly:
+            return
         path = Path(self.config.option.proof_report or REPORT)
         path.write_text(self._text(exitstatus), encoding="utf-8")
 
