@@ -398,6 +398,7 @@ class LocalRun:
     def __init__(self, store: Store, home: Path, run_id: str, held: lock.RunLock) -> None:
         self.run_id = run_id
         self._lock = held
+        self._store = store
         run = store.get(run_id)
         request = store.request(run_id)
         spec = store.spec(run.version)
@@ -417,11 +418,14 @@ class LocalRun:
         except ValueProblem as problem:
             raise ParamError(f"Wrong parameters: {problem}.") from None
         self._engine = Engine(store, layout, pipeline, inputs, request.options, settings)
+        # The workspace that started the run may be closed before the run has ended.
+        store.keep_open()
 
     def execute(self) -> RunState:
         try:
             return self._engine.execute()
         finally:
+            self._store.allow_close()
             self._lock.release()
 
     def cancel(self, *, force: bool = False) -> None:

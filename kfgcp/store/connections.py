@@ -40,6 +40,8 @@ class ThreadConnections:
         self._all: WeakSet[ThreadConnection] = WeakSet()
         self._guard = threading.Lock()
         self._is_closed = False
+        self._user_count = 0
+        self._must_close = False
 
     def current(self) -> ThreadConnection:
         """Return the connection of the calling thread.
@@ -77,21 +79,44 @@ class ThreadConnections:
             return False
         with self._guard:
             can_write = all(thread.connection.can_write for thread in self._all)
-        return is_same_file and can_write and not self._is_closed
+        return is_same_file and can_write and not self._must_close
 
     def close(self) -> None:
-        """Close the connections of all threads.
+        """Close the connections of all threads. While somebody keeps them open, they are closed later.
 
         A thread that works with its connection now finishes its statement. Its connection is closed
         afterwards, because nothing refers to it any more.
         """
         with self._guard:
-            self._is_closed = True
-            self._own = threading.local()
-            for thread in list(self._all):
-                if thread.in_use.acquire(blocking=False):
-                    thread.connection.close()
-                    thread.in_use.release()
+            self._must_close = True
+            if self._user_count == 0:
+                self._close_all()
+
+    def keep_open(self) -> None:
+        """Keep the connections open until `allow_close` is called as often as this method.
+
+        Raises:
+            UsageError: the connections were closed.
+        """
+        with self._guard:
+            if self._must_close:
+                raise closed(self._file)
+            self._user_count += 1
+
+    def allow_close(self) -> None:
+        """End what `keep_open` began."""
+        with self._guard:
+            self._user_count -= 1
+            if self._must_close and self._user_count == 0:
+                self._close_all()
+
+    def _close_all(self) -> None:
+        self._is_closed = True
+        self._own = threading.local()
+        for thread in list(self._all):
+            if thread.in_use.acquire(blocking=False):
+                thread.connection.close()
+                thread.in_use.release()
 
 
 def closed(file: Path) -> UsageError:

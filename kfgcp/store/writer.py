@@ -36,8 +36,23 @@ class Writer(Reader):
             raise database.full(self.file)
 
     def close(self) -> None:
-        """Close the connections of all threads. Every later use of the store is a UsageError."""
+        """Close the connections of all threads. Every later use of the store is a UsageError.
+
+        While an engine in this process uses the store, it is closed later, see `keep_open`.
+        """
         self._connections.close()
+
+    def keep_open(self) -> None:
+        """Postpone `close` until `allow_close` is called: for an engine, which records its run to the end.
+
+        Raises:
+            UsageError: the store was closed.
+        """
+        self._connections.keep_open()
+
+    def allow_close(self) -> None:
+        """End what `keep_open` began. A store that was to be closed meanwhile is closed now."""
+        self._connections.allow_close()
 
     def __enter__(self) -> Self:
         return self

@@ -108,7 +108,10 @@ class OpenProject:
         return self._store is None or self._store.is_current
 
     def close(self) -> None:
-        """Close the store and the backends of all threads. Later uses are a UsageError."""
+        """Close the store and the backends of all threads. Later uses are a UsageError.
+
+        A run that a thread of this process executes continues, and the process still waits for it.
+        """
         with self._guard:
             self._is_closed = True
             self._own = threading.local()

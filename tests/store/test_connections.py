@@ -87,6 +87,22 @@ def test_a_closed_store_is_one_clear_error_in_every_thread(store: Store, home: P
     alone.close()
 
 
+def test_a_store_that_is_kept_open_is_closed_later(store: Store) -> None:
+    """Two engines of this process use it."""
+    store.keep_open()
+    store.keep_open()
+    store.close()
+
+    store.allow_close()
+    assert store.select() == []
+    with pytest.raises(UsageError, match="was closed"):
+        store.keep_open()
+    store.allow_close()
+
+    with pytest.raises(UsageError, match="was closed"):
+        store.select()
+
+
 def test_close_lets_a_thread_finish_what_it_does(store: Store, make_run: MakeRun, home: Path) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     writing, closed = threading.Event(), threading.Event()
