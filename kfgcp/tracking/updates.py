@@ -143,6 +143,7 @@ class RunUpdates:
         self._must_leave = False
         self._thread: threading.Thread | None = None
         self._pause_seconds = 0.0
+        self._run_has_ended = False
         self.have_ended = False
         self._steps = self._follow()
 
@@ -175,8 +176,8 @@ class RunUpdates:
         """
         seconds = self._pause_seconds
         if self._deadline is not None:
-            left = self._deadline - self._clock()
-            if left <= 0:
+            left = max(self._deadline - self._clock(), 0.0)
+            if left == 0 and not self._run_has_ended:
                 self._raise_timeout()
             seconds = min(seconds, left)
         if self._engine is not None:
@@ -256,7 +257,10 @@ class RunUpdates:
                 self._after_engine()
                 continue
             yield _Pause(INTERVAL)
+        self._run_has_ended = True
         for _ in range(lines.late_looks):
+            if self._has_no_time():
+                break
             yield _Pause(LATE_INTERVAL)
             yield from map(LogWritten, lines.read(()))
         if self._engine is not None:
@@ -267,6 +271,10 @@ class RunUpdates:
         yield from map(TaskChanged, order.rest(run_ended=True))
         handle.remember(whole)
         yield RunEnded(whole)
+
+    def _has_no_time(self) -> bool:
+        """Return whether the last lines of an ended run are not waited for: the time is over, or a user cancels."""
+        return self._must_cancel or (self._deadline is not None and self._clock() >= self._deadline)
 
     def _poller(self) -> Poller | None:
         """Return what asks the backend; None when that is not needed."""

@@ -12,6 +12,7 @@ from kfgcp import LogFilter, LogLine, LogWritten, RunChanged, RunEnded, RunHandl
 from kfgcp.backends.base import Pace, RunRef
 from kfgcp.backends.local_logs import FileTail
 from kfgcp.engine.layout import log_file
+from kfgcp.engine.run import Engine
 from kfgcp.errors import AuthError, RunTimeout, Unreachable, UsageError
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import Changes
@@ -274,6 +275,29 @@ def test_lines_that_come_after_the_end_are_waited_for(follow: Callable[..., Foll
     assert run.now == 1002.0, "a look after each second"
 
 
+def test_no_late_line_is_waited_for_when_the_time_is_over(follow: Callable[..., Followed]) -> None:
+    """The run has ended in time, so this is not an error."""
+    run = follow(state=RunState.FAILED)
+    run.backend.tail_of_run = Failing("early", *["late"] * 30, late=30.0)
+
+    told = short(run.updates(timeout=1.5))
+
+    assert told == ["run FAILED", "t.1: early", "t.1: late", "t.1: late", "ended FAILED"]
+    assert run.now == 1001.5
+
+
+def test_no_late_line_is_waited_for_after_a_cancellation(follow: Callable[..., Followed]) -> None:
+    run = follow(state=RunState.FAILED)
+    run.backend.tail_of_run = Failing("early", *["late"] * 30, late=30.0)
+    updates = run.updates()
+    first = [next(updates), next(updates)]
+
+    updates.cancel()
+
+    assert short(iter([*first, *updates])) == ["run FAILED", "t.1: early", "ended FAILED"]
+    assert run.now == 1000.0
+
+
 def test_an_outage_is_told_when_it_begins_and_when_it_ends(follow: Callable[..., Followed]) -> None:
     run = follow()
     run.backend.errors = [None, Unreachable("No route to it."), Unreachable("No route to it.")]
@@ -443,6 +467,30 @@ def test_the_error_of_an_engine_is_raised_where_its_run_is_followed(
 
     with pytest.raises(ValueError, match="not a number"):
         run.wait(PROCESS)
+
+
+def test_a_run_of_this_process_continues_when_its_workspace_is_closed(
+    home: Path, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = Engine.execute
+    is_closed = threading.Event()
+
+    def execute_after_close(engine: Engine) -> RunState:
+        assert is_closed.wait(PROCESS)
+        return execute(engine)
+
+    monkeypatch.setattr(Engine, "execute", execute_after_close)
+    with Workspace.open() as workspace:
+        run = workspace.submit(str(pipeline("echo")), in_process=True)
+    is_closed.set()
+    assert run.engine is not None
+    run.engine.finish()
+
+    assert kfgcp.show(run.run_id).state is RunState.SUCCEEDED
+    with pytest.raises(UsageError, match="was closed"):
+        run.refresh()
+    with pytest.raises(UsageError, match="was closed"):
+        workspace.store.get(run.run_id)
 
 
 def test_two_threads_follow_one_run(home: Path, pipeline: Callable[[str], Path]) -> None:
