@@ -16,18 +16,15 @@ from kfgcp.config import FILE_NAME
 from kfgcp.errors import KfgcpError, UsageError
 from kfgcp.event import Event
 from kfgcp.model import Run
-from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, load
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import RunFilter
-from kfgcp.tracking import collect, lookup, pipelines, submit
+from kfgcp.tracking import collect, lookup, pipelines
 from kfgcp.tracking.choose import Choice, several
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
-from kfgcp.tracking.submit import Plan
-from kfgcp.tracking.update_batches import Update, in_batches
 
 if TYPE_CHECKING:
     import pandas
@@ -35,9 +32,12 @@ if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.environments import Imported
     from kfgcp.option_keywords import OptionKeywords
+    from kfgcp.options import RunOptions
     from kfgcp.scaffold import Scaffold
     from kfgcp.tracking.compare import Comparison
     from kfgcp.tracking.frames import Table
+    from kfgcp.tracking.submit import Plan
+    from kfgcp.tracking.update_batches import Update
 
 _guard: Final = threading.Lock()
 
@@ -147,6 +147,8 @@ class Workspace(OpenProject):
         Example:
             >>> run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
         """
+        from kfgcp.tracking import submit
+
         chosen = submit.combine(options, changes)
         return submit.start(self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process)
 
@@ -196,9 +198,11 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
         """
+        from kfgcp.tracking import submit
+
         chosen = submit.combine(options, changes)
         backend, request = submit.prepare(self, pipeline, params, chosen)
-        return Plan(request, backend.notes(request))
+        return submit.Plan(request, backend.notes(request))
 
     def rerun(
         self,
@@ -239,6 +243,8 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
         """
+        from kfgcp.tracking import submit
+
         workspace = lookup.workspace_of(self, run)
         prepared = submit.prepare_repetition(workspace, run, from_task, params, changes)
         handle = submit.start(workspace, *prepared, in_process=in_process)
@@ -270,6 +276,8 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.resume("a1b2").state
         """
+        from kfgcp.tracking import submit
+
         interrupted = self.show(run)
         handle = submit.resume(interrupted.workspace, interrupted, in_process=in_process)
         return handle.wait(timeout, check=check) if wait else handle
@@ -376,6 +384,8 @@ class Workspace(OpenProject):
             >>> for update in kfgcp.watch("a1b2"):
             ...     print(update.run.state, [task.path for task in update.tasks])
         """
+        from kfgcp.tracking.update_batches import in_batches
+
         handle = run if isinstance(run, RunHandle) else self.show(run)
         return in_batches(handle.updates(logs=logs, notice=notice))
 

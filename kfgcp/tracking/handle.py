@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kfgcp.backends.base import (
     SEVERITIES,
@@ -36,9 +36,11 @@ from kfgcp.model import (
     TaskState,
 )
 from kfgcp.tracking.choose import moment
-from kfgcp.tracking.engine_thread import EngineThread
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.updates import RunUpdates
+
+if TYPE_CHECKING:
+    from kfgcp.tracking.engine_thread import EngineThread
+    from kfgcp.tracking.updates import RunUpdates
 
 _ITERATION = re.compile(r"\[\d+\]")
 _MOST_IN_HINT = 20
@@ -183,6 +185,8 @@ class RunHandle:
             ...     if isinstance(update, kfgcp.TaskChanged):
             ...         print(update.task.path, update.task.state)
         """
+        from kfgcp.tracking.updates import RunUpdates
+
         return RunUpdates(self, logs=logs, refresh=refresh, timeout=timeout, notice=notice, on_pause=on_pause)
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
