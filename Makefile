@@ -12,7 +12,7 @@ MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test proof versions lint format bench docs screenshots lock clean help
+.PHONY: demo test proof versions lint format bench reference docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
@@ -20,7 +20,8 @@ help:
 	@echo "  test    run the tests; lint: check style, types and formatting; format: fix them"
 	@echo "  proof   run the long trials (hours) and write docs/proofs.md; SEED=N repeats the trials of that seed"
 	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine"
-	@echo "  bench   measure, side by side with peers; docs: generate docs/reference; lock: requirements/*.txt"
+	@echo "  bench   measure, side by side with peers; lock: requirements/*.txt"
+	@echo "  reference  generate the pages of commands and options; docs: all of docs/reference, which runs many tests"
 	@echo "  screenshots  draw docs/images/ again; needs /usr/bin/chromium"
 
 demo: $(VENV)/demo.stamp
@@ -50,9 +51,11 @@ bench: $(VENV)/dev.stamp
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python dashboards/screenshots.py
 
-docs: $(VENV)/dev.stamp
+reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate_options.py
 	$(BIN)/python docs/reference/generate.py
+
+docs: reference $(STORES)/stamp
 	$(BIN)/python docs/reference/generate_rules.py
 	$(BIN)/python docs/reference/generate_backends.py
 	$(BIN)/python docs/reference/generate_terraform.py

@@ -1,6 +1,6 @@
 """The fields of `RunOptions` as keywords, for type checkers.
 
-Written by `make docs`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
+Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ To add an option, add a field and use its value. Everything else is made from th
     engine      `options.fail_fast`, also in the executors
     note        remote backends name the options that only local runs have, `local_flags`
 
-`make docs` writes the reference and `option_keywords.py`, which type checkers read.
+`make reference` writes the reference and `option_keywords.py`, which type checkers read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md from the help of every verb. Run by `make docs`; a test compares."""
+"""Writes docs/reference/cli.md from the help of every verb. Run by `make reference`; a test compares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def render() -> str:
     top = click.Context(cli, info_name="kfgcp", terminal_width=WIDTH, **cli.context_settings)
     parts = [
         "# Command line",
-        "Written by `make docs` from the help of each verb; change it there.\n"
+        "Written by `make reference` from the help of each verb; change it there.\n"
         "The exit codes are in the [README](../../README.md#exit-codes).",
         _block(cli.get_help(top)),
     ]

@@ -1,4 +1,4 @@
-"""Writes kfgcp/option_keywords.py from the fields of RunOptions. Run by `make docs`; a test compares."""
+"""Writes kfgcp/option_keywords.py from the fields of RunOptions. Run by `make reference`; a test compares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kfgcp.options import option_fields
 FILE = Path(__file__).parents[2] / "kfgcp" / "option_keywords.py"
 HEAD = '''"""The fields of `RunOptions` as keywords, for type checkers.
 
-Written by `make docs`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
+Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
 """
 
 from __future__ import annotations

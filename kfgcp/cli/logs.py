@@ -62,8 +62,12 @@ def command(
                 _print(update.line, task, as_json)
         return
     lines = handle.logs(task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines)
+    has_lines = False
     for line in lines:
         _print(line, task, as_json)
+        has_lines = True
+    if attempt is not None and not has_lines:
+        handle.check_attempt(task, attempt)
     for found in handle.tasks:
         if found.cache is not None and found.cache.hit and task in (None, found.path):
             click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from kfgcp.backends.base import (
@@ -269,7 +268,7 @@ class RunHandle:
 
         Raises:
             Unsupported: the backend keeps no times or severities.
-            UsageError: the time cannot be read, or there is no such task, attempt or severity.
+            UsageError: the time cannot be read, or there is no such task or severity.
         """
         if task is not None:
             self.task(task)
@@ -284,15 +283,30 @@ class RunHandle:
             severity=None if severity is None else severity.upper(),
             all_lines=all_lines,
         )
-        lines = self._logs().logs(self._ref, log_filter)
-        if attempt is None or attempt <= max(self._attempts(task), 1):
-            return lines
-        # The log may have more attempts than the task: Kubeflow does not count them without ML Metadata.
-        first = next(lines, None)
-        if first is None:
-            self._check_attempt(task, attempt)
-            return iter(())
-        return chain([first], lines)
+        return self._logs().logs(self._ref, log_filter)
+
+    def check_attempt(self, task: str | None, attempt: int) -> None:
+        """Raise an error when a task, or every task, has fewer attempts.
+
+        A log can have more attempts than the task, because Kubeflow does not count them without ML Metadata. So ask
+        this only when there are no lines.
+
+        Raises:
+            UsageError: there is no such attempt. The hint says how many there are.
+        """
+        if not self._run.state.final:
+            # The attempt may have begun since the last look, and not have written anything yet.
+            self.refresh()
+        tasks = self._run.tasks if task is None else [self.task(task).snapshot]
+        count = max((known.attempts for known in tasks), default=0)
+        if attempt <= count:
+            return
+        if task is None:
+            raise UsageError(
+                f"No task of run {self.run_id} has an attempt {attempt}.",
+                hint=f"See how many there are: kfgcp show {self.run_id}",
+            )
+        raise UsageError(f"Task '{task}' has no attempt {attempt}.", hint=_attempts_in_words(count))
 
     def events(self) -> list[Event]:
         """Return what happened to the run, as far as it was recorded until the run was last read.
@@ -357,26 +371,6 @@ class RunHandle:
         names = ", ".join(candidates[:_MOST_IN_HINT]) or "none yet"
         more = len(candidates) - _MOST_IN_HINT
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
-
-    def _attempts(self, path: str | None) -> int:
-        """Return the number of attempts of a task, or the largest number of all tasks."""
-        tasks = self._run.tasks if path is None else [self.task(path).snapshot]
-        return max((task.attempts for task in tasks), default=0)
-
-    def _check_attempt(self, path: str | None, attempt: int) -> None:
-        """Raise an error when a task, or every task, has fewer attempts."""
-        if not self._run.state.final:
-            # The attempt may have begun since the last look, and not have written anything yet.
-            self.refresh()
-        count = self._attempts(path)
-        if attempt <= count:
-            return
-        if path is None:
-            raise UsageError(
-                f"No task of run {self.run_id} has an attempt {attempt}.",
-                hint=f"See how many there are: kfgcp show {self.run_id}",
-            )
-        raise UsageError(f"Task '{path}' has no attempt {attempt}.", hint=_attempts_in_words(count))
 
     def _remover(self) -> SupportsDelete:
         backend = self.backend

@@ -184,5 +184,5 @@ def _short(version: str) -> str:
 
 def _signed(difference: Difference, delta: float) -> str:
     if difference.group == "durations":
-        return f"{delta:+.2f} s"
+        return f"{'-' if delta < 0 else '+'}{seconds(abs(delta))}"
     return f"{'+' * (delta > 0)}{number(delta)}"

@@ -53,7 +53,7 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
         ["train/m/loss", "1", "nan", "—"],
         [],
         ["durations"],
-        ["train", "1.00", "s", "3.00", "s", "(+2.00", "s)", "3.00", "s", "(+2.00", "s)"],
+        ["train", "1", "s", "3", "s", "(+2", "s)", "3", "s", "(+2", "s)"],
     ]
 
 

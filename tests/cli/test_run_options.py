@@ -146,7 +146,7 @@ def test_a_run_that_is_resumed_takes_no_option(
 
 
 NEW_FIELD = """
-    nice: Annotated[int, Option("The niceness of task processes.", metavar="N", minimum=0, local_only=True)] = 0
+    weight: Annotated[int, Option("The weights of task processes.", metavar="N", minimum=0, local_only=True)] = 0
 
     def __post_init__"""
 PIPELINE = """
@@ -154,24 +154,24 @@ import os
 from kfp import dsl
 
 @dsl.component
-def niceness() -> str:
+def weights() -> str:
     import os
-    return os.environ["NICENESS"]
+    return os.environ["WEIGHTS"]
 
 @dsl.pipeline
 def pipeline() -> str:
-    return niceness().output
+    return weights().output
 """
 
 
 def test_a_new_option_is_one_field_and_its_use(
     home: Path, tmp_path: Path, environment: Callable[[], dict[str, str]], parse_json: Callable[[str], Any]
 ) -> None:
-    """A copy of the package gets an option `nice`: a field of `RunOptions`, and its use in an executor."""
+    """A copy of the package gets an option `weight`: a field of `RunOptions`, and its use in an executor."""
     copy = tmp_path / "copy" / "kfgcp"
     shutil.copytree(Path(package.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     _replace(copy / "options.py", "\n    def __post_init__", NEW_FIELD)
-    use = '"env": {**attempt.env, "NICENESS": str(attempt.options.nice)}'
+    use = '"env": {**attempt.env, "WEIGHTS": str(attempt.options.weight)}'
     _replace(copy / "engine" / "executors" / "python.py", '"env": dict(attempt.env)', use)
     (home / "p.py").write_text(PIPELINE)
     variables = environment() | {"PYTHONPATH": str(copy.parent)}
@@ -185,18 +185,23 @@ def test_a_new_option_is_one_field_and_its_use(
     def command(*arguments: str) -> str:
         return python("from kfgcp.cli.main import main; main()", *arguments)
 
-    assert "--nice N" in command("run", "--help")
-    assert parse_json(command("run", "p.py", "--nice", "5", "--json"))["outputs"] == {"Output": "5"}
-    assert parse_json(command("rerun", "latest", "--from", "niceness", "--json"))["outputs"] == {"Output": "5"}
-    assert parse_json(command("rerun", "latest", "--from", "niceness", "--nice", "7", "--json"))["outputs"] == {
+    assert "--weight N" in command("run", "--help")
+    assert parse_json(command("run", "p.py", "--weight", "5", "--json"))["outputs"] == {"Output": "5"}
+    assert parse_json(command("rerun", "latest", "--from", "weights", "--json"))["outputs"] == {"Output": "5"}
+    assert parse_json(command("rerun", "latest", "--from", "weights", "--weight", "7", "--json"))["outputs"] == {
         "Output": "7"
     }
-    by_keyword = 'import kfgcp; print(kfgcp.run("p.py", nice=3, cache=False).outputs, kfgcp.submit.__module__)'
+    by_keyword = 'import kfgcp; print(kfgcp.run("p.py", weight=3, cache=False).outputs, kfgcp.submit.__module__)'
     assert python(by_keyword) == "{'Output': '3'} kfgcp\n"
-    wrong = 'import kfgcp\ntry:\n    kfgcp.submit("p.py", nice=-1)\nexcept kfgcp.UsageError as error:\n    print(error)'
-    assert python(wrong) == "The option nice must be a whole number from 0, not -1.\n"
+    wrong = (
+        'import kfgcp\ntry:\n    kfgcp.submit("p.py", weight=-1)\nexcept kfgcp.UsageError as error:\n    print(error)'
+    )
+    assert python(wrong) == "The option weight must be a whole number from 0, not -1.\n"
 
-    with pytest.warns(package.OptionLeftOut, match="does not know and leaves out: nice"), Store(home / ".kfgcp") as old:
+    with (
+        pytest.warns(package.OptionLeftOut, match="does not know and leaves out: weight"),
+        Store(home / ".kfgcp") as old,
+    ):
         assert old.request(package.show().run_id) is not None
 
 

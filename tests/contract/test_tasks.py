@@ -128,13 +128,13 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(place: A
     handle = place.shared("guarded")
 
     with pytest.raises(UsageError, match="Task 'exit-handler-1/broken' has no attempt 9") as caught:
-        handle.logs("exit-handler-1/broken", 9)
+        handle.check_attempt("exit-handler-1/broken", 9)
     assert caught.value.hint == "Its attempts: 1 and 2."
     with pytest.raises(UsageError, match="has no attempt 2") as caught:
-        handle.task("report").logs(2)
+        handle.check_attempt("report", 2)
     assert caught.value.hint == "It has only attempt 1."
     with pytest.raises(UsageError, match=f"No task of run {handle.run_id} has an attempt 9"):
-        handle.logs(attempt=9)
+        handle.check_attempt(None, 9)
     with pytest.raises(UsageError, match="There is no attempt 0"):
         handle.logs("report", 0)
     assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from kfgcp.options import option_fields
+
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
@@ -21,13 +23,13 @@ def _generator(name: str = "generate") -> ModuleType:
 def test_the_command_line_reference_is_up_to_date() -> None:
     written = (REFERENCE / "cli.md").read_text(encoding="utf-8")
 
-    assert written == _generator().render(), "write it anew: make docs"
+    assert written == _generator().render(), "write it again: make reference"
 
 
 def test_the_keywords_that_type_checkers_read_are_the_fields_of_run_options() -> None:
     generator = _generator("generate_options")
 
-    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), "write it again: make docs"
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), "write it again: make reference"
 
 
 def test_it_has_a_section_with_an_example_for_every_verb() -> None:
@@ -84,3 +86,10 @@ def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatc
     assert rows["| `SupportsRefresh`"] == ["", "yes", "yes"]
     assert rows["| `SupportsNative`"] == ["", "yes", "yes"]
     assert rows["| `SupportsRetry`"] == ["", "", "yes"]
+
+
+@pytest.mark.parametrize("guide", ["vertex.md", "gke.md"])
+def test_the_guides_of_remote_backends_name_all_options_of_local_runs(guide: str) -> None:
+    text = (REFERENCE.parent / "guides" / guide).read_text(encoding="utf-8")
+
+    assert [field.flag for field in option_fields() if field.option.local_only and f"`{field.flag}`" not in text] == []

@@ -49,8 +49,8 @@ def test_options_that_an_earlier_version_did_not_have_are_the_defaults() -> None
 
 
 def test_an_option_of_a_newer_version_is_left_out_with_a_warning() -> None:
-    with pytest.warns(OptionLeftOut, match="does not know and leaves out: nice, spot"):
-        options = RunOptions.from_dict({**STORED, "spot": True, "nice": 5})
+    with pytest.warns(OptionLeftOut, match="does not know and leaves out: spot, weight"):
+        options = RunOptions.from_dict({**STORED, "spot": True, "weight": 5})
 
     assert options == CHOSEN
 
