@@ -15,6 +15,7 @@ from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
 from kfgcp.errors import RunFailed, RunTimeout
 from kfgcp.model import RunState
+from kfgcp.tracking.engine_thread import cancelled_on_interrupt
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.notices import NotHeeded
 from kfgcp.tracking.updates import RunUpdates
@@ -35,9 +36,11 @@ def start(begin: Callable[[], RunHandle], *, detach: bool, timeout: float | None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotHeeded)  # the handle has them as notes
         handle = begin()
-    output.print_notes(handle.notes)
     if not detach:
-        return _follow(handle, timeout, as_json)
+        with cancelled_on_interrupt(handle.engine):
+            output.print_notes(handle.notes)
+            return _follow(handle, timeout, as_json)
+    output.print_notes(handle.notes)
     if as_json:
         output.print_json(handle.to_dict())
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kfgcp.backends.base import ForegroundRun
 from kfgcp.machine import start_thread
@@ -71,3 +72,17 @@ class EngineThread:
             self._error = error
         finally:
             self._has_ended.set()
+
+
+@contextmanager
+def cancelled_on_interrupt(engine: EngineThread | None) -> Iterator[None]:
+    """Cancel the run of an engine when Ctrl-C ends what is done inside.
+
+    Without that, the process would execute the run to its end while nobody can see it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if engine is not None:
+            engine.cancel()
+        raise

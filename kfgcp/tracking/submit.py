@@ -21,7 +21,7 @@ from kfgcp.spec.source import Source, from_here
 from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
-from kfgcp.tracking.engine_thread import EngineThread
+from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
@@ -231,5 +231,8 @@ def handle_of(
     workspace: OpenProject, ref: RunRef, notes: Sequence[str] = (), foreground: ForegroundRun | None = None
 ) -> RunHandle:
     """Return a run that was started. It has what was recorded: nothing that can fail is asked of the backend now."""
-    engine = EngineThread(foreground) if foreground is not None else None
-    return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes, engine)
+    if foreground is None:
+        return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)
+    engine = EngineThread(foreground)
+    with cancelled_on_interrupt(engine):
+        return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes, engine)

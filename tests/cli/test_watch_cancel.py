@@ -27,6 +27,15 @@ main()
 """
 PATIENT_KFGCP = (sys.executable, "-c", AN_HOUR_OF_GRACE)
 """`kfgcp` that gives a task an hour to end by itself, so that a task that is gone earlier was killed."""
+INTERRUPT_AT_THE_START = """
+import os, signal
+from kfgcp.cli import output
+from kfgcp.cli.main import main
+output.print_notes = lambda notes: os.kill(os.getpid(), signal.SIGINT)
+main()
+"""
+INTERRUPTED_KFGCP = (sys.executable, "-c", INTERRUPT_AT_THE_START)
+"""`kfgcp` that gets Ctrl-C when a run has started and is not shown yet."""
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +97,16 @@ def test_a_signal_cancels_the_run(
     eventually(lambda: not any(map(alive, pids)))
     assert "Traceback" not in done.err
     assert kfgcp("list", "--json").json[0]["state"] == "CANCELLED"
+
+
+def test_an_interrupt_before_the_run_is_shown_cancels_it(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
+    process = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", program=INTERRUPTED_KFGCP)
+
+    done = kfgcp.end(process)
+
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert [run["state"] for run in kfgcp("list", "--json").json] == ["CANCELLED"]
 
 
 def test_a_second_interrupt_kills_what_does_not_end(
