@@ -24,13 +24,16 @@ class FileTail:
         self._wanted = wanted
         self._since = seconds_of(wanted.since)
         self._readers: dict[tuple[str, int], LogReader] = {}
+        self._read_to_end: set[tuple[str, int]] = set()
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         readers = self._readers
         for task in tasks:
             if task.kind is TaskKind.CONTAINER and self._wanted.task in (None, task.path):
                 for attempt in range(1, task.attempts + 1):
-                    if self._wanted.attempt in (None, attempt):
+                    # A task that was interrupted changes again when its run is continued.
+                    is_new = (task.path, attempt) not in self._read_to_end
+                    if is_new and self._wanted.attempt in (None, attempt):
                         file = log_file(self._home, self._run_id, task.path, attempt)
                         readers.setdefault((task.path, attempt), LogReader(file, self._since))
         ended = {task.path: task.ended_at or "" for task in tasks if task.state.final}
@@ -41,6 +44,7 @@ class FileTail:
                     yield LogLine(path, attempt, line)
             if path in ended:
                 del readers[path, attempt]
+                self._read_to_end.add((path, attempt))
 
 
 def seconds_of(since: str | None) -> float | None:

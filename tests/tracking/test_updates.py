@@ -187,6 +187,30 @@ def test_a_run_that_has_ended_is_told_from_its_beginning(follow: Callable[..., F
     assert short(run.updates()) == ["run FAILED", "t RUNNING", "t.1: first", "t.2: second", "t FAILED", "ended FAILED"]
 
 
+def test_lines_of_a_task_that_continues_after_an_interruption_come_once(follow: Callable[..., Followed]) -> None:
+    run = follow(task(TaskState.CANCELLED))
+    run.write(b"first\n", attempt=1)
+
+    def continue_run() -> None:
+        run.write(b"second\n", attempt=2)
+        run.change(task(TaskState.RUNNING, attempts=2))
+
+    told = short(
+        run.updates(
+            continue_run, lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED)
+        )
+    )
+
+    assert [text for text in told if text.startswith("t")] == [
+        "t RUNNING",
+        "t.1: first",
+        "t CANCELLED",
+        "t RUNNING",
+        "t.2: second",
+        "t SUCCEEDED",
+    ]
+
+
 def test_without_logs_no_log_is_read(follow: Callable[..., Followed]) -> None:
     run = follow(task(TaskState.SUCCEEDED), state=RunState.SUCCEEDED)
     run.write(b"first\n")
