@@ -378,6 +378,8 @@ class _Lines:
     def __init__(self, tail: LogTail | None, notice: Callable[[str], None]) -> None:
         self._tail = tail
         self._notice = notice
+        # Some services find the log of a task only when they are told that the task has changed.
+        self._tasks_to_tell: dict[str, Task] = {}
 
     @property
     def late_looks(self) -> int:
@@ -386,10 +388,18 @@ class _Lines:
         return -int(-late // LATE_INTERVAL)
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        """Yield the lines that are new.
+
+        Args:
+            tasks: those that have changed since the last look.
+        """
         if self._tail is None:
             return
+        for task in tasks:
+            self._tasks_to_tell[task.path] = task
         try:
-            yield from self._tail.read(tasks)
+            yield from self._tail.read(list(self._tasks_to_tell.values()))
+            self._tasks_to_tell.clear()
         except BackendError as error:
             if error.passing:
                 # The next look may succeed.

@@ -261,8 +261,10 @@ class Failing:
     def __init__(self, *looks: Exception | str, late: float = 0.0) -> None:
         self.looks = list(looks)
         self.late = late
+        self.tasks: list[list[str]] = []
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        self.tasks.append([changed.path for changed in tasks])
         look = self.looks.pop(0)
         if isinstance(look, Exception):
             raise look
@@ -277,6 +279,25 @@ def test_logs_out_of_reach_are_read_at_a_later_look(follow: Callable[..., Follow
 
     assert told == ["run RUNNING", "t.1: a", "run SUCCEEDED", "t.1: b", "ended SUCCEEDED"]
     assert run.notices == []
+
+
+def test_tasks_that_changed_during_an_outage_of_the_logs_are_told_to_them_later(
+    follow: Callable[..., Followed],
+) -> None:
+    """Vertex AI names the logs of a task, and is asked for the names only when a task has changed."""
+    run = follow(task(TaskState.RUNNING, path="a"))
+    tail = Failing(Unreachable("gone"), Unreachable("gone"), "a line", "the last", late=1.0)
+    run.backend.tail_of_run = tail
+
+    short(
+        run.updates(
+            lambda: run.change(task(TaskState.RUNNING, path="b")),
+            lambda: run.change(state=RunState.SUCCEEDED),
+            lambda: None,
+        )
+    )
+
+    assert tail.tasks == [["a"], ["a", "b"], ["a", "b"], []]
 
 
 def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(follow: Callable[..., Followed]) -> None:
