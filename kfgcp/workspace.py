@@ -20,7 +20,7 @@ from kfgcp.spec.load import Spec, load
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.store.rows import RunFilter
 from kfgcp.tracking import collect, lookup, pipelines
-from kfgcp.tracking.choose import Choice, several
+from kfgcp.tracking.choose import Choice, check_timeout, several
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
@@ -183,6 +183,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
         """
+        check_timeout(timeout)
         return self.submit(pipeline, options, params=params, **changes).wait(timeout, check=check)
 
     def plan(
@@ -245,6 +246,7 @@ class Workspace(OpenProject):
         """
         from kfgcp.tracking import submit
 
+        check_timeout(timeout)
         workspace = lookup.workspace_of(self, run)
         prepared = submit.prepare_repetition(workspace, run, from_task, params, changes)
         handle = submit.start(workspace, *prepared, in_process=in_process)
@@ -278,6 +280,7 @@ class Workspace(OpenProject):
         """
         from kfgcp.tracking import submit
 
+        check_timeout(timeout)
         interrupted = self.show(run)
         handle = submit.resume(interrupted.workspace, interrupted, in_process=in_process)
         return handle.wait(timeout, check=check) if wait else handle
@@ -303,6 +306,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.retry("a1b2", timeout=3600).state
         """
+        check_timeout(timeout)
         handle = self.show(run).retry()
         return handle.wait(timeout, check=check) if wait else handle
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -156,3 +157,17 @@ def _state(text: str) -> RunState:
         return RunState(text.upper())
     except ValueError:
         raise UsageError(f"There is no state '{text}'.", hint=f"States: {', '.join(RunState)}.") from None
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Check a timeout that a caller gave. A verb that starts a run checks it before.
+
+    Raises:
+        UsageError: it is not a number of seconds from 0, and not None.
+    """
+    if timeout is None:
+        return
+    is_number = isinstance(timeout, numbers.Real) and not isinstance(timeout, bool)
+    # NaN, which is a float, is neither smaller nor larger than 0.
+    if not (is_number and timeout >= 0):
+        raise UsageError(f"The timeout must be a number of seconds, not {timeout!r}.", hint="None waits for ever.")

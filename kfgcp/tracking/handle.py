@@ -175,7 +175,7 @@ class RunHandle:
 
         Raises:
             RunTimeout: in the iteration: the run has not ended after `timeout` seconds. It continues.
-            UsageError: in the iteration: the run was deleted.
+            UsageError: the timeout is not a number of seconds; in the iteration: the run was deleted.
             BackendError: in the iteration: nothing could be reached for an hour, or the sign-in is not
                 valid any longer.
 
@@ -198,6 +198,7 @@ class RunHandle:
         Raises:
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
             RunTimeout: it has not ended after `timeout` seconds. It continues.
+            UsageError: the timeout is not a number of seconds.
         """
         for _ in self.updates(logs=False, timeout=timeout):
             pass

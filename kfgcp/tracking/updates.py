@@ -12,6 +12,7 @@ from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace
 from kfgcp.backends.reading import read_spec
 from kfgcp.errors import BackendError, RunTimeout, UsageError
 from kfgcp.model import Run, RunState, Task
+from kfgcp.tracking.choose import check_timeout
 from kfgcp.tracking.poll import Poller
 from kfgcp.tracking.task_order import Dependencies, TaskOrder
 
@@ -104,7 +105,7 @@ class RunUpdates:
 
     Raises:
         RunTimeout: the run has not ended after `timeout` seconds. It continues.
-        UsageError: the run was deleted.
+        UsageError: the run was deleted, or the timeout is not a number of seconds.
         BackendError: the sign-in is no longer valid, or nothing could be reached for an hour.
 
     Example:
@@ -128,6 +129,7 @@ class RunUpdates:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        check_timeout(timeout)
         self._handle = handle
         self._engine = handle.engine
         self._logs = logs

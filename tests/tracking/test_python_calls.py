@@ -177,6 +177,21 @@ def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str
     assert not (home / ".kfgcp").exists() or kfgcp.list() == [], "nothing was started"
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
+def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: Any, home: Path) -> None:
+    calls = (
+        lambda: kfgcp.run(doubled_twice, timeout=timeout),
+        lambda: kfgcp.rerun("latest", timeout=timeout),
+        lambda: kfgcp.resume("latest", timeout=timeout),
+        lambda: kfgcp.retry("latest", timeout=timeout),
+    )
+    for call in calls:
+        with pytest.raises(UsageError, match=r"The timeout must be a number of seconds, not") as caught:
+            call()
+        assert caught.value.hint == "None waits for ever."
+    assert api.list() == []
+
+
 def test_none_means_that_an_option_is_not_given(home: Path) -> None:
     nothing: dict[str, Any] = {"params": None} | {field.name: None for field in option_fields()}
 

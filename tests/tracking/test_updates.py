@@ -196,9 +196,7 @@ def test_lines_of_a_task_that_continues_after_an_interruption_come_once(follow: 
         run.change(task(TaskState.RUNNING, attempts=2))
 
     told = short(
-        run.updates(
-            continue_run, lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED)
-        )
+        run.updates(continue_run, lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED))
     )
 
     assert [text for text in told if text.startswith("t")] == [
@@ -385,6 +383,16 @@ def test_a_run_that_takes_too_long_goes_on(follow: Callable[..., Followed]) -> N
 
     assert 1007.0 <= run.now < 1007.2
     assert run.store.get(RUN).state is RunState.RUNNING
+
+
+def test_a_wrong_timeout_is_an_error_before_the_first_update(follow: Callable[..., Followed]) -> None:
+    run = follow()
+
+    for timeout in (-0.1, float("nan"), "5"):
+        with pytest.raises(UsageError, match="The timeout must be a number of seconds"):
+            run.handle.updates(timeout=timeout)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="The timeout must be a number of seconds"):
+            run.handle.wait(timeout=timeout)  # type: ignore[arg-type]
 
 
 def test_all_updates_so_far_can_be_taken_without_waiting(follow: Callable[..., Followed]) -> None:
