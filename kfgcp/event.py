@@ -27,7 +27,7 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kfgcp.model import JsonValue, Metric, Run, RunState, Task, TaskKind, TaskState, enclosing_paths
@@ -135,6 +135,7 @@ def events_of(
     *,
     known_tasks: Mapping[str, Task] | None = None,
     known_metrics: Collection[tuple[str, str, str]] = (),
+    known_failures: Mapping[str, Event] | None = None,
     with_end: bool = True,
 ) -> list[Event]:
     """Return the events that a run of a service implies, in the order of their times.
@@ -144,6 +145,7 @@ def events_of(
         known_tasks: the tasks as they were recorded before, by their paths. The events of these are
             known.
         known_metrics: the metrics that were recorded before: task, artifact, name.
+        known_failures: the last recorded failure of each task, by its path.
         with_end: whether the end of the run is one of the events.
 
     Example:
@@ -157,7 +159,8 @@ def events_of(
     events = [run_created(run.run_id, run.created_at)]
     if run.state is not RunState.PENDING and run.started_at is not None:
         events.append(run_started(run.run_id, run.started_at))
-    events += _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times))
+    failures = known_failures or {}
+    events += _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures))
     if with_end and run.state.final:
         events.append(run_ended(run.run_id, run.state, run.ended_at, whole_seconds=True))
     return events
@@ -170,6 +173,7 @@ def task_events(
     *,
     attempt_starts: Mapping[str, str] | None = None,
     metric_times: Mapping[str, str | None] | None = None,
+    known_failures: Mapping[str, Event] | None = None,
 ) -> list[Event]:
     """Return the events that tasks and metrics imply.
 
@@ -180,6 +184,7 @@ def task_events(
         attempt_starts: when the last attempt of a task started, by its path, for tasks with several
             attempts. The first attempt of such a task was recorded when it started.
         metric_times: when the tasks of metrics ended, for tasks that are not in `tasks`.
+        known_failures: the last recorded failure of each task, by its path.
 
     Returns:
         The events in the order of the tasks. A DAG or loop ends after the tasks in it.
@@ -193,7 +198,7 @@ def task_events(
     events: list[Event] = []
     for number, task in enumerate(tasks):
         events += _starts(run_id, task, attempt_starts.get(task.path))
-        end = _end(run_id, task)
+        end = _end(run_id, task, (known_failures or {}).get(task.path))
         if end is not None:
             place = last_inside.get(task.path, number)
             if place > number:
@@ -259,7 +264,7 @@ def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
     return events
 
 
-def _end(run_id: str, task: Task) -> Event | None:
+def _end(run_id: str, task: Task, known_failure: Event | None = None) -> Event | None:
     kind = _TASK_ENDS.get(task.state)
     if kind is None:
         return None
@@ -267,8 +272,22 @@ def _end(run_id: str, task: Task) -> Event | None:
     if kind is not EventKind.TASK_FAILED or task.kind in _GROUPS:
         # Services correct the end of a group when the run has ended, so its time is not in the key.
         return Event(key, kind, task.ended_at, run_id, task.path)
+    if known_failure is not None and _is_same_failure(task, known_failure):
+        return replace(known_failure, at=task.ended_at, attempt=task.attempts or None)
     moment = _whole_second(task.ended_at)
     return Event(f"{key}/{moment}", kind, task.ended_at, run_id, task.path, task.attempts or None)
+
+
+def _is_same_failure(task: Task, known: Event) -> bool:
+    """Return whether a task did not start again after a failure that is recorded.
+
+    The record of a service may have another time for the same failure: Kubeflow Pipelines says when
+    the pod ended, and ML Metadata, which may be out of reach for a while, when the program did.
+    """
+    if task.started_at is None or known.at is None:
+        return False
+    # Without the "Z", a time in whole seconds sorts before the later times of that second.
+    return task.started_at.removesuffix("Z") < known.at.removesuffix("Z")
 
 
 def _whole_second(at: str | None) -> str:

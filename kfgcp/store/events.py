@@ -36,5 +36,13 @@ class RunEvents(Writer):
             rows = self._db.execute("SELECT * FROM events WHERE run_id = ? ORDER BY seq", bound(run_id)).fetchall()
             return [event(row) for row in rows]
 
+    def _last_failures(self, run_id: str) -> dict[str, Event]:
+        """Return the last recorded failure of each task of a run, by the path of the task."""
+        rows = self._db.execute(
+            "SELECT * FROM events WHERE run_id = ? AND fact >= 'task.failed/' AND fact < 'task.failed0' ORDER BY seq",
+            bound(run_id),
+        ).fetchall()
+        return {failure.task: failure for failure in map(event, rows) if failure.task is not None}
+
     def _add_events(self, events: Iterable[Event]) -> None:
         self._db.executemany(_ADD, [event_row(new) for new in events])

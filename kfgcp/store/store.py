@@ -163,9 +163,14 @@ class Store(FileUses, CachedOutputs, RunEvents):
                 self._replace(run, row["version"], pipeline_spec, known_tasks, tasks=read is not Read.LISTED)
             # The end comes after the ends of the tasks, which a list does not tell.
             with_end = read is not Read.LISTED
-            self._add_events(
-                event.events_of(run, known_tasks=known_tasks, known_metrics=known_metrics, with_end=with_end)
+            new_events = event.events_of(
+                run,
+                known_tasks=known_tasks,
+                known_metrics=known_metrics,
+                known_failures=self._last_failures(run.run_id),
+                with_end=with_end,
             )
+            self._add_events(new_events)
             self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:

@@ -105,6 +105,19 @@ def test_a_task_that_fails_again_after_its_run_was_continued_has_failed_twice(st
     ]
 
 
+def test_a_failure_whose_time_a_service_tells_in_two_ways_is_one_event(store: Store, make_run: MakeRun) -> None:
+    """While ML Metadata is out of reach, a task has the times of its pod."""
+    running = make_run(**RUNNING, tasks=(TASK,))
+    ends = ("2026-01-01T00:00:07Z", "2026-01-01T00:00:05.500Z", "2026-01-01T00:00:07Z")
+
+    for end in ends:
+        failed = replace(TASK, state=TaskState.FAILED, ended_at=end)
+        store.put(replace(running, tasks=(failed,)))
+
+    failures = [fact for fact in recorded(store) if "failed" in fact[0]]
+    assert failures == [("task.failed/train/2026-01-01T00:00:07", "2026-01-01T00:00:07Z")]
+
+
 def test_a_changed_value_of_a_metric_is_not_an_event(store: Store, make_run: MakeRun) -> None:
     end = ended(make_run(**RUNNING), 5)
 
