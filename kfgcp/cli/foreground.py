@@ -1,4 +1,4 @@
-"""A run that a command waits for: shown as it goes on, cancelled by Ctrl-C, reported at its end."""
+"""A run that a command waits for: it is shown, Ctrl-C cancels it, and its result is printed at the end."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
     if is_overdue and handle.state is RunState.CANCELLED:
         raise RunTimeout(
             f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
-            hint="Give it longer with --timeout, or let it go on by itself with --detach.",
+            hint="Give it longer with --timeout, or let it continue by itself with --detach.",
         )
     return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
 

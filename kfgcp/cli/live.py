@@ -1,4 +1,4 @@
-"""A run under way on stderr: a table that changes in place on a terminal, plain lines elsewhere."""
+"""Shows a running run on stderr: a table that is updated on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

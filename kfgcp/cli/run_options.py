@@ -1,4 +1,4 @@
-"""The options of `run` and `rerun`, made from the fields of `RunOptions`, and what both take beside them."""
+"""The options of `run` and `rerun`: those made from the fields of `RunOptions`, and `--params-file`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as an object to hold on to: what it was at the last look, and what can be done with it."""
+"""A run as an object: what it was when it was last read, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class RunHandle:
         return self._run
 
     def task(self, path: str) -> TaskHandle:
-        """The task at a path.
+        """Return the task at a path.
 
         Raises:
             UsageError: the run has none there.
@@ -226,16 +226,16 @@ class RunHandle:
         )
 
     def cancel(self) -> Self:
-        """Asks the run to end; no error when it has ended."""
+        """Ask the run to end. It is not an error when the run has already ended."""
         self.backend.cancel(self._ref)
         return self.refresh()
 
     def retry(self) -> Self:
-        """Lets the run go on after it failed or was cancelled: what succeeded is kept. Returns at once.
+        """Continue a failed or cancelled run, and return at once. Tasks that succeeded do not run again.
 
         Raises:
-            UsageError: it goes on, or succeeded.
-            Unsupported: the backend cannot do that.
+            UsageError: the run has not ended, or it succeeded.
+            Unsupported: the backend cannot continue runs.
         """
         backend = self.backend
         if not isinstance(backend, SupportsRetry):
@@ -254,7 +254,7 @@ class RunHandle:
         severity: str | None = None,
         all_lines: bool = False,
     ) -> Iterator[LogLine]:
-        """The lines that its tasks wrote so far.
+        """Return the lines that the tasks of the run have written so far.
 
         Args:
             task: only of the task at this path.
@@ -317,7 +317,7 @@ class RunHandle:
         return self._workspace.store.events(self.run_id)
 
     def tail(self, wanted: LogFilter | None = None) -> LogTail:
-        """Its logs as it goes on."""
+        """Return what reads the new lines of its logs, look by look."""
         return self._logs().tail(self._ref, wanted or LogFilter())
 
     @property
@@ -339,7 +339,7 @@ class RunHandle:
         return backend if isinstance(backend, SupportsArtifacts) else None
 
     def delete(self) -> Deleted:
-        """Removes the run, on its backend and here; files that other runs use are kept.
+        """Remove the run, on its backend and here. Files that other runs use are kept.
 
         Raises:
             UsageError: it has not ended.

@@ -1,4 +1,4 @@
-"""When to look at a run that goes on: often while it changes, seldom while it does not; and through outages."""
+"""When to ask a backend for a run: often while the run changes, seldom otherwise. An outage does not end it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from kfgcp.errors import BackendError
 from kfgcp.model import Run
 
 SHARE: Final = 10.0
-"""A look may take a tenth of the time at most: the next one waits ten times as long as the last one took, up to the
-longest pause; it may have taken long because of an outage that is over."""
+"""Requests take at most a tenth of the time: the pause is ten times as long as the last request took.
+
+It is never longer than the longest pause: the request may have been slow because of an outage that is over.
+"""
 OUTAGE: Final = 3600.0
-"""Seconds without an answer after which looking ends with an error; the run goes on all the same."""
+"""Seconds without an answer after which following the run ends with an error. The run itself continues."""
 
 
 class Poller:
-    """Looks at one run.
+    """Asks a backend for one run, when it is time.
 
     Args:
-        backend: the run's.
-        ref: which run.
-        pace: how often, the backend's own when not given.
-        notice: takes a line when the backend cannot be reached, and one when it can again.
-        clock: seconds that only grow.
+        backend: the backend of the run.
+        ref: the run.
+        pace: the pauses between requests; those of the backend when None.
+        notice: called with a line of text when the backend cannot be reached, and when it can again.
+        clock: returns seconds that only increase.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Poller:
         self._lost_at: float | None = None
 
     def look(self) -> Run | None:
-        """The run when it is time to look at it and it can be reached; else None at once.
+        """Return the run. Return None at once when it is too early, or when the backend cannot be reached.
 
         Raises:
-            BackendError: it is gone, the sign-in ended, or nothing was reached for `OUTAGE` seconds.
+            BackendError: the run is gone, the sign-in is not valid any longer, or the backend could not be reached
+                for `OUTAGE` seconds.
         """
         began = self._clock()
         if began < self._next:
@@ -75,7 +78,7 @@ class Poller:
 
     @property
     def wait(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next request."""
         return max(self._next - self._clock(), 0.0)
 
     def _outage(self, error: BackendError) -> None:
@@ -90,5 +93,5 @@ class Poller:
 
 
 def _fingerprint(run: Run) -> Run:
-    """What changes when the run gets on."""
+    """Return the parts of a run that change while it is executed."""
     return replace(run, metrics=(), artifacts=(), labels={}, params={})
