@@ -1,4 +1,4 @@
-"""Logs of a run that follow it: read in the background, so that a slow service holds no page up."""
+"""Shows the logs of a run while it runs. A thread reads them, so that no page waits for a slow service."""
 
 from __future__ import annotations
 
@@ -19,19 +19,30 @@ from kfgcp.workspace import Workspace
 from kfgcp_dashboard import address, data, elements, text
 
 LINES: Final = 2000
-"""Lines that are kept and shown; the command `kfgcp logs` has all."""
+"""The largest number of lines that are kept and shown. The command `kfgcp logs` shows all."""
 WIDEST: Final = 2000
-"""Characters of a line."""
+"""The largest number of characters of a line that are shown."""
 FIRST: Final = 0.4
-"""Seconds that a page waits for the first lines: those on this machine are there by then."""
+"""Seconds that a page waits for the first lines. Logs on this machine are read by then."""
 LOOK: Final = 1.0
+"""Seconds between two looks at the run."""
 FORGET: Final = 20.0
-"""Seconds without a reader after which following ends."""
+"""Seconds after which a log that no page shows is not followed any longer."""
 
 
 @dataclass
 class Following:
-    """The end of a log that a thread reads. ended: nothing more will come."""
+    """The end of a log that a thread reads.
+
+    Attributes:
+        lines: the last lines.
+        count: how many lines were read.
+        ended: whether no more lines will come.
+        first: set when the lines of the first look are there.
+        error: why reading failed; empty when it did not.
+        hint: what to do about the error.
+        wanted_at: when a page last showed the log, by the monotonic clock.
+    """
 
     lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LINES))
     count: int = 0
@@ -46,25 +57,28 @@ _guard: Final = threading.Lock()
 _followed: Final[dict[tuple[str, str, LogFilter], Following]] = {}
 
 
-def follow(workspace: Workspace, run: Run, wanted: LogFilter) -> Following:
-    """The log of a run, as far as it was read; a thread goes on reading it."""
-    key = (str(workspace.project.home), run.run_id, wanted)
+def follow(workspace: Workspace, run: Run, log_filter: LogFilter) -> Following:
+    """Return the log of a run, as far as it was read. A thread continues to read it."""
+    key = (str(workspace.project.home), run.run_id, log_filter)
     with _guard:
-        for old in [old for old, each in _followed.items() if time.monotonic() - each.wanted_at > FORGET]:
-            del _followed[old]
-        found = _followed.get(key)
-        if found is None:
-            found = _followed[key] = Following(wanted_at=time.monotonic())
-            threading.Thread(target=_read, args=(workspace, run, wanted, found), daemon=True, name="logs").start()
-        found.wanted_at = time.monotonic()
-    return found
+        now = time.monotonic()
+        unused_keys = [key for key, following in _followed.items() if now - following.wanted_at > FORGET]
+        for unused_key in unused_keys:
+            del _followed[unused_key]
+        following = _followed.get(key)
+        if following is None:
+            following = _followed[key] = Following(wanted_at=now)
+            arguments = (workspace, run, log_filter, following)
+            threading.Thread(target=_read, args=arguments, daemon=True, name="logs").start()
+        following.wanted_at = now
+    return following
 
 
-def _read(workspace: Workspace, run: Run, wanted: LogFilter, into: Following) -> None:
+def _read(workspace: Workspace, run: Run, log_filter: LogFilter, into: Following) -> None:
     ref = RunRef(run.env, run.run_id)
     try:
         # The page asks the backend for the run.
-        updates = RunHandle(workspace, ref, run).updates(logs=wanted, refresh=False)
+        updates = RunHandle(workspace, ref, run).updates(logs=log_filter, refresh=False)
         while not into.ended and time.monotonic() - into.wanted_at <= FORGET:
             for update in updates.available():
                 if isinstance(update, LogWritten):
@@ -76,7 +90,8 @@ def _read(workspace: Workspace, run: Run, wanted: LogFilter, into: Following) ->
                 time.sleep(LOOK)
     except KfgcpError as error:
         into.error, into.hint = error.message, error.hint
-    except Exception as error:  # said on the page: nobody sees what a thread raises
+    except Exception as error:
+        # Shown on the page: nobody sees what a thread raises.
         elements.LOG.exception("reading a log failed")
         into.error = f"Reading the log failed inside: {type(error).__name__}."
     finally:
