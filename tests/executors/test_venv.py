@@ -202,6 +202,7 @@ import queue, sys, sysconfig, threading
 from pathlib import Path
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.engine.executors.router import Router
+from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
 folder, limit = Path(sys.argv[1]), float(sys.argv[2])
@@ -223,7 +224,7 @@ def emit(event):
 
 functions = [Lightweight("f", "", (f"gone-{n} @ file:///gone_{n}-1-py3-none-any.whl",)) for n in (1, 2)]
 router = Router(emit, folder / "envs")
-router.warm_up(functions)
+router.warm_up(functions, RunOptions())
 for number, function in enumerate(functions):
     scratch = folder / str(number)
     router.start(Attempt(number, function, {}, {}, scratch, scratch / "log"))
