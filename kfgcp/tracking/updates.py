@@ -259,6 +259,16 @@ class RunUpdates:
                 self._after_engine()
                 continue
             yield _Pause(INTERVAL)
+        yield from self._last_updates(latest, lines, order)
+
+    def _last_updates(self, whole: Run | None, lines: _Lines, order: TaskOrder) -> Iterator[RunUpdate | _Pause]:
+        """Yield what is left when the run has ended.
+
+        Args:
+            whole: the run with its tasks, if the backend has just given it.
+            lines: the logs of the run.
+            order: what was yielded of its tasks.
+        """
         self._run_has_ended = True
         for _ in range(lines.late_looks):
             if self._has_no_time():
@@ -268,10 +278,10 @@ class RunUpdates:
         if self._engine is not None:
             # It still removes what the run does not need any more.
             self._engine.finish()
-        whole = run if latest is not None else self._whole()
+        whole = whole or self._whole()
         order.add(whole.tasks)
         yield from map(TaskChanged, order.rest(run_ended=True))
-        handle.remember(whole)
+        self._handle.remember(whole)
         yield RunEnded(whole)
 
     def _has_no_time(self) -> bool:
