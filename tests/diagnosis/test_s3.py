@@ -11,6 +11,7 @@ from kfgcp.diagnosis.checks import Finding
 from kfgcp.engine import remote
 from kfgcp.engine.buckets import s3
 from kfgcp.engine.contact import Contacts
+from patience import PROCESS
 from s3_servers import REGION, S3Server, free_port, moto
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
@@ -34,7 +35,7 @@ def nobody_is_signed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setattr(remote, "_CONTACTS", Contacts())
+    monkeypatch.setattr(remote, "_CONTACTS", Contacts(limit=PROCESS))
     s3._client.cache_clear()
 
 

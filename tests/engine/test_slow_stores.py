@@ -35,7 +35,8 @@ def trickle_body(connection: Connection) -> None:
 
 
 def answer(connection: Connection, body: bytes, *headers: bytes) -> None:
-    lines = b"".join(header + b"\r\n" for header in headers)
+    # The connection is closed after the answer. A client that is not told so may send its next request on it.
+    lines = b"".join(header + b"\r\n" for header in (*headers, b"Connection: close"))
     connection.send(FIRST_LINE + b"Content-Length: %d\r\n%s\r\n%s" % (len(body), lines, body))
 
 
@@ -57,7 +58,7 @@ def endless_list(connection: Connection) -> None:
     url = urlsplit(target)
     query = parse_qs(url.query)
     if method == "HEAD" or "/o/" in url.path:
-        connection.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        connection.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     elif url.path.startswith("/storage/"):
         number = int(query.get("pageToken", ["0"])[0])
         items = [{"name": f"key/{number}", "bucket": "bucket", "size": "1", "generation": "1"}]

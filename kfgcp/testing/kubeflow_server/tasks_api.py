@@ -98,7 +98,9 @@ class Tasks:
         found: dict[str, dict[str, Any]] = {}
         for record in self._runs():
             if record.namespace == namespace:
-                found |= {artifact["artifact_id"]: artifact for _, _, _, artifact in self._artifacts(record)}
+                for _, _, _, artifact in self._artifacts(record):
+                    # Runs can share an artifact. It is as the first of them has it, also when it is asked for alone.
+                    found.setdefault(artifact["artifact_id"], artifact)
         return _page("artifacts", [found[key] for key in sorted(found)], query)
 
     def get_artifact(self, request: Request, artifact: str) -> Response:
