@@ -133,7 +133,12 @@ def test_an_artifact_goes_there_and_comes_back(
     assert remote.exists(uri, where)
     assert not remote.exists(f"{uri}.gone", where)
     remote.check(f"{scheme}://{BUCKET}/any/where", where)
-    assert set(hosts) == {f"{BUCKET}.{HOST}" if addressing == "virtual" else server.path_host}
+    # Threads of other tests may look up other hosts meanwhile.
+    asked, other = f"{BUCKET}.{HOST}", server.path_host
+    if addressing != "virtual":
+        asked, other = other, asked
+    assert asked in hosts
+    assert other == "127.0.0.1" or other not in hosts
 
 
 @pytest.mark.usefixtures("signed_in")
