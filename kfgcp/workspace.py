@@ -265,7 +265,7 @@ class Workspace(OpenProject):
 
         Args:
             run: the run to continue.
-            wait: wait for its end; otherwise return when it goes on.
+            wait: wait for its end; otherwise return at once.
             timeout: seconds to wait, see `RunHandle.wait`.
             check: raise an error unless the run succeeds.
             in_process: as in `submit`.
@@ -294,7 +294,7 @@ class Workspace(OpenProject):
 
         Args:
             run: the run to continue.
-            wait: wait for its end; otherwise return when it goes on.
+            wait: wait for its end; otherwise return at once.
             timeout: seconds to wait, see `RunHandle.wait`.
             check: raise an error unless the run succeeds this time.
 

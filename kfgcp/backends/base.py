@@ -286,9 +286,10 @@ class SupportsForeground(Protocol):
         """
 
     def resume(self, ref: RunRef) -> RunRef:
-        """Let a process that outlives this one continue an interrupted run, and return at once. Errors as of `reopen`.
+        """Let a process that outlives this one continue an interrupted run, and return at once.
 
         Raises:
+            UsageError: the run has ended, or is still running elsewhere.
             StateError: no process can be started.
         """
 

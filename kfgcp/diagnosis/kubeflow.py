@@ -1,6 +1,6 @@
 """The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is written.
 
-In a bucket of S3 an upload is begun and abandoned: there is no other way to know whether it can be written.
+To check a bucket of S3, an upload is started and then cancelled. S3 has no other way to ask for permission to write.
 """
 
 from __future__ import annotations

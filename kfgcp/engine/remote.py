@@ -159,7 +159,7 @@ _SIGN_IN_ERRORS: Final = frozenset(
 def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[str, str]:
     """Return the permissions that this machine lacks for a pipeline root on S3, with the answer of the store to each.
 
-    Nothing is written. An upload is begun and abandoned, because S3 has no request that asks for permissions.
+    Nothing is written. An upload is started and then cancelled, because S3 has no request that asks for permissions.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.

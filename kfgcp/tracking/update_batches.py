@@ -1,4 +1,4 @@
-"""The updates of a run, several at a time: for programs that show a run anew at each look."""
+"""The updates of a run in batches, for programs that redraw everything at each update."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """A pipeline root on S3, which `doctor` checks against moto's server."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,7 @@ from typing import Any
 import pytest
 
 from kfgcp.diagnosis.checks import Finding
-from kfgcp.engine import remote
-from kfgcp.engine.buckets import s3
-from kfgcp.engine.contact import Contacts
-from patience import PROCESS
-from s3_servers import REGION, S3Server, free_port, moto
+from s3_servers import REGION, S3Server, forget_s3_settings, free_port, moto
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
 
@@ -30,13 +25,7 @@ def store() -> Iterator[S3Server]:
 @pytest.fixture(autouse=True)
 def nobody_is_signed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine counts, and no client or result of another test."""
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setattr(remote, "_CONTACTS", Contacts(limit=PROCESS))
-    s3._client.cache_clear()
+    forget_s3_settings(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import socket
 import subprocess
@@ -17,14 +16,13 @@ import pytest
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets import gcs, s3, transfer
 from kfgcp.engine.buckets.settings import BucketSettings
-from kfgcp.engine.contact import Contacts
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import contents
 from patience import PROCESS
-from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, free_port, tree
+from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, forget_s3_settings, free_port, tree
 from trials import Trial
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
@@ -58,15 +56,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
 @pytest.fixture(autouse=True)
 def own_clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine counts, and no client or result of another test."""
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    # A busy machine may take long to answer the first request; test_contact has what happens then.
-    monkeypatch.setattr(remote, "_CONTACTS", Contacts(limit=PROCESS))
+    forget_s3_settings(monkeypatch, tmp_path)
     monkeypatch.setattr(gcs, "READ_SECONDS", PROCESS)
-    s3._client.cache_clear()
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 import requests
 
-from patience import REQUEST, wait_for
+from kfgcp.engine import remote
+from kfgcp.engine.buckets import s3
+from kfgcp.engine.contact import Contacts
+from patience import PROCESS, REQUEST, wait_for
 
 BIN = Path(__file__).parents[2] / ".venv-stores" / "bin"
 HOST = "s3.test"
@@ -101,6 +104,20 @@ def gofakes3() -> Iterator[S3Server]:
 
 
 SERVERS = {"moto": moto, "gofakes3": gofakes3}
+
+
+def forget_s3_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make S3 as on a machine without any setting for it, and with no client or result of another test.
+
+    The first request may take long, because the machine that runs tests can be busy.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "no-credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "no-config"))
+    monkeypatch.setattr(remote, "_CONTACTS", Contacts(limit=PROCESS))
+    s3._client.cache_clear()
 
 
 def _program(name: str) -> Path:

@@ -195,11 +195,11 @@ def test_lines_of_a_task_that_continues_after_an_interruption_come_once(follow: 
         run.write(b"second\n", attempt=2)
         run.change(task(TaskState.RUNNING, attempts=2))
 
-    told = short(
+    texts = short(
         run.updates(continue_run, lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED))
     )
 
-    assert [text for text in told if text.startswith("t")] == [
+    assert [text for text in texts if text.startswith("t")] == [
         "t RUNNING",
         "t.1: first",
         "t CANCELLED",
@@ -234,12 +234,12 @@ def test_what_changes_during_a_look_is_told_once(
 
     monkeypatch.setattr(run.store, "rev", rev_before_the_end)
 
-    told = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
+    texts = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
 
-    assert sorted(told) == sorted(
+    assert sorted(texts) == sorted(
         ["run RUNNING", "t RUNNING", "t.1: one", "t SUCCEEDED", "run SUCCEEDED", "ended SUCCEEDED"]
     )
-    assert told.index("t RUNNING") < told.index("t.1: one") < told.index("t SUCCEEDED")
+    assert texts.index("t RUNNING") < texts.index("t.1: one") < texts.index("t SUCCEEDED")
 
 
 def test_the_backend_is_asked_by_its_pace_and_the_store_more_often(follow: Callable[..., Followed]) -> None:
@@ -273,9 +273,9 @@ def test_logs_out_of_reach_are_read_at_a_later_look(follow: Callable[..., Follow
     run = follow()
     run.backend.tail_of_run = Failing("a", Unreachable("no network"), "b")
 
-    told = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
+    texts = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
 
-    assert told == ["run RUNNING", "t.1: a", "run SUCCEEDED", "t.1: b", "ended SUCCEEDED"]
+    assert texts == ["run RUNNING", "t.1: a", "run SUCCEEDED", "t.1: b", "ended SUCCEEDED"]
     assert run.notices == []
 
 
@@ -302,9 +302,9 @@ def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(follow: Cal
     run = follow()
     run.backend.tail_of_run = Failing(AuthError("May not read logs.", hint="Ask for it."))
 
-    told = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
+    texts = short(run.updates(lambda: None, lambda: run.change(state=RunState.SUCCEEDED)))
 
-    assert told == ["run RUNNING", "run SUCCEEDED", "ended SUCCEEDED"]
+    assert texts == ["run RUNNING", "run SUCCEEDED", "ended SUCCEEDED"]
     assert run.notices == ["the logs cannot be followed: May not read logs. Ask for it."]
 
 
@@ -312,9 +312,9 @@ def test_lines_that_come_after_the_end_are_waited_for(follow: Callable[..., Foll
     run = follow(state=RunState.FAILED)
     run.backend.tail_of_run = Failing("early", "late", Unreachable("gone"), late=1.5)
 
-    told = short(run.updates())
+    texts = short(run.updates())
 
-    assert told == ["run FAILED", "t.1: early", "t.1: late", "ended FAILED"]
+    assert texts == ["run FAILED", "t.1: early", "t.1: late", "ended FAILED"]
     assert run.now == 1002.0, "a look after each second"
 
 
@@ -323,9 +323,9 @@ def test_no_late_line_is_waited_for_when_the_time_is_over(follow: Callable[..., 
     run = follow(state=RunState.FAILED)
     run.backend.tail_of_run = Failing("early", *["late"] * 30, late=30.0)
 
-    told = short(run.updates(timeout=1.5))
+    texts = short(run.updates(timeout=1.5))
 
-    assert told == ["run FAILED", "t.1: early", "t.1: late", "t.1: late", "ended FAILED"]
+    assert texts == ["run FAILED", "t.1: early", "t.1: late", "t.1: late", "ended FAILED"]
     assert run.now == 1001.5
 
 
@@ -430,9 +430,9 @@ def test_a_run_is_told_to_end_as_soon_as_its_backend_can_be_reached(follow: Call
     updates = run.updates()
     updates.cancel()
 
-    told = short(updates)
+    texts = short(updates)
 
-    assert told == ["run RUNNING", "run CANCELLED", "ended CANCELLED"]
+    assert texts == ["run RUNNING", "run CANCELLED", "ended CANCELLED"]
     assert run.notices == [f"run {RUN} is not told to end yet; this is tried again: No route to it."]
     assert run.backend.threads == {threading.get_ident()}, "a backend belongs to one thread"
 
@@ -500,9 +500,9 @@ def test_a_run_of_this_process_is_followed_without_asking_its_backend(
     run = kfgcp.submit(str(pipeline("echo")), in_process=True)
     monkeypatch.setattr(type(run.backend), "get", lambda self, ref: pytest.fail("the engine is here"))
 
-    told = short(run.updates())
+    texts = short(run.updates())
 
-    assert [text for text in told if not text.startswith("run ")] == [
+    assert [text for text in texts if not text.startswith("run ")] == [
         "say RUNNING",
         "say.1: hello",
         "say SUCCEEDED",
@@ -548,21 +548,21 @@ def test_a_run_of_this_process_continues_when_its_workspace_is_closed(
 
 def test_two_threads_follow_one_run(home: Path, pipeline: Callable[[str], Path]) -> None:
     run = kfgcp.submit(str(pipeline("echo")))
-    told: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: told.append(short(run.updates()))) for _ in range(2)]
+    followers: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: followers.append(short(run.updates()))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PROCESS)
 
-    for texts in told:
+    for texts in followers:
         assert [text for text in texts if not text.startswith("run ")] == [
             "say RUNNING",
             "say.1: hello",
             "say SUCCEEDED",
             "ended SUCCEEDED",
         ]
-    assert len(told) == 2
+    assert len(followers) == 2
 
 
 # -- in batches

@@ -58,11 +58,11 @@ def test_reading_stops_when_the_time_is_over() -> None:
     paths = [f"task-{number}" for number in range(1000)]
     logs = FakeLogs(dict.fromkeys(paths, "ValueError"), clock, seconds=1.0)
 
-    found = causes.read_causes(logs, paths, Deadline(20, clock), lost="")
+    causes_by_path = causes.read_causes(logs, paths, Deadline(20, clock), lost="")
 
     # Those that other threads have begun are read to their end.
-    assert 20 <= len(found) < 20 + causes.READERS
-    assert sorted(found) == sorted(logs.asked)
+    assert 20 <= len(causes_by_path) < 20 + causes.READERS
+    assert sorted(causes_by_path) == sorted(logs.asked)
 
 
 def test_nothing_more_is_read_when_the_ui_server_does_not_answer() -> None:
@@ -103,15 +103,15 @@ def failed_run(*errors: tuple[str, ErrorInfo]) -> Run:
 def test_tasks_without_a_cause_name_the_command_that_shows_their_log() -> None:
     inner = ErrorInfo(NO_REASON, "for-loop-1[2]/work")
     driver = ErrorInfo(NOT_STARTED, "say")
-    told = ErrorInfo("OOMKilled", "big")
-    run = failed_run(("for-loop-1[2]", inner), ("for-loop-1[2]/work", inner), ("say", driver), ("big", told))
+    explained = ErrorInfo("OOMKilled", "big")
+    run = failed_run(("for-loop-1[2]", inner), ("for-loop-1[2]/work", inner), ("say", driver), ("big", explained))
 
     assert causes.unread_tasks(run) == ["for-loop-1[2]/work", "say"]
     shown = causes.with_causes(run, {"say": "no such parameter"})
 
     hint = "kfgcp logs run-1 'for-loop-1[2]/work'"
     unread = ErrorInfo(NO_REASON, "for-loop-1[2]/work", hint=hint)
-    assert [task.error for task in shown.tasks] == [unread, unread, ErrorInfo("no such parameter", "say"), told]
+    assert [task.error for task in shown.tasks] == [unread, unread, ErrorInfo("no such parameter", "say"), explained]
     assert shown.error == unread
     assert causes.unread_tasks(shown) == ["for-loop-1[2]/work"], "the next look continues here"
     explained = causes.with_causes(shown, {"for-loop-1[2]/work": "ValueError"})
