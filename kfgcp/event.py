@@ -156,11 +156,14 @@ def events_of(
     tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]
     metrics = [metric for metric in run.metrics if (metric.task, metric.artifact, metric.name) not in known_metrics]
     metric_times = {task.path: task.ended_at for task in run.tasks} if metrics else {}
-    events = [run_created(run.run_id, run.created_at)]
-    if run.state is not RunState.PENDING and run.started_at is not None:
-        events.append(run_started(run.run_id, run.started_at))
     failures = known_failures or {}
-    events += _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures))
+    facts = _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures))
+    events = [run_created(run.run_id, run.created_at)]
+    # A service may read its tasks after the state of the run, so a started task can be in a pending run.
+    task_started = any(event.kind is EventKind.TASK_STARTED for event in facts)
+    if task_started or (run.state is not RunState.PENDING and run.started_at is not None):
+        events.append(run_started(run.run_id, run.started_at))
+    events += facts
     if with_end and run.state.final:
         events.append(run_ended(run.run_id, run.state, run.ended_at, whole_seconds=True))
     return events

@@ -161,6 +161,16 @@ def test_a_group_ends_after_what_is_in_it_and_before_what_depends_on_it() -> Non
     ]
 
 
+def test_a_run_has_started_when_one_of_its_tasks_has() -> None:
+    pending = replace(RUN, state=RunState.PENDING, started_at=None, ended_at=None, tasks=(task("train"),))
+
+    assert facts(events_of(pending))[:3] == [
+        ("run.created", "00"),
+        ("run.started", None),
+        ("task.started/train", "02"),
+    ]
+
+
 def test_the_events_of_a_service_are_in_the_order_of_their_times() -> None:
     tasks = (
         task("slow", start="02", end="08"),
