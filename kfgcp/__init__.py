@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         LogLine as LogLine,
         LogTail as LogTail,
         NotRemoved as NotRemoved,
-        NotWhole as NotWhole,
         RunRef as RunRef,
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         MachineError as MachineError,
         MissingExtra as MissingExtra,
         NotFound as NotFound,
+        NotWhole as NotWhole,
         ParamError as ParamError,
         Refused as Refused,
         RunFailed as RunFailed,
@@ -130,14 +130,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "kfgcp.backends.base": "Backend Deleted LogFilter LogLine LogTail NotRemoved NotWhole RunRef"
+    "kfgcp.backends.base": "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
     " SubmitRequest SupportsArtifacts",
     "kfgcp.config": "Environment Project Setting",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
-    " MissingExtra NotFound ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable Unsupported"
-    " UsageError",
+    " MissingExtra NotFound NotWhole ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable"
+    " Unsupported UsageError",
     "kfgcp.event": "Event EventKind",
     "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",

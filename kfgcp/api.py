@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfgcp.backends.base import NotWhole, Pace
+from kfgcp.backends.base import Pace
+from kfgcp.errors import NotWhole
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, NotRefreshed, RecordedCode
 

@@ -25,7 +25,9 @@ An error is a message of one line that says what happened and where, and a hint 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 
 class KfgcpError(Exception):
@@ -89,6 +91,21 @@ class BackendError(KfgcpError):
     exit_code = 5
     unknown = False
     is_of_gateway = False
+
+    def amended(self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None) -> Self:
+        """Return a copy with another message or hint, or that leaves open what happened.
+
+        An error that was raised is never changed: several threads may hold it.
+        """
+        error = copy.copy(self)
+        if message is not None:
+            error.message = message
+            error.args = (message,)
+        if hint is not None:
+            error.hint = hint
+        if unknown is not None:
+            error.unknown = unknown
+        return error
 
     @property
     def passing(self) -> bool:
@@ -242,3 +259,7 @@ class MissingExtra(KfgcpError):
             "pip install 'kfgcp[s3]'"
         """
         return f"pip install 'kfgcp[{extra}]'"
+
+
+class NotWhole(UserWarning):
+    """A part of a run, or of its logs, cannot be read now. The next reading asks for it again."""

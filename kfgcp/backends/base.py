@@ -137,10 +137,6 @@ class LogTail(Protocol):
         """
 
 
-class NotWhole(UserWarning):
-    """A run is shown without something that could not be read of it now; it is asked for again at the next look."""
-
-
 class NotRemoved(UserWarning):
     """Files of a deleted run are still there; it is tried again when runs are deleted or listed."""
 

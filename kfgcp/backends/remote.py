@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from kfgcp.backends.base import Deleted, NotWhole, Pace, Page, RunRef, SubmitRequest, stored_request
+from kfgcp.backends.base import Deleted, Pace, Page, RunRef, SubmitRequest, stored_request
 from kfgcp.config import Environment, Project
-from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
+from kfgcp.errors import BadAnswer, NotFound, NotWhole, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.store.database import read_only
 from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, RunFilter, no_run

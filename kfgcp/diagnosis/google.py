@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.auth import Anonymous, TokenSource
-from kfgcp.backends.cloud_logging import ADDRESS as LOGGING
-from kfgcp.backends.cloud_logging import CloudLogging
-from kfgcp.backends.fields import list_of, map_of, message, read, text, whole_number
-from kfgcp.backends.hints import ENABLE
-from kfgcp.backends.http import Http
 from kfgcp.config import Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import PATIENCE, member, with_command
 from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.model import timestamp
+from kfgcp.services.auth.tokens import Anonymous, TokenSource
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.cloud_logging import ADDRESS as LOGGING
+from kfgcp.services.cloud_logging import CloudLogging
+from kfgcp.services.fields import list_of, map_of, message, read, text, whole_number
+from kfgcp.services.google_errors import ENABLE
 
 STORAGE: Final = "https://storage.googleapis.com"
 IAM: Final = "https://iam.googleapis.com"
@@ -65,7 +65,7 @@ class Cloud:
             return Aside("not checked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set")
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
-        storage = Http(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
+        storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
         try:
             answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
@@ -152,7 +152,7 @@ class Cloud:
         result = f"{checked} in Artifact Registry"
         return f"{result}, outside of it {unchecked}" if others else result
 
-    def _image(self, registry: Http, image: str, match: re.Match[str]) -> None:
+    def _image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
         part = match.groupdict()
         parent = f"projects/{part['project']}/locations/{part['location']}/repositories/{part['repository']}"
         version = f"versions/{part['digest']}" if part["digest"] else f"tags/{part['tag'] or 'latest'}"
@@ -197,8 +197,8 @@ class Cloud:
             raise with_command(refused, self.grant("roles/logging.viewer")) from None
         return f"entries of {self._project} can be read"
 
-    def _http(self, base: str, service: str) -> Http:
-        return Http(base, self._tokens, service=service, **PATIENCE)
+    def _http(self, base: str, service: str) -> ServiceClient:
+        return ServiceClient(base, self._tokens, service=service, **PATIENCE)
 
     def grant(self, role: str) -> str:
         """The command that gives a role on the project to who is signed in."""

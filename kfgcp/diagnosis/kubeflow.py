@@ -12,16 +12,12 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from kfgcp.backends.answers import is_page, title, wants_sign_in
-from kfgcp.backends.auth import KUBE_NAMESPACE, address_and_tokens, ca_file, in_cluster
-from kfgcp.backends.google_login import google_tokens
-from kfgcp.backends.http import Http, Reply
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import of_metadata
+from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, Server, too_old
-from kfgcp.backends.paging import KUBEFLOW
-from kfgcp.backends.secrecy import one_line
-from kfgcp.backends.wire import NoAnswer
+from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
+from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cluster, port_forward
 from kfgcp.config import LOOPBACK, Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
@@ -29,6 +25,12 @@ from kfgcp.diagnosis.google import Cloud, bucket_of
 from kfgcp.diagnosis.s3 import check_bucket, is_on_s3
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
 from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable
+from kfgcp.services.auth.google import google_tokens
+from kfgcp.services.auth.tokens import ca_file
+from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.redact import redacted_line
+from kfgcp.services.responses import is_page, title, wants_sign_in
+from kfgcp.services.transport import TransportError
 
 METADATA_SECONDS: Final = 5.0
 KUBECTL_SECONDS: Final = 15.0
@@ -70,17 +72,23 @@ class Cluster:
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
         self._door = Doorbell(self._address, HEALTH, certificates)
-        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), **PATIENCE}
-        self._http = Http(self._address, self._tokens, service="Kubeflow Pipelines", paging=KUBEFLOW, **how)
-        self._metadata = of_metadata(self._address, lambda base: Http(base, self._tokens, service="ML Metadata", **how))
+        how: dict[str, Any] = {
+            "ca_file": certificates,
+            "in_cluster": in_cluster(env),
+            "errors": KubeflowErrors(),
+            **PATIENCE,
+        }
+        self._http = ServiceClient(self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how)
+        self._metadata = of_metadata(
+            self._address, lambda base: ServiceClient(base, self._tokens, service="ML Metadata", **how)
+        )
         self._account = ""
-        self._healthy: Reply | BackendError | None = None
+        self._healthy: ServiceResponse | BackendError | None = None
 
     def kubectl(self) -> str:
         """kubectl forwards a port."""
-        from kfgcp.backends.port_forward import forwarded
 
-        way = forwarded(self._env)
+        way = port_forward(self._env)
         way.get()
         return f"forwards {way.address} to {way.target}"
 
@@ -88,7 +96,7 @@ class Cluster:
         """Something answers there, trusted or not."""
         try:
             self._door.ring()
-        except NoAnswer as failure:
+        except TransportError as failure:
             if not failure.tls:
                 hint = f"Is host in [env.{self._env.name}] of kfgcp.toml right? {failure.hint}"
                 raise unreachable(self._door.host, failure, hint) from None
@@ -103,7 +111,7 @@ class Cluster:
             )
         try:
             self._door.ring()
-        except NoAnswer as failure:
+        except TransportError as failure:
             raise unreachable(self._door.host, failure) from None
         return "the certificate is trusted"
 
@@ -141,7 +149,7 @@ class Cluster:
         found = self._health()
         if isinstance(found, AuthError):
             raise found
-        if isinstance(found, Reply) and is_page(found.answer) and wants_sign_in(found.answer):
+        if isinstance(found, ServiceResponse) and is_page(found.response) and wants_sign_in(found.response):
             found.json()  # raises
         return "accepted"
 
@@ -153,9 +161,9 @@ class Cluster:
             raise self._not_v2(hint)
         if isinstance(found, BackendError):
             raise found
-        if is_page(found.answer):
+        if is_page(found.response):
             raise BackendError(
-                f"{self._door.host} is not Kubeflow Pipelines: it answers with the web page {title(found.answer)}.",
+                f"{self._door.host} is not Kubeflow Pipelines: it answers with the web page {title(found.response)}.",
                 hint=hint,
             )
         said = found.json()
@@ -210,7 +218,7 @@ class Cluster:
     def service_account(self) -> str | Aside:
         """The namespace has the service account that runs have; only kubectl can tell."""
         name: str = self._env.get("service_account")
-        namespace = self._env.get("namespace") or self._env.get("kube_namespace", KUBE_NAMESPACE)
+        namespace = self._env.get("namespace") or self._env.get("kube_namespace", NAMESPACE)
         if self._env.get("auth") != "port-forward":
             return Aside(
                 f"not checked: {name} is known to kubectl only", f"kubectl get serviceaccount {name} -n {namespace}"
@@ -234,7 +242,11 @@ class Cluster:
                 f"There is no service account {name} in the namespace {namespace}.",
                 hint=f"kubectl create serviceaccount {name} --namespace={namespace}",
             )
-        return f"{name} is there" if done.returncode == 0 else Aside(f"not checked: {one_line(done.stderr, limit=200)}")
+        return (
+            f"{name} is there"
+            if done.returncode == 0
+            else Aside(f"not checked: {redacted_line(done.stderr, limit=200)}")
+        )
 
     def pipeline_root(self, root: str) -> str | Aside:
         """The bucket is there; it is the account of the pods that writes to it, not you."""
@@ -294,7 +306,7 @@ class Cluster:
             hint = "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of pods, too."
         return Aside(f"Runs are shown without metrics. {why}", hint)
 
-    def _health(self) -> Reply | BackendError:
+    def _health(self) -> ServiceResponse | BackendError:
         """The answer of healthz, or why there is none; asked for once."""
         if self._healthy is None:
             try:

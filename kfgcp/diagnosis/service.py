@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from kfgcp.backends.auth import Token
-from kfgcp.backends.secrecy import one_line
-from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import Environment, is_loopback
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import Refused, Unreachable
+from kfgcp.services.auth.tokens import Token
+from kfgcp.services.redact import redacted_line
+from kfgcp.services.transport import Response, Transport, TransportError
 from kfgcp.spec.documents import parse_json
 
 SECONDS: Final = 30.0
 """How long one exchange of a diagnosis may take. It is short, because a person waits for the result."""
 PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20, "seconds": SECONDS}
-"""Limits for calls of `Http`."""
+"""Limits for calls of `ServiceClient`."""
 TIMEOUT: Final = (5.0, 20.0)
 _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 
@@ -30,27 +30,27 @@ class Doorbell:
         self.host = urlsplit(address).netloc
         self.name = urlsplit(address).hostname or ""
         self._url = f"{address.rstrip('/')}/{path}"
-        self._wire = Wire(ca_file)
-        self._heard: Answer | NoAnswer | None = None
+        self._wire = Transport(ca_file)
+        self._heard: Response | TransportError | None = None
 
-    def ring(self) -> Answer:
+    def ring(self) -> Response:
         """The answer, of any status; asked for once.
 
         Raises:
-            NoAnswer: there is none.
+            TransportError: there is none.
         """
         if self._heard is None:
             try:
                 self._heard = self._wire.exchange("GET", self._url, timeout=TIMEOUT, seconds=SECONDS)
-            except NoAnswer as failure:
+            except TransportError as failure:
                 self._heard = failure
-        if isinstance(self._heard, NoAnswer):
+        if isinstance(self._heard, TransportError):
             raise self._heard
         return self._heard
 
 
-def unreachable(host: str, failure: NoAnswer, hint: str = "") -> Unreachable:
-    return Unreachable(f"{host} {failure.what}.", hint=hint or failure.hint)
+def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachable:
+    return Unreachable(f"{host} {failure.problem}.", hint=hint or failure.hint)
 
 
 def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
@@ -73,7 +73,7 @@ def _claimed(token: Token) -> str:
     except ValueError:
         return ""
     name = (claims.get("email") or claims.get("sub")) if isinstance(claims, dict) else None
-    return one_line(name, limit=200) if isinstance(name, str) else ""
+    return redacted_line(name, limit=200) if isinstance(name, str) else ""
 
 
 def _asked(address: str, token: Token) -> str:
@@ -82,9 +82,9 @@ def _asked(address: str, token: Token) -> str:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     how: dict[str, Any] = {"data": form, "headers": headers, "timeout": TIMEOUT, "seconds": SECONDS}
     try:
-        answer = Wire().exchange("POST", f"{address}/tokeninfo", **how)
+        answer = Transport().exchange("POST", f"{address}/tokeninfo", **how)
         facts = parse_json(answer.body.decode())
-    except (NoAnswer, ValueError):
+    except (TransportError, ValueError):
         return ""
     email = facts.get("email") if answer.status == 200 and isinstance(facts, dict) else None
     return email if isinstance(email, str) else ""

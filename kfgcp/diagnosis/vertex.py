@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from kfgcp.backends.auth import token_source
-from kfgcp.backends.http import Http
 from kfgcp.backends.vertex.backend import address
-from kfgcp.backends.wire import NoAnswer
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.google import Cloud, bucket_of
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, signed_in, unreachable, with_command
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
+from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.transport import TransportError
 
 
 def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
@@ -47,7 +47,7 @@ class Place:
         self._tokens = token_source(env)
         base = self._endpoint or address(self._location)
         self._door = Doorbell(base, "")
-        self._vertex = Http(base, self._tokens, service="Vertex AI", **PATIENCE)
+        self._vertex = ServiceClient(base, self._tokens, service="Vertex AI", **PATIENCE)
         self._asked = False
         self._refused: BackendError | None = None
         self.cloud = Cloud(env, self._tokens)
@@ -56,8 +56,8 @@ class Place:
         """The location's service can be reached, and its certificate is trusted."""
         try:
             self._door.ring()
-        except NoAnswer as failure:
-            hint = self._not_there() if "name is unknown" in failure.what and not self._endpoint else ""
+        except TransportError as failure:
+            hint = self._not_there() if "name is unknown" in failure.problem and not self._endpoint else ""
             raise unreachable(self._door.host, failure, hint) from None
         return f"{self._door.host} answers"
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from kfgcp import api
-from kfgcp.backends import port_forward
 from kfgcp.errors import BackendError, KfgcpError
+from kfgcp.services.auth import port_forward
 from kfgcp.testing import kubeflow
 from patience import PROCESS
 
@@ -81,8 +81,8 @@ class Stage:
         google = self.server
         google.says("POST /token", {"error": "invalid_audience", "error_description": "not in one project"}, 400)
         google.says("POST /accounts/*", {"error": {"message": "Permission denied", "status": "PERMISSION_DENIED"}}, 403)
-        self.patch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{google.api_endpoint}/token")
-        self.patch.setattr("kfgcp.backends.iap_login.ACCOUNTS_ADDRESS", f"{google.api_endpoint}/accounts/")
+        self.patch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{google.api_endpoint}/token")
+        self.patch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{google.api_endpoint}/accounts/")
         file = self.folder / "login.json"
         file.write_text(json.dumps(login))
         self.patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
@@ -174,13 +174,13 @@ def _(stage: Stage) -> str:
 
 @situation("You may not act as …")
 def _(stage: Stage) -> str:
-    stage.patch.setattr("kfgcp.backends.iap_login.google_tokens", lambda login: _Tokens())
+    stage.patch.setattr("kfgcp.services.auth.iap.google_tokens", lambda login: _Tokens())
     return stage.signed_in_as({"type": "authorized_user"}, impersonate_service_account="ci@p.iam.gserviceaccount.com")
 
 
 class _Tokens:
     def get(self) -> Any:
-        from kfgcp.backends.auth import Token
+        from kfgcp.services.auth.tokens import Token
 
         return Token("an-access-token")
 

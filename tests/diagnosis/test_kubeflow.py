@@ -14,10 +14,10 @@ import pytest
 
 from kfgcp import testing
 from kfgcp.backends import iap_login, port_forward
-from kfgcp.backends.auth import Renewing, Token
 from kfgcp.config import Environment, Setting
 from kfgcp.diagnosis import kubeflow
 from kfgcp.diagnosis.checks import walk
+from kfgcp.services.auth.tokens import RenewedTokens, Token
 from kfgcp.testing.server import Response
 from patience import REQUEST
 
@@ -295,7 +295,7 @@ def behind_iap(server: Any, settings: dict[str, str], monkeypatch: pytest.Monkey
         return answer(request) if request.token else Response(302, b"", {"Location": place})
 
     def tokens(audience: str, account: str | None = None) -> Any:
-        return Renewing(lambda: (Token(token, account="ada@acme.example"), None), mend="Sign in.")
+        return RenewedTokens(lambda: (Token(token, account="ada@acme.example"), None), sign_in_hint="Sign in.")
 
     monkeypatch.setattr(server, "handle", proxied)
     monkeypatch.setattr(iap_login, "iap_tokens", tokens)

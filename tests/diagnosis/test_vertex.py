@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.auth import Anonymous
 from kfgcp.config import Environment, Setting
 from kfgcp.diagnosis.google import Cloud
 from kfgcp.errors import BadAnswer
+from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.testing.google import GoogleError
 from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn

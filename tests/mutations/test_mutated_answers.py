@@ -24,7 +24,6 @@ import requests
 from answer_mutations import mutate
 from kfgcp import config, testing
 from kfgcp.backends.base import Pace
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import creating, metadata
 from kfgcp.backends.kubeflow import logs as kubeflow_logs
 from kfgcp.backends.vertex import logs as vertex_logs
@@ -32,6 +31,7 @@ from kfgcp.cli import main
 from kfgcp.engine.buckets import transfer
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra
 from kfgcp.model import json_text
+from kfgcp.services.client import ServiceClient
 from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
 from mutated_verbs import VERBS, Ground, Verb, quietly
@@ -109,7 +109,7 @@ def _verbs(backend: str, makes_runs: bool) -> list[Verb]:
 
 
 def _never_wait(patch: pytest.MonkeyPatch) -> None:
-    defaults: dict[str, Any] = Http.__init__.__kwdefaults__
+    defaults: dict[str, Any] = ServiceClient.__init__.__kwdefaults__
     patch.setitem(defaults, "sleep", lambda seconds: None)
     patch.setattr("kfgcp.backends.remote.RemoteBackend.pace", Pace(0.001, 0.01))
     patch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.001)

@@ -30,7 +30,7 @@ LAYERS = [
     },
     {"spec"},
     {"check", "store"},
-    {"engine"},
+    {"engine", "services"},
     {"backends"},
     {"tracking", "hooks", "diagnosis"},
     {"workspace", "scaffold", "environments"},

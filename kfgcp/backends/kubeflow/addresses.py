@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from kfgcp.backends.answers import is_page
-from kfgcp.backends.http import Http, Reply
 from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.responses import is_page
 
 Answer = TypeVar("Answer")
 
@@ -33,23 +33,23 @@ class Addresses:
             as to a sign-in; None when there is no second address.
     """
 
-    def __init__(self, first: Http, second: Http | None = None) -> None:
+    def __init__(self, first: ServiceClient, second: ServiceClient | None = None) -> None:
         self._first = first
         self._second = second
-        self._answering: Http | None = first if second is None else None
+        self._answering: ServiceClient | None = first if second is None else None
 
-    def exchange(self, method: str, path: str, **how: Any) -> Reply:
-        """Return the answer of status 2xx; see `Http.exchange`.
+    def exchange(self, method: str, path: str, **how: Any) -> ServiceResponse:
+        """Return the answer of status 2xx; see `ServiceClient.exchange`.
 
         While it is not known who answers, a web page counts as no answer.
         """
-        return self._ask(lambda http: http.exchange(method, path, **how), lambda reply: not is_page(reply.answer))
+        return self._ask(lambda http: http.exchange(method, path, **how), lambda reply: not is_page(reply.response))
 
     def stream(self, path: str, **how: Any) -> Generator[bytes]:
-        """Return the answer to a GET piece by piece; see `Http.stream`."""
+        """Return the answer to a GET piece by piece; see `ServiceClient.stream`."""
         return self._ask(lambda http: http.stream(path, **how), lambda chunks: True)
 
-    def _ask(self, ask: Callable[[Http], Answer], is_answer: Callable[[Answer], bool]) -> Answer:
+    def _ask(self, ask: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]) -> Answer:
         if self._answering is not None or self._second is None:
             return ask(self._answering or self._first)
         answer: Answer | None = None
@@ -76,7 +76,7 @@ class Addresses:
         return answer
 
 
-def of_metadata(host: str, client: Callable[[str], Http]) -> Addresses:
+def of_metadata(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
     """Return the addresses of ML Metadata: the root of the host, else below its path.
 
     Args:
@@ -89,7 +89,7 @@ def of_metadata(host: str, client: Callable[[str], Http]) -> Addresses:
     return Addresses(client(root), client(host))
 
 
-def of_ui(host: str, client: Callable[[str], Http]) -> Addresses:
+def of_ui(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
     """Return the addresses of the UI server's own routes: below the path of the host, else at its root.
 
     Arguments are those of `of_metadata`.

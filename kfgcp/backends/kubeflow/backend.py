@@ -10,16 +10,12 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.auth import address_and_tokens, ca_file, in_cluster
 from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
-from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
-from kfgcp.backends.cloud_logging import CloudLogging
-from kfgcp.backends.google_login import google_tokens
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import body, causes, filters
 from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
+from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
@@ -30,10 +26,10 @@ from kfgcp.backends.kubeflow.pod_names import pods_of_run
 from kfgcp.backends.kubeflow.progress import progress_of
 from kfgcp.backends.kubeflow.runs import PIPELINE_NOT_STARTED, RUN_STATES, Where, graph_of, run_of
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
+from kfgcp.backends.kubeflow.server_errors import KubeflowErrors, is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
-from kfgcp.backends.kubeflow_errors import is_without_workflow
-from kfgcp.backends.paging import KUBEFLOW
+from kfgcp.backends.kubeflow.sign_in import address_and_tokens, in_cluster
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend, tell
 from kfgcp.config import Environment, Project, is_loopback
@@ -42,6 +38,11 @@ from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.services.auth.google import google_tokens
+from kfgcp.services.auth.tokens import ca_file
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
+from kfgcp.services.cloud_logging import CloudLogging
 from kfgcp.store.rows import Observed, RunFilter, matches
 from kfgcp.store.store import Store
 
@@ -71,16 +72,23 @@ class KubeflowBackend(RemoteBackend):
         host, certificates = host.rstrip("/"), ca_file(env)
         self._where, self._tokens = Where(host, env.name), tokens
         self._namespace: str = env.get("namespace") or ""
-        how: dict[str, Any] = {"ca_file": certificates, "in_cluster": in_cluster(env), "seconds": env.request_seconds}
-        self._http = Http(host, tokens, service="Kubeflow Pipelines", paging=KUBEFLOW, **how)
-        self._metadata = Metadata(of_metadata(host, lambda base: Http(base, tokens, service="ML Metadata", **how)))
-        self._ui = of_ui(host, lambda base: Http(base, tokens, service="Kubeflow Pipelines", **how))
+        how: dict[str, Any] = {
+            "ca_file": certificates,
+            "in_cluster": in_cluster(env),
+            "seconds": env.request_seconds,
+            "errors": KubeflowErrors(),
+        }
+        self._http = ServiceClient(host, tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how)
+        self._metadata = Metadata(
+            of_metadata(host, lambda base: ServiceClient(base, tokens, service="ML Metadata", **how))
+        )
+        self._ui = of_ui(host, lambda base: ServiceClient(base, tokens, service="Kubeflow Pipelines", **how))
         self._server = Server(self._http)
         self._logging: CloudLogging | None = None
         if gcp := env.get("project"):
             address = env.get("logging_endpoint") or LOGGING_ADDRESS
             google = tokens if is_loopback(address) else google_tokens(env.get("impersonate_service_account"))
-            logging = Http(address, google, service="Cloud Logging", seconds=env.request_seconds)
+            logging = ServiceClient(address, google, service="Cloud Logging", seconds=env.request_seconds)
             self._logging = CloudLogging(logging, gcp)
         self._experiments = Experiments(self._http, self._store, self.place, self._namespace)
         self._versions = Versions(self._http, self._store, self.place)

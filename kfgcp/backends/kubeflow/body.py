@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.doubles import refuse_inexact
+from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION

@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.errors import BackendError, BadAnswer, Unreachable
+from kfgcp.services.client import ServiceClient
 
 Run = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ _ENDED: Final = (500, 503)
 """Statuses by which the service itself says that it works on the request no more."""
 
 
-def create(http: Http, runs: str, sent: Mapping[str, Any], look: Callable[[], Sequence[Run]]) -> Run:
+def create(http: ServiceClient, runs: str, sent: Mapping[str, Any], look: Callable[[], Sequence[Run]]) -> Run:
     """The run that a body describes, made once.
 
     Args:
@@ -61,7 +61,7 @@ def create(http: Http, runs: str, sent: Mapping[str, Any], look: Callable[[], Se
     raise AssertionError("the last try ends it")
 
 
-def _made(http: Http, runs: str, sent: Mapping[str, Any]) -> Run:
+def _made(http: ServiceClient, runs: str, sent: Mapping[str, Any]) -> Run:
     made = http.post(runs, body=sent)
     try:
         return read_run(made)
@@ -84,7 +84,7 @@ def _found(
     return ()
 
 
-def _only(http: Http, runs: str, made: Run, look: Callable[[], Sequence[Run]]) -> Run:
+def _only(http: ServiceClient, runs: str, made: Run, look: Callable[[], Sequence[Run]]) -> Run:
     """The run of a submission that was sent more than once; another one that was made too is removed."""
     try:
         found = [*look()] or [made]

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from kfgcp.backends.kubeflow.log_noise import EXIT_STATUS, ONLY_A_STATUS, Lines, Source, message_of
-from kfgcp.backends.secrecy import one_line
+from kfgcp.services.redact import redacted_line
 
 MOST: Final = 1000
 """Characters of a cause."""
@@ -67,13 +67,13 @@ class CauseFinder:
         fatal_tells = self._fatal and not ONLY_A_STATUS.fullmatch(self._fatal)
         if fatal_tells:
             # The program ended well, so an exception in its log is one that it handled.
-            return one_line(self._fatal, limit=MOST)
+            return redacted_line(self._fatal, limit=MOST)
         raised = self._raised or self._looks_raised
         if raised:
-            return one_line(raised, limit=MOST)
+            return redacted_line(raised, limit=MOST)
         status = EXIT_STATUS.fullmatch(self._status)
         ending = self._fatal or (status[1] if status else "")
-        last = one_line(self._last, limit=MOST)
+        last = redacted_line(self._last, limit=MOST)
         if ending and last:
             return f"{ending} (last line: {last})"
         return ending or last

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.backends.kubeflow.body import part_of_description
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
+from kfgcp.services.paging import PageKeys
 from kfgcp.store.rows import BY_BEGINNING, RunFilter
+
+PAGE_KEYS: Final = PageKeys("page_size", "page_token", frozenset({"namespace", "experiment_id", "view"}))
+"""How a page of a list is requested. The token of Kubeflow Pipelines contains the filter and the order. The server
+refuses them on a later page when the filter has a time, a number or IN: they come out of the token with other types
+(recorded: runs-list-since-page-2*.json; `validatedListOptions` in its list_request_util.go). `view` is not in the
+token, and only the 3.0 branch reads it."""
 
 
 def predicate(key: str, operation: str, value: str, kind: str = "string_value") -> dict[str, Any]:

@@ -16,8 +16,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.backends.base import LogFilter, LogLine, NotWhole
-from kfgcp.backends.cloud_logging import CloudLogging, quoted
+from kfgcp.backends.base import LogFilter, LogLine
 from kfgcp.backends.kubeflow.failure_cause import CauseFinder
 from kfgcp.backends.kubeflow.log_noise import without_noise
 from kfgcp.backends.kubeflow.metadata import Execution
@@ -25,8 +24,9 @@ from kfgcp.backends.kubeflow.pod_logs import BUCKET, Keeper, NotKept, Pod, PodLo
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
 from kfgcp.engine.logs import Lines
-from kfgcp.errors import BackendError, NotFound, Unreachable, Unsupported
+from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
 from kfgcp.model import RunState, Task, TaskKind, TaskState
+from kfgcp.services.cloud_logging import CloudLogging, quoted
 
 PAUSE: Final = 3.0
 """Seconds between two looks of a tail while no task changes."""

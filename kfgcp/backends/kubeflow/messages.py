@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kfgcp.backends.fields import (
+from kfgcp.errors import BadAnswer
+from kfgcp.services.fields import (
     LONGEST_NAME,
     anything,
     count,
@@ -22,8 +23,7 @@ from kfgcp.backends.fields import (
     text,
     time,
 )
-from kfgcp.backends.secrecy import one_line
-from kfgcp.errors import BadAnswer
+from kfgcp.services.redact import redacted_line
 
 SERVICE: Final = "Kubeflow Pipelines"
 
@@ -115,8 +115,9 @@ def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
     error = read(answer, message({"run_id": required_text, "error": STATUS}), service=SERVICE, thing="a run")
     problem = error["error"].get("message")
     if problem:
+        run_id = redacted_line(str(error.get("run_id")), limit=LONGEST_NAME)
         raise BadAnswer(
-            f"{SERVICE} cannot read run {one_line(str(error.get('run_id')), limit=LONGEST_NAME)}: {one_line(problem)}.",
+            f"{SERVICE} cannot read run {run_id}: {redacted_line(problem)}.",
             hint="The record of this run in the server's database is damaged. Ask the administrator of the server.",
         )
 

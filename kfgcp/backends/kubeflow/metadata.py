@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import Addresses
-from kfgcp.backends.paging import PageLimit
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.paging import PageLimit
 from kfgcp.spec.documents import whole
 
 PAGE: Final = 100
@@ -83,7 +83,7 @@ class Execution:
 class Metadata:
     """The ML Metadata service of a host. Threads may share it."""
 
-    def __init__(self, http: Http | Addresses) -> None:
+    def __init__(self, http: ServiceClient | Addresses) -> None:
         self._http = http
         self._lost: tuple[float, BackendError] | None = None
 

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.base import NotWhole
-from kfgcp.backends.fields import read
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow.messages import SERVICE, VERSION, read_experiment
 from kfgcp.backends.reading import read_spec
-from kfgcp.errors import BadAnswer, NotFound, Refused
+from kfgcp.errors import BadAnswer, NotFound, NotWhole, Refused
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.fields import read
 from kfgcp.store.store import Store
 
 API: Final = "apis/v2beta1"
@@ -30,7 +29,7 @@ _NAMES, _IDS, _VERSIONS = "experiment", "experiment id", "pipeline version"
 class Experiments:
     """The experiments of a place, by id and by name. Threads may share it."""
 
-    def __init__(self, http: Http, store: Store, place: str, namespace: str) -> None:
+    def __init__(self, http: ServiceClient, store: Store, place: str, namespace: str) -> None:
         self._http, self._store, self._place = http, store, place
         self._scope = {"namespace": namespace} if namespace else {}
         self._ensured: dict[str, str] = {}
@@ -126,7 +125,7 @@ def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
 class Versions:
     """The specs of versions of pipelines that are kept on the server. Threads may share it."""
 
-    def __init__(self, http: Http, store: Store, place: str) -> None:
+    def __init__(self, http: ServiceClient, store: Store, place: str) -> None:
         self._http, self._store, self._place = http, store, place
         self._specs: dict[str, Any] = {}
         self._lock = threading.RLock()

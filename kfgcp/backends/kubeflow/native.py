@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any, Final
 
-from kfgcp.backends.auth import TokenSource
-from kfgcp.backends.secrecy import one_line
 from kfgcp.deadlines import REQUEST_SECONDS, DeadlineError, call_within
 from kfgcp.errors import BackendError, NotFound, Unreachable
+from kfgcp.services.auth.tokens import TokenSource
+from kfgcp.services.redact import redacted_line
 
 NO_NAMESPACE: Final = "kubeflow"
 """What `kfp.Client` takes for no namespace at all."""
@@ -68,8 +68,8 @@ def pipeline_run(
                 reason="NOT_FOUND",
             ) from None
         raise BackendError(
-            f"The client of Kubeflow Pipelines failed: {error.status} {one_line(error.reason or '')}"
+            f"The client of Kubeflow Pipelines failed: {error.status} {redacted_line(error.reason or '')}"
         ) from None
     except (OSError, RuntimeError, HTTPError, kfp_server_api.OpenApiException, *UNREADABLE) as error:
         secret = (token.value,) if token is not None else ()
-        raise BackendError(f"The client of Kubeflow Pipelines failed: {one_line(str(error), *secret)}") from None
+        raise BackendError(f"The client of Kubeflow Pipelines failed: {redacted_line(str(error), *secret)}") from None

@@ -43,7 +43,7 @@ class Streams(Protocol):
     """What reads an answer piece by piece."""
 
     def stream(self, path: str, *, params: dict[str, str], retries: int) -> Iterator[bytes]:
-        """Return the answer to a GET; see `kfgcp.backends.http.Http.stream`."""
+        """Return the answer to a GET; see `kfgcp.services.client.ServiceClient.stream`."""
 
 
 class Keeper(Enum):

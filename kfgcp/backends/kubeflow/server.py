@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import features
 from kfgcp.backends.kubeflow.features import OLDEST, Lack, text_of, version_of
+from kfgcp.backends.kubeflow.server_errors import BAD_PIPELINE_HINT
 from kfgcp.backends.kubeflow.sites import Version
-from kfgcp.backends.kubeflow_errors import BAD_PIPELINE_HINT
 from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable, Unsupported
+from kfgcp.services.client import ServiceClient
 from kfgcp.spec.load import Spec
 
 HEALTH: Final = "apis/v2beta1/healthz"
@@ -34,7 +34,7 @@ _TAGS: Final = ("apiServerTagName", "tag_name")
 class Server:
     """The server behind an address."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: ServiceClient) -> None:
         self._http = http
         self._version: Version | None = None
         self._asked = False

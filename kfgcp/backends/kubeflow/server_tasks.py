@@ -27,8 +27,8 @@ from kfgcp.backends.kubeflow.messages import read_task
 from kfgcp.backends.kubeflow.metadata import LOG, Execution, StoredArtifact, shown_metadata
 from kfgcp.backends.kubeflow.tree import NOT_TRIGGERED
 from kfgcp.backends.reading import METRICS
-from kfgcp.backends.secrecy import one_line
 from kfgcp.errors import BadAnswer
+from kfgcp.services.redact import redacted_line
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Dag, Graph, TaskDef
 
@@ -216,7 +216,7 @@ def _group_state(task: Mapping[str, Any], *, has_children: bool) -> str:
 
 def _error(task: Mapping[str, Any]) -> str:
     """Return why a task failed, on one line, empty when the log of its program says more."""
-    message = one_line((task.get("status_metadata") or {}).get("message") or "")
+    message = redacted_line((task.get("status_metadata") or {}).get("message") or "")
     return "" if _EXIT_STATUS.search(message) else message
 
 

@@ -10,11 +10,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.auth import token_source
 from kfgcp.backends.base import LogFilter, LogLine, RunRef, SubmitRequest
-from kfgcp.backends.cloud_logging import ADDRESS as LOGGING_ADDRESS
-from kfgcp.backends.cloud_logging import CloudLogging
-from kfgcp.backends.http import Http
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend
 from kfgcp.backends.vertex import body, filters
@@ -27,6 +23,10 @@ from kfgcp.config import Environment, Project, is_loopback
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
+from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
+from kfgcp.services.cloud_logging import CloudLogging
 from kfgcp.store.rows import Observed, RunFilter
 from kfgcp.store.store import Store
 
@@ -52,10 +52,10 @@ class VertexBackend(RemoteBackend):
         tokens = token_source(env)
         seconds = env.request_seconds
         vertex = env.get("api_endpoint") or address(self._where.location)
-        self._http = Http(vertex, tokens, service="Vertex AI", seconds=seconds)
+        self._http = ServiceClient(vertex, tokens, service="Vertex AI", seconds=seconds)
         # A private endpoint (Private Service Connect) is for Vertex AI alone.
         logging_address = env.get("logging_endpoint") or LOGGING_ADDRESS
-        logging = Http(logging_address, tokens, service="Cloud Logging", seconds=seconds)
+        logging = ServiceClient(logging_address, tokens, service="Cloud Logging", seconds=seconds)
         self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
         self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None

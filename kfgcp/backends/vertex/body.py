@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.doubles import refuse_inexact
+from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported

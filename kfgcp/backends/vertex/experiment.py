@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kfgcp.backends.http import Http
 from kfgcp.errors import BackendError, NotFound, Refused, UsageError
 from kfgcp.labels import SUBMISSION, fitting
+from kfgcp.services.client import ServiceClient
 
 _SCHEMA: Final = {"schemaTitle": "system.Experiment", "schemaVersion": "0.0.1"}
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
@@ -23,7 +23,7 @@ _CONFLICT: Final = 409
 class Experiments:
     """The experiments of one project and location. Threads may share it."""
 
-    def __init__(self, http: Http, parent: str) -> None:
+    def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
         self._contexts = f"{parent}/metadataStores/default/contexts"
         self._joined: set[str] = set()

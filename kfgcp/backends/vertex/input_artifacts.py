@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.http import Http
 from kfgcp.errors import BackendError, NotFound, ParamError, Refused, Unsupported
+from kfgcp.services.client import ServiceClient
 from kfgcp.spec.graph import build
 
 _CONFLICT: Final = 409
@@ -68,7 +68,7 @@ def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
 class ArtifactStore:
     """The artifacts in the metadata store of one project and location. Threads may share it."""
 
-    def __init__(self, http: Http, parent: str) -> None:
+    def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
         self._artifacts = f"v1/{parent}/metadataStores/default/artifacts"
         self._uris: dict[str, str] = {}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kfgcp.backends.base import LogFilter, LogLine
-from kfgcp.backends.cloud_logging import CloudLogging, Entry, Tail, quoted
 from kfgcp.backends.vertex.job import at, jobs_of_attempts, placed_tasks, state_of
 from kfgcp.model import Task
+from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
 
 AT_ONCE: Final = 50
 """Custom jobs that one filter names: Cloud Logging takes filters of 20,000 characters."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kfgcp.backends.fields import (
+from kfgcp.services.fields import (
     list_of,
     map_of,
     mapping,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
 from kfgcp.deadlines import DeadlineError, call_within
 from kfgcp.errors import BackendError, MissingExtra, NotFound, Unreachable
+from kfgcp.services.redact import redacted_line
 
 NOT_FOUND: Final = 404
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
@@ -55,5 +55,5 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
 
 
 def _failed(error: Exception) -> BackendError:
-    said = one_line(str(error), limit=300) or type(error).__name__
+    said = redacted_line(str(error), limit=300) or type(error).__name__
     return BackendError(f"The official client of Vertex AI failed: {said}")

@@ -10,12 +10,12 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from kfgcp.backends.auth import token_source
-from kfgcp.backends.fields import HINT, message, read, text
-from kfgcp.backends.http import Http
-from kfgcp.backends.secrecy import one_line
 from kfgcp.config import Environment
 from kfgcp.errors import BadAnswer, UsageError
+from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.fields import HINT, message, read, text
+from kfgcp.services.redact import redacted_line
 from kfgcp.spec.load import Spec, from_text
 
 _ADDRESS: Final = re.compile(
@@ -51,9 +51,9 @@ def load_template(address: str, env: Environment) -> Spec:
     how: dict[str, Any] = {"service": "Artifact Registry", "seconds": env.request_seconds}
     version = place["version"]
     if not version.startswith("sha256:"):
-        version = _resolve(Http(emulator or _API, tokens, **how), place)
+        version = _resolve(ServiceClient(emulator or _API, tokens, **how), place)
     host = emulator or f"https://{place['location']}-kfp.pkg.dev"
-    repository = Http(host, tokens, **how)
+    repository = ServiceClient(host, tokens, **how)
     path = f"{place['project']}/{place['repository']}/{place['package']}/{version}"
     try:
         content = repository.exchange("GET", path).body.decode()
@@ -62,7 +62,7 @@ def load_template(address: str, env: Environment) -> Spec:
     return replace(from_text(content, address), template=address.removesuffix(place["version"]) + version)
 
 
-def _resolve(api: Http, place: dict[str, str]) -> str:
+def _resolve(api: ServiceClient, place: dict[str, str]) -> str:
     """The version that a tag stands for now."""
     parent = f"v1/projects/{place['project']}/locations/{place['location']}/repositories/{place['repository']}"
     tag = api.get(f"{parent}/packages/{place['package']}/tags/{place['version']}")
@@ -70,7 +70,7 @@ def _resolve(api: Http, place: dict[str, str]) -> str:
     version = str(named).rpartition("/")[2]
     if not _DIGEST.fullmatch(version):
         raise BadAnswer(
-            f"Artifact Registry answered with a tag that does not name a version: {one_line(version, limit=100)}.",
+            f"Artifact Registry answered with a tag that does not name a version: {redacted_line(version, limit=100)}.",
             hint=HINT,
         )
     return version

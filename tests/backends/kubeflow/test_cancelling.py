@@ -10,9 +10,8 @@ import requests
 
 import kfgcp as public
 from exchanges import VERSIONS, exchange
-from kfgcp.backends.base import NotWhole
 from kfgcp.backends.kubeflow import cancelling
-from kfgcp.errors import UsageError
+from kfgcp.errors import NotWhole, UsageError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response

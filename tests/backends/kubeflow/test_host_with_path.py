@@ -10,7 +10,6 @@ import pytest
 import recorded_runs
 from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import Addresses, root_of
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
@@ -18,6 +17,7 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.diagnosis.kubeflow import Cluster
 from kfgcp.errors import AuthError, BackendError, NotFound
 from kfgcp.model import RunState
+from kfgcp.services.client import ServiceClient
 from recorded_runs import RecordedServer
 
 NAME = "retry-good"
@@ -178,7 +178,7 @@ def test_the_root_of_an_address(address: str, root: str) -> None:
 
 
 @pytest.fixture
-def addresses(server: Any, client: Callable[..., Http]) -> Addresses:
+def addresses(server: Any, client: Callable[..., ServiceClient]) -> Addresses:
     return Addresses(client(base=f"{server.url}/first"), client(base=f"{server.url}/second"))
 
 

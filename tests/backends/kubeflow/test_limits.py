@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from exchanges import exchange
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.server import Server
 from kfgcp.errors import Unsupported, UsageError
+from kfgcp.services.client import ServiceClient
 
 
 @pytest.fixture
-def server_of(server: Any, client: Callable[..., Http]) -> Callable[[str], Server]:
+def server_of(server: Any, client: Callable[..., ServiceClient]) -> Callable[[str], Server]:
     """Makes a server that answers the question for its version as the one that was recorded, "" for never."""
 
     def make(version: str) -> Server:

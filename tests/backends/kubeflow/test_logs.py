@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from kfgcp.backends.base import LogFilter
-from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.kubeflow import logs
 from kfgcp.backends.kubeflow.logs import LogEnd, Place, RunLogs, RunTail
 from kfgcp.errors import AuthError, NotFound, Refused, Unsupported
 from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp.services.cloud_logging import CloudLogging
 
 RUN = "0a1b2c3d"
 CREATED = "2026-01-02T03:00:00.000Z"

@@ -8,9 +8,9 @@ import pytest
 
 import kfgcp as public
 from hostile_http import Connection, hostile_server
-from kfgcp.backends.auth import Anonymous
 from kfgcp.backends.kubeflow.native import pipeline_run
 from kfgcp.errors import BackendError, NotFound, Unreachable
+from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST

@@ -38,7 +38,7 @@ def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange]
     return names
 
 
-@pytest.mark.filterwarnings("ignore::kfgcp.backends.base.NotWhole")
+@pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -> None:
     first, second = exchange("runs-list-since-page-1", version), exchange("runs-list-since-page-2", version)
@@ -48,7 +48,7 @@ def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -
     )
 
 
-@pytest.mark.filterwarnings("ignore::kfgcp.backends.base.NotWhole")
+@pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
 def test_a_server_that_is_upgraded_between_two_pages(listed: Any) -> None:
     first, second = exchange("runs-list-since-page-1", "2.14.3"), exchange("runs-list-since-page-2", "2.17.0")
 

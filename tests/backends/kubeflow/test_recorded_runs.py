@@ -9,14 +9,15 @@ import argo_record
 import recorded_runs
 from argo_record import Expected
 from kfgcp import config
-from kfgcp.backends.auth import Anonymous
-from kfgcp.backends.base import NotWhole, RunRef
-from kfgcp.backends.http import Http
+from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.metadata import Metadata
 from kfgcp.backends.kubeflow.runs import Where, run_of
 from kfgcp.backends.registry import open_backend
+from kfgcp.errors import NotWhole
 from kfgcp.model import Run, Task
+from kfgcp.services.auth.tokens import Anonymous
+from kfgcp.services.client import ServiceClient
 from recorded_runs import RecordedServer
 
 NAMES = recorded_runs.names()
@@ -39,7 +40,7 @@ def server() -> Iterator[RecordedServer]:
 @pytest.fixture(scope="module")
 def read(server: RecordedServer) -> Callable[[str], Run]:
     """Read a recorded run through a socket, as the backend does."""
-    metadata = Metadata(Http(server.url, Anonymous(), service="ML Metadata"))
+    metadata = Metadata(ServiceClient(server.url, Anonymous(), service="ML Metadata"))
 
     def read_run(name: str) -> Run:
         answer = recorded_runs.read(name)

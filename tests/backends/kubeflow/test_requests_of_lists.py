@@ -15,8 +15,8 @@ import requests
 import kfgcp as public
 from exchanges import exchange
 from kfgcp import api
-from kfgcp.backends.base import NotWhole
 from kfgcp.backends.kubeflow.backend import PAGE
+from kfgcp.errors import NotWhole
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow

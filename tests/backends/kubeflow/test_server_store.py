@@ -10,9 +10,7 @@ import kfgcp as public
 import recorded_runs
 from hostile_http import Connection, hostile_server
 from kfgcp import config
-from kfgcp.backends.auth import Anonymous
 from kfgcp.backends.base import RunRef, SupportsArtifacts
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.server_store import ServerStore
@@ -21,6 +19,8 @@ from kfgcp.backends.registry import open_backend
 from kfgcp.backends.vertex.backend import VertexBackend
 from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
 from kfgcp.model import Artifact
+from kfgcp.services.auth.tokens import Anonymous
+from kfgcp.services.client import ServiceClient
 from kfgcp.tracking import contents
 from recorded_runs import RecordedServer
 
@@ -129,7 +129,7 @@ def test_only_kubeflow_has_such_a_store(backend: Any) -> None:
 
 
 @pytest.fixture
-def store(server: Any, client: Callable[..., Http]) -> ServerStore:
+def store(server: Any, client: Callable[..., ServiceClient]) -> ServerStore:
     return ServerStore(Addresses(client(service="Kubeflow Pipelines")), "", 60)
 
 
@@ -206,6 +206,6 @@ def trickle(connection: Connection) -> None:
 
 def test_a_slow_answer_ends_at_the_deadline() -> None:
     with hostile_server(trickle) as slow:
-        http = Http(slow.url, Anonymous(), service="Kubeflow Pipelines", seconds=1.0)
+        http = ServiceClient(slow.url, Anonymous(), service="Kubeflow Pipelines", seconds=1.0)
         with pytest.raises(Unreachable, match="within 1 s"):
             ServerStore(Addresses(http), "", 1.0).beginning("minio://bucket/key", 100_000)

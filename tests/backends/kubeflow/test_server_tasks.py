@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from answer_mutations import encode_json, mutate_json
-from kfgcp.backends.answers import parse_json
-from kfgcp.backends.base import LogFilter, NotWhole
+from kfgcp.backends.base import LogFilter
 from kfgcp.backends.kubeflow import server_tasks
 from kfgcp.backends.kubeflow.logs import Place, RunLogs
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.runs import NO_REASON, Where, graph_of, pods_of, run_of
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
-from kfgcp.errors import BackendError
+from kfgcp.errors import BackendError, NotWhole
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.services.responses import parse_json
 from kfgcp.spec.documents import UnfitError
 from trials import Trial
 

@@ -83,8 +83,8 @@ def settings(
     reply: Any,
 ) -> dict[str, str]:
     """Settings of a way to sign in; `server` gives Google's tokens, `another_server` is IAM Credentials."""
-    monkeypatch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{server.url}/token")
-    monkeypatch.setattr("kfgcp.backends.iap_login.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
+    monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{server.url}/token")
+    monkeypatch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
 
     def google(asked: Any) -> Any:
         if asked.path.endswith("/identity"):

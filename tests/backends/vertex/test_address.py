@@ -8,9 +8,10 @@ import pytest
 
 from kfgcp import config, testing
 from kfgcp.backends.base import LogFilter, RunRef
-from kfgcp.backends.hints import hint
 from kfgcp.backends.registry import open_backend
 from kfgcp.backends.vertex.backend import LATE_SECONDS, VertexBackend, address
+from kfgcp.services.error_rules import ErrorBody
+from kfgcp.services.google_errors import GoogleErrors
 
 
 @pytest.mark.parametrize("location", ["europe-west4", "us-central1", "us", "eu"])
@@ -30,7 +31,8 @@ def test_the_address_of_no_location() -> None:
 def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     host = address(location).removeprefix("https://")
 
-    said = hint(403, "It has not been used in project 5.", "", {}, "v1/projects/acme/locations/x/pipelineJobs", host)
+    text = "It has not been used in project 5."
+    said = GoogleErrors().hint(403, ErrorBody(text), text, path="v1/projects/acme/locations/x/pipelineJobs", host=host)
 
     assert said == "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme"
 
@@ -81,7 +83,7 @@ def test_an_address_of_vertex_ai_does_not_move_other_services(
 ) -> None:
     [run_id] = private.seed(1)
     words = [run_id if word == RUN else word for word in arguments]
-    monkeypatch.setattr("kfgcp.backends.http.CONNECT_RETRIES", 0)
+    monkeypatch.setattr("kfgcp.services.client.CONNECT_RETRIES", 0)
 
     error, _ = fails(5, *words)
 

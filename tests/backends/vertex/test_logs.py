@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from kfgcp.backends.base import LogFilter
-from kfgcp.backends.cloud_logging import CloudLogging
 from kfgcp.backends.vertex import logs
 from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp.services.cloud_logging import CloudLogging
 
 CREATED = 'resource.type="ml_job" AND timestamp>="2026-01-02T03:00:00.000Z"'
 CHANGED = [Task("train", TaskKind.CONTAINER, TaskState.RUNNING)]

@@ -10,10 +10,10 @@ import pytest
 import requests
 
 import kfgcp as public
-from kfgcp.backends.auth import Anonymous
-from kfgcp.backends.http import Http
 from kfgcp.errors import Unreachable
 from kfgcp.model import RunState
+from kfgcp.services.auth.tokens import Anonymous
+from kfgcp.services.client import ServiceClient
 from kfgcp.testing import VertexStandIn
 from kfgcp.testing.requests import Recorded
 from kfgcp.tracking.handle import RunHandle
@@ -52,7 +52,7 @@ class Watch:
         self.looks: list[tuple[float, RunState]] = []
         self._clock = clock
         backend: Any = handle.backend
-        backend._http = Http(
+        backend._http = ServiceClient(
             env.api_endpoint, Anonymous(), service="Vertex AI", sleep=clock.sleep, clock=clock, jitter=lambda: 1.0
         )
         self._poller = Poller(backend, handle.ref, notice=self.notices.append, clock=clock)

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from kfgcp.backends.secrecy import one_line
 from kfgcp.errors import BadAnswer
 from kfgcp.model import timestamp
+from kfgcp.services.redact import redacted_line
 from kfgcp.spec.documents import MAX_DEPTH, dotted
 
 Place = tuple[str | int, ...]
@@ -63,7 +63,7 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
     except Mismatch as mismatch:
         identity = _identity(answer)
         which = f" {identity}" if identity and mismatch.place else ""
-        field = one_line(dotted(mismatch.place), limit=LONGEST_NAME)
+        field = redacted_line(dotted(mismatch.place), limit=LONGEST_NAME)
         if mismatch.expected is None:
             problem = f"with {thing}{which} without {field}"
         elif not field:
@@ -215,7 +215,7 @@ def _identity(answer: Any) -> str:
     if not isinstance(answer, Mapping):
         return ""
     names = (answer.get(key) for key in ("name", "run_id", "experiment_id", "insertId"))
-    return next((one_line(name, limit=LONGEST_NAME) for name in names if isinstance(name, str) and name), "")
+    return next((redacted_line(name, limit=LONGEST_NAME) for name in names if isinstance(name, str) and name), "")
 
 
 def _shown(value: Any) -> str:
@@ -225,4 +225,4 @@ def _shown(value: Any) -> str:
         return "an object"
     if value is None:
         return "null"
-    return one_line(repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN)
+    return redacted_line(repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN)

@@ -18,7 +18,7 @@ _ENOUGH: Final = 12
 """A secret of at least so many characters is known by its beginning, should a server cut it."""
 
 
-def one_line(text: str, *secrets: str, limit: int = 400) -> str:
+def redacted_line(text: str, *secrets: str, limit: int = 400) -> str:
     """The text on one line of at most `limit` characters, with neither the secrets nor what looks like a token."""
     for secret in secrets:
         for form in {secret, quote(secret, safe="")} - {""}:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kfgcp.services.error_rules import ErrorBody
+from kfgcp.services.google_errors import GoogleErrors
+
 PATHS: Final = "apis/v"
 """How the paths of Kubeflow Pipelines begin."""
 _CAUSES: Final = (
@@ -82,3 +85,18 @@ def hint(status: int, message: str, host: str) -> str:
     if status == 404:
         return f"Check the id, and that {host} is the right address."
     return ""
+
+
+class KubeflowErrors(GoogleErrors):
+    """The rules of Kubeflow Pipelines. Paths of other services, such as a proxy of Google, have those of Google."""
+
+    def is_refusal(self, path: str, message: str) -> bool:
+        return path.startswith(PATHS) and is_refusal(message)
+
+    def cause(self, path: str, message: str) -> str:
+        return cause(message) if path.startswith(PATHS) else message
+
+    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
+        if path.startswith(PATHS):
+            return hint(status, error.message, host)
+        return super().hint(status, error, text, path=path, host=host)

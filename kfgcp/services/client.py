@@ -1,4 +1,4 @@
-"""The one way to a remote service: signed in, tried again where that is safe; JSON or one of our errors comes back."""
+"""A client of one service: it signs in, retries where that is safe, and returns JSON or raises one of our errors."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.backends import wire
-from kfgcp.backends.answers import Call, is_final, parse, refusal
-from kfgcp.backends.auth import Token, TokenSource
-from kfgcp.backends.fields import HINT
-from kfgcp.backends.paging import GOOGLE, PageKeys, PageLimit, PageSize
-from kfgcp.backends.patience import Clock, Patience
-from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
 from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, Unreachable, UsageError
+from kfgcp.services import transport
+from kfgcp.services.auth.tokens import Token, TokenSource
+from kfgcp.services.error_rules import ErrorRules
+from kfgcp.services.fields import HINT
+from kfgcp.services.google_errors import GoogleErrors
+from kfgcp.services.paging import GOOGLE, PageKeys, PageLimit, PageSize
+from kfgcp.services.responses import RequestInfo, error_for, is_final, parse
+from kfgcp.services.retry import Clock, Retries
+from kfgcp.services.transport import Response, Transport, TransportError
 
-AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 """Statuses after which a request is sent again."""
 CONNECT_RETRIES: Final = 2
-"""Times more that a connection is tried: an address that nobody answers at is most often a wrong one."""
+"""How often a connection is tried again: an address where nobody answers is most often a wrong one."""
 
 
-class Http:
+class ServiceClient:
     """A service at one address. Threads may share it.
 
-    Requests are sent again after the statuses of `AGAIN` and when the connection fails, with exponential backoff and
-    full jitter, or as Retry-After asks. One that must not be carried out twice is sent again only when it surely was
-    not: after 429, and when no connection was made.
+    Requests are sent again after `RETRIED_STATUSES` and when the connection fails, with exponential backoff and full
+    jitter, or as Retry-After asks. A request that must not be carried out twice is sent again only when it certainly
+    was not carried out: after 429, and when no connection was made.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Http:
         *,
         service: str,
         paging: PageKeys = GOOGLE,
+        errors: ErrorRules | None = None,
         budget: float = 60,
         retries: int = 8,
         connect_timeout: float = 5,
@@ -53,19 +56,25 @@ class Http:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """A client; nothing is imported or sent yet.
+        """Create a client. Nothing is imported or sent yet.
 
         Args:
-            base: the part that all addresses begin with, https, or http for this machine and where `in_cluster` allows.
+            base: the address of the service. It is https, or http for this machine and where `in_cluster` allows it.
+            tokens: where the tokens of the requests come from.
             service: its name in messages.
             paging: how the service is asked for the pages of a list.
+            errors: what its errors mean; those of Google when None.
             budget: seconds after the first try in which another try may begin.
             retries: how often a request is sent again at most.
-            read_timeout: seconds to wait for the next bytes of an answer.
-            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. When an answer is
-                read as it comes, this is how long the next piece may take.
+            connect_timeout: seconds to connect in.
+            read_timeout: seconds to wait for the next bytes of a response.
+            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. When a response
+                is read as it comes, this is how long the next piece may take.
             ca_file: certificates of the only authorities that are trusted.
-            in_cluster: the tokens are for services of the cluster that this machine is in, to which http will do.
+            in_cluster: this machine is in the cluster of the service, so plain http is allowed.
+            sleep: waits for a number of seconds.
+            clock: the monotonic clock, in seconds.
+            jitter: returns a random number between 0 and 1.
 
         Raises:
             ConfigError: a token must not be sent to this address.
@@ -74,12 +83,13 @@ class Http:
         self._tokens = tokens
         self._service = service
         self._paging = paging
+        self._errors = errors or GoogleErrors()
         self._budget = budget
         self._retries = retries
         self._timeout = (connect_timeout, read_timeout)
         self._seconds = seconds
         self._clock = Clock(sleep, clock, jitter)
-        self._wire = Wire(ca_file, clock)
+        self._transport = Transport(ca_file, clock)
 
     def get(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
         return self.send("GET", path, params=params, **how)
@@ -87,7 +97,7 @@ class Http:
     def post(
         self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
     ) -> dict[str, Any]:
-        """Not sent a second time, unless `repeatable=True` says that twice does what once does."""
+        """Send a POST. It is not sent a second time, unless `repeatable=True` says that this does no harm."""
         return self.send("POST", path, params=params, body=body, **how)
 
     def patch(
@@ -121,15 +131,16 @@ class Http:
         return self.exchange(method, path, params=params, data=data, **how).json(may_be_empty=method != "GET")
 
     def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Generator[bytes]:
-        """What a GET is answered with, piece by piece as it comes, however long it is.
+        """Return the response to a GET piece by piece, as it comes. It may have any length.
 
         The iterator must be read to its end or closed. It raises Unreachable when the answer breaks off. Arguments and
         errors are those of `send`.
         """
-        reply = self.exchange("GET", path, params=params, stream=True, **how)
-        if reply.headers.get("content-type", "").startswith("text/html"):  # a sign-in, with status 200
-            parse(replace(reply.answer, body=next(reply.chunks(), b"")), reply.call)
-        return reply.chunks()
+        response = self.exchange("GET", path, params=params, stream=True, **how)
+        # The page of a sign-in comes with status 200.
+        if response.headers.get("content-type", "").startswith("text/html"):
+            parse(replace(response.response, body=next(response.chunks(), b"")), response.request)
+        return response.chunks()
 
     def pages(
         self,
@@ -157,20 +168,20 @@ class Http:
         """
         keys = self._paging
         query = dict(params or {})
-        page_size = PageSize(size, wire.LARGEST)
+        page_size = PageSize(size, transport.LARGEST)
         token = ""
         limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
         while True:
-            asked: dict[str, Any] = {}
+            page_params: dict[str, Any] = {}
             if page_size.items is not None:
-                asked[keys.size] = page_size.items
+                page_params[keys.size] = page_size.items
             if token:
-                asked[keys.token] = token
+                page_params[keys.token] = token
             try:
                 if method == "GET":
-                    page, length = self._page(method, path, params={**query, **asked}, **how)
+                    page, length = self._page(method, path, params={**query, **page_params}, **how)
                 else:
-                    data = self._json({**(body or {}), **asked})
+                    data = self._json({**(body or {}), **page_params})
                     page, length = self._page(method, path, params=params, data=data, **{"repeatable": True, **how})
             except Unreachable as error:
                 if error.too_large and page_size.shrink():
@@ -198,8 +209,8 @@ class Http:
 
     def _page(self, method: str, path: str, **how: Any) -> tuple[dict[str, Any], int]:
         """Return a page of a list, and the length of the answer in bytes; see `exchange`."""
-        reply = self.exchange(method, path, **how)
-        return reply.json(may_be_empty=False), len(reply.body)
+        response = self.exchange(method, path, **how)
+        return response.json(may_be_empty=False), len(response.body)
 
     def exchange(
         self,
@@ -215,16 +226,16 @@ class Http:
         read_timeout: float | None = None,
         seconds: float | None = None,
         stream: bool = False,
-    ) -> Reply:
-        """The answer of status 2xx as it came; for what is not JSON. Errors are those of `send`.
+    ) -> ServiceResponse:
+        """Return a response with status 2xx as it came, for bodies that are not JSON. Errors are those of `send`.
 
         Args:
-            repeatable: twice does what once does; None: yes but for POST.
+            repeatable: whether it does no harm to carry the request out twice; None means all methods but POST.
             budget, retries, read_timeout, seconds: for this call, see `__init__`. retries=0 sends once.
-            stream: the body is left to be read by `Reply.chunks`.
+            stream: do not read the body. `ServiceResponse.chunks` does.
         """
         limit = self._seconds if seconds is None else min(seconds, self._seconds)
-        patience = Patience(
+        tries = Retries(
             min(limit, self._budget if budget is None else budget),
             self._retries if retries is None else retries,
             self._clock,
@@ -233,7 +244,7 @@ class Http:
             return self._try(
                 method,
                 path,
-                patience,
+                tries,
                 repeatable=method != "POST" if repeatable is None else repeatable,
                 params=params,
                 data=data,
@@ -247,7 +258,7 @@ class Http:
         self,
         method: str,
         path: str,
-        patience: Patience,
+        tries: Retries,
         *,
         repeatable: bool,
         params: Mapping[str, Any] | None,
@@ -256,114 +267,123 @@ class Http:
         read_timeout: float,
         seconds: float,
         stream: bool,
-    ) -> Reply:
-        """Send a request until it is answered or refused, or until no time for another try is left."""
-        call = Call(self._service, method, path.lstrip("/"), self._host, mend=self._tokens.mend)
-        refused: Token | None = None
-        denied: Answer | None = None
+    ) -> ServiceResponse:
+        """Send a request until there is a response or a refusal, or until there is no time for another try."""
+        request = RequestInfo(
+            self._service,
+            method,
+            path.lstrip("/"),
+            self._host,
+            sign_in_hint=self._tokens.sign_in_hint,
+            errors=self._errors,
+        )
+        headers_type = None if data is None else content_type
+        refused_token: Token | None = None
+        refusal: Response | None = None
         unknown = False
         while True:
-            token = self._token(refused, patience)
-            if denied is not None and token == refused:  # there is no other
-                raise refusal(denied, call)
-            if token is not None and token.value not in call.secrets:
-                call = replace(call, secrets=(*call.secrets, token.value))
+            token = self._token(refused_token, tries)
+            if refusal is not None and token == refused_token:
+                # There is no other token.
+                raise error_for(refusal, request)
+            if token is not None and token.value not in request.secrets:
+                request = replace(request, secrets=(*request.secrets, token.value))
             try:
-                answer = self._wire.exchange(
+                response = self._transport.exchange(
                     method,
-                    f"{self._base}/{call.path}",
+                    f"{self._base}/{request.path}",
                     params=params,
                     data=data,
-                    headers=_headers(token, None if data is None else content_type),
+                    headers=_headers(token, headers_type),
                     sign=token.sign if token else None,
-                    timeout=(self._timeout[0], patience.limit(read_timeout)),
+                    timeout=(self._timeout[0], tries.read_timeout(read_timeout)),
                     seconds=seconds,
                     stream=stream,
                 )
-            except NoAnswer as failure:
+            except TransportError as failure:
                 unknown = unknown or failure.sent
-                again = not failure.final and (repeatable or not failure.sent)
-                if not again or not patience.wait(most=None if failure.sent else CONNECT_RETRIES):
-                    raise _told(_unreachable(failure, call, repeatable), patience, unknown) from None
-                call = replace(call, retried=True)
+                can_retry = not failure.final and (repeatable or not failure.sent)
+                if not can_retry or not tries.wait(most=None if failure.sent else CONNECT_RETRIES):
+                    error = _unreachable(failure, request, repeatable)
+                    raise tries.described(error.amended(unknown=unknown)) from None
+                request = replace(request, retried=True)
                 continue
-            final = is_final(answer, call)
-            unknown = unknown or (answer.status >= 500 and not final)
-            if answer.status == 401 and token is not None and refused is None:
-                refused, denied = token, answer
-            elif (
-                answer.status in AGAIN and not final and (repeatable or answer.status == 429) and patience.wait(answer)
-            ):
-                call = replace(call, retried=True)
-            elif 200 <= answer.status < 300:
-                return Reply(answer, call)
-            else:
-                raise _told(refusal(answer, call), patience, unknown)
+            if 200 <= response.status < 300:
+                return ServiceResponse(response, request)
+            final = is_final(response, request)
+            unknown = unknown or (response.status >= 500 and not final)
+            if response.status == 401 and token is not None and refused_token is None:
+                refused_token, refusal = token, response
+                continue
+            can_retry = response.status in RETRIED_STATUSES and not final and (repeatable or response.status == 429)
+            if not can_retry or not tries.wait(response):
+                raise tries.described(error_for(response, request).amended(unknown=unknown))
+            request = replace(request, retried=True)
 
     def close(self) -> None:
-        """Ends the connections; a later call opens new ones."""
-        self._wire.close()
+        """End the connections. A later call opens new ones."""
+        self._transport.close()
 
-    def _token(self, refused: Token | None, patience: Patience) -> Token | None:
-        """The token to send; another one than `refused` when there is one."""
+    def _token(self, refused: Token | None, tries: Retries) -> Token | None:
+        """Return the token to send; another one than `refused` when there is one."""
         while True:
             try:
                 token = self._tokens.get(refused)
             except Unreachable as error:
-                if not patience.wait(most=CONNECT_RETRIES):
-                    raise patience.told(error) from None
+                if not tries.wait(most=CONNECT_RETRIES):
+                    raise tries.described(error) from None
                 continue
             if token is None and not self._loopback:
                 raise AuthError(
-                    f"{self._service} at {self._host} is not spoken to without a sign-in.",
+                    f"{self._service} at {self._host} needs a sign-in.",
                     hint='auth = "anonymous" is for emulators on this machine.',
                 )
             return token
 
     def _json(self, body: Any) -> bytes:
         try:
-            return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()  # of halves of characters it fails
+            # `encode` refuses halves of surrogate pairs.
+            return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, TypeError, RecursionError) as error:
             raise UsageError(
-                f"{self._service} is spoken to in JSON, which cannot say this: {error}.",
-                hint="Give numbers that are finite, and texts in UTF-8.",
+                f"The request to {self._service} cannot be written as JSON: {error}.",
+                hint="Use finite numbers, and text that is valid UTF-8.",
             ) from None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of success, and what it answers."""
+class ServiceResponse:
+    """A response with status 2xx, and its request."""
 
-    answer: Answer
-    call: Call
+    response: Response
+    request: RequestInfo
 
     @property
     def body(self) -> bytes:
-        return self.answer.body
+        return self.response.body
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names in lower case."""
-        return self.answer.headers
+        """The headers; their names are in lower case."""
+        return self.response.headers
 
     def chunks(self) -> Generator[bytes]:
-        """The body of an answer that is read as it comes."""
+        """Yield the body of a response that is read as it comes."""
         try:
-            yield from self.answer.chunks or ()
-        except NoAnswer as failure:
-            raise _unreachable(failure, self.call, repeatable=True) from None
+            yield from self.response.chunks or ()
+        except TransportError as failure:
+            raise _unreachable(failure, self.request, repeatable=True) from None
 
     def json(self, *, may_be_empty: bool = True) -> dict[str, Any]:
-        """The JSON object that it is; see `answers.parse`."""
+        """Return the JSON object in the body; see `responses.parse`."""
         try:
-            return parse(self.answer, self.call, may_be_empty=may_be_empty)
+            return parse(self.response, self.request, may_be_empty=may_be_empty)
         except BackendError as error:
-            error.unknown = True
-            raise
+            raise error.amended(unknown=True) from None
 
 
 def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
-    """All but the token itself, which `Token.sign` adds."""
+    """Return all headers but the token, which `Token.sign` adds."""
     headers = {"Accept": "application/json"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -372,27 +392,24 @@ def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
     return headers
 
 
-def _told(error: BackendError, patience: Patience, unknown: bool) -> BackendError:
-    error.unknown = unknown
-    return patience.told(error)
-
-
-def _unreachable(failure: NoAnswer, call: Call, repeatable: bool) -> Unreachable:
+def _unreachable(failure: TransportError, request: RequestInfo, repeatable: bool) -> Unreachable:
     doubt = "" if repeatable or not failure.sent else " It may have been carried out all the same."
-    error = Unreachable(f"{call.service}: {call.host} {failure.what} ({call}).{doubt}", hint=failure.hint)
+    error = Unreachable(f"{request.service}: {request.host} {failure.problem} ({request}).{doubt}", hint=failure.hint)
     error.too_large = failure.too_large
     return error
 
 
 def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
-    """The base of addresses without a slash at its end, its host, and whether that is this machine."""
+    """Return an address without a slash at its end, its host, and whether that is this machine."""
     try:
         url = urlsplit(text)
         host = url.hostname or ""
     except ValueError:
         host = ""
     if not host or url.scheme not in ("http", "https") or url.query or url.fragment or "@" in url.netloc:
-        raise ConfigError("The address of a service is no plain URL.", hint="Write https://HOST or https://HOST:PORT.")
+        raise ConfigError(
+            "The address of a service is not a plain URL.", hint="Write https://HOST or https://HOST:PORT."
+        )
     if url.scheme == "http" and host not in LOOPBACK and not (in_cluster and host.endswith(CLUSTER_DOMAINS)):
         raise ConfigError(f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}")
     return text.rstrip("/"), host, host in LOOPBACK

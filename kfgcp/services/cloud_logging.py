@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from kfgcp.backends.base import NotWhole
-from kfgcp.backends.fields import map_of, mapping, message, read, text, time
-from kfgcp.backends.http import Http
-from kfgcp.errors import BadAnswer
+from kfgcp.errors import BadAnswer, NotWhole
 from kfgcp.model import timestamp
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.fields import map_of, mapping, message, read, text, time
 
 ADDRESS: Final = "https://logging.googleapis.com"
 PAGE: Final = 1000
@@ -50,7 +49,7 @@ ENTRY: Final = message(
 class CloudLogging:
     """The entries of one project. Threads may share it."""
 
-    def __init__(self, http: Http, project: str) -> None:
+    def __init__(self, http: ServiceClient, project: str) -> None:
         self._http = http
         self._project = project
 

@@ -1,4 +1,4 @@
-"""What to do about a refusal, in one line: from Google's reasons (google.api.ErrorReason) and its usual sentences."""
+"""What the errors of Google's APIs mean: by their reasons (google.api.ErrorReason) and by their usual sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from kfgcp.backends import kubeflow_errors
+from kfgcp.services.error_rules import ErrorBody
 
 LOG_IN: Final = "gcloud auth application-default login"
 ENABLE: Final = "Enable the API"
@@ -30,39 +30,43 @@ _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.
 _MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
 
 
-def hint(status: int, text: str, detail: str, facts: Mapping[str, str], path: str, host: str) -> str:
-    """What the user can do, empty when nobody knows.
+class GoogleErrors:
+    """The rules of Google's APIs. A refusal never has status 500, and a message is its own cause."""
 
-    Args:
-        text: the message of the service.
-        detail, facts: reason and metadata of its google.rpc.ErrorInfo, if any.
-    """
-    project = _project(path, facts, text)
-    if detail == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text:
-        api = facts.get("service") or _first(_API, text) or _api(host)
-        return f"{ENABLE}, then wait a minute: gcloud services enable {api} --project {project}"
-    if detail == "BILLING_DISABLED":
-        return f"Give the project {project} a billing account."
-    if detail == "USER_PROJECT_DENIED":
-        payer = facts.get("consumer", "").removeprefix("projects/") or "of your login"
-        return (
-            f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer), or choose "
-            "another: gcloud auth application-default set-quota-project PROJECT"
-        )
-    if detail in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
-        return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
-    if detail == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
-        return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
-    if detail == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
-        return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
-    if status == 403 and path.startswith("v2/entries"):  # of Cloud Logging; its paths and refusals name no project
-        return "Ask for roles/logging.viewer on the project that the runs are in."
-    if path.startswith(kubeflow_errors.PATHS):
-        return kubeflow_errors.hint(status, text, host)
-    return _access(status, text, facts, project) or _other(status, text, path, project, host)
+    def is_refusal(self, path: str, message: str) -> bool:
+        return False
+
+    def cause(self, path: str, message: str) -> str:
+        return message
+
+    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
+        project = _project(path, error.metadata, text)
+        reason = error.reason
+        if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text:
+            api = error.metadata.get("service") or _first(_API, text) or _api(host)
+            return f"{ENABLE}, then wait a minute: gcloud services enable {api} --project {project}"
+        if reason == "BILLING_DISABLED":
+            return f"Give the project {project} a billing account."
+        if reason == "USER_PROJECT_DENIED":
+            payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
+            return (
+                f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer),"
+                " or choose another: gcloud auth application-default set-quota-project PROJECT"
+            )
+        if reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
+            return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
+        if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
+            return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
+        if reason == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
+            return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
+        # The paths and refusals of Cloud Logging name no project.
+        if status == 403 and path.startswith("v2/entries"):
+            return "Ask for roles/logging.viewer on the project that the runs are in."
+        return _access(status, text, error.metadata, project) or _other(status, text, path, project, host)
 
 
-def _access(status: int, text: str, facts: Mapping[str, str], project: str) -> str:
+def _access(status: int, text: str, metadata: Mapping[str, str], project: str) -> str:
+    """Return a hint about missing rights, empty when something else is wrong."""
     account = _first(_ACCOUNT, text)
     if "actAs" in text or re.search(r"\bact as service[ _]account\b", text):
         return (
@@ -70,7 +74,7 @@ def _access(status: int, text: str, facts: Mapping[str, str], project: str) -> s
         )
     if status != 403:
         return ""
-    permission = facts.get("permission") or _first(_PERMISSION, text)
+    permission = metadata.get("permission") or _first(_PERMISSION, text)
     if permission and permission.startswith("aiplatform."):
         return f"Ask for a role with {permission} on project {project}, such as roles/aiplatform.user."
     if permission:
@@ -98,10 +102,13 @@ def _other(status: int, text: str, path: str, project: str, host: str) -> str:
     return ""
 
 
-def _project(path: str, facts: Mapping[str, str], text: str) -> str:
-    """The project that is meant: of the request, else as the answer has it."""
-    sources = (path, facts.get("consumer", ""), text)
-    return next((found for source in sources if (found := _first(_PROJECT, source))), "PROJECT")
+def _project(path: str, metadata: Mapping[str, str], text: str) -> str:
+    """Return the project that the path of the request names, or the response."""
+    for source in (path, metadata.get("consumer", ""), text):
+        project = _first(_PROJECT, source)
+        if project:
+            return project
+    return "PROJECT"
 
 
 def _api(host: str) -> str:
@@ -110,5 +117,8 @@ def _api(host: str) -> str:
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    return found[1] if found and pattern.groups else found[0] if found else ""
+    """Return the first group of the first match, or the match when there is no group; empty without a match."""
+    match = pattern.search(text)
+    if match is None:
+        return ""
+    return match[1] if pattern.groups else match[0]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.base import NotWhole
-from kfgcp.backends.cloud_logging import CloudLogging, Entry, Tail, quoted
+from kfgcp.errors import NotWhole
+from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
 
 JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.auth import TokenSource, token_source
-from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
+from kfgcp.services.auth.tokens import TokenSource, token_source
+from kfgcp.services.client import ServiceClient
 
 pytestmark = pytest.mark.usefixtures("nobody")
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
 REFRESH = "1//0e-a-refresh-token-that-is-long"
@@ -25,8 +25,8 @@ USER = {"type": "authorized_user", "client_id": "desktop", "client_secret": "GOC
 @pytest.fixture(autouse=True)
 def addresses(server: Any, another_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`server` is the token endpoint, `another_server` IAM Credentials."""
-    monkeypatch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{server.url}/token")
-    monkeypatch.setattr("kfgcp.backends.iap_login.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
+    monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{server.url}/token")
+    monkeypatch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
 
 
 def _source(**settings: str) -> TokenSource:
@@ -183,7 +183,7 @@ def test_a_login_of_another_client(
         ),
         (
             {"error": "invalid_grant", "error_subtype": "invalid_rapt"},
-            "Google wants you to sign in anew (your organisation limits sessions).",
+            "Google asks you to sign in again (your organisation limits sessions).",
         ),
     ],
 )

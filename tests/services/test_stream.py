@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.wire import CHUNK
 from kfgcp.errors import AuthError, NotFound, Unreachable
+from kfgcp.services.transport import CHUNK
 
 TEXT = {"Content-Type": "text/plain"}
 

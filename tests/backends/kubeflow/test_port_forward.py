@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from kfgcp import api
-from kfgcp.backends import port_forward
-from kfgcp.backends.auth import address_and_tokens, token_source
-from kfgcp.backends.http import Http
+from kfgcp.backends.kubeflow.sign_in import address_and_tokens
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import BackendError, Unreachable
+from kfgcp.services.auth import port_forward
+from kfgcp.services.client import ServiceClient
 from patience import PROCESS
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
@@ -29,7 +29,7 @@ def _env(**settings: str) -> Environment:
     return Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()})
 
 
-def _http(client: Client, **settings: str) -> Http:
+def _http(client: Client, **settings: str) -> ServiceClient:
     address, tokens = address_and_tokens(_env(**settings))
     return client(address, tokens)
 
@@ -64,7 +64,7 @@ def test_one_kubectl_serves_all_that_want_the_same(kubectl: Any, server: Any, cl
         assert list(pool.map(lambda http: http.get("x"), clients)) == [{}] * 4
 
     assert len(kubectl.calls) == 1
-    assert token_source(_env()) is address_and_tokens(_env())[1]
+    assert address_and_tokens(_env())[1] is address_and_tokens(_env())[1]
 
 
 @pytest.mark.parametrize("word", ["die", "lose"])
@@ -170,7 +170,7 @@ def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home:
 PROGRAM = textwrap.dedent(
     """
     import os, signal, sys
-    from kfgcp.backends.auth import address_and_tokens
+    from kfgcp.backends.kubeflow.sign_in import address_and_tokens
     from kfgcp.config import Environment, Setting
     address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
     tokens.get()

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from hostile_http import Connection, HostileServer, hostile_server
-from kfgcp.backends.http import Http
 from kfgcp.backends.kubeflow import backend as kubeflow_backend
 from kfgcp.backends.vertex import backend as vertex_backend
+from kfgcp.services.client import ServiceClient
 
 Fails = Callable[..., tuple[str, str]]
 Mode = Callable[[Connection], None]
@@ -169,9 +169,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", LARGEST)
+    monkeypatch.setattr("kfgcp.services.transport.LARGEST", LARGEST)
     for module in (vertex_backend, kubeflow_backend):
-        monkeypatch.setattr(module, "Http", partial(Http, retries=0))
+        monkeypatch.setattr(module, "ServiceClient", partial(ServiceClient, retries=0))
     return str(request.param)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import responses
 
-from kfgcp.backends.answers import CODES, is_page, read_error
-from kfgcp.backends.http import Http
-from kfgcp.backends.wire import Answer
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.responses import CODES, is_page, read_error
+from kfgcp.services.transport import Response
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 EUROPE = "https://europe-west4-aiplatform.googleapis.com"
 JOBS = "v1/projects/acme/locations/europe-west4/pipelineJobs"
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -304,7 +304,7 @@ def test_a_packed_answer(server: Any, client: Client, reply: Any) -> None:
 def test_an_answer_without_end_is_cut_off(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
 
     error = _error(server, client, reply(gzip.compress(b" " * 2_000_000), headers={"Content-Encoding": "gzip"}))
 
@@ -405,7 +405,7 @@ def test_the_page_of_a_proxy(server: Any, client: Client, reply: Any, status: in
     ],
 )
 def test_what_a_page_is(body: bytes, page: bool) -> None:
-    assert is_page(Answer(200, {"content-type": "application/json"}, body)) is page
+    assert is_page(Response(200, {"content-type": "application/json"}, body)) is page
 
 
 # -- tokens do not show

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.fields import HINT
 from kfgcp.errors import BadAnswer
+from kfgcp.services.fields import HINT
 
 PAGES_WITHOUT_ITEMS: Final = 100
 """Pages in a row that may have no new item. Cloud Logging sends some empty ones while it searches."""
@@ -38,10 +38,6 @@ class PageKeys:
 
 
 GOOGLE: Final = PageKeys("pageSize", "pageToken")
-KUBEFLOW: Final = PageKeys("page_size", "page_token", frozenset({"namespace", "experiment_id", "view"}))
-"""The token of Kubeflow Pipelines contains the filter and the order. The server refuses them on a later page when the
-filter has a time, a number or IN: they come out of the token with other types (recorded: runs-list-since-page-2*.json;
-`validatedListOptions` in its list_request_util.go). `view` is not in the token, and only the 3.0 branch reads it."""
 
 
 class PageSize:

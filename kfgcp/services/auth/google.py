@@ -13,12 +13,12 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
-from kfgcp.backends.answers import read_error
-from kfgcp.backends.auth import Renewing, Token
-from kfgcp.backends.hints import LOG_IN
-from kfgcp.backends.secrecy import one_line
-from kfgcp.backends.wire import Answer, NoAnswer, Wire
 from kfgcp.errors import AuthError, BackendError, Unreachable
+from kfgcp.services.auth.tokens import RenewedTokens, Token
+from kfgcp.services.google_errors import LOG_IN
+from kfgcp.services.redact import redacted_line
+from kfgcp.services.responses import read_error
+from kfgcp.services.transport import Response, Transport, TransportError
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 TIMEOUT: Final = (5.0, 30.0)
@@ -31,12 +31,12 @@ _UNIVERSE_PATH: Final = "universe/universe-domain"
 PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
-def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = None) -> Renewing:
+def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = None) -> RenewedTokens:
     """Tokens of whoever is signed in on this machine, or of the service account that they may act as.
 
     login: what a file with credentials says, instead of that of this machine.
     """
-    return Renewing(_Login(account, login).fetch, mend=AGAIN)
+    return RenewedTokens(_Login(account, login).fetch, sign_in_hint=AGAIN)
 
 
 class _Login:
@@ -48,7 +48,7 @@ class _Login:
         self._credentials: Any = None
 
     def fetch(self) -> tuple[Token, float | None]:
-        """A new token and when it ends. `Renewing` calls it from one thread at a time."""
+        """A new token and when it ends. `RenewedTokens` calls it from one thread at a time."""
         request = exchange()
         try:
             with warnings.catch_warnings():
@@ -127,8 +127,8 @@ def _check_universe(credentials: Any) -> None:
     domain = getattr(credentials, "universe_domain", None) or UNIVERSE
     if domain != UNIVERSE:
         raise AuthError(
-            f"The Google credentials are for the universe domain {one_line(str(domain), limit=100)}; kfgcp reaches "
-            f"{UNIVERSE} only.",
+            f"The Google credentials are for the universe domain {redacted_line(str(domain), limit=100)}; kfgcp"
+            f" reaches {UNIVERSE} only.",
             hint=f"Use credentials of {UNIVERSE}: {LOG_IN}, or another file in GOOGLE_APPLICATION_CREDENTIALS.",
         )
 
@@ -153,15 +153,15 @@ def login_file() -> str | None:
 
 
 def exchange() -> Any:
-    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with `Wire`."""
+    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with `Transport`."""
     from google.auth import transport
-    from google.auth.exceptions import TransportError
+    from google.auth.exceptions import TransportError as GoogleTransportError
     from requests.structures import CaseInsensitiveDict
 
     class GoogleResponse(transport.Response):
         """The answer in the form that google.auth reads."""
 
-        def __init__(self, answer: Answer) -> None:
+        def __init__(self, answer: Response) -> None:
             self._answer = answer
 
         @property
@@ -178,7 +178,7 @@ def exchange() -> Any:
 
     class GoogleRequest(transport.Request):
         def __init__(self) -> None:
-            self._wire = Wire()
+            self._wire = Transport()
 
         def __call__(
             self,
@@ -198,8 +198,8 @@ def exchange() -> Any:
                     timeout=(timeout, timeout) if timeout else TIMEOUT,
                     certificate=options.get("cert"),
                 )
-            except NoAnswer as failure:
-                raise TransportError(failure) from failure
+            except TransportError as failure:
+                raise GoogleTransportError(failure) from failure
             return GoogleResponse(answer)
 
     return GoogleRequest()
@@ -213,7 +213,7 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     if transport_error is not None:
         return _no_connection(transport_error)
     secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
-    said = one_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
+    said = redacted_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
         return no_credentials(f"they are not of the right form ({type(error).__name__})")
@@ -226,15 +226,15 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
         return Unreachable(f"Google's sign-in service failed: {said}.", hint="Try again later.")
     if isinstance(error, exceptions.ReauthFailError) or said.startswith("Reauthentication is needed"):
-        return AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=AGAIN)
+        return AuthError("Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN)
     return refused_sign_in(said)
 
 
 def _transport(error: BaseException | None) -> BaseException | None:
     """The failure of the connection that is behind an error, if one is."""
-    from google.auth.exceptions import TransportError
+    from google.auth.exceptions import TransportError as GoogleTransportError
 
-    while error is not None and not isinstance(error, TransportError):
+    while error is not None and not isinstance(error, GoogleTransportError):
         error = error.__cause__
     return error
 
@@ -248,8 +248,8 @@ def _no_connection(error: BaseException) -> BackendError:
             "The metadata server of this machine, which gives its tokens, does not answer.",
             hint=f"Try again. Not on a machine at Google? {LOG_IN}",
         )
-    failure = error.__cause__ if isinstance(error.__cause__, NoAnswer) else NoAnswer("does not answer")
-    return Unreachable(f"Google's sign-in service {failure.what}.", hint=failure.hint)
+    failure = error.__cause__ if isinstance(error.__cause__, TransportError) else TransportError("does not answer")
+    return Unreachable(f"Google's sign-in service {failure.problem}.", hint=failure.hint)
 
 
 def no_credentials(said: str) -> AuthError:
@@ -268,9 +268,9 @@ def not_impersonated(answer: Any, account: str | None) -> AuthError:
     """The answer of IAM Credentials says no."""
     whom = account or "the service account"
     said = read_error(answer) if isinstance(answer, (str, bytes)) else read_error("")
-    text = one_line(said.message) or "no reason was given"
+    text = redacted_line(said.message) or "no reason was given"
     hint = f"Ask for roles/iam.serviceAccountTokenCreator on {whom}, and check its name."
-    if said.detail == "SERVICE_DISABLED" or "has not been used in project" in text:
+    if said.reason == "SERVICE_DISABLED" or "has not been used in project" in text:
         hint = "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com"
     return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
 

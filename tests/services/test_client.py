@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from exchanges import VERSIONS, exchange
-from kfgcp.backends.http import Http
-from kfgcp.backends.paging import KUBEFLOW
+from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, NotFound, Refused, Unreachable, UsageError
+from kfgcp.services.client import ServiceClient
 from patience import REQUEST
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 
 
 def _busy(reply: Any, status: int = 503, **headers: str) -> Any:
@@ -108,7 +108,7 @@ def test_retry_after_as_a_date(
     server: Any, client: Client, reply: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    monkeypatch.setattr("kfgcp.backends.patience.time", SimpleNamespace(time=now.timestamp))
+    monkeypatch.setattr("kfgcp.services.retry.time", SimpleNamespace(time=now.timestamp))
     then = now + timedelta(seconds=30)
     past = now - timedelta(days=1)
     for when in (then, past):
@@ -371,7 +371,7 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     query = {"sort_by": first.query["sort_by"], "filter": first.query["filter"]}
     scope = {"namespace": "team", "experiment_id": "e"}
 
-    runs = list(client(paging=KUBEFLOW).pages(first.path, scope | query, "runs", size=1))
+    runs = list(client(paging=PAGE_KEYS).pages(first.path, scope | query, "runs", size=1))
 
     assert [run["display_name"] for run in runs] == [
         run["display_name"] for page in (first, second) for run in page.answer["runs"]
@@ -386,7 +386,7 @@ def test_pages_that_are_too_large_are_halved(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked for."""
-    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     runs = [{"run_id": str(number), "pipeline_spec": "x" * 300_000} for number in range(7)]
 
     def answer(asked: Any) -> Any:
@@ -396,7 +396,7 @@ def test_pages_that_are_too_large_are_halved(
 
     server.always(answer)
 
-    assert list(client(paging=KUBEFLOW).pages("runs", None, "runs", size=10)) == runs
+    assert list(client(paging=PAGE_KEYS).pages("runs", None, "runs", size=10)) == runs
     sizes = [(asked.query["page_size"], asked.query.get("page_token")) for asked in server.asked]
     assert sizes == [("10", None), ("5", None), ("2", None), ("2", "2"), ("2", "4"), ("2", "6")]
 
@@ -405,7 +405,7 @@ def test_pages_grow_again_after_short_ones(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the first two of 40 runs are large. A page may be longer again when the last one had at most 250 kB."""
-    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     runs = [{"run_id": str(number), "pipeline_spec": "x" * (600_000 if number < 2 else 10_000)} for number in range(40)]
 
     def answer(asked: Any) -> Any:
@@ -415,7 +415,7 @@ def test_pages_grow_again_after_short_ones(
 
     server.always(answer)
 
-    assert list(client(paging=KUBEFLOW).pages("runs", None, "runs", size=8)) == runs
+    assert list(client(paging=PAGE_KEYS).pages("runs", None, "runs", size=8)) == runs
     sizes = [(asked.query["page_size"], asked.query.get("page_token")) for asked in server.asked]
     halved = [("8", None), ("4", None), ("2", None), ("1", None), ("1", "1")]
     grown = [("1", "2"), ("2", "3"), ("4", "5"), ("8", "9"), ("8", "17"), ("8", "25"), ("8", "33")]
@@ -426,7 +426,7 @@ def test_pages_grow_again_after_short_ones(
 def test_one_item_that_is_too_large_is_an_error(
     server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.wire.LARGEST", 1_000_000)
+    monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     server.answers({"runs": ["x" * 1_000_001]})
 
     with pytest.raises(Unreachable, match="sent more than 1 MB"):
@@ -562,11 +562,11 @@ def test_other_services_are_not(client: Client, base: str, in_cluster: bool) -> 
     [
         ("http://kfp.example", "Plain http is allowed for this machine only, not for kfp.example."),
         ("http://127.0.0.1.evil.example:80", "Plain http is allowed for this machine only"),
-        ("https://ada:pw@kfp.example", "The address of a service is no plain URL."),
-        ("https://kfp.example/?x=1", "The address of a service is no plain URL."),
-        ("ftp://kfp.example", "The address of a service is no plain URL."),
-        ("kfp.example", "The address of a service is no plain URL."),
-        ("https://[::1", "The address of a service is no plain URL."),
+        ("https://ada:pw@kfp.example", "The address of a service is not a plain URL."),
+        ("https://kfp.example/?x=1", "The address of a service is not a plain URL."),
+        ("ftp://kfp.example", "The address of a service is not a plain URL."),
+        ("kfp.example", "The address of a service is not a plain URL."),
+        ("https://[::1", "The address of a service is not a plain URL."),
     ],
 )
 def test_addresses_that_get_no_token(client: Client, base: str, message: str) -> None:
@@ -581,7 +581,7 @@ def test_addresses_that_get_no_token(client: Client, base: str, message: str) ->
     "body", [{"lr": float("nan")}, {"x": float("inf")}, {"x": {1, 2}}, {"x": object()}, {"x": "half of one: \udc80"}]
 )
 def test_what_json_cannot_say_is_not_sent(client: Client, body: Any) -> None:
-    with pytest.raises(UsageError, match="Vertex AI is spoken to in JSON, which cannot say this"):
+    with pytest.raises(UsageError, match="The request to Vertex AI cannot be written as JSON"):
         client().post("x", body=body)
 
 

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kfgcp.backends.http import Http
 from kfgcp.errors import Unreachable
+from kfgcp.services.client import ServiceClient
 from patience import REQUEST
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -32,7 +32,7 @@ def plain_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def _error(http: Http, **how: Any) -> Unreachable:
+def _error(http: ServiceClient, **how: Any) -> Unreachable:
     with pytest.raises(Unreachable) as caught:
         http.get("x", **how)
     assert "\n" not in caught.value.message + caught.value.hint

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.auth import TokenSource, token_source
-from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import AuthError, BackendError, Unreachable
+from kfgcp.services.auth.tokens import TokenSource, token_source
+from kfgcp.services.client import ServiceClient
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
 REFRESH = "1//0e-a-refresh-token-that-is-long"
 pytestmark = pytest.mark.usefixtures("nobody")
@@ -128,7 +128,7 @@ def test_an_organisation_that_limits_sessions(server: Any, sign_in: Any, reply: 
 
     error = _error(_source())
 
-    assert error.message == "Google wants you to sign in anew (your organisation limits sessions)."
+    assert error.message == "Google asks you to sign in again (your organisation limits sessions)."
     assert error.hint == SIGN_IN
 
 
@@ -184,7 +184,7 @@ def test_a_sign_in_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) 
 def test_a_sign_in_service_that_says_nothing(
     server: Any, sign_in: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.google_login.TIMEOUT", (5, 0.2))
+    monkeypatch.setattr("kfgcp.services.auth.google.TIMEOUT", (5, 0.2))
     sign_in(_user())
     server.answers(reply(silent=True))
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.auth import Renewing, Token, TokenFile, address_and_tokens, ca_file, token_source
-from kfgcp.backends.http import Http
 from kfgcp.config import Environment, Setting
 from kfgcp.errors import AuthError, ConfigError, Unreachable
+from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenFile, ca_file, token_source
+from kfgcp.services.client import ServiceClient
 from patience import PROCESS, REQUEST, wait_for
 
-Client = Callable[..., Http]
+Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
@@ -52,7 +52,7 @@ def test_anonymous_is_for_this_machine(settings: dict[str, str]) -> None:
 def test_no_token_no_request_to_another_machine(client: Client, server: Any) -> None:
     source = token_source(_env(auth="anonymous", api_endpoint=server.url))
 
-    with pytest.raises(AuthError, match=r"Vertex AI at kfp\.example is not spoken to without a sign-in"):
+    with pytest.raises(AuthError, match=r"Vertex AI at kfp\.example needs a sign-in"):
         client("https://kfp.example", source).get("x")
 
 
@@ -62,7 +62,7 @@ def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any)
     with pytest.raises(AuthError) as caught:
         client(source=token_source(_env(auth="anonymous", api_endpoint=server.url))).get("x")
 
-    assert caught.value.hint == "The service wants a sign-in: set auth of the environment to google, iap or token-file."
+    assert caught.value.hint == "The service needs a sign-in: set auth of the environment to google, iap or token-file."
 
 
 def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict[str, str]], home: Path) -> None:
@@ -70,13 +70,13 @@ def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict
     server.answers({"ok": 1})
     code = f"""
 import sys
-from kfgcp.backends.auth import token_source
-from kfgcp.backends.http import Http
+from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.client import ServiceClient
 from kfgcp.config import Environment, Setting
 assert "requests" not in sys.modules
 endpoint = {server.url!r}
 env = Environment("dev", "vertex", {{"auth": Setting("anonymous", ""), "api_endpoint": Setting(endpoint, "")}})
-http = Http(endpoint, token_source(env), service="Vertex AI")
+http = ServiceClient(endpoint, token_source(env), service="Vertex AI")
 assert "requests" not in sys.modules
 assert http.get("x") == {{"ok": 1}}
 assert "requests" in sys.modules
@@ -200,7 +200,7 @@ def test_a_file_with_something_else(file: Path, content: bytes) -> None:
     with pytest.raises(AuthError) as caught:
         TokenFile(file).get()
 
-    assert caught.value.message == f"The token file {file} does not hold a token, and nothing else."
+    assert caught.value.message == f"The token file {file} must contain one token and nothing else."
     assert "hush" not in caught.value.message + caught.value.hint
 
 
@@ -210,70 +210,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             TokenFile(path).get()
         assert caught.value.message == f"The token file {path} cannot be read: {why}."
         assert caught.value.__suppress_context__
-
-
-# -- inside a cluster
-
-
-def test_the_projected_token_of_a_pod(
-    tmp_path: Path, server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kubelet replaces it every hour, by turning a link."""
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "token").write_text(name)
-    (tmp_path / "data").symlink_to("one")
-    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "data" / "token"))
-    address, source = address_and_tokens(_env(auth="in-cluster", host=server.url))
-    server.answers({}, {})
-    client(address, source).get("x")
-
-    (tmp_path / "turned").symlink_to("two")
-    (tmp_path / "turned").rename(tmp_path / "data")
-    client(address, source).get("x")
-
-    assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer one", "Bearer two"]
-
-
-def test_a_pod_without_a_projected_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KF_PIPELINES_SA_TOKEN_PATH", raising=False)
-
-    with pytest.raises(AuthError) as caught:
-        token_source(_env(auth="in-cluster")).get()
-
-    assert caught.value.message == (
-        "The token file /var/run/secrets/kubeflow/pipelines/token cannot be read: No such file or directory."
-    )
-    assert caught.value.hint.startswith(
-        "Give the pod a projected service account token for the audience pipelines.kubeflow.org"
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "address"),
-    [
-        ({}, "http://ml-pipeline-ui.kubeflow.svc"),
-        ({"kube_namespace": "kfp"}, "http://ml-pipeline-ui.kfp.svc"),
-        ({"kube_service": "ml-pipeline"}, "http://ml-pipeline.kubeflow.svc:8888"),
-        ({"host": "http://kfp.ml.svc.cluster.local:8080"}, "http://kfp.ml.svc.cluster.local:8080"),
-        ({"api_endpoint": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
-    ],
-)
-def test_the_usual_address_inside_a_cluster(settings: dict[str, str], address: str) -> None:
-    assert address_and_tokens(_env(auth="in-cluster", **settings))[0] == address
-
-
-# -- the address
-
-
-def test_the_address_is_the_host_unless_an_emulator_is_named() -> None:
-    google = _env(host="https://kfp.example")
-    emulator = _env(host="https://kfp.example", api_endpoint="http://127.0.0.1:1")
-
-    assert address_and_tokens(google)[0] == "https://kfp.example"
-    assert address_and_tokens(emulator)[0] == "http://127.0.0.1:1"
-    with pytest.raises(ConfigError, match=r"Environment 'dev' has no host\."):
-        address_and_tokens(_env())
 
 
 def test_a_file_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +223,7 @@ def test_a_file_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("content", "wrong"), [(None, "cannot be read: No such file or directory"), ("x", "holds no certificates")]
+    ("content", "wrong"), [(None, "cannot be read: No such file or directory"), ("x", "contains no certificates")]
 )
 def test_a_file_without_certificates(tmp_path: Path, content: str | None, wrong: str) -> None:
     file = tmp_path / "ca.pem"
@@ -325,11 +261,11 @@ def mint() -> Mint:
 
 
 @pytest.fixture
-def renewing(mint: Mint) -> Renewing:
-    return Renewing(mint, mend="Sign in.", now=lambda: mint.now)
+def renewing(mint: Mint) -> RenewedTokens:
+    return RenewedTokens(mint, sign_in_hint="Sign in.", now=lambda: mint.now)
 
 
-def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: Renewing) -> None:
+def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: RenewedTokens) -> None:
     found = []
     for now in (0, 3600 - 226, 3600 - 224, 3600, 2 * 3600 - 224 - 226):
         mint.now = 1_000_000.0 + now
@@ -338,7 +274,7 @@ def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: Rene
     assert found == ["token-1", "token-1", "token-2", "token-2", "token-2"]
 
 
-def test_a_token_of_a_short_life_is_kept_for_half_of_it(mint: Mint, renewing: Renewing) -> None:
+def test_a_token_of_a_short_life_is_kept_for_half_of_it(mint: Mint, renewing: RenewedTokens) -> None:
     mint.life = 60
     found = []
     for _ in range(4):
@@ -348,7 +284,7 @@ def test_a_token_of_a_short_life_is_kept_for_half_of_it(mint: Mint, renewing: Re
     assert found == ["token-1", "token-1", "token-2", "token-2"]
 
 
-def test_a_token_without_an_end(mint: Mint, renewing: Renewing) -> None:
+def test_a_token_without_an_end(mint: Mint, renewing: RenewedTokens) -> None:
     mint.life = None
     renewing.get()
     mint.now += 1e9
@@ -356,7 +292,7 @@ def test_a_token_without_an_end(mint: Mint, renewing: Renewing) -> None:
     assert renewing.get() == Token("token-1")
 
 
-def test_renewing_ahead_may_fail(mint: Mint, renewing: Renewing) -> None:
+def test_renewing_ahead_may_fail(mint: Mint, renewing: RenewedTokens) -> None:
     """The token that is there is used to its end; the service is asked again only now and then."""
     renewing.get()
     mint.error = Unreachable("down")
@@ -370,7 +306,7 @@ def test_renewing_ahead_may_fail(mint: Mint, renewing: Renewing) -> None:
     assert renewing.get() == Token("token-2")
 
 
-def test_a_token_that_ended_is_not_used(mint: Mint, renewing: Renewing) -> None:
+def test_a_token_that_ended_is_not_used(mint: Mint, renewing: RenewedTokens) -> None:
     renewing.get()
     mint.error = Unreachable("down")
     mint.now += 3600
@@ -379,7 +315,7 @@ def test_a_token_that_ended_is_not_used(mint: Mint, renewing: Renewing) -> None:
         renewing.get()
 
 
-def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: Renewing) -> None:
+def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: RenewedTokens) -> None:
     first = renewing.get()
     gate = threading.Barrier(8, timeout=REQUEST)
 
@@ -420,7 +356,7 @@ def test_a_failure_is_told_to_all_that_waited() -> None:
         wait_for(lambda: lock.entered == 8, REQUEST)
         raise AuthError("no", hint="Sign in.")
 
-    source = Renewing(fetch, mend="")
+    source = RenewedTokens(fetch, sign_in_hint="")
     lock = CountingLock()
     source._lock = lock  # type: ignore[assignment]
 
@@ -432,7 +368,7 @@ def test_a_failure_is_told_to_all_that_waited() -> None:
     assert len(asked) == 1
 
 
-def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: Renewing) -> None:
+def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: RenewedTokens) -> None:
     mint.error = AuthError("no")
     with pytest.raises(AuthError):
         renewing.get()

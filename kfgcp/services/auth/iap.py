@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from kfgcp.backends.answers import is_page
-from kfgcp.backends.auth import Renewing, Token, TokenSource
-from kfgcp.backends.google_login import (
+from kfgcp.errors import AuthError, Unreachable
+from kfgcp.services.auth.google import (
     AGAIN,
     PROXY,
     TIMEOUT,
@@ -29,10 +28,11 @@ from kfgcp.backends.google_login import (
     not_impersonated,
     refused_sign_in,
 )
-from kfgcp.backends.hints import LOG_IN
-from kfgcp.backends.secrecy import one_line
-from kfgcp.backends.wire import NoAnswer, Wire
-from kfgcp.errors import AuthError, Unreachable
+from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenSource
+from kfgcp.services.google_errors import LOG_IN
+from kfgcp.services.redact import redacted_line
+from kfgcp.services.responses import is_page
+from kfgcp.services.transport import Transport, TransportError
 from kfgcp.spec.documents import parse_json
 
 TOKEN_ADDRESS: Final = "https://oauth2.googleapis.com/token"  # noqa: S105
@@ -46,9 +46,11 @@ _DESKTOP: Final = (
 _YEAR_10000: Final = 253_402_300_800
 
 
-def iap_tokens(audience: str, account: str | None = None) -> Renewing:
+def iap_tokens(audience: str, account: str | None = None) -> RenewedTokens:
     """Id tokens for an IAP client, of whoever is signed in here or of the service account that they may act as."""
-    return Renewing(_IdTokens(audience, account).fetch, mend=f"Is iap_client_id that of the proxy? {AGAIN}")
+    return RenewedTokens(
+        _IdTokens(audience, account).fetch, sign_in_hint=f"Is iap_client_id that of the proxy? {AGAIN}"
+    )
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -66,10 +68,10 @@ class _IdTokens:
         self._audience = audience
         self._account = account
         self._sources: dict[str, TokenSource] = {}
-        self._wire = Wire()
+        self._wire = Transport()
 
     def fetch(self) -> tuple[Token, float]:
-        """A new token and when it ends. `Renewing` calls it from one thread at a time."""
+        """A new token and when it ends. `RenewedTokens` calls it from one thread at a time."""
         token = self._fetch(_login())
         claims = claims_of(token)
         ends = claims.get("exp")
@@ -119,9 +121,9 @@ class _IdTokens:
             return str(said["id_token"])
         secrets = [str(login[key]) for key in keys[1:]]
         code, why = str(said.get("error") or answer.status), str(said.get("error_description") or "")
-        text = one_line(f"{code}: {why}" if why else code, *secrets)
+        text = redacted_line(f"{code}: {why}" if why else code, *secrets)
         if said.get("error_subtype") in ("invalid_rapt", "rapt_required"):
-            raise AuthError("Google wants you to sign in anew (your organisation limits sessions).", hint=AGAIN)
+            raise AuthError("Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN)
         if code == "invalid_grant":
             raise refused_sign_in(text)
         if answer.status == 200:
@@ -154,8 +156,8 @@ class _IdTokens:
         sign = right.sign if right else None
         try:
             answer = self._wire.exchange("POST", url, data=body.encode(), headers=headers, sign=sign, timeout=TIMEOUT)
-        except NoAnswer as failure:
-            raise Unreachable(f"Google's sign-in service {failure.what}.", hint=failure.hint) from None
+        except TransportError as failure:
+            raise Unreachable(f"Google's sign-in service {failure.problem}.", hint=failure.hint) from None
         if is_page(answer) or 300 <= answer.status < 400:
             raise Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=PROXY)
         if answer.status == 429 or answer.status >= 500:
@@ -190,5 +192,5 @@ def _json(body: bytes) -> dict[str, Any]:
 def _text(said: Mapping[str, Any], key: str, *secrets: str) -> str:
     found = said.get(key)
     if not isinstance(found, str):
-        raise AuthError(f"Google sent no {key}: {one_line(json.dumps(said), *secrets)}.", hint=PROXY)
+        raise AuthError(f"Google sent no {key}: {redacted_line(json.dumps(said), *secrets)}.", hint=PROXY)
     return found

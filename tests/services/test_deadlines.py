@@ -11,12 +11,12 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_server
-from kfgcp.backends.auth import Anonymous, token_source
-from kfgcp.backends.http import Http
-from kfgcp.backends.wire import NoAnswer, Wire
 from kfgcp.config import Environment, Setting
 from kfgcp.deadlines import DeadlineError, MovingDeadline, call_within, current_deadline, obey, within
 from kfgcp.errors import Unreachable
+from kfgcp.services.auth.tokens import Anonymous, token_source
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.transport import Transport, TransportError
 from kfgcp.sockets import DeadlineAdapter, mount_deadlines
 from patience import REQUEST
 
@@ -34,8 +34,8 @@ def serve() -> Iterator[Serve]:
         yield lambda answer, **options: stack.enter_context(hostile_server(answer, **options))
 
 
-def _http(base: str, **settings: Any) -> Http:
-    return Http(base, Anonymous(), service="Vertex AI", **{"seconds": 1.0, **settings})
+def _http(base: str, **settings: Any) -> ServiceClient:
+    return ServiceClient(base, Anonymous(), service="Vertex AI", **{"seconds": 1.0, **settings})
 
 
 def _ends_at_its_deadline(call: Callable[[], object]) -> None:
@@ -120,8 +120,8 @@ def test_a_proxy_that_trickles(serve: Serve, monkeypatch: pytest.MonkeyPatch) ->
     proxy = serve(trickle_headers)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
 
-    with pytest.raises(NoAnswer, match="did not send a whole answer within 1 s"):
-        Wire().exchange("GET", "https://kfp.example/x", seconds=1)
+    with pytest.raises(TransportError, match="did not send a whole answer within 1 s"):
+        Transport().exchange("GET", "https://kfp.example/x", seconds=1)
 
 
 def test_an_answer_over_tls_that_trickles(serve: Serve, certificates: Any) -> None:
@@ -136,8 +136,8 @@ def test_a_name_that_is_not_looked_up_in_time(monkeypatch: pytest.MonkeyPatch) -
     looked_up = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: looked_up.wait(REQUEST) and [])
 
-    with pytest.raises(NoAnswer, match="did not send a whole answer within 1 s"):
-        Wire().exchange("GET", "https://kfp.example/x", seconds=1)
+    with pytest.raises(TransportError, match="did not send a whole answer within 1 s"):
+        Transport().exchange("GET", "https://kfp.example/x", seconds=1)
     looked_up.set()
 
 
@@ -169,7 +169,9 @@ def test_getting_a_token_is_part_of_the_request(
     tokens = serve(trickle_body)
     monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{tokens.url}/token")
     sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
-    http = Http("https://kfp.example", token_source(Environment("dev", "vertex")), service="Vertex AI", seconds=1)
+    http = ServiceClient(
+        "https://kfp.example", token_source(Environment("dev", "vertex")), service="Vertex AI", seconds=1
+    )
 
     with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
         http.get("x")
@@ -179,11 +181,11 @@ def test_getting_a_token_for_a_proxy_is_part_of_the_request(
     serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = serve(trickle_headers)
-    monkeypatch.setattr("kfgcp.backends.iap_login.TOKEN_ADDRESS", f"{tokens.url}/token")
+    monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{tokens.url}/token")
     sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
     settings = {"auth": "iap", "iap_client_id": "client"}
     env = Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
-    http = Http("https://kfp.example", token_source(env), service="Kubeflow Pipelines", seconds=1)
+    http = ServiceClient("https://kfp.example", token_source(env), service="Kubeflow Pipelines", seconds=1)
 
     with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
         http.get("x")

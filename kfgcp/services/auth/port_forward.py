@@ -1,4 +1,4 @@
-"""The way to a Kubeflow Pipelines inside a cluster by `kubectl port-forward`, for as long as this process lives.
+"""The way to a service inside a cluster by `kubectl port-forward`, for as long as this process lives.
 
 kubectl is started when the first request is sent, on a local port that stays the same, and again when it has ended or
 says that it lost the pod. It runs below a shell that waits for the end of a pipe, which the system closes however this
@@ -19,11 +19,10 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from kfgcp.backends.auth import KUBE_NAMESPACE, KUBE_PORTS, KUBE_SERVICE, Token
-from kfgcp.backends.secrecy import one_line
-from kfgcp.config import Environment
 from kfgcp.errors import BackendError, Unreachable
 from kfgcp.machine import start_thread
+from kfgcp.services.auth.tokens import Token
+from kfgcp.services.redact import redacted_line
 
 START_SECONDS: Final = 30.0
 """Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it first."""
@@ -31,7 +30,7 @@ _LISTENS: Final = "Forwarding from "
 _HANDLES: Final = "Handling connection "
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 """What kubectl says when it forwards nothing any more: older versions live on all the same."""
-_MEND: Final = {
+_HINTS: Final = {
     r"context .* does not exist|context was not found": "Let kube_context be one of these: kubectl config get-contexts",
     r"error loading config file|invalid configuration": "Mend that file, or let KUBECONFIG name another one.",
     r"localhost:8080": "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location LOCATION, "
@@ -58,18 +57,24 @@ exit "$status"
 
 
 class PortForward:
-    """Requests to `address` reach the service; as a source of tokens it has none, and sees that kubectl runs.
+    """A forwarded port: requests to `address` reach the service.
 
-    Threads may share it.
+    It is also a source of tokens, which gives none, but starts kubectl when a request needs it. Threads may share it.
+
+    Args:
+        context: of kubectl; None for the current one.
+        namespace: of the service.
+        service: the name of the service.
+        port: of the service.
     """
 
-    def __init__(self, context: str | None, namespace: str, service: str) -> None:
+    def __init__(self, context: str | None, namespace: str, service: str, port: int) -> None:
         where = ["--context", context] if context else []
         self.target = f"svc/{service} in the namespace {namespace}"
         self._socket = socket.socket()  # holds the port until kubectl takes it
         self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
-        ports = f"{self._port}:{KUBE_PORTS.get(service, 80)}"
+        ports = f"{self._port}:{port}"
         self._command = ["kubectl", *where, "port-forward", "-n", namespace, f"svc/{service}", ports]
         self._lock = threading.Lock()
         self._running: _Kubectl | None = None
@@ -79,8 +84,8 @@ class PortForward:
         return f"http://127.0.0.1:{self._port}"
 
     @property
-    def mend(self) -> str:
-        return f"{self.target} wants a sign-in: forward svc/{KUBE_SERVICE}, or let host be its public address."
+    def sign_in_hint(self) -> str:
+        return f"{self.target} needs a sign-in. Forward another service, or set host to the public address."
 
     def get(self, refused: Token | None = None) -> None:
         """No token; kubectl runs and listens.
@@ -112,11 +117,12 @@ class PortForward:
         failure = running.wait()
         if failure is not None:
             self._end()
-            mend = next((hint for sign, hint in _MEND.items() if re.search(sign, failure)), None)
-            kind = BackendError if mend else Unreachable  # what has to be mended first is of no use to try again
+            hint = next((hint for sign, hint in _HINTS.items() if re.search(sign, failure)), None)
+            # When something must be fixed first, another try is of no use.
+            kind = BackendError if hint else Unreachable
             raise kind(
                 f"kubectl cannot forward a port to {self.target}: {failure}.",
-                hint=mend or f"See what it says: {shlex.join(self._command)}",
+                hint=hint or f"See what it says: {shlex.join(self._command)}",
             )
 
     def _end(self) -> None:
@@ -172,7 +178,7 @@ class _Kubectl:
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             for line in stream:
-                text = one_line(line.decode("utf-8", "replace"))
+                text = redacted_line(line.decode("utf-8", "replace"))
                 if text.startswith(_LISTENS):
                     self._listens = True
                     self._told.set()
@@ -186,10 +192,10 @@ _open: dict[tuple[str | None, str, str], PortForward] = {}
 _open_lock = threading.Lock()
 
 
-def forwarded(env: Environment) -> PortForward:
-    """The way that an environment's settings describe: one for all that describe the same. Nothing is started yet."""
-    key = (env.get("kube_context"), env.get("kube_namespace", KUBE_NAMESPACE), env.get("kube_service", KUBE_SERVICE))
+def shared_port_forward(context: str | None, namespace: str, service: str, port: int) -> PortForward:
+    """Return the forwarded port to a service: one for all that ask for the same. Nothing is started yet."""
+    key = (context, namespace, service)
     with _open_lock:
         if key not in _open:
-            _open[key] = PortForward(*key)
+            _open[key] = PortForward(context, namespace, service, port)
         return _open[key]

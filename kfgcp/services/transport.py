@@ -1,7 +1,7 @@
-"""One exchange over HTTP: a request goes out once, an answer comes back or the reason why none did.
+"""One exchange over HTTP: a request is sent once, and a response or the reason why there is none comes back.
 
-Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and a host
-that is this machine is spoken to without a proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
+Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and
+requests to this machine use no proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
 
 An exchange ends within a deadline, however slowly the bytes come. A body that is read as it comes has no deadline as a
 whole. Instead, each next piece has a deadline.
@@ -20,9 +20,9 @@ from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.backends.secrecy import one_line
 from kfgcp.config import LOOPBACK
 from kfgcp.deadlines import REQUEST_SECONDS, Deadline, within
+from kfgcp.services.redact import redacted_line
 
 if TYPE_CHECKING:
     import requests
@@ -38,8 +38,15 @@ _UNPACK: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "d
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server sent. headers: names in lower case. chunks: the body instead, as it comes, when it was asked so."""
+class Response:
+    """What a server sent.
+
+    Attributes:
+        status: of HTTP.
+        headers: their names are in lower case.
+        body: the whole body, unpacked; empty when `chunks` has it.
+        chunks: the body as it comes, when the caller asked for that.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -47,11 +54,11 @@ class Answer:
     chunks: Iterator[bytes] | None = None
 
 
-class NoAnswer(Exception):
-    """Why there is no whole answer.
+class TransportError(Exception):
+    """Why there is no whole response.
 
     Attributes:
-        what: completes `HOST ...` in one line.
+        problem: completes `HOST ...` in one line.
         hint: what to do about it.
         sent: the server may have seen the request.
         final: it is of no use to try again.
@@ -59,20 +66,26 @@ class NoAnswer(Exception):
         too_large: the answer was longer than `LARGEST`.
     """
 
-    too_large = False
-
     def __init__(
-        self, what: str, *, hint: str = "", sent: bool = False, final: bool = False, tls: bool = False
+        self,
+        problem: str,
+        *,
+        hint: str = "",
+        sent: bool = False,
+        final: bool = False,
+        tls: bool = False,
+        too_large: bool = False,
     ) -> None:
-        super().__init__(what)
+        super().__init__(problem)
+        self.problem = problem
         self.tls = tls
-        self.what = what
+        self.too_large = too_large
         self.hint = hint
         self.sent = sent
         self.final = final
 
 
-class Wire:
+class Transport:
     """Connections that are kept open and shared by threads; made at the first use.
 
     Args:
@@ -99,7 +112,7 @@ class Wire:
         seconds: float = REQUEST_SECONDS,
         stream: bool = False,
         certificate: Any = None,
-    ) -> Answer:
+    ) -> Response:
         """Return the answer to one request.
 
         Args:
@@ -111,7 +124,7 @@ class Wire:
             certificate: the certificate of the client, in the form that `requests` takes.
 
         Raises:
-            NoAnswer: there is none, or not a whole one.
+            TransportError: there is none, or not a whole one.
         """
         from requests import Request
 
@@ -126,10 +139,10 @@ class Wire:
                 response = session.get_adapter(url).send(prepared, timeout=timeout, **options)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 if stream and 200 <= response.status_code < 300:
-                    return Answer(response.status_code, names, b"", self._chunks(response, timeout, seconds))
+                    return Response(response.status_code, names, b"", self._chunks(response, timeout, seconds))
                 with response:
-                    return Answer(response.status_code, names, _whole_body(response))
-            except NoAnswer:
+                    return Response(response.status_code, names, _whole_body(response))
+            except TransportError:
                 raise
             except Exception as error:
                 raise explain(error, timeout, deadline) from None
@@ -157,7 +170,7 @@ class Wire:
                     if piece is None:
                         return
                     yield piece
-        except NoAnswer:
+        except TransportError:
             raise
         except Exception as error:
             raise explain(error, timeout, deadline) from None
@@ -168,9 +181,7 @@ def _whole_body(response: requests.Response) -> bytes:
     for piece in _unpacked(response):
         body += piece
         if len(body) > LARGEST:
-            too_large = _unusable(f"sent more than {LARGEST // 1_000_000} MB")
-            too_large.too_large = True
-            raise too_large
+            raise _unusable(f"sent more than {LARGEST // 1_000_000} MB", too_large=True)
     return bytes(body)
 
 
@@ -181,7 +192,7 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
         yield from _packed(response)
         return
     if encoding not in _UNPACK:
-        raise _unusable(f"sent an answer in an unknown encoding: {one_line(encoding, limit=40)}")
+        raise _unusable(f"sent an answer in an unknown encoding: {redacted_line(encoding, limit=40)}")
     unpack = zlib.decompressobj(_UNPACK[encoding])
     is_empty = True
     for packed in _packed(response):
@@ -252,19 +263,19 @@ def proxies(url: str) -> dict[str, str]:
     return {"http": "", "https": ""} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
 
 
-def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None) -> NoAnswer:
+def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None) -> TransportError:
     """Return what an exception of `requests`, or of a library below it, means for an exchange."""
     import requests
 
     if deadline is not None and deadline.has_passed:
-        return NoAnswer(
+        return TransportError(
             f"did not send a whole answer within {deadline.seconds:g} s",
             hint=f"{_NETWORK} request_seconds of the environment gives requests more time.",
             sent=True,
             final=True,
         )
     if isinstance(error, IncompleteRead):  # the headers had arrived, whatever ended it
-        return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
+        return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     why = next((cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
@@ -273,15 +284,15 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if "SSLError" in kinds:
         return _tls(causes)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return NoAnswer("cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}")
+        return TransportError("cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}")
     if isinstance(error, requests.ConnectTimeout):
-        return NoAnswer(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
+        return TransportError(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
     if "ConnectionRefusedError" in kinds:
-        return NoAnswer("refuses the connection", hint="Check the address, and that the server is running.")
+        return TransportError("refuses the connection", hint="Check the address, and that the server is running.")
     if kinds & {"NewConnectionError", "ConnectTimeoutError"}:
-        return NoAnswer(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
+        return TransportError(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
     if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
-        return NoAnswer(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
+        return TransportError(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
     if any(isinstance(cause, zlib.error) for cause in causes):
         return _unusable("sent an answer that cannot be unpacked")
     if "LineTooLong" in kinds:
@@ -289,27 +300,29 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if any("got more than" in str(cause) for cause in causes):  # http.client has no type for it
         return _unusable("sent too many headers")
     if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return NoAnswer("broke off in the middle of its answer", hint=_NETWORK, sent=True)
+        return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     if "BadStatusLine" in kinds and "RemoteDisconnected" not in kinds:
-        return NoAnswer("sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True)
+        return TransportError("sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True)
     if "InvalidHeader" in kinds:
         return _unusable("sent headers that contradict each other")
     if isinstance(error, requests.ConnectionError):
-        return NoAnswer("closed the connection without an answer", hint=_NETWORK, sent=True)
+        return TransportError("closed the connection without an answer", hint=_NETWORK, sent=True)
     if isinstance(error, OSError) and "CA certificate" in str(error):
-        return NoAnswer(
+        return TransportError(
             "cannot be checked: the file with certificates is not there",
             hint="Let ca_file or REQUESTS_CA_BUNDLE name a file that exists.",
             final=True,
             tls=True,
         )
-    return NoAnswer(f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True)
+    return TransportError(
+        f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True
+    )
 
 
-def _unusable(problem: str) -> NoAnswer:
+def _unusable(problem: str, *, too_large: bool = False) -> TransportError:
     """Return the error for an answer that would be the same after another try."""
     hint = "Check the address, and whether a proxy changes answers."
-    return NoAnswer(problem, hint=hint, sent=True, final=True)
+    return TransportError(problem, hint=hint, sent=True, final=True, too_large=too_large)
 
 
 _NETWORK: Final = (
@@ -329,26 +342,26 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             todo += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
-def _proxy(causes: list[BaseException]) -> NoAnswer:
+def _proxy(causes: list[BaseException]) -> TransportError:
     if any("407" in str(cause) for cause in causes):
-        return NoAnswer(
+        return TransportError(
             "is behind a proxy that asks for a sign-in",
             hint="Put user and password into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT",
             final=True,
         )
-    return NoAnswer(
+    return TransportError(
         "is behind a proxy that does not let the request through",
         hint="Check HTTPS_PROXY, or list the host in NO_PROXY.",
     )
 
 
-def _tls(causes: list[BaseException]) -> NoAnswer:
+def _tls(causes: list[BaseException]) -> TransportError:
     untrusted = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if untrusted is None:
-        return NoAnswer(
+        return TransportError(
             "could not agree on TLS", hint="Check that the address is one of https, and the proxy.", tls=True
         )
-    return NoAnswer(
+    return TransportError(
         f"has a certificate that is not trusted: {untrusted.verify_message or untrusted.reason}",
         hint="For a company's own certificates let ca_file of the environment (backend kubeflow), or "
         "REQUESTS_CA_BUNDLE, name the file with them.",

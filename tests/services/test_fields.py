@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.fields import (
+from kfgcp.errors import BadAnswer
+from kfgcp.services.fields import (
     Kind,
     list_of,
     map_of,
@@ -18,7 +19,6 @@ from kfgcp.backends.fields import (
     truth,
     whole_number,
 )
-from kfgcp.errors import BadAnswer
 
 THING = message(
     {"name": required_text, "labels": map_of(text), "tasks": list_of(message({"state": text, "started": time}))},

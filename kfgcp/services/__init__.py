@@ -1,0 +1,1 @@
+"""How kfgcp talks to services: one transport, retries, errors, pages, sign-in. No module here knows a backend."""

@@ -1,0 +1,253 @@
+"""Where the tokens of requests come from: Google's login, a file, or nowhere for an emulator on this machine.
+
+The setting `auth` of an environment chooses. `google`, the default, is in google.py and `iap` in iap.py. `token-file`
+and `anonymous` are here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from kfgcp.config import ADDRESSES, LOOPBACK, Environment
+from kfgcp.deadlines import REQUEST_SECONDS, within
+from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
+
+AHEAD: Final = 225.0
+"""Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
+keeps a token until 300 seconds before its end, has a new one."""
+LATER: Final = 30.0
+"""Seconds until the next try when renewing ahead failed."""
+_LARGEST: Final = 65536
+"""Bytes of a token file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token.
+
+    Attributes:
+        value: the secret text.
+        quota_project: the project that pays for the requests, when that is not the project of the resources.
+        account: whose token it is; empty when that is not known.
+    """
+
+    value: str = field(repr=False)
+    quota_project: str | None = None
+    account: str = field(default="", compare=False)
+
+    def sign(self, request: Any) -> Any:
+        """Return a prepared request with the token."""
+        request.headers["Authorization"] = f"Bearer {self.value}"
+        return request
+
+
+class TokenSource(Protocol):
+    """Gives tokens. Threads may share it."""
+
+    @property
+    def sign_in_hint(self) -> str:
+        """What to do when a token is not accepted, in one line."""
+
+    def get(self, refused: Token | None = None) -> Token | None:
+        """Return the token to send now, or None to send none.
+
+        Args:
+            refused: a token that a service did not accept. Another token is fetched, once for all threads that pass
+                the same one. When there is no other, the result is equal to it.
+
+        Raises:
+            AuthError: there is no token: not signed in, expired, refused.
+            Unreachable: the service that gives tokens does not answer.
+        """
+
+
+def token_source(env: Environment) -> TokenSource:
+    """Return the tokens that the setting `auth` of an environment asks for. Nothing is read or sent yet.
+
+    Raises:
+        ConfigError: a setting that it needs is missing.
+    """
+    mode = env.get("auth", "google")
+    if mode == "anonymous":
+        return _anonymous(env)
+    if mode == "token-file":
+        return TokenFile(Path(required(env, "token_file")))
+    account = env.get("impersonate_service_account")
+    if mode == "iap":
+        from kfgcp.services.auth.iap import iap_tokens
+
+        return iap_tokens(required(env, "iap_client_id"), account)
+    from kfgcp.services.auth.google import google_tokens
+
+    return google_tokens(account)
+
+
+def ca_file(env: Environment) -> str | None:
+    """Return the path of the certificates that an environment names, None when it names none.
+
+    Raises:
+        ConfigError: the file is missing, or contains no certificates.
+    """
+    named = env.get("ca_file")
+    if not named:
+        return None
+    import ssl
+
+    path = os.path.expanduser(str(named))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        # The errors of ssl are of both kinds.
+        problem = f"cannot be read: {getattr(error, 'strerror', error)}"
+        if os.path.isfile(path):
+            problem = "contains no certificates"
+        raise ConfigError(
+            f"Environment '{env.name}' has ca_file = \"{named}\", which {problem}.",
+            hint=f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the authority, in PEM form.",
+        ) from None
+    return path
+
+
+def required(env: Environment, key: str) -> str:
+    """Return a setting that `auth` needs.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    value = env.get(key)
+    if not value:
+        mode = f', which auth = "{env.get("auth")}" needs' if env.get("auth") else ""
+        raise ConfigError(
+            f"Environment '{env.name}' has no {key}{mode}.", hint=f"Set {key} in [env.{env.name}] of kfgcp.toml."
+        )
+    return str(value)
+
+
+class Anonymous:
+    """No token. It is for an emulator."""
+
+    sign_in_hint = "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+
+    def get(self, refused: Token | None = None) -> None:
+        return None
+
+
+class TokenFile:
+    """A token that another program writes into a file. It is read again whenever the file changes.
+
+    Args:
+        path: the file.
+        sign_in_hint: what to do when there is no good token, instead of writing it.
+    """
+
+    def __init__(self, path: Path, *, sign_in_hint: str = "") -> None:
+        self._path = Path(os.path.expanduser(path))
+        self._sign_in_hint = sign_in_hint
+        self._lock = threading.Lock()
+        self._read_state: tuple[int, ...] = ()
+        self._token: Token | None = None
+
+    @property
+    def sign_in_hint(self) -> str:
+        return self._sign_in_hint or f"Write a new token to {self._path}."
+
+    def get(self, refused: Token | None = None) -> Token:
+        with self._lock:
+            try:
+                stat = self._path.stat()
+                state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if self._token is None or state != self._read_state or refused == self._token:
+                    self._token = self._read(self._path.read_bytes()[:_LARGEST])
+                    self._read_state = state
+            except OSError as error:
+                raise AuthError(
+                    f"The token file {self._path} cannot be read: {error.strerror}.",
+                    hint=self._sign_in_hint or "Write a token to it, or set token_file to another file.",
+                ) from None
+            return self._token
+
+    def _read(self, content: bytes) -> Token:
+        text = content.strip()
+        if not text and self._token is not None:
+            # It is being written at this moment.
+            return self._token
+        if not text:
+            raise AuthError(f"The token file {self._path} is empty.", hint=self.sign_in_hint)
+        if any(not 0x21 <= byte <= 0x7E for byte in text):
+            raise AuthError(
+                f"The token file {self._path} must contain one token and nothing else.", hint=self.sign_in_hint
+            )
+        return Token(text.decode("ascii"))
+
+
+class RenewedTokens:
+    """A token that is kept until shortly before it expires. One thread fetches the next, and the others wait for it.
+
+    Args:
+        fetch: returns a new token and when it expires: seconds since 1970, None for never.
+        sign_in_hint: see `TokenSource`.
+        now: returns the time, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], tuple[Token, float | None]],
+        *,
+        sign_in_hint: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.sign_in_hint = sign_in_hint
+        self._fetch = fetch
+        self._now = now
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._ends = self._renew_at = 0.0
+        self._failure: BackendError | None = None
+        self._fetches = 0
+
+    def get(self, refused: Token | None = None) -> Token:
+        before = self._fetches
+        with self._lock:
+            now = self._now()
+            if self._token is not None and self._token != refused and now < self._renew_at:
+                return self._token
+            if self._failure is not None and before != self._fetches:
+                # It failed while this thread waited.
+                raise self._failure.amended()
+            try:
+                return self._renew(now)
+            except (AuthError, Unreachable) as error:
+                if self._token is not None and self._token != refused and now < self._ends:
+                    self._renew_at = now + LATER
+                    return self._token
+                self._failure = error.amended()
+                raise
+            finally:
+                self._fetches += 1
+
+    def _renew(self, now: float) -> Token:
+        self._failure = None
+        with within(REQUEST_SECONDS):
+            token, ends = self._fetch()
+        self._token = token
+        self._ends = float("inf") if ends is None else ends
+        self._renew_at = max(self._ends - AHEAD, now + (self._ends - now) / 2)
+        return token
+
+
+def _anonymous(env: Environment) -> Anonymous:
+    """Return no tokens, for this machine only. kfgcp.toml is checked for it too."""
+    addresses = [env.get(key) for key in ADDRESSES if env.get(key)]
+    hosts = {urlsplit(address).hostname for address in addresses}
+    if not hosts or not hosts <= set(LOOPBACK):
+        raise ConfigError(
+            f"Environment '{env.name}': auth = \"anonymous\" is allowed for an emulator on this machine only."
+        )
+    return Anonymous()

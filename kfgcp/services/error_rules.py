@@ -1,0 +1,49 @@
+"""How a service words its errors, as far as that differs from service to service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """The error in the body of a response.
+
+    Attributes:
+        message: the text of the service.
+        code: the name of a google.rpc.Code, such as NOT_FOUND.
+        reason: the reason of its google.rpc.ErrorInfo, such as SERVICE_DISABLED.
+        metadata: the metadata of its google.rpc.ErrorInfo.
+        violations: what its google.rpc.BadRequest says is wrong, each with the field.
+        fields: the fields that its google.rpc.BadRequest names.
+    """
+
+    message: str = ""
+    code: str = ""
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: Sequence[str] = ()
+    fields: Sequence[str] = ()
+
+
+class ErrorRules(Protocol):
+    """What the errors of one service mean. A backend may bring rules of its own."""
+
+    def is_refusal(self, path: str, message: str) -> bool:
+        """Return whether an error with status 500 refuses the request: the same request would be refused again."""
+
+    def cause(self, path: str, message: str) -> str:
+        """Return the part of a message that says what is wrong."""
+
+    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
+        """Return what the user can do, in one line; empty when nobody knows.
+
+        Args:
+            status: of HTTP.
+            error: of the response.
+            text: the message of the error with its violations.
+            path: of the request, below the address of the service.
+            host: of the service.
+        """
