@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
     )
-    from kfgcp.config import Environment as Environment, Project as Project, Setting as Setting
+    from kfgcp.config import Environment as Environment, Project as Project
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
     from kfgcp.errors import (
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords as OptionKeywords
     from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
     from kfgcp.scaffold import Scaffold as Scaffold
+    from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
     from kfgcp.spec.source import Source as Source
@@ -132,7 +133,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "kfgcp.backends.base": "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
     " SubmitRequest SupportsArtifacts",
-    "kfgcp.config": "Environment Project Setting",
+    "kfgcp.config": "Environment Project",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
@@ -143,6 +144,7 @@ _PUBLIC = {
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.scaffold": "Scaffold",
+    "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
     "kfgcp.spec.source": "Source",

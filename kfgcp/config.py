@@ -1,26 +1,43 @@
 """kfgcp.toml as objects: the project, its environments, and where each value came from.
 
-The file is looked for in the current folder and its parents. Without one there is a project with the single
-environment `local`. A value is taken from, first to last: the environment variable `KFGCP_ENV_<NAME>_<KEY>`, the
-file, the default; of the table [dashboard] likewise, from `KFGCP_DASHBOARD_<KEY>`.
+The file is looked for in the current folder and its parents. Without a file, there is a project with the single
+environment `local`. The value of a key of an environment is the first that exists of: the environment variable
+`KFGCP_ENV_<NAME>_<KEY>`, the file, the default. For the table [dashboard] the variable is `KFGCP_DASHBOARD_<KEY>`.
+
+`include = ["kfgcp.d/*.toml"]` reads more files, whose tables belong to the same project.
+
+No backend is known here. A backend declares the keys of its environments (kfgcp/settings.py). An environment that is
+not valid is an error only for what uses it.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
+from kfgcp.hosts import LOOPBACK, parse_address
 from kfgcp.machine import current_folder
+from kfgcp.settings import (
+    BackendSettings,
+    Setting,
+    check_types,
+    did_you_mean,
+    read_settings,
+    refuse_unknown,
+    variable_name,
+)
 
 FILE_NAME: Final = "kfgcp.toml"
 HOME_NAME: Final = ".kfgcp"
+DEFAULT_ENV: Final = "local"
+"""The environment that every project has."""
 
 _PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
 
@@ -39,115 +56,58 @@ DASHBOARD_KEYS: Final[Mapping[str, type]] = {
 }
 """The keys of [dashboard], and their types: docs/guides/dashboard.md."""
 
-_SHARED: Final[Mapping[str, type]] = {
-    "backend": str,
-    "labels": dict,
-    "pipeline_root": str,
-    "request_seconds": int,
-    "s3_endpoint": str,
-    "s3_region": str,
-    "s3_addressing": str,
-}
-_REMOTE: Final[Mapping[str, type]] = {
-    "service_account": str,
-    "auth": str,
-    "token_file": str,
-    "impersonate_service_account": str,
-    "api_endpoint": str,
-    "logging_endpoint": str,
-    "artifact_registry_endpoint": str,
-}
 
-ENV_KEYS: Final[Mapping[str, Mapping[str, type]]] = {
-    "local": {**_SHARED, "max_parallel": int, "container_credentials": bool},
-    "vertex": {
-        **_SHARED,
-        **_REMOTE,
-        "project": str,
-        "location": str,
-        "network": str,
-        "psc_network_attachment": str,
-        "reserved_ip_ranges": list,
-        "encryption_key": str,
-        "failure_policy": str,
-        "preflight_validations": bool,
-        "experiment_tracking": bool,
-    },
-    "kubeflow": {
-        **_SHARED,
-        **_REMOTE,
-        "host": str,
-        "namespace": str,
-        "iap_client_id": str,
-        "project": str,
-        "ca_file": str,
-        "kube_context": str,
-        "kube_namespace": str,
-        "kube_service": str,
-    },
-}
-"""Backend -> the keys an environment of it may have, and their types."""
-
-REQUIRED_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "local": (),
-    "vertex": ("project", "location", "pipeline_root"),
-    "kubeflow": ("host",),
-}
-
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-"""Hosts that are this machine: no sign-in is allowed for them alone, plain http for them and inside of a cluster."""
-
-ADDRESSES: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
-"""The settings that are addresses of services."""
-
-S3_ADDRESSING: Final = ("path", "virtual")
-"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or `BUCKET.ENDPOINT/KEY`."""
-
-CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
-"""How the names of services end inside of a Kubernetes cluster."""
-
-MOST_REQUEST_SECONDS: Final = 86400
-"""A day. No request takes longer, and sockets refuse very large numbers."""
-
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
-
-AUTH_MODES: Final = ("google", "iap", "token-file", "in-cluster", "port-forward", "anonymous")
-_OWN_CLUSTER: Final = ("iap", "in-cluster", "port-forward")
-"""Ways to sign in that only the backend `kubeflow` has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A value and where it came from, in words: `kfgcp.toml [env.dev]`."""
-
-    value: Any
-    origin: str
+class UnknownBackend(ConfigError):
+    """No backend has this name. The hint says which there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A named backend with its settings."""
+    """A named backend with its settings.
+
+    Attributes:
+        name: of the table: `dev` for [env.dev].
+        backend: the name of the backend.
+        settings: the values by their keys; those that are not set are missing.
+        declaration: the keys that the backend declares.
+    """
 
     name: str
     backend: str
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    declaration: type[BackendSettings] = field(default=BackendSettings, compare=False, repr=False)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a setting, or `default` when it is not set."""
+        """Return the value of a setting, or `default` when it is not set."""
         setting = self.settings.get(key)
         return default if setting is None else setting.value
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """The required keys that are not set, or empty."""
+        return tuple(key for key in self.declaration.required(self.settings) if not self.get(key))
+
+    @property
     def request_seconds(self) -> float:
-        """How long one request to a service may take, from the sign-in to the last byte, with all its retries."""
+        """How many seconds one request to a service may take: from the sign-in to the last byte, with all retries."""
         return float(self.get("request_seconds", REQUEST_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What one kfgcp.toml says. `root` is the folder of the file, `home` the state folder, `dashboard` its table.
+    """What one kfgcp.toml says.
 
-    metrics: names of metrics -> `lower` or `higher`, whichever is better.
+    Attributes:
+        name: of the project.
+        experiment: of runs that name none.
+        root: the folder of the file.
+        home: the state folder.
+        file: None when there is none.
+        default_env: the environment of commands that name none.
+        environments: those that are valid.
+        metrics: names of metrics -> `lower` or `higher`, whichever is better.
+        dashboard: the table [dashboard].
+        invalid_environments: why the other environments cannot be used.
     """
 
     name: str
@@ -159,64 +119,146 @@ class Project:
     environments: Mapping[str, Environment]
     metrics: Mapping[str, str] = field(default_factory=dict)
     dashboard: Mapping[str, Setting] = field(default_factory=dict)
+    invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
-        """The environment of that name, or the default one.
+        """Return the environment of that name, or the default one.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is none of that name, or it is not valid.
         """
         name = name or self.default_env
+        if name in self.invalid_environments:
+            raise copy.copy(self.invalid_environments[name])
         if name not in self.environments:
             known = ", ".join(sorted(self.environments))
             where = self.file.name if self.file else "no kfgcp.toml was found"
             raise ConfigError(
                 f"There is no environment '{name}' ({where}).",
-                hint=f"{_did_you_mean(name, self.environments)}Environments: {known}. Add one as [env.{name}].",
+                hint=f"{did_you_mean(name, self.environments)}Environments: {known}. Add one as [env.{name}].",
             )
         return self.environments[name]
 
 
-def required_keys(env: Environment) -> tuple[str, ...]:
-    """The keys that an environment must have to be used."""
-    if env.get("auth") in ("port-forward", "in-cluster"):  # kubectl makes the address, or it is the usual one
-        return ()
-    return REQUIRED_KEYS[env.backend]
-
-
-def load(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
-    """The project of a folder: read from kfgcp.toml there or in a parent.
+def load(
+    start: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    declaration_of: Callable[[str], type[BackendSettings]],
+    default_backend: str,
+) -> Project:
+    """Return the project of a folder: read from kfgcp.toml there or in a parent.
 
     Args:
-        start: the folder to look in first, the current one by default.
-        environ: environment variables, the process's own by default.
+        start: the folder to look in first, the current one when None.
+        environ: environment variables, those of the process when None.
+        declaration_of: returns the keys that a backend declares, by its name. It raises ConfigError when there is no
+            such backend.
+        default_backend: the backend of the environment `local`, which is always there, when the file does not have it.
 
     Raises:
-        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type.
+        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type outside of the
+            environments.
     """
     environ = os.environ if environ is None else environ
     start = (start or current_folder()).absolute()
     folder = project_folder(start)
     file = folder / FILE_NAME if folder else None
     root = folder or start
-    data = _read(file) if file else {}
-    _refuse_unknown(data, ("project", "env", "dashboard"), FILE_NAME)
-    project = _table(data, "project")
-    _check_types(project, _PROJECT_KEYS, f"{FILE_NAME} [project]")
-    tables = {name: _table(_table(data, "env"), name, "env.") for name in _table(data, "env")}
-    tables.setdefault("local", {"backend": "local"})
+    tables = _read_tables(file) if file else _Tables()
+    check_types(tables.project, _PROJECT_KEYS, f"{FILE_NAME} [project]")
+    tables.environments.setdefault(DEFAULT_ENV, {"backend": default_backend})
+    environments: dict[str, Environment] = {}
+    invalid: dict[str, ConfigError] = {}
+    for name, table in tables.environments.items():
+        try:
+            environments[name] = _environment(name, table, tables.file_of(name), environ, declaration_of)
+        except ConfigError as error:
+            invalid[name] = error
     home = environ.get("KFGCP_HOME")
     return Project(
-        name=project.get("name", root.name),
-        experiment=project.get("experiment", "default"),
+        name=tables.project.get("name", root.name),
+        experiment=tables.project.get("experiment", "default"),
         root=root,
         home=_home(home) if home else root / HOME_NAME,
         file=file,
-        default_env=environ.get("KFGCP_ENV") or "local",
-        environments={name: _environment(name, table, environ) for name, table in tables.items()},
-        metrics=_goals(project.get("metrics", {})),
-        dashboard=_dashboard(_table(data, "dashboard"), tables, environ),
+        default_env=environ.get("KFGCP_ENV") or DEFAULT_ENV,
+        environments=environments,
+        metrics=_goals(tables.project.get("metrics", {})),
+        dashboard=_dashboard(tables.dashboard, tables.environments, environ),
+        invalid_environments=invalid,
     )
+
+
+@dataclass(slots=True)
+class _Tables:
+    """The tables of kfgcp.toml and of the files that it includes. environment_files: name -> where it is."""
+
+    project: dict[str, Any] = field(default_factory=dict)
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dashboard: dict[str, Any] = field(default_factory=dict)
+    environment_files: dict[str, str] = field(default_factory=dict)
+
+    def file_of(self, environment: str) -> str:
+        return self.environment_files.get(environment, FILE_NAME)
+
+
+def _read_tables(file: Path) -> _Tables:
+    """Return the tables of kfgcp.toml and of its included files.
+
+    Raises:
+        ConfigError: a file cannot be read, a table has the wrong form, or two files have the same key.
+    """
+    tables = _Tables()
+    data = _read(file)
+    patterns = data.pop("include", [])
+    _add_tables(tables, data, FILE_NAME)
+    for included in _included_files(patterns, file.parent):
+        included_data = _read(included)
+        name = included.relative_to(file.parent).as_posix()
+        if "include" in included_data:
+            raise ConfigError(f"{name}: only {FILE_NAME} itself may have include.", hint="Name all files there.")
+        _add_tables(tables, included_data, name)
+    return tables
+
+
+def _included_files(patterns: Any, folder: Path) -> list[Path]:
+    """Return the files that patterns below a folder name, each once, in the order of the patterns."""
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigError(
+            f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.", hint='Write ["kfgcp.d/*.toml"].'
+        )
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        is_inside = pattern and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts
+        if not is_inside:
+            raise ConfigError(
+                f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of {FILE_NAME}.",
+                hint='Write a path or pattern from that folder: "kfgcp.d/*.toml".',
+            )
+        matches = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if not matches and not any(character in pattern for character in "*?["):
+            raise ConfigError(f"{FILE_NAME}: the included file {pattern} is not there.")
+        files.update(dict.fromkeys(matches))
+    files.pop(folder / FILE_NAME, None)
+    return list(files)
+
+
+def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
+    """Add the tables of one file to those of the files before it."""
+    refuse_unknown(data, ("project", "env", "dashboard", "include"), name)
+    for table, merged in (("project", tables.project), ("dashboard", tables.dashboard)):
+        for key, value in _table(data, table, name).items():
+            if key in merged:
+                raise ConfigError(f"{name}: {key} of [{table}] is in another file, too.", hint="Remove one of them.")
+            merged[key] = value
+    environments = _table(data, "env", name)
+    for environment in environments:
+        if environment in tables.environments:
+            other = tables.file_of(environment)
+            raise ConfigError(f"{name}: [env.{environment}] is in {other}, too.", hint="Remove one of them.")
+        tables.environments[environment] = _table(environments, environment, name, "env.")
+        tables.environment_files[environment] = name
 
 
 def project_folder(start: Path) -> Path | None:
@@ -256,25 +298,35 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error}.") from None
 
 
-def _table(data: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
+def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
     value = data.get(key, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{FILE_NAME}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}].")
+        raise ConfigError(f"{file_name}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}].")
     return value
 
 
-def _environment(name: str, table: Mapping[str, Any], environ: Mapping[str, str]) -> Environment:
-    where = f"{FILE_NAME} [env.{name}]"
-    prefix = f"KFGCP_ENV_{_variable(name)}_"
-    backend = environ.get(f"{prefix}BACKEND", table.get("backend"))
-    if not isinstance(backend, str) or backend not in ENV_KEYS:
-        said = "has no backend" if backend is None else f"has the unknown backend '{backend}'"
-        raise ConfigError(f"{where} {said}.", hint=f"backend is one of: {', '.join(ENV_KEYS)}.")
-    keys = ENV_KEYS[backend]
-    settings = _settings(table, keys, where, prefix, environ)
+def _environment(
+    name: str,
+    table: Mapping[str, Any],
+    file_name: str,
+    environ: Mapping[str, str],
+    declaration_of: Callable[[str], type[BackendSettings]],
+) -> Environment:
+    where = f"{file_name} [env.{name}]"
+    prefix = f"KFGCP_ENV_{variable_name(name)}_"
+    backend: Any = environ.get(f"{prefix}BACKEND", table.get("backend"))
+    try:
+        declaration = declaration_of(backend if isinstance(backend, str) else "")
+    except UnknownBackend as unknown:
+        problem = "has no backend" if backend is None else f"has the unknown backend '{backend}'"
+        raise ConfigError(f"{where} {problem}.", hint=unknown.hint) from None
+    types = {"backend": str, **declaration.types()}
+    settings = read_settings(table, types, where, prefix, environ)
     settings.pop("backend", None)
-    environment = Environment(name, backend, settings)
-    _check_values(environment, where)
+    environment = Environment(name, backend, settings, declaration)
+    # Where a key is missing, that is the first error of whoever uses the environment.
+    if not environment.missing:
+        declaration.of(settings).validate(where)
     return environment
 
 
@@ -282,7 +334,7 @@ def _dashboard(
     table: Mapping[str, Any], environments: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, Setting]:
     where = f"{FILE_NAME} [dashboard]"
-    settings = _settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
+    settings = read_settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
     for key in ("allow", "host_names", "pipelines", "sync"):
         for entry in settings[key].value if key in settings else ():
             if not isinstance(entry, str):
@@ -292,7 +344,7 @@ def _dashboard(
             known = ", ".join(sorted(environments))
             raise ConfigError(
                 f"{where}: sync names the environment '{name}', which is not there.",
-                hint=f"{_did_you_mean(name, environments)}Environments: {known}.",
+                hint=f"{did_you_mean(name, environments)}Environments: {known}.",
             )
     for name in settings["host_names"].value if "host_names" in settings else ():
         from kfgcp.cross_site import parse_authority
@@ -305,156 +357,7 @@ def _dashboard(
     if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
         raise ConfigError(f"{where}: sync_seconds must be at least 1.")
     if "iap_keys_url" in settings:
-        scheme, host = _address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
+        scheme, host = parse_address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
         if scheme == "http" and host not in LOOPBACK:
             raise ConfigError(f"{where}: plain http is allowed for a loopback iap_keys_url only, not for {host}.")
     return settings
-
-
-def _settings(
-    table: Mapping[str, Any], keys: Mapping[str, type], where: str, prefix: str, environ: Mapping[str, str]
-) -> dict[str, Setting]:
-    """The values of a table; environment variables win."""
-    _check_types(table, keys, where)
-    settings = {key: Setting(value, where) for key, value in table.items()}
-    for key, kind in keys.items():
-        text = environ.get(prefix + _variable(key))
-        if text is not None:
-            origin = f"environment variable {prefix}{_variable(key)}"
-            settings[key] = Setting(_parse(text, kind, origin), origin)
-    return settings
-
-
-def _variable(text: str) -> str:
-    return text.upper().replace("-", "_")
-
-
-def _parse(text: str, kind: type, origin: str) -> Any:
-    """The value of an environment variable: text, a whole number, `true` or `false`, `a,b` for a list, or `k=v,k=v` for
-    a table."""
-    try:
-        if kind is bool:
-            return _TRUTH[text.strip().lower()]
-        if kind is int:
-            return int(text)
-        if kind is list:
-            return [entry.strip() for entry in text.split(",") if entry.strip()]
-        if kind is dict:
-            return dict(pair.split("=", 1) for pair in text.split(",") if pair)
-    except (ValueError, KeyError):
-        expected = {int: "a whole number", bool: "true or false"}.get(kind, "K=V,K=V")
-        raise ConfigError(f"{origin} is {text!r}, not {expected}.") from None
-    return text
-
-
-def _check_types(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
-    _refuse_unknown(table, keys, where)
-    names = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
-    for key, value in table.items():
-        kind = keys[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ConfigError(f"{where}: {key} must be {names[kind]}, not {value!r}.")
-
-
-def _check_values(environment: Environment, where: str) -> None:
-    auth = environment.get("auth")
-    if auth is not None and auth not in AUTH_MODES:
-        raise ConfigError(f"{where}: auth is {auth!r}.", hint=f"auth is one of: {', '.join(AUTH_MODES)}.")
-    if auth in _OWN_CLUSTER and environment.backend != "kubeflow":
-        raise ConfigError(f'{where}: auth = "{auth}" is for the backend kubeflow, not for {environment.backend}.')
-    if auth == "port-forward" and environment.get("host") is not None:
-        raise ConfigError(
-            f'{where}: auth = "port-forward" makes its own address, so there must be no host.',
-            hint="Remove host, or forward the port by yourself and set auth to anonymous.",
-        )
-    if environment.get("max_parallel", 1) < 1:
-        raise ConfigError(f"{where}: max_parallel must be at least 1.")
-    if not 1 <= environment.get("request_seconds", 1) <= MOST_REQUEST_SECONDS:
-        raise ConfigError(f"{where}: request_seconds must be from 1 to {MOST_REQUEST_SECONDS}.")
-    _check_s3(environment, where)
-    policy = environment.get("failure_policy")
-    if policy not in (None, "slow", "fast"):
-        raise ConfigError(f"{where}: failure_policy is {policy!r}.", hint="failure_policy is one of: slow, fast.")
-    root = environment.get("pipeline_root", "gs://")
-    if environment.backend == "vertex" and not root.startswith("gs://"):
-        raise ConfigError(
-            f"{where}: pipeline_root is {root!r}, not in Cloud Storage.", hint="Write gs://BUCKET/FOLDER."
-        )
-    for range_name in environment.get("reserved_ip_ranges") or ():
-        if not isinstance(range_name, str):
-            raise ConfigError(f"{where}: reserved_ip_ranges holds {range_name!r}, not a text.")
-    for key, value in (environment.get("labels") or {}).items():
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
-    hosts = {key: environment.get(key) for key in ADDRESSES if environment.get(key) is not None}
-    for key, text in hosts.items():
-        scheme, host = _address(text, f"{where}: {key}")
-        if host in LOOPBACK or (auth == "in-cluster" and key == "host" and host.endswith(CLUSTER_DOMAINS)):
-            continue
-        if scheme == "http" or auth == "anonymous":
-            what = "plain http" if scheme == "http" else 'auth = "anonymous"'
-            raise ConfigError(
-                f"{where}: {what} is allowed for a loopback {key} only, not for {host}.",
-                hint=f"A service of the pod's own cluster ({', '.join(f'*{end}' for end in CLUSTER_DOMAINS)}) may be "
-                'used over http with auth = "in-cluster".'
-                if scheme == "http" and environment.backend == "kubeflow"
-                else "",
-            )
-    if auth == "anonymous" and not hosts:
-        raise ConfigError(f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.')
-
-
-def is_loopback(address: str | None) -> bool:
-    """Return whether an address is one of this machine, as that of a stand-in is."""
-    return address is not None and urlsplit(address).hostname in LOOPBACK
-
-
-def _check_s3(environment: Environment, where: str) -> None:
-    addressing = environment.get("s3_addressing")
-    if addressing not in (None, *S3_ADDRESSING):
-        raise ConfigError(
-            f"{where}: s3_addressing is {addressing!r}.", hint=f"s3_addressing is one of: {', '.join(S3_ADDRESSING)}."
-        )
-    endpoint = environment.get("s3_endpoint")
-    if endpoint is None:
-        return
-    scheme, host = _address(endpoint, f"{where}: s3_endpoint")
-    url = urlsplit(endpoint)
-    if url.username is not None or url.password is not None:
-        raise ConfigError(
-            f"{where}: s3_endpoint must not have a user name or password.",
-            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
-        )
-    # Requests are signed, so no secret can be read on the way, but the artifacts can.
-    if scheme == "http" and host not in LOOPBACK and not host.endswith(CLUSTER_DOMAINS):
-        raise ConfigError(
-            f"{where}: plain http is allowed for an s3_endpoint on this machine or inside a cluster only, not for"
-            f" {host}.",
-            hint=f"Write https://, or a name of the cluster's own DNS, which ends in {' or '.join(CLUSTER_DOMAINS)}.",
-        )
-
-
-def _address(text: str, what: str) -> tuple[str, str]:
-    """Scheme and host of a URL."""
-    try:
-        url = urlsplit(text)
-        if url.scheme in ("http", "https") and url.hostname:
-            return url.scheme, url.hostname
-    except ValueError:  # half of an IPv6 address
-        pass
-    raise ConfigError(f"{what} is {text!r}, not a URL.", hint="Write https://HOST or https://HOST:PORT.")
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    known = sorted(known)
-    for key in table:
-        if key not in known:
-            hint = f"{_did_you_mean(key, known)}Known keys: {', '.join(known)}."
-            raise ConfigError(f"{where}: unknown key '{key}'.", hint=hint)
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, list(known), n=1)
-    return f"Did you mean '{close[0]}'? " if close else ""

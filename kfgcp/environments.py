@@ -7,12 +7,14 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import config
 from kfgcp.atomic import write_file
+from kfgcp.backends.registry import load_project, plugin_of
 from kfgcp.errors import ConfigError, StateError, UsageError
 
 OUTPUT: Final = "kfgcp_environments"
@@ -93,7 +95,11 @@ def _settings(found: Mapping[str, Any], name: str, key: str | None) -> dict[str,
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         if None in inside:
             raise UsageError(f"Terraform's outputs for '{chosen}' have a null in {key}.", hint="Leave it out there.")
-    first = ["backend", *(config.REQUIRED_KEYS.get(backend, ()) if isinstance(backend, str) else ())]
+    first = ["backend"]
+    if isinstance(backend, str):
+        # An unknown backend is an error of the check that follows.
+        with suppress(ConfigError):
+            first += plugin_of(backend).settings.required({})
     return {key: given[key] for key in [*(key for key in first if key in given), *sorted(given.keys() - set(first))]}
 
 
@@ -152,8 +158,8 @@ def _check(before: str, after: str, name: str, settings: Mapping[str, Any], file
         raise ConfigError(f"{file.name} is written in a way that kfgcp cannot change.", hint="Change it by hand.")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / config.FILE_NAME).write_text(after, encoding="utf-8", newline="")
-        environment = config.load(Path(folder), {}).env(name)
-    missing = [key for key in config.required_keys(environment) if environment.get(key) is None]
+        environment = load_project(Path(folder), {}).env(name)
+    missing = environment.missing
     if missing:
         raise UsageError(f"Terraform's outputs for '{name}' have no {', '.join(missing)}.", hint=f"Try: {_COMMAND}")
 

@@ -728,7 +728,7 @@ class Workspace(OpenProject):
             >>> kfgcp.doctor("dev")[-1].ok
             True
         """
-        from kfgcp.diagnosis.diagnose import diagnose
+        from kfgcp.backends.diagnose import diagnose
         from kfgcp.spec.graph import build
 
         images = None

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from kfgcp.config import LOOPBACK, Project
+from kfgcp.config import Project
+from kfgcp.hosts import LOOPBACK
 
 IAP_HEADER: Final = "x-goog-iap-jwt-assertion"
 IAP_ISSUER: Final = "https://cloud.google.com/iap"

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from kfgcp.backends.base import SupportsArtifacts
+from kfgcp.backends.registry import is_in_service_store
 from kfgcp.config import Environment
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import KfgcpError
@@ -16,7 +17,7 @@ from kfgcp.tracking import contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, is_in_own_store, of_text, preview
+from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, of_text, preview
 
 COLUMNS = {
     "name": Column("Artifact"),
@@ -94,7 +95,7 @@ def _contents(run: Run, artifact: Artifact) -> None:
     project = data.workspace().project
     env = env_of_root(artifact.uri, project, run.env)
     run_env = project.environments.get(run.env)
-    if env is None and run_env is not None and is_in_own_store(artifact.uri, run, run_env):
+    if env is None and run_env is not None and is_in_service_store(run_env, run, artifact.uri):
         env = run_env
     if env is not None:
         found = _from_bucket(artifact, env)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.registry import BACKENDS, ROUNDING_BACKENDS
+from kfgcp.backends.registry import rounding_backends
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Run, RunState
 from kfgcp.spec import graph as graphs
@@ -117,13 +117,13 @@ def values(opened: Store, column: str) -> list[str]:
 
 def stamp(opened: Store) -> Any:
     """Something else whenever a run was added, or one that has not ended has changed."""
-    going = [run_id for backend in BACKENDS for run_id in opened.unfinished(backend)]
-    return opened.count(), [(run_id, opened.rev(run_id)) for run_id in going]
+    unfinished_ids = [run_id for ids in opened.unfinished_by_backend().values() for run_id in ids]
+    return opened.count(), [(run_id, opened.rev(run_id)) for run_id in unfinished_ids]
 
 
 def unfinished(opened: Store) -> bool:
     """Whether anything runs."""
-    return any(opened.unfinished(backend) for backend in BACKENDS)
+    return bool(opened.unfinished_by_backend())
 
 
 def value_columns(opened: Store, pipeline: str = "") -> list[str]:
@@ -202,7 +202,7 @@ def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]
 def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, str]) -> Comparison:
     """What differs between runs and their pipelines; the first is the baseline."""
     specs = specs_of(opened, [run.version for run in runs])
-    return compare(runs, specs=specs, goals=goals, rounding_backends=ROUNDING_BACKENDS)
+    return compare(runs, specs=specs, goals=goals, rounding_backends=rounding_backends(run.backend for run in runs))
 
 
 def newest_pipeline(opened: Store) -> str:

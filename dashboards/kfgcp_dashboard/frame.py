@@ -107,7 +107,7 @@ def _login() -> None:
 
 def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> None:
     st.html(text.tag("div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem"))
-    remote = any(status.backend != "local" for status in threads.statuses)
+    remote = any(not status.runs_here for status in threads.statuses)
 
     @st.fragment(run_every=AGE if remote else None)
     def ages() -> None:
@@ -127,7 +127,7 @@ def _age(status: sync.Status) -> str:
     """A line of HTML: an environment and how old what is shown of it is."""
     if status.error:
         colour, what = "#d64545", "not reached"
-    elif status.backend == "local":
+    elif status.runs_here:
         colour, what = "#2f9e62", "live"
     elif status.read_at is None:
         colour, what = "#d99a2b", "being read"

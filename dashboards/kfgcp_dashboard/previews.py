@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp import file_uris
+from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment, Project
-from kfgcp.model import Artifact, Run
+from kfgcp.model import Artifact
 
 BYTES: Final = 256 * 1024
 """Of a text, and of an HTML document."""
@@ -26,8 +27,6 @@ POLICY: Final = (
     "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'"
 )
 """What a document of a run may load: what it brings along."""
-DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
-"""Where Kubeflow Pipelines puts artifacts when nothing else is set up."""
 _IMAGES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -68,7 +67,7 @@ def folders_of(project: Project) -> tuple[Path, ...]:
     """The folders that runs on this machine write their artifacts to."""
     found = [project.home / "artifacts"]
     for env in project.environments.values():
-        root = env.get("pipeline_root") if env.backend == "local" else None
+        root = env.get("pipeline_root") if runs_here(env.backend) else None
         if root and ("://" not in root or file_uris.is_file_uri(root)):
             found.append(project.root / file_uris.to_path(root))
     return tuple(found)
@@ -91,23 +90,6 @@ def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
         if "://" in root and uri.startswith(f"{root.rstrip('/')}/"):
             return env
     return None
-
-
-def is_in_own_store(uri: str, run: Run, env: Environment) -> bool:
-    """Return whether an address is of the store that Kubeflow Pipelines has by itself, where the run may be read.
-
-    The dashboard may read more than those who look. So these are the folders that are named after the run and, where
-    all runs share a namespace, what is below the server's default root.
-
-    Args:
-        uri: of an artifact.
-        run: has the artifact.
-        env: the environment of the run.
-    """
-    segments = uri.split("/")
-    if env.backend != "kubeflow" or segments[0] != "minio:" or ".." in segments:
-        return False
-    return run.run_id in segments or (not env.get("namespace") and uri.startswith(DEFAULT_ROOT))
 
 
 def of_text(text: str, kind: str, cut: bool) -> Preview:

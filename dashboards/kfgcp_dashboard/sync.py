@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kfgcp.backends.base import RunRef, SupportsRefresh
-from kfgcp.backends.local import LocalBackend
+from kfgcp.backends.local.service import LocalBackend
+from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment, Project
 from kfgcp.errors import KfgcpError
 from kfgcp.workspace import Workspace
@@ -39,6 +40,11 @@ class Status:
     reading: bool = False
     error: str = ""
     hint: str = ""
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether its runs are executed on this machine, so that nothing is read from a service."""
+        return runs_here(self.backend)
 
 
 class Sync:
@@ -105,7 +111,7 @@ class Sync:
 
     def _work(self, name: str) -> None:
         env = self.project.env(name)
-        every = _every(self.project) if env.backend != "local" else LOCAL_SECONDS
+        every = LOCAL_SECONDS if runs_here(env.backend) else _every(self.project)
         due = 0.0
         while not self._ended.is_set():
             awake = self._wake[name]
@@ -162,7 +168,8 @@ def chosen(project: Project) -> Iterable[Environment]:
     """The environments that are read: those of `sync` in [dashboard], all without it."""
     setting = project.dashboard.get("sync")
     names = list(project.environments) if setting is None else setting.value
-    return [project.environments[name] for name in names]
+    # Why the others cannot be used is on the page Health.
+    return [project.environments[name] for name in names if name in project.environments]
 
 
 def _every(project: Project) -> float:

@@ -2,7 +2,7 @@
 
     python docs/reference/generate_backends.py [BACKENDS.md]
 
-Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the registry. The second table is
+Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the backends. The second table is
 the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything. The
 third one is the `@pytest.mark.recorded(...)` of all tests. The fourth one is kfgcp/backends/kubeflow/features.py, the
 fifth one differences.py beside it.
@@ -23,11 +23,16 @@ from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "contract"
-RECORDED_TESTS = ("backends", "testing", "diagnosis")
+RECORDED_TESTS = ("services", "backends", "testing", "diagnosis")
 """Folders of tests that may compare with recordings."""
 TARGET = Path(__file__).with_name("backends.md")
 SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Events", "Settings", "Python")
-BACKENDS = tuple(registry.BACKENDS)
+CLASSES = {
+    "local": "kfgcp.backends.local.service:LocalBackend",
+    "vertex": "kfgcp.backends.vertex.backend:VertexBackend",
+    "kubeflow": "kfgcp.backends.kubeflow.backend:KubeflowBackend",
+}
+BACKENDS = registry.BUILT_IN
 COLUMNS = (*BACKENDS, "kubeflow 3.0")
 """What the contract is run on: a version is named where it is not the usual one, which is 2.17 for Kubeflow."""
 TOP = """# What each backend can do
@@ -154,7 +159,7 @@ def _says(protocol: type) -> str:
 
 def _has(backend: str, protocol: type) -> str:
     """Whether a backend's class has all that a Protocol asks for."""
-    module, _, name = registry.BACKENDS[backend].partition(":")
+    module, _, name = CLASSES[backend].partition(":")
     found = getattr(importlib.import_module(module), name)
     asked = {*vars(protocol), *inspect.get_annotations(protocol)}
     return "yes" if all(hasattr(found, each) for each in asked if not each.startswith("_")) else ""

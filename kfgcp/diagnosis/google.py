@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.config import Environment, is_loopback
+from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import PATIENCE, member, with_command
 from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.hosts import is_loopback
 from kfgcp.model import timestamp
 from kfgcp.services.auth.tokens import Anonymous, TokenSource
 from kfgcp.services.client import ServiceClient

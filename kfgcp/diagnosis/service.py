@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from kfgcp.config import Environment, is_loopback
+from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import Refused, Unreachable
+from kfgcp.hosts import is_loopback
 from kfgcp.services.auth.tokens import Token
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.transport import Response, Transport, TransportError
@@ -53,12 +54,18 @@ def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachab
     return Unreachable(f"{host} {failure.problem}.", hint=hint or failure.hint)
 
 
-def signed_in(env: Environment, token: Token | None) -> tuple[str | Aside, str]:
-    """In words who is signed in, and the account, "" when that is not known."""
+def signed_in(env: Environment, token: Token | None, *, of_google: bool) -> tuple[str | Aside, str]:
+    """Return who is signed in, in words, and the account; the account is empty when it is not known.
+
+    Args:
+        env: the environment.
+        token: of its requests.
+        of_google: the token is for an API of Google, so Google may be asked whose it is.
+    """
     if token is None:
         return "none: an emulator needs no sign-in", ""
     account = token.account or env.get("impersonate_service_account") or _claimed(token)
-    if not account and env.get("auth", "google") in ("google", "token-file") and env.backend == "vertex":
+    if not account and of_google and env.get("auth", "google") in ("google", "token-file"):
         endpoint = env.get("api_endpoint")
         account = _asked(endpoint if endpoint and is_loopback(endpoint) else _TOKEN_INFO, token)
     return (f"signed in as {account}" if account else "signed in; the token does not tell as whom"), account

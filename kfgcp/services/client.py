@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.config import CLUSTER_DOMAINS, LOOPBACK
 from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, Unreachable, UsageError
+from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK
 from kfgcp.services import transport
 from kfgcp.services.auth.tokens import Token, TokenSource
 from kfgcp.services.error_rules import ErrorRules

@@ -20,8 +20,8 @@ from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.config import LOOPBACK
 from kfgcp.deadlines import REQUEST_SECONDS, Deadline, within
+from kfgcp.hosts import LOOPBACK
 from kfgcp.services.redact import redacted_line
 
 if TYPE_CHECKING:

@@ -424,13 +424,19 @@ class Store(FileUses, CachedOutputs, RunEvents):
         return None if row is None else Observed(*row)
 
     def unfinished(self, backend: str) -> list[str]:
-        """The ids of the runs of a backend that have not ended."""
+        """Return the ids of the runs of a backend that have not ended."""
+        return self.unfinished_by_backend().get(backend, [])
+
+    def unfinished_by_backend(self) -> dict[str, list[str]]:
+        """Return the ids of the runs that have not ended, by their backends."""
         with self._failures():
             rows = self._db.execute(
-                "SELECT run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND backend = ?",
-                (backend,),
+                "SELECT backend, run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
             ).fetchall()
-        return [row[0] for row in rows]
+        run_ids: dict[str, list[str]] = {}
+        for backend, run_id in rows:
+            run_ids.setdefault(backend, []).append(run_id)
+        return run_ids
 
     def rev(self, run_id: str) -> int:
         """A number that grows with each change of the run."""

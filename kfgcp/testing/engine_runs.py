@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from kfgcp.backends.base import RunRef, SubmitRequest
-from kfgcp.backends.local import LocalBackend, LocalRun
-from kfgcp.config import Environment, Project, Setting
+from kfgcp.backends.local.service import LocalBackend, LocalRun
+from kfgcp.config import Environment, Project
 from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run, RunState
 from kfgcp.options import RunOptions
+from kfgcp.settings import Setting
 from kfgcp.store.store import Store
 from kfgcp.testing.rules import Submission
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfgcp.backends.registry import runs_here
 from kfgcp.errors import UsageError
 from kfgcp.model import Run
 from kfgcp.store.queries import NEWEST_FIRST
@@ -55,7 +56,7 @@ def list_runs(
 
 def unread_runs(workspace: OpenProject, runs: Sequence[Run]) -> set[str]:
     """Return the ids of the ended runs whose metrics and outputs were not read yet."""
-    remote = [run.run_id for run in runs if run.state.final and run.backend != "local"]
+    remote = [run.run_id for run in runs if run.state.final and not runs_here(run.backend)]
     return {run_id for run_id in remote if workspace.store.read_of(run_id) in LEFT}
 
 
@@ -76,7 +77,7 @@ def compare_runs(
     goals: Mapping[str, str],
 ) -> Comparison:
     """Return what differs between runs, see `kfgcp.Workspace.compare`."""
-    from kfgcp.backends.registry import ROUNDING_BACKENDS
+    from kfgcp.backends.registry import rounding_backends
     from kfgcp.spec.validate import is_valid
     from kfgcp.tracking.compare import compare
 
@@ -101,7 +102,8 @@ def compare_runs(
     compared = list(by_id.values())
     _check_goals(goals, compared)
     all_goals = {**workspace.project.metrics, **goals}
-    return compare(compared, specs=specs, goals=all_goals, rounding_backends=ROUNDING_BACKENDS)
+    rounding = rounding_backends(run.backend for run in compared)
+    return compare(compared, specs=specs, goals=all_goals, rounding_backends=rounding)
 
 
 def _check_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> None:

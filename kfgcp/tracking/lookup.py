@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh
-from kfgcp.config import Environment
+from kfgcp.backends.registry import DEFAULT, runs_here
+from kfgcp.config import DEFAULT_ENV, Environment
 from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
 from kfgcp.model import Run
 from kfgcp.store.database import note_full
@@ -106,10 +107,14 @@ def read_changes(
     """
     if run_filter.env is not None:
         # An environment that was removed from kfgcp.toml still has runs in the store.
+        if run_filter.env in workspace.project.invalid_environments:
+            workspace.project.env(run_filter.env)
         env = workspace.project.environments.get(run_filter.env)
-        if env is not None and env.backend != "local":
+        if env is not None and not runs_here(env.backend):
             _read(_refreshable(workspace, env), run_filter, limit, whole)
         return
+    for name, invalid in workspace.project.invalid_environments.items():
+        warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
     places = set()
     for env in _remote(workspace):
         try:
@@ -144,9 +149,9 @@ def refreshed_store(
         with _noting_a_full_disk(workspace):
             read_changes(workspace, run_filter, limit, whole=metrics or bool(run_filter.where))
     store = workspace.recorded_store
-    if store is not None and (store.unfinished("local") or store.removals()):
+    if store is not None and (_has_unfinished_local_runs(store) or store.removals()):
         with _noting_a_full_disk(workspace):
-            _refresh_local(workspace)
+            _clean_up_local_runs(workspace)
     return store
 
 
@@ -159,12 +164,16 @@ def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
         note_full(workspace.project.home / DATABASE_NAME)
 
 
-def _refresh_local(workspace: OpenProject) -> None:
+def _has_unfinished_local_runs(store: Store) -> bool:
+    return any(runs_here(backend) for backend in store.unfinished_by_backend())
+
+
+def _clean_up_local_runs(workspace: OpenProject) -> None:
     """End the records of local runs whose engine is gone, and finish deletions that were killed."""
-    from kfgcp.backends.local import LocalBackend
+    from kfgcp.backends.local.service import LocalBackend
 
     project = workspace.project
-    LocalBackend(project, project.env("local"), workspace.store).refresh()
+    LocalBackend(project, Environment(DEFAULT_ENV, DEFAULT), workspace.store).refresh()
 
 
 def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
@@ -211,7 +220,7 @@ def _recorded(workspace: OpenProject, run_text: str) -> Run:
 
 
 def _remote(workspace: OpenProject) -> list[Environment]:
-    return [env for env in workspace.project.environments.values() if env.backend != "local"]
+    return [env for env in workspace.project.environments.values() if not runs_here(env.backend)]
 
 
 def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, whole: bool) -> None:

@@ -6,10 +6,9 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from kfgcp import config
 from kfgcp.backends.base import Backend
-from kfgcp.backends.registry import open_backend
-from kfgcp.config import Environment, Project
+from kfgcp.backends.registry import load_project, open_backend, runs_here
+from kfgcp.config import DEFAULT_ENV, Environment, Project
 from kfgcp.errors import UsageError
 from kfgcp.store.store import DATABASE_NAME, Store
 
@@ -51,7 +50,7 @@ class OpenProject:
         with self._guard:
             self._refuse_closed()
             if self._project is None:
-                self._project = config.load(self._folder)
+                self._project = load_project(self._folder)
             return self._project
 
     @property
@@ -96,8 +95,8 @@ class OpenProject:
                 belongs to `local`.
             backend: the name of the run's backend.
         """
-        if env not in self.project.environments and backend == "local":
-            return self.project.env("local")
+        if env not in self.project.environments and runs_here(backend):
+            return self.project.env(DEFAULT_ENV)
         return self.project.env(env)
 
     @property

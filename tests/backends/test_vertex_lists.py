@@ -8,7 +8,7 @@ import responses
 
 from kfgcp import config
 from kfgcp.backends.base import SupportsRefresh
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import Refused
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
@@ -37,7 +37,7 @@ def refused(message: str) -> dict[str, object]:
 @pytest.fixture
 def project(home: Path) -> config.Project:
     (home / "kfgcp.toml").write_text(TOML)
-    return config.load()
+    return load_project()
 
 
 @responses.activate

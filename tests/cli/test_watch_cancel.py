@@ -20,7 +20,7 @@ Alive = Callable[[int], bool]
 Eventually = Callable[..., Any]
 AN_HOUR_OF_GRACE = """
 import functools
-from kfgcp.backends import local
+from kfgcp.backends.local import service as local
 from kfgcp.cli.main import main
 local.EngineSettings = functools.partial(local.EngineSettings, grace=3600.0)
 main()

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import crypt, jwt
 
 from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp_dashboard import access
 
 AUDIENCE = "/projects/1/global/backendServices/2"
@@ -169,7 +170,7 @@ def test_without_keys_nobody_gets_in_and_with_old_ones_those_who_could_before(
 
 def _project(folder: Path, text: str) -> config.Project:
     (folder / "kfgcp.toml").write_text(text)
-    return config.load(folder, {})
+    return load_project(folder, {})
 
 
 @pytest.mark.parametrize(

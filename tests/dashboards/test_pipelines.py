@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.workspace import Workspace
 from kfgcp_dashboard.pipelines import Offer, compiled, offers
@@ -56,7 +57,7 @@ def test_the_configuration_says_where_they_are(home: Path) -> None:
     (home / "y.py").write_text(ONE.format("y"))
     (home / "kfgcp.toml").write_text('[dashboard]\npipelines = ["flows/*.py"]\n')
 
-    assert [offer.key for offer in offers(config.load(), [])] == ["flows/x.py"]
+    assert [offer.key for offer in offers(load_project(), [])] == ["flows/x.py"]
 
 
 def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Project) -> None:

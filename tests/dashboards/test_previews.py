@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp import config
+from kfgcp.backends.registry import is_in_service_store, load_project
 from kfgcp.model import Artifact, Run
 from kfgcp_dashboard.previews import (
     BYTES,
@@ -14,7 +14,6 @@ from kfgcp_dashboard.previews import (
     boxed,
     env_of_root,
     folders_of,
-    is_in_own_store,
     local_path,
     preview,
 )
@@ -140,7 +139,7 @@ def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
         '[env.local]\nbackend = "local"\npipeline_root = "out"\n[env.b]\nbackend = "local"\npipeline_root = "gs://b/x"\n'
     )
 
-    assert folders_of(config.load(tmp_path, {})) == (tmp_path / ".kfgcp" / "artifacts", tmp_path / "out")
+    assert folders_of(load_project(tmp_path, {})) == (tmp_path / ".kfgcp" / "artifacts", tmp_path / "out")
 
 
 def test_html_cannot_leave_its_attribute() -> None:
@@ -165,7 +164,7 @@ pipeline_root = "minio://mlpipeline/v2"
 s3_endpoint = "https://minio.{name}.acme.example"
 """
     (tmp_path / "kfgcp.toml").write_text(table.format(name="dev") + table.format(name="prod"))
-    project = config.load(tmp_path, {})
+    project = load_project(tmp_path, {})
     uri = "minio://mlpipeline/v2/run/report"
 
     for name in ("dev", "prod"):
@@ -201,12 +200,12 @@ def test_what_is_read_in_the_store_of_a_server(
     """Runs choose the addresses of their artifacts, and the dashboard may read what those who look may not."""
     text = '[env.gke]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n'
     (tmp_path / "kfgcp.toml").write_text(text + (f'namespace = "{namespace}"\n' if namespace else ""))
-    env = config.load(tmp_path, {}).env("gke")
+    env = load_project(tmp_path, {}).env("gke")
 
-    assert is_in_own_store(uri, make_run(run_id=RUN_ID, env="gke"), env) is expected
+    assert is_in_service_store(env, make_run(run_id=RUN_ID, env="gke"), uri) is expected
 
 
 def test_other_backends_have_no_such_store(tmp_path: Path, make_run: Callable[..., Run]) -> None:
-    env = config.load(tmp_path, {}).env("local")
+    env = load_project(tmp_path, {}).env("local")
 
-    assert not is_in_own_store(f"minio://mlpipeline/v2/artifacts/{RUN_ID}/x", make_run(run_id=RUN_ID), env)
+    assert not is_in_service_store(env, make_run(run_id=RUN_ID), f"minio://mlpipeline/v2/artifacts/{RUN_ID}/x")

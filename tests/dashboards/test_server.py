@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp.cli.main import cli
 from kfgcp_dashboard import server
 from patience import REQUEST
@@ -187,7 +187,7 @@ def test_pages_and_socket_are_for_names_and_origins_of_the_dashboard(
 def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(home: Path, host: str, authority: str) -> None:
     (home / "kfgcp.toml").write_text('[dashboard]\nhost_names = ["dash.acme.example"]\n')
 
-    assert server.host_names(config.load(), host, 8615) == ["dash.acme.example", authority]
+    assert server.host_names(load_project(), host, 8615) == ["dash.acme.example", authority]
 
 
 def test_behind_a_proxy_that_rewrites_host_the_socket_opens(kfgcp: Any, port: int, eventually: Any) -> None:

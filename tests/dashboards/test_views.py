@@ -9,9 +9,9 @@ import requests
 from streamlit.testing.v1 import AppTest
 
 import recorded_runs
-from kfgcp import api, config
+from kfgcp import api
 from kfgcp.backends.base import RunRef
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
@@ -159,7 +159,7 @@ def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
     with recorded_runs.serve(["artifacts"]) as recorded:
         text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{recorded.url}"\nauth = "anonymous"\n'
         (home / "kfgcp.toml").write_text(text)
-        project = config.load()
+        project = load_project()
         run = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
         (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
         recorded.objects["minio", "mlpipeline", note.uri.removeprefix("minio://mlpipeline/")] = b"# all is well"

@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from kfgcp import testing
-from kfgcp.backends import iap_login, port_forward
-from kfgcp.config import Environment, Setting
-from kfgcp.diagnosis import kubeflow
+from kfgcp.backends.kubeflow import doctor as kubeflow
+from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import walk
+from kfgcp.services.auth import iap as iap_login
+from kfgcp.services.auth import port_forward
 from kfgcp.services.auth.tokens import RenewedTokens, Token
+from kfgcp.settings import Setting
 from kfgcp.testing.server import Response
 from patience import REQUEST
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kfgcp import api
-from kfgcp.diagnosis import local
+from kfgcp.backends.local import doctor as local
 from kfgcp.errors import StateError
 from kfgcp.store.store import Store
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.diagnosis.google import Cloud
 from kfgcp.errors import BadAnswer
 from kfgcp.services.auth.tokens import Anonymous
+from kfgcp.settings import Setting
 from kfgcp.testing.google import GoogleError
 from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn
@@ -92,7 +93,9 @@ def test_a_location_that_is_none(
     settings: dict[str, str], diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`.invalid` never resolves (RFC 6761)."""
-    monkeypatch.setattr("kfgcp.diagnosis.vertex.address", lambda location: f"https://{location}-aiplatform.invalid")
+    monkeypatch.setattr(
+        "kfgcp.backends.vertex.doctor.address", lambda location: f"https://{location}-aiplatform.invalid"
+    )
     del settings["api_endpoint"]
 
     finding = broken(diagnose(**settings | {"location": "europe-west99"}))

@@ -18,7 +18,7 @@ from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
-KUBECTL = ROOT / "tests" / "backends" / "fake_kubectl.py"
+KUBECTL = ROOT / "tests" / "support" / "fake_kubectl.py"
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = (
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"[0-9a-f-]{36}"),

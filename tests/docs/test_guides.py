@@ -11,8 +11,8 @@ import click
 import pytest
 import yaml
 
-from kfgcp import config
-from kfgcp.backends.registry import require_settings
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.backends.registry import load_project, plugin_of, require_settings
 from kfgcp.cli.main import cli
 from patience import PROCESS
 
@@ -86,19 +86,19 @@ def test_every_configuration_loads_and_has_what_it_needs(guide: str, blocks: Par
     for block in blocks(TEXTS[guide], "toml"):
         (tmp_path / "kfgcp.toml").write_text(block, encoding="utf-8")
 
-        for env in config.load(tmp_path, {}).environments.values():
+        for env in load_project(tmp_path, {}).environments.values():
             require_settings(env)
 
 
 @guides
 def test_every_auth_is_one_that_is_accepted(guide: str) -> None:
-    assert set(re.findall(r'auth = "([^"]*)"', TEXTS[guide])) <= set(config.AUTH_MODES)
+    assert set(re.findall(r'auth = "([^"]*)"', TEXTS[guide])) <= set(KubeflowSettings.auth_modes)
 
 
 def test_every_auth_is_told_in_the_guide_to_signing_in() -> None:
     _, *told = re.findall(r"^\| `([a-z-]+)`", TEXTS["sign-in"], re.MULTILINE)
 
-    assert sorted(told) == sorted(config.AUTH_MODES)
+    assert sorted(told) == sorted(KubeflowSettings.auth_modes)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_every_key_of_an_environment_is_in_its_table(
     cells = re.findall(r"^\| (`.*?) \|", section(TEXTS[guide], heading), re.MULTILINE)
     named = [key for cell in cells for key in re.findall(r"`(\w+)`", cell)]
 
-    assert sorted(named) == sorted(set(config.ENV_KEYS[backend]) - {"backend"})
+    assert sorted(named) == sorted(plugin_of(backend).settings.types())
 
 
 @guides

@@ -121,7 +121,7 @@ def test_a_second_cancel_ends_a_run_whose_fork_server_is_stopped(run: RunHandle,
 
 
 def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.EngineSettings", functools.partial(EngineSettings, grace=0.1))
+    monkeypatch.setattr("kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.1))
     executor = {"activeDeadlineSeconds": 1}
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-stop-the-server": executor}}}}}
     spec = from_documents([json_format.MessageToDict(stopping.pipeline_spec), platform], "test")

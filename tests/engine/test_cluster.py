@@ -143,7 +143,7 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
 def test_an_attempt_that_takes_too_long_is_ended(
     run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.EngineSettings", functools.partial(EngineSettings, grace=0.5))
+    monkeypatch.setattr("kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.5))
 
     done = run(with_task(lambda: task(seconds=3600.0), lambda made: kubernetes.set_timeout(made, 1)))
 

@@ -9,8 +9,8 @@ import pytest
 from kfp import dsl
 
 from kfgcp import api
-from kfgcp.backends import local
 from kfgcp.backends.base import Deleted
+from kfgcp.backends.local import service as local
 from kfgcp.engine import lock
 from kfgcp.errors import UsageError
 from patience import PROCESS

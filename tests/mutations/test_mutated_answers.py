@@ -22,10 +22,11 @@ import pytest
 import requests
 
 from answer_mutations import mutate
-from kfgcp import config, testing
+from kfgcp import testing
 from kfgcp.backends.base import Pace
 from kfgcp.backends.kubeflow import creating, metadata
 from kfgcp.backends.kubeflow import logs as kubeflow_logs
+from kfgcp.backends.registry import load_project
 from kfgcp.backends.vertex import logs as vertex_logs
 from kfgcp.cli import main
 from kfgcp.engine.buckets import transfer
@@ -307,7 +308,7 @@ def _problem_with(outcome: Outcome) -> str:
 
 def _problem_with_records() -> str:
     """What of the recorded runs cannot be shown later, empty when all can."""
-    home = config.load().home
+    home = load_project().home
     if not (home / DATABASE_NAME).exists():
         return ""
     with Store(home) as store:

@@ -11,12 +11,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_server
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.deadlines import DeadlineError, MovingDeadline, call_within, current_deadline, obey, within
 from kfgcp.errors import Unreachable
 from kfgcp.services.auth.tokens import Anonymous, token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.transport import Transport, TransportError
+from kfgcp.settings import Setting
 from kfgcp.sockets import DeadlineAdapter, mount_deadlines
 from patience import REQUEST
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
 from kfgcp.services.auth.tokens import TokenSource, token_source
 from kfgcp.services.client import ServiceClient
+from kfgcp.settings import Setting
 
 pytestmark = pytest.mark.usefixtures("nobody")
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.errors import AuthError, ConfigError, Unreachable
 from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenFile, ca_file, token_source
 from kfgcp.services.client import ServiceClient
+from kfgcp.settings import Setting
 from patience import PROCESS, REQUEST, wait_for
 
 Client = Callable[..., ServiceClient]
@@ -72,7 +73,8 @@ def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict
 import sys
 from kfgcp.services.auth.tokens import token_source
 from kfgcp.services.client import ServiceClient
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
+from kfgcp.settings import Setting
 assert "requests" not in sys.modules
 endpoint = {server.url!r}
 env = Environment("dev", "vertex", {{"auth": Setting("anonymous", ""), "api_endpoint": Setting(endpoint, "")}})

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp.testing import VertexStandIn, vertex
 from patience import PROCESS, REQUEST
 
@@ -24,9 +24,9 @@ pytest_plugins = ["pytester"]
 def test_the_table_and_the_variables_lead_there(instant: VertexStandIn, home: Path) -> None:
     (home / "kfgcp.toml").write_text(instant.toml("dev"))
 
-    by_table = config.load(environ={}).env("dev")
+    by_table = load_project(environ={}).env("dev")
     (home / "kfgcp.toml").write_text('[env.stand-in]\nbackend = "local"\n')
-    by_variables = config.load(environ=instant.environ).env("stand-in")
+    by_variables = load_project(environ=instant.environ).env("stand-in")
 
     assert tomllib.loads(instant.toml("dev"))["env"]["dev"]["api_endpoint"] == instant.api_endpoint
     for environment in (by_table, by_variables):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kfgcp as public
-from kfgcp.backends.registry import ROUNDING_BACKENDS
+from kfgcp.backends.registry import rounding_backends
 from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import Read
 from kfgcp.store.store import Store
@@ -21,11 +21,11 @@ from kfgcp_dashboard import data
 RECORDED = Path(__file__).parents[1] / "recorded"
 MakeRun = Callable[..., Run]
 
+ROUNDING = rounding_backends(["local", "vertex", "kubeflow"])
+
 
 def _differences(*runs: Run) -> list[tuple[str, str, tuple[Any, ...], tuple[Any, ...]]]:
-    return [
-        (d.group, d.name, d.values, d.deltas) for d in compare(runs, rounding_backends=ROUNDING_BACKENDS).differences
-    ]
+    return [(d.group, d.name, d.values, d.deltas) for d in compare(runs, rounding_backends=ROUNDING).differences]
 
 
 def _task(path: str, state: TaskState = TaskState.SUCCEEDED, seconds: float = 1.0) -> Task:
@@ -329,7 +329,7 @@ def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
         _digits(make_run("cccc"), {"loss": 0.5}),
     ]
 
-    [found] = compare(runs, rounding_backends=ROUNDING_BACKENDS).differences
+    [found] = compare(runs, rounding_backends=ROUNDING).differences
 
     assert found.goal == "lower"
     assert found.deltas[1] == 0

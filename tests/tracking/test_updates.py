@@ -10,7 +10,7 @@ import pytest
 import kfgcp
 from kfgcp import LogFilter, LogLine, LogWritten, RunChanged, RunEnded, RunHandle, RunUpdate, TaskChanged, Workspace
 from kfgcp.backends.base import Pace, RunRef
-from kfgcp.backends.local_logs import FileTail
+from kfgcp.backends.local.logs import FileTail
 from kfgcp.engine.layout import log_file
 from kfgcp.engine.run import Engine
 from kfgcp.errors import AuthError, RunTimeout, Unreachable, UsageError

@@ -1,30 +1,35 @@
 """kfgcp.toml and the environment: what is taken from where, and what is refused with which words."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import ConfigError, StateError
+from kfgcp.settings import Setting
 
-VERTEX = '[env.dev]\nbackend = "vertex"\nproject = "p"\nlocation = "l"\n'
+VERTEX = '[env.dev]\nbackend = "vertex"\nproject = "p"\nlocation = "l"\npipeline_root = "gs://b"\n'
 
 
 def _load(folder: Path, text: str, **environ: str) -> config.Project:
     (folder / "kfgcp.toml").write_text(text, encoding="utf-8")
-    return config.load(folder, environ)
+    return load_project(folder, environ)
 
 
 def _refused(folder: Path, text: str, **environ: str) -> tuple[str, str]:
-    with pytest.raises(ConfigError) as caught:
-        _load(folder, text, **environ)
-    return caught.value.message, caught.value.hint
+    """Return the error and the hint of a file: of the file itself, or else of its first invalid environment."""
+    try:
+        project = _load(folder, text, **environ)
+    except ConfigError as error:
+        return error.message, error.hint
+    error = next(iter(project.invalid_environments.values()))
+    return error.message, error.hint
 
 
 def test_without_a_file_there_is_the_environment_local(tmp_path: Path) -> None:
-    project = config.load(tmp_path, {})
+    project = load_project(tmp_path, {})
 
     assert (project.name, project.experiment, project.default_env) == (tmp_path.name, "default", "local")
     assert (project.root, project.home, project.file) == (tmp_path, tmp_path / ".kfgcp", None)
@@ -62,7 +67,7 @@ def test_the_whole_of_a_file(tmp_path: Path) -> None:
         "acme",
         {"team": "growth"},
     )
-    assert dev.settings["project"] == config.Setting("acme", "kfgcp.toml [env.dev]")
+    assert dev.settings["project"] == Setting("acme", "kfgcp.toml [env.dev]")
     assert (dev.get("network"), dev.get("network", "none")) == (None, "none")
 
 
@@ -75,37 +80,37 @@ def test_the_file_is_found_in_a_parent_and_the_nearest_wins(tmp_path: Path) -> N
     below.mkdir(parents=True)
     (tmp_path / "kfgcp.toml").write_text('[project]\nname = "far"\n')
 
-    far = config.load(below, {})
+    far = load_project(below, {})
     (tmp_path / "a" / "kfgcp.toml").write_text('[project]\nname = "near"\n')
-    near = config.load(below, {})
+    near = load_project(below, {})
 
     assert (far.name, far.root, far.home) == ("far", tmp_path, tmp_path / ".kfgcp")
     assert (near.name, near.root) == ("near", tmp_path / "a")
 
 
 def test_the_current_folder_is_where_the_search_starts(home: Path) -> None:
-    assert config.load().root == home
+    assert load_project().root == home
 
 
 def test_a_current_folder_that_was_removed_is_a_state_error(home: Path) -> None:
     home.rmdir()
 
     with pytest.raises(StateError, match="The current folder does not exist any more"):
-        config.load()
+        load_project()
 
 
 def test_kfgcp_home_is_the_state_folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/people/ada")
 
-    assert config.load(tmp_path, {"KFGCP_HOME": "/state/x"}).home == Path("/state/x")
-    assert config.load(tmp_path, {"KFGCP_HOME": "relative"}).home == home / "relative"
-    assert config.load(tmp_path, {"KFGCP_HOME": "~/state"}).home == Path("/people/ada/state")
-    assert config.load(tmp_path, {"KFGCP_HOME": ""}).home == tmp_path / ".kfgcp"
+    assert load_project(tmp_path, {"KFGCP_HOME": "/state/x"}).home == Path("/state/x")
+    assert load_project(tmp_path, {"KFGCP_HOME": "relative"}).home == home / "relative"
+    assert load_project(tmp_path, {"KFGCP_HOME": "~/state"}).home == Path("/people/ada/state")
+    assert load_project(tmp_path, {"KFGCP_HOME": ""}).home == tmp_path / ".kfgcp"
 
 
 def test_a_kfgcp_home_of_nobody_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"KFGCP_HOME is '~no-such-user/x', but there is no such user"):
-        config.load(tmp_path, {"KFGCP_HOME": "~no-such-user/x"})
+        load_project(tmp_path, {"KFGCP_HOME": "~no-such-user/x"})
 
 
 def test_kfgcp_env_chooses_the_default_environment(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
     assert caught.value.message == "There is no environment 'dve' (kfgcp.toml)."
     assert caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
     with pytest.raises(ConfigError, match=r"'dev' \(no kfgcp.toml was found\)"):
-        config.load(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()
+        load_project(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()
 
 
 @pytest.mark.parametrize(
@@ -132,9 +137,9 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         (
             "[projetc]\n",
             "kfgcp.toml: unknown key 'projetc'.",
-            "Did you mean 'project'? Known keys: dashboard, env, project.",
+            "Did you mean 'project'? Known keys: dashboard, env, include, project.",
         ),
-        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: dashboard, env, project."),
+        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: dashboard, env, include, project."),
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
@@ -190,14 +195,14 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
             "",
         ),
         (
-            VERTEX + 'pipeline_root = "bucket/runs"\n',
+            VERTEX.replace("gs://b", "bucket/runs"),
             "kfgcp.toml [env.dev]: pipeline_root is 'bucket/runs', not in Cloud Storage.",
             "Write gs://BUCKET/FOLDER.",
         ),
         (
             VERTEX + 'auth = "oauth"\n',
             "kfgcp.toml [env.dev]: auth is 'oauth'.",
-            "auth is one of: google, iap, token-file, in-cluster, port-forward, anonymous.",
+            "auth is one of: google, token-file, anonymous.",
         ),
     ],
 )
@@ -221,7 +226,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kfgcp.toml").write_bytes(b'[project]\nname = "caf\xe9"\n')
 
     with pytest.raises(ConfigError, match=r"kfgcp\.toml cannot be read"):
-        config.load(tmp_path, {})
+        load_project(tmp_path, {})
 
 
 def test_a_variable_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
@@ -234,7 +239,7 @@ def test_a_variable_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
     )
 
     dev = project.env("my-dev")
-    assert dev.settings["project"] == config.Setting("other", "environment variable KFGCP_ENV_MY_DEV_PROJECT")
+    assert dev.settings["project"] == Setting("other", "environment variable KFGCP_ENV_MY_DEV_PROJECT")
     assert dev.settings["location"].origin == "kfgcp.toml [env.my-dev]"
     assert dev.get("labels") == {"team": "growth", "area": "a=b"}
     assert project.env("local").get("max_parallel") == 5
@@ -324,7 +329,7 @@ def test_a_service_of_the_pods_own_cluster_may_be_spoken_to_in_clear(tmp_path: P
     env = _load(tmp_path, f'{IN_CLUSTER}host = "{host}"\n').env("gke")
 
     assert env.get("host") == host
-    assert config.required_keys(env) == (), "there is a usual one"
+    assert env.missing == (), "there is a usual one"
 
 
 @pytest.mark.parametrize(
@@ -389,8 +394,8 @@ def test_the_keys_of_a_cluster_of_ones_own(tmp_path: Path) -> None:
 def test_kubectl_makes_the_address(tmp_path: Path) -> None:
     env = _load(tmp_path, KUBEFLOW + 'auth = "port-forward"\n').env("gke")
 
-    assert config.required_keys(env) == ()
-    assert config.required_keys(_load(tmp_path, KUBEFLOW).env("gke")) == ("host",)
+    assert env.missing == ()
+    assert _load(tmp_path, KUBEFLOW).env("gke").missing == ("host",)
     message, hint = _refused(tmp_path, KUBEFLOW + 'auth = "port-forward"\nhost = "http://127.0.0.1:1"\n')
     assert message == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no host.'
     assert hint == "Remove host, or forward the port by yourself and set auth to anonymous."
@@ -398,19 +403,74 @@ def test_kubectl_makes_the_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("auth", ["iap", "in-cluster", "port-forward"])
 def test_ways_that_only_a_cluster_of_ones_own_has(tmp_path: Path, auth: str) -> None:
-    assert _refused(tmp_path, f'{VERTEX}auth = "{auth}"\n')[0] == (
-        f'kfgcp.toml [env.dev]: auth = "{auth}" is for the backend kubeflow, not for vertex.'
+    assert _refused(tmp_path, f'{VERTEX}auth = "{auth}"\n') == (
+        f"kfgcp.toml [env.dev]: auth is '{auth}'.",
+        "auth is one of: google, token-file, anonymous.",
     )
 
 
-def test_every_required_key_is_a_key_of_its_backend() -> None:
-    known: dict[str, Any] = {backend: set(keys) for backend, keys in config.ENV_KEYS.items()}
+def test_an_invalid_environment_is_an_error_for_its_users_only(tmp_path: Path) -> None:
+    project = _load(tmp_path, VERTEX + '[env.bad]\nbackend = "vertex"\nprojekt = "p"\n')
 
-    assert {backend: set(keys) - known[backend] for backend, keys in config.REQUIRED_KEYS.items()} == {
-        "local": set(),
-        "vertex": set(),
-        "kubeflow": set(),
-    }
+    assert sorted(project.environments) == ["dev", "local"]
+    assert project.env("dev").get("project") == "p"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"kfgcp\.toml \[env\.bad\]: unknown key 'projekt'"):
+            project.env("bad")
+
+
+# -- include
+
+
+def _write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        file = folder / f"{name.replace('__', '/')}.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        kfgcp='include = ["kfgcp.d/*.toml"]\n[project]\nname = "demo"\n',
+    )
+    (tmp_path / "kfgcp.d").mkdir()
+    _write(tmp_path / "kfgcp.d", dev=VERTEX, names='[project]\nexperiment = "spring"\n')
+
+    project = load_project(tmp_path, {})
+
+    assert (project.name, project.experiment) == ("demo", "spring")
+    assert sorted(project.environments) == ["dev", "local"]
+    assert project.env("dev").settings["project"] == Setting("p", "kfgcp.d/dev.toml [env.dev]")
+
+
+@pytest.mark.parametrize(
+    ("include", "included", "message"),
+    [
+        ('["more.toml"]', None, "kfgcp.toml: the included file more.toml is not there."),
+        ('"more.toml"', "", "kfgcp.toml: include must be a list of patterns, not 'more.toml'."),
+        ('["/etc/*.toml"]', "", "kfgcp.toml: include has '/etc/*.toml', which is not below the folder of kfgcp.toml."),
+        ('["../*.toml"]', "", "kfgcp.toml: include has '../*.toml', which is not below the folder of kfgcp.toml."),
+        ('[""]', "", "kfgcp.toml: include has '', which is not below the folder of kfgcp.toml."),
+        ('["more.toml"]', 'include = ["x.toml"]\n', "more.toml: only kfgcp.toml itself may have include."),
+        ('["more.toml"]', '[project]\nname = "b"\n', "more.toml: name of [project] is in another file, too."),
+        ('["more.toml"]', "[env.dev]\n", "more.toml: [env.dev] is in kfgcp.toml, too."),
+        ('["more.toml"]', "[projetc]\n", "more.toml: unknown key 'projetc'."),
+        ('["more.toml"]', "env = 1\n", "more.toml: env must be a table."),
+        ('["more.toml"]', "[env.x]\n", "more.toml [env.x] has no backend."),
+    ],
+)
+def test_an_included_file_that_is_wrong_is_named(
+    tmp_path: Path, include: str, included: str | None, message: str
+) -> None:
+    if included is not None:
+        (tmp_path / "more.toml").write_text(included)
+
+    assert _refused(tmp_path, f'include = {include}\n[project]\nname = "a"\n{VERTEX}')[0] == message
+
+
+def test_a_pattern_may_match_nothing_and_never_the_file_itself(tmp_path: Path) -> None:
+    assert _load(tmp_path, f'include = ["kfgcp.d/*.toml", "*.toml"]\n{VERTEX}').env("dev").name == "dev"
 
 
 def test_the_table_of_the_dashboard(tmp_path: Path) -> None:

@@ -19,20 +19,23 @@ LAYERS = [
             "errors",
             "event",
             "file_uris",
+            "hosts",
             "labels",
             "machine",
             "model",
             "option_keywords",
             "options",
             "private",
+            "settings",
         ),
         "sockets",
     },
     {"spec"},
     {"check", "store"},
     {"engine", "services"},
+    {"diagnosis"},
     {"backends"},
-    {"tracking", "hooks", "diagnosis"},
+    {"tracking", "hooks"},
     {"workspace", "scaffold", "environments"},
     {"api", "testing"},
     {"cli"},
@@ -51,6 +54,8 @@ TOGETHER = [
         "labels",
         "options",
         "option_keywords",
+        "hosts",
+        "settings",
     },
     {"workspace", "scaffold", "environments"},
 ]
@@ -132,22 +137,41 @@ def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_clie
     assert "spec/compile.py" in importers
 
 
+def test_only_the_folder_of_a_backend_knows_its_name() -> None:
+    """Whatever differs from backend to backend is a flag or a capability of the backend."""
+    dashboards = ROOT.parent / "dashboards" / "kfgcp_dashboard"
+    comparisons = []
+    for file in (*FILES, *dashboards.rglob("*.py")):
+        name = str(file.relative_to(ROOT.parent))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Compare, ast.match_case)):
+                constants = {inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)}
+                others = [
+                    backend
+                    for backend in constants & {"local", "vertex", "kubeflow"}
+                    if not name.startswith(f"kfgcp/backends/{backend}/")
+                ]
+                comparisons += [f"{name}: {ast.unparse(node)} ({backend})" for backend in others]
+
+    assert comparisons == []
+
+
 def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
-    callers = {name: set[str]() for name in ("config.load", "Store")}
+    callers = {name: set[str]() for name in ("load_project", "Store")}
     dashboards = ROOT.parent / "dashboards" / "kfgcp_dashboard"
     for file in (*FILES, *dashboards.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in callers:
                 callers[ast.unparse(node.func)].add(str(file.relative_to(ROOT.parent)))
 
-    assert callers["config.load"] == {
+    assert callers["load_project"] == {
         "kfgcp/tracking/open_project.py",
         "kfgcp/environments.py",  # a file that is about to be written
     }
     assert callers["Store"] == {
         "kfgcp/tracking/open_project.py",
         "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
-        "kfgcp/backends/local.py",  # an engine process, which was given its run
+        "kfgcp/backends/local/service.py",  # an engine process, which was given its run
         "kfgcp/testing/engine_runs.py",  # the stand-ins' own
         "kfgcp/testing/metadata_nodes.py",  # another class of that name
     }

@@ -12,13 +12,33 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.addresses import Addresses
+from kfgcp.config import Environment
 from kfgcp.deadlines import within
 from kfgcp.errors import NotFound, Unreachable
+from kfgcp.model import Run
 
 SCHEME: Final = "minio"
+DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
 GONE: Final = "It may have been deleted, or never written."
 _NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
 """What the UI server quotes of the store, with status 500, before 2.17."""
+
+
+def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
+    """Return whether an address is in the server's own store, at a place that belongs to a run.
+
+    These are the folders that are named after the run. Where all runs share a namespace, it is also what is below the
+    server's default root.
+
+    Args:
+        env: the environment of the run.
+        run: has the artifact.
+        uri: of the artifact.
+    """
+    segments = uri.split("/")
+    if segments[0] != f"{SCHEME}:" or ".." in segments:
+        return False
+    return run.run_id in segments or (not env.get("namespace") and uri.startswith(DEFAULT_ROOT))
 
 
 class ServerStore:

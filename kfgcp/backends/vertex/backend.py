@@ -19,8 +19,9 @@ from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import read_job
-from kfgcp.config import Environment, Project, is_loopback
+from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
+from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.services.auth.tokens import token_source

@@ -9,9 +9,9 @@ from functools import lru_cache
 from io import RawIOBase
 from typing import Any, Final
 
-from kfgcp.config import MOST_REQUEST_SECONDS
 from kfgcp.engine.buckets.base import ChangedError, Parts, Sink, StoredObject, status_of
 from kfgcp.engine.contact import CONNECT_SECONDS
+from kfgcp.settings import MOST_REQUEST_SECONDS
 
 CONNECTIONS: Final = 16
 """How many connections are kept for the threads of a transfer."""

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from kfgcp.config import ADDRESSES, LOOPBACK, Environment
+from kfgcp.config import Environment
 from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
+from kfgcp.hosts import LOOPBACK
 
 AHEAD: Final = 225.0
 """Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
 keeps a token until 300 seconds before its end, has a new one."""
+_ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
+"""The settings that are addresses of services."""
 LATER: Final = 30.0
 """Seconds until the next try when renewing ahead failed."""
 _LARGEST: Final = 65536
@@ -244,7 +247,7 @@ class RenewedTokens:
 
 def _anonymous(env: Environment) -> Anonymous:
     """Return no tokens, for this machine only. kfgcp.toml is checked for it too."""
-    addresses = [env.get(key) for key in ADDRESSES if env.get(key)]
+    addresses = [env.get(key) for key in _ADDRESS_KEYS if env.get(key)]
     hosts = {urlsplit(address).hostname for address in addresses}
     if not hosts or not hosts <= set(LOOPBACK):
         raise ConfigError(

@@ -9,7 +9,8 @@ import pytest
 from kfgcp import testing
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
+from kfgcp.settings import Setting
 from kfgcp.testing import KubeflowStandIn
 
 

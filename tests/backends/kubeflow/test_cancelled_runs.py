@@ -11,8 +11,7 @@ import kfgcp as public
 import recorded_runs
 from kfgcp import api
 from kfgcp.backends.kubeflow.runs import Where, run_of
-from kfgcp.backends.registry import open_backend
-from kfgcp.config import load
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.model import RunState, TaskState
 from kfgcp.store.rows import Cancellation, RunFilter
 from kfgcp.store.store import Store
@@ -65,7 +64,7 @@ def test_a_list_does_not_read_it_again_and_again(server: KubeflowStandIn) -> Non
 def test_it_is_listed_by_its_state(server: KubeflowStandIn) -> None:
     run_id = running(server)
     public.cancel(run_id)
-    project = load()
+    project = load_project()
     backend = open_backend(project, project.env("gke"))
 
     cancelled = backend.list(RunFilter(states=[RunState.CANCELLED])).items
@@ -77,11 +76,11 @@ def test_it_is_listed_by_its_state(server: KubeflowStandIn) -> None:
 def test_a_run_that_is_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
     run_id = running(server)
     public.cancel(run_id)
-    assert Store(load().home).cancel_requested(run_id) is not None
+    assert Store(load_project().home).cancel_requested(run_id) is not None
 
     assert public.show(run_id).retry().state is RunState.RUNNING
 
-    assert Store(load().home).cancel_requested(run_id) is None
+    assert Store(load_project().home).cancel_requested(run_id) is None
 
 
 def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
@@ -92,7 +91,7 @@ def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: Ku
 
     assert [run.state for run in api.list()] == [RunState.RUNNING]
 
-    recorded = Store(load().home).cancellation(f"{server.host}//{run_id}")
+    recorded = Store(load_project().home).cancellation(f"{server.host}//{run_id}")
     assert recorded == Cancellation(RunState.RUNNING, "", "")
     assert not recorded.holds_for(LATER, None)
 
@@ -104,7 +103,7 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(ser
 
     assert public.cancel(run_id).state is RunState.RUNNING
 
-    assert Store(load().home).cancel_requested(run_id) is None
+    assert Store(load_project().home).cancel_requested(run_id) is None
 
 
 @pytest.mark.recorded(

@@ -8,13 +8,12 @@ from urllib.parse import urlencode
 import pytest
 
 import recorded_runs
-from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import Addresses, root_of
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
-from kfgcp.backends.registry import open_backend
-from kfgcp.diagnosis.kubeflow import Cluster
+from kfgcp.backends.kubeflow.doctor import Cluster
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import AuthError, BackendError, NotFound
 from kfgcp.model import RunState
 from kfgcp.services.client import ServiceClient
@@ -86,7 +85,7 @@ def backend(home: Path) -> Callable[[str], KubeflowBackend]:
     def make(address: str) -> KubeflowBackend:
         text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{address}"\nauth = "anonymous"\n'
         (home / "kfgcp.toml").write_text(text)
-        project = config.load()
+        project = load_project()
         return open_backend(project, project.env("recorded"))
 
     return make
@@ -156,7 +155,7 @@ def test_doctor_finds_ml_metadata_where_it_is(host: Any, backend: Any) -> None:
     for layout in LAYOUTS.values():
         backend(host(layout))
 
-        detail = Cluster(config.load().env("recorded")).metadata()
+        detail = Cluster(load_project().env("recorded")).metadata()
         assert detail == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
 
 

@@ -12,8 +12,7 @@ import recorded_runs
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import late_tasks
 from kfgcp.backends.kubeflow.late_tasks import JUST_ENDED, read_with_late_tasks
-from kfgcp.backends.registry import open_backend
-from kfgcp.config import load
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.model import TaskState
 
 END = datetime.fromisoformat("2026-11-29T08:57:12Z").timestamp()
@@ -116,7 +115,7 @@ def test_the_failed_driver_of_a_task_is_seen_when_it_is_late(
         run_id = whole["run_id"]
         server.later_runs[run_id] = [server.runs[run_id]]
         server.runs[run_id] = late(server.runs[run_id])
-        project = load()
+        project = load_project()
 
         run = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
 

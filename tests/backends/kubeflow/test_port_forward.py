@@ -15,10 +15,11 @@ import pytest
 
 from kfgcp import api
 from kfgcp.backends.kubeflow.sign_in import address_and_tokens
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.errors import BackendError, Unreachable
 from kfgcp.services.auth import port_forward
 from kfgcp.services.client import ServiceClient
+from kfgcp.settings import Setting
 from patience import PROCESS
 
 Client = Callable[..., ServiceClient]
@@ -171,7 +172,8 @@ PROGRAM = textwrap.dedent(
     """
     import os, signal, sys
     from kfgcp.backends.kubeflow.sign_in import address_and_tokens
-    from kfgcp.config import Environment, Setting
+    from kfgcp.config import Environment
+from kfgcp.settings import Setting
     address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
     tokens.get()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored

@@ -8,12 +8,11 @@ import pytest
 
 import kfgcp as public
 import recorded_runs
-from kfgcp import config
 from kfgcp.backends.base import LogFilter, RunRef
 from kfgcp.backends.kubeflow import causes
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.runs import NO_REASON
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound
 from kfgcp.model import TaskKind
 from patience import REQUEST
@@ -63,7 +62,7 @@ def backend(home: Path, server: RecordedServer) -> Callable[..., KubeflowBackend
         plain = {"backend": "kubeflow", "host": server.url, "auth": "anonymous"}
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
-        project = config.load()
+        project = load_project()
         return open_backend(project, project.env("recorded"))
 
     return make

@@ -8,12 +8,11 @@ import pytest
 import argo_record
 import recorded_runs
 from argo_record import Expected
-from kfgcp import config
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.metadata import Metadata
 from kfgcp.backends.kubeflow.runs import Where, run_of
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotWhole
 from kfgcp.model import Run, Task
 from kfgcp.services.auth.tokens import Anonymous
@@ -129,7 +128,7 @@ def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: C
     (home / "kfgcp.toml").write_text(_settings(server))
     run_id = recorded_runs.read(name)["run_id"]
 
-    project = config.load()
+    project = load_project()
     shown = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
 
     expected = read(name)
@@ -160,7 +159,7 @@ def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
         values = recorded_runs.read("values")["run_id"]
         assert server.metadata is not None
         server.metadata.failures[values] = failure
-        project = config.load()
+        project = load_project()
         backend = open_backend(project, project.env("recorded"))
 
         first = backend.get(RunRef("recorded", recorded_runs.read("hello")["run_id"]))

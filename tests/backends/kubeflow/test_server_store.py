@@ -9,13 +9,12 @@ import pytest
 import kfgcp as public
 import recorded_runs
 from hostile_http import Connection, hostile_server
-from kfgcp import config
 from kfgcp.backends.base import RunRef, SupportsArtifacts
 from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.server_store import ServerStore
-from kfgcp.backends.local import LocalBackend
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.local.service import LocalBackend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.backends.vertex.backend import VertexBackend
 from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
 from kfgcp.model import Artifact
@@ -49,7 +48,7 @@ def backend(home: Path, recorded: RecordedServer) -> Callable[..., KubeflowBacke
         plain = {"backend": "kubeflow", "host": recorded.url, "auth": "anonymous"}
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
-        project = config.load()
+        project = load_project()
         return open_backend(project, project.env("recorded"))
 
     return make

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from kfgcp.backends.kubeflow.sign_in import address_and_tokens
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
 from kfgcp.errors import AuthError, ConfigError
 from kfgcp.services.client import ServiceClient
+from kfgcp.settings import Setting
 
 Client = Callable[..., ServiceClient]
 

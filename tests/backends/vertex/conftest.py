@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.config import Environment, Setting
+from kfgcp.config import Environment
+from kfgcp.settings import Setting
 
 SETTINGS = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme-pipelines"}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kfgcp import config, testing
+from kfgcp import testing
 from kfgcp.backends.base import LogFilter, RunRef
-from kfgcp.backends.registry import open_backend
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.backends.vertex.backend import LATE_SECONDS, VertexBackend, address
 from kfgcp.services.error_rules import ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
@@ -108,7 +108,7 @@ def test_last_lines_are_waited_for_unless_a_stand_in_has_them(home: Path, addres
         settings["logging_endpoint"] = address_of_logs
     lines = [f'{key} = "{value}"' for key, value in settings.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.dev]", 'backend = "vertex"', *lines]))
-    project = config.load()
+    project = load_project()
 
     backend = open_backend(project, project.env("dev"))
 

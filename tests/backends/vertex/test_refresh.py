@@ -13,8 +13,7 @@ import requests
 
 from kfgcp import api, testing
 from kfgcp.backends.base import RunRef
-from kfgcp.backends.registry import open_backend
-from kfgcp.config import load
+from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import RunState
 from kfgcp.store.rows import RunFilter
@@ -36,7 +35,7 @@ def cloud(home: Path) -> Iterator[VertexStandIn]:
 
 
 def backend(env: str = "cloud") -> Any:
-    project = load()
+    project = load_project()
     return open_backend(project, project.env(env))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from kfgcp import config
+from kfgcp.backends.registry import load_project
 from kfgcp.errors import UsageError
 from kfgcp.testing import KubeflowStandIn, kubeflow, vertex
 from patience import REQUEST
@@ -21,9 +21,9 @@ pytest_plugins = ["pytester"]
 def test_the_table_and_the_variables_lead_there(instant: KubeflowStandIn, home: Path) -> None:
     (home / "kfgcp.toml").write_text(instant.toml("gke"))
 
-    by_table = config.load(environ={}).env("gke")
+    by_table = load_project(environ={}).env("gke")
     (home / "kfgcp.toml").write_text('[env.stand-in]\nbackend = "local"\n')
-    by_variables = config.load(environ=instant.environ).env("stand-in")
+    by_variables = load_project(environ=instant.environ).env("stand-in")
 
     assert instant.host == instant.api_endpoint
     for environment in (by_table, by_variables):

@@ -18,13 +18,14 @@ from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, Server, too_old
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
 from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cluster, port_forward
-from kfgcp.config import LOOPBACK, Environment, is_loopback
+from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.google import Cloud, bucket_of
 from kfgcp.diagnosis.s3 import check_bucket, is_on_s3
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
 from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable
+from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.tokens import ca_file
 from kfgcp.services.client import ServiceClient, ServiceResponse
@@ -120,7 +121,7 @@ class Cluster:
 
     def credentials(self) -> str | Aside:
         """There is a token; as whom."""
-        said, self._account = signed_in(self._env, self._tokens.get())
+        said, self._account = signed_in(self._env, self._tokens.get(), of_google=False)
         return said
 
     def iap(self) -> str | Aside:

@@ -5,47 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kfgcp import config
-from kfgcp.backends.registry import require_settings
-from kfgcp.diagnosis.checks import Check, Finding, broken, walk
+from kfgcp.backends.registry import plugin_of, plugin_problems, require_settings
+from kfgcp.diagnosis.checks import Finding, broken, walk
 from kfgcp.errors import KfgcpError
 
 _SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
 def diagnose(
-    load_project: Callable[[], config.Project], name: str | None = None, images: Sequence[str] | None = None
+    read_project: Callable[[], config.Project], name: str | None = None, images: Sequence[str] | None = None
 ) -> Iterator[Finding]:
     """What is found on the way that a submission takes, up to the first broken link.
 
     Args:
-        load_project: returns the configuration, or raises an error that is the first finding.
+        read_project: returns the configuration, or raises an error that is the first finding.
         name: of the environment, the project's default one when None.
         images: of the pipeline that is to run, None when it is not known yet.
     """
     try:
-        project = load_project()
+        project = read_project()
         env = project.env(name)
         require_settings(env)
-        checks = _checks(project, env, images)
+        plugin = plugin_of(env.backend)
+        checks = plugin.checks(project, env, images) if plugin.checks is not None else ()
     except KfgcpError as error:
         yield broken("config", error)
         return
     yield Finding("config", True, _described(project, env))
+    for problem in plugin_problems():
+        yield Finding("plug-ins", None, problem, "Other backends work. Update or remove that distribution.")
     yield from walk(checks)
-
-
-def _checks(project: config.Project, env: config.Environment, images: Sequence[str] | None) -> list[Check]:
-    if env.backend == "local":
-        from kfgcp.diagnosis.local import local_checks
-
-        return local_checks(project, env)
-    if env.backend == "vertex":
-        from kfgcp.diagnosis.vertex import vertex_checks
-
-        return vertex_checks(env, images)
-    from kfgcp.diagnosis.kubeflow import kubeflow_checks
-
-    return kubeflow_checks(env, images)
 
 
 def _described(project: config.Project, env: config.Environment) -> str:

@@ -26,7 +26,7 @@ from kfgcp.backends.base import (
     SubmitRequest,
     stored_request,
 )
-from kfgcp.backends.local_logs import FileTail, is_severe, seconds_of
+from kfgcp.backends.local.logs import FileTail, is_severe, seconds_of
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
 from kfgcp.engine.buckets.settings import BucketSettings

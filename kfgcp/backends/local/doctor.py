@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from kfgcp.backends.local import output_root
+from kfgcp.backends.local.service import output_root
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.engine.remote import is_remote

@@ -66,7 +66,7 @@ class Place:
 
     def credentials(self) -> str | Aside:
         """There is a token; as whom."""
-        said, self.cloud.account = signed_in(self._env, self._tokens.get())
+        said, self.cloud.account = signed_in(self._env, self._tokens.get(), of_google=True)
         return said
 
     def api(self) -> str:

@@ -1,0 +1,67 @@
+"""The keys of an environment with backend = "kubeflow"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from kfgcp.backends.remote_settings import RemoteSettings, is_in_cluster
+from kfgcp.errors import ConfigError
+from kfgcp.hosts import CLUSTER_DOMAINS
+from kfgcp.settings import Setting
+
+_WITHOUT_HOST: Final = ("port-forward", "in-cluster")
+"""Ways to sign in that need no host: kubectl makes the address, or it is the usual one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeflowSettings(RemoteSettings):
+    """The keys of an environment with backend = "kubeflow". See docs/guides/gke.md.
+
+    Attributes:
+        host: the address of Kubeflow Pipelines.
+        namespace: of the user, on a server for several users.
+        iap_client_id: the OAuth client of Identity-Aware Proxy, for auth = "iap".
+        project: the Google Cloud project whose Cloud Logging has the logs.
+        ca_file: the certificates of the only authorities that are trusted.
+        kube_context: the context of kubectl, for auth = "port-forward".
+        kube_namespace: the namespace that Kubeflow Pipelines is in.
+        kube_service: the service of Kubeflow Pipelines.
+    """
+
+    host: str | None = None
+    namespace: str | None = None
+    iap_client_id: str | None = None
+    project: str | None = None
+    ca_file: str | None = None
+    kube_context: str | None = None
+    kube_namespace: str | None = None
+    kube_service: str | None = None
+
+    auth_modes: ClassVar = ("google", "iap", "token-file", "in-cluster", "port-forward", "anonymous")
+    http_hint: ClassVar = (
+        f"A service of the pod's own cluster ({', '.join(f'*{domain}' for domain in CLUSTER_DOMAINS)}) may be used over"
+        ' http with auth = "in-cluster".'
+    )
+
+    @classmethod
+    def required(cls, settings: Mapping[str, Setting]) -> tuple[str, ...]:
+        auth = settings.get("auth")
+        return () if auth is not None and auth.value in _WITHOUT_HOST else ("host",)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        host = {} if self.host is None else {"host": self.host}
+        return host | super().addresses
+
+    def validate(self, where: str) -> None:
+        super().validate(where)
+        if self.auth == "port-forward" and self.host is not None:
+            raise ConfigError(
+                f'{where}: auth = "port-forward" makes its own address, so there must be no host.',
+                hint="Remove host, or forward the port by yourself and set auth to anonymous.",
+            )
+
+    def allows_http(self, key: str, host: str) -> bool:
+        return self.auth == "in-cluster" and key == "host" and is_in_cluster(host)

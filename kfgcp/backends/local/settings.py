@@ -1,0 +1,26 @@
+"""The keys of an environment with backend = "local"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kfgcp.errors import ConfigError
+from kfgcp.settings import BackendSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSettings(BackendSettings):
+    """The keys of an environment with backend = "local". See docs/guides/local.md.
+
+    Attributes:
+        max_parallel: how many tasks run at the same time at most; None chooses by the processors of this machine.
+        container_credentials: whether tasks in containers get the Google credentials of the user.
+    """
+
+    max_parallel: int | None = None
+    container_credentials: bool = False
+
+    def validate(self, where: str) -> None:
+        super().validate(where)
+        if self.max_parallel is not None and self.max_parallel < 1:
+            raise ConfigError(f"{where}: max_parallel must be at least 1.")

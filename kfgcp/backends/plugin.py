@@ -1,0 +1,45 @@
+"""What a backend tells about itself: the object that an entry point of the group `kfgcp.backends` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kfgcp.config import Environment, Project
+from kfgcp.settings import BackendSettings
+
+if TYPE_CHECKING:
+    from kfgcp.backends.base import Backend
+    from kfgcp.diagnosis.checks import Check
+    from kfgcp.model import Run
+    from kfgcp.store.store import Store
+
+GROUP: Final = "kfgcp.backends"
+"""The entry point group. The name of an entry point is the name of the backend in kfgcp.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPlugin:
+    """A backend, before it is opened. docs/contributing/backends.md shows how to write one.
+
+    Attributes:
+        settings: the keys of its environments.
+        open: opens the backend of an environment. The store is where its runs are recorded.
+        checks: what `kfgcp doctor` looks at, given the images of the pipeline that is to run, or None when there is
+            no pipeline.
+        is_artifact_of: returns whether an address in the service's own store belongs to a run of the environment. The
+            dashboard shows such artifacts to whoever may see the run. None when the service has no store of its own.
+        runs_here: its runs are executed on this machine, so nothing has to be read from a service.
+        rounds_metrics: its service may keep metrics with six decimals only, as ML Metadata does.
+
+    Example:
+        >>> BACKEND = BackendPlugin(settings=ToySettings, open=open_toy)
+    """
+
+    settings: type[BackendSettings]
+    open: Callable[[Project, Environment, Store], Backend]
+    checks: Callable[[Project, Environment, Sequence[str] | None], Sequence[Check]] | None = None
+    is_artifact_of: Callable[[Environment, Run, str], bool] | None = None
+    runs_here: bool = False
+    rounds_metrics: bool = False

@@ -1,0 +1,56 @@
+"""The keys of an environment with backend = "vertex"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from kfgcp.backends.remote_settings import RemoteSettings
+from kfgcp.errors import ConfigError
+
+FAILURE_POLICIES: Final = ("slow", "fast")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VertexSettings(RemoteSettings):
+    """The keys of an environment with backend = "vertex". See docs/guides/vertex.md.
+
+    Attributes:
+        project: the Google Cloud project.
+        location: the region, `us`, `eu` or `global`.
+        pipeline_root: the folder for artifacts in Cloud Storage.
+        network: the VPC network that jobs are peered with.
+        psc_network_attachment: the network attachment of Private Service Connect.
+        reserved_ip_ranges: names of ranges in the network for the jobs.
+        encryption_key: the Cloud KMS key of the jobs.
+        failure_policy: what the other tasks do when one failed: `slow` or `fast`.
+        preflight_validations: whether Vertex AI checks a job before it starts.
+        experiment_tracking: whether runs join the experiment of Vertex AI.
+    """
+
+    project: str
+    location: str
+    pipeline_root: str = field()
+    network: str | None = None
+    psc_network_attachment: str | None = None
+    reserved_ip_ranges: tuple[str, ...] = ()
+    encryption_key: str | None = None
+    failure_policy: str | None = None
+    preflight_validations: bool = False
+    experiment_tracking: bool = False
+
+    def validate(self, where: str) -> None:
+        super().validate(where)
+        if self.failure_policy not in (None, *FAILURE_POLICIES):
+            raise ConfigError(
+                f"{where}: failure_policy is {self.failure_policy!r}.",
+                hint=f"failure_policy is one of: {', '.join(FAILURE_POLICIES)}.",
+            )
+        if not self.pipeline_root.startswith("gs://"):
+            raise ConfigError(
+                f"{where}: pipeline_root is {self.pipeline_root!r}, not in Cloud Storage.",
+                hint="Write gs://BUCKET/FOLDER.",
+            )
+        for range_name in self.reserved_ip_ranges:
+            if not isinstance(range_name, str):
+                raise ConfigError(f"{where}: reserved_ip_ranges holds {range_name!r}, not a text.")

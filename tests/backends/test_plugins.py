@@ -1,0 +1,175 @@
+"""Backends of other distributions: entry points that are found, and those that are refused with a clear error."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import kfgcp
+from kfgcp.backends import registry
+from kfgcp.backends.registry import load_project, open_backend, plugin_of, plugin_problems
+from kfgcp.errors import ConfigError
+
+TOY = '[env.toy]\nbackend = "toy"\nfolder = "x"\n'
+MODULE = """
+from dataclasses import dataclass
+from kfgcp.backends.plugin import BackendPlugin
+from kfgcp.settings import BackendSettings
+
+@dataclass(frozen=True, kw_only=True)
+class ToySettings(BackendSettings):
+    folder: str
+    speed: int = 1
+
+class Toy:
+    pace = None
+    def __init__(self, env): self.env = env
+    def notes(self, request): return []
+    def submit(self, request): raise NotImplementedError
+    def get(self, ref): raise NotImplementedError
+    def list(self, run_filter, page=None, size=100): raise NotImplementedError
+    def cancel(self, ref): raise NotImplementedError
+
+BACKEND = BackendPlugin(settings=ToySettings, open=lambda project, env, store: Toy(env))
+"""
+Install = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    registry.plugin_of.cache_clear()
+    yield
+    registry.plugin_of.cache_clear()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a distribution with one backend on the path, as an installer lays it out."""
+
+    def put(module: str = MODULE, *, name: str = "kfgcp-toy", backend: str = "toy", attribute: str = "BACKEND") -> None:
+        folder = tmp_path / f"site-{name}"
+        metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        package = f"toy_{len(list(tmp_path.iterdir()))}_{abs(hash(str(tmp_path)))}"
+        (folder / f"{package}.py").write_text(textwrap.dedent(module))
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[kfgcp.backends]\n{backend} = {package}:{attribute}\n")
+        monkeypatch.syspath_prepend(str(folder))
+
+    return put
+
+
+@pytest.fixture
+def project_of(tmp_path: Path) -> Callable[[str], kfgcp.Project]:
+    def load(text: str) -> kfgcp.Project:
+        (tmp_path / "kfgcp.toml").write_text(text)
+        return load_project(tmp_path, {})
+
+    return load
+
+
+def test_a_backend_of_another_distribution(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+    install()
+
+    project = project_of(TOY + "speed = 3\n")
+    env = project.env("toy")
+
+    assert (env.get("folder"), env.get("speed")) == ("x", 3)
+    assert open_backend(project, env).env is env  # type: ignore[attr-defined]
+    assert list(plugin_problems()) == []
+
+
+def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+    install()
+
+    project = project_of('[env.toy]\nbackend = "toy"\n[env.other]\nbackend = "toy"\nfolder = 1\n')
+
+    with pytest.raises(ConfigError, match="Environment 'toy' has no folder, which the backend 'toy' needs"):
+        open_backend(project, project.env("toy"))
+    with pytest.raises(ConfigError, match=r"kfgcp\.toml \[env\.other\]: folder must be a text, not 1"):
+        project.env("other")
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("BACKEND = object()", "BACKEND is not a kfgcp.backends.plugin.BackendPlugin"),
+        ("", "AttributeError: module"),
+        (MODULE.replace("settings=ToySettings", "settings=dict"), "its settings are not a subclass of"),
+        (MODULE.replace("speed: int = 1", "speed: float = 1.0"), "the key speed has the type <class 'float'>"),
+        (MODULE.replace("speed: int = 1", "labels: str = ''"), "it declares the key labels"),
+        (MODULE.replace("speed: int = 1", "backend: str = ''"), "it declares the key backend"),
+        (MODULE.replace("open=lambda project, env, store: Toy(env)", "open=None"), "it has no function open"),
+    ],
+)
+def test_a_broken_distribution_is_named_and_others_work(
+    install: Install, project_of: Callable[[str], kfgcp.Project], module: str, problem: str
+) -> None:
+    install(module)
+
+    project = project_of(TOY)
+
+    with pytest.raises(ConfigError) as caught:
+        project.env("toy")
+    assert caught.value.message.startswith("The backend 'toy' of kfgcp-toy 1.0 cannot be used: ")
+    assert problem in caught.value.message
+    assert "\n" not in caught.value.message
+    assert project.env("local").backend == "local"
+    assert list(plugin_problems()) == [caught.value.message]
+
+
+def test_a_backend_without_a_method_is_named(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+    install(MODULE.replace("def cancel", "def stop"))
+
+    project = project_of(TOY)
+
+    with pytest.raises(ConfigError, match=r"The backend 'toy' of kfgcp-toy 1\.0 has no cancel"):
+        open_backend(project, project.env("toy"))
+
+
+def test_a_distribution_cannot_take_the_name_of_our_own(install: Install) -> None:
+    install(backend="vertex")
+
+    assert plugin_of("vertex").settings.__module__ == "kfgcp.backends.vertex.settings"
+    assert list(plugin_problems()) == [
+        "kfgcp-toy 1.0 has a backend 'vertex', which is the name of a backend of kfgcp: not used."
+    ]
+
+
+def test_two_distributions_with_the_same_backend(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+    install()
+    install(name="kfgcp-other-toy")
+
+    with pytest.raises(ConfigError) as caught:
+        project_of(TOY).env("toy")
+    assert sorted(caught.value.message.partition(": ")[2].rstrip(".").split(", ")) == [
+        "kfgcp-other-toy 1.0",
+        "kfgcp-toy 1.0",
+    ]
+
+
+def test_an_unknown_backend_names_those_that_are_installed(
+    install: Install, project_of: Callable[[str], kfgcp.Project]
+) -> None:
+    install()
+
+    with pytest.raises(ConfigError) as caught:
+        project_of('[env.x]\nbackend = "airflow"\n').env("x")
+    assert caught.value.message == "kfgcp.toml [env.x] has the unknown backend 'airflow'."
+    assert caught.value.hint == "backend is one of: local, vertex, kubeflow, toy."
+
+
+def test_doctor_tells_of_a_broken_distribution_and_goes_on(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("raise RuntimeError('no licence')")
+    monkeypatch.chdir(tmp_path)
+
+    findings = {finding.check: finding for finding in kfgcp.doctor("local")}
+
+    assert findings["plug-ins"].ok is None
+    assert "kfgcp-toy 1.0" in findings["plug-ins"].detail
+    assert findings["python"].ok
