@@ -26,7 +26,8 @@ from typing import Any
 from startup import machine
 
 from kfgcp.model import timestamp
-from kfgcp.store.rows import RunFilter, json_text
+from kfgcp.query import RunFilter
+from kfgcp.store.rows import json_text
 from kfgcp.store.store import DATABASE_NAME, Store
 
 PARAMS, METRICS = 10, 5

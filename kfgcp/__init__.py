@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from kfgcp.spec.load import Spec as Spec
     from kfgcp.spec.source import Source as Source
     from kfgcp.store.database import DiskFullNote as DiskFullNote
-    from kfgcp.store.rows import RunFilter as RunFilter
+    from kfgcp.query import RunFilter as RunFilter
     from kfgcp.store.store import Store as Store
     from kfgcp.tracking.choose import Choice as Choice
     from kfgcp.tracking.compare import (
@@ -143,13 +143,13 @@ _PUBLIC = {
     "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
+    "kfgcp.query": "RunFilter",
     "kfgcp.scaffold": "Scaffold",
     "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
     "kfgcp.spec.source": "Source",
     "kfgcp.store.database": "DiskFullNote",
-    "kfgcp.store.rows": "RunFilter",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
     "kfgcp.tracking.compare": "Comparison Difference VersionChange",

@@ -16,9 +16,9 @@ from kfgcp.config import FILE_NAME
 from kfgcp.errors import KfgcpError, UsageError
 from kfgcp.event import Event
 from kfgcp.model import Run
+from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec, load
 from kfgcp.store.queries import NEWEST_FIRST
-from kfgcp.store.rows import RunFilter
 from kfgcp.tracking import collect, lookup, pipelines
 from kfgcp.tracking.choose import Choice, check_timeout, several
 from kfgcp.tracking.handle import RunHandle

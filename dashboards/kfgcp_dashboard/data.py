@@ -12,10 +12,10 @@ from typing import Any, Final
 from kfgcp.backends.registry import rounding_backends
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Run, RunState
+from kfgcp.query import RunFilter
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
 from kfgcp.store.expressions import name_text
-from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.tracking import contents, table
 from kfgcp.tracking.compare import Comparison, compare

@@ -8,10 +8,10 @@ from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
 from kfgcp.options import RunOptions
+from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
 from kfgcp.store.request import StoredRequest
-from kfgcp.store.rows import RunFilter
 
 T = TypeVar("T")
 

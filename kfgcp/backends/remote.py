@@ -21,8 +21,9 @@ from kfgcp.backends.base import Deleted, Pace, Page, RunRef, SubmitRequest, stor
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BadAnswer, NotFound, NotWhole, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
+from kfgcp.query import RunFilter
 from kfgcp.store.database import read_only
-from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, RunFilter, no_run
+from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, no_run
 from kfgcp.store.store import Store
 
 LOOK_BACK: Final = 30 * 86400.0

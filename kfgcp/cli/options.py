@@ -11,7 +11,7 @@ import click
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.tracking.choose import choose
 from kfgcp.workspace import Workspace
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from kfgcp.model import RunState, timestamp
+from kfgcp.query import PREFIX_LABELS
 from kfgcp.store.expressions import (
     All,
     Column,
@@ -24,7 +25,7 @@ from kfgcp.store.expressions import (
     parse,
     parse_order,
 )
-from kfgcp.store.rows import BY_BEGINNING, json_text
+from kfgcp.store.rows import json_text
 from kfgcp.store.tokens import Span, failure
 
 KEPT: Final = 64
@@ -214,7 +215,7 @@ class _Conditions:
         place = f"name = {self._mark(name)}"
         if node.operator == "~":
             return self._having("labels", f"{place} AND contains(value, {self._mark(value.casefold())})")
-        begins = name in BY_BEGINNING and node.operator in ("=", "!=")
+        begins = name in PREFIX_LABELS and node.operator in ("=", "!=")
         what = f"substr(value, 1, length({self._mark(value)}))" if begins else "value"
         return self._having("labels", f"{place} AND {what} {node.operator} {self._mark(value)}")
 

@@ -6,8 +6,9 @@ import time
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
+from kfgcp.query import PREFIX_LABELS, RunFilter
 from kfgcp.store.conditions import IN_ORDER, condition, order, version_condition
-from kfgcp.store.rows import BY_BEGINNING, RunFilter, bound, json_text
+from kfgcp.store.rows import bound, json_text
 
 NEWEST_FIRST: Final = "created_at desc"
 
@@ -46,9 +47,9 @@ def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
         clauses.append(f"state IN ({', '.join('?' * len(wanted.states))})")
         values.extend(wanted.states)
     for name, value in wanted.labels.items():
-        same = "substr(value, 1, length(?)) = ?" if name in BY_BEGINNING else "value = ?"
+        same = "substr(value, 1, length(?)) = ?" if name in PREFIX_LABELS else "value = ?"
         clauses.append(f"run_id IN (SELECT run_id FROM labels WHERE name = ? AND {same})")  # noqa: S608
-        values.extend((name, value, value) if name in BY_BEGINNING else (name, value))
+        values.extend((name, value, value) if name in PREFIX_LABELS else (name, value))
     for tag in wanted.tags:
         clauses.append("run_id IN (SELECT run_id FROM tags WHERE tag = ?)")
         values.append(tag)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
+from kfgcp.query import RunFilter
 from kfgcp.store import bulk, database
 from kfgcp.store.connections import ThreadConnections
 from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
-from kfgcp.store.rows import RunFilter, VersionRuns, bound, metric_names, no_run, task
+from kfgcp.store.rows import VersionRuns, bound, metric_names, no_run, task
 
 DATABASE_NAME = "kfgcp.db"
 

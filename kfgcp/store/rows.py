@@ -12,10 +12,7 @@ from typing import Any, Final
 
 from kfgcp.errors import UsageError
 from kfgcp.event import Event, EventKind
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
-
-BY_BEGINNING = ("git", "version")
-"""Labels whose values are digests, of which nobody types all."""
+from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
 
 
 class Read(enum.StrEnum):
@@ -82,35 +79,6 @@ class Cancellation:
         if self.state is RunState.CANCELLED:
             return (ended_at or "") <= self.ended_at
         return self.state is RunState.CANCELLING or self.requested_at > (retried_at or "")
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list: every field that is set must match.
-
-    labels: name -> value; of `git` and `version` the beginning of the value is enough. since, until: RFC 3339 text;
-    runs created at that time or later, and before that time. where: an expression, see `kfgcp.store.expressions`.
-    version: a digest or its beginning. tags: all of them. text: stands in the id, name, pipeline, experiment, note or a
-    tag, whatever the case. ids: whole ones, one of them; any number.
-    """
-
-    pipeline: str | None = None
-    experiment: str | None = None
-    env: str | None = None
-    states: Sequence[RunState] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    since: str | None = None
-    where: str | None = None
-    version: str | None = None
-    until: str | None = None
-    tags: Sequence[str] = ()
-    text: str | None = None
-    ids: Sequence[str] = ()
-
-    @property
-    def beyond_services(self) -> bool:
-        """Whether it asks for what only the store can tell, so that no service can choose the runs."""
-        return any((self.where, self.version, self.until, self.tags, self.text, self.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +170,6 @@ class Changes:
     outcomes: Sequence[Outcome] = ()
     uses: Sequence[Use] = ()
     events: Sequence[Event] = ()
-
-
-def matches(wanted: RunFilter, run: Run) -> bool:
-    """Whether a run is one of those that a filter without what is `beyond_services` finds."""
-    given = [(wanted.pipeline, run.pipeline), (wanted.experiment, run.experiment), (wanted.env, run.env)]
-    if any(value is not None and value != found for value, found in given):
-        return False
-    if (wanted.states and run.state not in wanted.states) or (run.created_at or "") < (wanted.since or ""):
-        return False
-    return all(
-        name in run.labels
-        and (run.labels[name].startswith(value) if name in BY_BEGINNING else run.labels[name] == value)
-        for name, value in wanted.labels.items()
-    )
 
 
 def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:

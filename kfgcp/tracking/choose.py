@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.store.tokens import UNITS
 
 

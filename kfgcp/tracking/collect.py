@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from kfgcp.backends.registry import runs_here
 from kfgcp.errors import UsageError
 from kfgcp.model import Run
+from kfgcp.query import RunFilter
 from kfgcp.store.queries import NEWEST_FIRST
-from kfgcp.store.rows import LEFT, RunFilter
+from kfgcp.store.rows import LEFT
 from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import Choice, choose
 from kfgcp.tracking.lookup import RunLike

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kfgcp.errors import MissingExtra
 from kfgcp.model import seconds_between
+from kfgcp.query import RunFilter
 from kfgcp.store.bulk import TIDY
 from kfgcp.store.queries import NEWEST_FIRST
-from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.tracking.table import EMPTY, Columns, Kind, columns, kind_of, unicode_of
 

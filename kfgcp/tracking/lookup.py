@@ -11,8 +11,9 @@ from kfgcp.backends.registry import DEFAULT, runs_here
 from kfgcp.config import DEFAULT_ENV, Environment
 from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
 from kfgcp.model import Run
+from kfgcp.query import RunFilter
 from kfgcp.store.database import note_full
-from kfgcp.store.rows import RunFilter, no_run
+from kfgcp.store.rows import no_run
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.notices import NotRefreshed, warn_caller
@@ -224,7 +225,7 @@ def _remote(workspace: OpenProject) -> list[Environment]:
 
 
 def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, whole: bool) -> None:
-    if limit is None or run_filter.beyond_services or not backend.recent(run_filter, limit, whole=whole):
+    if limit is None or run_filter.needs_store or not backend.recent(run_filter, limit, whole=whole):
         backend.refresh(run_filter.since, whole=whole)
 
 

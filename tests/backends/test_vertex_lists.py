@@ -11,7 +11,7 @@ from kfgcp.backends.base import SupportsRefresh
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import Refused
 from kfgcp.model import RunState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 
 TOML = """
 [env.dev]

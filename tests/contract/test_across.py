@@ -4,7 +4,7 @@ from typing import Any
 
 import kfgcp
 from kfgcp import api
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.tracking.compare import SECONDS_APART
 from patience import PROCESS
 

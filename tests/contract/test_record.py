@@ -10,7 +10,7 @@ from kfgcp import api
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.registry import open_backend
 from kfgcp.model import RunState, TaskState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.store.store import Store
 from patience import PROCESS
 

@@ -12,7 +12,7 @@ from kfgcp.backends.base import LogFilter, RunRef
 from kfgcp.backends.registry import open_backend
 from kfgcp.errors import NotFound, ParamError, RunTimeout, UsageError
 from kfgcp.model import RunState, TaskState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from patience import PROCESS
 
 GOING_ON = (RunState.PENDING, RunState.RUNNING)

@@ -154,7 +154,7 @@ def _frames(ground: Ground, random: Random, _: Any) -> None:
 
 
 def _export(ground: Ground, random: Random, _: Any) -> None:
-    from kfgcp.store.rows import RunFilter
+    from kfgcp.query import RunFilter
 
     table = random.choice(("runs", "metrics", "tasks", "artifacts"))
     form = random.choice(("csv", "json", "parquet"))
@@ -163,7 +163,7 @@ def _export(ground: Ground, random: Random, _: Any) -> None:
 
 
 def _list(ground: Ground, random: Random, _: Any) -> None:
-    from kfgcp.store.rows import RunFilter
+    from kfgcp.query import RunFilter
 
     env = random.choice(("cloud", "cloud", None))
     states = random.choice(((), (kfgcp.RunState.FAILED,)))

@@ -32,8 +32,8 @@ from kfgcp.cli import main
 from kfgcp.engine.buckets import transfer
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra
 from kfgcp.model import json_text
+from kfgcp.query import RunFilter
 from kfgcp.services.client import ServiceClient
-from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import DATABASE_NAME, Store
 from mutated_verbs import VERBS, Ground, Verb, quietly
 from mutating_proxy import proxy_of

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kfgcp.errors import UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.query import RunFilter
 from kfgcp.store.expressions import name_text, parse, value_text
-from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]

@@ -11,8 +11,9 @@ import pytest
 
 from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.query import RunFilter, matches
 from kfgcp.store.request import StoredRequest
-from kfgcp.store.rows import Changes, Ended, Read, RunFilter, matches
+from kfgcp.store.rows import Changes, Ended, Read
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]

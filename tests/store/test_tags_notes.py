@@ -7,7 +7,8 @@ import pytest
 
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState
-from kfgcp.store.rows import Read, RunFilter
+from kfgcp.query import RunFilter
+from kfgcp.store.rows import Read
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]

@@ -11,8 +11,8 @@ import pytest
 import kfgcp
 from kfgcp.errors import UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.query import RunFilter
 from kfgcp.store import bulk
-from kfgcp.store.rows import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.tracking import frames
 from kfgcp.tracking.table import columns, flattened

@@ -11,7 +11,7 @@ import pytest
 from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
 from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.tracking.handle import RunHandle, TaskHandle
 from kfgcp.tracking.open_project import OpenProject
 from patience import PROCESS

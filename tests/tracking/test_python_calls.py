@@ -11,7 +11,7 @@ import kfgcp
 from kfgcp import api
 from kfgcp.errors import ConfigError, RunFailed, SpecError, UsageError
 from kfgcp.options import option_fields
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from patience import PROCESS
 
 IMAGE = "python:3.11"

@@ -27,6 +27,7 @@ LAYERS = [
             "options",
             "private",
             "settings",
+            "query",
         ),
         "sockets",
     },
@@ -56,6 +57,7 @@ TOGETHER = [
         "option_keywords",
         "hosts",
         "settings",
+        "query",
     },
     {"workspace", "scaffold", "environments"},
 ]
@@ -66,7 +68,16 @@ ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", 
 
 KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
 PURE = (
-    *("model.py", "event.py", "options.py", "spec/graph.py", "spec/diff.py", "spec/facts.py", "spec/tasks.py"),
+    *(
+        "model.py",
+        "event.py",
+        "options.py",
+        "query.py",
+        "spec/graph.py",
+        "spec/diff.py",
+        "spec/facts.py",
+        "spec/tasks.py",
+    ),
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
     "tracking/task_order.py",

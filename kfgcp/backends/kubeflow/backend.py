@@ -39,12 +39,13 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.query import RunFilter, matches
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.tokens import ca_file
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
-from kfgcp.store.rows import Observed, RunFilter, matches
+from kfgcp.store.rows import Observed
 from kfgcp.store.store import Store
 
 PAGE: Final = 100

@@ -9,8 +9,8 @@ from typing import Any, Final
 from kfgcp.backends.kubeflow.body import part_of_description
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
+from kfgcp.query import PREFIX_LABELS, RunFilter
 from kfgcp.services.paging import PageKeys
-from kfgcp.store.rows import BY_BEGINNING, RunFilter
 
 PAGE_KEYS: Final = PageKeys("page_size", "page_token", frozenset({"namespace", "experiment_id", "view"}))
 """How a page of a list is requested. The token of Kubeflow Pipelines contains the filter and the order. The server
@@ -66,4 +66,4 @@ def one_of(key: str, values: Sequence[str]) -> dict[str, Any]:
 
 def _parts(wanted: RunFilter) -> list[str | None]:
     """What the descriptions of runs with the labels have in them, None for a label that cannot be asked for so."""
-    return [part_of_description(name, value, beginning=name in BY_BEGINNING) for name, value in wanted.labels.items()]
+    return [part_of_description(name, value, beginning=name in PREFIX_LABELS) for name, value in wanted.labels.items()]

@@ -40,9 +40,10 @@ from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
+from kfgcp.query import RunFilter
 from kfgcp.spec import graph, platform
 from kfgcp.store import database
-from kfgcp.store.rows import Changes, Origin, RunFilter
+from kfgcp.store.rows import Changes, Origin
 from kfgcp.store.store import Store
 
 ENGINE_LOG = "engine.log"

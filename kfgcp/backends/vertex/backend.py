@@ -24,11 +24,12 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
+from kfgcp.query import RunFilter
 from kfgcp.services.auth.tokens import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
-from kfgcp.store.rows import Observed, RunFilter
+from kfgcp.store.rows import Observed
 from kfgcp.store.store import Store
 
 LISTED: Final = (

@@ -8,7 +8,7 @@ from typing import Final
 
 from kfgcp.backends.vertex.job import RUN_STATES
 from kfgcp.labels import fitting
-from kfgcp.store.rows import BY_BEGINNING, RunFilter
+from kfgcp.query import PREFIX_LABELS, RunFilter
 
 DEFAULT_EXPERIMENT: Final = "default"
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
@@ -18,7 +18,7 @@ _LABEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
 def clauses(wanted: RunFilter) -> list[str] | None:
     """What must all be true of a job, none for every job; None when the service cannot be asked so: it knows no
     beginnings of labels, does not find what lacks a label, and has no label of such a name."""
-    if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(BY_BEGINNING):
+    if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(PREFIX_LABELS):
         return None
     if not all(_LABEL.fullmatch(name) for name in wanted.labels):
         return None

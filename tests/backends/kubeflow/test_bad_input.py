@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from kfgcp import api, testing
+from kfgcp.query import RunFilter
 from kfgcp.spec.load import load
-from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn
 from patience import REQUEST
 

@@ -13,7 +13,8 @@ from kfgcp import api
 from kfgcp.backends.kubeflow.runs import Where, run_of
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.model import RunState, TaskState
-from kfgcp.store.rows import Cancellation, RunFilter
+from kfgcp.query import RunFilter
+from kfgcp.store.rows import Cancellation
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kfgcp.backends.kubeflow import body, filters
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 
 GOING_ON = (RunState.PENDING, RunState.RUNNING)
 

@@ -9,7 +9,7 @@ import pytest
 from exchanges import VERSIONS, Exchange, exchange
 from kfgcp import api
 from kfgcp.errors import Refused
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 SINCE = "2020-01-01T00:00:00.000Z"

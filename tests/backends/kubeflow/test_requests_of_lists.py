@@ -18,7 +18,7 @@ from kfgcp import api
 from kfgcp.backends.kubeflow.backend import PAGE
 from kfgcp.errors import NotWhole
 from kfgcp.model import RunState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.server import Request, Response
 from patience import REQUEST, wait_for

@@ -23,8 +23,8 @@ from held import HeldRequest
 from kfgcp.backends.kubeflow import creating
 from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
+from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
-from kfgcp.store.rows import RunFilter
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
 from patience import PROCESS, REQUEST, wait_for

@@ -16,7 +16,7 @@ from kfgcp.backends.base import RunRef
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import RunState
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
 from patience import PROCESS, REQUEST

@@ -10,7 +10,7 @@ import pytest
 
 import kfgcp as public
 from kfgcp.errors import BackendError
-from kfgcp.store.rows import RunFilter
+from kfgcp.query import RunFilter
 from kfgcp.testing import VertexStandIn
 from patience import PROCESS
 

@@ -1,0 +1,77 @@
+"""Which runs somebody asks for: a frozen value that the store and the backends understand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from kfgcp.model import Run, RunState
+
+PREFIX_LABELS: Final = ("git", "version")
+"""Labels that match by the beginning of their value: they are digests, which nobody types in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list. A run must match every field that is set.
+
+    Attributes:
+        pipeline: the name of its pipeline.
+        experiment: the name of its experiment.
+        env: the name of its environment.
+        states: its state is one of these.
+        labels: name -> value. For `git` and `version`, the beginning of the value is enough.
+        since: RFC 3339 text. The run was created at this time or later.
+        where: an expression, see `kfgcp.store.expressions`.
+        version: the digest of its version, or the beginning of the digest.
+        until: RFC 3339 text. The run was created before this time.
+        tags: it has all of these tags.
+        text: stands in its id, name, pipeline, experiment, note or a tag. Case does not matter.
+        ids: its id is one of these. They are complete ids, any number of them.
+    """
+
+    pipeline: str | None = None
+    experiment: str | None = None
+    env: str | None = None
+    states: Sequence[RunState] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: str | None = None
+    where: str | None = None
+    version: str | None = None
+    until: str | None = None
+    tags: Sequence[str] = ()
+    text: str | None = None
+    ids: Sequence[str] = ()
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether only the store can choose the runs, because no service knows what is asked for."""
+        return any((self.where, self.version, self.until, self.tags, self.text, self.ids))
+
+
+def matches(run_filter: RunFilter, run: Run) -> bool:
+    """Return whether a run matches a filter, which must not be one that `needs_store`.
+
+    Example:
+        >>> matches(RunFilter(pipeline="churn"), run)
+        True
+    """
+    if run_filter.pipeline is not None and run.pipeline != run_filter.pipeline:
+        return False
+    if run_filter.experiment is not None and run.experiment != run_filter.experiment:
+        return False
+    if run_filter.env is not None and run.env != run_filter.env:
+        return False
+    if run_filter.states and run.state not in run_filter.states:
+        return False
+    if (run.created_at or "") < (run_filter.since or ""):
+        return False
+    return all(_has_label(run, name, value) for name, value in run_filter.labels.items())
+
+
+def _has_label(run: Run, name: str, value: str) -> bool:
+    actual = run.labels.get(name)
+    if actual is None:
+        return False
+    return actual.startswith(value) if name in PREFIX_LABELS else actual == value
