@@ -3,7 +3,7 @@
 A run that has ended does not change any more, so it is read once and for good, unless a service can let it go on. Lists
 are read from where the last reading ended: a refresh costs a request for each page of changed runs, and those that each
 run costs that has ended since. Where these are many, a list of the newest runs leaves them out: what it tells of a run
-that has ended is recorded (`Read.LISTED`), and the rest is read when somebody asks for it.
+that has ended is recorded (`ReadLevel.LISTED`), and the rest is read when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kfgcp.errors import BadAnswer, NotFound, NotWhole, StateError, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.store.database import read_only
-from kfgcp.store.rows import LEFT, Changes, Ended, Observed, Read, no_run
+from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, no_run
 from kfgcp.store.store import Store
 
 LOOK_BACK: Final = 30 * 86400.0
@@ -171,7 +171,10 @@ class RemoteBackend(ABC):
         run = self._create(request)
         try:
             self._store.put(
-                run, read=Read.LISTED, pipeline_spec=request.spec.pipeline_spec, request=stored_request(request)
+                run,
+                read_level=ReadLevel.LISTED,
+                pipeline_spec=request.spec.pipeline_spec,
+                request=stored_request(request),
             )
         except StateError as error:
             raise StateError(
@@ -190,11 +193,11 @@ class RemoteBackend(ABC):
     def _read(self, ref: RunRef, *, with_reasons: bool) -> Run:
         known = self._store.refs(ref.run_id)
         backend_ref = known[1] if known else self._ref_of(ref.run_id)
-        read = self._store.read_of(ref.run_id) if known else Read.LISTED
-        stored = self._store.get(ref.run_id, whole=read is Read.EVERYTHING) if known else None
-        if stored is not None and stored.state.final and read is Read.EVERYTHING:
+        read = self._store.read_level(ref.run_id) if known else ReadLevel.LISTED
+        stored = self._store.get(ref.run_id, whole=read is ReadLevel.EVERYTHING) if known else None
+        if stored is not None and stored.state.final and read is ReadLevel.EVERYTHING:
             return stored
-        if stored is not None and stored.state.final and read is Read.TASKS:
+        if stored is not None and stored.state.final and read is ReadLevel.WITHOUT_REASONS:
             found = Fetched(self._store.get(ref.run_id), "")
         else:
             found = self._fetch_known(ref, backend_ref, known is not None)
@@ -203,7 +206,7 @@ class RemoteBackend(ABC):
             if with_reasons:
                 found = replace(found, run=self._complete(found.run, backend_ref))
             is_explained = with_reasons and self._is_explained(found.run)
-        run_id = self._keep(found, Read.EVERYTHING if is_explained else Read.TASKS)
+        run_id = self._keep(found, ReadLevel.EVERYTHING if is_explained else ReadLevel.WITHOUT_REASONS)
         tell(found.missing or found.note)
         return self._store.get(run_id)
 
@@ -287,7 +290,11 @@ class RemoteBackend(ABC):
         had."""
         from concurrent.futures import ThreadPoolExecutor
 
-        left = [(ref, ended.run_id) for ref, ended in self._store.ended(self.place).items() if ended.read in LEFT]
+        left = [
+            (ref, ended.run_id)
+            for ref, ended in self._store.ended(self.place).items()
+            if ended.read_level.is_incomplete
+        ]
         if not left:
             return
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
@@ -346,7 +353,7 @@ class RemoteBackend(ABC):
                 if whole and change.run.state.final:
                     reading.append(pool.submit(_or_none, self._fetch_listed, change))
                 else:
-                    self._keep(change, Read.LISTED)
+                    self._keep(change, ReadLevel.LISTED)
                 while reading and reading[0].done():
                     note = self._keep_ended(reading.popleft().result()) or note
             while reading:
@@ -356,17 +363,17 @@ class RemoteBackend(ABC):
         tell(note)
         return until
 
-    def _settled(self, known: Ended, listed: Run, whole: bool) -> bool:
+    def _settled(self, stored: EndedRun, listed: Run, whole: bool) -> bool:
         """Whether nothing is to be learned of a run that had ended: it did not go on since, and was read as far as that
         is wanted. A list may be late, so only where runs can go on at all its word counts."""
-        went_on = listed.state is not known.state or (listed.ended_at or "") > known.at
-        return not (self.reopens and went_on) and not (whole and known.read in LEFT)
+        went_on = listed.state is not stored.state or (listed.ended_at or "") > stored.ended_at
+        return not (self.reopens and went_on) and not (whole and stored.read_level.is_incomplete)
 
     def _keep_ended(self, found: Fetched | None) -> str:
         """Record a run that has ended, and return what is to be told of it; None stands for one that was deleted."""
         if found is None:
             return ""
-        self._keep(found, Read.TASKS if found.run.state is RunState.FAILED else Read.EVERYTHING)
+        self._keep(found, ReadLevel.WITHOUT_REASONS if found.run.state is RunState.FAILED else ReadLevel.EVERYTHING)
         return found.missing or found.note
 
     def _fetch_known(self, ref: RunRef, backend_ref: str, known: bool) -> Fetched:
@@ -399,14 +406,14 @@ class RemoteBackend(ABC):
         self._store.reopen(run_id)
         self._store.apply(run_id, Changes(tasks=tasks))
 
-    def _keep(self, found: Fetched, read: Read) -> str:
+    def _keep(self, found: Fetched, read_level: ReadLevel) -> str:
         """Records a run; the id that it has here, which is another one when that of the backend was taken."""
         run = found.run
         known = self._store.refs(run.run_id)
         if known is not None and known[1] != run.backend_ref:
             run = replace(run, run_id=f"{run.run_id}@{self._env.name}")
             known = self._store.refs(run.run_id)
-        self._store.put(run, read=Read.PART if found.missing else read, pipeline_spec=found.spec)
+        self._store.put(run, read_level=ReadLevel.PARTIAL if found.missing else read_level, pipeline_spec=found.spec)
         return run.run_id
 
 

@@ -15,23 +15,32 @@ from kfgcp.event import Event, EventKind
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
 
 
-class Read(enum.StrEnum):
-    """How much of a run is in the store. LISTED: what a list says. PART: its tasks, without what could not be had just
-    then. TASKS: all but the ends of its tasks' logs."""
+class ReadLevel(enum.StrEnum):
+    """How much of a run was read into the store, from the least to the most. The store has the values."""
 
     LISTED = "listed"
-    PART = "part"
-    TASKS = "tasks"
+    """What a list of runs says: no tasks, artifacts and metrics."""
+    PARTIAL = "part"
+    """Its tasks, without what could not be read just then."""
+    WITHOUT_REASONS = "tasks"
+    """Everything but the logs that tell why it failed."""
     EVERYTHING = "everything"
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether its tasks were read."""
+        return self is not ReadLevel.LISTED
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether tasks, artifacts or metrics are missing, so that it must be read again when it has ended."""
+        return self in (ReadLevel.LISTED, ReadLevel.PARTIAL)
 
 
 _COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
 """Made once, because `json.dumps` makes an encoder for each value."""
 
 TAG: Final = "a word of at most 64 characters without blanks, commas and control characters"
-
-LEFT = (Read.LISTED, Read.PART)
-"""What was read of runs that are to be read again when they have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,20 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What is known of a run that has ended. at: when, "" when that is not known. read: how much of it is here."""
+class EndedRun:
+    """What the store has of a run that has ended.
+
+    Attributes:
+        run_id: its id here.
+        state: how it ended.
+        ended_at: when it ended, "" when that is not known.
+        read_level: how much of it was read.
+    """
 
     run_id: str
     state: RunState
-    at: str
-    read: Read
+    ended_at: str
+    read_level: ReadLevel
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from kfgcp.store.rows import (
     TAG,
     Cancellation,
     Changes,
-    Ended,
+    EndedRun,
     Observed,
     Outcome,
-    Read,
+    ReadLevel,
     bound,
     error_text,
     is_tag,
@@ -139,15 +139,15 @@ class Store(FileUses, CachedOutputs, RunEvents):
         self,
         run: Run,
         *,
-        read: Read = Read.EVERYTHING,
+        read_level: ReadLevel = ReadLevel.EVERYTHING,
         pipeline_spec: Mapping[str, Any] | None = None,
         request: StoredRequest | None = None,
     ) -> None:
         """Records a run of a remote backend as it is now, whether it was known or not.
 
         Args:
-            run: with its tasks, but for `Read.LISTED`, which leaves those that are known as they are.
-            read: how much of it this is.
+            run: with its tasks. Without them (`ReadLevel.LISTED`), the recorded tasks stay as they are.
+            read_level: how much of it was read.
             pipeline_spec: its spec, when that was read.
             request: how it was submitted, when it is a new one of ours.
         """
@@ -160,18 +160,17 @@ class Store(FileUses, CachedOutputs, RunEvents):
             else:
                 known_tasks = {task.path: task for task in self.tasks(run.run_id)}
                 known_metrics = self._metric_keys(run.run_id)
-                self._replace(run, row["version"], pipeline_spec, known_tasks, tasks=read is not Read.LISTED)
+                self._replace(run, row["version"], pipeline_spec, known_tasks, tasks=read_level.has_tasks)
             # The end comes after the ends of the tasks, which a list does not tell.
-            with_end = read is not Read.LISTED
             new_events = event.events_of(
                 run,
                 known_tasks=known_tasks,
                 known_metrics=known_metrics,
                 known_failures=self._last_failures(run.run_id),
-                with_end=with_end,
+                with_end=read_level.has_tasks,
             )
             self._add_events(new_events)
-            self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read, run.run_id))
+            self._db.execute("UPDATE runs SET read = ? WHERE run_id = ?", bound(read_level, run.run_id))
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
         """Remove the record of a run, and its outputs in the cache unless another run uses the files.
@@ -387,10 +386,10 @@ class Store(FileUses, CachedOutputs, RunEvents):
             return None
         return Cancellation(RunState(row["state"]), row["ended_at"] or "", row["cancel_requested_at"] or "")
 
-    def read_of(self, run_id: str) -> Read:
-        """How much of a run is here."""
+    def read_level(self, run_id: str) -> ReadLevel:
+        """Return how much of a run was read."""
         with self._failures():
-            return Read(only(self._db.execute("SELECT read FROM runs WHERE run_id = ?", (run_id,)), run_id))
+            return ReadLevel(only(self._db.execute("SELECT read FROM runs WHERE run_id = ?", (run_id,)), run_id))
 
     def refs(self, run_id: str) -> tuple[str, str] | None:
         """The environment and the backend's own name of a run, None when it is not known."""
@@ -398,8 +397,8 @@ class Store(FileUses, CachedOutputs, RunEvents):
             row = self._db.execute("SELECT env, backend_ref FROM runs WHERE run_id = ?", bound(run_id)).fetchone()
         return None if row is None else (row["env"], row["backend_ref"] or "")
 
-    def ended(self, place: str) -> dict[str, Ended]:
-        """The runs below a place that have ended, by the backend's own names of them, the newest first."""
+    def ended(self, place: str) -> dict[str, EndedRun]:
+        """Return the runs below a place that have ended, by the backend's own names of them, the newest first."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT backend_ref, run_id, state, ended_at, read FROM runs"
@@ -407,7 +406,10 @@ class Store(FileUses, CachedOutputs, RunEvents):
                 " ORDER BY created_at DESC",
                 bound(place, place),
             ).fetchall()
-            return {ref: Ended(run, RunState(state), at or "", Read(read)) for ref, run, state, at, read in rows}
+        ended = {}
+        for backend_ref, run_id, state, ended_at, read in rows:
+            ended[backend_ref] = EndedRun(run_id, RunState(state), ended_at or "", ReadLevel(read))
+        return ended
 
     def names(self, place: str, kind: str) -> dict[str, str]:
         """What a place calls its things of a kind, by their ids; as far as it was told."""

@@ -11,7 +11,6 @@ from kfgcp.errors import UsageError
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
 from kfgcp.store.queries import NEWEST_FIRST
-from kfgcp.store.rows import LEFT
 from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import Choice, choose
 from kfgcp.tracking.lookup import RunLike
@@ -58,7 +57,7 @@ def list_runs(
 def unread_runs(workspace: OpenProject, runs: Sequence[Run]) -> set[str]:
     """Return the ids of the ended runs whose metrics and outputs were not read yet."""
     remote = [run.run_id for run in runs if run.state.final and not runs_here(run.backend)]
-    return {run_id for run_id in remote if workspace.store.read_of(run_id) in LEFT}
+    return {run_id for run_id in remote if workspace.store.read_level(run_id).is_incomplete}
 
 
 def frame(

@@ -11,7 +11,7 @@ import pytest
 from kfgcp.event import task_events
 from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store import database
-from kfgcp.store.rows import Changes, Read
+from kfgcp.store.rows import Changes, ReadLevel
 from kfgcp.store.store import Store
 from patience import PROCESS
 
@@ -49,17 +49,17 @@ def test_a_run_that_is_observed_often_has_the_events_of_one_that_is_observed_onc
     listed = replace(running, started_at=running.created_at, tasks=())
     listed_end = replace(listed, state=RunState.SUCCEEDED, ended_at="2026-01-01T00:00:05.000Z")
 
-    store.put(replace(listed, state=RunState.PENDING), read=Read.LISTED)
+    store.put(replace(listed, state=RunState.PENDING), read_level=ReadLevel.LISTED)
     for run, read in [
-        (listed, Read.LISTED),
-        (running, Read.EVERYTHING),
-        (running, Read.EVERYTHING),
-        (listed_end, Read.LISTED),
-        (replace(end, ended_at=listed_end.ended_at, metrics=()), Read.PART),
-        (end, Read.TASKS),
-        (end, Read.EVERYTHING),
+        (listed, ReadLevel.LISTED),
+        (running, ReadLevel.EVERYTHING),
+        (running, ReadLevel.EVERYTHING),
+        (listed_end, ReadLevel.LISTED),
+        (replace(end, ended_at=listed_end.ended_at, metrics=()), ReadLevel.PARTIAL),
+        (end, ReadLevel.WITHOUT_REASONS),
+        (end, ReadLevel.EVERYTHING),
     ]:
-        store.put(run, read=read)
+        store.put(run, read_level=read)
 
     with Store(tmp_path / "other") as other:
         other.put(end)
@@ -131,7 +131,7 @@ def test_a_changed_value_of_a_metric_is_not_an_event(store: Store, make_run: Mak
 def test_a_list_does_not_tell_the_end_before_the_ends_of_the_tasks(store: Store, make_run: MakeRun) -> None:
     end = ended(make_run(**RUNNING), 5)
 
-    store.put(replace(end, tasks=()), read=Read.LISTED)
+    store.put(replace(end, tasks=()), read_level=ReadLevel.LISTED)
 
     assert keys(store) == ["run.created", "run.started"]
 

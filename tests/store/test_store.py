@@ -13,7 +13,7 @@ from kfgcp.errors import StateError, UsageError
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter, matches
 from kfgcp.store.request import StoredRequest
-from kfgcp.store.rows import Changes, Ended, Read
+from kfgcp.store.rows import Changes, EndedRun, ReadLevel
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -387,25 +387,25 @@ def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Sto
     end = "2026-01-02T04:00:00.000Z"
     for number, (state, ended_at, read) in enumerate(
         [
-            (RunState.SUCCEEDED, end, Read.EVERYTHING),
-            (RunState.FAILED, end, Read.LISTED),
-            (RunState.CANCELLED, None, Read.TASKS),
-            (RunState.RUNNING, None, Read.LISTED),
+            (RunState.SUCCEEDED, end, ReadLevel.EVERYTHING),
+            (RunState.FAILED, end, ReadLevel.LISTED),
+            (RunState.CANCELLED, None, ReadLevel.WITHOUT_REASONS),
+            (RunState.RUNNING, None, ReadLevel.LISTED),
         ]
     ):
         run = make_run(f"run-{number}", backend_ref=f"here/{number}", state=state, ended_at=ended_at)
-        store.put(run, read=read)
+        store.put(run, read_level=read)
     store.put(make_run("other", backend_ref="there/1"))
 
     assert store.ended("here/") == {
-        "here/0": Ended("run-0", RunState.SUCCEEDED, end, Read.EVERYTHING),
-        "here/1": Ended("run-1", RunState.FAILED, end, Read.LISTED),
-        "here/2": Ended("run-2", RunState.CANCELLED, "", Read.TASKS),
+        "here/0": EndedRun("run-0", RunState.SUCCEEDED, end, ReadLevel.EVERYTHING),
+        "here/1": EndedRun("run-1", RunState.FAILED, end, ReadLevel.LISTED),
+        "here/2": EndedRun("run-2", RunState.CANCELLED, "", ReadLevel.WITHOUT_REASONS),
     }
 
 
 def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(store: Store, make_run: MakeRun) -> None:
-    store.put(make_run(pipeline="nightly 7", version=""), read=Read.LISTED)
+    store.put(make_run(pipeline="nightly 7", version=""), read_level=ReadLevel.LISTED)
 
     store.put(make_run(), pipeline_spec={"root": {}})
     store.put(make_run(pipeline="another"))

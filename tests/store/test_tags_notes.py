@@ -8,7 +8,7 @@ import pytest
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState
 from kfgcp.query import RunFilter
-from kfgcp.store.rows import Read
+from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -62,8 +62,8 @@ def test_they_survive_what_the_backend_says_of_the_run(store: Store, make_run: M
     store.tag("a", ["good"])
     store.note("a", "look here")
 
-    for read in (Read.LISTED, Read.EVERYTHING):
-        store.put(replace(run, state=RunState.SUCCEEDED, labels={"k": "v"}), read=read)
+    for read in (ReadLevel.LISTED, ReadLevel.EVERYTHING):
+        store.put(replace(run, state=RunState.SUCCEEDED, labels={"k": "v"}), read_level=read)
 
     found = store.get("a")
     assert (found.state, found.tags, found.note) == (RunState.SUCCEEDED, ("good",), "look here")

@@ -12,7 +12,7 @@ import pytest
 import kfgcp as public
 from kfgcp.backends.registry import rounding_backends
 from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.store.rows import Read
+from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.tracking.compare import MISSING, Difference, compare
 from kfgcp.tracking.goals import goal_of
@@ -274,7 +274,7 @@ def test_users_see_no_difference_that_is_only_rounding(
     local = _digits(make_run("aaaa00000001"), DIGITS)
     remote = _digits(make_run("bbbb00000002", env="gke", backend="kubeflow", backend_ref="b"), recorded_digits)
     store.add_run(local)
-    store.put(remote, read=Read.EVERYTHING)
+    store.put(remote, read_level=ReadLevel.EVERYTHING)
 
     for comparison in (public.compare([local.run_id, remote.run_id]), data.compared(store, [local, remote], {})):
         assert [found.group for found in comparison.differences] == ["run"], "the environment"

@@ -1,6 +1,6 @@
 -- Runs of remote backends: what was read of each, and how far each list of theirs was read.
 
-ALTER TABLE runs ADD COLUMN read TEXT NOT NULL DEFAULT 'everything';  -- listed, tasks, everything; see rows.Read
+ALTER TABLE runs ADD COLUMN read TEXT NOT NULL DEFAULT 'everything';  -- listed, tasks, everything; see rows.ReadLevel
 
 CREATE INDEX runs_ref ON runs (backend_ref) WHERE backend_ref IS NOT NULL;
 

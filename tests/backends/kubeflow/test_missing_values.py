@@ -10,7 +10,7 @@ import pytest
 import kfgcp as public
 from kfgcp import api
 from kfgcp.backends.kubeflow import metadata
-from kfgcp.store.rows import Read
+from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
 
@@ -99,7 +99,7 @@ def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
     assert handle.state == "SUCCEEDED"
     assert [task.path for task in handle.tasks] == ["train"]
     with Store(Path(".kfgcp")) as store:
-        assert store.read_of(seeded[0]) is Read.PART
+        assert store.read_level(seeded[0]) is ReadLevel.PARTIAL
 
 
 def hang(cluster: KubeflowStandIn) -> None:
