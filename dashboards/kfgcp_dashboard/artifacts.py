@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from kfgcp.backends.base import SupportsArtifacts
+from kfgcp.backends.base import SupportsArtifacts, capability
 from kfgcp.backends.registry import is_in_service_store
 from kfgcp.config import Environment
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
@@ -129,8 +129,7 @@ def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
         return None
     try:
         with st.spinner("Reading"):
-            backend = data.workspace().backend(env.name)
-            store = backend if isinstance(backend, SupportsArtifacts) else None
+            store = capability(data.workspace().backend(env.name), SupportsArtifacts)
             buckets = BucketSettings.of_environment(env)
             read = contents.text(artifact, BYTES, buckets=buckets, store=store)
     except KfgcpError as error:

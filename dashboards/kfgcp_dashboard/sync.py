@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from kfgcp.backends.base import RunRef, SupportsRefresh
+from kfgcp.backends.base import RunRef, SupportsRefresh, capability
 from kfgcp.backends.local.service import LocalBackend
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment, Project
@@ -127,7 +127,10 @@ class Sync:
         self._set(env.name, reading=True)
         try:
             backend = self.workspace.backend(env.name)
-            if isinstance(backend, (SupportsRefresh, LocalBackend)):
+            refreshable = capability(backend, SupportsRefresh)
+            if refreshable is not None:
+                refreshable.refresh()
+            elif isinstance(backend, LocalBackend):
                 backend.refresh()
             self._set(env.name, reading=False, read_at=self._clock(), error="", hint="")
         except KfgcpError as error:

@@ -1,4 +1,7 @@
-"""What a backend is: the least that every one does, and capabilities that some have, each a small Protocol."""
+"""What a backend is: what every backend does, and what only some do.
+
+Each capability that only some backends have is a small Protocol. `capability` asks a backend for one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from kfgcp.spec.source import Source
 from kfgcp.store.request import StoredRequest
 
 T = TypeVar("T")
+CapabilityT = TypeVar("CapabilityT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class Backend(Protocol):
     def get(self, ref: RunRef) -> Run:
         """The run as it is now, with its tasks. UsageError when there is none."""
 
-    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+    def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
         """Runs newest first, without tasks and artifacts."""
 
     def cancel(self, ref: RunRef) -> RunState:
@@ -167,14 +171,14 @@ class Backend(Protocol):
 class SupportsLogs(Protocol):
     """Keeps what tasks write."""
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
         """The lines there are now: by task in the order they started, by attempt, as they were written.
 
         Raises:
             Unsupported: lines are kept without what the filter asks for.
         """
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> LogTail:
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
         """The lines of a run as it goes on, those that are there already first."""
 
 
@@ -208,23 +212,27 @@ class SupportsRefresh(Protocol):
 
     @property
     def place(self) -> str:
-        """Where they are: the same for environments that share their runs."""
+        """Where its runs are. Environments that share their runs have the same place."""
 
-    def recent(self, wanted: RunFilter, limit: int, *, whole: bool = True) -> bool:
-        """Reads the newest runs that match; False when that cannot be asked for.
+    def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
+        """Read the newest runs that match into the store.
 
         Args:
-            wanted: which runs.
-            limit: so many of them.
-            whole: as of `refresh`.
+            run_filter: which runs.
+            limit: how many runs.
+            with_tasks: as in `refresh`.
+
+        Returns:
+            Whether the service can choose these runs. If not, nothing was read: call `refresh`.
         """
 
-    def refresh(self, since: str | None = None, *, whole: bool = True) -> None:
-        """Reads what has changed.
+    def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
+        """Read what has changed into the store.
 
         Args:
-            since: runs created since then must be there too, RFC 3339 text.
-            whole: runs that have ended are read with their tasks and metrics; without, that may be left out.
+            since: all runs created at this time or later are read too, RFC 3339 text.
+            with_tasks: read the tasks and metrics of runs that have ended. False may leave out what
+                costs a request for each run.
         """
 
 
@@ -245,13 +253,16 @@ class SupportsDelete(Protocol):
 
 @runtime_checkable
 class SupportsRetry(Protocol):
-    """Can let a run go on that failed or was cancelled, as the same run."""
+    """Can continue a run that failed or was cancelled, as the same run."""
 
     def retry(self, ref: RunRef) -> RunState:
-        """Starts what failed or did not run again, keeps what succeeded, and returns at once; the run's state then.
+        """Run again what failed or did not run, keep what succeeded, and return at once.
+
+        Returns:
+            The state of the run afterwards.
 
         Raises:
-            UsageError: it goes on, or succeeded.
+            UsageError: the run has not ended, or it succeeded.
         """
 
 
@@ -260,7 +271,7 @@ class SupportsNative(Protocol):
     """Has an official client."""
 
     def native(self, ref: RunRef) -> Any:
-        """The run as an object of that client.
+        """Return the run as an object of that client.
 
         Raises:
             MissingExtra: the client is not installed.
@@ -288,6 +299,21 @@ class SupportsForeground(Protocol):
             UsageError: the run has ended, or is still running elsewhere.
             StateError: no process can be started.
         """
+
+
+def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | None:
+    """Return what does for a backend what a Protocol says, None when the backend cannot do it.
+
+    Args:
+        backend: a backend.
+        protocol: one of the Protocols of this module whose names begin with `Supports`.
+
+    Example:
+        >>> retryable = capability(backend, SupportsRetry)
+        >>> if retryable is not None:
+        ...     retryable.retry(ref)
+    """
+    return backend if isinstance(backend, protocol) else None
 
 
 class ForegroundRun(Protocol):

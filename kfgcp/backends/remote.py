@@ -239,48 +239,48 @@ class RemoteBackend(ABC):
         self._store.forget(ref.run_id)
         return Deleted()
 
-    def refresh(self, since: str | None = None, *, whole: bool = True) -> None:
+    def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
         """Reads into the store what has changed: all runs, whoever made them.
 
         Args:
             since: runs created since then must be there too, RFC 3339 text.
-            whole: those that have ended with their tasks and metrics, those too that lists have left out.
+            with_tasks: those that have ended with their tasks and metrics, those too that lists have left out.
         """
         observed = self._store.observed(self.place)
         now = time.time()
         back = min(since or "9", timestamp(now - LOOK_BACK))
         if observed is None or observed.changed_until > timestamp(now + AHEAD):  # our clock was wrong, or the server's
-            until = self._take(self._changes(None, (back, None)), whole=whole)
+            until = self._take(self._changes(None, (back, None)), whole=with_tasks)
             observed = Observed(until or back, back)
         else:
             behind = _earlier(observed.changed_until, OVERLAP)
-            until = self._take(self._changes(replace(observed, changed_until=behind), (back, None)), whole=whole)
+            until = self._take(self._changes(replace(observed, changed_until=behind), (back, None)), whole=with_tasks)
             observed = replace(observed, changed_until=max(until, observed.changed_until))
             if since is not None and since < observed.created_since:
-                self._take(self._changes(None, (since, observed.created_since)), whole=whole)
+                self._take(self._changes(None, (since, observed.created_since)), whole=with_tasks)
                 observed = replace(observed, created_since=since)
         self._store.set_observed(self.place, observed)
-        if whole:
+        if with_tasks:
             self._read_rest()
 
-    def recent(self, wanted: RunFilter, limit: int, *, whole: bool = True) -> bool:
+    def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
         """Reads into the store the newest runs that match; a request for each page of them, and further ones for those
         that match as they were last seen and do not any more.
 
         Args:
-            wanted: which runs.
+            run_filter: which runs.
             limit: so many of them.
-            whole: those that have ended with their tasks and metrics, where that costs more than a request each.
+            with_tasks: those that have ended with their tasks and metrics, where that costs more than a request each.
 
         Returns:
             Whether the service could be asked so; if not, nothing was read and `refresh` is the way.
         """
-        newest = self._newest(wanted, limit)
+        newest = self._newest(run_filter, limit)
         if newest is None:
             return False
         listed: set[str] = set()
-        self._take(_noted(newest, listed), whole=whole)
-        self._look_at_others(wanted, limit, listed, whole=whole)
+        self._take(_noted(newest, listed), whole=with_tasks)
+        self._look_at_others(run_filter, limit, listed, whole=with_tasks)
         return True
 
     # -- helpers

@@ -19,6 +19,7 @@ from kfgcp.backends.base import (
     SupportsLogs,
     SupportsNative,
     SupportsRetry,
+    capability,
 )
 from kfgcp.errors import RunFailed, Unsupported, UsageError
 from kfgcp.event import Event
@@ -237,12 +238,12 @@ class RunHandle:
             UsageError: the run has not ended, or it succeeded.
             Unsupported: the backend cannot continue runs.
         """
-        backend = self.backend
-        if not isinstance(backend, SupportsRetry):
+        retryable = capability(self.backend, SupportsRetry)
+        if retryable is None:
             raise self._lacks(
                 "cannot let a run go on that has ended", f"Run again what did not succeed: kfgcp rerun {self.run_id}"
             )
-        backend.retry(self._ref)
+        retryable.retry(self._ref)
         return self.refresh()
 
     def logs(
@@ -335,8 +336,7 @@ class RunHandle:
 
         Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
         """
-        backend = self.backend
-        return backend if isinstance(backend, SupportsArtifacts) else None
+        return capability(self.backend, SupportsArtifacts)
 
     def delete(self) -> Deleted:
         """Remove the run, on its backend and here. Files that other runs use are kept.
@@ -353,10 +353,10 @@ class RunHandle:
             Unsupported: the backend has no such client.
             MissingExtra: the client is not installed.
         """
-        backend = self.backend
-        if not isinstance(backend, SupportsNative):
+        official = capability(self.backend, SupportsNative)
+        if official is None:
             raise self._lacks("has no other client")
-        return backend.native(self._ref)
+        return official.native(self._ref)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the run as JSON, in the form that `kfgcp show --json` prints."""
@@ -374,16 +374,16 @@ class RunHandle:
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
     def _remover(self) -> SupportsDelete:
-        backend = self.backend
-        if not isinstance(backend, SupportsDelete):
+        remover = capability(self.backend, SupportsDelete)
+        if remover is None:
             raise self._lacks("cannot remove runs")
-        return backend
+        return remover
 
     def _logs(self) -> SupportsLogs:
-        backend = self.backend
-        if not isinstance(backend, SupportsLogs):
+        logs = capability(self.backend, SupportsLogs)
+        if logs is None:
             raise self._lacks("keeps no logs")
-        return backend
+        return logs
 
     def _lacks(self, what: str, hint: str = "") -> Unsupported:
         return Unsupported(f"The backend of environment '{self._ref.env}' {what}.", hint=hint)

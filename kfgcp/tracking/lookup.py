@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh
+from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh, capability
 from kfgcp.backends.registry import DEFAULT, runs_here
 from kfgcp.config import DEFAULT_ENV, Environment
 from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
@@ -85,7 +85,7 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     run = _of_that_id(workspace, run_text)
     if run is not None:
         return run
-    read_changes(workspace, RunFilter(), whole=False)
+    read_changes(workspace, RunFilter(), with_tasks=False)
     try:
         return _recorded(workspace, run_text)
     except UsageError as error:
@@ -95,7 +95,7 @@ def find(workspace: OpenProject, run_text: str) -> Run:
 
 
 def read_changes(
-    workspace: OpenProject, run_filter: RunFilter, limit: int | None = None, *, whole: bool = True
+    workspace: OpenProject, run_filter: RunFilter, limit: int | None = None, *, with_tasks: bool = True
 ) -> None:
     """Read what has changed on the remote backends: on one environment, or on all that are different places.
 
@@ -104,7 +104,7 @@ def read_changes(
         run_filter: which runs. With an environment, a backend that cannot be reached is an error. Otherwise it is the
             warning `NotRefreshed`.
         limit: read only this many of the newest runs that match, where the backend can choose them.
-        whole: read also what costs several requests for each run.
+        with_tasks: read also the tasks and metrics of ended runs, which can cost several requests for each run.
     """
     if run_filter.env is not None:
         # An environment that was removed from kfgcp.toml still has runs in the store.
@@ -112,7 +112,7 @@ def read_changes(
             workspace.project.env(run_filter.env)
         env = workspace.project.environments.get(run_filter.env)
         if env is not None and not runs_here(env.backend):
-            _read(_refreshable(workspace, env), run_filter, limit, whole)
+            _read(_refreshable(workspace, env), run_filter, limit, with_tasks)
         return
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
@@ -122,7 +122,7 @@ def read_changes(
             backend = _refreshable(workspace, env)
             if backend.place not in places:
                 places.add(backend.place)
-                _read(backend, run_filter, limit, whole)
+                _read(backend, run_filter, limit, with_tasks)
         except DiskFull:
             raise
         except (BackendError, ConfigError) as error:
@@ -148,7 +148,7 @@ def refreshed_store(
     """
     if refresh:
         with _noting_a_full_disk(workspace):
-            read_changes(workspace, run_filter, limit, whole=metrics or bool(run_filter.where))
+            read_changes(workspace, run_filter, limit, with_tasks=metrics or bool(run_filter.where))
     store = workspace.recorded_store
     if store is not None and (_has_unfinished_local_runs(store) or store.removals()):
         with _noting_a_full_disk(workspace):
@@ -210,7 +210,8 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
 
 def _look(backend: Backend, ref: RunRef) -> Run:
     """Return a run as it is now, without asking for logs where the backend can leave them out."""
-    return backend.look(ref) if isinstance(backend, SupportsLook) else backend.get(ref)
+    without_logs = capability(backend, SupportsLook)
+    return backend.get(ref) if without_logs is None else without_logs.look(ref)
 
 
 def _recorded(workspace: OpenProject, run_text: str) -> Run:
@@ -224,12 +225,13 @@ def _remote(workspace: OpenProject) -> list[Environment]:
     return [env for env in workspace.project.environments.values() if not runs_here(env.backend)]
 
 
-def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, whole: bool) -> None:
-    if limit is None or run_filter.needs_store or not backend.recent(run_filter, limit, whole=whole):
-        backend.refresh(run_filter.since, whole=whole)
+def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool) -> None:
+    if limit is not None and not run_filter.needs_store and backend.recent(run_filter, limit, with_tasks=with_tasks):
+        return
+    backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
 def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh:
-    backend = workspace.backend(env.name)
-    assert isinstance(backend, SupportsRefresh)
-    return backend
+    refreshable = capability(workspace.backend(env.name), SupportsRefresh)
+    assert refreshable is not None
+    return refreshable

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp import labels
-from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground
+from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground, capability
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
@@ -206,8 +206,9 @@ def start(workspace: OpenProject, backend: Backend, request: SubmitRequest, *, i
     notes = backend.notes(request)
     for note in notes:
         warn_caller(note, NotHeeded)
-    if in_process and isinstance(backend, SupportsForeground):
-        foreground = backend.open(request)
+    engine = capability(backend, SupportsForeground)
+    if in_process and engine is not None:
+        foreground = engine.open(request)
         return handle_of(workspace, RunRef(request.options.env, foreground.run_id), notes, foreground)
     return handle_of(workspace, backend.submit(request), notes)
 
@@ -219,12 +220,12 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
         UsageError: it has ended, or is still running elsewhere.
         Unsupported: the backend cannot do that.
     """
-    backend = handle.backend
-    if not isinstance(backend, SupportsForeground):
+    engine = capability(handle.backend, SupportsForeground)
+    if engine is None:
         raise Unsupported("Runs of this environment cannot be resumed from here.")
     if in_process:
-        return handle_of(workspace, handle.ref, (), backend.reopen(handle.ref))
-    return handle_of(workspace, backend.resume(handle.ref))
+        return handle_of(workspace, handle.ref, (), engine.reopen(handle.ref))
+    return handle_of(workspace, engine.resume(handle.ref))
 
 
 def handle_of(

@@ -7,7 +7,7 @@ import pytest
 import responses
 
 from kfgcp import config
-from kfgcp.backends.base import SupportsRefresh
+from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import Refused
 from kfgcp.model import RunState
@@ -165,8 +165,8 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
     project: config.Project, wanted: RunFilter, asked: str | None
 ) -> None:
     responses.get(URL, json={"pipelineJobs": [JOB], "nextPageToken": "more"})
-    backend = open_backend(project, project.env("dev"))
-    assert isinstance(backend, SupportsRefresh)
+    backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
+    assert backend is not None
 
     assert backend.recent(wanted, 1)
 
@@ -185,7 +185,7 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
     ],
 )
 def test_what_it_cannot_choose_is_not_asked_for(project: config.Project, wanted: RunFilter) -> None:
-    backend = open_backend(project, project.env("dev"))
-    assert isinstance(backend, SupportsRefresh)
+    backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
+    assert backend is not None
 
     assert not backend.recent(wanted, 20)

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from cached_pipelines import one_task
 from kfgcp import Workspace, api
-from kfgcp.backends.base import ForegroundRun, SupportsForeground
+from kfgcp.backends.base import ForegroundRun, SupportsForeground, capability
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.values import Values
@@ -69,8 +69,9 @@ def record_repetition(home: Path) -> Callable[..., ForegroundRun]:
 
     def record(run_id: str, **options: Any) -> ForegroundRun:
         backend, request = prepare_repetition(Workspace.default(), run_id, None, None, options)
-        assert isinstance(backend, SupportsForeground)
-        return backend.open(request)
+        engine = capability(backend, SupportsForeground)
+        assert engine is not None
+        return engine.open(request)
 
     return record
 
