@@ -23,7 +23,7 @@ from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "contract"
-RECORDED_TESTS = ("services", "backends", "testing", "diagnosis")
+RECORDED_TESTS = ("backends", "services", "testing", "diagnosis")
 """Folders of tests that may compare with recordings."""
 TARGET = Path(__file__).with_name("backends.md")
 SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Events", "Settings", "Python")
