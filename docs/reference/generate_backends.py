@@ -2,17 +2,17 @@
 
     python docs/reference/generate_backends.py [BACKENDS.md]
 
-Capabilities are the Protocols of kfgcp/backends/base.py, looked for in the classes of the backends. The second table is
+Capabilities are the Protocols of kfgcp/backends/base.py, which an opened backend is asked for. The second table is
 the `@pytest.mark.feature(...)` of tests/contract, by a run of them; `listed()` reads them without running anything. The
 third one is the `@pytest.mark.recorded(...)` of all tests. The fourth one is kfgcp/backends/kubeflow/features.py, the
 fifth one differences.py beside it.
 """
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from xml.etree.ElementTree import Element
 
 from generate_rules import marked, marks, tested
@@ -20,6 +20,8 @@ from generate_rules import marked, marks, tested
 from kfgcp.backends import base, registry
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS
 from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
+from kfgcp.config import Environment, Project, Setting
+from kfgcp.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "contract"
@@ -27,12 +29,13 @@ RECORDED_TESTS = ("backends", "services", "testing", "diagnosis")
 """Folders of tests that may compare with recordings."""
 TARGET = Path(__file__).with_name("backends.md")
 SECTIONS = ("Runs", "Tasks", "Logs", "Verbs", "Again", "Events", "Settings", "Python")
-CLASSES = {
-    "local": "kfgcp.backends.local.service:LocalBackend",
-    "vertex": "kfgcp.backends.vertex.backend:VertexBackend",
-    "kubeflow": "kfgcp.backends.kubeflow.backend:KubeflowBackend",
-}
 BACKENDS = registry.BUILT_IN
+SETTINGS = {
+    "local": {},
+    "vertex": {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme/runs"},
+    "kubeflow": {"host": "http://127.0.0.1:9", "auth": "anonymous"},
+}
+"""What a backend needs so that it can be opened."""
 COLUMNS = (*BACKENDS, "kubeflow 3.0")
 """What the contract is run on: a version is named where it is not the usual one, which is 2.17 for Kubeflow."""
 TOP = """# What each backend can do
@@ -83,8 +86,12 @@ Outcomes = Mapping[tuple[str, str], str]
 def capabilities() -> str:
     """The first table."""
     protocols = [each for name, each in inspect.getmembers(base, inspect.isclass) if name.startswith("Supports")]
-    found = [base.Backend, *sorted(protocols, key=lambda each: inspect.getsourcelines(each)[1])]
-    rows = [[f"`{each.__name__}`", _says(each), *(_has(name, each) for name in BACKENDS)] for each in found]
+    protocols.sort(key=lambda protocol: inspect.getsourcelines(protocol)[1])
+    backends = _opened()
+    rows = []
+    for protocol in (base.Backend, *protocols):
+        cells = ["" if base.capability(backend, protocol) is None else "yes" for backend in backends.values()]
+        rows.append([f"`{protocol.__name__}`", _says(protocol), *cells])
     return _table(["protocol", "what", *_titles(BACKENDS)], rows)
 
 
@@ -157,12 +164,18 @@ def _says(protocol: type) -> str:
     return (inspect.getdoc(protocol) or "").split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ")
 
 
-def _has(backend: str, protocol: type) -> str:
-    """Whether a backend's class has all that a Protocol asks for."""
-    module, _, name = CLASSES[backend].partition(":")
-    found = getattr(importlib.import_module(module), name)
-    asked = {*vars(protocol), *inspect.get_annotations(protocol)}
-    return "yes" if all(hasattr(found, each) for each in asked if not each.startswith("_")) else ""
+def _opened() -> dict[str, base.Backend]:
+    """Return a backend of each kind. Opening one sends no request."""
+    with TemporaryDirectory() as folder:
+        environments = {}
+        for name in BACKENDS:
+            settings = {key: Setting(value, "here") for key, value in SETTINGS[name].items()}
+            environments[name] = Environment(name, name, settings)
+        project = Project("docs", "default", Path(folder), Path(folder), None, "local", environments)
+        store = Store(Path(folder))
+        opened = {name: registry.open_backend(project, env, store) for name, env in environments.items()}
+        store.close()
+        return opened
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:

@@ -149,7 +149,9 @@ class NotRemoved(UserWarning):
 class Backend(Protocol):
     """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""
 
-    pace: Pace
+    @property
+    def pace(self) -> Pace:
+        """How often a run that has not ended is read."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
         """What this backend leaves out of a request or gives in another way, a line each; asked before it starts."""
@@ -301,6 +303,14 @@ class SupportsForeground(Protocol):
         """
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """Is composed of parts, so that its capabilities depend on its parts and not on its class."""
+
+    def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
+        """Return what does what a Protocol says, None when no part can do it."""
+
+
 def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | None:
     """Return what does for a backend what a Protocol says, None when the backend cannot do it.
 
@@ -313,6 +323,8 @@ def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | No
         >>> if retryable is not None:
         ...     retryable.retry(ref)
     """
+    if isinstance(backend, HasParts):
+        return backend.capability(protocol)
     return backend if isinstance(backend, protocol) else None
 
 

@@ -180,6 +180,12 @@ def with_failure(run: Run, failure: ErrorInfo) -> Run:
     return replace(run, error=failure, tasks=tuple(tasks))
 
 
+def has_log_end(run: Run) -> bool:
+    """Return whether the error of a run has the end of the failing task's log. True when no task has failed."""
+    error = run.error
+    return error is None or error.task is None or bool(error.log_tail)
+
+
 def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     """Why a run failed: the first failure of a task that does work itself, else that of a DAG."""
     failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]

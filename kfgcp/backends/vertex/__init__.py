@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def _open(project: Project, env: Environment, store: Store) -> Backend:
-    from kfgcp.backends.vertex.backend import VertexBackend
+    from kfgcp.backends.mirror import Mirror, StoreRecords
+    from kfgcp.backends.vertex.service import VertexService
 
-    return VertexBackend(project, env, store)
+    return Mirror(VertexService(project, env, StoreRecords(store)), store, env.name)
 
 
 def _checks(project: Project, env: Environment, images: Sequence[str] | None) -> Sequence[Check]:

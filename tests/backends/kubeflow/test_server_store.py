@@ -13,9 +13,7 @@ from kfgcp.backends.base import RunRef, SupportsArtifacts, capability
 from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.server_store import ServerStore
-from kfgcp.backends.local.service import LocalBackend
 from kfgcp.backends.registry import load_project, open_backend
-from kfgcp.backends.vertex.backend import VertexBackend
 from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
 from kfgcp.model import Artifact
 from kfgcp.services.auth.tokens import Anonymous
@@ -118,10 +116,15 @@ def test_other_stores_are_read_from_here(
     assert not backend(**settings).keeps(uri)
 
 
-def test_only_kubeflow_has_such_a_store(backend: Any) -> None:
+def test_only_kubeflow_has_such_a_store(backend: Any, home: Path) -> None:
     assert capability(backend(), SupportsArtifacts) is not None
-    assert not issubclass(LocalBackend, SupportsArtifacts)
-    assert not issubclass(VertexBackend, SupportsArtifacts)
+
+    settings = 'project = "acme"\nlocation = "europe-west4"\npipeline_root = "gs://acme/runs"\n'
+    (home / "kfgcp.toml").write_text(f'[env.vertex]\nbackend = "vertex"\n{settings}')
+    project = load_project()
+    for env_name in ("local", "vertex"):
+        other = open_backend(project, project.env(env_name))
+        assert capability(other, SupportsArtifacts) is None
 
 
 # -- odd names and answers

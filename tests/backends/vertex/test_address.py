@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from kfgcp import testing
-from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.base import LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.registry import load_project, open_backend
-from kfgcp.backends.vertex.backend import LATE_SECONDS, VertexBackend, address
+from kfgcp.backends.vertex.addresses import address
+from kfgcp.backends.vertex.service import LATE_SECONDS
 from kfgcp.services.error_rules import ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
@@ -112,5 +113,6 @@ def test_last_lines_are_waited_for_unless_a_stand_in_has_them(home: Path, addres
 
     backend = open_backend(project, project.env("dev"))
 
-    assert isinstance(backend, VertexBackend)
-    assert backend.tail(RunRef("dev", "a-job"), LogFilter()).late == late
+    logs = capability(backend, SupportsLogs)
+    assert logs is not None
+    assert logs.tail(RunRef("dev", "a-job"), LogFilter()).late == late

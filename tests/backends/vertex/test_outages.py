@@ -52,7 +52,7 @@ class Watch:
         self.looks: list[tuple[float, RunState]] = []
         self._clock = clock
         backend: Any = handle.backend
-        backend._http = ServiceClient(
+        backend._service._http = ServiceClient(
             env.api_endpoint, Anonymous(), service="Vertex AI", sleep=clock.sleep, clock=clock, jitter=lambda: 1.0
         )
         self._poller = Poller(backend, handle.ref, notice=self.notices.append, clock=clock)

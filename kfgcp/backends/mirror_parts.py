@@ -1,0 +1,85 @@
+"""The capabilities of a `Mirror` that its service decides on. Each part has the methods of one Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kfgcp.backends.base import (
+    LogFilter,
+    LogLine,
+    LogTail,
+    RunRef,
+    SupportsArtifacts,
+    SupportsLogs,
+    SupportsNative,
+    SupportsRetry,
+)
+from kfgcp.backends.service import CanRetry, HasLogs, HasNativeClient, RunService
+from kfgcp.errors import UsageError
+from kfgcp.model import RunState
+
+if TYPE_CHECKING:
+    from kfgcp.backends.mirror import Mirror
+
+
+def part_of(mirror: Mirror, service: RunService, protocol: type) -> object | None:
+    """Return the part of a mirror that does what a Protocol says, None when the service cannot do it."""
+    if protocol is SupportsLogs and isinstance(service, HasLogs):
+        return MirrorLogs(mirror, service)
+    if protocol is SupportsRetry and isinstance(service, CanRetry):
+        return MirrorRetry(mirror, service)
+    if protocol is SupportsNative and isinstance(service, HasNativeClient):
+        return MirrorNative(mirror, service)
+    if protocol is SupportsArtifacts and isinstance(service, SupportsArtifacts):
+        return service
+    return None
+
+
+class MirrorLogs:
+    """The logs of the runs of a mirror, see `SupportsLogs`."""
+
+    def __init__(self, mirror: Mirror, service: HasLogs) -> None:
+        self._mirror = mirror
+        self._service = service
+
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Return the lines that there are now."""
+        return self._service.logs(self._mirror.backend_ref(ref), log_filter)
+
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
+        """Return what reads the lines of a run that has not ended."""
+        return self._service.tail(self._mirror.backend_ref(ref), log_filter)
+
+
+class MirrorNative:
+    """The runs of a mirror as objects of the official client, see `SupportsNative`."""
+
+    def __init__(self, mirror: Mirror, service: HasNativeClient) -> None:
+        self._mirror = mirror
+        self._service = service
+
+    def native(self, ref: RunRef) -> Any:
+        """Return the run as an object of that client."""
+        return self._service.native(self._mirror.backend_ref(ref))
+
+
+class MirrorRetry:
+    """Continues the runs of a mirror, see `SupportsRetry`."""
+
+    def __init__(self, mirror: Mirror, service: CanRetry) -> None:
+        self._mirror = mirror
+        self._service = service
+
+    def retry(self, ref: RunRef) -> RunState:
+        """Continue a run that failed or was cancelled, and record that it continues."""
+        state_before = self._service.retry(self._mirror.backend_ref(ref))
+        if state_before is RunState.SUCCEEDED:
+            raise UsageError(f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}")
+        if not state_before.final:
+            # Its record has ended when somebody else continued the run.
+            if self._mirror.has_recorded_end(ref):
+                self._mirror.reopen_record(ref)
+            raise UsageError(f"Run {ref.run_id} is {state_before}.", hint=f"Follow the run: kfgcp watch {ref.run_id}")
+        self._mirror.reopen_record(ref)
+        return self._mirror.get(ref).state

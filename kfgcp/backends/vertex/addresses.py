@@ -1,0 +1,22 @@
+"""The address of Vertex AI for a location."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MULTI_REGIONS: Final = ("us", "eu")
+
+
+def address(location: str) -> str:
+    """Return the address of the service for a location.
+
+    `global` has no prefix. The multi-regions have hosts of another form.
+
+    Example:
+        >>> address("europe-west4")
+        'https://europe-west4-aiplatform.googleapis.com'
+    """
+    if location in MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    prefix = "" if location == "global" else f"{location}-"
+    return f"https://{prefix}aiplatform.googleapis.com"

@@ -1,0 +1,302 @@
+"""Vertex AI Pipelines over its REST API, v1."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import quote
+
+from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
+from kfgcp.backends.incomplete import readable_runs
+from kfgcp.backends.reading import with_failure
+from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
+from kfgcp.backends.vertex import body, filters
+from kfgcp.backends.vertex.addresses import address
+from kfgcp.backends.vertex.experiment import Experiments
+from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
+from kfgcp.backends.vertex.job import Where, at, run_of
+from kfgcp.backends.vertex.logs import JobLogs, JobTail
+from kfgcp.backends.vertex.messages import read_job
+from kfgcp.config import Environment, Project
+from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
+from kfgcp.hosts import is_loopback
+from kfgcp.labels import SUBMISSION
+from kfgcp.model import Run
+from kfgcp.query import RunFilter
+from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
+from kfgcp.services.cloud_logging import CloudLogging
+
+LISTED_FIELDS: Final = (
+    "name",
+    "displayName",
+    "state",
+    "createTime",
+    "startTime",
+    "endTime",
+    "updateTime",
+    "error",
+    "labels",
+    "runtimeConfig",
+    "templateUri",
+    "scheduleName",
+    "pipelineSpec.pipelineInfo",
+)
+"""The fields of a job that a list asks for: not the spec and the tasks, which are large."""
+PAGE_SIZE: Final = 100
+CONFLICT: Final = 409
+TAIL_LINES: Final = 20
+LATE_SECONDS: Final = 8.0
+"""How long to wait for the last lines after the end of a run. Cloud Logging has most of them within seconds."""
+
+
+class VertexService:
+    """The pipeline jobs of one project and location.
+
+    Args:
+        project: the project, for its other environments.
+        env: the environment.
+        records: not used. A job says everything about itself.
+    """
+
+    facts = ServiceFacts()
+
+    def __init__(self, project: Project, env: Environment, records: ServiceRecords) -> None:
+        self._project = project
+        self._env = env
+        self._where = Where(env.get("project"), env.get("location"), env.name)
+        tokens = token_source(env)
+        seconds = env.request_seconds
+        vertex_address = env.get("api_endpoint") or address(self._where.location)
+        self._http = ServiceClient(vertex_address, tokens, service="Vertex AI", seconds=seconds)
+        # A private endpoint (Private Service Connect) is for Vertex AI alone.
+        logging_address = env.get("logging_endpoint") or LOGGING_ADDRESS
+        logging = ServiceClient(logging_address, tokens, service="Cloud Logging", seconds=seconds)
+        self._logging = CloudLogging(logging, self._where.project)
+        self._artifacts = ArtifactStore(self._http, self._parent)
+        self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
+        self._accepts_mask = True
+        self._latest: tuple[str, Mapping[str, Any]] = ("", {})
+
+    @property
+    def place(self) -> str:
+        """What the name of each job begins with."""
+        return f"{self._parent}/pipelineJobs/"
+
+    @property
+    def _parent(self) -> str:
+        return f"projects/{self._where.project}/locations/{self._where.location}"
+
+    # -- starting and ending runs
+
+    def notes(self, request: SubmitRequest) -> list[str]:
+        """Return what Vertex AI leaves out of a request or does in another way."""
+        return list(body.notes(request))
+
+    def create(self, request: SubmitRequest) -> Run:
+        """Create a job with one request.
+
+        The request names the job, so that a second request makes no second job when the first answer is lost.
+        """
+        submission = secrets.token_hex(6)
+        job_id = body.job_id(request.spec.name, submission)
+        job_body = body.job(request, self._env, submission)
+        if self._experiments is not None:
+            self._experiments.ensure(request.options.experiment)
+        for artifact in input_artifacts(request):
+            self._artifacts.ensure(artifact)
+        try:
+            job = self._create_job(job_id, job_body, submission)
+            if not str(job.get("name") or "").endswith(f"/{job_id}"):
+                error = BadAnswer("Vertex AI answered with another run than the one that it was asked to create.")
+                error.unknown = True
+                raise error
+        except BackendError as error:
+            if error.unknown:
+                error.message += f" Whether the run {job_id} was made is not known."
+                error.args = (error.message,)
+                error.hint = f"See whether it is there before you start it again: kfgcp show {job_id}"
+            raise
+        run, _ = self._run_of({**job, "pipelineSpec": job_body["pipelineSpec"]})
+        return replace(
+            run,
+            backend_ref=f"{self.place}{job_id}",
+            version=request.spec.version,
+            experiment=request.options.experiment,
+            params=request.params,
+        )
+
+    def _create_job(self, job_id: str, job_body: Mapping[str, Any], submission: str) -> dict[str, Any]:
+        path = f"v1/{self._parent}/pipelineJobs"
+        try:
+            answer = self._http.post(path, params={"pipelineJobId": job_id}, body=job_body, repeatable=True)
+            try:
+                return read_job(answer)
+            except BadAnswer as error:
+                error.unknown = True
+                raise
+        except Refused as refused:
+            if refused.status != CONFLICT or not refused.retried:
+                raise
+            try:
+                # An earlier try was carried out, and its answer was lost.
+                job = read_job(self._http.get(f"{path}/{job_id}"))
+            except BackendError as error:
+                error.unknown = True
+                raise
+            if (job.get("labels") or {}).get(SUBMISSION) != submission:
+                raise
+            return job
+
+    def cancel(self, backend_ref: str) -> bool:
+        """Ask a job to end, and return whether Vertex AI accepted it."""
+        try:
+            self._http.post(f"v1/{backend_ref}:cancel", body={}, repeatable=True)
+        except Refused as refused:
+            # FAILED_PRECONDITION: the job has ended meanwhile.
+            if refused.reason != "FAILED_PRECONDITION":
+                raise
+            return False
+        return True
+
+    def delete(self, backend_ref: str) -> None:
+        """Delete a job. It is not an error when there is no such job."""
+        with suppress(NotFound):
+            self._http.delete(f"v1/{backend_ref}")
+
+    # -- reading runs
+
+    def fetch(self, backend_ref: str) -> FetchedRun:
+        """Return a run with its tasks."""
+        job = self._job(backend_ref)
+        self._latest = (backend_ref, job)
+        if self._experiments is not None:
+            self._experiments.join(job)
+        run, spec = self._run_of(job)
+        return FetchedRun(run, at(job.get("updateTime")) or "", spec)
+
+    def changed_since(self, since: str) -> Iterator[FetchedRun]:
+        """Return the runs that have changed at this time or later, the last change first."""
+        return self._listed_runs({"filter": f'update_time>="{since}"', "orderBy": "update_time desc"})
+
+    def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
+        """Return the runs that were created in a window of time, newest first."""
+        clauses = [f'create_time>="{since}"']
+        if until:
+            clauses.append(f'create_time<"{until}"')
+        return self._listed_runs({"filter": " AND ".join(clauses), "orderBy": "create_time desc"})
+
+    def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
+        """Return the newest runs that match, None when Vertex AI cannot choose them."""
+        clauses = filters.clauses(run_filter)
+        if clauses is None:
+            return None
+        # Where environments share a place, a run can belong to the one that read it first. Vertex AI does not know
+        # that.
+        if run_filter.env is not None and any(map(self._shares_place, self._project.environments.values())):
+            return None
+        params = {"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}
+        return islice(self._listed_runs(params), limit)
+
+    def explain(self, run: Run, backend_ref: str) -> Run:
+        """Return a failed run with the end of the failing task's log.
+
+        Without it when Cloud Logging may not be read or does not answer.
+        """
+        error = run.error
+        if error is None or error.task is None or error.log_tail:
+            return run
+        try:
+            log_lines = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
+        except BackendError:
+            return run
+        return with_failure(run, replace(error, log_tail=log_lines))
+
+    def _job(self, backend_ref: str) -> dict[str, Any]:
+        return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
+
+    def _run_of(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
+        """Return the run of a job and its spec.
+
+        It belongs to the environment that its label names, when that environment has the same place.
+        """
+        run, spec = run_of(job, self._where)
+        labelled = self._project.environments.get(run.labels.get("env", ""))
+        if labelled is not None and self._shares_place(labelled):
+            run = replace(run, env=labelled.name)
+        params = {**run.params, **self._artifacts.uris(job)}
+        return replace(run, backend_ref=f"{self.place}{run.run_id}", params=params), spec
+
+    def _shares_place(self, other: Environment) -> bool:
+        """Return whether another environment has the same place."""
+        if other.backend != "vertex" or other.name == self._env.name:
+            return False
+        return all(other.get(key) == self._env.get(key) for key in ("project", "location", "api_endpoint"))
+
+    def _listed_runs(self, params: Mapping[str, Any]) -> Iterator[FetchedRun]:
+        jobs = self._listed_jobs(params)
+        return readable_runs(jobs, self._listed_run, identity="name", env_name=self._env.name)
+
+    def _listed_run(self, answer: Any) -> FetchedRun:
+        job = read_job(answer)
+        run, _ = self._run_of(job)
+        return FetchedRun(run, at(job.get("updateTime")) or run.created_at or "")
+
+    def _listed_jobs(self, params: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the jobs of a list.
+
+        The paths of the mask into a spec are not documented. A service that does not accept the mask sends whole jobs.
+        The mask is not sent again to a service that answered without it.
+        """
+        path = f"v1/{self._parent}/pipelineJobs"
+        mask = ",".join(LISTED_FIELDS) if self._accepts_mask else None
+        jobs = self._http.pages(path, {**params, "readMask": mask}, "pipelineJobs", size=PAGE_SIZE)
+        try:
+            first = next(jobs, None)
+        except Refused as refused:
+            if mask is None or not _may_refuse_mask(refused):
+                raise
+            jobs = self._http.pages(path, params, "pipelineJobs", size=PAGE_SIZE)
+            first = next(jobs, None)
+            self._accepts_mask = False
+        if first is not None:
+            yield first
+            yield from jobs
+
+    # -- logs and the official client
+
+    def logs(self, backend_ref: str, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Return the lines that Cloud Logging has now."""
+        return self._logs(self._job(backend_ref)).read(log_filter)
+
+    def tail(self, backend_ref: str, log_filter: LogFilter) -> JobTail:
+        """Return what reads the lines of a run that has not ended."""
+
+        def latest_job() -> Mapping[str, Any]:
+            # Whoever follows a run reads the job itself just before its lines.
+            latest_ref, job = self._latest
+            return job if latest_ref == backend_ref else self._job(backend_ref)
+
+        # A stand-in has every line at once. A private address of Cloud Logging has them as late as the public one.
+        late = 0.0 if is_loopback(self._env.get("logging_endpoint")) else LATE_SECONDS
+        return JobTail(self._logging, latest_job, log_filter, late=late)
+
+    def native(self, backend_ref: str) -> Any:
+        """Return a run as an `aiplatform.PipelineJob`."""
+        from kfgcp.backends.vertex.native import pipeline_job
+
+        return pipeline_job(self._env, backend_ref.removeprefix(self.place))
+
+    def _logs(self, job: Mapping[str, Any]) -> JobLogs:
+        return JobLogs(self._logging, job)
+
+
+def _may_refuse_mask(refused: Refused) -> bool:
+    """Return whether a list may have been refused because of its mask: the service names it, or no field at all."""
+    names = [field.lower() for field in refused.fields]
+    return refused.reason == "INVALID_ARGUMENT" and (not names or any("mask" in name for name in names))
