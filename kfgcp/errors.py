@@ -92,25 +92,32 @@ class BackendError(KfgcpError):
     unknown = False
     is_of_gateway = False
 
-    def amended(self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None) -> Self:
-        """Return a copy with another message or hint, or that leaves open what happened.
-
-        An error that was raised is never changed: several threads may hold it.
-        """
-        error = copy.copy(self)
-        if message is not None:
-            error.message = message
-            error.args = (message,)
-        if hint is not None:
-            error.hint = hint
-        if unknown is not None:
-            error.unknown = unknown
-        return error
-
     @property
     def passing(self) -> bool:
         """Whether the same may go well a little later."""
         return False
+
+    def amended(self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None) -> Self:
+        """Return a copy that says more. The error itself stays as it was raised.
+
+        Args:
+            message: in place of the message; None keeps it.
+            hint: in place of the hint; None keeps it.
+            unknown: see the attribute; None keeps it.
+
+        Example:
+            >>> Unreachable("No answer.").amended(hint="Try again later.").hint
+            'Try again later.'
+        """
+        changed = copy.copy(self)
+        if message is not None:
+            changed.message = message
+            changed.args = (message,)
+        if hint is not None:
+            changed.hint = hint
+        if unknown is not None:
+            changed.unknown = unknown
+        return changed
 
 
 class Unsupported(BackendError):

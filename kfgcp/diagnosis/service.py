@@ -104,7 +104,7 @@ def member(account: str) -> str:
 
 
 def with_command(refused: Refused, command: str) -> Refused:
-    """The refusal with the command that gives the access, when access is what it asks for."""
+    """Return the refusal with the command that gives access, when access is what is missing."""
     if refused.status == 403 and refused.hint.startswith("Ask for "):
-        refused.hint = f"{refused.hint}\n{command}"
+        return refused.amended(hint=f"{refused.hint}\n{command}")
     return refused

@@ -78,3 +78,15 @@ def test_a_refusal_says_how_the_service_answered(kind: type[Refused]) -> None:
 
     assert (error.status, error.reason, error.retried) == (409, "ALREADY_EXISTS", True)
     assert (kind("No.").status, kind("No.").reason, kind("No.").retried) == (0, "", False)
+
+
+def test_an_amended_error_is_a_copy_of_the_same_kind() -> None:
+    error = NotFound("No.", hint="Look.", status=404, reason="NOT_FOUND", fields=["name"], retried=True)
+
+    amended = error.amended(message="No run.", unknown=True)
+
+    assert type(amended) is NotFound
+    assert (str(amended), amended.message, amended.hint, amended.unknown) == ("No run.", "No run.", "Look.", True)
+    assert (amended.status, amended.reason, amended.fields, amended.retried) == (404, "NOT_FOUND", ("name",), True)
+    assert (str(error), error.message, error.unknown) == ("No.", "No.", False)
+    assert error.amended(hint="Wait.").hint == "Wait."

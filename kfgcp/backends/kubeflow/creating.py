@@ -66,8 +66,7 @@ def _made(http: ServiceClient, runs: str, sent: Mapping[str, Any]) -> Run:
     try:
         return read_run(made)
     except BadAnswer as error:
-        error.unknown = True
-        raise
+        raise error.amended(unknown=True) from error
 
 
 def _found(
@@ -100,10 +99,11 @@ def _only(http: ServiceClient, runs: str, made: Run, look: Callable[[], Sequence
 
 
 def _told(error: BackendError, sent: Mapping[str, Any], doubt: bool) -> BackendError:
-    """The error, which says whether the run may be there."""
-    error.unknown = doubt
-    if doubt:
-        error.message += f" Whether the run '{sent['display_name']}' was made is not known."
-        error.args = (error.message,)
-        error.hint = "See whether it is there before you start it again: kfgcp list"
-    return error
+    """Return the error with the information whether the run may be there."""
+    if not doubt:
+        return error.amended(unknown=False)
+    return error.amended(
+        message=f"{error.message} Whether the run '{sent['display_name']}' was made is not known.",
+        hint="See whether it is there before you start it again: kfgcp list",
+        unknown=True,
+    )

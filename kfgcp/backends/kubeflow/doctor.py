@@ -130,12 +130,15 @@ class Cluster:
         if isinstance(found, AuthError) and "Identity-Aware Proxy" in found.message:
             client, there = self._env.get("iap_client_id"), self._iap_client()
             if there and there != client:
-                found.message = f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id of {client}."
-                found.hint = f'Set iap_client_id = "{there}" in [env.{self._env.name}] of kfgcp.toml.'
-            elif self._account:
-                found.hint = (
-                    "gcloud iap web add-iam-policy-binding --resource-type=backend-services --service=BACKEND_SERVICE "
-                    f"--member={member(self._account)} --role=roles/iap.httpsResourceAccessor"
+                raise found.amended(
+                    message=f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id of {client}.",
+                    hint=f'Set iap_client_id = "{there}" in [env.{self._env.name}] of kfgcp.toml.',
+                )
+            if self._account:
+                raise found.amended(
+                    hint="gcloud iap web add-iam-policy-binding --resource-type=backend-services "
+                    f"--service=BACKEND_SERVICE --member={member(self._account)} "
+                    "--role=roles/iap.httpsResourceAccessor"
                 )
             raise found
         return "the token is accepted" if self._iap_client() else Aside("no Identity-Aware Proxy is seen to answer")
@@ -210,9 +213,10 @@ class Cluster:
                 who = self._account or "YOUR_ACCOUNT"
                 inside = who.startswith(_SERVICE_ACCOUNT)
                 subject = f"--serviceaccount={who.removeprefix(_SERVICE_ACCOUNT)}" if inside else f"--user={who}"
-                refused.hint = (
+                command = (
                     f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject} --namespace={name}"
                 )
+                raise refused.amended(hint=command) from refused
             raise
         return f"runs can be listed{f' in {name}' if name else ''}"
 

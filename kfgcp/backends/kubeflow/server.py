@@ -104,7 +104,7 @@ class Server:
             return refused
         with suppress(BackendError):
             if version := self.version:
-                refused.hint = f"This server is {text_of(version)}. {_advice(version)}"
+                return refused.amended(hint=f"This server is {text_of(version)}. {_advice(version)}")
         return refused
 
     def _version_for(self, used: list[Lack]) -> Version | None:

@@ -73,8 +73,8 @@ class Place:
         """The API is enabled in the project, and runs can be listed."""
         found = self._refusal()
         if isinstance(found, Refused) and not _of_region(found):
-            found.hint = found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
-            raise with_command(found, self.cloud.grant("roles/aiplatform.user"))
+            hint = found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
+            raise with_command(found.amended(hint=hint), self.cloud.grant("roles/aiplatform.user"))
         if found is not None and not isinstance(found, Refused):
             raise found
         return f"enabled, and you may list the runs of {self._project}"
@@ -83,8 +83,7 @@ class Place:
         """Pipelines run in the location."""
         found = self._refusal()
         if found is not None:
-            found.hint = self._not_there()
-            raise found
+            raise found.amended(hint=self._not_there())
         return f"{self._location} has pipelines"
 
     def bucket(self) -> str | Aside:

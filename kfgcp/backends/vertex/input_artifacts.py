@@ -85,8 +85,8 @@ class ArtifactStore:
         try:
             self._http.post(self._artifacts, params={"artifactId": artifact.artifact_id}, body=body, repeatable=True)
         except NotFound as error:
-            error.hint = "The first pipeline run creates the metadata store. First run one without input artifacts."
-            raise
+            hint = "The first pipeline run creates the metadata store. First run one without input artifacts."
+            raise error.amended(hint=hint) from error
         except Refused as refused:
             if refused.status != _CONFLICT:  # it exists: an earlier run, or an earlier try, created it
                 raise

@@ -114,14 +114,14 @@ class VertexService:
             job = self._create_job(job_id, job_body, submission)
             if not str(job.get("name") or "").endswith(f"/{job_id}"):
                 error = BadAnswer("Vertex AI answered with another run than the one that it was asked to create.")
-                error.unknown = True
-                raise error
+                raise error.amended(unknown=True)
         except BackendError as error:
-            if error.unknown:
-                error.message += f" Whether the run {job_id} was made is not known."
-                error.args = (error.message,)
-                error.hint = f"See whether it is there before you start it again: kfgcp show {job_id}"
-            raise
+            if not error.unknown:
+                raise
+            raise error.amended(
+                message=f"{error.message} Whether the run {job_id} was made is not known.",
+                hint=f"See whether it is there before you start it again: kfgcp show {job_id}",
+            ) from error
         run, _ = self._run_of({**job, "pipelineSpec": job_body["pipelineSpec"]})
         return replace(
             run,
@@ -138,8 +138,7 @@ class VertexService:
             try:
                 return read_job(answer)
             except BadAnswer as error:
-                error.unknown = True
-                raise
+                raise error.amended(unknown=True) from error
         except Refused as refused:
             if refused.status != CONFLICT or not refused.retried:
                 raise
@@ -147,8 +146,7 @@ class VertexService:
                 # An earlier try was carried out, and its answer was lost.
                 job = read_job(self._http.get(f"{path}/{job_id}"))
             except BackendError as error:
-                error.unknown = True
-                raise
+                raise error.amended(unknown=True) from error
             if (job.get("labels") or {}).get(SUBMISSION) != submission:
                 raise
             return job
