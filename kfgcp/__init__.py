@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ParamError as ParamError,
         Refused as Refused,
         RunFailed as RunFailed,
+        RunNotFound as RunNotFound,
         RunTimeout as RunTimeout,
         SpecError as SpecError,
         StateError as StateError,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         Artifact as Artifact,
         Cache as Cache,
         ErrorInfo as ErrorInfo,
+        ErrorKind as ErrorKind,
         JsonValue as JsonValue,
         Metric as Metric,
         Run as Run,
@@ -137,10 +139,10 @@ _PUBLIC = {
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
-    " MissingExtra NotFound NotWhole ParamError Refused RunFailed RunTimeout SpecError StateError Unreachable"
-    " Unsupported UsageError",
+    " MissingExtra NotFound NotWhole ParamError Refused RunFailed RunNotFound RunTimeout SpecError StateError"
+    " Unreachable Unsupported UsageError",
     "kfgcp.event": "Event EventKind",
-    "kfgcp.model": "Artifact Cache ErrorInfo JsonValue Metric Run RunState Task TaskKind TaskState",
+    "kfgcp.model": "Artifact Cache ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.query": "RunFilter",

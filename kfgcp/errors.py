@@ -3,7 +3,8 @@
     KfgcpError                     1   a bug of ours when raised bare
     ├── UsageError                 2   the call is wrong: an option, a parameter, a run that is not there
     │   ├── ConfigError            2   kfgcp.toml or an environment variable
-    │   └── ParamError             2   a pipeline parameter is unknown, missing or of the wrong type
+    │   ├── ParamError             2   a pipeline parameter is unknown, missing or of the wrong type
+    │   └── RunNotFound            2   no recorded run has this id, beginning of an id or name
     ├── SpecError                  3   the pipeline does not compile, or is not a valid PipelineSpec
     ├── CheckFailed                4   a check found something
     ├── BackendError               5   the backend refused or cannot be reached
@@ -59,6 +60,10 @@ class ConfigError(UsageError):
 
 class ParamError(UsageError):
     """A parameter of the pipeline is unknown, missing or of the wrong type."""
+
+
+class RunNotFound(UsageError):
+    """No recorded run has this id, beginning of an id or name."""
 
 
 class SpecError(KfgcpError):

@@ -67,29 +67,54 @@ class TaskKind(enum.StrEnum):
     LOOP = "loop"
 
 
+class ErrorKind(enum.StrEnum):
+    """What an error is, where kfgcp itself wrote its message and has to tell it from others.
+
+    INTERRUPTED: the engine was killed or crashed before the run ended, so the run can be resumed.
+    DELETED: the run was deleted at its service before kfgcp saw its end.
+    LOG_UNREAD: a log says the cause, and nobody has read it yet.
+    LOG_SILENT: the log was read, and does not say the cause.
+    """
+
+    INTERRUPTED = "INTERRUPTED"
+    DELETED = "DELETED"
+    LOG_UNREAD = "LOG_UNREAD"
+    LOG_SILENT = "LOG_SILENT"
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
     """Why a task or a run failed.
 
     task: path of the failing task, None when no task is to blame. message: one line. log_tail: the last lines of
-    the failing attempt's log. hint: what to do next, "" when nothing is known.
+    the failing attempt's log. hint: what to do next, "" when nothing is known. kind: None for most errors.
     """
 
     message: str
     task: str | None = None
     log_tail: tuple[str, ...] = ()
     hint: str = ""
+    kind: ErrorKind | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         data: dict[str, Any] = {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
         if self.hint:
             data["hint"] = self.hint
+        if self.kind is not None:
+            data["kind"] = self.kind.value
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
         values: Mapping[str, Any] = data  # what `to_dict` wrote
-        return cls(values["message"], values.get("task"), tuple(values.get("log_tail") or ()), values.get("hint") or "")
+        kind = values.get("kind")
+        return cls(
+            message=values["message"],
+            task=values.get("task"),
+            log_tail=tuple(values.get("log_tail") or ()),
+            hint=values.get("hint") or "",
+            kind=ErrorKind(kind) if kind else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

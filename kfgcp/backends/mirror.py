@@ -28,7 +28,7 @@ from kfgcp.backends.service import (
     RunService,
 )
 from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
-from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.store.database import read_only
 from kfgcp.store.rows import Cancellation, Changes, EndedRun, Observed, ReadLevel, no_run
@@ -42,7 +42,7 @@ CLOCK_TOLERANCE: Final = 3600.0
 """Seconds that the clock of a service may be ahead of ours."""
 READERS: Final = 16
 """How many runs are fetched at the same time."""
-DELETED: Final = ErrorInfo("the run was deleted before it had ended here")
+DELETED: Final = ErrorInfo("the run was deleted before it had ended here", kind=ErrorKind.DELETED)
 
 T = TypeVar("T")
 
@@ -263,8 +263,8 @@ class Mirror:
         """Return what is recorded about a run that was deleted on the service. Without an end, record one and raise."""
         stored_run = self._store.get(ref.run_id)
         if stored_run.state.final:
-            # The error DELETED says already what this note would say.
-            if stored_run.error != DELETED:
+            # An error of the kind DELETED says already what this note would say.
+            if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {not_found.message}")
             return FetchedRun(stored_run, "")
         tasks = [replace(task, state=TaskState.CANCELLED) for task in stored_run.tasks if not task.state.final]

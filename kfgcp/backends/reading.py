@@ -12,7 +12,18 @@ from functools import lru_cache
 from typing import Any, Final
 
 from kfgcp.errors import BackendError, SpecError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Run, Task, TaskKind, TaskState, enclosing_paths, timestamp
+from kfgcp.model import (
+    Artifact,
+    ErrorInfo,
+    ErrorKind,
+    Metric,
+    Run,
+    Task,
+    TaskKind,
+    TaskState,
+    enclosing_paths,
+    timestamp,
+)
 from kfgcp.spec.documents import parse_json, whole
 from kfgcp.spec.graph import Component, Graph, build
 from kfgcp.spec.load import Spec, from_documents
@@ -194,7 +205,16 @@ def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     return first.error if first is not None else None
 
 
-def reason(error: Any, missing: str, task: str | None = None) -> ErrorInfo:
-    """The error that a service gives, as one line; `missing` when it gives none."""
+def reason(error: Any, missing: str, task: str | None = None, *, kind: ErrorKind | None = None) -> ErrorInfo:
+    """Return the error that a service gives, as one line.
+
+    Args:
+        error: the field of the answer.
+        missing: the message when the service gives none.
+        task: the path of the task.
+        kind: of the error that the service did not explain.
+    """
     message = error.get("message") if isinstance(error, Mapping) else None
-    return ErrorInfo(" ".join(str(message or missing).split()), task)
+    if not message:
+        return ErrorInfo(missing, task, kind=kind)
+    return ErrorInfo(" ".join(str(message).split()), task)

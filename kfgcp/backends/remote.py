@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from kfgcp.backends.base import Deleted, Pace, Page, RunRef, SubmitRequest, stored_request
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BadAnswer, NotFound, NotWhole, StateError, UsageError
-from kfgcp.model import ErrorInfo, Run, RunState, TaskState, timestamp
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.store.database import read_only
 from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, no_run
@@ -36,7 +36,7 @@ READERS: Final = 16
 """Runs that are read at the same time."""
 T = TypeVar("T")
 
-GONE: Final = ErrorInfo("the run was deleted before it had ended here")
+GONE: Final = ErrorInfo("the run was deleted before it had ended here", kind=ErrorKind.DELETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +384,8 @@ class RemoteBackend(ABC):
                 raise no_run(ref.run_id) from error
             stored = self._store.get(ref.run_id)
             if stored.state.final:  # what is left is the record
-                if stored.error != GONE:  # which says so
+                # An error of this kind says it.
+                if stored.error is None or stored.error.kind is not ErrorKind.DELETED:
                     tell(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {error.message}")
                 return Fetched(stored, "")
             now = timestamp(time.time())

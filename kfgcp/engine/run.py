@@ -36,7 +36,7 @@ from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.options import RunOptions
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
-from kfgcp.store.store import AGAIN, Store
+from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
 _KILL_RUNNER = -1
@@ -82,7 +82,7 @@ class Engine:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
-        self._asked: str | None = None  # when somebody else last asked the run to end
+        self._cancel_requests = 0  # how often others have asked the run to end
         self._overdue: set[int] = set()  # attempts whose time is over
         self._left: list[int] = []  # attempts that have ended, whose working folders are still there
         self._retries: list[tuple[float, int, Node]] = []
@@ -271,14 +271,14 @@ class Engine:
         heapq.heappush(self._alarms, (now + self._settings.grace, attempt_id, signal.SIGKILL))
 
     def _look_for_cancel(self, now: float) -> None:
-        """Whether somebody else asked the run to end; who asks again wants it at once."""
+        """Cancel the run when somebody else asked for it. Who asks a second time wants it at once."""
         if now < self._clock.next_poll:
             return
         self._clock.next_poll = now + POLL_SECONDS
-        asked = self._store.cancel_requested(self._layout.run_id)
-        if asked is not None and asked != self._asked:
-            self._asked = asked
-            self._cancel(force=self._scheduler.cancelled or AGAIN in asked)
+        requests = self._store.cancel_requests(self._layout.run_id)
+        if requests > self._cancel_requests:
+            self._cancel_requests = requests
+            self._cancel(force=self._scheduler.cancelled or requests > 1)
 
     def _handle(self, event: _Event) -> None:
         if isinstance(event, _Cancel):

@@ -21,7 +21,7 @@ from kfgcp import private
 from kfgcp.errors import DiskFull, StateError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 BUSY_SECONDS = 30.0
 
 

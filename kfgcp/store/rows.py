@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kfgcp.errors import UsageError
+from kfgcp.errors import RunNotFound
 from kfgcp.event import Event, EventKind
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
 
@@ -283,11 +283,11 @@ def only(cursor: Any, run_id: str) -> Any:
     return row[0]
 
 
-def no_run(run: str) -> UsageError:
-    """The error that no run is meant by a text."""
+def no_run(run: str) -> RunNotFound:
+    """Return the error that a text means no run."""
     if run == "latest":
-        return UsageError("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
-    return UsageError(f"There is no run '{run}'.", hint="See them all: kfgcp list")
+        return RunNotFound("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
+    return RunNotFound(f"There is no run '{run}'.", hint="See them all: kfgcp list")
 
 
 def bound(*values: Any) -> tuple[Any, ...]:

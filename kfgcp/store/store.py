@@ -34,9 +34,7 @@ from kfgcp.store.rows import (
     task_row,
 )
 
-__all__ = ["AGAIN", "DATABASE_NAME", "Store"]
-
-AGAIN = " again"
+__all__ = ["DATABASE_NAME", "Store"]
 
 _BATCH = 1_000_000
 """More rows than one write has: `rev * _BATCH + place in the write` numbers rows in the order they came."""
@@ -106,7 +104,7 @@ class Store(FileUses, CachedOutputs, RunEvents):
         if not run.state.final:
             # Somebody continued a run that had ended: what cancelled it before says nothing about its next end.
             self._db.execute(
-                "UPDATE runs SET cancel_requested_at = NULL WHERE run_id = ?"
+                "UPDATE runs SET cancel_requested_at = NULL, cancel_requests = 0 WHERE run_id = ?"
                 " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
                 bound(run.run_id),
             )
@@ -287,17 +285,18 @@ class Store(FileUses, CachedOutputs, RunEvents):
             )
             self._db.execute(
                 "UPDATE runs SET rev = rev + 1, state = 'RUNNING', ended_at = NULL, error = NULL,"
-                " cancel_requested_at = NULL WHERE run_id = ?",
+                " cancel_requested_at = NULL, cancel_requests = 0 WHERE run_id = ?",
                 (run_id,),
             )
 
     def request_cancel(self, run_id: str, at: str) -> None:
-        """Asks the engine that runs it to cancel, the second time at once; no effect on a run that has ended."""
+        """Ask the engine of a run to cancel it, the second time at once. This does nothing to a run that has ended."""
         with self._transaction():
             self._db.execute(
-                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at || ?, ?) WHERE run_id = ?"
+                "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, ?),"
+                " cancel_requests = cancel_requests + 1 WHERE run_id = ?"
                 " AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
-                (AGAIN, at, run_id),
+                (at, run_id),
             )
 
     def _write(self, run_id: str, changes: Changes) -> None:
@@ -370,11 +369,11 @@ class Store(FileUses, CachedOutputs, RunEvents):
             stored = json.loads(text)
         return StoredRequest.from_dict(stored) if stored else None
 
-    def cancel_requested(self, run_id: str) -> str | None:
-        """When it was first asked to end, with `AGAIN` behind it for each time more."""
+    def cancel_requests(self, run_id: str) -> int:
+        """Return how often a run was asked to end, 0 for a run that is not known."""
         with self._failures():
-            row = self._db.execute("SELECT cancel_requested_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return None if row is None else row[0]
+            row = self._db.execute("SELECT cancel_requests FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        return 0 if row is None else row[0]
 
     def cancellation(self, backend_ref: str) -> Cancellation | None:
         """Return what is recorded of the cancelling of a run of a remote backend, None when the run is not known."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh, capability
 from kfgcp.backends.registry import DEFAULT, runs_here
 from kfgcp.config import DEFAULT_ENV, Environment
-from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, Unreachable, UsageError
+from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, RunNotFound, Unreachable, UsageError
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
 from kfgcp.store.database import note_full
@@ -73,7 +73,7 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     """Return the record of the run that a text means. Without a record, ask the remote backends for it.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: there is more than one. RunNotFound: there is none.
         NotFound: the remote backends have none either.
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
@@ -88,10 +88,10 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     read_changes(workspace, RunFilter(), with_tasks=False)
     try:
         return _recorded(workspace, run_text)
-    except UsageError as error:
-        if workspace.recorded_store is not None and error.message.startswith("There is no run"):
-            raise NotFound(error.message, hint=error.hint, status=404, reason="NOT_FOUND") from None
-        raise
+    except RunNotFound as error:
+        if workspace.recorded_store is None:
+            raise
+        raise NotFound(error.message, hint=error.hint, status=404, reason="NOT_FOUND") from None
 
 
 def read_changes(

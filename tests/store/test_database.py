@@ -1,18 +1,21 @@
 """The file of the store: made, migrated, shared, and refused when it cannot be trusted."""
 
 import itertools
+import json
 import random
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.errors import DiskFull, StateError
-from kfgcp.model import Run
+from kfgcp.model import ErrorInfo, ErrorKind, Run
 from kfgcp.store import database
 from kfgcp.store.rows import Origin
 from kfgcp.store.store import Store
@@ -68,20 +71,127 @@ def test_there_is_one_migration_a_version() -> None:
 @pytest.mark.parametrize("version", range(1, database.SCHEMA_VERSION + 1))
 def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(tmp_path: Path, version: int) -> None:
     file = tmp_path / "kfgcp.db"
-    old = sqlite3.connect(file, isolation_level=None)
-    for number in range(1, version + 1):
-        old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
+    old = _old_database(file, version)
     old.execute(
         "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
         " VALUES ('old', 'local', 'local', 'p', 'v', 'default', 'n', 'SUCCEEDED', '2020-01-01T00:00:00.000Z')"
     )
-    old.execute(f"PRAGMA user_version = {version}")
     old.close()
 
     with Store(tmp_path) as store:
         assert store.get("old").name == "n"
 
     assert _tables(file) >= TABLES
+
+
+OLD_ERRORS = [
+    ("the engine was killed or crashed before the run ended; go on with: kfgcp run --resume r", "INTERRUPTED"),
+    ("the engine could not be started: no memory", None),
+    ("the run was deleted before it had ended here", "DELETED"),
+    ("the task failed; its log says why", "LOG_UNREAD"),
+    ("the task could not be started; the log of its driver says why", "LOG_UNREAD"),
+    ("the pipeline could not be started; the log of its pod root-driver says why", "LOG_UNREAD"),
+    ("the task failed; its log does not say why", "LOG_SILENT"),
+    ("the task failed; its log was not kept", None),
+    ("ValueError: é \ud83d", None),
+]
+"""Messages as kfgcp wrote them with schema 12, with the kind that each of them meant."""
+
+
+@pytest.mark.parametrize(("message", "kind"), OLD_ERRORS)
+def test_what_a_message_meant_is_the_kind_of_the_error_after_a_migration(
+    tmp_path: Path, message: str, kind: str | None
+) -> None:
+    error = ErrorInfo(message, "say", ("last line",), "a hint")
+    backend = "local" if "engine" in message else "kubeflow"
+    old = _old_database(tmp_path / "kfgcp.db", 12)
+    old.execute(
+        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at, error)"
+        " VALUES ('old', 'e', ?, 'p', 'v', 'default', 'n', 'FAILED', '2020-01-01T00:00:00.000Z', ?)",
+        (backend, json.dumps(error.to_dict(), separators=(",", ":"))),
+    )
+    old.close()
+
+    with Store(tmp_path) as store:
+        recorded = store.get("old").error
+
+    assert recorded == replace(error, kind=ErrorKind(kind) if kind else None)
+
+
+def test_errors_of_tasks_have_a_kind_after_a_migration(tmp_path: Path) -> None:
+    old = _old_database(tmp_path / "kfgcp.db", 12)
+    for run_id, backend in (("gke", "kubeflow"), ("here", "local")):
+        old.execute(
+            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
+            " VALUES (?, 'e', ?, 'p', 'v', 'default', 'n', 'FAILED', '2020-01-01T00:00:00.000Z')",
+            (run_id, backend),
+        )
+        old.executemany(
+            "INSERT INTO tasks VALUES (?, ?, 1, 1, 'container', 'FAILED', 1, NULL, NULL, NULL, '{}', '{}', ?)",
+            [
+                (run_id, "unread", '{"task":"unread","message":"the task failed; its log says why","log_tail":[]}'),
+                (run_id, "read", '{"task":"read","message":"ValueError: no","log_tail":[]}'),
+            ],
+        )
+    old.close()
+
+    with Store(tmp_path) as store:
+        kinds = {
+            (run_id, task.path): task.error.kind
+            for run_id in ("gke", "here")
+            for task in store.tasks(run_id)
+            if task.error is not None
+        }
+
+    assert kinds == {
+        ("gke", "unread"): ErrorKind.LOG_UNREAD,
+        ("gke", "read"): None,
+        ("here", "unread"): None,
+        ("here", "read"): None,
+    }
+
+
+@pytest.mark.parametrize(("ending", "count"), [(None, 0), ("", 1), (" again", 2), (" again again", 3)])
+def test_requests_to_cancel_are_counted_after_a_migration(tmp_path: Path, ending: str | None, count: int) -> None:
+    at = "2020-01-01T00:00:01.000Z"
+    old = _old_database(tmp_path / "kfgcp.db", 12)
+    old.execute(
+        "INSERT INTO runs (run_id, env, backend, backend_ref, pipeline, version, experiment, name, state, created_at,"
+        " cancel_requested_at)"
+        " VALUES ('old', 'e', 'local', 'ref', 'p', 'v', 'default', 'n', 'RUNNING', '2020-01-01T00:00:00.000Z', ?)",
+        (None if ending is None else at + ending,),
+    )
+    old.close()
+
+    with Store(tmp_path) as store:
+        cancellation = store.cancellation("ref")
+        assert store.cancel_requests("old") == count
+
+    assert cancellation is not None
+    assert cancellation.requested_at == ("" if ending is None else at)
+
+
+def test_runs_without_a_workflow_are_still_known_after_a_migration(tmp_path: Path) -> None:
+    old = _old_database(tmp_path / "kfgcp.db", 12)
+    old.executemany(
+        "INSERT INTO names VALUES ('place/', 'cancelling since', ?, ?)",
+        [("a", "gone"), ("b", "2020-01-01T00:00:00.000Z")],
+    )
+    old.close()
+
+    with Store(tmp_path) as store:
+        runs = CancellingRuns(store, "place/", lambda: 0.0)
+
+    assert (runs.never_ends("a"), runs.never_ends("b")) == (True, False)
+
+
+def _old_database(file: Path, version: int) -> sqlite3.Connection:
+    """Return a connection to a new database with an earlier schema."""
+    old = sqlite3.connect(file, isolation_level=None)
+    for number in range(1, version + 1):
+        old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
+    old.execute(f"PRAGMA user_version = {version}")
+    return old
 
 
 def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path: Path) -> None:

@@ -280,9 +280,11 @@ def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
 def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     with Store(home / ".kfgcp") as other:
-        assert not other.cancel_requested("aaaa00000001")
+        assert other.cancel_requests("aaaa00000001") == 0
         store.request_cancel("aaaa00000001", "2026-01-01T00:00:00.000Z")
-        assert other.cancel_requested("aaaa00000001")
+        assert other.cancel_requests("aaaa00000001") == 1
+        store.request_cancel("aaaa00000001", "2026-01-01T00:00:05.000Z")
+        assert other.cancel_requests("aaaa00000001") == 2
 
 
 def test_unfinished_are_those_that_have_not_ended(store: Store, make_run: MakeRun) -> None:

@@ -34,6 +34,7 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "UsageError": 2,
         "ConfigError": 2,
         "ParamError": 2,
+        "RunNotFound": 2,
         "SpecError": 3,
         "CheckFailed": 4,
         "BackendError": 5,

@@ -13,6 +13,7 @@ from kfgcp.model import (
     Artifact,
     Cache,
     ErrorInfo,
+    ErrorKind,
     Metric,
     Run,
     RunState,
@@ -40,7 +41,14 @@ values: st.SearchStrategy[Any] = st.recursive(
     max_leaves=5,
 )
 tables = st.dictionaries(text, values, max_size=2)
-errors = st.builds(ErrorInfo, message=text, task=maybe, log_tail=st.lists(text, max_size=2).map(tuple))
+errors = st.builds(
+    ErrorInfo,
+    message=text,
+    task=maybe,
+    log_tail=st.lists(text, max_size=2).map(tuple),
+    hint=text,
+    kind=st.none() | st.sampled_from(ErrorKind),
+)
 tasks = st.builds(
     Task,
     path=text,

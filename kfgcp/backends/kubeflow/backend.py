@@ -24,7 +24,7 @@ from kfgcp.backends.kubeflow.metadata import Execution, Metadata
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
 from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import PIPELINE_NOT_STARTED, RUN_STATES, Where, graph_of, run_of
+from kfgcp.backends.kubeflow.runs import RUN_STATES, Where, graph_of, run_of
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors, is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
@@ -38,7 +38,7 @@ from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.labels import EXPERIMENT, SUBMISSION
-from kfgcp.model import ErrorInfo, Run, RunState, timestamp
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.tokens import ca_file
@@ -55,6 +55,7 @@ SKEW: Final = 86400.0
 """Seconds that the clock of a server may be behind ours, before a run is not found again: many, as it would be made
 twice."""
 TAIL_LINES: Final = 20
+_UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
 LATE_LOGS: Final = 600.0
 """Seconds after the end of a run in which a log that is not there may still come, such as one in Cloud Logging."""
 
@@ -337,7 +338,7 @@ class KubeflowBackend(RemoteBackend):
         deadline = Deadline(causes.SECONDS)
         is_old = run.ended_at is not None and run.ended_at < timestamp(time.time() - LATE_LOGS)
         lost = causes.LOST if is_old else ""
-        cause_by_task: dict[str, str] = {}
+        cause_by_task: dict[str, ErrorInfo] = {}
         try:
             logs = self._logs(backend_ref)
             if not error.log_tail:
@@ -355,12 +356,11 @@ class KubeflowBackend(RemoteBackend):
             end = logs.end_of(error.task, TAIL_LINES)
         except NotFound:
             return run
-        message = error.message
-        if causes.is_unread(error):
-            message = end.cause or causes.NO_CAUSE
-        elif message in (causes.NO_CAUSE, PIPELINE_NOT_STARTED):
-            message = end.cause or message
-        return with_failure(run, replace(error, log_tail=end.lines, message=message, hint=""))
+        message, kind = error.message, error.kind
+        if causes.is_unread(error) or (end.cause and kind in _UNEXPLAINED):
+            read_error = causes.error_of(end.cause, error.task)
+            message, kind = read_error.message, read_error.kind
+        return with_failure(run, replace(error, log_tail=end.lines, message=message, kind=kind, hint=""))
 
     def _is_explained(self, run: Run) -> bool:
         return super()._is_explained(run) and not causes.unread_tasks(run)

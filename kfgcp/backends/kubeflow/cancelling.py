@@ -18,9 +18,10 @@ from kfgcp.store.store import Store
 
 PATIENCE: Final = 120.0
 """Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to end."""
-_KIND: Final = "cancelling since"
-_GONE: Final = "gone"
-"""In the place of a time: the server said that the Workflow is gone."""
+_SINCE: Final = "cancelling since"
+"""The kind of `names` in the store that holds the times."""
+_WITHOUT_WORKFLOW: Final = "without workflow"
+"""The kind for runs of which the server said that their Workflow is gone. The names are empty."""
 
 
 class CancellingRuns:
@@ -36,25 +37,32 @@ class CancellingRuns:
         self._store = store
         self._place = place
         self._clock = clock
-        self._since = store.names(place, _KIND)
+        self._since = store.names(place, _SINCE)
+        self._without_workflow = set(store.names(place, _WITHOUT_WORKFLOW))
 
     def workflow_is_gone(self, server_id: str) -> None:
         """Remember that the server could not stop the Workflow of a run because there is none."""
-        self._remember(server_id, _GONE)
+        self._without_workflow.add(server_id)
+        if self._store.writable:
+            self._store.set_names(self._place, _WITHOUT_WORKFLOW, {server_id: ""})
 
     def see(self, server_id: str, state: RunState) -> None:
         """Remember when a run was first CANCELLING, and forget it when it has another state."""
         if state is RunState.CANCELLING:
             if server_id not in self._since:
-                self._remember(server_id, timestamp(self._clock()))
-        elif server_id in self._since:
+                self._since[server_id] = timestamp(self._clock())
+                if self._store.writable:
+                    self._store.set_names(self._place, _SINCE, {server_id: self._since[server_id]})
+        elif server_id in self._since or server_id in self._without_workflow:
             self.forget(server_id)
 
     def never_ends(self, server_id: str) -> bool:
         """Return whether a run that is CANCELLING is not expected to end any more."""
+        if server_id in self._without_workflow:
+            return True
         since = self._since.get(server_id)
-        if since is None or since == _GONE:
-            return since is not None
+        if since is None:
+            return False
         return self._clock() - datetime.fromisoformat(since).timestamp() >= PATIENCE
 
     def note(self, run_id: str, server_id: str) -> str:
@@ -62,7 +70,7 @@ class CancellingRuns:
         if not self.never_ends(server_id):
             return ""
         advice = f"It will not end. Delete it: kfgcp delete {run_id}"
-        if self._since[server_id] == _GONE:
+        if server_id in self._without_workflow:
             return f"The workflow of run {run_id} is not in the cluster any more. {advice}"
         minutes = f"{PATIENCE / 60:.0f}"
         return (
@@ -73,10 +81,7 @@ class CancellingRuns:
     def forget(self, server_id: str) -> None:
         """Forget a run."""
         self._since.pop(server_id, None)
+        self._without_workflow.discard(server_id)
         if self._store.writable:
-            self._store.set_names(self._place, _KIND, {}, gone=[server_id])
-
-    def _remember(self, server_id: str, since: str) -> None:
-        self._since[server_id] = since
-        if self._store.writable:
-            self._store.set_names(self._place, _KIND, {server_id: since})
+            self._store.set_names(self._place, _SINCE, {}, gone=[server_id])
+            self._store.set_names(self._place, _WITHOUT_WORKFLOW, {}, gone=[server_id])

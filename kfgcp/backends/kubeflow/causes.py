@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, Protocol
 
-from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED
 from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
-from kfgcp.model import ErrorInfo, Run, Task
+from kfgcp.model import ErrorInfo, ErrorKind, Run, Task
 
 SECONDS: Final = 20.0
 """How long the causes of one run are read at one look."""
@@ -25,8 +24,6 @@ READERS: Final = 8
 """Logs that are read at the same time."""
 NO_CAUSE: Final = "the task failed; its log does not say why"
 LOST: Final = "the task failed; its log was not kept"
-_UNREAD: Final = (NO_REASON, NOT_STARTED)
-"""The messages of tasks whose logs were not read."""
 
 
 class Logs(Protocol):
@@ -43,7 +40,7 @@ class Logs(Protocol):
 
 def is_unread(error: ErrorInfo | None) -> bool:
     """Return whether the log of a failed task may say why it failed, and was not read."""
-    return error is not None and error.task is not None and error.message in _UNREAD
+    return error is not None and error.task is not None and error.kind is ErrorKind.LOG_UNREAD
 
 
 def unread_tasks(run: Run) -> list[str]:
@@ -56,7 +53,19 @@ def unread_tasks(run: Run) -> list[str]:
     return [path for path in paths if path is not None]
 
 
-def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str) -> dict[str, str]:
+def error_of(cause: str, task: str | None) -> ErrorInfo:
+    """Return the error of a task whose log was read.
+
+    Args:
+        cause: empty when the log does not say it.
+        task: the path of the task.
+    """
+    if not cause:
+        return ErrorInfo(NO_CAUSE, task, kind=ErrorKind.LOG_SILENT)
+    return ErrorInfo(cause, task)
+
+
+def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str) -> dict[str, ErrorInfo]:
     """Return why tasks failed, by their paths. Tasks that were not reached in time are left out.
 
     Nothing more is read after the first log that cannot be read now: each further request could take as long.
@@ -69,24 +78,24 @@ def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: s
     """
     has_failed = threading.Event()
 
-    def read(path: str) -> str:
+    def read(path: str) -> ErrorInfo | None:
         if has_failed.is_set() or deadline.has_passed:
-            return ""
+            return None
         try:
             with obey(deadline):
-                return logs.cause_of(path) or NO_CAUSE
+                return error_of(logs.cause_of(path), path)
         except NotFound:
-            return lost
+            return ErrorInfo(lost, path) if lost else None
         except BackendError:
             has_failed.set()
-            return ""
+            return None
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-causes") as pool:
-        messages = list(pool.map(read, paths))
-    return {path: message for path, message in zip(paths, messages, strict=True) if message}
+        errors = list(pool.map(read, paths))
+    return {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
 
 
-def with_causes(run: Run, causes: Mapping[str, str]) -> Run:
+def with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:
     """Return a run whose errors have the causes. Errors without a cause get the command that shows the log as a hint.
 
     Args:
@@ -97,15 +106,15 @@ def with_causes(run: Run, causes: Mapping[str, str]) -> Run:
     return replace(run, tasks=tasks, error=_with_cause(run.error, causes, run.run_id))
 
 
-def _tasks_with_causes(run: Run, causes: Mapping[str, str]) -> Iterator[Task]:
+def _tasks_with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Iterator[Task]:
     for task in run.tasks:
         yield replace(task, error=_with_cause(task.error, causes, run.run_id))
 
 
-def _with_cause(error: ErrorInfo | None, causes: Mapping[str, str], run_id: str) -> ErrorInfo | None:
+def _with_cause(error: ErrorInfo | None, causes: Mapping[str, ErrorInfo], run_id: str) -> ErrorInfo | None:
     if error is None or error.task is None or not is_unread(error):
         return error
     cause = causes.get(error.task)
     if cause is None:
         return replace(error, hint=f"kfgcp logs {shlex.quote(run_id)} {shlex.quote(error.task)}")
-    return replace(error, message=cause, hint="")
+    return replace(error, message=cause.message, kind=cause.kind, hint="")

@@ -32,7 +32,7 @@ from kfgcp.backends.reading import (
     with_group_outputs,
 )
 from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
-from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import Artifact, Cache, ErrorInfo, ErrorKind, Run, RunState, Task, TaskKind, TaskState, timestamp
 from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.load import Spec
@@ -221,7 +221,7 @@ def _of_failed_driver(placed: Placed, driver: FailedDriver) -> Task:
         state=TaskState.FAILED,
         started_at=past(detail.get("start_time")) or at(detail.get("create_time")),
         ended_at=past(detail.get("end_time")),
-        error=ErrorInfo(NOT_STARTED, placed.path),
+        error=ErrorInfo(NOT_STARTED, placed.path, kind=ErrorKind.LOG_UNREAD),
     )
 
 
@@ -243,8 +243,12 @@ def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Tas
         attempts=int(ran and placed.kind in LEAVES),
         started_at=(past(node.get("start_time")) or at(node.get("create_time"))) if ran else None,
         ended_at=ended_at if state.final else None,
-        error=reason(node.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
+        error=_reason(node.get("error"), placed.path) if state is TaskState.FAILED else None,
     )
+
+
+def _reason(error: Any, task: str) -> ErrorInfo:
+    return reason(error, NO_REASON, task, kind=ErrorKind.LOG_UNREAD)
 
 
 def _was_killed(ended_at: str | None, progress: Progress) -> bool:
@@ -278,7 +282,7 @@ def _of_execution(placed: Placed, execution: Execution, progress: Progress, atte
         ended_at=ended_at if state.final else None,
         inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
         outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
-        error=ErrorInfo(execution.error or NO_REASON, placed.path) if state is TaskState.FAILED else None,
+        error=_reason({"message": execution.error}, placed.path) if state is TaskState.FAILED else None,
     )
 
 
@@ -411,9 +415,12 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
 
 def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
     """Return the error of a failed run: the first failure of a task, else what the service says of the whole."""
-    has_started = not any(_is_failed_root_driver(detail) for detail in _details(body))
-    unexplained = RUN_FAILED if has_started else PIPELINE_NOT_STARTED
-    return first_failure(tasks) or reason(body.get("error"), unexplained)
+    failure = first_failure(tasks)
+    if failure is not None:
+        return failure
+    if any(_is_failed_root_driver(detail) for detail in _details(body)):
+        return reason(body.get("error"), PIPELINE_NOT_STARTED, kind=ErrorKind.LOG_UNREAD)
+    return reason(body.get("error"), RUN_FAILED)
 
 
 def _is_failed_root_driver(detail: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ from kfgcp.engine.uses import Uses
 from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
-from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskState, timestamp
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.spec import graph, platform
 from kfgcp.store import database
@@ -51,7 +51,6 @@ TASK_VARIABLES = ("KFGCP_RUN_ID", "KFGCP_TASK", "KFGCP_SUBMIT_DIR")
 """What tells a task's process where it is; a run that is submitted from a task is another one."""
 ENDING_SECONDS = 30.0
 """How long a deletion waits for the engine of a run that has ended: it removes temporary folders before it goes."""
-INTERRUPTED = "the engine was killed or crashed before the run ended"
 
 
 class LocalBackend:
@@ -237,7 +236,7 @@ class LocalBackend:
             raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
         try:
             run = self._store.get(ref.run_id, whole=False)
-            interrupted = run.error is not None and run.error.message.startswith(INTERRUPTED)
+            interrupted = run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
             if run.state.final and not interrupted:
                 raise UsageError(
                     f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
@@ -280,7 +279,7 @@ class LocalBackend:
                     env={name: value for name, value in os.environ.items() if name not in TASK_VARIABLES},
                 )
         except OSError as error:
-            self._end(run_id, RunState.FAILED, f"the engine could not be started: {error.strerror}")
+            self._end(run_id, RunState.FAILED, ErrorInfo(f"the engine could not be started: {error.strerror}"))
             held.release()
             raise StateError(f"The engine could not be started: {error.strerror}: {error.filename}.") from error
         held.close()
@@ -341,10 +340,12 @@ class LocalBackend:
                 return
             self._clean_up(run_id)
             cancelling = self._store.get(run_id, whole=False).state is RunState.CANCELLING
-            if cancelling or self._store.cancel_requested(run_id):
+            if cancelling or self._store.cancel_requests(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
-                self._end(run_id, RunState.FAILED, f"{INTERRUPTED}; go on with: kfgcp run --resume {run_id}")
+                message = "the engine was killed or crashed before the run ended; "
+                message += f"go on with: kfgcp run --resume {run_id}"
+                self._end(run_id, RunState.FAILED, ErrorInfo(message, kind=ErrorKind.INTERRUPTED))
         finally:
             held.release()
 
@@ -359,7 +360,7 @@ class LocalBackend:
 
             remove_containers(run_id)
 
-    def _end(self, run_id: str, state: RunState, message: str | None) -> None:
+    def _end(self, run_id: str, state: RunState, error: ErrorInfo | None) -> None:
         now = timestamp(time.time())
         tasks = [
             Task(
@@ -370,7 +371,6 @@ class LocalBackend:
             for task in self._store.tasks(run_id)
             if not task.state.final
         ]
-        error = ErrorInfo(message) if message else None
         self._store.end(run_id, Changes(tasks=tasks, state=state, ended_at=now, error=error))
 
 

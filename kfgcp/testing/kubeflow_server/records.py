@@ -44,7 +44,6 @@ STATES: Final[Mapping[RunState, str]] = {
     RunState.CANCELLED: "CANCELED",
     RunState.PAUSED: "PAUSED",
 }
-_TAKEN: Final = "taken from run "
 _NUMBERING: Final = threading.Lock()
 _REPORTING: Final = threading.Lock()
 _UNREADABLE: Final = "Failed to parse the pipeline source"
@@ -270,11 +269,11 @@ FIELDS: Final[lists.Fields] = {
 
 
 def _merged(tasks: tuple[Task, ...], earlier: tuple[Task, ...]) -> tuple[Task, ...]:
-    """The tasks of a retried run: those that succeeded before are as they were."""
+    """Return the tasks of a retried run: those that succeeded before, and did not run again, are as they were."""
     before = {task.path: task for task in earlier if task.state.ok}
     now = {task.path: task for task in tasks}
     kept = [
-        before[path] if path in before and task.cache is not None and task.cache.reason.startswith(_TAKEN) else task
+        before[path] if path in before and task.cache is not None and task.cache.hit else task
         for path, task in now.items()
     ]
     return (*(task for path, task in before.items() if path not in now), *kept)

@@ -77,11 +77,11 @@ def test_it_is_listed_by_its_state(server: KubeflowStandIn) -> None:
 def test_a_run_that_is_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
     run_id = running(server)
     public.cancel(run_id)
-    assert Store(load_project().home).cancel_requested(run_id) is not None
+    assert Store(load_project().home).cancel_requests(run_id) == 1
 
     assert public.show(run_id).retry().state is RunState.RUNNING
 
-    assert Store(load_project().home).cancel_requested(run_id) is None
+    assert Store(load_project().home).cancel_requests(run_id) == 0
 
 
 def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
@@ -104,7 +104,7 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(ser
 
     assert public.cancel(run_id).state is RunState.RUNNING
 
-    assert Store(load_project().home).cancel_requested(run_id) is None
+    assert Store(load_project().home).cancel_requests(run_id) == 0
 
 
 @pytest.mark.recorded(

@@ -8,7 +8,7 @@ from kfgcp.backends.kubeflow import causes
 from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED
 from kfgcp.deadlines import Deadline, current_deadline
 from kfgcp.errors import NotFound, Unreachable
-from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskKind, TaskState
 
 
 class Clock:
@@ -50,7 +50,9 @@ def test_every_failed_task_of_a_large_loop_has_its_cause() -> None:
     expected = {f"for-loop-1[{number}]/work": f"ValueError: item {number}" for number in range(1000)}
     logs = FakeLogs(dict(expected))
 
-    assert causes.read_causes(logs, list(expected), Deadline(60, Clock()), lost="") == expected
+    errors = causes.read_causes(logs, list(expected), Deadline(60, Clock()), lost="")
+
+    assert errors == {path: ErrorInfo(cause, path) for path, cause in expected.items()}
 
 
 def test_reading_stops_when_the_time_is_over() -> None:
@@ -78,11 +80,11 @@ def test_a_log_that_is_gone_or_silent_does_not_stop_the_others() -> None:
     deadline = Deadline(60, Clock())
 
     assert causes.read_causes(logs, ["gone", "silent", "loud"], deadline, lost="") == {
-        "silent": "the task failed; its log does not say why",
-        "loud": "ValueError",
+        "silent": ErrorInfo("the task failed; its log does not say why", "silent", kind=ErrorKind.LOG_SILENT),
+        "loud": ErrorInfo("ValueError", "loud"),
     }
     assert causes.read_causes(logs, ["gone"], deadline, lost=causes.LOST) == {
-        "gone": "the task failed; its log was not kept",
+        "gone": ErrorInfo("the task failed; its log was not kept", "gone"),
     }
 
 
@@ -101,24 +103,26 @@ def failed_run(*errors: tuple[str, ErrorInfo]) -> Run:
 
 
 def test_tasks_without_a_cause_name_the_command_that_shows_their_log() -> None:
-    inner = ErrorInfo(NO_REASON, "for-loop-1[2]/work")
-    driver = ErrorInfo(NOT_STARTED, "say")
+    inner = ErrorInfo(NO_REASON, "for-loop-1[2]/work", kind=ErrorKind.LOG_UNREAD)
+    driver = ErrorInfo(NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD)
     explained = ErrorInfo("OOMKilled", "big")
     run = failed_run(("for-loop-1[2]", inner), ("for-loop-1[2]/work", inner), ("say", driver), ("big", explained))
 
     assert causes.unread_tasks(run) == ["for-loop-1[2]/work", "say"]
-    shown = causes.with_causes(run, {"say": "no such parameter"})
+    shown = causes.with_causes(run, {"say": ErrorInfo("no such parameter", "say")})
 
     hint = "kfgcp logs run-1 'for-loop-1[2]/work'"
-    unread = ErrorInfo(NO_REASON, "for-loop-1[2]/work", hint=hint)
+    unread = ErrorInfo(NO_REASON, "for-loop-1[2]/work", hint=hint, kind=ErrorKind.LOG_UNREAD)
     assert [task.error for task in shown.tasks] == [unread, unread, ErrorInfo("no such parameter", "say"), explained]
     assert shown.error == unread
     assert causes.unread_tasks(shown) == ["for-loop-1[2]/work"], "the next look continues here"
-    explained = causes.with_causes(shown, {"for-loop-1[2]/work": "ValueError"})
+    explained = causes.with_causes(shown, {"for-loop-1[2]/work": ErrorInfo("ValueError", "for-loop-1[2]/work")})
     assert explained.error == ErrorInfo("ValueError", "for-loop-1[2]/work")
     assert causes.unread_tasks(explained) == []
 
 
-@pytest.mark.parametrize("error", [None, ErrorInfo(NO_REASON), ErrorInfo("ValueError: no", "say")])
+@pytest.mark.parametrize(
+    "error", [None, ErrorInfo(NO_REASON, kind=ErrorKind.LOG_UNREAD), ErrorInfo("ValueError: no", "say")]
+)
 def test_only_tasks_whose_log_was_not_read_are_unread(error: ErrorInfo | None) -> None:
     assert not causes.is_unread(error)

@@ -9,7 +9,7 @@ import argo_record
 import recorded_runs
 from kfgcp.backends.kubeflow.metadata import Execution
 from kfgcp.backends.kubeflow.runs import NOT_STARTED, PIPELINE_NOT_STARTED, Where, placed_tasks, run_of
-from kfgcp.model import ErrorInfo, Task, TaskState
+from kfgcp.model import ErrorInfo, ErrorKind, Task, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
 WITH_FAILED_DRIVERS = [
@@ -88,12 +88,14 @@ def test_a_task_that_could_not_be_started_says_where_the_reason_is() -> None:
     task = _tasks(recorded_runs.read("param-none"), _executions("param-none"))["say"]
 
     assert (task.state, task.attempts, task.cache) == (TaskState.FAILED, 0, None)
-    assert task.error == ErrorInfo(NOT_STARTED, "say")
+    assert task.error == ErrorInfo(NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD)
     assert (task.started_at, task.ended_at) == ("2026-11-29T08:56:39.000Z", "2026-11-29T08:56:52.000Z")
 
 
 def test_it_is_told_without_ml_metadata_too() -> None:
-    assert _tasks(recorded_runs.read("param-none"))["say"].error == ErrorInfo(NOT_STARTED, "say")
+    assert _tasks(recorded_runs.read("param-none"))["say"].error == ErrorInfo(
+        NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD
+    )
 
 
 def test_it_is_told_while_the_run_goes_on() -> None:
@@ -111,7 +113,7 @@ def test_a_run_whose_first_driver_failed_says_so() -> None:
 
     run, _ = run_of(answer, WHERE)
 
-    assert run.error == ErrorInfo(PIPELINE_NOT_STARTED)
+    assert run.error == ErrorInfo(PIPELINE_NOT_STARTED, kind=ErrorKind.LOG_UNREAD)
     assert {task.state for task in run.tasks} <= {TaskState.SKIPPED}
 
 
@@ -132,7 +134,7 @@ def test_an_iteration_whose_driver_failed_is_shown_and_fails_its_loop() -> None:
     tasks = _tasks(answer, executions)
 
     assert tasks["for-loop-1[1]"].state is TaskState.FAILED
-    assert tasks["for-loop-1[1]"].error == ErrorInfo(NOT_STARTED, "for-loop-1[1]")
+    assert tasks["for-loop-1[1]"].error == ErrorInfo(NOT_STARTED, "for-loop-1[1]", kind=ErrorKind.LOG_UNREAD)
     assert tasks["for-loop-1"].state is TaskState.FAILED
     assert {path for path in tasks if path.startswith("for-loop-1[1]/")} == set()
 

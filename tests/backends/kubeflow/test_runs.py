@@ -13,7 +13,7 @@ from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import StoredArtifact
 from kfgcp.backends.kubeflow.runs import NO_REASON, Where, run_of
 from kfgcp.errors import BackendError, BadAnswer
-from kfgcp.model import ErrorInfo, RunState, TaskState
+from kfgcp.model import ErrorInfo, ErrorKind, RunState, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
 RUN = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -445,7 +445,7 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
         "inner/add": TaskState.SKIPPED,
         "add-2": TaskState.SKIPPED,
     }
-    assert found.error == ErrorInfo(NO_REASON, "inner/double"), "not the DAG around it"
+    assert found.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), "not the DAG around it"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED", "FAILED"])
@@ -616,4 +616,6 @@ def test_only_a_failed_run_has_an_error(echo: Any, execution: Any) -> None:
 
     for state in ("SUCCEEDED", "CANCELED", "RUNNING", "CANCELING"):
         assert run(failed, pipeline_spec=echo, state=state, error={"message": "x"}).error is None
-    assert run(failed, pipeline_spec=echo, state="FAILED").error == ErrorInfo(NO_REASON, "say")
+    assert run(failed, pipeline_spec=echo, state="FAILED").error == ErrorInfo(
+        NO_REASON, "say", kind=ErrorKind.LOG_UNREAD
+    )

@@ -16,7 +16,7 @@ from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.runs import NO_REASON, Where, graph_of, pods_of, run_of
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.errors import BackendError, NotWhole
-from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.services.responses import parse_json
 from kfgcp.spec.documents import UnfitError
 from trials import Trial
@@ -193,7 +193,7 @@ def test_a_failed_task_and_one_behind_it_that_was_never_made() -> None:
         "below": TaskState.SKIPPED,
     }
     # The message "failed to execute component: exit status 1" says less than the log of the program.
-    assert run.error == ErrorInfo(NO_REASON, "boom")
+    assert run.error == ErrorInfo(NO_REASON, "boom", kind=ErrorKind.LOG_UNREAD)
     assert pods(recorded("failed-full")) == {
         "boom": ["f-boom-impl"],
         "fine": ["f-fine-impl"],
