@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from kfgcp.config import Project
-from kfgcp.errors import SpecError, UsageError
+from kfgcp.errors import UsageError
 from kfgcp.model import Run
+from kfgcp.spec.compile_process import compile_elsewhere
 from kfgcp.spec.load import Spec, load
 from kfgcp.workspace import Workspace
 
@@ -21,7 +19,6 @@ PATTERNS: Final = ("*.py", "*.yaml", "pipelines/**/*.py", "pipelines/**/*.yaml",
 """Where files of pipelines are, below the folder of kfgcp.toml; `pipelines` in [dashboard]."""
 MOST: Final = 200
 LARGEST: Final = 2_000_000
-SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +56,7 @@ def compiled(workspace: Workspace, key: str, known: Sequence[Offer]) -> Spec:
     file = project.root / key.partition(".py:")[0]
     if file.suffix == ".yaml":
         return replace(load(str(file)), origin=str(file))
-    return _compile(project, str(project.root / key))
-
-
-def _compile(project: Project, pipeline: str) -> Spec:
-    with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
-        output = Path(folder, "pipeline.yaml")
-        command = [sys.executable, "-P", "-c", "from kfgcp.cli.main import main; main()", "compile"]
-        try:
-            done = subprocess.run(
-                [*command, pipeline, "-o", str(output)],
-                cwd=project.root,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                timeout=SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise SpecError(f"{pipeline} did not compile within {SECONDS} s.") from None
-        if done.returncode != 0 or not output.exists():
-            raise _problem(pipeline, done.stderr)
-        return replace(load(str(output)), origin=pipeline)
-
-
-def _problem(pipeline: str, said: str) -> SpecError:
-    """What the command said of a pipeline that does not compile, as an error."""
-    lines = said.strip().splitlines()
-    message = next((line for line in reversed(lines) if line.startswith("error: ")), "")
-    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-    before = [line for line in lines if not line.startswith(("error: ", "hint: "))]
-    return SpecError(
-        message.removeprefix("error: ") or f"{pipeline} does not compile.", hint="\n".join([*before[-20:], *hints])
-    )
+    return compile_elsewhere(str(project.root / key), project.root)
 
 
 def _in_files(project: Project) -> Iterator[str]:

@@ -8,12 +8,12 @@ change a result is only named (semantics.md, Running a task).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from kfgcp.engine.values import ValueProblem
 from kfgcp.spec.graph import Component, Container, Graph
 from kfgcp.spec.lightweight import recognise
-from kfgcp.spec.platform import ClusterConfig
+from kfgcp.spec.platform import WORKSPACE, ClusterConfig
 
 
 def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -48,17 +48,18 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
     return found
 
 
-def notes(graph: Graph, pipeline: Iterable[str], *, all_in_containers: bool) -> Iterator[str]:
+def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool) -> Iterator[str]:
     """What tasks ask of a cluster and this machine does not give, or gives in another way: a line each.
 
     Args:
         graph: the pipeline.
-        pipeline: what the pipeline as a whole asks for, `kfgcp.spec.platform.pipeline_words`.
+        pipeline: what the pipeline as a whole asks for, `kfgcp.spec.platform.pipeline_settings`.
         all_in_containers: whether functions run in containers too.
     """
     unheeded: dict[str, list[str]] = {}
-    for word in pipeline:
-        if word != "workspace volume":  # it gets a folder
+    for setting, word in pipeline.items():
+        # A workspace is a folder here.
+        if setting != WORKSPACE:
             unheeded.setdefault(word, []).append("the pipeline")
     for component in graph.components.values():
         container = component.executor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,14 @@ _PLACEMENT = {
     "enabledSharedMemory": "shared memory",
     "securityContext": "security context",
 }
+WORKSPACE: Final = "workspace"
+"""The field of `pipelineConfig` that asks for a volume which all tasks share."""
 _PIPELINE = {
     "semaphoreKey": "semaphore",
     "mutexName": "mutex",
     "resourceTtl": "time to live",
     "resourceTtlOnCompletion": "time to live",
-    "workspace": "workspace volume",
+    WORKSPACE: "workspace volume",
 }
 
 
@@ -85,14 +87,14 @@ def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, Clust
     return found
 
 
-def pipeline_words(platform_spec: Mapping[str, Any] | None) -> list[str]:
-    """What the pipeline as a whole asks of the cluster, as people call it."""
-    return [
-        _PIPELINE.get(key, key)
-        for _, platform in _platforms(platform_spec)
-        for key, value in (platform.get("pipelineConfig") or {}).items()
-        if value
-    ]
+def pipeline_settings(platform_spec: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what the pipeline as a whole asks of the cluster: fields of `pipelineConfig`, as people call them."""
+    settings = {}
+    for _, platform in _platforms(platform_spec):
+        for key, value in (platform.get("pipelineConfig") or {}).items():
+            if value:
+                settings[key] = _PIPELINE.get(key, key)
+    return settings
 
 
 def _platforms(platform_spec: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -31,6 +31,7 @@ from typing import Final
 
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS, has_metrics
 from kfgcp.backends.kubeflow.sites import Feature, Site, Version, sites
+from kfgcp.spec import platform
 from kfgcp.spec.graph import (
     Binding,
     FinalStatus,
@@ -40,7 +41,6 @@ from kfgcp.spec.graph import (
     build,
 )
 from kfgcp.spec.load import Spec
-from kfgcp.spec.platform import pipeline_words
 
 OLDEST: Final = (2, 0)
 """The first that has the API v2beta1."""
@@ -96,7 +96,7 @@ def lacks(spec: Spec, version: Version | None) -> list[Lack]:
 
 def used(spec: Spec) -> Iterator[Lack]:
     """The features of a spec that some server cannot do, each as what it would lack; a feature once for each task."""
-    if "workspace volume" in pipeline_words(spec.platform_spec):
+    if platform.WORKSPACE in platform.pipeline_settings(spec.platform_spec):
         yield Lack("", "has a workspace", WORKSPACE, "")
     graph = build(spec.pipeline_spec, spec.platform_spec)
     if has_metrics(graph):

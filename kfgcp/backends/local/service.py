@@ -70,7 +70,7 @@ class LocalBackend:
     def notes(self, request: SubmitRequest) -> list[str]:
         spec = request.spec
         pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
-        asked = platform.pipeline_words(spec.platform_spec)
+        asked = platform.pipeline_settings(spec.platform_spec)
         return [*cluster.notes(pipeline, asked, all_in_containers=request.options.executor == "docker")]
 
     def submit(self, request: SubmitRequest) -> RunRef:

@@ -97,7 +97,7 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         for label, config in platform.executor_configs(spec.platform_spec).items()
         for word in config.words()
     ]
-    words += [f"{word} of the pipeline" for word in platform.pipeline_words(spec.platform_spec)]
+    words += [f"{word} of the pipeline" for word in platform.pipeline_settings(spec.platform_spec).values()]
     if words:
         yield f"Vertex AI takes no Kubernetes settings; left out: {'; '.join(words)}"
     if local := local_flags(request.options):
