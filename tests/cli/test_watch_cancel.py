@@ -150,7 +150,8 @@ def test_a_killed_run_is_failed_and_leaves_no_process(
     eventually(lambda: not any(map(alive, pids)))
     [row] = kfgcp("list", "--json").json
     message = row["error"]["message"]
-    assert (row["state"], row["error"]) == ("FAILED", {"task": None, "message": message, "log_tail": []})
+    assert row["state"] == "FAILED"
+    assert row["error"] == {"task": None, "message": message, "log_tail": [], "kind": "INTERRUPTED"}
     assert re.search(r"the engine .*killed.* or crashed", message)
     assert row["ended_at"] is not None
     shown = kfgcp("show")
