@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from kfgcp.model import (
         Artifact as Artifact,
         Cache as Cache,
+        Direction as Direction,
         ErrorInfo as ErrorInfo,
         ErrorKind as ErrorKind,
         JsonValue as JsonValue,
@@ -142,7 +143,7 @@ _PUBLIC = {
     " MissingExtra NotFound NotWhole ParamError Refused RunFailed RunNotFound RunTimeout SpecError StateError"
     " Unreachable Unsupported UsageError",
     "kfgcp.event": "Event EventKind",
-    "kfgcp.model": "Artifact Cache ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind TaskState",
+    "kfgcp.model": "Artifact Cache Direction ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.query": "RunFilter",

@@ -24,6 +24,7 @@ from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.hosts import LOOPBACK, parse_address
 from kfgcp.machine import current_folder
+from kfgcp.model import Direction
 from kfgcp.settings import (
     BackendSettings,
     Setting,
@@ -41,7 +42,6 @@ DEFAULT_ENV: Final = "local"
 
 _PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
 
-GOALS: Final = ("lower", "higher")
 """What may be better of a metric."""
 
 DASHBOARD_KEYS: Final[Mapping[str, type]] = {
@@ -105,7 +105,7 @@ class Project:
         file: None when there is none.
         default_env: the environment of commands that name none.
         environments: those that are valid.
-        metrics: names of metrics -> `lower` or `higher`, whichever is better.
+        metrics: names of metrics -> whether they are maximized or minimized.
         dashboard: the table [dashboard].
         invalid_environments: why the other environments cannot be used.
     """
@@ -117,7 +117,7 @@ class Project:
     file: Path | None
     default_env: str
     environments: Mapping[str, Environment]
-    metrics: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Direction] = field(default_factory=dict)
     dashboard: Mapping[str, Setting] = field(default_factory=dict)
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
 
@@ -184,7 +184,7 @@ def load(
         file=file,
         default_env=environ.get("KFGCP_ENV") or DEFAULT_ENV,
         environments=environments,
-        metrics=_goals(tables.project.get("metrics", {})),
+        metrics=_directions(tables.project.get("metrics", {})),
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),
         invalid_environments=invalid,
     )
@@ -272,14 +272,15 @@ def project_folder(start: Path) -> Path | None:
     return None
 
 
-def _goals(metrics: Mapping[str, Any]) -> Mapping[str, str]:
-    for name, goal in metrics.items():
-        if goal not in GOALS:
-            raise ConfigError(
-                f"{FILE_NAME} [project]: of the metric {name} {goal!r} cannot be better.",
-                hint=f"Write one of: {', '.join(GOALS)}.",
-            )
-    return metrics
+def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
+    directions = {}
+    for name, word in metrics.items():
+        direction = Direction.of(word)
+        if direction is None:
+            shown = f'"{word}"' if isinstance(word, str) else word
+            raise ConfigError(f'{FILE_NAME} [project]: metrics.{name} must be "maximize" or "minimize", not {shown}.')
+        directions[name] = direction
+    return directions
 
 
 def _home(text: str) -> Path:

@@ -128,6 +128,31 @@ class Cache:
         return {"hit": self.hit, "reason": self.reason}
 
 
+class Direction(enum.StrEnum):
+    """Which value of a metric is better: the greater one, or the smaller one."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+    @classmethod
+    def of(cls, word: object) -> Direction | None:
+        """Return the direction that a word means, None when it means none. The old words are `higher` and `lower`.
+
+        Example:
+            >>> Direction.of("lower")
+            <Direction.MINIMIZE: 'minimize'>
+        """
+        return _DIRECTIONS.get(word) if isinstance(word, str) else None
+
+
+_DIRECTIONS = {
+    "maximize": Direction.MAXIMIZE,
+    "minimize": Direction.MINIMIZE,
+    "higher": Direction.MAXIMIZE,
+    "lower": Direction.MINIMIZE,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One scalar: (task, artifact, name) is its key within a run."""

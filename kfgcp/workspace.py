@@ -609,13 +609,13 @@ class Workspace(OpenProject):
             runs: two or more; the two newest when none are named. A run that is named twice counts once.
             baseline: the run that the others are measured against; the first one when None.
             goals: which value of a metric is better. A name of a metric or `task/artifact/name`, with
-                `lower` or `higher`. It counts before `metrics` in kfgcp.toml, and before what names suggest.
+                `maximize` or `minimize`. It counts before `metrics` in kfgcp.toml, and before what names suggest.
 
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
 
         Example:
-            >>> print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "lower"}).to_markdown())
+            >>> print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "minimize"}).to_markdown())
         """
         return collect.compare_runs(self, runs, baseline, goals or {})
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kfgcp.backends.registry import rounding_backends
 from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, Run, RunState
+from kfgcp.model import Artifact, Direction, Run, RunState
 from kfgcp.query import RunFilter
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
@@ -199,7 +199,7 @@ def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]
     return {version: spec for version, spec in found.items() if spec is not None and is_valid(spec)}
 
 
-def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, str]) -> Comparison:
+def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, Direction]) -> Comparison:
     """What differs between runs and their pipelines; the first is the baseline."""
     specs = specs_of(opened, [run.version for run in runs])
     return compare(runs, specs=specs, goals=goals, rounding_backends=rounding_backends(run.backend for run in runs))

@@ -11,6 +11,7 @@ import click
 
 from kfgcp.cli import options, output
 from kfgcp.errors import UsageError
+from kfgcp.model import Direction
 from kfgcp.tracking import report
 from kfgcp.tracking.compare import Comparison
 from kfgcp.workspace import Workspace
@@ -23,8 +24,10 @@ _SMALLEST = 24
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
 @click.option("--baseline", metavar="RUN", help="Measure the runs against this one; the first when not given.")
-@click.option("--lower", multiple=True, metavar="METRIC", help="Of this metric the lower value is better.")
-@click.option("--higher", multiple=True, metavar="METRIC", help="Of this metric the higher value is better.")
+@click.option("--maximize", multiple=True, metavar="METRIC", help="The greater value of this metric is better.")
+@click.option("--minimize", multiple=True, metavar="METRIC", help="The smaller value of this metric is better.")
+@click.option("--higher", multiple=True, metavar="METRIC", hidden=True, help="The old name of --maximize.")
+@click.option("--lower", multiple=True, metavar="METRIC", hidden=True, help="The old name of --minimize.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given.")
 @options.as_json
 @options.workspace
@@ -32,8 +35,10 @@ def command(
     workspace: Workspace,
     runs: tuple[str, ...],
     baseline: str | None,
-    lower: tuple[str, ...],
+    maximize: tuple[str, ...],
+    minimize: tuple[str, ...],
     higher: tuple[str, ...],
+    lower: tuple[str, ...],
     form: str | None,
     as_json: bool,
 ) -> None:
@@ -43,9 +48,11 @@ def command(
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other.")
-    for name in {*lower} & {*higher}:
-        raise UsageError(f"Of '{name}' either the lower or the higher value is better.")
-    goals = {**dict.fromkeys(lower, "lower"), **dict.fromkeys(higher, "higher")}
+    maximized = dict.fromkeys((*maximize, *higher), Direction.MAXIMIZE)
+    minimized = dict.fromkeys((*minimize, *lower), Direction.MINIMIZE)
+    for name in maximized.keys() & minimized.keys():
+        raise UsageError(f"Either the greater or the smaller value of '{name}' is better, not both.")
+    goals = {**maximized, **minimized}
     comparison = workspace.compare(runs, baseline=baseline, goals=goals)
     if as_json or form == "json":
         output.print_json(comparison.to_dict())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kfgcp.backends.registry import runs_here
 from kfgcp.errors import UsageError
-from kfgcp.model import Run
+from kfgcp.model import Direction, Run
 from kfgcp.query import RunFilter
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.tracking import lookup
@@ -100,21 +100,25 @@ def compare_runs(
         if spec is not None and is_valid(spec):
             specs[whole.version] = spec
     compared = list(by_id.values())
-    _check_goals(goals, compared)
-    all_goals = {**workspace.project.metrics, **goals}
+    all_goals = {**workspace.project.metrics, **_directions(goals, compared)}
     rounding = rounding_backends(run.backend for run in compared)
     return compare(compared, specs=specs, goals=all_goals, rounding_backends=rounding)
 
 
-def _check_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> None:
+def _directions(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Direction]:
+    """Return the directions that a caller gave for metrics of the runs."""
     metrics = [metric for run in runs for metric in run.metrics]
     known = {metric.name for metric in metrics} | {metric.key for metric in metrics}
-    for name, goal in goals.items():
+    directions = {}
+    for name, word in goals.items():
         if name not in known:
             names = ", ".join(sorted({metric.name for metric in metrics}))
             raise UsageError(f"None of the runs has a metric '{name}'.", hint=f"They have: {names or 'none'}.")
-        if goal not in ("lower", "higher"):
-            raise UsageError(f"The goal of '{name}' cannot be '{goal}'.", hint="Write lower or higher.")
+        direction = Direction.of(word)
+        if direction is None:
+            raise UsageError(f"The goal of '{name}' cannot be '{word}'.", hint="Write maximize or minimize.")
+        directions[name] = direction
+    return directions
 
 
 def export_runs(

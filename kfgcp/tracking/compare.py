@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.model import Cache, JsonValue, Run, json_number
+from kfgcp.model import Cache, Direction, JsonValue, Run, json_number
 from kfgcp.spec.diff import Change, diff
 from kfgcp.spec.digest import normal
 from kfgcp.spec.tasks import flatten
@@ -25,6 +25,8 @@ _NOISE: Final = 1e-12
 ROUNDED: Final = 5e-7
 """ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded: cluster-2.17.0/digits)."""
 
+_GOALS: Final = {Direction.MAXIMIZE: "higher", Direction.MINIMIZE: "lower", None: None}
+"""The words of `goal` in JSON."""
 _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "state": lambda run: run.state.value,
     "pipeline": lambda run: run.pipeline,
@@ -45,33 +47,35 @@ class Difference:
     """One thing that is not the same in all of the runs.
 
     group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their order, `MISSING` where a
-    run has none. deltas: against the first run, None where there is no number on both sides. goal: of a metric, whether
-    `lower` or `higher` is better, None when that is not known. tolerance: of a metric, how far apart values may be that
-    count as the same. In JSON what is missing is null, and NaN and infinities are text.
+    run has none. deltas: against the first run, None where there is no number on both sides. direction: of a metric,
+    which value is better, None when that is not known. tolerance: of a metric, how far apart values may be that count
+    as the same. In JSON what is missing is null, and NaN and infinities are text.
     """
 
     group: str
     name: str
     values: tuple[JsonValue, ...]
     deltas: tuple[float | None, ...]
-    goal: str | None = None
+    direction: Direction | None = None
     tolerance: float = 0.0
 
     @property
     def better(self) -> tuple[bool | None, ...]:
         """Whether each run is better than the first: None where they are the same, or that is not known."""
-        return tuple(
-            None if self.goal is None or not delta or delta != delta else (delta > 0) is (self.goal == "higher")
-            for delta in self.deltas
-        )
+        return tuple(self._is_better(delta) for delta in self.deltas)
+
+    def _is_better(self, delta: float | None) -> bool | None:
+        if self.direction is None or not delta or math.isnan(delta):
+            return None
+        return (delta > 0) is (self.direction is Direction.MAXIMIZE)
 
     @property
     def best(self) -> int | None:
         """The number of the best run of three or more, None when it is not known or there are several."""
         numbers: list[Any] = [value for value in self.values if _number(value) and value == value]
-        if self.goal is None or len(self.values) < 3 or len(numbers) < 2:
+        if self.direction is None or len(self.values) < 3 or len(numbers) < 2:
             return None
-        best = max(numbers) if self.goal == "higher" else min(numbers)
+        best = max(numbers) if self.direction is Direction.MAXIMIZE else min(numbers)
         as_good = [value for value in numbers if _near(value, best, self.tolerance)]
         return self.values.index(best) if len(as_good) == 1 else None
 
@@ -83,7 +87,9 @@ class Difference:
             "deltas": [json_number(delta) for delta in self.deltas],
         }
         if self.group == "metrics":
-            data |= {"goal": self.goal, "better": list(self.better), "best": self.best}
+            # `goal` has the words of earlier versions.
+            data |= {"goal": _GOALS[self.direction], "direction": self.direction}
+            data |= {"better": list(self.better), "best": self.best}
         return data
 
 
@@ -145,7 +151,7 @@ def compare(
     baseline: str | None = None,
     *,
     specs: Mapping[str, Mapping[str, Any]] | None = None,
-    goals: Mapping[str, str] | None = None,
+    goals: Mapping[str, Direction] | None = None,
     rounding_backends: Collection[str] = (),
 ) -> Comparison:
     """What differs between runs: facts, parameters, metrics, task states, cache hits, images, durations in seconds, and
@@ -155,7 +161,7 @@ def compare(
         runs: two or more, with their tasks.
         baseline: the id of the one that the others are measured against, and that comes first; the first when None.
         specs: version -> valid PipelineSpec, as far as they are known.
-        goals: name of a metric, or its key -> `lower` or `higher`, whichever is better; before the rules for names, see
+        goals: which value is better, by the name of a metric or by its key. It counts before the rules for names, see
             `kfgcp.tracking.goals`.
         rounding_backends: backends that may keep metrics with six decimals only.
     """
@@ -177,7 +183,9 @@ def _changed(runs: Sequence[Run]) -> bool:
     return any(run.version != runs[0].version for run in runs)
 
 
-def _metrics(runs: Sequence[Run], goals: Mapping[str, str], rounding_backends: Collection[str]) -> list[Difference]:
+def _metrics(
+    runs: Sequence[Run], goals: Mapping[str, Direction], rounding_backends: Collection[str]
+) -> list[Difference]:
     names = {metric.key: metric.name for run in runs for metric in run.metrics}
     tables = [{metric.key: metric.value for metric in run.metrics} for run in runs]
     rounded = [run.backend in rounding_backends and _has_six_decimals(run) for run in runs]
@@ -194,8 +202,8 @@ def _metrics(runs: Sequence[Run], goals: Mapping[str, str], rounding_backends: C
         for number, is_same in enumerate(same):
             if is_same and deltas[number]:
                 deltas[number] = 0.0
-        goal = goals.get(key) or goals.get(name) or goal_of(name)
-        found.append(Difference("metrics", key, values, tuple(deltas), goal, max(tolerances)))
+        direction = goals.get(key) or goals.get(name) or goal_of(name)
+        found.append(Difference("metrics", key, values, tuple(deltas), direction, max(tolerances)))
     return found
 
 

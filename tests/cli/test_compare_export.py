@@ -61,8 +61,12 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--lower", "los"], "None of the runs has a metric 'los'."),
-        (["--lower", "loss", "--higher", "loss"], "Of 'loss' either the lower or the higher value is better."),
+        (["--minimize", "los"], "None of the runs has a metric 'los'."),
+        (
+            ["--minimize", "loss", "--maximize", "loss"],
+            "Either the greater or the smaller value of 'loss' is better, not both.",
+        ),
+        (["--lower", "loss", "--maximize", "loss"], "Either the greater or the smaller value of 'loss' is better"),
     ],
 )
 def test_a_goal_that_cannot_be_meant_is_refused(kfgcp: Any, options: list[str], said: str) -> None:
@@ -70,7 +74,7 @@ def test_a_goal_that_cannot_be_meant_is_refused(kfgcp: Any, options: list[str], 
 
     assert (done.code, done.out) == (2, "")
     assert said in done.err
-    assert kfgcp("compare", "1111", "2222", "--higher", "train/m/loss").code == 0
+    assert kfgcp("compare", "1111", "2222", "--maximize", "train/m/loss").code == 0
 
 
 @pytest.mark.usefixtures("recorded")

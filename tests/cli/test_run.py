@@ -131,6 +131,7 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
             "values": [0.25, 0.75],
             "deltas": [0.0, 0.5],
             "goal": "higher",
+            "direction": "maximize",
             "better": [None, True],
             "best": None,
         },

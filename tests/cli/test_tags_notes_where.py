@@ -94,17 +94,23 @@ def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Any) -> None
     [metric] = [each for each in done.json["differences"] if each["group"] == "metrics"]
     assert (metric["goal"], metric["better"], metric["best"]) == ("higher", [None, False, False], 0)
 
-    lower = kfgcp("compare", "0000", "1111", "--lower", "accuracy").out
-    assert "0.9  (+0.4, worse)" in lower
+    assert metric["direction"] == "maximize"
+
+    for option in ("--minimize", "--lower"):
+        assert "0.9  (+0.4, worse)" in kfgcp("compare", "0000", "1111", option, "accuracy").out
+    for option in ("--maximize", "--higher"):
+        assert "0.9  (+0.4, better)" in kfgcp("compare", "0000", "1111", option, "accuracy").out
     assert kfgcp("compare", "0000", "1111", "--format", "markdown").out.startswith("| params | ")
     assert kfgcp("compare", "0000", "1111", "--format", "html").out.startswith("<!doctype html>")
     assert kfgcp("compare", "--format", "html", "--json").code == 2
 
 
 def test_the_project_says_what_is_better(kfgcp: Any, home: Any) -> None:
-    (home / "kfgcp.toml").write_text('[project]\nmetrics = { accuracy = "lower" }\n')
-    assert "worse" in kfgcp("compare", "0000", "1111").out
+    for word in ("minimize", "lower"):
+        (home / "kfgcp.toml").write_text(f'[project]\nmetrics = {{ accuracy = "{word}" }}\n')
+        assert "worse" in kfgcp("compare", "0000", "1111").out
 
     (home / "kfgcp.toml").write_text('[project]\nmetrics = { accuracy = "more" }\n')
     refused = kfgcp("compare", "0000", "1111")
-    assert (refused.code, "of the metric accuracy 'more' cannot be better" in refused.err) == (2, True)
+    assert refused.code == 2
+    assert 'metrics.accuracy must be "maximize" or "minimize", not "more".' in refused.err

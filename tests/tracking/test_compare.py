@@ -11,7 +11,7 @@ import pytest
 
 import kfgcp as public
 from kfgcp.backends.registry import rounding_backends
-from kfgcp.model import Cache, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.model import Cache, Direction, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.tracking.compare import MISSING, Difference, compare
@@ -182,6 +182,7 @@ def test_a_comparison_with_nan_is_valid_json(make_run: MakeRun, parse_json: Call
         "values": [1.0, "NaN", "-Infinity"],
         "deltas": [0.0, "NaN", "-Infinity"],
         "goal": "lower",
+        "direction": "minimize",
         "better": [None, None, True],
         "best": 2,
     }
@@ -224,31 +225,33 @@ def _metric(*values: float, name: str = "accuracy") -> list[dict[str, Any]]:
     return [{"metrics": (Metric("evaluate", "metrics", name, value),)} for value in values]
 
 
+GREATER_IS_BETTER = (
+    "accuracy",
+    "val_acc",
+    "roc_auc",
+    "f1",
+    "macroF1",
+    "r2",
+    "R2",
+    "average_precision",
+    "log_likelihood",
+    "neg_log_loss",
+    "neg_mean_squared_error",
+)
+SMALLER_IS_BETTER = ("loss", "logLoss", "RMSE", "mean_squared_error", "valMae")
+NOTHING_IS_BETTER = ("mean_length", "lossless", "accuracy_loss", "count", "", "Größe")
+
+
 @pytest.mark.parametrize(
-    ("name", "goal"),
+    ("names", "direction"),
     [
-        *(
-            ("accuracy", "higher"),
-            ("val_acc", "higher"),
-            ("roc_auc", "higher"),
-            ("f1", "higher"),
-            ("macroF1", "higher"),
-        ),
-        *(("r2", "higher"), ("R2", "higher"), ("average_precision", "higher"), ("log_likelihood", "higher")),
-        *(("loss", "lower"), ("logLoss", "lower"), ("RMSE", "lower"), ("mean_squared_error", "lower")),
-        *(("valMae", "lower"), ("neg_log_loss", "higher"), ("neg_mean_squared_error", "higher")),
-        *(
-            ("mean_length", None),
-            ("lossless", None),
-            ("accuracy_loss", None),
-            ("count", None),
-            ("", None),
-            ("Größe", None),
-        ),
+        (GREATER_IS_BETTER, Direction.MAXIMIZE),
+        (SMALLER_IS_BETTER, Direction.MINIMIZE),
+        (NOTHING_IS_BETTER, None),
     ],
 )
-def test_what_is_better_is_told_by_the_words_of_a_name(name: str, goal: str | None) -> None:
-    assert goal_of(name) == goal
+def test_what_is_better_is_told_by_the_words_of_a_name(names: tuple[str, ...], direction: Direction | None) -> None:
+    assert {name: goal_of(name) for name in names} == dict.fromkeys(names, direction)
 
 
 DIGITS = {"third": 1 / 3, "rate": 3e-7, "tiny": 1e-9, "sum": 0.1 + 0.2, "half": 0.5}
@@ -331,7 +334,7 @@ def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
 
     [found] = compare(runs, rounding_backends=ROUNDING).differences
 
-    assert found.goal == "lower"
+    assert found.direction is Direction.MINIMIZE
     assert found.deltas[1] == 0
     assert found.better[1] is None
     assert found.best is None
@@ -341,11 +344,13 @@ def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) ->
     runs = [make_run(f"r{number}", **fields) for number, fields in enumerate(_metric(0.5, 0.75, 0.25, 0.5, math.nan))]
     [found] = compare(runs).differences
 
-    assert (found.goal, found.better, found.best) == ("higher", (None, True, False, None, None), 1)
-    [turned] = compare(runs, goals={"accuracy": "lower"}).differences
-    assert (turned.goal, turned.better, turned.best) == ("lower", (None, False, True, None, None), 2)
-    [by_key] = compare(runs, goals={"evaluate/metrics/accuracy": "lower", "accuracy": "higher"}).differences
-    assert by_key.goal == "lower"
+    assert (found.direction, found.better, found.best) == (Direction.MAXIMIZE, (None, True, False, None, None), 1)
+    [turned] = compare(runs, goals={"accuracy": Direction.MINIMIZE}).differences
+    assert (turned.direction, turned.better, turned.best) == (Direction.MINIMIZE, (None, False, True, None, None), 2)
+    [by_key] = compare(
+        runs, goals={"evaluate/metrics/accuracy": Direction.MINIMIZE, "accuracy": Direction.MAXIMIZE}
+    ).differences
+    assert by_key.direction is Direction.MINIMIZE
 
 
 def test_of_two_runs_or_equal_ones_none_is_best(make_run: MakeRun) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from kfgcp.model import Run
+from kfgcp.model import Direction, Run
 from kfgcp.tracking.goals import goal_of
 from kfgcp_dashboard import address, data, elements, text
 from kfgcp_dashboard.charts.trends import FEWEST, importance_bars, importances, over_time
@@ -50,13 +50,13 @@ def show() -> None:
         default=next(iter(titles)),
         format_func=lambda key: titles[key],
     )
-    goal = project.metrics.get(titles[metric]) or goal_of(titles[metric])
+    direction = project.metrics.get(titles[metric]) or goal_of(titles[metric])
     best = address.widget(
         third.segmented_control,
         "Best is",
         ["greatest", "least"],
         key="best",
-        default="least" if goal == "lower" else "greatest",
+        default="least" if direction is Direction.MINIMIZE else "greatest",
         required=True,
     )
     _over_time(runs, metric, titles[metric])
