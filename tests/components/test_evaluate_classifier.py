@@ -18,10 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kfgcp_components import evaluate_classifier
-from kfgcp_components.evaluate_classifier.logic import evaluate, roc_points
+from kfgcp_components.evaluate.classifier.logic import evaluate, roc_points
 from kfgcp_components.models import read_model, write_model
 from kfgcp_components.tables import write_parquet
-from kfgcp_components.train_classifier.logic import train
+from kfgcp_components.train.classifier.logic import train
 
 
 class Fixed:

@@ -16,7 +16,7 @@ from kfgcp_components import train_classifier
 from kfgcp_components.features import choose_features, class_labels, prepare
 from kfgcp_components.models import read_model
 from kfgcp_components.tables import write_parquet
-from kfgcp_components.train_classifier.logic import build_estimator, train
+from kfgcp_components.train.classifier.logic import build_estimator, train
 
 MODELS = ["gradient_boosting", "logistic_regression", "random_forest"]
 QUICK: dict[str, dict[str, Any]] = {

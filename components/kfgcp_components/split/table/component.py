@@ -26,7 +26,7 @@ def split_table(
         train: The training set; metadata as of every table, and how it was split.
         test: The test set; the same metadata.
     """
-    from kfgcp_components.split_table.logic import split
+    from kfgcp_components.split.table.logic import split
     from kfgcp_components.tables import read_parquet, write_parquet
 
     frame = read_parquet(table.path)

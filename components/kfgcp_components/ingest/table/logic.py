@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kfgcp_components.ingest_table.fetch import displayed, fetch
+from kfgcp_components.ingest.table.fetch import displayed, fetch
 from kfgcp_components.messages import one_line
 from kfgcp_components.tables import read_parquet, reject_duplicates
 

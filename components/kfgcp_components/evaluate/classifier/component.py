@@ -22,7 +22,7 @@ def evaluate_classifier(
         metrics: accuracy, balanced_accuracy, precision, recall, f1, log_loss, roc_auc.
         classification_metrics: Confusion matrix and ROC curve.
     """
-    from kfgcp_components.evaluate_classifier.logic import evaluate
+    from kfgcp_components.evaluate.classifier.logic import evaluate
     from kfgcp_components.models import read_model
     from kfgcp_components.tables import read_parquet
 

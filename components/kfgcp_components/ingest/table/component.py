@@ -14,7 +14,7 @@ def ingest_table(source: str, table: dsl.Output[dsl.Dataset], timeout: float = 6
         timeout: Seconds that a download over http(s) may take; more fails the task.
         table: The table as Parquet; metadata: format, rows, columns, kinds, source.
     """
-    from kfgcp_components.ingest_table.logic import ingest
+    from kfgcp_components.ingest.table.logic import ingest
     from kfgcp_components.tables import write_parquet
 
     frame, shown = ingest(source, timeout=timeout)

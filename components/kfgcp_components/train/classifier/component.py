@@ -27,7 +27,7 @@ def train_classifier(
     """
     from kfgcp_components.models import write_model
     from kfgcp_components.tables import read_parquet
-    from kfgcp_components.train_classifier.logic import train as fit
+    from kfgcp_components.train.classifier.logic import train as fit
 
     trained = fit(read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed)
     write_model(trained.pipeline, classifier.path)

@@ -1,0 +1,1 @@
+"""The component `ingest_table`. Its `logic` can be imported without kfp."""

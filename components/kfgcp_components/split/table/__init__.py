@@ -1,0 +1,1 @@
+"""The component `split_table`. Its `logic` can be imported without kfp."""
