@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "terraform"))
+sys.path.insert(0, str(ROOT / "tools"))
 
-from offline.hcl import Block, blocks, of_kind  # noqa: E402
+from terraform_offline.hcl import Block, blocks, of_kind  # noqa: E402
 
 MODULES = ROOT / "terraform" / "modules"
 LIVE = "## What only a live project can show"

@@ -1,4 +1,4 @@
-"""What the tests of terraform/ share: the real Terraform by terraform/offline, the overlay with upstream's names."""
+"""What the tests of terraform/ share: the real Terraform, run without providers, the overlay with upstream's names."""
 
 import fcntl
 import json
@@ -43,7 +43,7 @@ def terraform() -> Callable[..., Done]:
         pytest.skip(f"needs terraform 1.9 or newer on the PATH; here is {version}")
 
     def run(folder: Path, verb: str, *arguments: str, **options: Any) -> Done:
-        command = [sys.executable, TERRAFORM / "offline", folder, verb, *arguments]
+        command = [sys.executable, ROOT / "tools" / "terraform_offline", folder, verb, *arguments]
         return subprocess.run(command, capture_output=True, encoding="utf-8", **options)
 
     return run

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from offline.hcl import blocks
+from terraform_offline.hcl import blocks
 
 ROOT = Path(__file__).parents[2]
 MAIN: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))

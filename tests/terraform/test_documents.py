@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from offline.hcl import blocks, blocks_of_text
+from terraform_offline.hcl import blocks, blocks_of_text
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""terraform/offline: the real Terraform finds what is wrong with a module although no provider can be had."""
+"""tools/terraform_offline: the real Terraform finds what is wrong with a module although no provider can be had."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from offline.cache import Cache
-from offline.real import can_be_had
-from offline.run import default_cache
+from terraform_offline.cache import Cache
+from terraform_offline.real import can_be_had
+from terraform_offline.run import default_cache
 
-OFFLINE = Path(__file__).parents[2] / "terraform" / "offline"
+OFFLINE = Path(__file__).parents[2] / "tools" / "terraform_offline"
 VERSIONS = """\
 terraform {
   required_providers {
@@ -182,7 +182,7 @@ FILL = """\
 import sys
 from pathlib import Path
 
-from offline import cache
+from terraform_offline import cache
 
 class Noted(cache.Cache):
     def _make_schema(self, provider):

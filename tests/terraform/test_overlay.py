@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from offline.hcl import blocks
+from terraform_offline.hcl import blocks
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
 OVERLAY = MODULE / "overlay"

@@ -1,4 +1,4 @@
-"""The rules of terraform/offline/rules.py: each finds what it is for, and none finds anything in the modules."""
+"""The rules of tools/terraform_offline/rules.py: each finds what it is for, and none finds anything in the modules."""
 
 import json
 import shutil
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from offline import rules
-from offline.hcl import blocks, blocks_of_text
+from terraform_offline import rules
+from terraform_offline.hcl import blocks, blocks_of_text
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 MODULES = sorted(file.parent for file in (TERRAFORM / "modules").glob("*/main.tf"))
@@ -110,8 +110,8 @@ def schemas() -> dict[str, Any]:
     """Type of resource -> its block, in both providers."""
     if shutil.which("terraform") is None:
         pytest.skip("needs terraform, whose use fills the cache")
-    from offline.cache import Cache
-    from offline.run import default_cache
+    from terraform_offline.cache import Cache
+    from terraform_offline.run import default_cache
 
     cache = Cache(default_cache())
     cache.fill({"google", "google-beta"})

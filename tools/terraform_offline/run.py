@@ -1,6 +1,6 @@
 """Runs a verb of the real Terraform on a module, with the real providers where they can be had and stand-ins elsewhere.
 
-    python terraform/offline [--providers auto|real|stand-in] [--cache DIR] [--verbose] DIR VERB [argument ...]
+    python tools/terraform_offline [--providers auto|real|stand-in] [--cache DIR] [--verbose] DIR VERB [argument ...]
 
 The module is worked on in a temporary copy, so that nothing lands in the work tree; only `fmt` writes in place.
 README.md says what the stand-ins prove, and what they cannot.
@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from offline.cache import WHEELS, Cache
-from offline.errors import OfflineError
-from offline.real import can_be_had
-from offline.tree import copy_tree, local_modules, providers_named, schema_of_used_types, texts
+from terraform_offline.cache import WHEELS, Cache
+from terraform_offline.errors import OfflineError
+from terraform_offline.real import can_be_had
+from terraform_offline.tree import copy_tree, local_modules, providers_named, schema_of_used_types, texts
 
 VERBS: Final = ("validate", "test", "fmt", "providers", "graph")
 PROVIDERS: Final = ("auto", "real", "stand-in")
@@ -50,7 +50,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python terraform/offline", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python tools/terraform_offline", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--providers", choices=PROVIDERS, default=os.environ.get("TERRAFORM_PROVIDERS", "auto"))
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
     parser.add_argument("--verbose", action="store_true", help="show what `terraform init` says, too")
@@ -160,7 +162,7 @@ def _lay_mirror(work: Path, versions: dict[str, str]) -> Path:
             folder = work / "mirror" / address / version / platform
             folder.mkdir(parents=True)
             stand_in = folder / f"terraform-provider-{address.rpartition('/')[2]}_v{version}"
-            stand_in.write_text("#!/bin/sh\necho 'a stand-in: run it by terraform/offline' >&2\nexit 1\n")
+            stand_in.write_text("#!/bin/sh\necho 'a stand-in: run it by tools/terraform_offline' >&2\nexit 1\n")
             stand_in.chmod(0o755)
     configuration = work / "terraform.rc"
     path = json.dumps(str(work / "mirror"))

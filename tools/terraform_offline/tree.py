@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from offline.cache import WHEELS
+from terraform_offline.cache import WHEELS
 
 ALWAYS: Final = ("google", "google-beta")
 NOT_COPIED: Final = (".git", ".terraform", ".terraform.lock.hcl", "*.tfstate", "*.tfstate.*", "__pycache__")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from offline.errors import OfflineError
+from terraform_offline.errors import OfflineError
 
 WHEELS: Final = {
     "google": "cdktf-cdktf-provider-google==16.12.1",

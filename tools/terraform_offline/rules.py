@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from offline.hcl import Block, blocks, of_kind, values
+from terraform_offline.hcl import Block, blocks, of_kind, values
 
 Rule = Callable[[list[Block]], Iterator[str]]
 
