@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from kfgcp.tracking.compare import (
         Comparison as Comparison,
         Difference as Difference,
+        Missing as Missing,
         VersionChange as VersionChange,
     )
     from kfgcp.tracking.handle import RunHandle as RunHandle, TaskHandle as TaskHandle
@@ -155,7 +156,7 @@ _PUBLIC = {
     "kfgcp.store.database": "DiskFullNote",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
-    "kfgcp.tracking.compare": "Comparison Difference VersionChange",
+    "kfgcp.tracking.compare": "Comparison Difference Missing VersionChange",
     "kfgcp.tracking.handle": "RunHandle TaskHandle",
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
     "kfgcp.tracking.open_project": "OpenProject",

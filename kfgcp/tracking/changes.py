@@ -121,7 +121,7 @@ def _text(value: Any) -> str:
         return f"{source} by {value['selector']}" if "selector" in value else source
     if isinstance(value, dict) and value.keys() & {"type", "from", "default", "optional"}:
         return ", ".join(_part(key, value[key]) for key in sorted(value, key=lambda key: (key != "type", key)))
-    return MISSING if value in (None, {}) else json.dumps(value, ensure_ascii=False)
+    return str(MISSING) if value in (None, {}) else json.dumps(value, ensure_ascii=False)
 
 
 def _source(value: Mapping[str, Any]) -> str:

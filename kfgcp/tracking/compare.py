@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,17 @@ from kfgcp.spec.digest import normal
 from kfgcp.spec.tasks import flatten
 from kfgcp.tracking.goals import goal_of
 
-MISSING: Final = "—"
-"""Stands for the value of a run that has none."""
 
+class Missing(enum.Enum):
+    """Stands for a value that a run does not have; it is shown as a dash."""
+
+    MISSING = "—"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+MISSING: Final = Missing.MISSING
 SECONDS_APART: Final = 0.1
 """Durations closer together than this are taken for the same."""
 
@@ -37,7 +46,7 @@ _FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
 }
 
 
-def _commit(labels: Mapping[str, str]) -> str:
+def _commit(labels: Mapping[str, str]) -> str | Missing:
     changed = " with changes" if labels.get("git-dirty") == "true" else ""
     return f"{labels['git']}{changed}" if "git" in labels else MISSING
 
@@ -54,7 +63,7 @@ class Difference:
 
     group: str
     name: str
-    values: tuple[JsonValue, ...]
+    values: tuple[JsonValue | Missing, ...]
     deltas: tuple[float | None, ...]
     direction: Direction | None = None
     tolerance: float = 0.0

@@ -168,7 +168,7 @@ def _code(value: str) -> str:
 
 def _value(difference: Difference, value: Any) -> str:
     if value is MISSING:
-        return MISSING
+        return str(MISSING)
     if difference.group == "durations":
         return seconds(value)
     if difference.name == "version":
@@ -179,7 +179,7 @@ def _value(difference: Difference, value: Any) -> str:
 
 
 def _short(version: str) -> str:
-    return plain(version[: len("sha256:") + 12]) or MISSING
+    return plain(version[: len("sha256:") + 12]) or str(MISSING)
 
 
 def _signed(difference: Difference, delta: float) -> str:

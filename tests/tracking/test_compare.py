@@ -119,7 +119,7 @@ def test_values_that_are_the_same(make_run: MakeRun, one: Any, other: Any) -> No
         (1, True),
         (0, False),
         ("1", 1),
-        (None, MISSING + ""),
+        (None, str(MISSING)),
         ([1], [True]),
         ({"a": [0]}, {"a": [False]}),
         ([1, 2], [2, 1]),

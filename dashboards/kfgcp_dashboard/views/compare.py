@@ -102,7 +102,7 @@ def _row(difference: Difference, ids: Sequence[str], titles: Mapping[str, str]) 
 
 def _cell(value: Any, delta: float | None, better: bool | None, *, seconds: bool) -> str:
     if value is MISSING:
-        return MISSING
+        return str(MISSING)
     shown = text.duration(value) if seconds else text.shown(value)
     if not delta:
         return shown
