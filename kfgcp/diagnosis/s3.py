@@ -9,8 +9,8 @@ from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import SECONDS
 from kfgcp.engine import remote
 from kfgcp.engine.buckets.settings import BucketSettings
-from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError
+from kfgcp.semantics.values import ValueProblem
 
 SCHEMES = ("s3://", "minio://")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kfgcp.engine import arguments, cluster, orphans
+from kfgcp.engine import cluster, orphans
 from kfgcp.engine.executors.base import Attempt, Command, TaskException
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.placeholders import fill_constant
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.options import RunOptions
+from kfgcp.semantics import arguments
+from kfgcp.semantics.placeholders import fill_constant
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise
 

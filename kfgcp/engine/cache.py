@@ -24,8 +24,8 @@ from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.requirements import is_kfp
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.model import Cache
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
 from kfgcp.store.rows import CacheEntry, DeletedSuccess, Origin

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from kfgcp.engine.values import ValueProblem
+from kfgcp.semantics.values import ValueProblem
 from kfgcp.spec.graph import Component, Container, Graph
 from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.platform import WORKSPACE, ClusterConfig

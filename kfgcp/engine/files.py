@@ -12,7 +12,7 @@ from kfgcp import file_uris
 from kfgcp.engine import remote
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
 from kfgcp.spec.graph import Component
 from kfgcp.spec.params import whole
 

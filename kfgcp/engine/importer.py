@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.engine import placeholders
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.placeholders import MOUNTS
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, shown
+from kfgcp.semantics import placeholders
+from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, shown
 from kfgcp.spec.graph import Constant, FromInput, Importer
 
 _SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")

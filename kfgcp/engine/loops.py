@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kfgcp.engine import placeholders
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.model import TaskKind
+from kfgcp.semantics import placeholders
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.spec.graph import Iterator
 from kfgcp.spec.params import whole
 

@@ -10,8 +10,8 @@ from typing import Any
 from kfgcp.engine import cache
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.nodes import Node, lineage
-from kfgcp.engine.values import Values
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
+from kfgcp.semantics.values import Values
 from kfgcp.store.rows import DeletedSuccess, Origin, Outcome
 from kfgcp.store.store import Store
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
+from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
 from kfgcp.store.rows import Origin
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.uses import Uses
-from kfgcp.engine.values import Values, finite
 from kfgcp.event import task_events
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
+from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.values import Values, finite
 from kfgcp.store.rows import CacheEntry, Changes, Outcome, Use
 from kfgcp.store.store import Store
 

@@ -23,9 +23,9 @@ from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.contact import Contacts
-from kfgcp.engine.placeholders import MOUNTS
-from kfgcp.engine.values import ArtifactValue, ValueProblem
 from kfgcp.errors import MissingExtra
+from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.semantics.values import ArtifactValue, ValueProblem
 
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp.engine.importer import resolve_uri
-from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.semantics.values import ArtifactValue, Values
 from kfgcp.spec.graph import Component
 
 

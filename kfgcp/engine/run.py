@@ -18,7 +18,6 @@ from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, Containers, Ended, Installed
 from kfgcp.engine.executors.router import Router
 from kfgcp.engine.file_states import FileStates
-from kfgcp.engine.inputs import with_defaults
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.lock import FileUse
@@ -30,10 +29,11 @@ from kfgcp.engine.record import Recorder, shown
 from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
-from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.options import RunOptions
+from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from kfgcp.engine import expressions, loops
-from kfgcp.engine import inputs as task_inputs
+from kfgcp.engine import loops
 from kfgcp.engine.nodes import Node, dag_outputs, final_status, in_exit_task, retry_policy
-from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
+from kfgcp.semantics import expressions
+from kfgcp.semantics import inputs as task_inputs
+from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Graph, kind_of
 
 

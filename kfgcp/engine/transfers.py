@@ -10,8 +10,8 @@ from pathlib import Path
 from kfgcp.engine import remote
 from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.executors.base import Attempt
-from kfgcp.engine.values import ValueProblem, Values
 from kfgcp.machine import start_thread
+from kfgcp.semantics.values import ValueProblem, Values
 
 
 @dataclass(frozen=True, slots=True)

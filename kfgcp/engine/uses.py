@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from kfgcp import file_uris
 from kfgcp.engine.layout import attempt_folder
 from kfgcp.engine.nodes import Node
-from kfgcp.engine.values import ArtifactValue
 from kfgcp.model import TaskKind
+from kfgcp.semantics.values import ArtifactValue
 from kfgcp.store.rows import Origin, Use
 from kfgcp.store.store import Store
 

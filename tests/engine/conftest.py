@@ -16,8 +16,8 @@ from kfgcp import Workspace, api
 from kfgcp.backends.base import ForegroundRun, SupportsForeground, capability
 from kfgcp.engine.nodes import Node
 from kfgcp.engine.scheduler import Scheduler
-from kfgcp.engine.values import Values
 from kfgcp.model import ErrorInfo, Run, Task, TaskState
+from kfgcp.semantics.values import Values
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import resolve

@@ -8,7 +8,7 @@ from kfp import dsl
 
 import argo_record
 import recorded_runs
-from kfgcp.engine.placeholders import local_path
+from kfgcp.semantics.placeholders import local_path
 from kfgcp.spec.load import load
 
 IMAGE = "python:3.11"

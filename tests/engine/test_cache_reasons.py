@@ -9,7 +9,7 @@ from kfp import dsl
 from cached_pipelines import add, cached, read, read_text, reason
 from kfgcp import api
 from kfgcp.engine import cache
-from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.semantics.values import ArtifactValue, Values
 from kfgcp.store.store import Store
 
 

@@ -6,7 +6,7 @@ import pytest
 from kfp import dsl
 
 from kfgcp import api
-from kfgcp.engine.values import Values
+from kfgcp.semantics.values import Values
 from patience import PROCESS
 
 IMAGE = "python:3.11"

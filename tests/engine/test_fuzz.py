@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kfgcp.engine import arguments, expressions, files, placeholders
-from kfgcp.engine.inputs import with_defaults
+from kfgcp.engine import files
 from kfgcp.engine.layout import Layout
 from kfgcp.engine.scheduler import Scheduler
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.errors import KfgcpError
 from kfgcp.model import ErrorInfo, TaskState
+from kfgcp.semantics import arguments, expressions, placeholders
+from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents, load
 from kfgcp.spec.params import resolve

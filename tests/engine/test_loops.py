@@ -6,7 +6,7 @@ from typing import Dict, List  # noqa: UP035
 import pytest
 from kfp import dsl
 
-from kfgcp.engine.values import ArtifactValue, Values
+from kfgcp.semantics.values import ArtifactValue, Values
 
 IMAGE = "python:3.11"
 

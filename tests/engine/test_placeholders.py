@@ -6,10 +6,11 @@ from typing import Optional
 import pytest
 from kfp import dsl
 
-from kfgcp.engine import arguments, files
-from kfgcp.engine.inputs import with_defaults
+from kfgcp.engine import files
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
+from kfgcp.semantics import arguments
+from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 
 IMAGE = "python:3.11"
 

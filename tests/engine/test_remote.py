@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from kfgcp.engine import remote
-from kfgcp.engine.values import ArtifactValue, ValueProblem
+from kfgcp.semantics.values import ArtifactValue, ValueProblem
 from patience import PROCESS
 
 OBJECTS = {"one/table.csv": b"a,b\n1,2\n", "many/x.txt": b"x", "many/deep/y.txt": b"y"}

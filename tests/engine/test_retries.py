@@ -5,7 +5,7 @@ from kfp import dsl
 
 import argo_record
 import recorded_runs
-from kfgcp.engine.values import Values
+from kfgcp.semantics.values import Values
 from kfgcp.spec.load import load
 
 IMAGE = "python:3.11"

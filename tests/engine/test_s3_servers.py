@@ -16,9 +16,9 @@ import pytest
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets import gcs, s3, transfer
 from kfgcp.engine.buckets.settings import BucketSettings
-from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
+from kfgcp.semantics.values import ValueProblem
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import contents
 from patience import PROCESS

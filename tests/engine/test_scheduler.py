@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kfp import dsl
 
-from kfgcp.engine.values import Values
+from kfgcp.semantics.values import Values
 
 IMAGE = "python:3.11"
 

@@ -13,8 +13,8 @@ from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets import transfer
 from kfgcp.engine.buckets.settings import BucketSettings
-from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import Unreachable
+from kfgcp.semantics.values import ValueProblem
 
 SETTINGS = BucketSettings(request_seconds=1)
 FIRST_LINE = b"HTTP/1.1 200 OK\r\n"

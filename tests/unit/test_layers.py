@@ -32,6 +32,7 @@ LAYERS = [
         "sockets",
     },
     {"spec"},
+    {"semantics"},
     {"check", "store"},
     {"engine", "services"},
     {"diagnosis"},
@@ -81,6 +82,7 @@ PURE = (
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
     "tracking/task_order.py",
+    *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
 )
 IMPURE = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),

@@ -36,11 +36,11 @@ from kfgcp.engine.root_inputs import root_inputs
 from kfgcp.engine.run import Engine
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.uses import Uses
-from kfgcp.engine.values import ValueProblem
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskState, timestamp
 from kfgcp.query import RunFilter
+from kfgcp.semantics.values import ValueProblem
 from kfgcp.spec import graph, platform
 from kfgcp.store import database
 from kfgcp.store.rows import Changes, Origin

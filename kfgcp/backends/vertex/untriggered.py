@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from kfgcp.backends.vertex.tree import Placed
-from kfgcp.engine import expressions
-from kfgcp.engine.inputs import resolve, with_defaults
 from kfgcp.engine.record import shown
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values
 from kfgcp.model import Task, TaskState
+from kfgcp.semantics import expressions
+from kfgcp.semantics.inputs import resolve, with_defaults
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.spec.graph import Graph
 
 

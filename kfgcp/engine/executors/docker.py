@@ -20,9 +20,9 @@ from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ende
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
-from kfgcp.engine.placeholders import MOUNTS
 from kfgcp.errors import MissingExtra, Unsupported
 from kfgcp.machine import start_thread
+from kfgcp.semantics.placeholders import MOUNTS
 
 LABEL = "kfgcp.run"
 _NO_INIT = re.compile(r"docker-init|tini|catatonit|container-init|init binary")

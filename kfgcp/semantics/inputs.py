@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from kfgcp.engine import placeholders
-from kfgcp.engine.values import ArtifactValue, ValueProblem, Values, coerce
+from kfgcp.semantics import placeholders
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, coerce
 from kfgcp.spec.graph import Binding, Component, Constant, FinalStatus, FromInput, FromTask, TaskDef
 
 Outputs = Callable[[str], Values]

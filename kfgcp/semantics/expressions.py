@@ -9,7 +9,7 @@ import json
 from functools import cache
 from typing import Any
 
-from kfgcp.engine.values import ValueProblem, Values, json_text, shown
+from kfgcp.semantics.values import ValueProblem, Values, json_text, shown
 from kfgcp.spec.params import whole
 
 _OTHER_VALUES = {"int_value": int, "double_value": float, "bool_value": bool, "list_value": list, "struct_value": dict}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.engine.values import ValueProblem, json_text, shown
+from kfgcp.semantics.values import ValueProblem, json_text, shown
 from kfgcp.spec.diff import CHANNEL
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 

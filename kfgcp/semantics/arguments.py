@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kfgcp.engine.placeholders import fill_argument
-from kfgcp.engine.values import ValueProblem, json_text
+from kfgcp.semantics.placeholders import fill_argument
+from kfgcp.semantics.values import ValueProblem, json_text
 
 
 def resolve(templates: Sequence[str], executor_input: Mapping[str, Any], job: Mapping[str, str]) -> list[str]:
