@@ -8,10 +8,10 @@ from typing import Any
 from kfgcp.engine import cluster, orphans
 from kfgcp.engine.executors.base import Attempt, Command, TaskException
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.nodes import Node
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.options import RunOptions
 from kfgcp.semantics import arguments
+from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.placeholders import fill_constant
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise

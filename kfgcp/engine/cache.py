@@ -22,8 +22,8 @@ from kfgcp import file_uris
 from kfgcp.engine import remote
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.file_states import FileStates, TooManyFilesError
-from kfgcp.engine.nodes import Node
 from kfgcp.engine.requirements import is_kfp
+from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.spec.graph import Container
@@ -65,7 +65,7 @@ class TaskCache:
         self._earlier: dict[str, _Earlier] = {}  # by task
         self._own: set[str] = set()  # keys of this run's successes, which may not be in the store yet
 
-    def look_up(self, node: Node, lost: str | None = None) -> Values | None:
+    def look_up(self, node: TaskRun, lost: str | None = None) -> Values | None:
         """Return the outputs of an earlier success, None when the task must run; `node.cache` says why.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
@@ -120,11 +120,11 @@ class TaskCache:
         newest = self._store.find_cached(self._pipeline, key)
         return newest is not None and newest.origin.run_id == self._run_id
 
-    def _enabled(self, node: Node) -> bool:
+    def _enabled(self, node: TaskRun) -> bool:
         assert node.task is not None
         return node.task.cache if self._override is None else self._override
 
-    def entry(self, node: Node, at: str) -> CacheEntry | None:
+    def entry(self, node: TaskRun, at: str) -> CacheEntry | None:
         """Return what to keep of a success, None when no later task can use it."""
         if not self._enabled(node) or _is_unseen(node):
             return None
@@ -143,12 +143,12 @@ class TaskCache:
             has_files=has_files(outputs),
         )
 
-    def _why_deleted(self, node: Node, key: str) -> str | None:
+    def _why_deleted(self, node: TaskRun, key: str) -> str | None:
         """Return the reason when the run that had the same code and inputs was deleted."""
         deleted = self._store.find_deleted(self._pipeline, key)
         return None if deleted is None else why_deleted(deleted, _likeness(node))
 
-    def _why_not(self, node: Node, parts: Mapping[str, Any]) -> str:
+    def _why_not(self, node: TaskRun, parts: Mapping[str, Any]) -> str:
         """What is different in the earlier success that differs least, the newest one of several."""
         task = _task_name(node)
         if task not in self._earlier:
@@ -162,13 +162,13 @@ class TaskCache:
         return min(differences, key=_Differences.count).text()
 
 
-def _is_unseen(node: Node) -> bool:
+def _is_unseen(node: TaskRun) -> bool:
     """Return whether changes in a task's inputs cannot be seen. A custom cache key does not depend on the inputs."""
     assert node.task is not None
     return bool(node.unseen) and not node.task.cache_key
 
 
-def _likeness(node: Node) -> str:
+def _likeness(node: TaskRun) -> str:
     """Return what a task has in common with a success with the same key."""
     assert node.task is not None
     return "same cache key" if node.task.cache_key else SAME
@@ -264,7 +264,7 @@ def _command_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> st
     return "the code of the component changed"
 
 
-def _details(node: Node) -> dict[str, Any]:
+def _details(node: TaskRun) -> dict[str, Any]:
     """What a command is made of, for reasons: digests that are no part of the key."""
     container = node.component.executor
     assert isinstance(container, Container)
@@ -280,12 +280,12 @@ def _details(node: Node) -> dict[str, Any]:
     }
 
 
-def _task_name(node: Node) -> str:
+def _task_name(node: TaskRun) -> str:
     """The path of a task without the numbers of iterations."""
     return _ITERATION.sub("", node.path)
 
 
-def note_inputs(node: Node, states: FileStates) -> None:
+def note_inputs(node: TaskRun, states: FileStates) -> None:
     """Record the inputs of a task as they are before it runs. Digests are kept, because values may be large.
 
     Args:
@@ -321,12 +321,12 @@ def note_inputs(node: Node, states: FileStates) -> None:
         node.made_from["volumes"] = _digest([f"{mount.source} at {mount.path}" for mount in container.cluster.mounts])
 
 
-def key_of(node: Node) -> str:
+def key_of(node: TaskRun) -> str:
     """The digest of a task's code and inputs, whatever its `cacheKey`."""
     return _digest(node.made_from)
 
 
-def _parts(node: Node) -> dict[str, Any]:
+def _parts(node: TaskRun) -> dict[str, Any]:
     assert node.task is not None
     if node.task.cache_key:
         return {"component": node.component.name, "key": node.task.cache_key}

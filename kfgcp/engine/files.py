@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from kfgcp import file_uris
 from kfgcp.engine import remote
 from kfgcp.engine.layout import Layout, file_name
-from kfgcp.engine.nodes import Node
+from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
 from kfgcp.spec.graph import Component
 from kfgcp.spec.params import whole

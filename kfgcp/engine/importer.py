@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.engine.nodes import Node
 from kfgcp.semantics import placeholders
+from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.placeholders import MOUNTS
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, shown
 from kfgcp.spec.graph import Constant, FromInput, Importer

@@ -9,8 +9,9 @@ from typing import Any
 
 from kfgcp.engine import cache
 from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
-from kfgcp.engine.nodes import Node, lineage
+from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
+from kfgcp.semantics.nodes import lineage
 from kfgcp.semantics.values import Values
 from kfgcp.store.rows import DeletedSuccess, Origin, Outcome
 from kfgcp.store.store import Store
@@ -60,7 +61,7 @@ class Memory:
         self._from_task = from_task
         self._lost: dict[str, str] = {}
 
-    def mark(self, node: Node) -> None:
+    def mark(self, node: TaskRun) -> None:
         """Marks a task that was asked to run again, or depends on one that was; before it is recalled."""
         if self._from_task is None:
             return
@@ -70,7 +71,7 @@ class Memory:
         if node.must_run:
             node.spoil()
 
-    def recall(self, node: Node) -> Done | None:
+    def recall(self, node: TaskRun) -> Done | None:
         """How the task ended before, None when it must run.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
@@ -88,11 +89,11 @@ class Memory:
             node.failures = before.attempts - self._interrupted.get(node.path, 0)
         return self._unchanged(node)
 
-    def lost(self, node: Node) -> str | None:
+    def lost(self, node: TaskRun) -> str | None:
         """Return why a task that is unchanged cannot be taken from the run that this one repeats, None if it can."""
         return self._lost.get(node.path)
 
-    def _unchanged(self, node: Node) -> Done | None:
+    def _unchanged(self, node: TaskRun) -> Done | None:
         if self._repeats is None or not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
@@ -111,13 +112,13 @@ class Memory:
         return Done(cache.values_of(outcome.outputs), taken, self._origins.get(node.path))
 
 
-def outcome_of(node: Node) -> Outcome:
+def outcome_of(node: TaskRun) -> Outcome:
     """What the store keeps of a task that succeeded."""
     key = cache.key_of(node) if node.kind is TaskKind.CONTAINER else ""
     outputs: dict[str, Any] = cache.kept(node.outputs)
     return Outcome(node.path, key, outputs)
 
 
-def _restore(node: Node, before: Task) -> None:
+def _restore(node: TaskRun, before: Task) -> None:
     node.attempts, node.started_at, node.ended_at = before.attempts, before.started_at, before.ended_at
     node.recorded = True

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfgcp.engine.nodes import Node
+from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.uses import Uses
 from kfgcp.event import task_events
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
@@ -40,7 +40,7 @@ class Recorder:
         if cached is not None:
             self._cached.append(cached)
 
-    def write(self, nodes: Iterable[Node], final: Changes | None = None) -> None:
+    def write(self, nodes: Iterable[TaskRun], final: Changes | None = None) -> None:
         """Write nodes that changed, with their events, and what was kept for this write.
 
         Without such nodes and without `final`, nothing is written.
@@ -86,7 +86,7 @@ class Recorder:
         )
         self._store.apply(self._run_id, changes)
 
-    def _stamp(self, node: Node) -> None:
+    def _stamp(self, node: TaskRun) -> None:
         """Stamp what no attempt stamped: a DAG starts with the first of its tasks and ends with the last of them."""
         node.started_at = node.started_at or _first_start(node)
         if node.state is TaskState.RUNNING:
@@ -96,7 +96,7 @@ class Recorder:
             node.ended_at = node.ended_at or max(inner, default=None) or self._now()
 
 
-def _first_start(node: Node) -> str | None:
+def _first_start(node: TaskRun) -> str | None:
     """Return when the first of the tasks in a DAG started, None when none did.
 
     That may be before the DAG is recorded. When all tasks in it are taken from the cache, or from before an
@@ -106,7 +106,7 @@ def _first_start(node: Node) -> str | None:
     return min(filter(None, starts), default=None)
 
 
-def task_record(node: Node) -> Task:
+def task_record(node: TaskRun) -> Task:
     """The task as it is now; inputs as the component receives them, defaults included."""
     return Task(
         path=node.path,
@@ -122,7 +122,7 @@ def task_record(node: Node) -> Task:
     )
 
 
-def outputs_record(node: Node) -> tuple[list[Artifact], list[Metric]]:
+def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
     """The artifacts of a finished task, and the metrics in their metadata; none of a DAG or loop."""
     artifacts: list[Artifact] = []
     metrics: list[Metric] = []
@@ -136,7 +136,7 @@ def outputs_record(node: Node) -> tuple[list[Artifact], list[Metric]]:
     return artifacts, metrics
 
 
-def _inputs(node: Node) -> dict[str, Any]:
+def _inputs(node: TaskRun) -> dict[str, Any]:
     """As the component receives them; of an iteration only its item of what the loop goes over. Of a task that was
     left out because of others none: it was given nothing."""
     if node.state in (TaskState.SKIPPED, TaskState.CANCELLED) and node.inputs == Values():

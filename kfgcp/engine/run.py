@@ -24,15 +24,16 @@ from kfgcp.engine.lock import FileUse
 from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
-from kfgcp.engine.nodes import Node, in_exit_task
 from kfgcp.engine.record import Recorder, shown
-from kfgcp.engine.scheduler import Scheduler
 from kfgcp.engine.settings import EngineSettings
+from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.options import RunOptions
 from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.nodes import in_exit_task
+from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
@@ -80,12 +81,12 @@ class Engine:
         self._max_parallel = options.max_parallel or os.cpu_count() or 1
         self._clock = Clock()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._running: dict[int, tuple[Node, dict[str, Any]]] = {}
+        self._running: dict[int, tuple[TaskRun, dict[str, Any]]] = {}
         self._stopping: set[int] = set()  # attempts that were asked to end
         self._cancel_requests = 0  # how often others have asked the run to end
         self._overdue: set[int] = set()  # attempts whose time is over
         self._left: list[int] = []  # attempts that have ended, whose working folders are still there
-        self._retries: list[tuple[float, int, Node]] = []
+        self._retries: list[tuple[float, int, TaskRun]] = []
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._log_times = LogTimes()
         self._ids = itertools.count(1)
@@ -96,7 +97,9 @@ class Engine:
         output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
         self._file_states = FileStates(settings.submit_dir, output_folders)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.cache, settings.buckets)
-        self._scheduler = Scheduler(graph, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast)
+        self._scheduler = Scheduler(
+            graph, TaskRun, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast
+        )
         self._transfers = Transfers(self._events.put, layout.remote, settings.buckets)
         self._executor = Router(
             self._events.put,
@@ -140,9 +143,9 @@ class Engine:
 
     # -- one turn of the loop
 
-    def _take_ready(self) -> list[Node]:
+    def _take_ready(self) -> list[TaskRun]:
         """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
-        launched: list[Node] = []
+        launched: list[TaskRun] = []
         self._file_states.ended_attempts = self._scheduler.ended_attempts
         while self._scheduler.ready and len(self._running) + len(launched) < self._max_parallel:
             node = self._scheduler.ready.popleft()
@@ -156,7 +159,7 @@ class Engine:
             launched.append(node)
         return launched
 
-    def _done_without_running(self, node: Node) -> bool:
+    def _done_without_running(self, node: TaskRun) -> bool:
         self._memory.mark(node)
         if node.kind is TaskKind.IMPORTER:
             self._import(node)
@@ -172,21 +175,21 @@ class Engine:
         self._reused(node, outputs, node.cache)
         return True
 
-    def _recalled(self, node: Node, done: Done) -> None:
+    def _recalled(self, node: TaskRun, done: Done) -> None:
         node.origin = done.origin
         if done.error is not None:
             self._scheduler.failed_before(node, done.error)
         else:
             self._reused(node, done.outputs, done.cache)
 
-    def _reused(self, node: Node, outputs: Values, cache: Cache | None) -> None:
+    def _reused(self, node: TaskRun, outputs: Values, cache: Cache | None) -> None:
         if node.ended_at is None:
             node.started_at = node.ended_at = self._clock.now()
         node.outputs = outputs
         self._recorder.keep(outcome_of(node))
         self._scheduler.succeeded(node, outputs, cache)
 
-    def _import(self, node: Node) -> None:
+    def _import(self, node: TaskRun) -> None:
         node.attempts, node.started_at = 1, self._clock.now()
         try:
             outputs = importer.run(node, self._settings.submit_dir, self._attempts.constants(node))
@@ -195,7 +198,7 @@ class Engine:
         else:
             self._reused(node, outputs, None)
 
-    def _launch(self, node: Node) -> None:
+    def _launch(self, node: TaskRun) -> None:
         attempt_id = next(self._ids)
         try:
             inputs = with_defaults(node.inputs, node.component)
@@ -217,7 +220,7 @@ class Engine:
             self._running.pop(attempt_id, None)
             self._failed(node, str(error) or type(error).__name__)
 
-    def _set_alarm(self, attempt_id: int, node: Node) -> None:
+    def _set_alarm(self, attempt_id: int, node: TaskRun) -> None:
         container = node.component.executor
         if isinstance(container, Container) and container.cluster.timeout is not None:
             heapq.heappush(self._alarms, (time.monotonic() + container.cluster.timeout, attempt_id, signal.SIGTERM))
@@ -324,7 +327,7 @@ class Engine:
         except (OSError, KfgcpError) as error:
             self._events.put(Ended(attempt.id, f"cannot prepare the task: {error}"))
 
-    def _ended(self, node: Node, wire: dict[str, Any], event: Ended) -> None:
+    def _ended(self, node: TaskRun, wire: dict[str, Any], event: Ended) -> None:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
@@ -355,13 +358,13 @@ class Engine:
         else:
             self._succeeded(node, event.outputs)
 
-    def _succeeded(self, node: Node, outputs: Values) -> None:
+    def _succeeded(self, node: TaskRun, outputs: Values) -> None:
         node.ended_at = self._clock.now()
         node.outputs = outputs
         self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
         self._scheduler.succeeded(node, outputs)
 
-    def _failed(self, node: Node, message: str, hint: str = "") -> None:
+    def _failed(self, node: TaskRun, message: str, hint: str = "") -> None:
         node.ended_at = self._clock.now()
         tail = log_tail(self._layout.log(node.path, node.attempts))
         wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail, hint))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kfgcp import file_uris
 from kfgcp.engine.layout import attempt_folder
-from kfgcp.engine.nodes import Node
+from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import TaskKind
 from kfgcp.semantics.values import ArtifactValue
 from kfgcp.store.rows import Origin, Use
@@ -43,7 +43,7 @@ class Uses:
         """Yield what a run uses from its beginning: the artifacts that it was given, taken by a task or not."""
         return self._new("", artifacts)
 
-    def of(self, node: Node) -> Iterator[Use]:
+    def of(self, node: TaskRun) -> Iterator[Use]:
         """Yield what a task uses and no earlier task of the run used, and always the origin of its outputs."""
         if node.kind not in (TaskKind.CONTAINER, TaskKind.IMPORTER):
             return

@@ -14,9 +14,9 @@ from google.protobuf import json_format
 from cached_pipelines import one_task
 from kfgcp import Workspace, api
 from kfgcp.backends.base import ForegroundRun, SupportsForeground, capability
-from kfgcp.engine.nodes import Node
-from kfgcp.engine.scheduler import Scheduler
 from kfgcp.model import ErrorInfo, Run, Task, TaskState
+from kfgcp.semantics.nodes import Node
+from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import Values
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec, from_documents
@@ -116,7 +116,7 @@ def every_node(root: Node) -> list[Node]:
 
 
 @pytest.fixture(scope="session")
-def simulate() -> Callable[..., Scheduler]:
+def simulate() -> Callable[..., Scheduler[Node]]:
     """Drives a scheduler to its end without processes.
 
     Args: the pipeline; `behave`, which gives a node's outputs or, as text, why its attempt failed; the parameters;
@@ -131,11 +131,9 @@ def simulate() -> Callable[..., Scheduler]:
         limit: int = 1000,
         watch: Callable[[list[Node]], None] = lambda running: None,
         **options: Any,
-    ) -> Scheduler:
+    ) -> Scheduler[Node]:
         spec = to_spec(pipeline)
-        scheduler = Scheduler(
-            build(spec.pipeline_spec), Values(resolve(spec.params, params or {})), constants=lambda node: {}, **options
-        )
+        scheduler = Scheduler(build(spec.pipeline_spec), Node, Values(resolve(spec.params, params or {})), **options)
         scheduler.start()
         running: list[Node] = []
         while not scheduler.done:

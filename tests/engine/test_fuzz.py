@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from kfgcp.engine import files
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.scheduler import Scheduler
 from kfgcp.errors import KfgcpError
 from kfgcp.model import ErrorInfo, TaskState
 from kfgcp.semantics import arguments, expressions, placeholders
 from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.nodes import Node
+from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents, load
@@ -81,6 +82,7 @@ def drive(spec, layout, data):
     """Runs a spec with tasks that put out arbitrary values, in arbitrary order."""
     scheduler = Scheduler(
         build(spec.pipeline_spec),
+        Node,
         Values(resolve(spec.params, {})),
         constants=lambda node: {"pipeline_job_name": "job", "pipeline_job_resource_name": "r"},
     )

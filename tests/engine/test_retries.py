@@ -145,7 +145,7 @@ def test_an_importer_is_not_retried(simulate):
     ],
 )
 def test_the_waits(policy, waits, compiled, simulate, monkeypatch):
-    from kfgcp.engine.scheduler import Scheduler
+    from kfgcp.semantics.scheduler import Scheduler
 
     @dsl.pipeline(name="retries")
     def pipeline(file: str):

@@ -1,70 +1,64 @@
-"""The units of a run as they stand in it: tasks, DAGs, loops and their iterations."""
+"""The nodes of a run: its tasks, DAGs, loops and iterations."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
 from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
-from kfgcp.store.rows import Origin
 
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A task, DAG, loop or iteration of the run, at its path. What the engine stamps on it (times) is the engine's."""
+    """A task, DAG, loop or iteration of a run.
+
+    Whoever executes a run may record more about each node in a subclass. All nodes of a run are of one class.
+
+    Attributes:
+        path: the task path.
+        kind: what the node is.
+        component: what it runs.
+        parent: the DAG or loop that it is in, None for the pipeline itself.
+        task: its definition, None for the pipeline itself.
+        state: its state now.
+        inputs: its values, as soon as it has started.
+        outputs: its values, as soon as it has succeeded.
+        attempts: how many attempts were started. The caller of the scheduler counts them.
+        failures: how many of them failed.
+        cache: whether its outputs come from an earlier run, and why.
+        error: why it failed.
+        ready_after: how many attempts of the run had ended when it became ready.
+        waiting: of a task, how many of the tasks that it waits for have not ended.
+        children: of a DAG, its tasks by key; of a loop, its iterations by number.
+        remaining: how many of the children have not ended.
+        pending: of a loop, the iterations that have not started.
+    """
 
     path: str
     kind: TaskKind
     component: Component
-    parent: Node | None = None
+    parent: Self | None = None
     task: TaskDef | None = None
     state: TaskState = TaskState.PENDING
     inputs: Values = field(default_factory=Values)
     outputs: Values = field(default_factory=Values)
     attempts: int = 0
     failures: int = 0
-    losses: int = 0
-    made_from: dict[str, Any] = field(default_factory=dict)  # see `cache.note_inputs`
-    unseen: str = ""  # why changes in its inputs cannot be seen; empty when they can
-    recorded: bool = False  # its artifacts and metrics are in the store
     cache: Cache | None = None
-    origin: Origin | None = None  # of a task that was not run: the attempt of another run that made its outputs
     error: ErrorInfo | None = None
-    started_at: str | None = None
-    ended_at: str | None = None
-    attempt_started_at: str = ""  # when this engine started the last attempt
-    ready_after: int = 0  # how many attempts of the run had ended when it became ready
-    # of a task: upstream tasks that have not ended
+    ready_after: int = 0
     waiting: int = 0
-    # of a DAG: its tasks by key; of a loop: its iterations by number; and how many of them have not ended
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, Self] = field(default_factory=dict)
     remaining: int = 0
-    # of a loop: the iterations that have not been opened
-    pending: deque[Node] = field(default_factory=deque)
+    pending: deque[Self] = field(default_factory=deque)
 
-    # it or what it depends on was asked to run again; something below it was
-    rerun: bool = False
-    spoiled: bool = False
-
-    @property
-    def must_run(self) -> bool:
-        """Whether the results of an earlier run may not be used."""
-        parent, task = self.parent, self.task
-        if self.rerun or parent is None or task is None or self.path.endswith("]"):
-            return self.rerun or (parent is not None and parent.must_run)
-        if parent.must_run or any(parent.children[key].spoiled for key in task.upstream):
-            self.spoil()
-        return self.rerun
-
-    def spoil(self) -> None:
-        """What depends on this, or on a DAG that holds it, must run again too."""
-        self.rerun = True
-        for above in lineage(self):
-            above.spoiled = True
+    def new_child(self, path: str, kind: TaskKind, component: Component, task: TaskDef) -> Self:
+        """Return a new node that is in this one. It is not among `children` yet."""
+        return type(self)(path, kind, component, self, task)
 
     @property
     def is_exit(self) -> bool:
@@ -73,14 +67,17 @@ class Node:
         return task is not None and task.runs_always and any(key.startswith("exit-handler-") for key in task.upstream)
 
 
+NodeT = TypeVar("NodeT", bound=Node)
+
+
 def in_exit_task(node: Node) -> bool:
-    """Whether it is an exit task, or stands in one: it runs to its end in a run that is cancelled."""
+    """Return whether a node is an exit task or is in one. Such a node also runs in a run that is cancelled."""
     return any(above.is_exit for above in lineage(node))
 
 
-def lineage(node: Node) -> Iterator[Node]:
-    """The node and the DAGs and loops it stands in, outwards."""
-    above: Node | None = node
+def lineage(node: NodeT) -> Iterator[NodeT]:
+    """Yield the node, then the DAGs and loops that it is in, the innermost first."""
+    above: NodeT | None = node
     while above is not None:
         yield above
         above = above.parent
@@ -99,8 +96,9 @@ def retry_policy(node: Node) -> Retry | None:
 
 
 def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
-    """The PipelineTaskFinalStatus of a task that has ended, in its JSON form."""
-    failed = "FAILED" if node.state is TaskState.FAILED else "CANCELLED"  # what was skipped too: it did not do its work
+    """Return the PipelineTaskFinalStatus of a task that has ended, in its JSON form."""
+    # A task that was skipped did not do its work, so it counts as cancelled.
+    failed = "FAILED" if node.state is TaskState.FAILED else "CANCELLED"
     state = "SUCCEEDED" if node.state.ok else failed
     status: dict[str, Any] = {
         "state": state,
@@ -113,25 +111,29 @@ def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
 
 
 def dag_outputs(dag: Dag, node: Node) -> Values:
-    """The outputs of a DAG whose tasks have all ended, from those of its tasks.
+    """Return the outputs of a DAG whose tasks have all ended. They are outputs of its tasks.
 
     Raises:
         ValueProblem: none of the producers of a `dsl.OneOf` ran.
     """
     params, artifacts = {}, {}
     for name, producers in dag.param_outputs.items():
-        found = _first(name, producers, node, lambda child, key: child.outputs.params.get(key))
-        if found is not None:
-            params[name] = found
+        value = _first(name, producers, node, lambda child, key: child.outputs.params.get(key))
+        if value is not None:
+            params[name] = value
     for name, producers in dag.artifact_outputs.items():
-        found = _first(name, producers, node, lambda child, key: child.outputs.artifacts.get(key))
-        if found is not None:
-            artifacts[name] = found
+        items = _first(name, producers, node, lambda child, key: child.outputs.artifacts.get(key))
+        if items is not None:
+            artifacts[name] = items
     return Values(params, artifacts)
 
 
 def _first(name: str, producers: tuple[FromTask, ...], node: Node, output: Callable[[Node, str], Any]) -> Any:
-    """The output of the first producer that ran; with several producers, none is an error (dsl.OneOf)."""
+    """Return the output of the first producer that ran, None without one.
+
+    Raises:
+        ValueProblem: there are several producers (`dsl.OneOf`), and none of them ran.
+    """
     for producer in producers:
         child = node.children[producer.task]
         if child.state.ok:

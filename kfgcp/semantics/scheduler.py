@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Generic
 
-from kfgcp.engine import loops
-from kfgcp.engine.nodes import Node, dag_outputs, final_status, in_exit_task, retry_policy
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
-from kfgcp.semantics import expressions
+from kfgcp.semantics import expressions, loops
 from kfgcp.semantics import inputs as task_inputs
+from kfgcp.semantics.nodes import NodeT, dag_outputs, final_status, in_exit_task, retry_policy
 from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Graph, kind_of
 
 
-class Scheduler:
+class Scheduler(Generic[NodeT]):
     """The state of one run.
 
     Args:
         graph: the pipeline.
+        node_type: the class of its nodes.
         inputs: the root's values, complete and typed.
         constants: of a task path, the values of the placeholders of the job and task.
         fail_fast: launch nothing new after the first failure (`failure_policy = "fast"`), exit tasks excepted.
@@ -32,23 +33,24 @@ class Scheduler:
     def __init__(
         self,
         graph: Graph,
+        node_type: type[NodeT],
         inputs: Values,
         *,
-        constants: Callable[[Node], Mapping[str, str]] = lambda node: {},
+        constants: Callable[[NodeT], Mapping[str, str]] = lambda node: {},
         fail_fast: bool = False,
     ) -> None:
         self.graph = graph
-        self.root = Node("", TaskKind.DAG, graph.root, inputs=inputs)
-        self.ready: deque[Node] = deque()
+        self.root = node_type("", TaskKind.DAG, graph.root, inputs=inputs)
+        self.ready: deque[NodeT] = deque()
         self.ended_attempts = 0  # how many were reported to have ended
-        self.changed: dict[Node, None] = {}
+        self.changed: dict[NodeT, None] = {}
         self.first_error: ErrorInfo | None = None
         self._constants = constants
         self._fail_fast = fail_fast
         self._cancelled = False
         self._forced = False
-        self._unblocked: deque[Node] = deque()
-        self._following: deque[Node] = deque()
+        self._unblocked: deque[NodeT] = deque()
+        self._following: deque[NodeT] = deque()
         self._below: dict[int, dict[str, list[str]]] = {}
 
     # -- what the engine tells
@@ -57,7 +59,7 @@ class Scheduler:
         self._open(self.root)
         self._advance()
 
-    def succeeded(self, node: Node, outputs: Values, cache: Cache | None = None) -> None:
+    def succeeded(self, node: NodeT, outputs: Values, cache: Cache | None = None) -> None:
         """An attempt put out its outputs; `cache` says so when they came from an earlier run."""
         node.outputs = outputs
         node.cache = cache or node.cache
@@ -65,7 +67,7 @@ class Scheduler:
         self._settle(node, TaskState.CACHED if cache and cache.hit else TaskState.SUCCEEDED)
         self._advance()
 
-    def failed(self, node: Node, error: ErrorInfo) -> float | None:
+    def failed(self, node: NodeT, error: ErrorInfo) -> float | None:
         """An attempt failed. The seconds to wait before the next attempt, None when it was the last one."""
         retry = retry_policy(node)
         node.failures += 1
@@ -78,23 +80,23 @@ class Scheduler:
         self._advance()
         return None
 
-    def take_changed(self) -> list[Node]:
+    def take_changed(self) -> list[NodeT]:
         """The nodes whose state is new since the last call, in the order of their changes."""
         changed, self.changed = list(self.changed), {}
         return changed
 
-    def retry(self, node: Node) -> None:
+    def retry(self, node: NodeT) -> None:
         """The wait before the next attempt is over."""
         node.ready_after = self.ended_attempts
         self.ready.append(node)
         self._advance()
 
-    def failed_before(self, node: Node, error: ErrorInfo) -> None:
+    def failed_before(self, node: NodeT, error: ErrorInfo) -> None:
         """The task failed for good before the run was interrupted."""
         self._fail(node, error)
         self._advance()
 
-    def stopped(self, node: Node) -> None:
+    def stopped(self, node: NodeT) -> None:
         """A running task was stopped because the run is being cancelled."""
         self._settle(node, TaskState.CANCELLED)
         self._advance()
@@ -142,19 +144,19 @@ class Scheduler:
             self._settle(node, TaskState.FAILED if failed_before else self._stopped_state)
         return bool(dropped)
 
-    def _may_start(self, node: Node) -> bool:
+    def _may_start(self, node: NodeT) -> bool:
         """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""
         if not self.stopping:
             return True
         return not self._forced and in_exit_task(node)
 
-    def _begin_iteration(self, node: Node) -> None:
+    def _begin_iteration(self, node: NodeT) -> None:
         if self._may_start(node):
             self._enter(node)
         else:
             self._settle(node, self._stopped_state)
 
-    def _begin(self, node: Node) -> None:
+    def _begin(self, node: NodeT) -> None:
         task, parent = node.task, node.parent
         assert task is not None
         assert parent is not None
@@ -185,7 +187,7 @@ class Scheduler:
             return self._loop(node, iterations)
         self._enter(node)
 
-    def _enter(self, node: Node) -> None:
+    def _enter(self, node: NodeT) -> None:
         """A DAG is opened, a task waits to be launched."""
         if node.component.dag is not None:
             self._open(node)
@@ -193,7 +195,7 @@ class Scheduler:
             node.ready_after = self.ended_attempts
             self.ready.append(node)
 
-    def _loop(self, node: Node, iterations: list[Node]) -> None:
+    def _loop(self, node: NodeT, iterations: list[NodeT]) -> None:
         """Starts a loop: as many iterations as it may have at once; the others follow as these end."""
         node.state = TaskState.RUNNING
         self.changed[node] = None
@@ -207,7 +209,7 @@ class Scheduler:
         if not iterations:
             self._close(node)
 
-    def _open(self, node: Node) -> None:
+    def _open(self, node: NodeT) -> None:
         """Starts a DAG: its tasks without upstream are unblocked."""
         dag = node.component.dag
         assert dag is not None
@@ -218,14 +220,15 @@ class Scheduler:
         node.remaining = len(dag.tasks)
         for key, task in dag.tasks.items():
             component = self.graph.component(task)
-            child = Node(prefix + key, kind_of(task, component), component, node, task, waiting=len(task.upstream))
+            child = node.new_child(prefix + key, kind_of(task, component), component, task)
+            child.waiting = len(task.upstream)
             node.children[key] = child
             if not task.upstream:
                 self._unblocked.append(child)
         if not dag.tasks:
             self._close(node)
 
-    def _settle(self, node: Node, state: TaskState) -> None:
+    def _settle(self, node: NodeT, state: TaskState) -> None:
         """A node has ended: unblocks what waited for it, and closes its DAG when it was the last."""
         while True:
             node.state = state
@@ -243,7 +246,7 @@ class Scheduler:
                 return
             node, state = parent, self._close_state(parent)
 
-    def _unblock_below(self, node: Node, parent: Node) -> None:
+    def _unblock_below(self, node: NodeT, parent: NodeT) -> None:
         assert node.task is not None
         for key in self._downstream(parent).get(node.task.key, ()):
             child = parent.children[key]
@@ -251,15 +254,15 @@ class Scheduler:
             if child.waiting == 0:
                 self._unblocked.append(child)
 
-    def _fail(self, node: Node, error: ErrorInfo) -> None:
+    def _fail(self, node: NodeT, error: ErrorInfo) -> None:
         node.error = error
         self.first_error = self.first_error or error
         self._settle(node, TaskState.FAILED)
 
-    def _close(self, node: Node) -> None:
+    def _close(self, node: NodeT) -> None:
         self._settle(node, self._close_state(node))
 
-    def _close_state(self, node: Node) -> TaskState:
+    def _close_state(self, node: NodeT) -> TaskState:
         """How a DAG whose tasks have all ended has ended itself; its outputs are collected."""
         states = {child.state for child in node.children.values()}
         if TaskState.FAILED in states:
@@ -281,7 +284,7 @@ class Scheduler:
             return TaskState.FAILED
         return TaskState.SUCCEEDED
 
-    def _downstream(self, dag_node: Node) -> Mapping[str, list[str]]:
+    def _downstream(self, dag_node: NodeT) -> Mapping[str, list[str]]:
         dag = dag_node.component.dag
         assert dag is not None
         below = self._below.get(id(dag))

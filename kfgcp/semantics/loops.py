@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kfgcp.engine.nodes import Node
 from kfgcp.model import TaskKind
 from kfgcp.semantics import placeholders
+from kfgcp.semantics.nodes import Node, NodeT
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.spec.graph import Iterator
 from kfgcp.spec.params import whole
 
 
-def iterations(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Node]:
+def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:
     """Return a node for each item, in their order; each has the loop's inputs and the item.
 
     Args:
@@ -30,14 +30,16 @@ def iterations(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> 
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
     task = replace(loop.task, iterator=None, condition="")
-    return [
-        Node(f"{loop.path}[{number}]", kind, loop.component, loop, task, inputs=values)
-        for number, values in enumerate(_values(loop, iterator, constants))
-    ]
+    nodes = []
+    for number, values in enumerate(_values(loop, iterator, constants)):
+        node = loop.new_child(f"{loop.path}[{number}]", kind, loop.component, task)
+        node.inputs = values
+        nodes.append(node)
+    return nodes
 
 
 def collected(loop: Node) -> Values:
-    """What the iterations put out, gathered in their order (`dsl.Collected`).
+    """Return the outputs of the iterations, in the order of the iterations (`dsl.Collected`).
 
     An iteration that has no such output, because its producer was skipped, is left out; nested loops give nested
     lists of parameters and one flat list of artifacts.
