@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.documents import Place, dotted
+from kfgcp.spec.json_values import Place, dotted
 
 EXACT: Final = 2**53
 """Doubles hold every integer up to this one, and some larger ones."""

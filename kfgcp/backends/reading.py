@@ -24,10 +24,10 @@ from kfgcp.model import (
     enclosing_paths,
     timestamp,
 )
-from kfgcp.spec.documents import parse_json, whole
+from kfgcp.spec.documents import parse_json
 from kfgcp.spec.graph import Component, Graph, build
+from kfgcp.spec.json_values import whole, with_numbers_of
 from kfgcp.spec.load import Spec, from_documents
-from kfgcp.spec.params import with_numbers_of
 
 METRICS: Final = "system.Metrics"
 LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)

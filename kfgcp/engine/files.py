@@ -14,7 +14,7 @@ from kfgcp.engine.layout import Layout, file_name
 from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
 from kfgcp.spec.graph import Component
-from kfgcp.spec.params import whole
+from kfgcp.spec.json_values import whole
 
 T = TypeVar("T")
 

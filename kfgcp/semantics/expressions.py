@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from kfgcp.semantics.values import ValueProblem, Values, json_text, shown
-from kfgcp.spec.params import whole
+from kfgcp.spec.json_values import whole
 
 _OTHER_VALUES = {"int_value": int, "double_value": float, "bool_value": bool, "list_value": list, "struct_value": dict}
 _NO_VALUE: dict[str, Any] = dict.fromkeys(("string_value", *_OTHER_VALUES))

@@ -12,7 +12,7 @@ from kfgcp.semantics import placeholders
 from kfgcp.semantics.nodes import Node, NodeT
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
 from kfgcp.spec.graph import Iterator
-from kfgcp.spec.params import whole
+from kfgcp.spec.json_values import whole
 
 
 def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:

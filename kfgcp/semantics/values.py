@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfgcp.spec.documents import UnfitError, check_plain, dotted
 from kfgcp.spec.graph import ParamDef
-from kfgcp.spec.params import whole, with_numbers_of
+from kfgcp.spec.json_values import UnfitError, check_plain, dotted, whole, with_numbers_of
 
 
 class ValueProblem(Exception):

@@ -18,7 +18,7 @@ from typing import Any, Final
 from kfgcp.errors import BadAnswer
 from kfgcp.model import timestamp
 from kfgcp.services.redact import redacted_line
-from kfgcp.spec.documents import MAX_DEPTH, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, dotted
 
 Place = tuple[str | int, ...]
 Kind = Callable[[Any, Place], Any]

@@ -22,7 +22,7 @@ from kfgcp.services.fields import HINT, nests_too_deep
 from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.transport import Response
-from kfgcp.spec.documents import MAX_DEPTH, UnfitError, check_plain, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, UnfitError, check_plain, dotted
 
 CODES: Final = (
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 from kfgcp.model import JsonValue
 from kfgcp.spec import facts
 from kfgcp.spec.digest import canonical, normal
-from kfgcp.spec.documents import whole
 from kfgcp.spec.facts import Facts, mapping
+from kfgcp.spec.json_values import whole
 from kfgcp.spec.tasks import Flat, Node, flatten, pair
 
 CHANNEL: Final = "pipelinechannel--"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kfgcp.spec.documents import whole
+from kfgcp.spec.json_values import whole
 
 _KFP_PIN = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
 

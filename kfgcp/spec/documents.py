@@ -9,34 +9,19 @@ multiply, a nesting made to exhaust the stack) is an error that names the line.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kfgcp.errors import KfgcpError, SpecError
+from kfgcp.spec.json_values import MAX_DEPTH, Place, UnfitError, check_plain, dotted
 
-MAX_DEPTH = 200
 MAX_BYTES = 64 * 2**20
 # What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see whether a collection is a
 # key, so it says this before its events have told the depth.
 LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
-MAX_DIGITS = 4300
-"""Digits of an integer: Python converts no longer ones to and from text."""
-_FIRST_WITH_EXPONENT = 1e21
-
-Place = tuple[str | int, ...]
-
-
-class UnfitError(Exception):
-    """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the place."""
-
-    def __init__(self, place: Place, problem: str) -> None:
-        super().__init__(problem)
-        self.place = place
-        self.problem = problem
 
 
 def read_text(path: Path, error: type[KfgcpError] = SpecError) -> str:
@@ -90,51 +75,6 @@ def parse_documents(
     return documents
 
 
-def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS) -> None:
-    """Checks that JSON can carry a value.
-
-    Args:
-        value: the value, however deep or circular.
-        budget: how many nodes and characters it may have when every alias is written out.
-        max_depth: how deep lists and mappings may nest.
-        max_digits: how many digits an integer may have.
-
-    Raises:
-        UnfitError: at the first place that does not fit.
-    """
-    too_large = 10**max_digits
-    stack: list[tuple[Any, int, Any]] = [(value, 0, None)]
-    while stack:
-        item, depth, place = stack.pop()
-        budget -= 1
-        if isinstance(item, str):
-            budget -= len(item)
-            if not (item.isascii() or _encodes(item)):
-                raise UnfitError(_unwind(place), "holds characters that are not Unicode text")
-        elif isinstance(item, dict):
-            if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
-            for key, child in item.items():
-                if not isinstance(key, str):
-                    raise UnfitError(_unwind(place), f"has the key {key!r}; keys must be text")
-                budget -= len(key)
-                stack.append((child, depth + 1, (place, key)))
-        elif isinstance(item, list):
-            if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
-            stack += [(child, depth + 1, (place, index)) for index, child in enumerate(item)]
-        elif isinstance(item, float):
-            if not math.isfinite(item):
-                raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
-        elif isinstance(item, int):
-            if abs(item) >= too_large:
-                raise UnfitError(_unwind(place), f"is a number of more than {max_digits} digits")
-        elif item is not None:
-            raise UnfitError(_unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry")
-        if budget < 0:
-            raise UnfitError((), "has aliases that multiply into too much")
-
-
 def parse_json(text: str) -> Any:
     """The value of a JSON text, without the NaN and Infinity that Python would let pass.
 
@@ -164,52 +104,6 @@ def line_of(text: str, document: int, place: Place) -> int | None:
             break
         node, line = child
     return line + 1
-
-
-def dotted(place: Sequence[str | int]) -> str:
-    """A place as text: `root.dag.tasks.train.dependentTasks[0]`."""
-    text = ""
-    for step in place:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif re.fullmatch(r"[\w-]+", step):
-            text += f".{step}" if text else step
-        else:
-            text += f"[{json.dumps(step, ensure_ascii=False)}]"
-    return text
-
-
-def whole(value: Any) -> Any:
-    """Return a JSON value whose integral floats are integers, inside lists and mappings too.
-
-    A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`. Floats of 1e21 and more
-    stay: proto JSON writes smaller ones with all their digits and these with an exponent, and that is how they reach
-    a component on Kubeflow.
-    """
-    if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT else value
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    return value
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _unwind(place: Any) -> Place:
-    """The linked pairs of `check_plain` as a place."""
-    steps: list[str | int] = []
-    while place is not None:
-        place, step = place
-        steps.append(step)
-    return tuple(reversed(steps))
 
 
 def _parse_json(text: str, origin: str, error: type[KfgcpError]) -> list[Any]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.spec.credentials import mask_credentials
-from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Container
+from kfgcp.spec.json_values import whole
 from kfgcp.spec.lightweight import Lightweight, recognise
 
 WORDS: Final = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp.model import TaskKind
-from kfgcp.spec.params import whole, with_numbers_of
+from kfgcp.spec.json_values import whole, with_numbers_of
 from kfgcp.spec.platform import NOTHING, ClusterConfig, executor_configs
 
 ALL_COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"

@@ -10,8 +10,9 @@ from typing import Any
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.digest import digest
-from kfgcp.spec.documents import Place, UnfitError, check_plain, dotted, line_of, parse_documents, read_text
+from kfgcp.spec.documents import line_of, parse_documents, read_text
 from kfgcp.spec.formats import unwrap
+from kfgcp.spec.json_values import Place, UnfitError, check_plain, dotted
 from kfgcp.spec.params import ParamSpec, declared
 from kfgcp.spec.shapes import InvalidError
 from kfgcp.spec.source import digest_of

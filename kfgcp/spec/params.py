@@ -13,8 +13,8 @@ from typing import Any
 
 from kfgcp.errors import ParamError
 from kfgcp.spec.digest import canonical
-from kfgcp.spec.documents import MAX_DIGITS, UnfitError, check_plain, dotted, parse_documents, parse_json, read_text
-from kfgcp.spec.documents import whole as whole
+from kfgcp.spec.documents import parse_documents, parse_json, read_text
+from kfgcp.spec.json_values import EXACT_DOUBLES, MAX_DIGITS, UnfitError, check_plain, dotted, whole, with_numbers_of
 
 # KFP's parameterType -> the annotation that the author wrote.
 TYPES = {
@@ -33,8 +33,6 @@ _FROM_BACKEND = ("TASK_FINAL_STATUS", "TASK_CONFIG")
 _ARTIFACTS = ("ARTIFACT", "ARTIFACT_LIST")
 # A protobuf Value nests at most this deep.
 _MAX_DEPTH = 100
-# Below it, every integer is a double of its own.
-_EXACT = 2**53
 _DOUBLE = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -100,23 +98,6 @@ def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
             description=definition.get("description", ""),
         )
     return params
-
-
-def with_numbers_of(kind: str, value: Any) -> Any:
-    """Return a JSON value whose numbers are integers or floats as a parameterType has them.
-
-    An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE that may not
-    stand for one integer, from 2**53 on, are floats.
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if is_number and kind == "NUMBER_DOUBLE" and abs(value) >= _EXACT:
-        try:
-            return float(value)
-        except OverflowError:
-            return value
-    return whole(value)
 
 
 def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
@@ -341,7 +322,7 @@ def _checked(param: ParamSpec, value: Any) -> Any:
     value = _plain(value)
     if param.type == "NUMBER_DOUBLE":
         value = with_numbers_of(param.type, value)
-        if isinstance(value, int) and abs(value) >= _EXACT:
+        if isinstance(value, int) and abs(value) >= EXACT_DOUBLES:
             raise _WrongError("is too large for a float")
     if param.type == "STRING":
         value = value if isinstance(value, str) else canonical(value)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from kfgcp.spec.documents import Place
+from kfgcp.spec.json_values import Place
 
 SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 PARAMETER_TYPES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kfgcp.spec.documents import Place
+from kfgcp.spec.json_values import Place
 from kfgcp.spec.shapes import PIPELINE, PLATFORM, InvalidError
 
 

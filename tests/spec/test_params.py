@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfgcp.errors import ParamError, UsageError
-from kfgcp.spec.params import ParamSpec, declared, parse, read_file, resolve, whole
+from kfgcp.spec.json_values import whole
+from kfgcp.spec.params import ParamSpec, declared, parse, read_file, resolve
 
 JSON = st.recursive(
     st.none()

@@ -17,7 +17,7 @@ from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.paging import PageLimit
-from kfgcp.spec.documents import whole
+from kfgcp.spec.json_values import whole
 
 PAGE: Final = 100
 LOG: Final = "executor-logs"

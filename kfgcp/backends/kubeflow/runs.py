@@ -33,8 +33,8 @@ from kfgcp.backends.reading import (
 )
 from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
 from kfgcp.model import Artifact, Cache, ErrorInfo, ErrorKind, Run, RunState, Task, TaskKind, TaskState, timestamp
-from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
+from kfgcp.spec.json_values import whole
 from kfgcp.spec.load import Spec
 
 NODE_STATES: Final = {

@@ -29,8 +29,8 @@ from kfgcp.backends.kubeflow.tree import NOT_TRIGGERED
 from kfgcp.backends.reading import METRICS
 from kfgcp.errors import BadAnswer
 from kfgcp.services.redact import redacted_line
-from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Dag, Graph, TaskDef
+from kfgcp.spec.json_values import whole
 
 STATES: Final = {
     "RUNTIME_STATE_UNSPECIFIED": "UNKNOWN",

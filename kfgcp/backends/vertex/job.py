@@ -27,8 +27,8 @@ from kfgcp.backends.reading import (
 from kfgcp.backends.vertex.tree import Placed, place_tasks
 from kfgcp.backends.vertex.untriggered import with_condition_inputs
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.spec.documents import whole
 from kfgcp.spec.graph import Graph
+from kfgcp.spec.json_values import whole
 from kfgcp.spec.load import Spec
 
 RUN_STATES: Final = {

@@ -18,7 +18,7 @@ from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.errors import BackendError, NotWhole
 from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.services.responses import parse_json
-from kfgcp.spec.documents import UnfitError
+from kfgcp.spec.json_values import UnfitError
 from trials import Trial
 
 RECORDINGS = Path(__file__).parents[2] / "recorded" / "api-3.0-branch"
