@@ -24,7 +24,7 @@ from s3_servers import REGION, SERVERS, S3Server
 BUCKET = "bench"
 KFGCP = """
 from kfgcp.engine import remote
-from kfgcp.engine.buckets.settings import BucketSettings
+from kfgcp.bucket_settings import BucketSettings
 
 def run(verb, uri, folder):
     getattr(remote, verb)(uri, folder, BucketSettings(s3_endpoint=url, s3_region=region))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 _SCHEME = "file://"
@@ -35,3 +36,13 @@ def to_path(uri: str) -> str:
         return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     except UnicodeEncodeError:  # no file name contains half of a surrogate pair
         return path
+
+
+def to_uri(path: str) -> str:
+    """Return the `file://` URI of an absolute path, and any other text unchanged.
+
+    Example:
+        >>> to_uri("/data/a b"), to_uri("gs://bucket/data")
+        ('file:///data/a%20b', 'gs://bucket/data')
+    """
+    return Path(path).as_uri() if path.startswith("/") else path

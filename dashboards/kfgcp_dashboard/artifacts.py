@@ -9,8 +9,8 @@ import streamlit as st
 
 from kfgcp.backends.base import SupportsArtifacts, capability
 from kfgcp.backends.registry import is_in_service_store
+from kfgcp.bucket_settings import BucketSettings, DEFAULTS
 from kfgcp.config import Environment
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
 from kfgcp.tracking import contents

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import SECONDS
 from kfgcp.engine import remote
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError
 from kfgcp.semantics.values import ValueProblem
 

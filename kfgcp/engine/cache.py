@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp import file_uris
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine import remote
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.requirements import is_kfp
 from kfgcp.engine.task_run import TaskRun

@@ -1,4 +1,4 @@
-"""The logs of attempts: cut into lines, read as they grow, and their ends. None is ever held in memory as a whole."""
+"""The logs of attempts, read as they grow, and their ends. No log is ever held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -6,30 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kfgcp.engine.log_times import first_line_since
+from kfgcp.log_lines import LineSplitter
 
 _READ_BYTES = 256 * 1024
-_LONGEST_LINE = 1024 * 1024
 _TAIL_BYTES = 64 * 1024
-
-
-class Lines:
-    """Cuts bytes that come in pieces into lines, endless ones into pieces; what is no UTF-8 becomes U+FFFD."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[str]:
-        """The lines that are whole now, without their ends; must be read to its end."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        yield from map(_line, lines)
-        if len(self._rest) >= _LONGEST_LINE:
-            yield from self.end()
-
-    def end(self) -> Iterator[str]:
-        """A last line that has no end."""
-        if self._rest:
-            piece, self._rest = self._rest, b""
-            yield _line(piece)
 
 
 class LogReader:
@@ -44,7 +24,7 @@ class LogReader:
         self._file = file
         self._since = since
         self._offset = 0
-        self._lines = Lines()
+        self._lines = LineSplitter()
 
     def read(self, *, to_the_end: bool = False) -> Iterator[str]:
         """New lines without their ends; with `to_the_end` also a last one that has none."""
@@ -75,7 +55,3 @@ def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(line[-2000:] for line in text.splitlines()[-lines:])
-
-
-def _line(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="replace").rstrip("\r")

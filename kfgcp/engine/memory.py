@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine import cache
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
 from kfgcp.semantics.nodes import lineage

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine import remote
 from kfgcp.engine.buckets import transfer
 from kfgcp.engine.buckets.base import StoredObject, describe, status_of
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import AuthError, ConfigError, KfgcpError, MissingExtra, NotFound, Refused, Unreachable
 
 GONE: Final = "It may have been deleted, or never written."

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.uses import Uses
 from kfgcp.event import task_events
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
 from kfgcp.semantics.inputs import with_defaults
-from kfgcp.semantics.values import Values, finite
+from kfgcp.semantics.values import Values, as_record, finite
 from kfgcp.store.rows import CacheEntry, Changes, Outcome, Use
 from kfgcp.store.store import Store
 
@@ -117,7 +117,7 @@ def task_record(node: TaskRun) -> Task:
         started_at=node.started_at,
         ended_at=node.ended_at if node.state.final else None,
         inputs=_inputs(node),
-        outputs=shown(node.outputs),
+        outputs=as_record(node.outputs),
         error=node.error if node.state in (TaskState.FAILED, TaskState.PENDING) else None,
     )
 
@@ -130,7 +130,9 @@ def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
         return artifacts, metrics
     for name, items in node.outputs.artifacts.items():
         for item in items:
-            artifacts.append(Artifact(node.path, name, item.type, _uri(item.uri), finite(dict(item.metadata))))
+            artifacts.append(
+                Artifact(node.path, name, item.type, file_uris.to_uri(item.uri), finite(dict(item.metadata)))
+            )
             if item.type == "system.Metrics":
                 metrics.extend(_metrics(node.path, name, item.metadata))
     return artifacts, metrics
@@ -141,24 +143,11 @@ def _inputs(node: TaskRun) -> dict[str, Any]:
     left out because of others none: it was given nothing."""
     if node.state in (TaskState.SKIPPED, TaskState.CANCELLED) and node.inputs == Values():
         return {}
-    inputs = shown(with_defaults(node.inputs, node.component))
+    inputs = as_record(with_defaults(node.inputs, node.component))
     loop = node.parent
     if loop is not None and loop.kind is TaskKind.LOOP and loop.task is not None and loop.task.iterator is not None:
         inputs.pop(loop.task.iterator.input or "", None)
     return inputs
-
-
-def shown(values: Values) -> dict[str, Any]:
-    """Parameters as they are, artifacts as their URIs."""
-    found: dict[str, Any] = dict(values.params)
-    for name, items in values.artifacts.items():
-        uris = [_uri(item.uri) for item in items]
-        found[name] = uris[0] if len(uris) == 1 else uris
-    return found
-
-
-def _uri(uri: str) -> str:
-    return Path(uri).as_uri() if uri.startswith("/") else uri
 
 
 def _metrics(task: str, artifact: str, metadata: Mapping[str, Any]) -> list[Metric]:

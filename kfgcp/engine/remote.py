@@ -17,11 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine.buckets import transfer
 from kfgcp.engine.buckets.base import Bucket, UploadsInParts, describe, is_answer, is_changed, status_of
 from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.engine.contact import Contacts
 from kfgcp.errors import MissingExtra
 from kfgcp.semantics.placeholders import MOUNTS

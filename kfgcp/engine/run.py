@@ -24,7 +24,7 @@ from kfgcp.engine.lock import FileUse
 from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.memory import Done, Memory, outcome_of
-from kfgcp.engine.record import Recorder, shown
+from kfgcp.engine.record import Recorder
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
@@ -34,7 +34,7 @@ from kfgcp.options import RunOptions
 from kfgcp.semantics.inputs import with_defaults
 from kfgcp.semantics.nodes import in_exit_task
 from kfgcp.semantics.scheduler import Scheduler
-from kfgcp.semantics.values import ValueProblem, Values
+from kfgcp.semantics.values import ValueProblem, Values, as_record
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
@@ -409,7 +409,7 @@ class Engine:
         if self._scheduler.cancelled and state is not RunState.SUCCEEDED:
             state = RunState.CANCELLED
         error = self._scheduler.first_error if state is RunState.FAILED else None
-        final = Changes(state=state, ended_at=self._clock.now(), outputs=shown(root.outputs), error=error)
+        final = Changes(state=state, ended_at=self._clock.now(), outputs=as_record(root.outputs), error=error)
         with self._file_use.shared():
             self._recorder.write(self._scheduler.take_changed(), final)
         self._layout.remove_workspace()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 
 GRACE_SECONDS = 10.0
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import remote
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
 from kfgcp.semantics.values import ValueProblem, Values

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kfgcp import file_uris
 from kfgcp.spec.graph import ParamDef
 from kfgcp.spec.json_values import UnfitError, check_plain, dotted, whole, with_numbers_of
 
@@ -51,6 +52,15 @@ class Values:
 
     params: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, tuple[ArtifactValue, ...]] = field(default_factory=dict)
+
+
+def as_record(values: Values) -> dict[str, Any]:
+    """Return values as the record of a run has them: parameters as they are, artifacts as their URIs."""
+    record: dict[str, Any] = dict(values.params)
+    for name, items in values.artifacts.items():
+        uris = [file_uris.to_uri(item.uri) for item in items]
+        record[name] = uris[0] if len(uris) == 1 else uris
+    return record
 
 
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {

@@ -13,17 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from kfgcp.backends.base import RunRef, SubmitRequest
+from kfgcp.backends.base import Backend, ForegroundRun, LogFilter, RunRef, SubmitRequest, SupportsForeground, SupportsLogs
 from kfgcp.backends.local.service import LocalBackend, LocalRun
 from kfgcp.config import Environment, Project
-from kfgcp.engine.layout import log_file
-from kfgcp.engine.logs import LogReader
 from kfgcp.errors import KfgcpError
-from kfgcp.model import Run, RunState
+from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.options import RunOptions
 from kfgcp.settings import Setting
-from kfgcp.store.store import Store
 from kfgcp.testing.rules import Submission
+from kfgcp.workspace import Workspace
 
 _ENV: Final = "stand-in"
 _CLOSE_SECONDS: Final = 60.0
@@ -47,19 +45,18 @@ class Execution(Protocol):
 
 
 class Engines:
-    """Runs jobs; `close` ends those that still run and removes all they left."""
+    """Runs jobs; `close` ends those that still run and removes all files of them."""
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kfgcp-stand-in-"))
-        self._store = Store(self._home)
-        self._backends: dict[str, LocalBackend] = {}
+        self._workspaces: dict[str, Workspace] = {}
         self._running: list[_EngineRun] = []
         self._lock = threading.Lock()
 
     def start(
         self, submission: Submission, job: str, root: str, *, fail_fast: bool = False, repeats: Execution | None = None
     ) -> Execution:
-        """Starts a job.
+        """Start a job.
 
         Args:
             submission: the pipeline and its parameters.
@@ -71,7 +68,7 @@ class Engines:
         Raises:
             KfgcpError: the engine cannot run this pipeline.
         """
-        backend = self._backend(root)
+        workspace = self._workspace(root)
         request = SubmitRequest(
             spec=submission.spec,
             params=submission.params,
@@ -79,7 +76,9 @@ class Engines:
             submit_dir=str(Path.cwd()),
             repeats=repeats.run_id if isinstance(repeats, _EngineRun) else None,
         )
-        started = _EngineRun(backend, backend.open(request), self._home)
+        backend = workspace.backend()
+        assert isinstance(backend, SupportsForeground)
+        started = _EngineRun(workspace, backend.open(request))
         with self._lock:
             self._running = [run for run in self._running if run.alive] + [started]
         return started
@@ -91,30 +90,31 @@ class Engines:
             run.end()
         for run in running:
             run.join(_CLOSE_SECONDS)
-        self._store.close()
+        for workspace in self._workspaces.values():
+            workspace.close()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def _backend(self, root: str) -> LocalBackend:
+    def _workspace(self, root: str) -> Workspace:
+        """Return the workspace of the jobs whose artifacts go to `root`. All workspaces have one state folder."""
         with self._lock:
-            if root not in self._backends:
-                settings = {"pipeline_root": Setting(root, "the job")}
-                project = Project("stand-in", "default", self._home, self._home, None, _ENV, {})
-                self._backends[root] = LocalBackend(project, Environment(_ENV, "local", settings), self._store)
-            return self._backends[root]
+            if root not in self._workspaces:
+                environment = Environment(_ENV, "local", {"pipeline_root": Setting(root, "the job")})
+                project = Project("stand-in", "default", self._home, self._home, None, _ENV, {_ENV: environment})
+                self._workspaces[root] = Workspace.of_project(project)
+            return self._workspaces[root]
 
 
 class _EngineRun:
-    def __init__(self, backend: LocalBackend, opened: LocalRun, home: Path) -> None:
-        self._backend = backend
+    def __init__(self, workspace: Workspace, opened: ForegroundRun) -> None:
+        self._workspace = workspace
         self._opened = opened
-        self._home = home
         self._ref = RunRef(_ENV, opened.run_id)
         self._thread = threading.Thread(target=self._execute, name=f"job-{opened.run_id}", daemon=True)
         self._thread.start()
 
     @property
     def run_id(self) -> str:
-        """Of the engine."""
+        """The id that the engine gave it."""
         return self._ref.run_id
 
     @property
@@ -132,16 +132,27 @@ class _EngineRun:
         self._backend.cancel(self._ref)
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
-        file = log_file(self._home, self._ref.run_id, path, attempt)
-        return LogReader(file).read(to_the_end=ended)
+        backend = self._backend
+        assert isinstance(backend, SupportsLogs)
+        state = TaskState.SUCCEEDED if ended else TaskState.RUNNING
+        task = Task(path, TaskKind.CONTAINER, state, attempts=attempt)
+        tail = backend.tail(self._ref, LogFilter(task=path, attempt=attempt))
+        for line in tail.read([task]):
+            yield line.text
 
     def end(self) -> None:
-        """Kills what runs."""
+        """Kill what runs."""
         self._opened.cancel(force=True)
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
 
+    @property
+    def _backend(self) -> Backend:
+        # Requests are answered by several threads, and a backend belongs to one thread.
+        return self._workspace.backend()
+
     def _execute(self) -> None:
-        with suppress(KfgcpError):  # a run whose engine ended early is seen as failed
+        # A run whose engine ended early is FAILED when it is read.
+        with suppress(KfgcpError):
             self._opened.execute()

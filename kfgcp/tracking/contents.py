@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from kfgcp import file_uris
 from kfgcp.backends.base import SupportsArtifacts
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine import objects, remote
-from kfgcp.engine.buckets.settings import DEFAULTS, BucketSettings
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
 

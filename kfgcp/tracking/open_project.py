@@ -30,6 +30,17 @@ class OpenProject:
         self._own = threading.local()
         self._is_closed = False
 
+    @classmethod
+    def of_project(cls, project: Project) -> Self:
+        """Return a workspace whose configuration is not read from a file.
+
+        Args:
+            project: the configuration.
+        """
+        workspace = cls(project.root)
+        workspace._project = project
+        return workspace
+
     def __enter__(self) -> Self:
         return self
 

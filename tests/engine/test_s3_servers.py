@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets import gcs, s3, transfer
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
 from kfgcp.semantics.values import ValueProblem
@@ -436,7 +436,7 @@ TRANSFER = """
 import re, resource, sys
 from pathlib import Path
 from kfgcp.engine import remote
-from kfgcp.engine.buckets.settings import BucketSettings
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine.contact import Contacts
 
 remote._CONTACTS = Contacts(limit=1200)

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hostile_http import Connection, HostileServer, hostile_server
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import objects, remote
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import Unreachable
 from kfgcp.semantics.values import ValueProblem
 

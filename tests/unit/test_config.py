@@ -6,7 +6,7 @@ import pytest
 
 from kfgcp import config
 from kfgcp.backends.registry import load_project
-from kfgcp.engine.buckets.settings import BucketSettings
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import ConfigError, StateError
 from kfgcp.settings import Setting
 

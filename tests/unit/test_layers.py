@@ -13,6 +13,7 @@ LAYERS = [
     {
         *(
             "atomic",
+            "bucket_settings",
             "config",
             "cross_site",
             "deadlines",
@@ -21,6 +22,7 @@ LAYERS = [
             "file_uris",
             "hosts",
             "labels",
+            "log_lines",
             "machine",
             "model",
             "option_keywords",
@@ -45,6 +47,7 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TOGETHER = [
     {
+        "bucket_settings",
         "cross_site",
         "deadlines",
         "sockets",
@@ -177,7 +180,6 @@ def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
         "kfgcp/tracking/open_project.py",
         "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
         "kfgcp/backends/local/service.py",  # an engine process, which was given its run
-        "kfgcp/testing/engine_runs.py",  # the stand-ins' own
         "kfgcp/testing/metadata_nodes.py",  # another class of that name
     }
 

@@ -32,9 +32,9 @@ from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.backends.kubeflow.sign_in import address_and_tokens, in_cluster
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.remote import Fetched, RemoteBackend, tell
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
 from kfgcp.deadlines import Deadline
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.labels import EXPERIMENT, SUBMISSION

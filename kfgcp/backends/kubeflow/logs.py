@@ -23,8 +23,8 @@ from kfgcp.backends.kubeflow.metadata import Execution
 from kfgcp.backends.kubeflow.pod_logs import BUCKET, Keeper, NotKept, Pod, PodLogs, RunOfPods, Streams
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
 from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
-from kfgcp.engine.logs import Lines
 from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
+from kfgcp.log_lines import LineSplitter
 from kfgcp.model import RunState, Task, TaskKind, TaskState
 from kfgcp.services.cloud_logging import CloudLogging, quoted
 
@@ -368,7 +368,7 @@ def _bucket_of(executions: Sequence[Execution]) -> str:
 
 
 def _log_lines(attempt: Attempt, chunks: Iterator[bytes]) -> Iterator[LogLine]:
-    lines = Lines()
+    lines = LineSplitter()
     for chunk in chunks:
         for text in lines.feed(chunk):
             yield LogLine(attempt.task, attempt.number, text)

@@ -27,9 +27,9 @@ from kfgcp.backends.base import (
     stored_request,
 )
 from kfgcp.backends.local.logs import FileTail, is_severe, seconds_of
+from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
-from kfgcp.engine.buckets.settings import BucketSettings
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.root_inputs import root_inputs

@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from kfgcp.backends.vertex.tree import Placed
-from kfgcp.engine.record import shown
 from kfgcp.model import Task, TaskState
 from kfgcp.semantics import expressions
 from kfgcp.semantics.inputs import resolve, with_defaults
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, as_record
 from kfgcp.spec.graph import Graph
 
 
@@ -51,7 +50,7 @@ def with_condition_inputs(
             values = resolve(each.task, each.component, given, outputs, lambda _: {}, expressions.select, {})
         except ValueProblem:
             return {}
-        return shown(with_defaults(values, each.component))
+        return as_record(with_defaults(values, each.component))
 
     return [
         replace(task, inputs=inputs_of(each)) if task.state is TaskState.SKIPPED and not task.inputs else task
