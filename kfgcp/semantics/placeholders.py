@@ -13,8 +13,8 @@ from typing import Any
 
 from kfgcp import file_uris
 from kfgcp.semantics.values import ValueProblem, json_text, shown
-from kfgcp.spec.diff import CHANNEL
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
+from kfgcp.spec.wire import CHANNEL
 
 _JOB_NAMES = (
     "pipeline_job_name",

@@ -18,9 +18,7 @@ from kfgcp.spec.digest import canonical, normal
 from kfgcp.spec.facts import Facts, mapping
 from kfgcp.spec.json_values import whole
 from kfgcp.spec.tasks import Flat, Node, flatten, pair
-
-CHANNEL: Final = "pipelinechannel--"
-"""What the compiler puts before the names of inputs and outputs of a group that the user did not write."""
+from kfgcp.spec.wire import CHANNEL
 
 _REFERRING: Final = {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
 _SETS: Final = {"dependency", "package"}

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from kfgcp.spec.diff import CHANNEL, Change
+from kfgcp.spec.diff import Change
+from kfgcp.spec.wire import CHANNEL
 from kfgcp.tracking.compare import MISSING
 from kfgcp.tracking.words import value_text
 

@@ -6,18 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace
+from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, RunRef
 from kfgcp.backends.reading import read_spec
 from kfgcp.errors import BackendError, RunTimeout, UsageError
 from kfgcp.model import Run, RunState, Task
 from kfgcp.tracking.choose import check_timeout
+from kfgcp.tracking.engine_thread import EngineThread
+from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.poll import Poller
 from kfgcp.tracking.task_order import Dependencies, TaskOrder
-
-if TYPE_CHECKING:
-    from kfgcp.tracking.handle import RunHandle
 
 INTERVAL: Final = 0.1
 """Seconds between two looks at the store."""
@@ -83,6 +82,39 @@ class _Pause:
     seconds: float
 
 
+class FollowedRun(Protocol):
+    """What the updates need of a `RunHandle`."""
+
+    @property
+    def engine(self) -> EngineThread | None: ...
+
+    @property
+    def workspace(self) -> OpenProject: ...
+
+    @property
+    def backend(self) -> Backend: ...
+
+    @property
+    def ref(self) -> RunRef: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def state(self) -> RunState: ...
+
+    @property
+    def snapshot(self) -> Run: ...
+
+    def refresh(self) -> object: ...
+
+    def remember(self, run: Run) -> None: ...
+
+    def cancel(self) -> object: ...
+
+    def tail(self, wanted: LogFilter | None = None) -> LogTail: ...
+
+
 class RunUpdates:
     """The updates of one run, until it has ended. An iterator, for one thread.
 
@@ -119,7 +151,7 @@ class RunUpdates:
 
     def __init__(
         self,
-        handle: RunHandle,
+        handle: FollowedRun,
         *,
         logs: bool | LogFilter = True,
         refresh: bool = True,

@@ -101,6 +101,31 @@ def _of(name: str) -> list[str]:
     return list(_imports(ast.parse(file.read_text(encoding="utf-8")), file))
 
 
+def _at_import(name: str) -> list[str]:
+    """Dotted names of what a module imports when it is imported itself, or for its types."""
+    file = ROOT / name
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = []
+    return list(_imports(tree, file))
+
+
+def _file_of(imported: str) -> str | None:
+    """The file of one of our modules, from the dotted name of a module or of something in it."""
+    for dotted in (imported, imported.rpartition(".")[0]):
+        path = dotted.removeprefix("kfgcp").strip(".").replace(".", "/")
+        for file in (f"{path}.py", f"{path}/__init__.py".strip("/")):
+            if dotted.startswith("kfgcp") and (ROOT / file).is_file():
+                return file
+    return None
+
+
+def _ours_at_import(name: str) -> set[str]:
+    files = {_file_of(imported) for imported in _at_import(name)}
+    return {file for file in files if file is not None} - {name}
+
+
 def _part(name: str) -> str | None:
     """The part of kfgcp that a dotted name belongs to, None when it is not one of ours."""
     segments = name.split(".")
@@ -192,6 +217,52 @@ def test_pure_modules_know_no_clock_disk_or_network(name: str) -> None:
         ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)
     }
     assert calls & {"open", "print", "now", "utcnow", "today"} == set()
+
+
+def test_semantics_use_only_pure_modules() -> None:
+    names = {str(file.relative_to(ROOT)) for file in (ROOT / "semantics").glob("*.py")}
+    todo = [*names]
+    while todo:
+        used = {file for file in map(_file_of, _at_import(todo.pop())) if file is not None}
+        todo += used - names
+        names |= used
+
+    # file_uris.py converts texts as the file system of this machine would read them. It opens no file.
+    impure = {
+        name
+        for name in names - {"__init__.py", "file_uris.py"}
+        if {imported.split(".")[0] for imported in _of(name)} & IMPURE
+    }
+    assert impure == set()
+    assert {"semantics/scheduler.py", "spec/graph.py", "model.py"} <= names
+
+
+def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> None:
+    importers = {
+        name
+        for name in (str(file.relative_to(ROOT)) for file in FILES)
+        if not name.startswith("engine/") and any(imported.startswith("kfgcp.engine") for imported in _of(name))
+    }
+
+    assert importers == {
+        "backends/local.py",
+        "backends/local_logs.py",
+        "diagnosis/local.py",  # the checks of the local backend
+        "diagnosis/s3.py",  # the clients of buckets
+        "tracking/contents.py",  # the clients of buckets
+        "workspace.py",  # which files of a run were deleted
+    }
+
+
+def test_no_modules_import_each_other() -> None:
+    imports = {name: _ours_at_import(name) for name in (str(file.relative_to(ROOT)) for file in FILES)}
+    # `kfgcp/__init__.py` names all public types for type checkers, and no module imports anything from it.
+    del imports["__init__.py"]
+
+    # Modules that import nothing that is left are taken away. What stays forms circles, or needs them.
+    while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
+        imports = {name: used for name, used in imports.items() if name not in leaves}
+    assert imports == {}
 
 
 @pytest.mark.parametrize("name", ANY_SERVICE)
