@@ -75,7 +75,7 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
             params[name] = coerce(carried(values[name], what), declared, what)
         elif file.is_file():
             params[name] = parse_text(_text(file, what), declared, what)
-        elif not declared.optional:
+        elif not declared.may_be_missing:
             raise ValueProblem(f"{what} is missing: the task ended without writing it")
     artifacts = {
         name: tuple(_artifacts(wire["outputs"]["artifacts"][name]["artifacts"], written, name, copies))

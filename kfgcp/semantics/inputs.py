@@ -59,7 +59,7 @@ def resolve(
     for name, value in raw.items():
         declared = component.params.get(name)
         if value is None:
-            if declared is not None and not declared.optional:
+            if declared is not None and not declared.may_be_missing:
                 raise ValueProblem(f"input '{name}' has no value: {_origin(task.params[name])}")
         else:
             params[name] = value if declared is None else coerce(value, declared, f"input '{name}'")
@@ -115,7 +115,7 @@ def _artifacts(
 
 def _refuse_missing(component: Component, given: Collection[str | None]) -> None:
     for name, declared in component.params.items():
-        if name not in given and not declared.optional:
+        if name not in given and not declared.may_be_missing:
             raise ValueProblem(f"input '{name}' has no value: the task does not set it")
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.spec.graph import ParamDef
 from kfgcp.spec.json_values import UnfitError, check_plain, dotted, whole, with_numbers_of
+from kfgcp.spec.wire import ParamSpec
 
 
 class ValueProblem(Exception):
@@ -74,7 +74,7 @@ _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def coerce(value: Any, declared: ParamDef, what: str) -> Any:
+def coerce(value: Any, declared: ParamSpec, what: str) -> Any:
     """The value as a component that declares it so receives it.
 
     A STRING that is given another kind of value receives its JSON text; every other type must match, and the value
@@ -98,7 +98,7 @@ def _fits(value: Any, types: tuple[type, ...] | None) -> bool:
     return types is None or (isinstance(value, types) and (bool in types or not isinstance(value, bool)))
 
 
-def parse_text(text: str, declared: ParamDef, what: str) -> Any:
+def parse_text(text: str, declared: ParamSpec, what: str) -> Any:
     """The value of an output parameter that a component wrote to its file as text.
 
     Raises:

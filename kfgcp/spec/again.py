@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kfgcp.spec.wire import component_name, components_of, read_task, root_of, set_caching, tasks_of
+
 
 def caching(spec: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
     """The spec with caching on or off for every task, nested ones too; a custom cacheKey stays."""
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
-    for component in (changed["root"], *(changed.get("components") or {}).values()):
-        for task in _tasks(component).values():
-            _set(task, enabled)
+    for component in (root_of(changed), *components_of(changed).values()):
+        for task in tasks_of(component).values():
+            set_caching(task, enabled)
     return changed
 
 
@@ -24,8 +26,8 @@ def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
         ValueError: a single iteration of a loop cannot be told apart in a spec, or there is no such task; one line.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
-    components: dict[str, Any] = changed.get("components") or {}
-    tasks = _tasks(changed["root"])
+    components = components_of(changed)
+    tasks = tasks_of(root_of(changed))
     steps = path.split("/")
     for depth, step in enumerate(steps, 1):
         if re.fullmatch(r".*\[\d+\]", step):
@@ -33,10 +35,10 @@ def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
         if step not in tasks:
             raise ValueError(f"the pipeline has no task {step} there")
         for key in _below(tasks, step):
-            _everything(tasks[key], components, lambda task: _set(task, False))
+            _everything(tasks[key], components, lambda task: set_caching(task, False))
         if depth == len(steps):
-            _everything(tasks[step], components, lambda task: _set(task, False))
-        tasks = _tasks(components[tasks[step]["componentRef"]["name"]])
+            _everything(tasks[step], components, lambda task: set_caching(task, False))
+        tasks = tasks_of(components[component_name(tasks[step])])
     return changed
 
 
@@ -47,34 +49,14 @@ def _below(tasks: Mapping[str, Any], start: str) -> list[str]:
     while waiting:
         above = waiting.pop()
         for key, task in tasks.items():
-            if key not in found and key != start and above in _upstream(task):
+            if key not in found and key != start and above in read_task(key, task).upstream:
                 found.append(key)
                 waiting.append(key)
-    return found
-
-
-def _upstream(task: Mapping[str, Any]) -> set[str]:
-    found = set(task.get("dependentTasks") or ())
-    inputs = task.get("inputs") or {}
-    for source in (*(inputs.get("parameters") or {}).values(), *(inputs.get("artifacts") or {}).values()):
-        for field in ("taskOutputParameter", "taskOutputArtifact", "taskFinalStatus"):
-            if field in source:
-                found.add(source[field]["producerTask"])
     return found
 
 
 def _everything(task: dict[str, Any], components: Mapping[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
     """Changes a task and, when it is a DAG, all inside; a component that others use too is changed for them as well."""
     change(task)
-    for inner in _tasks(components[task["componentRef"]["name"]]).values():
+    for inner in tasks_of(components[component_name(task)]).values():
         _everything(inner, components, change)
-
-
-def _tasks(component: Mapping[str, Any]) -> dict[str, Any]:
-    tasks: dict[str, Any] = (component.get("dag") or {}).get("tasks") or {}
-    return tasks
-
-
-def _set(task: dict[str, Any], enabled: bool) -> None:
-    kept = {name: value for name, value in (task.get("cachingOptions") or {}).items() if name != "enableCache"}
-    task["cachingOptions"] = {**kept, "enableCache": True} if enabled else kept

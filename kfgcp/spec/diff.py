@@ -15,10 +15,10 @@ from typing import Any, Final, Literal
 from kfgcp.model import JsonValue
 from kfgcp.spec import facts
 from kfgcp.spec.digest import canonical, normal
-from kfgcp.spec.facts import Facts, mapping
+from kfgcp.spec.facts import Facts
 from kfgcp.spec.json_values import whole
 from kfgcp.spec.tasks import Flat, Node, flatten, pair
-from kfgcp.spec.wire import CHANNEL
+from kfgcp.spec.wire import CHANNEL, REFERENCES, mapping, read_iterator
 
 _REFERRING: Final = {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
 _SETS: Final = {"dependency", "package"}
@@ -204,8 +204,8 @@ def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
 
 def _item(node: Node) -> str:
     """What a loop calls its item, without the prefix: `loop-item-param-1`."""
-    loop = node.task.get("parameterIterator") or node.task.get("artifactIterator")
-    return str(mapping(loop).get("itemInput")).removeprefix(CHANNEL)
+    loop = read_iterator(node.task)
+    return "" if loop is None else loop.item.removeprefix(CHANNEL)
 
 
 def _platform(document: Mapping[str, Any] | None) -> dict[str, Facts]:
@@ -236,7 +236,7 @@ def _records(node: Node) -> dict[str, Any]:
     """All that is said of a task, but for what it contains and the names by which its parts are found."""
     dag = {f"dag.{field}": value for field, value in mapping(node.component.get("dag")).items() if field != "tasks"}
     run = {field: value for body in node.executor.values() for field, value in mapping(body).items()}
-    hidden = ("componentRef", "executorLabel", "dag")
+    hidden = (*REFERENCES, "dag")
     return {key: each for key, each in {**node.component, **node.task, **dag, **run}.items() if key not in hidden}
 
 

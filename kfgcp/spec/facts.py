@@ -12,9 +12,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.spec.credentials import mask_credentials
-from kfgcp.spec.graph import Container
 from kfgcp.spec.json_values import whole
 from kfgcp.spec.lightweight import Lightweight, recognise
+from kfgcp.spec.wire import (
+    Constant,
+    Container,
+    FinalStatus,
+    FromInput,
+    FromTask,
+    mapping,
+    read_binding,
+    read_executor,
+    read_producers,
+    read_value,
+)
 
 WORDS: Final = (
     "task",
@@ -131,7 +142,7 @@ def of_executor(executor: Mapping[str, Any]) -> Facts:
             facts |= _container(mapping(body))
         elif kind == "importer":
             facts |= {
-                ("importer", field): _runtime_value(value) if field == "artifactUri" else value
+                ("importer", field): _origin(read_value(value)) if field == "artifactUri" else value
                 for field, value in _items(body)
             }
         else:
@@ -141,14 +152,8 @@ def of_executor(executor: Mapping[str, Any]) -> Facts:
 
 def lightweight(executor: Mapping[str, Any]) -> Lightweight | None:
     """The Python function that an executor runs, None when it runs anything else."""
-    body = mapping(executor.get("container"))
-    command, args = (tuple(map(str, body.get(field) or ())) for field in ("command", "args"))
-    return recognise(Container(str(body.get("image")), command, args, {}, {}))
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value where it is a mapping, else an empty one."""
-    return value if isinstance(value, dict) else {}
+    container = read_executor(executor)
+    return recognise(container) if isinstance(container, Container) else None
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
@@ -160,43 +165,30 @@ def _group(word: str, value: Any, main: str = "") -> Facts:
     return {(word, "" if name == main else name): each for name, each in _items(value)}
 
 
-def _source(body: Any) -> Any:
-    """Where a task's input comes from."""
-    body = mapping(body)
-    selector = body.get("parameterExpressionSelector")
-    more = {"selector": selector} if selector else {}
-    for kind, key in (("Parameter", "outputParameterKey"), ("Artifact", "outputArtifactKey")):
-        if f"componentInput{kind}" in body:
-            return {"input": body[f"componentInput{kind}"], **more}
-        if f"taskOutput{kind}" in body:
-            output = mapping(body[f"taskOutput{kind}"])
-            return {"task": output.get("producerTask"), "output": output.get(key), **more}
-    if "taskFinalStatus" in body:
-        return {"status_of": mapping(body["taskFinalStatus"]).get("producerTask"), **more}
-    return {**_runtime_value(body.get("runtimeValue")), **more}
+def _source(body: Any) -> dict[str, Any]:
+    """Return where a task's input comes from."""
+    binding = read_binding(body)
+    source = _origin(binding.source)
+    if binding.selector:
+        source["selector"] = binding.selector
+    return source
 
 
-def _runtime_value(body: Any) -> dict[str, Any]:
-    """A ValueOrRuntimeParameter; `constantValue` is its form in schema 2.0.0."""
-    body = mapping(body)
-    if "runtimeParameter" in body:
-        return {"input": body["runtimeParameter"]}
-    if "constantValue" in body:
-        return {"constant": whole(next(iter(mapping(body["constantValue"]).values()), None))}
-    return {"constant": whole(body.get("constant"))}
+def _origin(source: Constant | FromInput | FromTask | FinalStatus) -> dict[str, Any]:
+    match source:
+        case FromInput(name):
+            return {"input": name}
+        case FromTask(task, output):
+            return {"task": task, "output": output}
+        case FinalStatus(task):
+            return {"status_of": task}
+        case Constant(value):
+            return {"constant": value}
 
 
-def _producers(body: Any) -> list[Any]:
-    """The tasks that may have an output of a DAG, the first that ran counts."""
-    body = mapping(body)
-    found = list(body.get("artifactSelectors") or ())
-    if "valueFromParameter" in body:
-        found.append(body["valueFromParameter"])
-    found += mapping(body.get("valueFromOneof")).get("parameterSelectors") or ()
-    return [
-        {"task": each.get("producerSubtask"), "output": each.get("outputParameterKey", each.get("outputArtifactKey"))}
-        for each in map(mapping, found)
-    ]
+def _producers(output: Any) -> list[dict[str, Any]]:
+    """Return the tasks that may have an output of a DAG, the first that ran counts."""
+    return [_origin(producer) for producer in read_producers(output)]
 
 
 _SHORTER = {

@@ -13,10 +13,11 @@ from kfgcp.spec.digest import digest
 from kfgcp.spec.documents import line_of, parse_documents, read_text
 from kfgcp.spec.formats import unwrap
 from kfgcp.spec.json_values import Place, UnfitError, check_plain, dotted
-from kfgcp.spec.params import ParamSpec, declared
+from kfgcp.spec.params import declared
 from kfgcp.spec.shapes import InvalidError
 from kfgcp.spec.source import digest_of
 from kfgcp.spec.validate import validate, validate_platform
+from kfgcp.spec.wire import ParamSpec, pipeline_name
 
 Component = Callable[..., Any]
 """A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no class is named."""
@@ -48,8 +49,7 @@ class Spec:
     @property
     def name(self) -> str:
         """The name of the pipeline."""
-        name: str = self.pipeline_spec["pipelineInfo"]["name"]
-        return name
+        return pipeline_name(self.pipeline_spec)
 
     @cached_property
     def version(self) -> str:

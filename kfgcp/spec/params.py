@@ -7,7 +7,6 @@ import numbers
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from kfgcp.errors import ParamError
 from kfgcp.spec.digest import canonical
 from kfgcp.spec.documents import parse_documents, parse_json, read_text
 from kfgcp.spec.json_values import EXACT_DOUBLES, MAX_DIGITS, UnfitError, check_plain, dotted, whole, with_numbers_of
+from kfgcp.spec.wire import ParamSpec, read_root_params
 
 # KFP's parameterType -> the annotation that the author wrote.
 TYPES = {
@@ -29,43 +29,9 @@ TYPES = {
     "ARTIFACT": "artifact",
     "ARTIFACT_LIST": "list of artifacts",
 }
-_FROM_BACKEND = ("TASK_FINAL_STATUS", "TASK_CONFIG")
-_ARTIFACTS = ("ARTIFACT", "ARTIFACT_LIST")
 # A protobuf Value nests at most this deep.
 _MAX_DEPTH = 100
 _DOUBLE = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-
-
-@dataclass(frozen=True)
-class ParamSpec:
-    """A parameter that a pipeline or component declares.
-
-    Attributes:
-        name: as in the function's signature.
-        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for an input artifact,
-            whose value is a URI or a list of them.
-        default: None without one.
-        has_default: whether there is a default.
-        optional: whether it may be left out.
-        description: from the docstring, or empty.
-        literals: the values that are allowed; empty when all are.
-    """
-
-    name: str
-    type: str
-    default: Any = None
-    has_default: bool = False
-    optional: bool = False
-    description: str = ""
-    literals: tuple[Any, ...] = ()
-
-    @property
-    def required(self) -> bool:
-        return not (self.optional or self.has_default or self.type in _FROM_BACKEND)
-
-    @property
-    def is_artifact(self) -> bool:
-        return self.type in _ARTIFACTS
 
 
 class _WrongError(Exception):
@@ -74,30 +40,7 @@ class _WrongError(Exception):
 
 def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
     """Return the parameters and input artifacts of the pipeline's root, by name, in the order of the spec."""
-    inputs = pipeline_spec["root"].get("inputDefinitions", {})
-    definitions = inputs.get("parameters", {})
-    params = {
-        name: ParamSpec(
-            name=name,
-            type=definition["parameterType"],
-            default=with_numbers_of(definition["parameterType"], definition.get("defaultValue")),
-            has_default="defaultValue" in definition,
-            optional=bool(definition.get("isOptional")),
-            description=definition.get("description", ""),
-            literals=tuple(
-                with_numbers_of(definition["parameterType"], literal) for literal in definition.get("literals", ())
-            ),
-        )
-        for name, definition in definitions.items()
-    }
-    for name, definition in inputs.get("artifacts", {}).items():
-        params[name] = ParamSpec(
-            name=name,
-            type="ARTIFACT_LIST" if definition.get("isArtifactList") else "ARTIFACT",
-            optional=bool(definition.get("isOptional")),
-            description=definition.get("description", ""),
-        )
-    return params
+    return read_root_params(pipeline_spec)
 
 
 def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
@@ -202,7 +145,7 @@ def table(params: Mapping[str, ParamSpec]) -> str:
 
 
 def _state(param: ParamSpec) -> str:
-    if param.type in _FROM_BACKEND:
+    if param.is_from_backend:
         return "set by the backend"
     if param.has_default:
         return _short(canonical(param.default))
@@ -311,7 +254,7 @@ def _default(param: ParamSpec) -> Any:
 
 def _checked(param: ParamSpec, value: Any) -> Any:
     """The value, if the parameter accepts it, in plain JSON types."""
-    if param.type in _FROM_BACKEND:
+    if param.is_from_backend:
         raise _WrongError("is set by the backend and cannot be given")
     if value is None:
         if param.optional and not param.has_default:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp.spec.digest import canonical, digest
-from kfgcp.spec.facts import Facts, mapping
+from kfgcp.spec.facts import Facts
+from kfgcp.spec.wire import (
+    REFERENCES,
+    component_name,
+    components_of,
+    executor_label,
+    executors_of,
+    is_dag,
+    mapping,
+    root_of,
+    tasks_of,
+)
 
 _COUNTED = re.compile(r"-[1-9]\d*(?![\w.])")
 _NUMBERED = re.compile(r"(.+)-([1-9]\d{0,8})")
@@ -34,7 +45,7 @@ class Node:
 
     @property
     def group(self) -> bool:
-        return "dag" in self.component
+        return is_dag(self.component)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,7 @@ class Flat:
 
 def flatten(spec: Mapping[str, Any]) -> Flat:
     """The tasks of a PipelineSpec in the form of `kfgcp.spec.digest.normal`."""
-    components = mapping(spec.get("components"))
-    executors = mapping(mapping(spec.get("deploymentSpec")).get("executors"))
+    components, executors = components_of(spec), executors_of(spec)
     contents: dict[str, tuple[str, str]] = {}
     nodes: dict[str, Node] = {}
 
@@ -56,11 +66,11 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
         """A digest of a component, and one that numbers of tasks do not change."""
         exact, rough = (
             {
-                **_without(body, "executorLabel"),
-                "executor": executors.get(str(body.get("executorLabel"))),
+                **_without(body, *REFERENCES),
+                "executor": executors.get(executor_label(body)),
                 "dag": [
                     _without(body.get("dag"), "tasks"),
-                    {key: [_without(task, "componentRef"), named(task)[side]] for key, task in _tasks(body).items()},
+                    {key: [_without(task, *REFERENCES), named(task)[side]] for key, task in tasks_of(body).items()},
                 ],
             }
             for side in (0, 1)
@@ -68,23 +78,23 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
         return digest(exact), digest({"": _COUNTED.sub("", canonical(rough))})
 
     def named(task: Any) -> tuple[str, str]:
-        name = _component_name(task)
+        name = component_name(task)
         if name not in contents:
             contents[name] = content(mapping(components.get(name)))
         return contents[name]
 
     def add(path: str, key: str, parent: str | None, task: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-        label = str(body.get("executorLabel", ""))
+        label = executor_label(body)
         exact, rough = content(body) if parent is None else named(task)
-        said = {field: value for field, value in task.items() if field not in ("componentRef", "taskInfo")}
+        said = _without(task, *REFERENCES, "taskInfo")
         executor = mapping(executors.get(label))
         rough += _COUNTED.sub("", canonical(said))
         nodes[path] = Node(path, key, parent, task, body, executor, label, exact, rough)
-        for child, each in sorted(_tasks(body).items()):
-            inside = mapping(components.get(_component_name(each)))
+        for child, each in sorted(tasks_of(body).items()):
+            inside = mapping(components.get(component_name(each)))
             add(f"{path}/{child}" if path else child, child, path, mapping(each), inside)
 
-    add("", "", None, {}, mapping(spec.get("root")))
+    add("", "", None, {}, root_of(spec))
     labels = {node.label for node in nodes.values()}
     unused: Facts = {("component", name): body for name, body in components.items() if name not in contents}
     unused |= {("executor", label): body for label, body in executors.items() if label not in labels}
@@ -167,13 +177,5 @@ def _children(flat: Flat, path: str) -> list[Node]:
     return [node for node in flat.nodes.values() if node.parent == path]
 
 
-def _tasks(component: Mapping[str, Any]) -> Mapping[str, Any]:
-    return mapping(mapping(component.get("dag")).get("tasks"))
-
-
-def _component_name(task: Any) -> str:
-    return str(mapping(mapping(task).get("componentRef")).get("name"))
-
-
-def _without(body: Any, field: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping(body).items() if key != field}
+def _without(body: Any, *fields: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping(body).items() if key not in fields}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kfgcp.errors import ParamError, UsageError
 from kfgcp.spec.json_values import whole
-from kfgcp.spec.params import ParamSpec, declared, parse, read_file, resolve
+from kfgcp.spec.params import declared, parse, read_file, resolve
+from kfgcp.spec.wire import ParamSpec
 
 JSON = st.recursive(
     st.none()

@@ -74,6 +74,7 @@ KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "ba
 PURE = (
     *("model.py", "event.py", "options.py", "query.py"),
     *("spec/diff.py", "spec/digest.py", "spec/facts.py", "spec/graph.py", "spec/json_values.py", "spec/tasks.py"),
+    "spec/wire.py",
     *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
     *("tracking/compare.py", "tracking/goals.py", "tracking/changes.py", "tracking/report.py", "tracking/words.py"),
     "tracking/task_order.py",
@@ -83,6 +84,13 @@ IMPURE = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),
     *("tempfile", "threading", "time", "urllib"),
 }
+SPEC_FIELDS = {
+    *("cachingOptions", "componentInputArtifact", "componentInputParameter", "componentRef", "dependentTasks"),
+    *("executorLabel", "inputDefinitions", "isOptional", "outputDefinitions", "parameterIterator", "parameterType"),
+    *("producerSubtask", "producerTask", "taskFinalStatus", "taskOutputArtifact"),
+    *("taskOutputParameter", "triggerPolicy"),
+}
+"""Names that only the JSON of a PipelineSpec has."""
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -187,6 +195,26 @@ def test_only_the_folder_of_a_backend_knows_its_name() -> None:
                 comparisons += [f"{name}: {ast.unparse(node)} ({backend})" for backend in others]
 
     assert comparisons == []
+
+
+def test_only_some_modules_of_the_spec_know_the_names_of_its_fields() -> None:
+    importers = {
+        name
+        for name in (str(file.relative_to(ROOT)) for file in FILES)
+        for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in SPEC_FIELDS
+    }
+
+    assert importers == {
+        "spec/wire.py",
+        "spec/shapes.py",  # which documents are valid
+        "spec/validate.py",
+        "spec/digest.py",  # what does not count for a version
+        "spec/facts.py",  # every field as a fact
+        "testing/kubeflow_server/executions.py",  # records what a driver records
+        "testing/seeds.py",  # writes a spec
+        "testing/kubeflow_server/rules.py",  # changes one as a server does
+    }
 
 
 def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:

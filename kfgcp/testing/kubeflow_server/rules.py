@@ -20,7 +20,8 @@ from kfgcp.errors import ParamError
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Dag, FinalStatus, OtherExecutor
 from kfgcp.spec.load import Spec
-from kfgcp.spec.params import ParamSpec, declared, resolve
+from kfgcp.spec.params import declared, resolve
+from kfgcp.spec.wire import ParamSpec
 from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
