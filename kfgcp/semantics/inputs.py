@@ -7,7 +7,7 @@ from typing import Any
 
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, coerce
-from kfgcp.spec.graph import Binding, Component, Constant, FinalStatus, FromInput, FromTask, TaskDef
+from kfgcp.spec.graph import ArtifactDef, Binding, Component, Constant, FinalStatus, FromInput, FromTask, TaskDef
 
 Outputs = Callable[[str], Values]
 """The outputs of a task of the same DAG, by its key."""
@@ -17,6 +17,31 @@ Status = Callable[[str], Mapping[str, Any]]
 
 Select = Callable[[str, Any], Any]
 """A CEL expression over a value."""
+
+
+def of_root(root: Component, values: Mapping[str, Any], locate: Callable[[str, str], str]) -> Values:
+    """Return the inputs that a run starts with; an artifact has the type that the pipeline declares.
+
+    Args:
+        root: the pipeline's root.
+        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of URIs.
+        locate: gives the URI that tasks receive for the URI of an artifact, by that URI and the name of the input.
+    """
+    params = {name: value for name, value in values.items() if name not in root.artifacts}
+    artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
+    for name, definition in root.artifacts.items():
+        given = values.get(name)
+        if given is None:
+            continue
+        uris = given if isinstance(given, list) else [given]
+        artifacts[name] = tuple(_root_artifact(name, definition, locate(uri, name)) for uri in uris)
+    return Values(params, artifacts)
+
+
+def _root_artifact(name: str, definition: ArtifactDef, uri: str) -> ArtifactValue:
+    return ArtifactValue(
+        name=name, type=definition.type, uri=uri, metadata=definition.metadata, version=definition.version
+    )
 
 
 def resolve(

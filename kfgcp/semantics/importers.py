@@ -1,0 +1,98 @@
+"""Importers: an artifact that exists already becomes an output of the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kfgcp.semantics import placeholders
+from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, shown
+from kfgcp.spec.graph import Component, Constant, FromInput, Importer
+
+_SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")
+_PASSED_ON = frozenset({"http", "https", "bq", "oci", "huggingface"})
+"""Schemes whose artifacts nobody copies for a task: it gets the URI.
+
+Kubeflow Pipelines 2.16 imports oci and huggingface (its importer_launcher.go), and Vertex AI has artifacts at https and
+bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
+"""
+
+
+def uri_of(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
+    """Return the URI that an importer imports.
+
+    Args:
+        importer: the importer.
+        params: its input parameters.
+        job: the values of the placeholders of the job.
+
+    Raises:
+        ValueProblem: the URI is empty, or a placeholder has no value.
+    """
+    source = importer.uri.source
+    if isinstance(source, FromInput):
+        value = params.get(source.name)
+    else:
+        assert isinstance(source, Constant)
+        value = placeholders.fill_constant(source.value, params, job, "the importer's artifact_uri")
+    if not value or not isinstance(value, str):
+        raise ValueProblem("the importer's artifact_uri has no value")
+    return value
+
+
+def outputs_of(
+    component: Component,
+    importer: Importer,
+    params: Mapping[str, Any],
+    job: Mapping[str, str],
+    *,
+    uri: str,
+    made_by: str,
+) -> Values:
+    """Return the imported artifact as the output of an importer.
+
+    Args:
+        component: the component of the importer.
+        importer: the importer.
+        params: its input parameters.
+        job: the values of the placeholders of the job.
+        uri: of the artifact, as tasks receive it.
+        made_by: tells artifacts of one URI apart. With `reimport: false` it is "": the artifact is
+            the one of its URI, so the tasks below can be cached.
+
+    Raises:
+        ValueProblem: a placeholder in the metadata has no value.
+    """
+    name = next(iter(component.output_artifacts), "artifact")
+    artifact = ArtifactValue(
+        name=name,
+        type=importer.type.type,
+        uri=uri,
+        metadata=placeholders.fill_constant(importer.metadata, params, job, "the importer's metadata"),
+        version=importer.type.version,
+        made_by=made_by,
+    )
+    return Values({}, {name: (artifact,)})
+
+
+def is_local(uri: str, what: str) -> bool:
+    """Return whether a URI means a file of the machine that runs the pipeline.
+
+    Args:
+        uri: of an artifact.
+        what: names the artifact in messages.
+
+    Raises:
+        ValueProblem: no backend knows the scheme.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None or scheme[1] == "file":
+        return True
+    if scheme[1] not in MOUNTS and scheme[1] not in _PASSED_ON:
+        raise ValueProblem(
+            f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://, minio://, or a"
+            " path of this machine"
+        )
+    return False
