@@ -23,8 +23,8 @@ from kfgcp.engine.libraries import common_libraries, functions_of
 from kfgcp.engine.lock import FileUse
 from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
-from kfgcp.engine.memory import Done, Memory, outcome_of
 from kfgcp.engine.record import Recorder
+from kfgcp.engine.reuse import Done, EarlierResults, outcome_of
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.transfers import Fetched, Stored, Transfers
@@ -93,7 +93,7 @@ class Engine:
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, settings, self._clock.now())
-        self._memory = Memory(store, layout.run_id, settings.repeats, settings.from_task, settings.buckets)
+        self._earlier = EarlierResults(store, layout.run_id, settings.repeats, settings.from_task, settings.buckets)
         output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
         self._file_states = FileStates(settings.submit_dir, output_folders)
         self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.cache, settings.buckets)
@@ -160,17 +160,17 @@ class Engine:
         return launched
 
     def _done_without_running(self, node: TaskRun) -> bool:
-        self._memory.mark(node)
+        self._earlier.mark(node)
         if node.kind is TaskKind.IMPORTER:
             self._import(node)
             return True
         if node.failures or node.losses:
             return False
         cache.note_inputs(node, self._file_states)
-        if (done := self._memory.recall(node)) is not None:
+        if (done := self._earlier.recall(node)) is not None:
             self._recalled(node, done)
             return True
-        if (outputs := self._cache.look_up(node, self._memory.lost(node))) is None:
+        if (outputs := self._cache.look_up(node, self._earlier.lost(node))) is None:
             return False
         self._reused(node, outputs, node.cache)
         return True

@@ -1,5 +1,4 @@
-"""What an engine that begins knows of tasks that were done before: by this run, before it was interrupted, or by
-another run that this one repeats."""
+"""Results of tasks that ended before: in this run, before it was interrupted, or in a run that this one repeats."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ class Done:
     error: ErrorInfo | None = None
 
 
-class Memory:
-    """Looks up tasks by their path.
+class EarlierResults:
+    """The results of earlier runs that this run may use, by task path.
 
     Args:
         store: where they are.
