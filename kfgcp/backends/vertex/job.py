@@ -24,8 +24,8 @@ from kfgcp.backends.reading import (
     with_group_errors,
     with_group_outputs,
 )
+from kfgcp.backends.vertex.skipped_inputs import with_condition_inputs
 from kfgcp.backends.vertex.tree import Placed, place_tasks
-from kfgcp.backends.vertex.untriggered import with_condition_inputs
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.json_values import whole

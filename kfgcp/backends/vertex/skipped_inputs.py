@@ -1,5 +1,7 @@
-"""What a condition that was false looked at. The service runs nothing of such a task and records nothing of it; its
-inputs follow from the spec, and from what the tasks before it put out.
+"""The inputs of tasks whose condition was false.
+
+The service runs nothing of such a task and records nothing about it. Its inputs follow from the spec and from the
+outputs of the tasks before it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from kfgcp.spec.graph import Graph
 def with_condition_inputs(
     tasks: Sequence[Task], placed: Sequence[Placed], graph: Graph, params: Mapping[str, Any]
 ) -> list[Task]:
-    """The tasks, those whose condition was false with its inputs; without where something before them did not succeed.
+    """Return the tasks. Those whose condition was false have their inputs, if all tasks before them succeeded.
 
     Args:
         tasks: of a run, in the order of `placed`.
