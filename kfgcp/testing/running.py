@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from kfgcp.errors import UsageError
 from kfgcp.testing.engine_runs import Engines, Execution
-from kfgcp.testing.made_up import Instant, MadeUpRun
+from kfgcp.testing.instant import Instant, InstantRun
 from kfgcp.testing.rules import Submission
 from kfgcp.testing.stand_in import StandIn
 from kfgcp.testing.storage import Storage
@@ -77,7 +77,7 @@ class RunningStandIn(StandIn):
         self.project = project
         self.project_number = PROJECT_NUMBER
         self._engines: Engines | None = None
-        self._made_up: WeakSet[MadeUpRun] = WeakSet()
+        self._instant_runs: WeakSet[InstantRun] = WeakSet()
         self._lock = threading.Lock()
         self._storage = Storage(self.project_number, storage_port, host_names)
         try:
@@ -143,7 +143,7 @@ class RunningStandIn(StandIn):
         A test gives them a long time with `instant.seconds`, and ends them when it has seen enough.
         """
         with self._lock:
-            runs = list(self._made_up)
+            runs = list(self._instant_runs)
         for run in runs:
             run.finish()
 
@@ -175,10 +175,10 @@ class RunningStandIn(StandIn):
                 skipped=frozenset(self.instant.skipped),
                 cached=frozenset(self.instant.cached),
             )
-            made_up = MadeUpRun(submission, run, root, time.time(), how)
+            started = InstantRun(submission, run, root, time.time(), how)
             with self._lock:
-                self._made_up.add(made_up)
-            return made_up
+                self._instant_runs.add(started)
+            return started
         with self._lock:
             self._engines = self._engines or Engines()
         return self._engines.start(submission, run, root, fail_fast=fail_fast, repeats=repeats)

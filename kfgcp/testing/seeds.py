@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.load import from_documents
 from kfgcp.spec.params import declared, resolve
-from kfgcp.testing.made_up import Instant, MadeUpRun
+from kfgcp.testing.instant import Instant, InstantRun
 from kfgcp.testing.rules import Submission
 
 Each = Any | Callable[[int], Any]
@@ -30,7 +30,7 @@ class Seed:
     created: float
     given: Mapping[str, Any]
     submission: Submission
-    execution: MadeUpRun
+    execution: InstantRun
 
 
 class SeedOptions(TypedDict, total=False):
@@ -79,7 +79,9 @@ def seeds(count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unp
         )
         run_id = id_of(found.name, number)
         submission = Submission(found, resolve(definitions, values))
-        yield Seed(number, run_id, created, values, submission, MadeUpRun(submission, run_id, root, created, turns_out))
+        yield Seed(
+            number, run_id, created, values, submission, InstantRun(submission, run_id, root, created, turns_out)
+        )
 
 
 def each(value: Each, number: int) -> Any:

@@ -46,7 +46,7 @@ class Instant:
     log: Sequence[str] = ()
 
 
-class MadeUpRun:
+class InstantRun:
     """An execution. root: gs:// folder that artifacts pretend to be in. created: Unix time in seconds."""
 
     def __init__(self, submission: Submission, job: str, root: str, created: float, how: Instant) -> None:
