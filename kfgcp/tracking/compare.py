@@ -12,7 +12,7 @@ from kfgcp.model import Cache, Direction, JsonValue, Run, json_number
 from kfgcp.spec.diff import Change, diff
 from kfgcp.spec.digest import normal
 from kfgcp.spec.tasks import flatten
-from kfgcp.tracking.goals import goal_of
+from kfgcp.tracking.metric_direction import goal_of
 
 
 class Missing(enum.Enum):
@@ -171,7 +171,7 @@ def compare(
         baseline: the id of the one that the others are measured against, and that comes first; the first when None.
         specs: version -> valid PipelineSpec, as far as they are known.
         goals: which value is better, by the name of a metric or by its key. It counts before the rules for names, see
-            `kfgcp.tracking.goals`.
+            `kfgcp.tracking.metric_direction`.
         rounding_backends: backends that may keep metrics with six decimals only.
     """
     runs = sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id)) if baseline else [*runs]

@@ -15,7 +15,7 @@ from kfgcp.model import Cache, Direction, Metric, Run, RunState, Task, TaskKind,
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.tracking.compare import MISSING, Difference, compare
-from kfgcp.tracking.goals import goal_of
+from kfgcp.tracking.metric_direction import goal_of
 from kfgcp_dashboard import data
 
 RECORDED = Path(__file__).parents[1] / "recorded"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import streamlit as st
 
 from kfgcp.model import Direction, Run
-from kfgcp.tracking.goals import goal_of
+from kfgcp.tracking.metric_direction import goal_of
 from kfgcp_dashboard import address, data, elements, text
 from kfgcp_dashboard.charts.trends import FEWEST, importance_bars, importances, over_time
 from kfgcp_dashboard.elements import Column
