@@ -30,12 +30,10 @@ def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) ->
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
     task = replace(loop.task, iterator=None, condition="")
-    nodes = []
-    for number, values in enumerate(_values(loop, iterator, constants)):
-        node = loop.new_child(f"{loop.path}[{number}]", kind, loop.component, task)
-        node.inputs = values
-        nodes.append(node)
-    return nodes
+    return [
+        loop.new_child(f"{loop.path}[{number}]", kind, loop.component, task, values)
+        for number, values in enumerate(_values(loop, iterator, constants))
+    ]
 
 
 def collected(loop: Node) -> Values:

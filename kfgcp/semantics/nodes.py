@@ -56,9 +56,11 @@ class Node:
     remaining: int = 0
     pending: deque[Self] = field(default_factory=deque)
 
-    def new_child(self, path: str, kind: TaskKind, component: Component, task: TaskDef) -> Self:
+    def new_child(
+        self, path: str, kind: TaskKind, component: Component, task: TaskDef, inputs: Values | None = None
+    ) -> Self:
         """Return a new node that is in this one. It is not among `children` yet."""
-        return type(self)(path, kind, component, self, task)
+        return type(self)(path, kind, component, self, task, inputs=inputs or Values())
 
     @property
     def is_exit(self) -> bool:
