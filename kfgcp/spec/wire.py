@@ -28,6 +28,11 @@ _OLD_TYPES: Final = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE"}
 """Types of parameters in schema 2.0.0, and their names since 2.1.0."""
 _FROM_BACKEND: Final = ("TASK_FINAL_STATUS", "TASK_CONFIG")
 _ARTIFACTS: Final = ("ARTIFACT", "ARTIFACT_LIST")
+_SOURCES: Final = (
+    ("componentInputParameter", "taskOutputParameter", "outputParameterKey"),
+    ("componentInputArtifact", "taskOutputArtifact", "outputArtifactKey"),
+)
+"""Of a parameter and an artifact: an input of the DAG, an output of a task, and the name of that output."""
 _LONGEST_WAIT: Final = 3600.0
 
 
@@ -290,7 +295,9 @@ def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
 
 def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
     """Return a task of a DAG."""
-    inputs, trigger, caching = (mapping(body.get(name)) for name in ("inputs", "triggerPolicy", "cachingOptions"))
+    inputs = mapping(body.get("inputs"))
+    trigger = mapping(body.get("triggerPolicy"))
+    caching = mapping(body.get("cachingOptions"))
     params = {name: read_binding(source) for name, source in mapping(inputs.get("parameters")).items()}
     artifacts = {name: read_binding(source) for name, source in mapping(inputs.get("artifacts")).items()}
     return TaskDef(
@@ -313,11 +320,11 @@ def read_binding(body: Any) -> Binding:
     """Return where an input of a task comes from, a parameter or an artifact."""
     body = mapping(body)
     selector = body.get("parameterExpressionSelector") or ""
-    for kind, key in (("Parameter", "outputParameterKey"), ("Artifact", "outputArtifactKey")):
-        if f"componentInput{kind}" in body:
-            return Binding(FromInput(body[f"componentInput{kind}"]), selector)
-        if f"taskOutput{kind}" in body:
-            output = mapping(body[f"taskOutput{kind}"])
+    for component_input, task_output, key in _SOURCES:
+        if component_input in body:
+            return Binding(FromInput(body[component_input]), selector)
+        if task_output in body:
+            output = mapping(body[task_output])
             return Binding(FromTask(output.get("producerTask", ""), output.get(key, "")), selector)
     if "taskFinalStatus" in body:
         return Binding(FinalStatus(mapping(body["taskFinalStatus"]).get("producerTask", "")), selector)
