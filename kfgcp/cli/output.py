@@ -17,10 +17,10 @@ import click
 
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState, TaskState, json_text
-from kfgcp.tracking.words import number as number
-from kfgcp.tracking.words import plain as plain
-from kfgcp.tracking.words import seconds as seconds
-from kfgcp.tracking.words import value_text as value_text
+from kfgcp.tracking.format import number as number
+from kfgcp.tracking.format import plain as plain
+from kfgcp.tracking.format import seconds as seconds
+from kfgcp.tracking.format import value_text as value_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from typing import Any, Final
 from kfgcp.spec.diff import Change
 from kfgcp.spec.wire import CHANNEL
 from kfgcp.tracking.compare import MISSING
-from kfgcp.tracking.words import value_text
+from kfgcp.tracking.format import value_text
 
 LONG: Final = 100
 """Characters of a value that stand beside another one in a line; longer ones have lines of their own."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kfgcp.tracking.changes import line
 from kfgcp.tracking.compare import MISSING, Comparison, Difference, VersionChange
-from kfgcp.tracking.words import number, plain, seconds, value_text
+from kfgcp.tracking.format import number, plain, seconds, value_text
 
 WIDE: Final = 6
 """With more runs than this Markdown has a row a run: tables there cannot be wider than the page."""

@@ -81,7 +81,7 @@ PURE = (
         "tracking/metric_direction.py",
         "tracking/changes.py",
         "tracking/report.py",
-        "tracking/words.py",
+        "tracking/format.py",
     ),
     "tracking/task_order.py",
     *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
