@@ -9,11 +9,11 @@ import streamlit as st
 
 from kfgcp.backends.base import SupportsArtifacts, capability
 from kfgcp.backends.registry import is_in_service_store
-from kfgcp.bucket_settings import BucketSettings, DEFAULTS
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.config import Environment
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
-from kfgcp.tracking import contents
+from kfgcp.tracking import artifact_contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
@@ -131,7 +131,7 @@ def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
         with st.spinner("Reading"):
             store = capability(data.workspace().backend(env.name), SupportsArtifacts)
             buckets = BucketSettings.of_environment(env)
-            read = contents.text(artifact, BYTES, buckets=buckets, store=store)
+            read = artifact_contents.text(artifact, BYTES, buckets=buckets, store=store)
     except KfgcpError as error:
         elements.failure(error)
         return None

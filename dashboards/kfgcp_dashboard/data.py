@@ -17,7 +17,7 @@ from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
 from kfgcp.store.expressions import name_text
 from kfgcp.store.store import Store
-from kfgcp.tracking import contents, table
+from kfgcp.tracking import artifact_contents, table
 from kfgcp.tracking.compare import Comparison, compare
 from kfgcp.workspace import Workspace
 
@@ -267,9 +267,9 @@ def metric_titles(runs: Sequence[Run]) -> dict[str, str]:
 
 def roc_of(artifact: Artifact) -> list[tuple[float, float]]:
     """The ROC curve of an artifact as (false positive rate, true positive rate) pairs; none when it has none."""
-    return [(fpr, tpr) for fpr, tpr, _ in contents.roc(artifact)]
+    return [(fpr, tpr) for fpr, tpr, _ in artifact_contents.roc(artifact)]
 
 
-def confusion_of(artifact: Artifact) -> contents.ConfusionMatrix | None:
+def confusion_of(artifact: Artifact) -> artifact_contents.ConfusionMatrix | None:
     """The confusion matrix of an artifact, None when it has none."""
-    return contents.confusion_matrix(artifact)
+    return artifact_contents.confusion_matrix(artifact)

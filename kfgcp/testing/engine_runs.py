@@ -13,8 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from kfgcp.backends.base import Backend, ForegroundRun, LogFilter, RunRef, SubmitRequest, SupportsForeground, SupportsLogs
-from kfgcp.backends.local.service import LocalBackend, LocalRun
+from kfgcp.backends.base import (
+    Backend,
+    ForegroundRun,
+    LogFilter,
+    RunRef,
+    SubmitRequest,
+    SupportsForeground,
+    SupportsLogs,
+)
 from kfgcp.config import Environment, Project
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState

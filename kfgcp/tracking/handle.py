@@ -332,7 +332,7 @@ class RunHandle:
 
     @property
     def artifact_store(self) -> SupportsArtifacts | None:
-        """What reads the artifacts that this machine cannot reach, for `contents.text`; None when there is nothing.
+        """What reads artifacts that this machine cannot reach, None when nothing does; see `artifact_contents.text`.
 
         Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
         """

@@ -20,7 +20,7 @@ from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.testing.storage import Storage
-from kfgcp.tracking import contents
+from kfgcp.tracking import artifact_contents
 from patience import PROCESS
 from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, forget_s3_settings, free_port, tree
 from trials import Trial
@@ -120,7 +120,7 @@ def test_an_artifact_goes_there_and_comes_back(
     assert remote.place(uri, tmp_path / "back").read_bytes() == b"weights"
     assert objects.beginning(uri, 4, where) == b"weig"
     assert objects.below(uri.removesuffix("/model.txt"), 10, where) == ["model.txt"]
-    assert contents.text(Artifact("train", "model", "system.Model", uri), buckets=where).content == "weights"
+    assert artifact_contents.text(Artifact("train", "model", "system.Model", uri), buckets=where).content == "weights"
     assert remote.exists(uri, where)
     assert not remote.exists(f"{uri}.gone", where)
     remote.check(f"{scheme}://{BUCKET}/any/where", where)

@@ -16,7 +16,7 @@ from kfgcp.backends.base import LogFilter
 from kfgcp.errors import NotFound
 from kfgcp.model import Artifact
 from kfgcp.testing import KubeflowStandIn, VertexStandIn
-from kfgcp.tracking import contents
+from kfgcp.tracking import artifact_contents
 from kfgcp.tracking.handle import RunHandle
 from mutating_proxy import MutatingProxy
 
@@ -143,10 +143,10 @@ def _of_env(run: str, env: str) -> RunHandle:
 def _read_artifacts(ground: Ground, random: Random, _: Any) -> None:
     for uri in (ground.object_uri, ground.object_uri.rpartition("/")[0]):
         artifact = Artifact("task", "report", "system.HTML", uri)
-        contents.text(artifact, local=False)
-        contents.filled(artifact, local=False)
+        artifact_contents.text(artifact, local=False)
+        artifact_contents.filled(artifact, local=False)
     with suppress(NotFound):
-        contents.text(Artifact("task", "report", "system.HTML", f"{ground.object_uri}.gone"), local=False)
+        artifact_contents.text(Artifact("task", "report", "system.HTML", f"{ground.object_uri}.gone"), local=False)
 
 
 def _frames(ground: Ground, random: Random, _: Any) -> None:

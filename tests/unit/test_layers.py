@@ -283,7 +283,7 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
         "backends/local_logs.py",
         "diagnosis/local.py",  # the checks of the local backend
         "diagnosis/s3.py",  # the clients of buckets
-        "tracking/contents.py",  # the clients of buckets
+        "tracking/artifact_contents.py",  # the clients of buckets
         "workspace.py",  # which files of a run were deleted
     }
 

@@ -18,7 +18,7 @@ from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
 from kfgcp.model import Artifact
 from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.client import ServiceClient
-from kfgcp.tracking import contents
+from kfgcp.tracking import artifact_contents
 from recorded_runs import RecordedServer
 
 RUN = RunRef("recorded", recorded_runs.read("artifacts")["run_id"])
@@ -59,9 +59,9 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
     run = public.show(RUN.run_id)
     (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
 
-    found = contents.text(note, local=False, store=run.artifact_store)
+    found = artifact_contents.text(note, local=False, store=run.artifact_store)
 
-    assert (note.uri, found) == (NOTE, contents.Text("# all is well\n"))
+    assert (note.uri, found) == (NOTE, artifact_contents.Text("# all is well\n"))
     assert recorded.queries[-1] == {
         "source": "minio",
         "bucket": "mlpipeline",
@@ -73,9 +73,9 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
 def test_no_more_than_the_limit_is_asked_for(backend: Any, recorded: RecordedServer) -> None:
     recorded.objects["minio", "mlpipeline", f"{FOLDER}/note"] = b"0123456789" * 1000
 
-    found = contents.text(Artifact("train", "note", "system.Artifact", NOTE), 15, store=backend())
+    found = artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), 15, store=backend())
 
-    assert found == contents.Text("012345678901234", truncated=True)
+    assert found == artifact_contents.Text("012345678901234", truncated=True)
     assert recorded.queries[-1]["peek"] == "16"
 
 
@@ -88,7 +88,7 @@ def test_the_namespace_is_sent_when_it_is_set(backend: Any, recorded: RecordedSe
 
 def test_an_artifact_that_is_gone_does_not_exist(backend: Any) -> None:
     with pytest.raises(NotFound, match=f"{NOTE} does not exist") as caught:
-        contents.text(Artifact("train", "note", "system.Artifact", NOTE), store=backend())
+        artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), store=backend())
     assert "deleted" in caught.value.hint
 
 

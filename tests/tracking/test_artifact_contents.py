@@ -15,7 +15,7 @@ from kfp import dsl
 
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
-from kfgcp.tracking.contents import (
+from kfgcp.tracking.artifact_contents import (
     ConfusionMatrix,
     Text,
     confusion_matrix,
