@@ -23,7 +23,7 @@ class RunFilter:
         states: its state is one of these.
         labels: name -> value. For `git` and `version`, the beginning of the value is enough.
         since: RFC 3339 text. The run was created at this time or later.
-        where: an expression, see `kfgcp.store.expressions`.
+        where: an expression, see `kfgcp.store.search_expressions`.
         version: the digest of its version, or the beginning of the digest.
         until: RFC 3339 text. The run was created before this time.
         tags: it has all of these tags.

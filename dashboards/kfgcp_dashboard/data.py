@@ -15,7 +15,7 @@ from kfgcp.model import Artifact, Direction, Run, RunState
 from kfgcp.query import RunFilter
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
-from kfgcp.store.expressions import name_text
+from kfgcp.store.search_expressions import name_text
 from kfgcp.store.store import Store
 from kfgcp.tracking import artifact_contents, table
 from kfgcp.tracking.compare import Comparison, compare

@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn
 
 from kfgcp.model import RunState, timestamp
 from kfgcp.query import PREFIX_LABELS
-from kfgcp.store.expressions import (
+from kfgcp.store.rows import json_text
+from kfgcp.store.search_expressions import (
     All,
     Column,
     Comparison,
@@ -25,7 +26,6 @@ from kfgcp.store.expressions import (
     parse,
     parse_order,
 )
-from kfgcp.store.rows import json_text
 from kfgcp.store.tokens import Span, failure
 
 KEPT: Final = 64

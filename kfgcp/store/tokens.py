@@ -1,4 +1,4 @@
-"""The tokens of an expression, see `kfgcp.store.expressions`, and the error that points at one. Pure."""
+"""The tokens of an expression, see `kfgcp.store.search_expressions`, and the error that points at one. Pure."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Choice(TypedDict, total=False):
 
 
 def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
-    """The filter of what is chosen; where: an expression, see `kfgcp.store.expressions`.
+    """The filter of what is chosen; where: an expression, see `kfgcp.store.search_expressions`.
 
     Raises:
         UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time cannot be read.

@@ -75,7 +75,7 @@ PURE = (
     *("model.py", "event.py", "options.py", "query.py"),
     *("spec/diff.py", "spec/digest.py", "spec/facts.py", "spec/graph.py", "spec/json_values.py", "spec/tasks.py"),
     "spec/wire.py",
-    *("store/tokens.py", "store/expressions.py", "store/conditions.py"),
+    *("store/tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(
         "tracking/compare.py",
         "tracking/metric_direction.py",

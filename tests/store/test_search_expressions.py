@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kfgcp.errors import UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter
-from kfgcp.store.expressions import name_text, parse, value_text
+from kfgcp.store.search_expressions import name_text, parse, value_text
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
