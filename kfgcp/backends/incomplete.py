@@ -22,7 +22,8 @@ def warn_incomplete(note: str) -> None:
 def readable_runs(
     items: Iterable[Any], read: Callable[[Any], FetchedRun], *, identity: str, env_name: str
 ) -> Iterator[FetchedRun]:
-    """Yield the runs of a list. Leave out a run that cannot be read, with a note, so that the others are shown.
+    """Yield the runs of a list. Leave out a run that cannot be read, with a note, so that the
+    others are shown.
 
     Args:
         items: the items of the list.

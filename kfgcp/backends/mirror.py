@@ -1,9 +1,10 @@
 """A backend whose runs are elsewhere: a service, and the store that its runs are kept in.
 
-A run that has ended does not change any more, so it is read once, unless the service can continue it. A list is read
-from where the last reading ended: a refresh costs a request for each page of changed runs, and the requests for each
-run that has ended since. Where these are many, a list of the newest runs does without them: it records what it says
-about an ended run (`ReadLevel.LISTED`). The rest is read when somebody asks for it.
+A run that has ended does not change any more, so it is read once, unless the service can continue
+it. A list is read from where the last reading ended: a refresh costs a request for each page of
+changed runs, and the requests for each run that has ended since. Where these are many, a list of
+the newest runs does without them: it records what it says about an ended run (`ReadLevel.LISTED`).
+The rest is read when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ class Mirror:
 
         Args:
             since: all runs created at this time or later are read too, RFC 3339 text.
-            with_tasks: read the tasks and metrics of runs that have ended, also of those that earlier lists left
-                incomplete.
+            with_tasks: read the tasks and metrics of runs that have ended, also of those that
+                earlier lists left incomplete.
         """
         observed = self._store.observed(self.place)
         now = time.time()
@@ -177,13 +178,14 @@ class Mirror:
     def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
         """Read the newest runs that match into the store.
 
-        It costs a request for each page of them. Further requests read the runs that matched when they were last read
-        and do not match any more.
+        It costs a request for each page of them. Further requests read the runs that matched when
+        they were last read and do not match any more.
 
         Args:
             run_filter: which runs.
             limit: how many runs.
-            with_tasks: read the tasks and metrics of ended runs, also where that costs several requests for each run.
+            with_tasks: read the tasks and metrics of ended runs, also where that costs several
+                requests for each run.
 
         Returns:
             Whether the service can choose these runs. If not, nothing was read: call `refresh`.
@@ -246,7 +248,8 @@ class Mirror:
         return self._store.get(run_id)
 
     def _fetch(self, ref: RunRef, backend_ref: str, *, is_recorded: bool) -> FetchedRun:
-        """Return a run as the service has it now, or what is recorded about a run that was deleted there.
+        """Return a run as the service has it now, or what is recorded about a run that was deleted
+        there.
 
         Raises:
             UsageError: neither the service nor the store has it.
@@ -260,7 +263,10 @@ class Mirror:
             return self._recorded_run(ref, error)
 
     def _recorded_run(self, ref: RunRef, not_found: NotFound) -> FetchedRun:
-        """Return what is recorded about a run that was deleted on the service. Without an end, record one and raise."""
+        """Return what is recorded about a run that was deleted on the service.
+
+        Without an end, record one and raise.
+        """
         stored_run = self._store.get(ref.run_id)
         if stored_run.state.final:
             # An error of the kind DELETED says already what this note would say.
@@ -290,11 +296,13 @@ class Mirror:
     def _record_changes(self, changes: Iterable[FetchedRun], *, with_tasks: bool) -> str:
         """Record the runs of a list, and fetch those that have ended.
 
-        They are fetched while the list is read. What was recorded before an error is not read again.
+        They are fetched while the list is read. What was recorded before an error is not read
+        again.
 
         Args:
             changes: the runs, without their tasks.
-            with_tasks: fetch the tasks of ended runs. They are fetched in any case where that is cheap.
+            with_tasks: fetch the tasks of ended runs. They are fetched in any case where that is
+                cheap.
 
         Returns:
             When the last of them changed, "" when there are none.
@@ -327,7 +335,8 @@ class Mirror:
 
     def _is_up_to_date(self, stored: EndedRun, listed: Run, *, with_tasks: bool) -> bool:
         """Return whether a recorded run that has ended needs no further request."""
-        # A list can lag behind the service, so another state counts only where an ended run can continue.
+        # A list can lag behind the service, so another state counts only where an ended run can
+        # continue.
         has_changed = listed.state is not stored.state or (listed.ended_at or "") > stored.ended_at
         is_reopened = self._service.facts.can_reopen and has_changed
         lacks_tasks = with_tasks and stored.read_level.is_incomplete
@@ -351,7 +360,8 @@ class Mirror:
                 batch = incomplete[start : start + READERS]
                 answers = pool.map(lambda pair: _unless_deleted(self._service.fetch, pair[0]), batch)
                 runs = [
-                    # Nothing more can be read about a run that was deleted: its record counts as complete.
+                    # Nothing more can be read about a run that was deleted: its record counts as
+                    # complete.
                     answer or FetchedRun(self._store.get(run_id), "")
                     for (_, run_id), answer in zip(batch, list(answers), strict=True)
                 ]
@@ -364,10 +374,11 @@ class Mirror:
     def _read_unlisted_runs(
         self, run_filter: RunFilter, limit: int, listed_refs: set[str], *, with_tasks: bool
     ) -> None:
-        """Read the runs that the store would show as not ended though the service did not list them.
+        """Read the runs that the store would show as not ended though the service did not list
+        them.
 
-        They have ended, are in another state, or were deleted. When they do not match any more, others take their
-        places, which are read too.
+        They have ended, are in another state, or were deleted. When they do not match any more,
+        others take their places, which are read too.
         """
         while True:
             unlisted: dict[str, Run] = {}
@@ -410,7 +421,10 @@ class Mirror:
         return fetched.missing or fetched.note
 
     def _record(self, fetched: FetchedRun, read_level: ReadLevel) -> str:
-        """Record a run, and return its id here. It is another id when a run of another backend has this one."""
+        """Record a run, and return its id here.
+
+        It is another id when a run of another backend has this one.
+        """
         run = fetched.run
         refs = self._store.refs(run.run_id)
         if refs is not None and refs[1] != run.backend_ref:
@@ -431,7 +445,10 @@ class StoreRecords:
         return self._store.names(place, kind)
 
     def remember_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
-        """Remember names, and forget those of the ids that are `gone`. Do nothing when the store is read-only."""
+        """Remember names, and forget those of the ids that are `gone`.
+
+        Do nothing when the store is read-only.
+        """
         if self._store.writable:
             self._store.set_names(place, kind, names, gone=gone)
 
@@ -450,7 +467,10 @@ class StoreRecords:
 
 
 def _is_explained(service: RunService, run: Run) -> bool:
-    """Return whether nothing more can be read about a failure. Else a log may be there next time."""
+    """Return whether nothing more can be read about a failure.
+
+    Else a log may be there next time.
+    """
     if isinstance(service, CanJudgeExplanations):
         return service.is_explained(run)
     return has_log_end(run)

@@ -1,4 +1,7 @@
-"""The capabilities of a `Mirror` that its service decides on. Each part has the methods of one Protocol."""
+"""The capabilities of a `Mirror` that its service decides on.
+
+Each part has the methods of one Protocol.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a service must do so that a `Mirror` can keep its runs in the store.
 
-`RunService` is what every service does. Each ability that only some services have is a small Protocol of its own: a
-service that has the methods has the ability. A service knows no store. It keeps what it must remember in its
-`ServiceRecords`.
+`RunService` is what every service does. Each ability that only some services have is a small
+Protocol of its own: a service that has the methods has the ability. A service knows no store. It
+keeps what it must remember in its `ServiceRecords`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ServiceFacts:
 
     Attributes:
         pace: how often a run that has not ended is read.
-        fetch_is_cheap: a run is fetched with one request. Then a list of the newest runs also fetches those that have
-            ended.
+        fetch_is_cheap: a run is fetched with one request. Then a list of the newest runs also
+            fetches those that have ended.
         can_reopen: a run that has ended may continue.
     """
 
@@ -44,7 +44,8 @@ class FetchedRun:
         changed_at: when it last changed, RFC 3339 text.
         spec: its PipelineSpec, None when that cannot be read.
         answer: the answer itself, when a list says as much about a run as the run does. Else None.
-        missing: a sentence that says what could not be read just now, and why. It is empty when nothing is missing.
+        missing: a sentence that says what could not be read just now, and why. It is empty when
+            nothing is missing.
         note: a sentence that says what the service does not have. It is not asked for again.
     """
 
@@ -99,7 +100,8 @@ class RunService(Protocol):
         """
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
-        """Return the newest runs that match, without their tasks. None when the service cannot choose them.
+        """Return the newest runs that match, without their tasks. None when the service cannot
+        choose them.
 
         Args:
             run_filter: which runs.
@@ -138,7 +140,10 @@ class CanReread(Protocol):
 
 @runtime_checkable
 class CanJudgeExplanations(Protocol):
-    """Knows when nothing more can be read about a failure. Without this, the end of one log is enough."""
+    """Knows when nothing more can be read about a failure.
+
+    Without this, the end of one log is enough.
+    """
 
     def is_explained(self, run: Run) -> bool:
         """Return whether `explain` would read nothing more about a failed run."""
@@ -200,7 +205,10 @@ class ServiceRecords(Protocol):
         """Return the names that were remembered for things of a kind, by the ids of these things."""
 
     def remember_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
-        """Remember names by ids, and forget the ids that are `gone`. Do nothing where nothing can be recorded."""
+        """Remember names by ids, and forget the ids that are `gone`.
+
+        Do nothing where nothing can be recorded.
+        """
 
     def spec(self, version: str) -> dict[str, Any] | None:
         """Return the PipelineSpec of a version, None when it was not recorded."""
@@ -209,4 +217,7 @@ class ServiceRecords(Protocol):
         """Return what is recorded about cancelling a run, None when the run is not recorded."""
 
     def complete_since(self, place: str) -> str | None:
-        """Return the time from which on all runs are recorded, RFC 3339 text. None when runs were never listed."""
+        """Return the time from which on all runs are recorded, RFC 3339 text.
+
+        None when runs were never listed.
+        """

@@ -112,7 +112,6 @@ def _verbs(backend: str, makes_runs: bool) -> list[Verb]:
 def _never_wait(patch: pytest.MonkeyPatch) -> None:
     defaults: dict[str, Any] = ServiceClient.__init__.__kwdefaults__
     patch.setitem(defaults, "sleep", lambda seconds: None)
-    patch.setattr("kfgcp.backends.remote.RemoteBackend.pace", Pace(0.001, 0.01))
     patch.setattr("kfgcp.backends.mirror.Mirror.pace", Pace(0.001, 0.01))
     patch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.001)
     patch.setattr(creating, "LOOKS", (0.0, 0.001))

@@ -243,6 +243,15 @@ def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
     }
 
 
+@pytest.mark.parametrize("folder", ["vertex", "kubeflow"])
+def test_a_remote_service_knows_neither_the_store_nor_its_mirror(folder: str) -> None:
+    files = sorted((ROOT / "backends" / folder).rglob("*.py"))
+    imported = {name for file in files for name in _of(str(file.relative_to(ROOT)))}
+
+    assert "kfgcp.backends.service.ServiceRecords" in imported
+    assert {name for name in imported if name.startswith(("kfgcp.store.", "kfgcp.backends.mirror"))} == set()
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_pure_modules_know_no_clock_disk_or_network(name: str) -> None:
     assert {imported.split(".")[0] for imported in _of(name)} & IMPURE == set()

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def _open(project: Project, env: Environment, store: Store) -> Backend:
-    from kfgcp.backends.kubeflow.backend import KubeflowBackend
+    from kfgcp.backends.kubeflow.service import KubeflowService
+    from kfgcp.backends.mirror import Mirror, StoreRecords
 
-    return KubeflowBackend(project, env, store)
+    return Mirror(KubeflowService(project, env, StoreRecords(store)), store, env.name)
 
 
 def _checks(project: Project, env: Environment, images: Sequence[str] | None) -> Sequence[Check]:

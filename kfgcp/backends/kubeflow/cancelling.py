@@ -13,8 +13,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from kfgcp.backends.service import ServiceRecords
 from kfgcp.model import RunState, timestamp
-from kfgcp.store.store import Store
 
 PATIENCE: Final = 120.0
 """Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to end."""
@@ -25,34 +25,32 @@ _WITHOUT_WORKFLOW: Final = "without workflow"
 
 
 class CancellingRuns:
-    """When runs of a place were first seen CANCELLING. It is kept in the store, because each command looks once.
+    """When runs of a place were first seen CANCELLING. It is remembered between commands, because each looks once.
 
     Args:
-        store: remembers the times.
-        place: what the backend's own names of these runs begin with.
+        records: remembers the times.
+        place: that of the service.
         clock: the time of day, in seconds since 1970.
     """
 
-    def __init__(self, store: Store, place: str, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
+    def __init__(self, records: ServiceRecords, place: str, clock: Callable[[], float] = time.time) -> None:
+        self._records = records
         self._place = place
         self._clock = clock
-        self._since = store.names(place, _SINCE)
-        self._without_workflow = set(store.names(place, _WITHOUT_WORKFLOW))
+        self._since = records.names(place, _SINCE)
+        self._without_workflow = set(records.names(place, _WITHOUT_WORKFLOW))
 
     def workflow_is_gone(self, server_id: str) -> None:
         """Remember that the server could not stop the Workflow of a run because there is none."""
         self._without_workflow.add(server_id)
-        if self._store.writable:
-            self._store.set_names(self._place, _WITHOUT_WORKFLOW, {server_id: ""})
+        self._records.remember_names(self._place, _WITHOUT_WORKFLOW, {server_id: ""})
 
     def see(self, server_id: str, state: RunState) -> None:
         """Remember when a run was first CANCELLING, and forget it when it has another state."""
         if state is RunState.CANCELLING:
             if server_id not in self._since:
                 self._since[server_id] = timestamp(self._clock())
-                if self._store.writable:
-                    self._store.set_names(self._place, _SINCE, {server_id: self._since[server_id]})
+                self._records.remember_names(self._place, _SINCE, {server_id: self._since[server_id]})
         elif server_id in self._since or server_id in self._without_workflow:
             self.forget(server_id)
 
@@ -82,6 +80,5 @@ class CancellingRuns:
         """Forget a run."""
         self._since.pop(server_id, None)
         self._without_workflow.discard(server_id)
-        if self._store.writable:
-            self._store.set_names(self._place, _SINCE, {}, gone=[server_id])
-            self._store.set_names(self._place, _WITHOUT_WORKFLOW, {}, gone=[server_id])
+        self._records.remember_names(self._place, _SINCE, {}, gone=[server_id])
+        self._records.remember_names(self._place, _WITHOUT_WORKFLOW, {}, gone=[server_id])

@@ -1,6 +1,6 @@
-"""What a server calls things that its runs name by ids: experiments, and the pipelines of versions.
+"""Things that the runs of a server name by ids: experiments, and versions of pipelines.
 
-Ids are given once and for all, so what was told is kept in the store, and asked for once.
+The server never changes an id, so each name is asked for once and then remembered.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from urllib.parse import quote
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow.messages import SERVICE, VERSION, read_experiment
 from kfgcp.backends.reading import read_spec
+from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BadAnswer, NotFound, NotWhole, Refused
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.fields import read
-from kfgcp.store.store import Store
 
 API: Final = "apis/v2beta1"
 PAGE: Final = 200
@@ -29,49 +29,51 @@ _NAMES, _IDS, _VERSIONS = "experiment", "experiment id", "pipeline version"
 class Experiments:
     """The experiments of a place, by id and by name. Threads may share it."""
 
-    def __init__(self, http: ServiceClient, store: Store, place: str, namespace: str) -> None:
-        self._http, self._store, self._place = http, store, place
+    def __init__(self, http: ServiceClient, records: ServiceRecords, place: str, namespace: str) -> None:
+        self._http, self._records, self._place = http, records, place
         self._scope = {"namespace": namespace} if namespace else {}
         self._ensured: dict[str, str] = {}
         self._lock = threading.RLock()
-        self._names = store.names(place, _NAMES)
+        self._names = records.names(place, _NAMES)
 
     def name(self, experiment_id: str) -> str:
-        """Of one experiment, empty when it is gone; a request when it is not known."""
+        """Return the name of an experiment, "" when it was deleted. It costs a request when it is not remembered."""
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 try:
-                    found = read_experiment(self._http.get(f"{API}/experiments/{quote(experiment_id)}"))
+                    experiment = read_experiment(self._http.get(f"{API}/experiments/{quote(experiment_id)}"))
                 except NotFound:
-                    found = {}
-                self._learn({experiment_id: str(found.get("display_name") or "")})
+                    experiment = {}
+                self._remember({experiment_id: str(experiment.get("display_name") or "")})
             return self._names.get(experiment_id, "")
 
     def name_in_list(self, experiment_id: str) -> str:
-        """The same for runs of a list: when one is not known, all are asked for."""
+        """Return the name of an experiment as `name` does. When it is not remembered, read all experiments at once."""
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 pages = self._http.pages(f"{API}/experiments", self._scope, "experiments", size=PAGE)
-                found = {each["experiment_id"]: each.get("display_name") or "" for each in _readable(pages)}
-                self._learn({experiment_id: "", **found})
+                names = {experiment_id: ""}
+                for experiment in _readable(pages):
+                    names[experiment["experiment_id"]] = experiment.get("display_name") or ""
+                self._remember(names)
             return self._names.get(experiment_id, "")
 
     def id_of(self, name: str) -> str | None:
-        """Of the experiment of that name, None when there is none; a request when it is not known."""
-        known = self._store.names(self._place, _IDS).get(name)
-        if known is not None:
-            return known
-        found = self._find(name)
-        if found is not None:
-            self._store.set_names(self._place, _IDS, {name: found})
-        return found
+        """Return the id of an experiment, None when there is none. It costs a request when it is not remembered."""
+        remembered = self._records.names(self._place, _IDS).get(name)
+        if remembered is not None:
+            return remembered
+        experiment_id = self._find(name)
+        if experiment_id is not None:
+            self._records.remember_names(self._place, _IDS, {name: experiment_id})
+        return experiment_id
 
     def forget(self, name: str) -> None:
-        """Its id is not valid any more."""
-        self._store.set_names(self._place, _IDS, {}, gone=[name])
+        """Forget the id of an experiment, because it is not valid any more."""
+        self._records.remember_names(self._place, _IDS, {}, gone=[name])
 
     def ensure(self, name: str) -> str:
-        """The id of an experiment as it is now; it is made when there is none of that name."""
+        """Return the id that an experiment has now. Create the experiment when there is none of that name."""
         if name not in self._ensured:
             self._ensured[name] = self._find(name) or self._make(name)
         return self._ensured[name]
@@ -82,28 +84,28 @@ class Experiments:
         MySQL and MariaDB compare names without regard to case and trailing spaces: a filter on "churn" finds "Churn",
         and no other experiment can have that name. With PostgreSQL both may be there, and only the exact one is found.
         """
-        wanted = filters.text([filters.predicate("display_name", "EQUALS", name)])
-        pages = self._http.pages(f"{API}/experiments", {**self._scope, "filter": wanted}, "experiments", size=PAGE)
-        found = [*_readable(pages)]
-        exact = [experiment for experiment in found if experiment.get("display_name") == name]
-        best = exact or found
+        filter_text = filters.text([filters.predicate("display_name", "EQUALS", name)])
+        params = {**self._scope, "filter": filter_text}
+        experiments = list(_readable(self._http.pages(f"{API}/experiments", params, "experiments", size=PAGE)))
+        exact = [experiment for experiment in experiments if experiment.get("display_name") == name]
+        best = exact or experiments
         return str(best[0]["experiment_id"]) if best else None
 
     def _make(self, name: str) -> str:
-        """Makes it, unless somebody else does at the same time: the service has each name once."""
+        """Create an experiment and return its id, also when somebody else creates it at the same time."""
         try:
-            made = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True)
-            return str(read_experiment(made)["experiment_id"])
+            answer = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True)
+            return str(read_experiment(answer)["experiment_id"])
         except Refused as refused:
-            found = self._find(name) if refused.status == CONFLICT else None
-            if found is None:
+            # The service has each name only once.
+            experiment_id = self._find(name) if refused.status == CONFLICT else None
+            if experiment_id is None:
                 raise
-            return found
+            return experiment_id
 
-    def _learn(self, names: Mapping[str, str]) -> None:
+    def _remember(self, names: Mapping[str, str]) -> None:
         self._names.update(names)
-        if self._store.writable:
-            self._store.set_names(self._place, _NAMES, names)
+        self._records.remember_names(self._place, _NAMES, names)
 
 
 def is_same_name(one: str, other: str) -> bool:
@@ -112,7 +114,7 @@ def is_same_name(one: str, other: str) -> bool:
 
 
 def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """The experiments of a list; one that cannot be read is left out with a note."""
+    """Yield the experiments of a list. One that cannot be read is left out with a note."""
     for item in items:
         try:
             experiment = read_experiment(item)
@@ -125,17 +127,19 @@ def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
 class Versions:
     """The specs of versions of pipelines that are kept on the server. Threads may share it."""
 
-    def __init__(self, http: ServiceClient, store: Store, place: str) -> None:
-        self._http, self._store, self._place = http, store, place
+    def __init__(self, http: ServiceClient, records: ServiceRecords, place: str) -> None:
+        self._http, self._records, self._place = http, records, place
         self._specs: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     def spec(self, run: Mapping[str, Any], *, ask: bool) -> Any:
-        """The spec of a run that names a version instead of holding one; None when it is not known, gone or forbidden.
+        """Return the spec of a run that names a version and does not contain the spec.
+
+        None when it is not remembered, was deleted, or may not be read.
 
         Args:
-            run: body of the service.
-            ask: read it from the server when it is not known, once.
+            run: as the service answered.
+            ask: read it from the server when it is not remembered, once.
         """
         reference = run.get("pipeline_version_reference") or {}
         version = reference.get("pipeline_version_id") or ""
@@ -143,24 +147,24 @@ class Versions:
             return None
         with self._lock:
             if version not in self._specs:
-                found = self._kept(version)
-                if found is None and not ask:
+                recorded = self._recorded(version)
+                if recorded is None and not ask:
                     return None
-                self._specs[version] = found or self._read(str(reference.get("pipeline_id") or ""), version)
+                self._specs[version] = recorded or self._read(str(reference.get("pipeline_id") or ""), version)
             return self._specs[version]
 
-    def _kept(self, version: str) -> Any:
-        digest = self._store.names(self._place, _VERSIONS).get(version)
-        return None if digest is None else self._store.spec(digest)
+    def _recorded(self, version: str) -> Any:
+        digest = self._records.names(self._place, _VERSIONS).get(version)
+        return None if digest is None else self._records.spec(digest)
 
     def _read(self, pipeline: str, version: str) -> Any:
         try:
             answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
         except Refused:  # it is gone, or in a namespace of others, whose runs are seen all the same
             return None
-        found = read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec") or {}
-        document = found.get("pipeline_spec")
-        spec, _ = read_spec(document or found)
-        if spec is not None and self._store.writable:
-            self._store.set_names(self._place, _VERSIONS, {version: spec.version})
-        return found
+        documents = read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec") or {}
+        # With a platform spec beside it, the pipeline spec is one level deeper.
+        spec, _ = read_spec(documents.get("pipeline_spec") or documents)
+        if spec is not None:
+            self._records.remember_names(self._place, _VERSIONS, {version: spec.version})
+        return documents

@@ -52,7 +52,10 @@ PAGE_SIZE: Final = 100
 CONFLICT: Final = 409
 TAIL_LINES: Final = 20
 LATE_SECONDS: Final = 8.0
-"""How long to wait for the last lines after the end of a run. Cloud Logging has most of them within seconds."""
+"""How long to wait for the last lines after the end of a run.
+
+Cloud Logging has most of them within seconds.
+"""
 
 
 class VertexService:
@@ -101,7 +104,8 @@ class VertexService:
     def create(self, request: SubmitRequest) -> Run:
         """Create a job with one request.
 
-        The request names the job, so that a second request makes no second job when the first answer is lost.
+        The request names the job, so that a second request makes no second job when the first
+        answer is lost.
         """
         submission = secrets.token_hex(6)
         job_id = body.job_id(request.spec.name, submission)
@@ -194,8 +198,8 @@ class VertexService:
         clauses = filters.clauses(run_filter)
         if clauses is None:
             return None
-        # Where environments share a place, a run can belong to the one that read it first. Vertex AI does not know
-        # that.
+        # Where environments share a place, a run can belong to the one that read it first. Vertex
+        # AI does not know that.
         if run_filter.env is not None and any(map(self._shares_place, self._project.environments.values())):
             return None
         params = {"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}
@@ -221,7 +225,8 @@ class VertexService:
     def _run_of(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
         """Return the run of a job and its spec.
 
-        It belongs to the environment that its label names, when that environment has the same place.
+        It belongs to the environment that its label names, when that environment has the same
+        place.
         """
         run, spec = run_of(job, self._where)
         labelled = self._project.environments.get(run.labels.get("env", ""))
@@ -248,8 +253,8 @@ class VertexService:
     def _listed_jobs(self, params: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the jobs of a list.
 
-        The paths of the mask into a spec are not documented. A service that does not accept the mask sends whole jobs.
-        The mask is not sent again to a service that answered without it.
+        The paths of the mask into a spec are not documented. A service that does not accept the
+        mask sends whole jobs. The mask is not sent again to a service that answered without it.
         """
         path = f"v1/{self._parent}/pipelineJobs"
         mask = ",".join(LISTED_FIELDS) if self._accepts_mask else None
@@ -280,7 +285,8 @@ class VertexService:
             latest_ref, job = self._latest
             return job if latest_ref == backend_ref else self._job(backend_ref)
 
-        # A stand-in has every line at once. A private address of Cloud Logging has them as late as the public one.
+        # A stand-in has every line at once. A private address of Cloud Logging has them as late as
+        # the public one.
         late = 0.0 if is_loopback(self._env.get("logging_endpoint")) else LATE_SECONDS
         return JobTail(self._logging, latest_job, log_filter, late=late)
 

@@ -38,7 +38,7 @@ def day_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         def __init__(self, store: Any, place: str) -> None:
             super().__init__(store, place, clock)
 
-    monkeypatch.setattr("kfgcp.backends.kubeflow.backend.CancellingRuns", Runs)
+    monkeypatch.setattr("kfgcp.backends.kubeflow.service.CancellingRuns", Runs)
     return clock
 
 

@@ -8,10 +8,9 @@ from urllib.parse import urlencode
 import pytest
 
 import recorded_runs
-from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.base import Backend, LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import Addresses, root_of
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.doctor import Cluster
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import AuthError, BackendError, NotFound
@@ -80,9 +79,15 @@ def host(server: Any, reply: Any, recorded: RecordedServer) -> Callable[..., str
     return start
 
 
+def logs(backend: Backend) -> SupportsLogs:
+    part = capability(backend, SupportsLogs)
+    assert part is not None
+    return part
+
+
 @pytest.fixture
-def backend(home: Path) -> Callable[[str], KubeflowBackend]:
-    def make(address: str) -> KubeflowBackend:
+def backend(home: Path) -> Callable[[str], Backend]:
+    def make(address: str) -> Backend:
         text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{address}"\nauth = "anonymous"\n'
         (home / "kfgcp.toml").write_text(text)
         project = load_project()
@@ -113,7 +118,7 @@ def test_values_and_logs_are_found_in_every_layout(host: Any, backend: Any, layo
     run = kubeflow.get(RUN)
 
     assert (run.state, run.outputs) == (RunState.SUCCEEDED, {"Output": "attempt 2"})
-    assert [line.text for line in kubeflow.logs(RUN, LogFilter(attempt=3))] == ["attempt 2"]
+    assert [line.text for line in logs(kubeflow).logs(RUN, LogFilter(attempt=3))] == ["attempt 2"]
 
 
 @pytest.mark.parametrize(("layout", "first"), [("kubeflow", METADATA), ("own-proxy", f"/pipeline{METADATA}")])
@@ -136,7 +141,7 @@ def test_a_pod_that_is_gone_is_not_looked_for_at_the_other_address(
     kubeflow = backend(host(of_kubeflow))
 
     with pytest.raises(NotFound, match=r"its pod .* is gone"):
-        list(kubeflow.logs(RUN, LogFilter(attempt=3)))
+        list(logs(kubeflow).logs(RUN, LogFilter(attempt=3)))
 
     assert [asked.path for asked in server.asked if asked.path.endswith("/k8s/pod/logs")] == ["/pipeline/k8s/pod/logs"]
 

@@ -26,7 +26,7 @@ def watched(
     """Watches a run, twenty looks a second: the updates, and what was said beside them. The run ends when a condition
     holds after a look."""
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
-    monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
+    monkeypatch.setattr("kfgcp.backends.mirror.Mirror.pace", api.Pace(0.05, 0.05))
     monkeypatch.setattr(metadata, "LATER", 0.0)
     cluster.instant.seconds = 86400
 

@@ -8,9 +8,8 @@ import pytest
 
 import kfgcp as public
 import recorded_runs
-from kfgcp.backends.base import LogFilter, RunRef
+from kfgcp.backends.base import Backend, LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.kubeflow import causes
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.runs import NO_REASON
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound
@@ -55,10 +54,10 @@ def server() -> Iterator[RecordedServer]:
 
 
 @pytest.fixture
-def backend(home: Path, server: RecordedServer) -> Callable[..., KubeflowBackend]:
+def backend(home: Path, server: RecordedServer) -> Callable[..., Backend]:
     """Make the backend of an environment that leads to the recordings, with further settings."""
 
-    def make(**settings: str) -> KubeflowBackend:
+    def make(**settings: str) -> Backend:
         plain = {"backend": "kubeflow", "host": server.url, "auth": "anonymous"}
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
@@ -72,8 +71,14 @@ def ref(name: str) -> RunRef:
     return RunRef("recorded", recorded_runs.read(name)["run_id"])
 
 
-def texts(backend: KubeflowBackend, name: str, **log_filter: Any) -> list[str]:
-    return [line.text for line in backend.logs(ref(name), LogFilter(**log_filter))]
+def logs(backend: Backend) -> SupportsLogs:
+    part = capability(backend, SupportsLogs)
+    assert part is not None
+    return part
+
+
+def texts(backend: Backend, name: str, **log_filter: Any) -> list[str]:
+    return [line.text for line in logs(backend).logs(ref(name), LogFilter(**log_filter))]
 
 
 def ui_queries(server: RecordedServer, path: str) -> list[dict[str, str]]:
@@ -448,7 +453,7 @@ def test_a_cached_task_has_no_log(server: RecordedServer, backend: Any) -> None:
     assert (task.state, task.attempts) == ("CACHED", 0)
     mark = len(server.asked)
 
-    lines = list(kubeflow.logs(ref("exit-bad"), LogFilter(task="exit-handler-1/number")))
+    lines = list(logs(kubeflow).logs(ref("exit-bad"), LogFilter(task="exit-handler-1/number")))
 
     assert lines == []
     assert "/artifacts/get" not in [path for _, path in server.asked[mark:]]

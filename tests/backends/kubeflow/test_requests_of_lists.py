@@ -15,7 +15,7 @@ import requests
 import kfgcp as public
 from exchanges import exchange
 from kfgcp import api
-from kfgcp.backends.kubeflow.backend import PAGE
+from kfgcp.backends.kubeflow.service import PAGE_SIZE
 from kfgcp.errors import NotWhole
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
@@ -213,12 +213,12 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
 
 
 def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(server: KubeflowStandIn, cost: Any) -> None:
-    server.seed(PAGE + 20, metrics={"accuracy": 0.5})
+    server.seed(PAGE_SIZE + 20, metrics={"accuracy": 0.5})
 
     runs, first = cost(api.list)
 
     assert {metric.value for run in runs for metric in run.metrics} == {0.5}
-    assert first == {"runs": 2, "experiments": 1, "metadata": 4 * (PAGE + 20)}
+    assert first == {"runs": 2, "experiments": 1, "metadata": 4 * (PAGE_SIZE + 20)}
 
 
 def test_a_state_and_an_age_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
@@ -299,7 +299,7 @@ def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
     assert len(done.json) == 3
 
     done, second = cost(lambda: kfgcp("list", "--label", "pipeline=none", "--limit", "3", "--json"))
-    assert second == {"runs": 1000 // PAGE}
+    assert second == {"runs": 1000 // PAGE_SIZE}
     assert done.json == []
 
 
@@ -456,7 +456,7 @@ def test_a_clock_that_was_a_year_fast_hides_no_runs_later(
     server.seed(2)
     clock = time.time
     with monkeypatch.context() as wrong:
-        wrong.setattr("kfgcp.backends.remote.time", SimpleNamespace(time=lambda: clock() + 365 * 86400))
+        wrong.setattr("kfgcp.backends.mirror.time", SimpleNamespace(time=lambda: clock() + 365 * 86400))
         assert len(public.runs()) == 0, "none is of the last 30 days"
 
     assert len(public.runs()) == 2

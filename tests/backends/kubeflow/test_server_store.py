@@ -9,9 +9,8 @@ import pytest
 import kfgcp as public
 import recorded_runs
 from hostile_http import Connection, hostile_server
-from kfgcp.backends.base import RunRef, SupportsArtifacts, capability
+from kfgcp.backends.base import Backend, RunRef, SupportsArtifacts, capability
 from kfgcp.backends.kubeflow.addresses import Addresses
-from kfgcp.backends.kubeflow.backend import KubeflowBackend
 from kfgcp.backends.kubeflow.server_store import ServerStore
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import AuthError, NotFound, Refused, Unreachable
@@ -40,9 +39,15 @@ def recorded() -> Iterator[RecordedServer]:
         yield started
 
 
+def artifact_store(backend: Backend) -> SupportsArtifacts:
+    part = capability(backend, SupportsArtifacts)
+    assert part is not None
+    return part
+
+
 @pytest.fixture
-def backend(home: Path, recorded: RecordedServer) -> Callable[..., KubeflowBackend]:
-    def make(**settings: str) -> KubeflowBackend:
+def backend(home: Path, recorded: RecordedServer) -> Callable[..., Backend]:
+    def make(**settings: str) -> Backend:
         plain = {"backend": "kubeflow", "host": recorded.url, "auth": "anonymous"}
         lines = [f'{key} = "{value}"' for key, value in (plain | settings).items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.recorded]", *lines]))
@@ -73,7 +78,9 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
 def test_no_more_than_the_limit_is_asked_for(backend: Any, recorded: RecordedServer) -> None:
     recorded.objects["minio", "mlpipeline", f"{FOLDER}/note"] = b"0123456789" * 1000
 
-    found = artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), 15, store=backend())
+    found = artifact_contents.text(
+        Artifact("train", "note", "system.Artifact", NOTE), 15, store=artifact_store(backend())
+    )
 
     assert found == artifact_contents.Text("012345678901234", truncated=True)
     assert recorded.queries[-1]["peek"] == "16"
@@ -82,13 +89,13 @@ def test_no_more_than_the_limit_is_asked_for(backend: Any, recorded: RecordedSer
 def test_the_namespace_is_sent_when_it_is_set(backend: Any, recorded: RecordedServer) -> None:
     recorded.objects["minio", "mlpipeline", "a"] = b"x"
 
-    assert backend(namespace="team-a").beginning("minio://mlpipeline/a", 5) == b"x"
+    assert artifact_store(backend(namespace="team-a")).beginning("minio://mlpipeline/a", 5) == b"x"
     assert recorded.queries[-1]["namespace"] == "team-a"
 
 
 def test_an_artifact_that_is_gone_does_not_exist(backend: Any) -> None:
     with pytest.raises(NotFound, match=f"{NOTE} does not exist") as caught:
-        artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), store=backend())
+        artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), store=artifact_store(backend()))
     assert "deleted" in caught.value.hint
 
 
@@ -113,7 +120,7 @@ def test_other_stores_are_read_from_here(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert not backend(**settings).keeps(uri)
+    assert not artifact_store(backend(**settings)).keeps(uri)
 
 
 def test_only_kubeflow_has_such_a_store(backend: Any, home: Path) -> None:

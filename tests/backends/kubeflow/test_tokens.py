@@ -125,7 +125,7 @@ def signed(
     lines = [f'{name} = "{value}"' for name, value in found.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
-    monkeypatch.setattr("kfgcp.backends.remote.RemoteBackend.pace", api.Pace(0.05, 0.05))
+    monkeypatch.setattr("kfgcp.backends.mirror.Mirror.pace", api.Pace(0.05, 0.05))
     cluster.instant.seconds = 86400
     return cluster
 

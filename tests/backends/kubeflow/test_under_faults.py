@@ -222,7 +222,7 @@ def test_a_run_is_found_again_by_a_clock_that_is_an_hour_fast(
     cluster: KubeflowStandIn, spec: Spec, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = time.time
-    monkeypatch.setattr("kfgcp.backends.kubeflow.backend.time", SimpleNamespace(time=lambda: clock() + 3600))
+    monkeypatch.setattr("kfgcp.backends.kubeflow.service.time", SimpleNamespace(time=lambda: clock() + 3600))
     cluster.fail_next("lost", method="POST", path=RUNS)
 
     handle = public.submit(spec, env="cloud", name="nightly")
