@@ -9,7 +9,7 @@ from typing import Final
 from kfgcp.model import Run, RunState
 
 PREFIX_LABELS: Final = ("git", "version")
-"""Labels that match by the beginning of their value: they are digests, which nobody types in full."""
+"""Labels that match by the beginning of their value: digests, which nobody types in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RunFilter:
 
     @property
     def needs_store(self) -> bool:
-        """Whether only the store can choose the runs, because no service knows what is asked for."""
+        """Whether only the store can choose the runs, because no service can."""
         return any((self.where, self.version, self.until, self.tags, self.text, self.ids))
 
 

@@ -38,7 +38,7 @@ from kfgcp.store.store import Store
 FIRST_DAYS: Final = 30 * 86400.0
 """Seconds of history that the first list takes in. `RunFilter.since` reaches further back."""
 OVERLAP: Final = 60.0
-"""Seconds before the end of the last list that the next list begins, because a list may show a change late."""
+"""Seconds that a list begins before the end of the last one, because it may show a change late."""
 CLOCK_TOLERANCE: Final = 3600.0
 """Seconds that the clock of a service may be ahead of ours."""
 READERS: Final = 16
@@ -73,7 +73,7 @@ class Mirror:
         return self._service.place
 
     def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
-        """Return what does what a Protocol says: this object, or a part of it for what the service can do."""
+        """Return this object, or the part of it, that does what a Protocol says. Else None."""
         if isinstance(self, protocol):
             return self
         part = part_of(self, self._service, protocol)
@@ -248,8 +248,7 @@ class Mirror:
         return self._store.get(run_id)
 
     def _fetch(self, ref: RunRef, backend_ref: str, *, is_recorded: bool) -> FetchedRun:
-        """Return a run as the service has it now, or what is recorded about a run that was deleted
-        there.
+        """Return a run as the service has it now. Of a deleted run, return what is recorded.
 
         Raises:
             UsageError: neither the service nor the store has it.
@@ -348,7 +347,7 @@ class Mirror:
         return self._service.fetch(listed.run.backend_ref or "")
 
     def _read_incomplete_runs(self) -> None:
-        """Read the ended runs that lists left incomplete, the newest first, until nothing more can be read."""
+        """Read the ended runs that lists left incomplete, newest first, as far as that is possible."""
         from concurrent.futures import ThreadPoolExecutor
 
         ended_runs = self._store.ended(self.place)
@@ -374,8 +373,7 @@ class Mirror:
     def _read_unlisted_runs(
         self, run_filter: RunFilter, limit: int, listed_refs: set[str], *, with_tasks: bool
     ) -> None:
-        """Read the runs that the store would show as not ended though the service did not list
-        them.
+        """Read the runs that the store shows as not ended and the service did not list.
 
         They have ended, are in another state, or were deleted. When they do not match any more,
         others take their places, which are read too.

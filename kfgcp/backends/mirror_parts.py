@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def part_of(mirror: Mirror, service: RunService, protocol: type) -> object | None:
-    """Return the part of a mirror that does what a Protocol says, None when the service cannot do it."""
+    """Return the part that does what a Protocol says, None when the service cannot do it."""
     if protocol is SupportsLogs and isinstance(service, HasLogs):
         return MirrorLogs(mirror, service)
     if protocol is SupportsRetry and isinstance(service, CanRetry):

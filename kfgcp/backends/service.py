@@ -100,8 +100,9 @@ class RunService(Protocol):
         """
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
-        """Return the newest runs that match, without their tasks. None when the service cannot
-        choose them.
+        """Return the newest runs that match, without their tasks.
+
+        None when the service cannot choose them.
 
         Args:
             run_filter: which runs.
@@ -202,7 +203,7 @@ class ServiceRecords(Protocol):
     """
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the names that were remembered for things of a kind, by the ids of these things."""
+        """Return the remembered names of things of a kind, by the ids of these things."""
 
     def remember_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
         """Remember names by ids, and forget the ids that are `gone`.

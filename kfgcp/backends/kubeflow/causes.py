@@ -14,12 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, Protocol
 
+from kfgcp.backends.kubeflow.logs import RunLogs
+from kfgcp.backends.reading import with_failure
 from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.model import ErrorInfo, ErrorKind, Run, Task
 
 SECONDS: Final = 20.0
 """How long the causes of one run are read at one look."""
+_UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
+"""Kinds of errors that the end of a log may explain."""
 READERS: Final = 8
 """Logs that are read at the same time."""
 NO_CAUSE: Final = "the task failed; its log does not say why"
@@ -93,6 +97,29 @@ def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: s
     with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-causes") as pool:
         errors = list(pool.map(read, paths))
     return {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
+
+
+def with_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> Run:
+    """Return a failed run whose error has the end of its log, and the cause.
+
+    Args:
+        run: a failed run.
+        error: its error.
+        logs: of the run.
+        line_count: how many lines of the log the error gets.
+
+    Raises:
+        BackendError: the log cannot be read now.
+    """
+    try:
+        end = logs.end_of(error.task, line_count)
+    except NotFound:
+        return run
+    message, kind = error.message, error.kind
+    if is_unread(error) or (end.cause and kind in _UNEXPLAINED):
+        read_error = error_of(end.cause, error.task)
+        message, kind = read_error.message, read_error.kind
+    return with_failure(run, replace(error, log_tail=end.lines, message=message, kind=kind, hint=""))
 
 
 def with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:

@@ -22,24 +22,24 @@ from kfgcp.backends.kubeflow.limits import check_experiment_name, check_paramete
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution, Metadata
-from kfgcp.backends.kubeflow.names import API, Experiments, Versions, is_same_name
+from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
-from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import RUN_STATES, Where, graph_of, run_of
+from kfgcp.backends.kubeflow.read_run import RunReader
+from kfgcp.backends.kubeflow.runs import RUN_STATES, Where, graph_of
 from kfgcp.backends.kubeflow.server import NO_TASKS, Server
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors, is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.backends.kubeflow.sign_in import address_and_tokens, in_cluster
-from kfgcp.backends.reading import has_log_end, with_failure
+from kfgcp.backends.reading import has_log_end
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
 from kfgcp.deadlines import Deadline
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
-from kfgcp.labels import EXPERIMENT, SUBMISSION
-from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, timestamp
+from kfgcp.labels import SUBMISSION
+from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.tokens import ca_file
@@ -54,10 +54,8 @@ CLOCK_TOLERANCE: Final = 86400.0
 """Seconds that the clock of a server may be behind ours. It is a long time, because a run that is
 not found again is created twice."""
 TAIL_LINES: Final = 20
-_UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
-"""Kinds of errors that the end of a log may explain."""
 LATE_LOGS: Final = 600.0
-"""Seconds after the end of a run in which a missing log may still come, such as one in Cloud Logging."""
+"""Seconds after the end of a run in which a missing log may still come, as in Cloud Logging."""
 
 
 class KubeflowService:
@@ -99,13 +97,17 @@ class KubeflowService:
             logging = ServiceClient(address, google, service="Cloud Logging", seconds=env.request_seconds)
             self._logging = CloudLogging(logging, gcp_project)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
-        self._versions = Versions(self._http, records, self.place)
+        versions = Versions(self._http, records, self.place)
+        self._reader = RunReader(self._where, self.place, self._experiments, versions, records)
         self._cancelling = CancellingRuns(records, self.place)
         self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])
 
     @property
     def place(self) -> str:
-        """The settings that name the server, not its address: a forwarded port has another address each time."""
+        """The settings that name the server and the namespace.
+
+        It is not the address: a forwarded port has another address each time.
+        """
         cluster = [self._env.get(key) or "" for key in ("kube_context", "kube_namespace", "kube_service")]
         server = self._env.get("api_endpoint") or self._env.get("host") or f"cluster:{'/'.join(cluster)}"
         return f"{server.rstrip('/')}/{self._namespace}/"
@@ -139,7 +141,7 @@ class KubeflowService:
             answer = create(self._http, f"{API}/runs", run_body, find_submitted)
         except Refused as refused:
             raise self._server.explain(refused) from None
-        run, _ = self._run_of(answer, request.options.experiment)
+        run, _ = self._reader.run(answer, request.options.experiment)
         return replace(
             run,
             pipeline=request.spec.name,
@@ -214,12 +216,12 @@ class KubeflowService:
         return state
 
     def _state_and_end(self, backend_ref: str) -> tuple[RunState, str]:
-        """Return the state of a run and when it ended, as the server has them, whatever is recorded."""
+        """Return the state of a run and when it ended, as the server has them now."""
         answer = self._get(backend_ref)
         return _state_of(answer), str(answer.get("finished_at"))
 
     def observe(self, run: Run) -> str:
-        """Remember since when a run is CANCELLING, and return a note when it is not expected to end."""
+        """Remember since when a run is CANCELLING. Return a note when it is not expected to end."""
         run_id = self._run_id(run.backend_ref or "")
         self._cancelling.see(run_id, run.state)
         return self._cancelling.note(run.run_id, run_id)
@@ -252,8 +254,8 @@ class KubeflowService:
         return read_run(self._http.get(path, params={"view": "FULL"}))
 
     def _with_tasks(self, backend_ref: str, answer: Mapping[str, Any]) -> FetchedRun:
-        """Return a run with its tasks, and with their values from ML Metadata when the run has ended."""
-        answer = self._with_spec(answer, ask=True)
+        """Return a run with its tasks. When it has ended, they have the values of ML Metadata."""
+        answer = self._reader.with_spec(answer)
         executions: list[Execution] = []
         missing = note = ""
         state = _state_of(answer)
@@ -267,13 +269,16 @@ class KubeflowService:
             except BackendError as error:
                 missing, note = self._without_metadata(answer, error)
         self._latest = (backend_ref, answer, executions)
-        run, spec = self._run_of(answer, self._experiment_of(answer), executions)
+        run, spec = self._reader.run(answer, self._reader.experiment_of(answer), executions)
         if not state.final:
             missing = note = ""
         return FetchedRun(run, run.ended_at or run.created_at or "", spec, missing=missing, note=note)
 
     def _server_executions(self, answer: Mapping[str, Any]) -> tuple[list[Execution], str]:
-        """Return the executions that the API server has of a run, and a note when it has some that cannot be read."""
+        """Return the executions that the API server has of a run.
+
+        With a note when it has some that cannot be read.
+        """
         graph = graph_of(answer)
         tasks, problem = read_tasks(answer["tasks"])
         title = f"Run {answer['run_id']} of {self._env.name}"
@@ -290,51 +295,6 @@ class KubeflowService:
             title = f"Run {answer['run_id']} of {self._env.name}"
             return "", f"{title} is shown without tasks: {NO_TASKS}"
         return f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}", ""
-
-    def _experiment_of(self, answer: Mapping[str, Any]) -> str:
-        """Return the name of a run's experiment as the run was given it, which is also what lists
-        show.
-
-        MySQL compares names without regard to case and trailing spaces, so a run of "default" may
-        be in "Default".
-        """
-        name = self._experiments.name(str(answer.get("experiment_id") or ""))
-        submitted_name = body.labels_of(answer.get("description")).get(EXPERIMENT, "")
-        return submitted_name if is_same_name(submitted_name, name) else name
-
-    def _with_spec(self, answer: Mapping[str, Any], *, ask: bool) -> Mapping[str, Any]:
-        """Return a run with its spec.
-
-        A run that names a version of a pipeline does not contain the spec.
-        """
-        if answer.get("pipeline_spec"):
-            return answer
-        spec = self._versions.spec(answer, ask=ask)
-        return answer if spec is None else {**answer, "pipeline_spec": spec}
-
-    def _run_of(
-        self, answer: Mapping[str, Any], experiment: str, executions: Sequence[Execution] = ()
-    ) -> tuple[Run, Mapping[str, Any] | None]:
-        """Return the run of an answer and its spec."""
-        run, spec = run_of(
-            answer,
-            self._where,
-            experiment=experiment,
-            executions=executions,
-            cancelled=self._is_recorded_as_cancelled(answer),
-        )
-        return replace(run, backend_ref=f"{self.place}{run.run_id}"), spec
-
-    def _is_recorded_as_cancelled(self, answer: Mapping[str, Any]) -> bool:
-        """Return whether a run that the server calls FAILED is recorded as one that was cancelled.
-
-        The server does not always say it (recorded: run-get-canceled.json of api-2.17.0).
-        """
-        progress = progress_of(answer)
-        if progress.state is not RunState.FAILED:
-            return False
-        cancellation = self._records.cancellation(f"{self.place}{answer['run_id']}")
-        return cancellation is not None and cancellation.holds_for(progress.ended_at, progress.retried_at)
 
     def _run_id(self, backend_ref: str) -> str:
         return backend_ref.removeprefix(self.place)
@@ -431,20 +391,8 @@ class KubeflowService:
             params["filter"] = filters.text(predicates)
         pages = self._http.pages(f"{API}/runs", params, "runs", size=size)
         yield from readable_runs(
-            pages, lambda answer: self._listed_run(answer, ask=ask), identity="run_id", env_name=self._env.name
+            pages, lambda answer: self._reader.listed_run(answer, ask=ask), identity="run_id", env_name=self._env.name
         )
-
-    def _listed_run(self, answer: Any, *, ask: bool) -> FetchedRun:
-        run_answer = read_run(answer)
-        with_spec = self._with_spec(run_answer, ask=ask)
-        without_details = {key: value for key, value in with_spec.items() if key != "run_details"}
-        experiment = body.labels_of(run_answer.get("description")).get(EXPERIMENT)
-        if not experiment:
-            experiment = self._experiments.name_in_list(run_answer.get("experiment_id") or "")
-        run, spec = self._run_of(without_details, experiment)
-        created_at = run.created_at or ""
-        changed_at = max(run.ended_at or created_at, created_at)
-        return FetchedRun(replace(run, tasks=()), changed_at, spec, run_answer)
 
     def _scope(self) -> dict[str, str]:
         return {"namespace": self._namespace} if self._namespace else {}
@@ -469,7 +417,7 @@ class KubeflowService:
         try:
             logs = self._logs(backend_ref)
             if not error.log_tail:
-                run = self._with_log_end(run, error, logs)
+                run = causes.with_log_end(run, error, logs, TAIL_LINES)
             paths = [path for path in causes.unread_tasks(run) if path != error.task]
             cause_by_task = causes.read_causes(logs, paths, deadline, lost=lost)
         except BackendError:
@@ -480,18 +428,6 @@ class KubeflowService:
     def is_explained(self, run: Run) -> bool:
         """Return whether the logs have nothing more to say about a failed run."""
         return has_log_end(run) and not causes.unread_tasks(run)
-
-    def _with_log_end(self, run: Run, error: ErrorInfo, logs: RunLogs) -> Run:
-        """Return a failed run whose error has the end of its log, and the cause."""
-        try:
-            end = logs.end_of(error.task, TAIL_LINES)
-        except NotFound:
-            return run
-        message, kind = error.message, error.kind
-        if causes.is_unread(error) or (end.cause and kind in _UNEXPLAINED):
-            read_error = causes.error_of(end.cause, error.task)
-            message, kind = read_error.message, read_error.kind
-        return with_failure(run, replace(error, log_tail=end.lines, message=message, kind=kind, hint=""))
 
     def _start_failed(self, backend_ref: str) -> bool:
         """Return whether the driver of the whole run failed, so that no task is to blame."""
@@ -510,7 +446,10 @@ class KubeflowService:
         return RunTail(lambda: self._logs(backend_ref, live=True), log_filter)
 
     def keeps(self, uri: str) -> bool:
-        """Return whether an artifact is in the server's own store, which has no address that this machine knows."""
+        """Return whether an artifact is in the server's own store.
+
+        This machine knows no address of that store.
+        """
         return uri.startswith(f"{SCHEME}://") and BucketSettings.of_environment(self._env).endpoint is None
 
     def beginning(self, uri: str, size: int) -> bytes:

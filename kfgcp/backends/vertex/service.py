@@ -301,6 +301,9 @@ class VertexService:
 
 
 def _may_refuse_mask(refused: Refused) -> bool:
-    """Return whether a list may have been refused because of its mask: the service names it, or no field at all."""
+    """Return whether a list may have been refused because of its mask.
+
+    The service names the mask, or no field at all.
+    """
     names = [field.lower() for field in refused.fields]
     return refused.reason == "INVALID_ARGUMENT" and (not names or any("mask" in name for name in names))
