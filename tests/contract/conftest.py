@@ -17,7 +17,8 @@ import pytest
 import requests
 
 from kfgcp import api, testing
-from kfgcp.config import Project, load
+from kfgcp.backends.registry import load_project
+from kfgcp.config import Project
 from kfgcp.tracking.handle import RunHandle
 from patience import PROCESS, REQUEST
 
@@ -49,7 +50,7 @@ class Place:
 
     @property
     def project(self) -> Project:
-        return load()
+        return load_project()
 
     def file(self, name: str) -> Path:
         """The compiled pipeline of tests/pipelines, inside the repository."""
