@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     load, open_store = config.load, Reader.__init__
 
-    def counted_load(*arguments: object) -> config.Project:
+    def counted_load(*arguments: Any, **options: Any) -> config.Project:
         counts["configurations"] += 1
-        return load(*arguments)  # type: ignore[arg-type]
+        return load(*arguments, **options)
 
     def counted_store(self: Reader, home: Path) -> None:
         counts["stores"] += 1
