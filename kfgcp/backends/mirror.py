@@ -35,7 +35,7 @@ from kfgcp.store.database import read_only
 from kfgcp.store.rows import Cancellation, Changes, EndedRun, Observed, ReadLevel, no_run
 from kfgcp.store.store import Store
 
-FIRST_DAYS: Final = 30 * 86400.0
+INITIAL_HISTORY: Final = 30 * 86400.0
 """Seconds of history that the first list takes in. `RunFilter.since` reaches further back."""
 OVERLAP: Final = 60.0
 """Seconds that a list begins before the end of the last one, because it may show a change late."""
@@ -156,7 +156,7 @@ class Mirror:
         """
         observed = self._store.observed(self.place)
         now = time.time()
-        first = timestamp(now - FIRST_DAYS)
+        first = timestamp(now - INITIAL_HISTORY)
         if since is not None:
             first = min(since, first)
         # A time in the future comes from a wrong clock, ours or that of the service.

@@ -317,9 +317,9 @@ class RunHandle:
         """
         return self._workspace.store.events(self.run_id)
 
-    def tail(self, wanted: LogFilter | None = None) -> LogTail:
+    def tail(self, log_filter: LogFilter | None = None) -> LogTail:
         """Return what reads the new lines of its logs, look by look."""
-        return self._logs().tail(self._ref, wanted or LogFilter())
+        return self._logs().tail(self._ref, log_filter or LogFilter())
 
     @property
     def is_deletable(self) -> bool:

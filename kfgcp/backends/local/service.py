@@ -83,11 +83,12 @@ class LocalBackend:
         self._reconcile(ref.run_id)
         return self._store.get(ref.run_id)
 
-    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+    def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
         self.refresh()
         offset = int(page or 0)
-        found = self._store.select(wanted, limit=size + 1, offset=offset)
-        return Page(found[:size], str(offset + size) if len(found) > size else None)
+        runs = self._store.select(run_filter, limit=size + 1, offset=offset)
+        next_page = str(offset + size) if len(runs) > size else None
+        return Page(runs[:size], next_page)
 
     def cancel(self, ref: RunRef) -> RunState:
         self._store.request_cancel(ref.run_id, timestamp(time.time()))
@@ -95,22 +96,22 @@ class LocalBackend:
 
     # -- capabilities
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
-        since = seconds_of(wanted.since)
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
+        since = seconds_of(log_filter.since)
         origins = self._store.origins(ref.run_id)
         for task in self._store.tasks(ref.run_id):
             made = Origin(ref.run_id, task.path, task.attempts)
             if task.state is TaskState.CACHED:  # its log is that of the task that ran
                 made = origins.get(task.path, made)
             for number in range(1, made.attempt + 1):
-                if wanted.task in (None, task.path) and wanted.attempt in (None, number):
+                if log_filter.task in (None, task.path) and log_filter.attempt in (None, number):
                     log = log_file(self._home, made.run_id, made.path, number)
                     for line in LogReader(log, since).read(to_the_end=True):
-                        if is_severe(line, wanted.severity):
+                        if is_severe(line, log_filter.severity):
                             yield LogLine(task.path, number, line)
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> FileTail:
-        return FileTail(self._home, ref.run_id, wanted)
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> FileTail:
+        return FileTail(self._home, ref.run_id, log_filter)
 
     def is_deletable(self, run: Run) -> bool:
         return run.state.final
