@@ -22,8 +22,16 @@ from kfgcp.config import Project
 from kfgcp.tracking.handle import RunHandle
 from patience import PROCESS, REQUEST
 
-BACKENDS = ("local", "vertex", "kubeflow", "kubeflow 3.0")
+OWN_BACKENDS = ("local", "vertex", "kubeflow", "kubeflow 3.0")
 """Kubeflow is 2.17 unless a version is named: 3.0 has no ML Metadata."""
+OTHER_BACKEND = os.environ.get("CONTRACT_BACKEND", "")
+OTHER_SETTINGS = os.environ.get("CONTRACT_SETTINGS", "")
+OTHER_ROOT = os.environ.get("CONTRACT_ROOT", "")
+OTHER_LIKE = os.environ.get("CONTRACT_LIKE", "")
+"""The backend of another distribution: its name, the lines of its environment, where its artifacts are from the folder
+of the project, and the backend of ours whose differences it shares. With these the suite runs on that backend alone
+(docs/contributing/backends.md)."""
+BACKENDS = (OTHER_BACKEND,) if OTHER_BACKEND else OWN_BACKENDS
 DATA = "one\ntwo\nthree\n"
 
 
@@ -33,6 +41,7 @@ class Place:
 
     Attributes:
         backend: of its only environment that is not of another backend.
+        like: the backend of ours whose documented differences it shares; it is itself one of ours.
         env: that environment.
         data: URI of a file of three lines.
         version: of the service, empty for the usual one.
@@ -46,6 +55,7 @@ class Place:
     root: str
     compiled: Callable[[str], Path]
     version: str = ""
+    like: str = ""
     known: dict[str, RunHandle] = field(default_factory=dict)
 
     @property
@@ -94,7 +104,10 @@ def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterato
         text = '[env.local]\nbackend = "local"\n'
         env, data, root = "local", str(folder / "data.txt"), f"{folder}/.kfgcp/artifacts/"
         (folder / "data.txt").write_text(DATA)
-        if backend != "local":
+        if OTHER_BACKEND and backend == OTHER_BACKEND:
+            env, root = "cloud", f"{folder}/{OTHER_ROOT}"
+            text += f'[env.cloud]\nbackend = "{backend}"\n{OTHER_SETTINGS}\n'
+        elif backend != "local":
             stand_in = _open_stand_in(stack, name)
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
@@ -104,7 +117,8 @@ def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterato
         (folder / "kfgcp.toml").write_text(text)
         commit = _commit(folder)
         change.chdir(folder)
-        yield Place(backend, env, folder, commit, data, root, compiled, version)
+        like = OTHER_LIKE if OTHER_BACKEND else backend
+        yield Place(backend, env, folder, commit, data, root, compiled, version, like)
 
 
 def _commit(folder: Path) -> str:

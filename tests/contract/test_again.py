@@ -99,7 +99,7 @@ def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
 
 def _ends_for_good(place: Any, handle: Any) -> None:
     """Skips on a backend whose runs cannot go on, once it has refused that."""
-    if place.backend != "kubeflow":
+    if place.like != "kubeflow":
         with pytest.raises(Unsupported, match="cannot let a run go on") as caught:
             kfgcp.retry(handle)
         assert f"kfgcp rerun {handle.run_id}" in caught.value.hint
@@ -128,7 +128,7 @@ def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> Non
 def test_what_goes_on_or_succeeded_is_not_retried(place: Any, eventually: Any) -> None:
     asleep, done = place.submit("sleeps"), place.run("echo", {"text": "done"})
     try:
-        if place.backend != "kubeflow":
+        if place.like != "kubeflow":
             return
         with pytest.raises(UsageError, match=r"is (PENDING|RUNNING)") as caught:
             kfgcp.retry(asleep.run_id)
@@ -146,7 +146,7 @@ def test_the_command_line_lets_a_run_go_on_too(place: Any, command: Any, tmp_pat
 
     done = command("retry", handle.run_id, "--json")
 
-    if place.backend != "kubeflow":
+    if place.like != "kubeflow":
         assert done.code == 5
         assert f"kfgcp rerun {handle.run_id}" in done.err
         return

@@ -21,7 +21,7 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
 
 @pytest.mark.feature("Tasks: a pipeline's input artifacts are given as URIs")
 def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
-    if place.backend == "kubeflow":
+    if place.like == "kubeflow":
         with pytest.raises(Unsupported, match="cannot take input artifacts of a pipeline: data") as caught:
             place.submit("given_data", {"data": place.data})
         assert "dsl.importer" in caught.value.hint

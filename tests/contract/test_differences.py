@@ -17,11 +17,11 @@ CLUSTER = {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
 
 def _lacks(place: Any, reasons: dict[str, str], attempt: Any) -> None:
     """Skips on a backend that cannot do it, once it has refused the attempt."""
-    if place.backend in reasons:
+    if place.like in reasons:
         with pytest.raises(Unsupported) as caught:
             attempt()
         assert caught.value.hint
-        pytest.skip(f"refused: {reasons[place.backend]}")
+        pytest.skip(f"refused: {reasons[place.like]}")
 
 
 @pytest.mark.feature("Again: rerun --from a task in a single iteration of a loop")
@@ -46,7 +46,7 @@ def test_logs_by_time_and_severity(place: Any) -> None:
 
     errors = [line.text for line in handle.logs("boom", severity="ERROR")]
     assert "about to fail" not in errors
-    if place.backend == "local":
+    if place.like == "local":
         assert errors == []  # there only a line of JSON has a severity, all others have DEFAULT
     else:
         assert errors[-1] == "ValueError: no luck with 7"
@@ -57,7 +57,7 @@ def test_logs_by_time_and_severity(place: Any) -> None:
 @pytest.mark.feature("Settings: --fail-fast starts nothing new after a failure, and without it all that can run does")
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
-    if fail_fast and place.backend == "kubeflow":
+    if fail_fast and place.like == "kubeflow":
         with pytest.warns(api.NotHeeded, match="--fail-fast is not known to Kubeflow Pipelines"):
             place.run("two_branches", fail_fast=True, cache=False)
         pytest.skip("refused: named before the run, other branches go on")
@@ -73,7 +73,7 @@ def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
     spec = api.compile(str(place.file("echo")))
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": CLUSTER}}}}
     asking = from_documents([spec.pipeline_spec, platform], "echo")
-    if place.backend == "kubeflow":
+    if place.like == "kubeflow":
         handle = api.submit(asking, env=place.env)
         assert handle.notes == []
         return  # it is a cluster: the settings are sent
@@ -87,7 +87,7 @@ def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
 @pytest.mark.feature("Settings: options of the embedded engine are heeded, or named before the run")
 def test_an_option_of_another_backend_is_named(place: Any) -> None:
     spec = api.compile(str(place.file("echo")))
-    if place.backend == "local":
+    if place.like == "local":
         assert api.submit(spec, env=place.env, max_parallel=1).wait(PROCESS).notes == []
         return
     with pytest.warns(api.NotHeeded, match="--max-parallel is for runs on this machine"):
@@ -98,14 +98,14 @@ def test_an_option_of_another_backend_is_named(place: Any) -> None:
 @pytest.mark.feature("Python: native() is the run in the official client")
 def test_the_official_client(place: Any) -> None:
     handle = place.shared("echo")
-    if place.backend == "local":
+    if place.like == "local":
         with pytest.raises(Unsupported, match="has no other client"):
             handle.native()
         pytest.skip("there is none")
 
     job = handle.native()
 
-    if place.backend == "kubeflow":
+    if place.like == "kubeflow":
         assert (job.run_id, job.run_info.state) == (handle.run_id, "SUCCEEDED")
         return
     assert (job.resource_name.rpartition("/")[2], job.state.name) == (handle.run_id, "PIPELINE_STATE_SUCCEEDED")

@@ -57,7 +57,7 @@ def test_a_chain_has_the_same_events_in_the_same_order(
         assert (times["task.started", path], times["task.succeeded", path]) == (start, end)
     run = handle.snapshot
     assert [events[place].at for place in (0, 1, -1)] == [run.created_at, run.started_at, run.ended_at]
-    if place.backend != "local":
+    if place.like != "local":
         assert of_others(run.run_id, tmp_path / "other", monkeypatch) == events
 
 
@@ -75,7 +75,7 @@ def test_a_further_attempt_is_an_event_and_the_task_fails_once(
     assert steps(events)[-1] == ("run.failed", None)
     assert steps(events).index(("task.failed", broken)) < steps(events).index(("task.started", "report"))
     assert len({event.key for event in events}) == len(events)
-    if place.backend != "local":
+    if place.like != "local":
         assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
 
 
@@ -102,14 +102,14 @@ def test_a_cached_task_and_a_skipped_one_do_not_start(
     skipped = "condition-branches-1/condition-2"
     own = [(kind, task) for kind, task in steps(events) if task in (skipped, "say-3")]
     assert sorted(own) == [("task.cached", "say-3"), ("task.skipped", skipped)]
-    if place.backend != "local":
+    if place.like != "local":
         assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
 
 
 def test_a_run_that_was_continued_keeps_its_first_end(place: Any, tmp_path: Path) -> None:
     handle = place.run("needs_file", {"folder": str(tmp_path)})
     first = kfgcp.events(handle)
-    if place.backend != "kubeflow":
+    if place.like != "kubeflow":
         with pytest.raises(kfgcp.Unsupported):
             kfgcp.retry(handle)
         assert kfgcp.events(handle) == first
