@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         CheckFailed as CheckFailed,
         ConfigError as ConfigError,
         DiskFull as DiskFull,
+        IapRefused as IapRefused,
         KfgcpError as KfgcpError,
         MachineError as MachineError,
         MissingExtra as MissingExtra,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         NotWhole as NotWhole,
         ParamError as ParamError,
         Refused as Refused,
+        Remedy as Remedy,
         RunFailed as RunFailed,
         RunNotFound as RunNotFound,
         RunTimeout as RunTimeout,
@@ -140,9 +142,9 @@ _PUBLIC = {
     "kfgcp.config": "Environment Project",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
-    "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull KfgcpError MachineError"
-    " MissingExtra NotFound NotWhole ParamError Refused RunFailed RunNotFound RunTimeout SpecError StateError"
-    " Unreachable Unsupported UsageError",
+    "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull IapRefused KfgcpError"
+    " MachineError MissingExtra NotFound NotWhole ParamError Refused Remedy RunFailed RunNotFound RunTimeout"
+    " SpecError StateError Unreachable Unsupported UsageError",
     "kfgcp.event": "Event EventKind",
     "kfgcp.model": "Artifact Cache Direction ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind TaskState",
     "kfgcp.option_keywords": "OptionKeywords",

@@ -13,6 +13,7 @@
     │   ├── StateError             5   the state folder: read-only, database damaged
     │   │   └── DiskFull           5   nothing can be recorded; what was recorded can be read
     │   ├── AuthError              5   the sign-in is missing, expired or not accepted
+    │   │   └── IapRefused         5   Identity-Aware Proxy, in front of the service, did not accept it
     │   ├── BadAnswer              5   a service answered, but not as it documents
     │   ├── Unreachable            5   no answer of the service: no connection, a timeout, only 5xx, a proxy's answer
     │   └── Refused                5   the service answered that it will not do it (4xx)
@@ -27,6 +28,7 @@ An error is a message of one line that says what happened and where, and a hint 
 from __future__ import annotations
 
 import copy
+import enum
 from collections.abc import Sequence
 from typing import Self
 
@@ -145,6 +147,10 @@ class AuthError(BackendError):
     """The sign-in is missing, expired or not accepted."""
 
 
+class IapRefused(AuthError):
+    """Identity-Aware Proxy did not accept the sign-in to the service behind it."""
+
+
 class BadAnswer(BackendError):
     """A service answered, but a field of its answer is missing or of another type than it documents."""
 
@@ -169,6 +175,19 @@ class Unreachable(BackendError):
         return True
 
 
+class Remedy(enum.Enum):
+    """What helps against a refusal.
+
+    ENABLE_API: the API has to be enabled in the project.
+    GRANT_ACCESS: the account needs a role.
+    RECOMPILE: the pipeline has to be compiled for the version of the server.
+    """
+
+    ENABLE_API = enum.auto()
+    GRANT_ACCESS = enum.auto()
+    RECOMPILE = enum.auto()
+
+
 class Refused(BackendError):
     """A service answered no.
 
@@ -181,6 +200,7 @@ class Refused(BackendError):
         explanation: the message of the service, without what kfgcp adds to it.
         retried: the request was sent more than once, so that an earlier try may have been carried out. A create that
             is refused with 409 after one may have succeeded.
+        remedy: what the hint asks for, None for most refusals.
     """
 
     def __init__(
@@ -193,6 +213,7 @@ class Refused(BackendError):
         fields: Sequence[str] = (),
         explanation: str = "",
         retried: bool = False,
+        remedy: Remedy | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
@@ -200,6 +221,7 @@ class Refused(BackendError):
         self.fields = tuple(fields)
         self.explanation = explanation
         self.retried = retried
+        self.remedy = remedy
 
     @property
     def passing(self) -> bool:

@@ -6,7 +6,7 @@ Each part has the methods of one Protocol.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kfgcp.backends.base import (
     LogFilter,
@@ -20,13 +20,26 @@ from kfgcp.backends.base import (
 )
 from kfgcp.backends.service import CanRetry, HasLogs, HasNativeClient, RunService
 from kfgcp.errors import UsageError
-from kfgcp.model import RunState
-
-if TYPE_CHECKING:
-    from kfgcp.backends.mirror import Mirror
+from kfgcp.model import Run, RunState
 
 
-def part_of(mirror: Mirror, service: RunService, protocol: type) -> object | None:
+class MirroredRuns(Protocol):
+    """What the parts use of a `Mirror`."""
+
+    def backend_ref(self, ref: RunRef) -> str:
+        """Return the service's own name of a run."""
+
+    def get(self, ref: RunRef) -> Run:
+        """Return the run as it is now."""
+
+    def has_recorded_end(self, ref: RunRef) -> bool:
+        """Return whether the store has a run as one that has ended."""
+
+    def reopen_record(self, ref: RunRef) -> None:
+        """Record that a run continues."""
+
+
+def part_of(mirror: MirroredRuns, service: RunService, protocol: type) -> object | None:
     """Return the part that does what a Protocol says, None when the service cannot do it."""
     if protocol is SupportsLogs and isinstance(service, HasLogs):
         return MirrorLogs(mirror, service)
@@ -42,7 +55,7 @@ def part_of(mirror: Mirror, service: RunService, protocol: type) -> object | Non
 class MirrorLogs:
     """The logs of the runs of a mirror, see `SupportsLogs`."""
 
-    def __init__(self, mirror: Mirror, service: HasLogs) -> None:
+    def __init__(self, mirror: MirroredRuns, service: HasLogs) -> None:
         self._mirror = mirror
         self._service = service
 
@@ -58,7 +71,7 @@ class MirrorLogs:
 class MirrorNative:
     """The runs of a mirror as objects of the official client, see `SupportsNative`."""
 
-    def __init__(self, mirror: Mirror, service: HasNativeClient) -> None:
+    def __init__(self, mirror: MirroredRuns, service: HasNativeClient) -> None:
         self._mirror = mirror
         self._service = service
 
@@ -70,7 +83,7 @@ class MirrorNative:
 class MirrorRetry:
     """Continues the runs of a mirror, see `SupportsRetry`."""
 
-    def __init__(self, mirror: Mirror, service: CanRetry) -> None:
+    def __init__(self, mirror: MirroredRuns, service: CanRetry) -> None:
         self._mirror = mirror
         self._service = service
 

@@ -11,6 +11,7 @@ from kfgcp.settings import BackendSettings
 
 if TYPE_CHECKING:
     from kfgcp.backends.base import Backend
+    from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
     from kfgcp.store.store import Store
@@ -23,9 +24,13 @@ GROUP: Final = "kfgcp.backends"
 class BackendPlugin:
     """A backend, before it is opened. docs/contributing/backends.md shows how to write one.
 
+    It has either `service` or `open`.
+
     Attributes:
         settings: the keys of its environments.
-        open: opens the backend of an environment. The store is where its runs are recorded.
+        service: returns what speaks to the service of an environment. kfgcp keeps its runs in the store, and the
+            records are what the service itself may remember from one command to the next.
+        open: returns the backend of an environment, for a backend that records its runs in the store by itself.
         checks: what `kfgcp doctor` looks at, given the images of the pipeline that is to run, or None when there is
             no pipeline.
         is_artifact_of: returns whether an address in the service's own store belongs to a run of the environment. The
@@ -34,11 +39,12 @@ class BackendPlugin:
         rounds_metrics: its service may keep metrics with six decimals only, as ML Metadata does.
 
     Example:
-        >>> BACKEND = BackendPlugin(settings=ToySettings, open=open_toy)
+        >>> BACKEND = BackendPlugin(settings=ToySettings, service=open_service)
     """
 
     settings: type[BackendSettings]
-    open: Callable[[Project, Environment, Store], Backend]
+    service: Callable[[Project, Environment, ServiceRecords], RunService] | None = None
+    open: Callable[[Project, Environment, Store], Backend] | None = None
     checks: Callable[[Project, Environment, Sequence[str] | None], Sequence[Check]] | None = None
     is_artifact_of: Callable[[Environment, Run, str], bool] | None = None
     runs_here: bool = False

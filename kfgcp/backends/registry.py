@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 DEFAULT: Final = "local"
 BUILT_IN: Final = (DEFAULT, "vertex", "kubeflow")
 """The names of our own backends. Each is the package of that name in kfgcp/backends/."""
+_SERVICE_METHODS: Final = (
+    *("facts", "place", "notes", "create", "fetch", "changed_since", "created_between", "newest", "explain"),
+    *("cancel", "delete"),
+)
+"""What every service has: see `kfgcp.backends.service.RunService`."""
 _METHODS: Final = ("notes", "submit", "get", "list", "cancel", "pace")
 """What every backend has: see `kfgcp.backends.base.Backend`."""
 
@@ -53,14 +58,34 @@ def open_backend(project: Project, env: Environment, store: Store | None = None)
     from kfgcp.store.store import Store
 
     require_settings(env)
-    backend = plugin_of(env.backend).open(project, env, store or Store(project.home))
-    missing = [name for name in _METHODS if not hasattr(backend, name)]
+    backend = _open(plugin_of(env.backend), project, env, store or Store(project.home))
+    _require_methods(backend, _METHODS, env)
+    return backend
+
+
+def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Store) -> Backend:
+    if plugin.open is not None:
+        return plugin.open(project, env, store)
+    from kfgcp.backends.mirror import Mirror, StoreRecords
+
+    assert plugin.service is not None
+    service = plugin.service(project, env, StoreRecords(store))
+    _require_methods(service, _SERVICE_METHODS, env)
+    return Mirror(service, store, env.name)
+
+
+def _require_methods(opened: object, methods: Iterable[str], env: Environment) -> None:
+    """Check that an object of a plug-in has the methods and properties that it must have.
+
+    Raises:
+        ConfigError: one is missing; the message names the distribution.
+    """
+    missing = [name for name in methods if not hasattr(opened, name)]
     if missing:
         raise ConfigError(
             f"The backend '{env.backend}'{_distribution_of(env.backend)} has no {' and no '.join(missing)}.",
             hint="Update or remove that distribution.",
         )
-    return backend
 
 
 def require_settings(env: Environment) -> None:
@@ -171,8 +196,8 @@ def _load(offer: EntryPoint) -> BackendPlugin:
         raise ConfigError(f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=hint)
     if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, BackendSettings)):
         raise ConfigError(f"{problem}: its settings are not a subclass of kfgcp.settings.BackendSettings.", hint=hint)
-    if not callable(plugin.open):
-        raise ConfigError(f"{problem}: it has no function open.", hint=hint)
+    if callable(plugin.open) is callable(plugin.service):
+        raise ConfigError(f"{problem}: it must have one of the functions service and open.", hint=hint)
     try:
         types = plugin.settings.types()
     except (TypeError, NameError) as error:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.service import PATIENCE, member, with_command
-from kfgcp.errors import BackendError, NotFound, Refused
+from kfgcp.errors import BackendError, NotFound, Refused, Remedy
 from kfgcp.hosts import is_loopback
 from kfgcp.model import timestamp
 from kfgcp.services.auth.tokens import Anonymous, TokenSource
@@ -20,7 +20,6 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING
 from kfgcp.services.cloud_logging import CloudLogging
 from kfgcp.services.fields import list_of, map_of, message, read, text, whole_number
-from kfgcp.services.google_errors import ENABLE
 
 STORAGE: Final = "https://storage.googleapis.com"
 IAM: Final = "https://iam.googleapis.com"
@@ -126,7 +125,7 @@ class Cloud:
                 hint=f"gcloud iam service-accounts create {account.partition('@')[0]} --project={self._project}",
             ) from None
         except Refused as refused:
-            if refused.hint.startswith(ENABLE):  # a submission does not need this API
+            if refused.remedy is Remedy.ENABLE_API:  # a submission does not need this API
                 return Aside("not checked: the API of IAM is not enabled", refused.hint)
             raise with_command(refused, grant) from None
         if ACT_AS not in _held(answer, "IAM"):
@@ -219,7 +218,7 @@ def _grant_bucket(name: str, account: str) -> str:
 
 def _not_checked(refused: Refused, grant: str) -> Aside:
     """For what a submission does without, and only a diagnosis asks."""
-    if refused.hint.startswith(ENABLE):
+    if refused.remedy is Remedy.ENABLE_API:
         return Aside("not checked: the API is not enabled", refused.hint)
     return Aside(f"not checked: {refused.message}", grant if refused.status == 403 else refused.hint)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.errors import Refused, Unreachable
+from kfgcp.errors import Refused, Remedy, Unreachable
 from kfgcp.hosts import is_loopback
 from kfgcp.services.auth.tokens import Token
 from kfgcp.services.redact import redacted_line
@@ -105,6 +105,6 @@ def member(account: str) -> str:
 
 def with_command(refused: Refused, command: str) -> Refused:
     """Return the refusal with the command that gives access, when access is what is missing."""
-    if refused.status == 403 and refused.hint.startswith("Ask for "):
+    if refused.status == 403 and refused.remedy is Remedy.GRANT_ACCESS:
         return refused.amended(hint=f"{refused.hint}\n{command}")
     return refused

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+from kfgcp.errors import Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,22 @@ class ErrorBody:
     fields: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the user can do about a refusal.
+
+    Attributes:
+        text: one line, empty when nobody knows what to do.
+        remedy: what the text asks for, where kfgcp itself can say more about it.
+    """
+
+    text: str
+    remedy: Remedy | None = None
+
+
+NO_ADVICE: Final = Advice("")
+
+
 class ErrorRules(Protocol):
     """What the errors of one service mean. A backend may bring rules of its own."""
 
@@ -37,8 +55,8 @@ class ErrorRules(Protocol):
     def cause(self, path: str, message: str) -> str:
         """Return the part of a message that says what is wrong."""
 
-    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
-        """Return what the user can do, in one line; empty when nobody knows.
+    def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
+        """Return what the user can do about a refusal.
 
         Args:
             status: of HTTP.

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from kfgcp.services.error_rules import ErrorBody
+from kfgcp.errors import Remedy
+from kfgcp.services.error_rules import NO_ADVICE, Advice, ErrorBody
 
 LOG_IN: Final = "gcloud auth application-default login"
-ENABLE: Final = "Enable the API"
-"""How the hint begins that an API is not enabled."""
 
 _PERMISSION: Final = re.compile(r"\b[Pp]ermissions?\b[^a-z]*\b([a-z][a-zA-Z]+(?:\.[a-zA-Z]+){2,})")
 _ACCOUNT: Final = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
@@ -27,6 +26,7 @@ _SETTINGS: Final = {
 }
 """What Vertex AI calls a field in a message -> the setting that it comes from; the first that fits."""
 _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.googleapis\.com)$")
+_LOCATION: Final = re.compile(r"\b(?:location|region)\b", re.IGNORECASE)
 _MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
 
 
@@ -39,30 +39,59 @@ class GoogleErrors:
     def cause(self, path: str, message: str) -> str:
         return message
 
-    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
+    def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
         project = _project(path, error.metadata, text)
-        reason = error.reason
-        if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text:
+        if is_disabled_api(text, error.reason):
             api = error.metadata.get("service") or _first(_API, text) or _api(host)
-            return f"{ENABLE}, then wait a minute: gcloud services enable {api} --project {project}"
-        if reason == "BILLING_DISABLED":
-            return f"Give the project {project} a billing account."
-        if reason == "USER_PROJECT_DENIED":
-            payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
-            return (
-                f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer),"
-                " or choose another: gcloud auth application-default set-quota-project PROJECT"
-            )
-        if reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
-            return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
-        if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
-            return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
-        if reason == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
-            return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
+            command = f"gcloud services enable {api} --project {project}"
+            return Advice(f"Enable the API, then wait a minute: {command}", Remedy.ENABLE_API)
+        by_reason = _by_reason(error, text, project)
+        if by_reason:
+            return Advice(by_reason)
         # The paths and refusals of Cloud Logging name no project.
         if status == 403 and path.startswith("v2/entries"):
-            return "Ask for roles/logging.viewer on the project that the runs are in."
-        return _access(status, text, error.metadata, project) or _other(status, text, path, project, host)
+            role = "Ask for roles/logging.viewer on the project that the runs are in."
+            return Advice(role, Remedy.GRANT_ACCESS)
+        access = _access(status, text, error.metadata, project)
+        if access:
+            return Advice(access, Remedy.GRANT_ACCESS)
+        other = _other(status, text, path, project, host)
+        return Advice(other) if other else NO_ADVICE
+
+
+def is_disabled_api(text: str, reason: str = "") -> bool:
+    """Return whether a refusal says that the API is not enabled in the project.
+
+    Args:
+        text: the message of the service.
+        reason: of its google.rpc.ErrorInfo, if any.
+    """
+    return reason == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text
+
+
+def is_about_location(text: str) -> bool:
+    """Return whether the message of a refusal is about the location of a request."""
+    return _LOCATION.search(text) is not None
+
+
+def _by_reason(error: ErrorBody, text: str, project: str) -> str:
+    """Return what to do about a reason of google.api.ErrorReason, empty for the others."""
+    reason = error.reason
+    if reason == "BILLING_DISABLED":
+        return f"Give the project {project} a billing account."
+    if reason == "USER_PROJECT_DENIED":
+        payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
+        return (
+            f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer), or choose"
+            " another: gcloud auth application-default set-quota-project PROJECT"
+        )
+    if reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
+        return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
+    if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
+        return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
+    if reason == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
+        return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
+    return ""
 
 
 def _access(status: int, text: str, metadata: Mapping[str, str], project: str) -> str:
@@ -95,7 +124,7 @@ def _other(status: int, text: str, path: str, project: str, host: str) -> str:
         return f"Correct {setting} of the environment, in kfgcp.toml."
     regional = _REGIONAL.match(host)
     where = regional["location"] if regional else _first(re.compile(r"/locations/([^/:]+)"), path)
-    if where and (status == 404 or (status == 400 and re.search(r"\b(?:location|region)\b", text, re.IGNORECASE))):
+    if where and (status == 404 or (status == 400 and is_about_location(text))):
         return f"Check the id, and that the environment's project ({project}) and location ({where}) are right."
     if status == 404:
         return f"Check the id, and that {host} is the right address."

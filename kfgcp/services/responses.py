@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
+from kfgcp.errors import AuthError, BackendError, BadAnswer, IapRefused, NotFound, Refused, Unreachable
 from kfgcp.services.error_rules import ErrorBody, ErrorRules
 from kfgcp.services.fields import HINT, nests_too_deep
 from kfgcp.services.google_errors import GoogleErrors
@@ -196,7 +196,7 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
     """Return the error for a response with a status other than 2xx."""
     status = response.status
     if "x-goog-iap-generated-response" in response.headers:
-        return AuthError(
+        return IapRefused(
             f"Identity-Aware Proxy, in front of {request.host}, did not accept the sign-in to {request.service}"
             f" ({status}).",
             hint='Set auth = "iap" and iap_client_id in the environment, and give your account the role '
@@ -222,15 +222,16 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
             told=bool(error.code),
         )
     kind = NotFound if status == 404 else Refused
-    hint = request.errors.hint(status, error, text, path=request.path, host=request.host)
+    advice = request.errors.advice(status, error, text, path=request.path, host=request.host)
     return kind(
         f"{request.service} refused {request}: {text} ({status_and_code}).",
-        hint=redacted_line(hint, *request.secrets, limit=600),
+        hint=redacted_line(advice.text, *request.secrets, limit=600),
         status=status,
         reason=code,
         fields=error.fields,
         explanation=text,
         retried=request.retried,
+        remedy=advice.remedy,
     )
 
 

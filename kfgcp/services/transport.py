@@ -64,6 +64,7 @@ class TransportError(Exception):
         final: it is of no use to try again.
         tls: the host was reached, but not trusted.
         too_large: the answer was longer than `LARGEST`.
+        unknown_name: the name of the host is unknown.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class TransportError(Exception):
         final: bool = False,
         tls: bool = False,
         too_large: bool = False,
+        unknown_name: bool = False,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.tls = tls
         self.too_large = too_large
+        self.unknown_name = unknown_name
         self.hint = hint
         self.sent = sent
         self.final = final
@@ -284,7 +287,9 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if "SSLError" in kinds:
         return _tls(causes)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return TransportError("cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}")
+        return TransportError(
+            "cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}", unknown_name=True
+        )
     if isinstance(error, requests.ConnectTimeout):
         return TransportError(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
     if "ConnectionRefusedError" in kinds:

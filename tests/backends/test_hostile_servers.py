@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from hostile_http import Connection, HostileServer, hostile_server
-from kfgcp.backends.kubeflow import backend as kubeflow_backend
-from kfgcp.backends.vertex import backend as vertex_backend
+from kfgcp.backends.kubeflow import service as kubeflow_service
+from kfgcp.backends.vertex import service as vertex_service
 from kfgcp.services.client import ServiceClient
 
 Fails = Callable[..., tuple[str, str]]
@@ -170,7 +170,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", LARGEST)
-    for module in (vertex_backend, kubeflow_backend):
+    for module in (vertex_service, kubeflow_service):
         monkeypatch.setattr(module, "ServiceClient", partial(ServiceClient, retries=0))
     return str(request.param)
 

@@ -102,7 +102,10 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
         (MODULE.replace("speed: int = 1", "speed: float = 1.0"), "the key speed has the type <class 'float'>"),
         (MODULE.replace("speed: int = 1", "labels: str = ''"), "it declares the key labels"),
         (MODULE.replace("speed: int = 1", "backend: str = ''"), "it declares the key backend"),
-        (MODULE.replace("open=lambda project, env, store: Toy(env)", "open=None"), "it has no function open"),
+        (
+            MODULE.replace("open=lambda project, env, store: Toy(env)", "open=None"),
+            "it must have one of the functions service and open",
+        ),
     ],
 )
 def test_a_broken_distribution_is_named_and_others_work(

@@ -380,23 +380,26 @@ def test_a_service_account_that_only_kubectl_knows(settings: dict[str, str], dia
 
 
 @pytest.mark.parametrize(
-    ("says", "ok", "detail"),
+    ("answer", "ok", "detail"),
     [
-        ("", True, "runner is there"),
+        ("echo serviceaccount/runner", True, "runner is there"),
+        ("true", False, "There is no service account runner in the namespace growth."),
         (
-            'Error from server (NotFound): serviceaccounts "runner" not found',
-            False,
-            "There is no service account runner in the namespace growth.",
+            "echo 'error: You must be logged in to the server' >&2; exit 1",
+            None,
+            "not checked: error: You must be logged in to the server",
         ),
-        ("error: You must be logged in to the server", None, "not checked: error: You must be logged in to the server"),
     ],
 )
 def test_a_service_account_that_kubectl_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, ok: bool | None, detail: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, ok: bool | None, detail: str
 ) -> None:
-    """A kubectl that answers so."""
+    """With --ignore-not-found kubectl ends with status 0 and prints nothing when there is no such object.
+
+    Source: kubectl's help of `get`, option `--ignore-not-found`.
+    """
     script = tmp_path / "kubectl"
-    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n' + (f"echo '{says}' >&2; exit 1\n" if says else ""))
+    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{answer}\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     given = {"auth": "port-forward", "kube_context": "prod", "namespace": "growth", "service_account": "runner"}
@@ -405,7 +408,9 @@ def test_a_service_account_that_kubectl_is_asked_for(
     (found,) = walk([("service_account", kubeflow.Cluster(env).service_account)])
 
     assert (found.ok, found.detail) == (ok, detail)
-    assert (tmp_path / "asked").read_text() == "--context prod get serviceaccount runner -n growth\n"
+    assert (tmp_path / "asked").read_text() == (
+        "--context prod get serviceaccount runner -n growth --ignore-not-found -o name\n"
+    )
     assert found.hint == ("kubectl create serviceaccount runner --namespace=growth" if ok is False else "")
 
 

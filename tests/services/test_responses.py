@@ -463,5 +463,5 @@ def test_objects_do_not_show_their_token(server: Any, client: Client, tokens: An
     http = client()
     found = http.exchange("GET", "x")
 
-    shown = repr(http) + repr(found) + str(found) + repr(found.call) + repr(tokens().get())
+    shown = repr(http) + repr(found) + str(found) + repr(found.request) + repr(tokens().get())
     assert secret not in shown

@@ -222,6 +222,7 @@ def test_a_run_that_an_earlier_version_recorded_has_the_events_from_then_on(tmp_
         store.add_run(make_run(state=RunState.RUNNING))
     with sqlite3.connect(home / "kfgcp.db") as connection:
         connection.execute("DROP TABLE events")
+        connection.execute("ALTER TABLE runs DROP COLUMN cancel_requests")
         connection.execute("PRAGMA user_version = 11")
 
     with Store(home) as store:

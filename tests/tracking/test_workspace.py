@@ -65,7 +65,7 @@ def test_a_folder_that_is_not_there_is_a_usage_error(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[project", "is not valid TOML"), ("[proj]\n", "unknown key 'proj'"), ("[env.x]\n", "has no backend")],
+    [("[project", "is not valid TOML"), ("[proj]\n", "unknown key 'proj'"), ("env = 1\n", "env must be a table")],
 )
 def test_a_configuration_that_is_not_valid_is_a_config_error(home: Path, text: str, message: str) -> None:
     (home / "kfgcp.toml").write_text(text)

@@ -43,6 +43,7 @@ def test_exit_codes_are_those_of_the_contract() -> None:
         "StateError": 5,
         "DiskFull": 5,
         "AuthError": 5,
+        "IapRefused": 5,
         "BadAnswer": 5,
         "Unreachable": 5,
         "Refused": 5,

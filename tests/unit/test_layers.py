@@ -288,9 +288,9 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
     }
 
     assert importers == {
-        "backends/local.py",
-        "backends/local_logs.py",
-        "diagnosis/local.py",  # the checks of the local backend
+        "backends/local/doctor.py",
+        "backends/local/logs.py",
+        "backends/local/service.py",
         "diagnosis/s3.py",  # the clients of buckets
         "tracking/artifact_contents.py",  # the clients of buckets
         "workspace.py",  # which files of a run were deleted

@@ -9,18 +9,16 @@ from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.plugin import BackendPlugin
 
 if TYPE_CHECKING:
-    from kfgcp.backends.base import Backend
+    from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
-    from kfgcp.store.store import Store
 
 
-def _open(project: Project, env: Environment, store: Store) -> Backend:
+def _service(project: Project, env: Environment, records: ServiceRecords) -> RunService:
     from kfgcp.backends.kubeflow.service import KubeflowService
-    from kfgcp.backends.mirror import Mirror, StoreRecords
 
-    return Mirror(KubeflowService(project, env, StoreRecords(store)), store, env.name)
+    return KubeflowService(project, env, records)
 
 
 def _checks(project: Project, env: Environment, images: Sequence[str] | None) -> Sequence[Check]:
@@ -36,5 +34,5 @@ def _is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
 
 
 BACKEND = BackendPlugin(
-    settings=KubeflowSettings, open=_open, checks=_checks, is_artifact_of=_is_artifact_of, rounds_metrics=True
+    settings=KubeflowSettings, service=_service, checks=_checks, is_artifact_of=_is_artifact_of, rounds_metrics=True
 )

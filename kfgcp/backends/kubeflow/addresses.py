@@ -13,14 +13,13 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from kfgcp.backends.kubeflow.server_errors import is_without_pod
 from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.services.client import ServiceClient, ServiceResponse
 from kfgcp.services.responses import is_page
 
 Answer = TypeVar("Answer")
 
-NO_POD: Final = "pod not found"
-"""What the UI server says of a pod that is gone; nobody else has such a route."""
 _NO_ROUTE: Final = (404, 405)
 
 
@@ -115,6 +114,6 @@ def _is_elsewhere(error: BackendError) -> bool:
     """Return whether the service does not answer at this address, rather than not have what was asked for."""
     if error.is_of_gateway:
         return True
-    if isinstance(error, NotFound) and NO_POD in error.message:
+    if isinstance(error, NotFound) and is_without_pod(error.message):
         return False
     return isinstance(error, Refused) and error.status in _NO_ROUTE

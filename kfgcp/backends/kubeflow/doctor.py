@@ -24,7 +24,7 @@ from kfgcp.diagnosis.clock import clock_skew
 from kfgcp.diagnosis.google import Cloud, bucket_of
 from kfgcp.diagnosis.s3 import check_bucket, is_on_s3
 from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
-from kfgcp.errors import AuthError, BackendError, ConfigError, NotFound, Refused, Unreachable
+from kfgcp.errors import AuthError, BackendError, ConfigError, IapRefused, NotFound, Refused, Unreachable
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.tokens import ca_file
@@ -127,7 +127,7 @@ class Cluster:
     def iap(self) -> str | Aside:
         """Identity-Aware Proxy is there, and takes the token, which is for the client `iap_client_id`."""
         found = self._health()
-        if isinstance(found, AuthError) and "Identity-Aware Proxy" in found.message:
+        if isinstance(found, IapRefused):
             client, there = self._env.get("iap_client_id"), self._iap_client()
             if there and there != client:
                 raise found.amended(
@@ -237,21 +237,23 @@ class Cluster:
             name,
             "-n",
             namespace,
+            # Without output and with status 0 there is no such account. Other failures keep their status.
+            "--ignore-not-found",
+            "-o",
+            "name",
         ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             return Aside(f"not checked: kubectl failed ({type(error).__name__})")
-        if "NotFound" in done.stderr:
+        if done.returncode != 0:
+            return Aside(f"not checked: {redacted_line(done.stderr, limit=200)}")
+        if not done.stdout.strip():
             raise BackendError(
                 f"There is no service account {name} in the namespace {namespace}.",
                 hint=f"kubectl create serviceaccount {name} --namespace={namespace}",
             )
-        return (
-            f"{name} is there"
-            if done.returncode == 0
-            else Aside(f"not checked: {redacted_line(done.stderr, limit=200)}")
-        )
+        return f"{name} is there"
 
     def pipeline_root(self, root: str) -> str | Aside:
         """The bucket is there; it is the account of the pods that writes to it, not you."""

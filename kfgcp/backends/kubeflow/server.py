@@ -13,9 +13,8 @@ from typing import Any, Final
 
 from kfgcp.backends.kubeflow import features
 from kfgcp.backends.kubeflow.features import OLDEST, Lack, text_of, version_of
-from kfgcp.backends.kubeflow.server_errors import BAD_PIPELINE_HINT
 from kfgcp.backends.kubeflow.sites import Version
-from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Unreachable, Unsupported
+from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Remedy, Unreachable, Unsupported
 from kfgcp.services.client import ServiceClient
 from kfgcp.spec.load import Spec
 
@@ -100,7 +99,7 @@ class Server:
 
     def explain(self, refused: Refused) -> Refused:
         """Return the refusal of a run; for a pipeline that the server cannot read or compile with its version."""
-        if refused.hint != BAD_PIPELINE_HINT:
+        if refused.remedy is not Remedy.RECOMPILE:
             return refused
         with suppress(BackendError):
             if version := self.version:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kfgcp.services.error_rules import ErrorBody
+from kfgcp.errors import Remedy
+from kfgcp.services.error_rules import NO_ADVICE, Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
 PATHS: Final = "apis/v"
@@ -21,9 +22,6 @@ _CAUSES: Final = (
 """The server's classes of errors that are about the request (backend/src/common/util/error.go)."""
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
 _AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})")
-BAD_PIPELINE_HINT: Final = (
-    "Compile the pipeline with the kfp of the server's release, or remove features that this server does not know."
-)
 _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\n"
 _REFUSALS: Final = re.compile(
     rf"\b(?:{_CAUSES}): "
@@ -43,9 +41,12 @@ _HINTS: Final = {
     "administrator of the server for a higher limit.",
     r"longer than \d+ bytes|larger than max|request is too large|entity too large": "Make the pipeline smaller: move "
     "code out of components into their images, and large values into files.",
-    _BAD_PIPELINE: BAD_PIPELINE_HINT,
 }
 """What the server says -> what to do."""
+_NO_POD: Final = "pod not found"
+"""What the UI server says when a pod is gone. Nobody else has such a route."""
+_NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
+"""What the UI server quotes from its store, with status 500, before 2.17."""
 
 
 def is_refusal(message: str) -> bool:
@@ -69,22 +70,39 @@ def cause(message: str) -> str:
     return _AROUND.sub("", first_line)
 
 
-def hint(status: int, message: str, host: str) -> str:
-    """Return what the user can do about an error, empty when nobody knows.
+def is_without_pod(message: str) -> bool:
+    """Return whether the UI server says that a pod is gone."""
+    return _NO_POD in message
+
+
+def is_without_object(message: str) -> bool:
+    """Return whether the UI server says that its store has no such object."""
+    return any(text in message for text in _NO_OBJECT)
+
+
+def advice(status: int, message: str, host: str) -> Advice:
+    """Return what the user can do about an error.
 
     Args:
         status: of HTTP.
         message: the whole message of the server.
         host: of the server.
     """
-    for sign, advice in _HINTS.items():
+    for sign, template in _HINTS.items():
         if match := re.search(sign, message):
-            return match.expand(advice)
+            return Advice(match.expand(template))
+    if re.search(_BAD_PIPELINE, message):
+        return Advice(
+            "Compile the pipeline with the kfp of the server's release, or remove features that this server does not"
+            " know.",
+            Remedy.RECOMPILE,
+        )
     if status == 403:
-        return "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor tells more."
+        text = "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor tells more."
+        return Advice(text, Remedy.GRANT_ACCESS)
     if status == 404:
-        return f"Check the id, and that {host} is the right address."
-    return ""
+        return Advice(f"Check the id, and that {host} is the right address.")
+    return NO_ADVICE
 
 
 class KubeflowErrors(GoogleErrors):
@@ -96,7 +114,7 @@ class KubeflowErrors(GoogleErrors):
     def cause(self, path: str, message: str) -> str:
         return cause(message) if path.startswith(PATHS) else message
 
-    def hint(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> str:
+    def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
         if path.startswith(PATHS):
-            return hint(status, error.message, host)
-        return super().hint(status, error, text, path=path, host=host)
+            return advice(status, error.message, host)
+        return super().advice(status, error, text, path=path, host=host)

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.addresses import Addresses
+from kfgcp.backends.kubeflow.server_errors import is_without_object
 from kfgcp.config import Environment
 from kfgcp.deadlines import within
 from kfgcp.errors import NotFound, Unreachable
@@ -20,8 +21,6 @@ from kfgcp.model import Run
 SCHEME: Final = "minio"
 DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
 GONE: Final = "It may have been deleted, or never written."
-_NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
-"""What the UI server quotes of the store, with status 500, before 2.17."""
 
 
 def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
@@ -79,7 +78,7 @@ class ServerStore:
         except NotFound as error:
             raise NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason=error.reason) from None
         except Unreachable as error:
-            if any(text in error.message for text in _NO_OBJECT):
+            if is_without_object(error.message):
                 raise NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND") from None
             raise
 

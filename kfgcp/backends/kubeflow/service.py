@@ -183,7 +183,7 @@ class KubeflowService:
         try:
             self._http.post(f"{API}/runs/{quote(run_id)}:terminate", body={}, repeatable=True)
         except Refused as refused:
-            if is_without_workflow(refused.message):
+            if is_without_workflow(refused.explanation):
                 self._cancelling.workflow_is_gone(run_id)
             # With these reasons the run has ended meanwhile.
             elif refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):

@@ -9,17 +9,15 @@ from kfgcp.backends.plugin import BackendPlugin
 from kfgcp.backends.vertex.settings import VertexSettings
 
 if TYPE_CHECKING:
-    from kfgcp.backends.base import Backend
+    from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
-    from kfgcp.store.store import Store
 
 
-def _open(project: Project, env: Environment, store: Store) -> Backend:
-    from kfgcp.backends.mirror import Mirror, StoreRecords
+def _service(project: Project, env: Environment, records: ServiceRecords) -> RunService:
     from kfgcp.backends.vertex.service import VertexService
 
-    return Mirror(VertexService(project, env, StoreRecords(store)), store, env.name)
+    return VertexService(project, env, records)
 
 
 def _checks(project: Project, env: Environment, images: Sequence[str] | None) -> Sequence[Check]:
@@ -28,4 +26,4 @@ def _checks(project: Project, env: Environment, images: Sequence[str] | None) ->
     return vertex_checks(env, images)
 
 
-BACKEND = BackendPlugin(settings=VertexSettings, open=_open, checks=_checks)
+BACKEND = BackendPlugin(settings=VertexSettings, service=_service, checks=_checks)

@@ -14,6 +14,7 @@ from kfgcp.diagnosis.service import PATIENCE, Doorbell, signed_in, unreachable, 
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
 from kfgcp.services.auth.tokens import token_source
 from kfgcp.services.client import ServiceClient
+from kfgcp.services.google_errors import is_about_location
 from kfgcp.services.transport import TransportError
 
 
@@ -57,7 +58,7 @@ class Place:
         try:
             self._door.ring()
         except TransportError as failure:
-            hint = self._not_there() if "name is unknown" in failure.problem and not self._endpoint else ""
+            hint = self._not_there() if failure.unknown_name and not self._endpoint else ""
             raise unreachable(self._door.host, failure, hint) from None
         return f"{self._door.host} answers"
 
@@ -116,4 +117,4 @@ class Place:
 
 def _of_region(refused: Refused) -> bool:
     """Whether it is the location that is wrong: there is no such collection, or it is not supported."""
-    return isinstance(refused, NotFound) or (refused.status == 400 and "location" in refused.explanation.lower())
+    return isinstance(refused, NotFound) or (refused.status == 400 and is_about_location(refused.explanation))

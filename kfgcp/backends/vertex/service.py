@@ -56,6 +56,8 @@ LATE_SECONDS: Final = 8.0
 
 Cloud Logging has most of them within seconds.
 """
+_MASK_FIELDS: Final = ("read_mask", "readMask")
+"""The names that a refusal may have for the mask: of the proto, and of its JSON."""
 
 
 class VertexService:
@@ -305,5 +307,7 @@ def _may_refuse_mask(refused: Refused) -> bool:
 
     The service names the mask, or no field at all.
     """
-    names = [field.lower() for field in refused.fields]
-    return refused.reason == "INVALID_ARGUMENT" and (not names or any("mask" in name for name in names))
+    if refused.reason != "INVALID_ARGUMENT":
+        return False
+    top_fields = {field.partition(".")[0] for field in refused.fields}
+    return not top_fields or not top_fields.isdisjoint(_MASK_FIELDS)

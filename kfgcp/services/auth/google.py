@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from kfgcp.errors import AuthError, BackendError, Unreachable
 from kfgcp.services.auth.tokens import RenewedTokens, Token
-from kfgcp.services.google_errors import LOG_IN
+from kfgcp.services.google_errors import LOG_IN, is_disabled_api
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.responses import read_error
 from kfgcp.services.transport import Response, Transport, TransportError
@@ -270,7 +270,7 @@ def not_impersonated(answer: Any, account: str | None) -> AuthError:
     said = read_error(answer) if isinstance(answer, (str, bytes)) else read_error("")
     text = redacted_line(said.message) or "no reason was given"
     hint = f"Ask for roles/iam.serviceAccountTokenCreator on {whom}, and check its name."
-    if said.reason == "SERVICE_DISABLED" or "has not been used in project" in text:
+    if is_disabled_api(text, said.reason):
         hint = "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com"
     return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
 

@@ -173,7 +173,7 @@ PROGRAM = textwrap.dedent(
     import os, signal, sys
     from kfgcp.backends.kubeflow.sign_in import address_and_tokens
     from kfgcp.config import Environment
-from kfgcp.settings import Setting
+    from kfgcp.settings import Setting
     address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
     tokens.get()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored

@@ -11,7 +11,8 @@ from kfgcp.backends.base import LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.backends.vertex.addresses import address
 from kfgcp.backends.vertex.service import LATE_SECONDS
-from kfgcp.services.error_rules import ErrorBody
+from kfgcp.errors import Remedy
+from kfgcp.services.error_rules import Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
 
@@ -33,9 +34,14 @@ def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     host = address(location).removeprefix("https://")
 
     text = "It has not been used in project 5."
-    said = GoogleErrors().hint(403, ErrorBody(text), text, path="v1/projects/acme/locations/x/pipelineJobs", host=host)
+    said = GoogleErrors().advice(
+        403, ErrorBody(text), text, path="v1/projects/acme/locations/x/pipelineJobs", host=host
+    )
 
-    assert said == "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme"
+    assert said == Advice(
+        "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme",
+        Remedy.ENABLE_API,
+    )
 
 
 RUN = "the id of a run"
