@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kfgcp.backends.kubeflow.body import part_of_description
+from kfgcp.backends.kubeflow.request import part_of_description
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
 from kfgcp.query import PREFIX_LABELS, RunFilter

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kfgcp.backends.kubeflow import body
+from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.messages import read_run
 from kfgcp.backends.kubeflow.metadata import Execution
 from kfgcp.backends.kubeflow.names import Experiments, Versions, is_same_name
@@ -74,7 +74,7 @@ class RunReader:
         run_answer = read_run(answer)
         with_spec = self.with_spec(run_answer, ask=ask)
         without_details = {key: value for key, value in with_spec.items() if key != "run_details"}
-        experiment = body.labels_of(run_answer.get("description")).get(EXPERIMENT)
+        experiment = run_request.labels_of(run_answer.get("description")).get(EXPERIMENT)
         if not experiment:
             experiment = self._experiments.name_in_list(run_answer.get("experiment_id") or "")
         run, spec = self.run(without_details, experiment)
@@ -96,7 +96,7 @@ class RunReader:
         be in "Default".
         """
         name = self._experiments.name(str(answer.get("experiment_id") or ""))
-        submitted_name = body.labels_of(answer.get("description")).get(EXPERIMENT, "")
+        submitted_name = run_request.labels_of(answer.get("description")).get(EXPERIMENT, "")
         return submitted_name if is_same_name(submitted_name, name) else name
 
     def _is_recorded_as_cancelled(self, answer: Mapping[str, Any]) -> bool:

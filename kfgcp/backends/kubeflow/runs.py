@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kfgcp.backends.kubeflow.attempts import AttemptPods
-from kfgcp.backends.kubeflow.body import labels_of
 from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
 from kfgcp.backends.kubeflow.pod_names import FailedDriver
 from kfgcp.backends.kubeflow.progress import RUN_STATES as RUN_STATES
 from kfgcp.backends.kubeflow.progress import SERVICE, Progress, past, progress_of
+from kfgcp.backends.kubeflow.request import labels_of
 from kfgcp.backends.kubeflow.tree import ENDED, Placed, place_executions, place_nodes, with_failed_drivers
 from kfgcp.backends.reading import (
     LEAVES,

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
-from kfgcp.backends.kubeflow import body, causes, filters
+from kfgcp.backends.kubeflow import causes, filters
+from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.backends.kubeflow.creating import create
@@ -116,7 +117,7 @@ class KubeflowService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return what the server leaves out of a request or does in another way."""
-        return [*body.notes(request), *self._server.notes(request.spec)]
+        return [*run_request.notes(request), *self._server.notes(request.spec)]
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.
@@ -126,7 +127,7 @@ class KubeflowService:
         submission = secrets.token_hex(6)
         self._server.refuse(request.spec)
         # Whatever is wrong with the request is found before anything is created.
-        run_body = body.run(request, self._env, "", submission)
+        run_body = run_request.run(request, self._env, "", submission)
         check_experiment_name(request.options.experiment, self._server)
         check_parameters(run_body["runtime_config"]["parameters"], self._server)
         experiment_id = self._ensure_experiment(request.options.experiment)
@@ -146,7 +147,7 @@ class KubeflowService:
             run,
             pipeline=request.spec.name,
             version=request.spec.version,
-            labels=body.labels(request, submission),
+            labels=run_request.labels(request, submission),
             params=request.params,
         )
 
@@ -175,7 +176,11 @@ class KubeflowService:
             "sort_by": "created_at asc",
         }
         pages = self._http.pages(f"{API}/runs", params, "runs", size=PAGE_SIZE)
-        return [run for run in _readable(pages) if body.labels_of(run.get("description")).get(SUBMISSION) == submission]
+        return [
+            run
+            for run in _readable(pages)
+            if run_request.labels_of(run.get("description")).get(SUBMISSION) == submission
+        ]
 
     def cancel(self, backend_ref: str) -> bool:
         """Ask a run to end, and return whether the server accepted it."""

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Final
 
-from kfgcp.backends.vertex.job import RUN_STATES
+from kfgcp.backends.vertex.read_run import RUN_STATES
 from kfgcp.labels import fitting
 from kfgcp.query import PREFIX_LABELS, RunFilter
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kfgcp.backends.base import LogFilter, LogLine
-from kfgcp.backends.vertex.job import at, jobs_of_attempts, placed_tasks, state_of
+from kfgcp.backends.vertex.read_run import at, jobs_of_attempts, placed_tasks, state_of
 from kfgcp.model import Task
 from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
 

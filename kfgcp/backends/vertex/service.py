@@ -14,13 +14,14 @@ from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.reading import with_failure
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
-from kfgcp.backends.vertex import body, filters
+from kfgcp.backends.vertex import filters
+from kfgcp.backends.vertex import request as job_request
 from kfgcp.backends.vertex.addresses import address
 from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
-from kfgcp.backends.vertex.job import Where, at, run_of
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import read_job
+from kfgcp.backends.vertex.read_run import Where, at, run_of
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
@@ -101,7 +102,7 @@ class VertexService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return what Vertex AI leaves out of a request or does in another way."""
-        return list(body.notes(request))
+        return list(job_request.notes(request))
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a job with one request.
@@ -110,8 +111,8 @@ class VertexService:
         answer is lost.
         """
         submission = secrets.token_hex(6)
-        job_id = body.job_id(request.spec.name, submission)
-        job_body = body.job(request, self._env, submission)
+        job_id = job_request.job_id(request.spec.name, submission)
+        job_body = job_request.job(request, self._env, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):

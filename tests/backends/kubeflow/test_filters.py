@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import body, filters
+from kfgcp.backends.kubeflow import filters
+from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.runs import RUN_STATES
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
@@ -75,7 +76,7 @@ def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(labels: dic
     wanted = RunFilter(labels=labels)
 
     assert filters.predicates(wanted) == [{"key": "description", "operation": "IS_SUBSTRING", "string_value": part}]
-    assert part in body.description({"user": "ann", **labels, "z": "last"})
+    assert part in run_request.description({"user": "ann", **labels, "z": "last"})
     assert not filters.chosen_here(wanted)
 
 

@@ -21,7 +21,7 @@ import kfgcp as public
 from exchanges import VERSIONS, Exchange, exchange
 from held import HeldRequest
 from kfgcp.backends.kubeflow import creating
-from kfgcp.backends.kubeflow.body import labels_of
+from kfgcp.backends.kubeflow.request import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
 from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec

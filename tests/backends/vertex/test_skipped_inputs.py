@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.vertex.job import Where, run_of
+from kfgcp.backends.vertex.read_run import Where, run_of
 
 DATA = "gs://acme/data"
 IN_THE_LOOP = "for-loop-1[0]/condition-2"

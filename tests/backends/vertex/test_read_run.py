@@ -7,9 +7,9 @@ import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
-from kfgcp.backends.vertex import job
-from kfgcp.backends.vertex.job import Where, run_of
+from kfgcp.backends.vertex import read_run
 from kfgcp.backends.vertex.messages import read_job
+from kfgcp.backends.vertex.read_run import Where, run_of
 from kfgcp.errors import BackendError
 from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
 
@@ -43,11 +43,11 @@ def run(details: Any = (), **fields: Any) -> Any:
 
 def test_the_states_of_runs_and_tasks_are_all_that_google_has() -> None:
     states = {state.name for state in types.PipelineState} - {"PIPELINE_STATE_UNSPECIFIED"}
-    assert set(job.RUN_STATES) == states
+    assert set(read_run.RUN_STATES) == states
     tasks = {state.name for state in types.PipelineTaskDetail.State} - {"STATE_UNSPECIFIED"}
-    assert set(job.TASK_STATES) == tasks
-    assert job.TASK_STATES["SKIPPED"] is TaskState.CACHED
-    assert job.TASK_STATES["NOT_TRIGGERED"] is TaskState.SKIPPED
+    assert set(read_run.TASK_STATES) == tasks
+    assert read_run.TASK_STATES["SKIPPED"] is TaskState.CACHED
+    assert read_run.TASK_STATES["NOT_TRIGGERED"] is TaskState.SKIPPED
 
 
 def test_a_job_made_by_others_is_a_run(compiled: Any) -> None:
@@ -99,9 +99,9 @@ def test_what_is_no_job_is_refused(answer: dict[str, Any]) -> None:
         read_job(answer)
 
 
-@pytest.mark.parametrize("state", [*job.RUN_STATES])
+@pytest.mark.parametrize("state", [*read_run.RUN_STATES])
 def test_the_state_of_a_run(state: str) -> None:
-    assert run(state=state).state is job.RUN_STATES[state]
+    assert run(state=state).state is read_run.RUN_STATES[state]
 
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
@@ -130,7 +130,7 @@ def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> No
 
     (task,) = found.tasks
     assert (task.path, task.kind, task.attempts) == ("say", TaskKind.CONTAINER, 3)
-    assert job.jobs_of_attempts({"executorDetail": {"customJobDetail": custom}}) == ["10", "20", "30"]
+    assert read_run.jobs_of_attempts({"executorDetail": {"customJobDetail": custom}}) == ["10", "20", "30"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> No
     ],
 )
 def test_attempts_are_the_custom_jobs_of_a_task(container: Any, attempts: list[str]) -> None:
-    assert job.jobs_of_attempts({"executorDetail": {"containerDetail": container}}) == attempts
+    assert read_run.jobs_of_attempts({"executorDetail": {"containerDetail": container}}) == attempts
 
 
 @pytest.mark.parametrize(

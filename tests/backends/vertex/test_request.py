@@ -11,7 +11,8 @@ from google.protobuf import json_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.vertex import body
+from kfgcp.backends.vertex.request import job as job_body
+from kfgcp.backends.vertex.request import job_id, notes
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.spec.load import from_documents
 
@@ -57,7 +58,7 @@ def test_every_body_is_a_pipeline_job(compiled: Any, request_of: Any, environmen
     spec = compiled(name)
     params = values_of(spec)
 
-    job = parsed(body.job(request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"))
+    job = parsed(job_body(request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"))
 
     assert json_format.MessageToDict(job.pipeline_spec) == json.loads(json.dumps(spec.pipeline_spec))
     assert job.display_name == "named"
@@ -80,7 +81,7 @@ def test_every_setting_is_a_field_of_the_job(
 ) -> None:
     spec = edited(name, lambda each: each.update(schemaVersion=version))
 
-    job = parsed(body.job(request_of(spec), environment_of(**CONFIG), "abc123"))
+    job = parsed(job_body(request_of(spec), environment_of(**CONFIG), "abc123"))
 
     assert job.network == CONFIG["network"]
     assert job.psc_interface_config.network_attachment == CONFIG["psc_network_attachment"]
@@ -101,7 +102,7 @@ def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
     settings = {} if setting is None else {"failure_policy": setting}
     request = request_of(compiled("tests/pipelines/echo.py"), fail_fast=fail_fast)
 
-    runtime = body.job(request, environment_of(**settings), "abc123")["runtimeConfig"]
+    runtime = job_body(request, environment_of(**settings), "abc123")["runtimeConfig"]
 
     assert runtime.get("failurePolicy", "") == (f"PIPELINE_FAILURE_POLICY_FAIL_{policy}" if policy else "")
 
@@ -111,7 +112,7 @@ def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, 
         return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
 
     params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
-    new = parsed(body.job(request_of(spec("2.1.0"), params), environment_of(), "abc123")).runtime_config
+    new = parsed(job_body(request_of(spec("2.1.0"), params), environment_of(), "abc123")).runtime_config
     assert {name: json_format.MessageToDict(value) for name, value in new.parameter_values.items()} == {
         "n": 7,
         "ratio": 2.5,
@@ -121,7 +122,7 @@ def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, 
         "config": {"depth": {"of": 2}},
     }
     assert not new.parameters
-    old = parsed(body.job(request_of(spec("2.0.0"), params), environment_of(), "abc123")).runtime_config
+    old = parsed(job_body(request_of(spec("2.0.0"), params), environment_of(), "abc123")).runtime_config
     assert not old.parameter_values
     assert old.parameters["n"].int_value == 7
     assert old.parameters["ratio"].double_value == 2.5
@@ -133,7 +134,7 @@ def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, 
 def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:
     spec = compiled("tests/pipelines/typed.py")
 
-    made = body.job(request_of(spec, values_of(spec)), environment_of(), "abc123")
+    made = job_body(request_of(spec, values_of(spec)), environment_of(), "abc123")
 
     assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
 
@@ -144,7 +145,7 @@ def test_a_version_of_a_registry_is_named(compiled: Any, request_of: Any, enviro
     address = "https://europe-west4-kfp.pkg.dev/acme/repo/echo/sha256:" + "a" * 64
     spec = replace(compiled("tests/pipelines/echo.py"), template=address)
 
-    assert parsed(body.job(request_of(spec), environment_of(), "abc123")).template_uri == address
+    assert parsed(job_body(request_of(spec), environment_of(), "abc123")).template_uri == address
 
 
 # -- caching
@@ -172,7 +173,7 @@ def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
     spec = edited("features-2.14.6.yaml", with_keys)
     before = json.dumps(spec.pipeline_spec, sort_keys=True)
 
-    sent = body.job(request_of(spec, cache=cache), environment_of(), "abc123")["pipelineSpec"]
+    sent = job_body(request_of(spec, cache=cache), environment_of(), "abc123")["pipelineSpec"]
 
     tasks = tasks_of(sent)
     assert len(tasks) > 10
@@ -185,7 +186,7 @@ def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
 def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(edited: Any, request_of: Any, environment_of: Any) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
 
-    assert body.job(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
+    assert job_body(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
 
 
 def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
@@ -214,10 +215,10 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     spec = compiled("tests/pipelines/chain.py")
     assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
 
-    sent = body.job(request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123")["pipelineSpec"]
+    sent = job_body(request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123")["pipelineSpec"]
 
     assert uncached(sent) - {("root", "inner")} == again - {("root", "inner")}
-    parsed(body.job(request_of(spec, from_task=start), environment_of(), "abc123"))
+    parsed(job_body(request_of(spec, from_task=start), environment_of(), "abc123"))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
     compiled: Any, request_of: Any, environment_of: Any, start: str, why: str
 ) -> None:
     with pytest.raises(Unsupported, match=why) as caught:
-        body.job(request_of(compiled("features-2.14.6.yaml"), from_task=start), environment_of(), "abc123")
+        job_body(request_of(compiled("features-2.14.6.yaml"), from_task=start), environment_of(), "abc123")
 
     assert "without --from" in caught.value.hint
 
@@ -245,12 +246,12 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
     for name, value in (("n", number), ("items", [1, number]), ("config", {"a": {"b": [number]}})):
         wrong = replace(request, params={**request.params, name: value})
         with pytest.raises(ParamError, match=rf"parameter {name} contains {number}"):
-            body.job(wrong, environment_of(), "abc123")
+            job_body(wrong, environment_of(), "abc123")
     constant = replace(
         request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
     )
     with pytest.raises(SpecError, match=rf"pipeline contains {number}, .*: deep\[0\].x\.") as caught:
-        body.job(constant, environment_of(), "abc123")
+        job_body(constant, environment_of(), "abc123")
     assert "STRING" in caught.value.hint
 
 
@@ -261,9 +262,9 @@ def test_an_integer_of_schema_2_0_0_is_sent_as_text(compiled: Any, request_of: A
     old = replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "schemaVersion": "2.0.0"})
     exact = replace(request, spec=old, params={**request.params, "n": 2**53 + 1})
 
-    assert parsed(body.job(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value == 2**53 + 1
+    assert parsed(job_body(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value == 2**53 + 1
     with pytest.raises(ParamError, match=f"parameter n contains {2**63 + 1}"):
-        body.job(replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123")
+        job_body(replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123")
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])
@@ -273,7 +274,7 @@ def test_numbers_that_a_double_holds_are_not(compiled: Any, request_of: Any, env
     request = request_of(compiled("features-2.14.6.yaml"))
     request = replace(request, params={**request.params, "items": [number]})
 
-    job = parsed(body.job(request, environment_of(), "abc123"))
+    job = parsed(job_body(request, environment_of(), "abc123"))
 
     assert json_format.MessageToDict(job.runtime_config.parameter_values["items"]) == [number]
 
@@ -291,7 +292,7 @@ def test_labels_that_google_refuses_are_refused(
     request = request_of(compiled("tests/pipelines/echo.py"), labels={name: value})
 
     with pytest.raises(Unsupported, match="Google refuses the label") as caught:
-        body.job(request, environment_of(), "abc123")
+        job_body(request, environment_of(), "abc123")
 
     assert "at most 63 lowercase letters" in caught.value.hint
 
@@ -299,7 +300,7 @@ def test_labels_that_google_refuses_are_refused(
 def test_more_labels_than_google_takes_are_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
     def made(count: int) -> Any:
         labels = {f"l{number}": "x" for number in range(count)}
-        return body.job(request_of(compiled("tests/pipelines/echo.py"), labels=labels), environment_of(), "abc123")
+        return job_body(request_of(compiled("tests/pipelines/echo.py"), labels=labels), environment_of(), "abc123")
 
     assert len(parsed(made(62)).labels) == 64
     with pytest.raises(Unsupported, match="There are 65 labels; Vertex AI takes 64"):
@@ -309,9 +310,9 @@ def test_more_labels_than_google_takes_are_refused(compiled: Any, request_of: An
 def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
-    assert body.job(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"] == "ü" * 128
+    assert job_body(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"] == "ü" * 128
     with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
-        body.job(request_of(spec, name="x" * 129), environment_of(), "abc123")
+        job_body(request_of(spec, name="x" * 129), environment_of(), "abc123")
 
 
 # -- names
@@ -327,15 +328,15 @@ def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, envi
 @example("-" * 300)
 @example("2" + "a" * 127)
 def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(pipeline: str) -> None:
-    made = body.job_id(pipeline, "0123456789ab")
+    made = job_id(pipeline, "0123456789ab")
 
     assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", made), made
     assert made.endswith("-0123456789ab")
 
 
 def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
-    assert body.job_id("Train Churn_v2", "ab12") == "train-churn-v2-ab12"
-    assert body.job_id("train", "ab12") != body.job_id("train", "ab13")
+    assert job_id("Train Churn_v2", "ab12") == "train-churn-v2-ab12"
+    assert job_id("train", "ab12") != job_id("train", "ab13")
 
 
 # -- what the service cannot be told
@@ -353,9 +354,9 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     }
     cluster = from_documents([spec.pipeline_spec, platform], "echo")
 
-    assert not list(body.notes(request_of(spec)))
-    (note,) = body.notes(request_of(cluster))
+    assert not list(notes(request_of(spec)))
+    (note,) = notes(request_of(cluster))
     assert note.startswith("Vertex AI takes no Kubernetes settings; left out: ")
     assert "say" in note
-    (local,) = body.notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
+    (local,) = notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
     assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")

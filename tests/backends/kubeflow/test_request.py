@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import body, mlmd
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
 from kfgcp.options import option_fields
@@ -37,7 +38,9 @@ GIT = "0123456789abcdef0123456789abcdef01234567"
 
 def made(request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123") -> dict[str, Any]:
     """The body, as JSON has it."""
-    found: dict[str, Any] = json.loads(json.dumps(body.run(request, env, experiment, submission), allow_nan=False))
+    found: dict[str, Any] = json.loads(
+        json.dumps(run_request.run(request, env, experiment, submission), allow_nan=False)
+    )
     return found
 
 
@@ -84,9 +87,9 @@ def test_integers_that_no_double_is_equal_to_are_refused(
     )
 
     with pytest.raises(ParamError, match=f"The parameter items contains {number}"):
-        body.run(wrong, environment_of(), "e-1", "abc123")
+        run_request.run(wrong, environment_of(), "e-1", "abc123")
     with pytest.raises(SpecError, match=f"The pipeline contains {number}"):
-        body.run(constant, environment_of(), "e-1", "abc123")
+        run_request.run(constant, environment_of(), "e-1", "abc123")
 
 
 def nested(levels: int, key: str = "") -> Any:
@@ -160,7 +163,7 @@ def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
 
     assert made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"] == "\u00fc" * 255
     with pytest.raises(Unsupported, match="256 characters; Kubeflow Pipelines takes 255") as caught:
-        body.run(request_of(spec, name="x" * 256), environment_of(), "e-1", "abc123abc123")
+        run_request.run(request_of(spec, name="x" * 256), environment_of(), "e-1", "abc123abc123")
     assert "--name" in caught.value.hint
 
 
@@ -172,7 +175,7 @@ def test_a_spec_of_another_schema_is_refused(
     spec = replace(spec, pipeline_spec={**spec.pipeline_spec, "schemaVersion": version})
 
     with pytest.raises(Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}") as caught:
-        body.run(request_of(spec), environment_of(), "e-1", "abc123abc123")
+        run_request.run(request_of(spec), environment_of(), "e-1", "abc123abc123")
     assert "current kfp" in caught.value.hint
 
 
@@ -225,7 +228,7 @@ def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environmen
     request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
 
     with pytest.raises(Unsupported, match="its loop once") as caught:
-        body.run(request, environment_of(), "e-1", "abc123abc123")
+        run_request.run(request, environment_of(), "e-1", "abc123abc123")
     assert "without --from" in caught.value.hint
 
 
@@ -241,12 +244,12 @@ def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environmen
 @example({"}": "{", '"': "\\", "\x00": "\x1b[31m"})
 def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]) -> None:
     try:
-        text = body.description(labels)
+        text = run_request.description(labels)
     except Unsupported:
         assert len(json.dumps(labels)) > 200
         return
-    assert body.labels_of(text) == labels
-    assert body.labels_of(f"What people wrote, before\n{text}\nand after.") == labels
+    assert run_request.labels_of(text) == labels
+    assert run_request.labels_of(f"What people wrote, before\n{text}\nand after.") == labels
 
 
 @pytest.mark.parametrize(
@@ -271,11 +274,11 @@ def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]
     ],
 )
 def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
-    assert body.labels_of(text) == {}
+    assert run_request.labels_of(text) == {}
 
 
 def test_values_that_are_no_text_become_text() -> None:
-    assert body.labels_of('kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}') == {
+    assert run_request.labels_of('kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}') == {
         "n": "3",
         "on": "True",
         "none": "None",
@@ -297,16 +300,16 @@ def full(**more: str) -> dict[str, str]:
 
 def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -> None:
     """The description is a column of 255 characters; the submission comes first, by which a run is found again."""
-    short = body.description({"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"})
+    short = run_request.description({"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"})
     assert short == 'kfgcp: {"submission":"abc123abc123","team":"growth","pipeline":"train"}'
 
     labels = full(submission="abc123abc123", team="t" * 60)
-    text = body.description(labels)
+    text = run_request.description(labels)
     assert len(text) <= 255
-    assert labels.items() - body.labels_of(text).items() == {("version", "0" * 12), ("pipeline", "p" * 63)}
+    assert labels.items() - run_request.labels_of(text).items() == {("version", "0" * 12), ("pipeline", "p" * 63)}
 
     labels = full(submission="abc123abc123", user="u" * 32)
-    assert labels.items() - body.labels_of(body.description(labels)).items() == {("version", "0" * 12)}
+    assert labels.items() - run_request.labels_of(run_request.description(labels)).items() == {("version", "0" * 12)}
 
 
 def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
@@ -315,7 +318,7 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
     request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
 
     with pytest.raises(Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255") as caught:
-        body.run(request, environment_of(), "e-1", "abc123abc123")
+        run_request.run(request, environment_of(), "e-1", "abc123abc123")
     assert "--label" in caught.value.hint
 
 
@@ -324,7 +327,7 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
-    labels = body.labels_of(made(request, environment_of())["description"])
+    labels = run_request.labels_of(made(request, environment_of())["description"])
     assert labels == {SUBMISSION: "abc123abc123", "experiment": "default"}  # the runs of a list name it by an id only
 
 
@@ -333,10 +336,10 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 
 def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     spec = compiled("tests/pipelines/echo.py")
-    assert [*body.notes(request_of(spec))] == []
+    assert [*run_request.notes(request_of(spec))] == []
 
     request = request_of(spec, max_parallel=2, executor="docker", strict_env=True, fail_fast=True)
-    (local, fast) = body.notes(request)
+    (local, fast) = run_request.notes(request)
     assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
     assert fast.startswith("--fail-fast is not known to Kubeflow Pipelines")
 
