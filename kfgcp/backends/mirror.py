@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from kfgcp.backends.base import CapabilityT, Deleted, Pace, Page, RunRef, SubmitRequest, stored_request
 from kfgcp.backends.incomplete import warn_incomplete
 from kfgcp.backends.mirror_parts import part_of
-from kfgcp.backends.reading import has_log_end
+from kfgcp.backends.run_values import has_log_end
 from kfgcp.backends.service import (
     CanFetchListed,
     CanJudgeExplanations,

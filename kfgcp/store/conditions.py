@@ -26,7 +26,7 @@ from kfgcp.store.search_expressions import (
     parse,
     parse_order,
 )
-from kfgcp.store.tokens import Span, failure
+from kfgcp.store.search_tokens import Span, failure
 
 KEPT: Final = 64
 """Characters of a value that is no number in the column `typed`; what is shorter is there as a whole."""

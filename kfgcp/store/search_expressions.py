@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from kfgcp.store.tokens import PLAIN, Token, failure, tokens
+from kfgcp.store.search_tokens import PLAIN, Token, failure, tokens
 
 COLUMNS: Final[Mapping[str, str]] = {
     "run_id": "text",

@@ -16,7 +16,7 @@ from kfgcp.model import Run, RunState, Task
 from kfgcp.store.cached_outputs import CachedOutputs
 from kfgcp.store.events import RunEvents
 from kfgcp.store.file_uses import FileUses
-from kfgcp.store.reading import DATABASE_NAME
+from kfgcp.store.reader import DATABASE_NAME
 from kfgcp.store.request import StoredRequest
 from kfgcp.store.rows import (
     TAG,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from kfgcp.store import database
-from kfgcp.store.reading import Reader
+from kfgcp.store.reader import Reader
 
 
 class Writer(Reader):

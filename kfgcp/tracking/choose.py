@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
 from kfgcp.query import RunFilter
-from kfgcp.store.tokens import UNITS
+from kfgcp.store.search_tokens import UNITS
 
 
 class Choice(TypedDict, total=False):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, RunRef
-from kfgcp.backends.reading import read_spec
+from kfgcp.backends.run_values import read_spec
 from kfgcp.errors import BackendError, RunTimeout, UsageError
 from kfgcp.model import Run, RunState, Task
 from kfgcp.tracking.choose import check_timeout

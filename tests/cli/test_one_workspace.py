@@ -10,7 +10,7 @@ import pytest
 import kfgcp
 from kfgcp import config
 from kfgcp.cli.main import _exit_code
-from kfgcp.store.reading import Reader
+from kfgcp.store.reader import Reader
 from kfgcp.testing import VertexStandIn
 from patience import PROCESS
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.diagnosis.clock import clock_skew
+from kfgcp.diagnosis.clock_skew import clock_skew
 from kfgcp.errors import BackendError
 
 NOON = 1767873600.0  # Thu, 08 Jan 2026 12:00:00 GMT

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kfgcp.config import Environment
-from kfgcp.diagnosis.google import Cloud
+from kfgcp.diagnosis.google_cloud import Cloud
 from kfgcp.errors import BadAnswer
 from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.settings import Setting

@@ -14,9 +14,9 @@ from google.protobuf import json_format
 from kfp import dsl
 
 from kfgcp import api
-from kfgcp.engine.executors import server
+from kfgcp.engine.executors import task_server as server
 from kfgcp.engine.executors.base import Attempt, Ended, Installed
-from kfgcp.engine.executors.server import Server
+from kfgcp.engine.executors.task_server import Server
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.spec.lightweight import Lightweight
 from kfgcp.spec.load import from_documents

@@ -12,7 +12,7 @@ from kfgcp import LogFilter, LogLine, LogWritten, RunChanged, RunEnded, RunHandl
 from kfgcp.backends.base import Pace, RunRef
 from kfgcp.backends.local.logs import FileTail
 from kfgcp.engine.layout import log_file
-from kfgcp.engine.run import Engine
+from kfgcp.engine.loop import Engine
 from kfgcp.errors import AuthError, RunTimeout, Unreachable, UsageError
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import Changes
@@ -515,7 +515,7 @@ def test_a_run_of_this_process_is_followed_without_asking_its_backend(
 def test_the_error_of_an_engine_is_raised_where_its_run_is_followed(
     home: Path, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfgcp.engine.run.Engine.execute", lambda self: int("not a number"))
+    monkeypatch.setattr("kfgcp.engine.loop.Engine.execute", lambda self: int("not a number"))
     run = kfgcp.submit(str(pipeline("echo")), in_process=True)
 
     with pytest.raises(ValueError, match="not a number"):

@@ -75,7 +75,7 @@ PURE = (
     *("model.py", "event.py", "options.py", "query.py"),
     *("spec/diff.py", "spec/digest.py", "spec/facts.py", "spec/graph.py", "spec/json_values.py", "spec/tasks.py"),
     "spec/wire.py",
-    *("store/tokens.py", "store/search_expressions.py", "store/conditions.py"),
+    *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(
         "tracking/compare.py",
         "tracking/metric_direction.py",
@@ -291,7 +291,7 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
         "backends/local/doctor.py",
         "backends/local/logs.py",
         "backends/local/service.py",
-        "diagnosis/s3.py",  # the clients of buckets
+        "diagnosis/s3_bucket.py",  # the clients of buckets
         "tracking/artifact_contents.py",  # the clients of buckets
         "workspace.py",  # which files of a run were deleted
     }

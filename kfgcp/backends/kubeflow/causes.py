@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from kfgcp.backends.kubeflow.logs import RunLogs
-from kfgcp.backends.reading import with_failure
+from kfgcp.backends.run_values import with_failure
 from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.model import ErrorInfo, ErrorKind, Run, Task

@@ -15,15 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.addresses import of_metadata
 from kfgcp.backends.kubeflow.filters import PAGE_KEYS
-from kfgcp.backends.kubeflow.server import HEALTH, OLD_HEALTH, Server, too_old
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
+from kfgcp.backends.kubeflow.server_version import HEALTH, OLD_HEALTH, Server, too_old
 from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cluster, port_forward
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.diagnosis.clock import clock_skew
-from kfgcp.diagnosis.google import Cloud, bucket_of
-from kfgcp.diagnosis.s3 import check_bucket, is_on_s3
-from kfgcp.diagnosis.service import PATIENCE, Doorbell, member, signed_in, unreachable
+from kfgcp.diagnosis.clock_skew import clock_skew
+from kfgcp.diagnosis.connection import PATIENCE, Doorbell, member, signed_in, unreachable
+from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
 from kfgcp.errors import AuthError, BackendError, ConfigError, IapRefused, NotFound, Refused, Unreachable
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.backends.kubeflow.features import text_of
-from kfgcp.backends.kubeflow.server import Server
+from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.errors import Unsupported, UsageError
 
 MOST_NAME_BYTES: Final = 128

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow.messages import SERVICE, VERSION, read_experiment
-from kfgcp.backends.reading import read_spec
+from kfgcp.backends.run_values import read_spec
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BadAnswer, NotFound, NotWhole, Refused
 from kfgcp.services.client import ServiceClient

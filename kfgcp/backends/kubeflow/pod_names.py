@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from kfgcp.backends.reading import read_spec
+from kfgcp.backends.run_values import read_spec
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Graph, TaskDef, kind_of
 

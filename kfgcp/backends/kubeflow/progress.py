@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.reading import time_of
+from kfgcp.backends.run_values import time_of
 from kfgcp.model import RunState, TaskState
 
 SERVICE: Final = "Kubeflow Pipelines"

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from kfgcp.backends.kubeflow.attempts import AttemptPods
 from kfgcp.backends.kubeflow.metadata import Execution, StoredArtifact
+from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 from kfgcp.backends.kubeflow.pod_names import FailedDriver
 from kfgcp.backends.kubeflow.progress import RUN_STATES as RUN_STATES
 from kfgcp.backends.kubeflow.progress import SERVICE, Progress, past, progress_of
 from kfgcp.backends.kubeflow.request import labels_of
 from kfgcp.backends.kubeflow.tree import ENDED, Placed, place_executions, place_nodes, with_failed_drivers
-from kfgcp.backends.reading import (
+from kfgcp.backends.run_values import (
     LEAVES,
     by_parent,
     first_failure,

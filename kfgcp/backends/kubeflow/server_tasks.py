@@ -26,7 +26,7 @@ from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.messages import read_task
 from kfgcp.backends.kubeflow.metadata import LOG, Execution, StoredArtifact, shown_metadata
 from kfgcp.backends.kubeflow.tree import NOT_TRIGGERED
-from kfgcp.backends.reading import METRICS
+from kfgcp.backends.run_values import METRICS
 from kfgcp.errors import BadAnswer
 from kfgcp.services.redact import redacted_line
 from kfgcp.spec.graph import Dag, Graph, TaskDef

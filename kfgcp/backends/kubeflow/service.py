@@ -16,7 +16,7 @@ from kfgcp.backends.kubeflow import causes, filters
 from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
-from kfgcp.backends.kubeflow.creating import create
+from kfgcp.backends.kubeflow.create_run import create
 from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
@@ -27,12 +27,12 @@ from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
 from kfgcp.backends.kubeflow.read_run import RunReader
 from kfgcp.backends.kubeflow.runs import RUN_STATES, Where, graph_of
-from kfgcp.backends.kubeflow.server import NO_TASKS, Server
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors, is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
+from kfgcp.backends.kubeflow.server_version import NO_TASKS, Server
 from kfgcp.backends.kubeflow.sign_in import address_and_tokens, in_cluster
-from kfgcp.backends.reading import has_log_end
+from kfgcp.backends.run_values import has_log_end
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project

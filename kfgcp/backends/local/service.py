@@ -32,8 +32,8 @@ from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
+from kfgcp.engine.loop import Engine
 from kfgcp.engine.root_inputs import root_inputs
-from kfgcp.engine.run import Engine
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.uses import Uses
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError

@@ -8,9 +8,9 @@ from functools import partial
 from kfgcp.backends.vertex.addresses import address
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.diagnosis.clock import clock_skew
-from kfgcp.diagnosis.google import Cloud, bucket_of
-from kfgcp.diagnosis.service import PATIENCE, Doorbell, signed_in, unreachable, with_command
+from kfgcp.diagnosis.clock_skew import clock_skew
+from kfgcp.diagnosis.connection import PATIENCE, Doorbell, signed_in, unreachable, with_command
+from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
 from kfgcp.services.auth.tokens import token_source
 from kfgcp.services.client import ServiceClient

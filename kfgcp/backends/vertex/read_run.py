@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.reading import (
+from kfgcp.backends.run_values import (
     LEAVES,
     first_failure,
     in_order,

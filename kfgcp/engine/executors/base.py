@@ -52,7 +52,7 @@ class Containers:
     """What the containers of a run get beside what their attempts name.
 
     workspace: a folder that they share at the path it has here. credentials: whether they get Google's credentials, see
-    `kfgcp.engine.executors.credentials`. home: the state folder, whose files only their owner can read.
+    `kfgcp.engine.executors.container_credentials`. home: the state folder, whose files only their owner can read.
     """
 
     workspace: Path | None = None

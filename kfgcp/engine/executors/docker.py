@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from kfgcp import private
-from kfgcp.engine.executors import credentials, ownership
+from kfgcp.engine.executors import container_credentials as credentials
+from kfgcp.engine.executors import ownership
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log

@@ -24,7 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kfgcp.engine.executors import task_process, wire
+from kfgcp.engine.executors import process_messages as wire
+from kfgcp.engine.executors import task_process
 
 _HIGHEST_FD = 64
 """Higher than any descriptor of the server: it has a handful, and the libraries that it imports open few."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from kfgcp.engine import orphans
 from kfgcp.engine.executors.base import Attempt, Emit
-from kfgcp.engine.executors.server import Server
 from kfgcp.engine.executors.startup import read_at_start
 from kfgcp.engine.executors.task_process import MODULE, TEMPORARY
+from kfgcp.engine.executors.task_server import Server
 from kfgcp.spec.lightweight import Lightweight
 
 

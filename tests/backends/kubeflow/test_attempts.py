@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.kubeflow.attempts import AttemptPods
+from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 
 
 def node(name: str, *children: str) -> dict[str, Any]:

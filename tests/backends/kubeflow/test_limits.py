@@ -7,7 +7,7 @@ import pytest
 
 from exchanges import exchange
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
-from kfgcp.backends.kubeflow.server import Server
+from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.services.client import ServiceClient
 

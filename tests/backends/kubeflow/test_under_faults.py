@@ -20,7 +20,7 @@ import requests
 import kfgcp as public
 from exchanges import VERSIONS, Exchange, exchange
 from held import HeldRequest
-from kfgcp.backends.kubeflow import creating
+from kfgcp.backends.kubeflow import create_run as creating
 from kfgcp.backends.kubeflow.request import labels_of
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
 from kfgcp.query import RunFilter

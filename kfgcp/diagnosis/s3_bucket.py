@@ -7,7 +7,7 @@ from dataclasses import replace
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.diagnosis.service import SECONDS
+from kfgcp.diagnosis.connection import SECONDS
 from kfgcp.engine import remote
 from kfgcp.errors import BackendError
 from kfgcp.semantics.values import ValueProblem

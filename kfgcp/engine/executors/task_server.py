@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kfgcp
-from kfgcp.engine.executors import wire
+from kfgcp.engine.executors import process_messages as wire
 from kfgcp.engine.executors.base import Attempt, Emit, Ended, TaskException
 from kfgcp.engine.executors.task_process import FAILURE
 from kfgcp.machine import start_thread

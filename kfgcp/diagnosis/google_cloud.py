@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.diagnosis.service import PATIENCE, member, with_command
+from kfgcp.diagnosis.connection import PATIENCE, member, with_command
 from kfgcp.errors import BackendError, NotFound, Refused, Remedy
 from kfgcp.hosts import is_loopback
 from kfgcp.model import timestamp
