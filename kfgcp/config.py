@@ -166,7 +166,6 @@ def load(
     file = folder / FILE_NAME if folder else None
     root = folder or start
     tables = _read_tables(file) if file else _Tables()
-    check_types(tables.project, _PROJECT_KEYS, f"{FILE_NAME} [project]")
     tables.environments.setdefault(DEFAULT_ENV, {"backend": default_backend})
     environments: dict[str, Environment] = {}
     invalid: dict[str, ConfigError] = {}
@@ -213,7 +212,7 @@ def _read_tables(file: Path) -> _Tables:
     data = _read(file)
     patterns = data.pop("include", [])
     _add_tables(tables, data, FILE_NAME)
-    for included in _included_files(patterns, file.parent):
+    for included in included_files(patterns, file.parent):
         included_data = _read(included)
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
@@ -222,8 +221,16 @@ def _read_tables(file: Path) -> _Tables:
     return tables
 
 
-def _included_files(patterns: Any, folder: Path) -> list[Path]:
-    """Return the files that patterns below a folder name, each once, in the order of the patterns."""
+def included_files(patterns: Any, folder: Path) -> list[Path]:
+    """Return the files that the patterns of `include` name, each once, in the order of the patterns.
+
+    Args:
+        patterns: the value of `include`.
+        folder: of kfgcp.toml.
+
+    Raises:
+        ConfigError: the value is not a list of patterns below the folder, or a named file is missing.
+    """
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(
             f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.", hint='Write ["kfgcp.d/*.toml"].'
@@ -236,7 +243,7 @@ def _included_files(patterns: Any, folder: Path) -> list[Path]:
                 f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of {FILE_NAME}.",
                 hint='Write a path or pattern from that folder: "kfgcp.d/*.toml".',
             )
-        matches = sorted(path for path in folder.glob(pattern) if path.is_file())
+        matches = _matching_files(folder, pattern)
         if not matches and not any(character in pattern for character in "*?["):
             raise ConfigError(f"{FILE_NAME}: the included file {pattern} is not there.")
         files.update(dict.fromkeys(matches))
@@ -244,11 +251,27 @@ def _included_files(patterns: Any, folder: Path) -> list[Path]:
     return list(files)
 
 
+def _matching_files(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
+    except (ValueError, IndexError):
+        # Python allows ** as a whole part of a path only, and fails on the pattern ".".
+        raise ConfigError(
+            f"{FILE_NAME}: include has {pattern!r}, which is not a pattern of files.",
+            hint='Write a path or pattern: "kfgcp.d/*.toml".',
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{FILE_NAME}: the files of include {pattern!r} cannot be found: {error}.") from None
+
+
 def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
     """Add the tables of one file to those of the files before it."""
     refuse_unknown(data, ("project", "env", "dashboard", "include"), name)
-    for table, merged in (("project", tables.project), ("dashboard", tables.dashboard)):
-        for key, value in _table(data, table, name).items():
+    parts = (("project", tables.project, _PROJECT_KEYS), ("dashboard", tables.dashboard, DASHBOARD_KEYS))
+    for table, merged, types in parts:
+        values = _table(data, table, name)
+        check_types(values, types, f"{name} [{table}]")
+        for key, value in values.items():
             if key in merged:
                 raise ConfigError(f"{name}: {key} of [{table}] is in another file, too.", hint="Remove one of them.")
             merged[key] = value

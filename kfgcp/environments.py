@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -158,6 +159,10 @@ def _check(before: str, after: str, name: str, settings: Mapping[str, Any], file
         raise ConfigError(f"{file.name} is written in a way that kfgcp cannot change.", hint="Change it by hand.")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / config.FILE_NAME).write_text(after, encoding="utf-8", newline="")
+        for included in config.included_files(new.get("include", []), file.parent):
+            copy = Path(folder) / included.relative_to(file.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(included, copy)
         environment = load_project(Path(folder), {}).env(name)
     missing = environment.missing
     if missing:

@@ -252,3 +252,26 @@ def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp
 
     assert done.code == 2
     assert "have no location, pipeline_root" in done.err
+
+
+def test_a_file_that_includes_others(import_: Callable[..., Any], home: Path) -> None:
+    (home / "kfgcp.toml").write_text('include = ["kfgcp.d/team.toml", "kfgcp.d/*.toml"]\n')
+    (home / "kfgcp.d").mkdir()
+    (home / "kfgcp.d/team.toml").write_text('[env.prod]\nbackend = "local"\n')
+
+    done = import_(outputs(growth=VERTEX))
+
+    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] added\n")
+
+
+def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], home: Path) -> None:
+    before = 'include = ["kfgcp.d/*.toml"]\n'
+    (home / "kfgcp.toml").write_text(before)
+    (home / "kfgcp.d").mkdir()
+    (home / "kfgcp.d/dev.toml").write_text('[env.dev]\nbackend = "local"\n')
+
+    done = import_(outputs(growth=VERTEX))
+
+    assert done.code == 2
+    assert "kfgcp.d/dev.toml: [env.dev] is in kfgcp.toml, too." in done.err
+    assert (home / "kfgcp.toml").read_text() == before
