@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.deadlines import REQUEST_SECONDS
-from kfgcp.errors import ConfigError
+from kfgcp.errors import ConfigError, in_one_line
 from kfgcp.hosts import LOOPBACK, parse_address
 from kfgcp.machine import current_folder
 from kfgcp.model import Direction
@@ -129,7 +129,8 @@ class Project:
         """
         name = name or self.default_env
         if name in self.invalid_environments:
-            raise copy.copy(self.invalid_environments[name])
+            invalid = self.invalid_environments[name]
+            raise copy.copy(invalid) from invalid.__cause__
         if name not in self.environments:
             known = ", ".join(sorted(self.environments))
             where = self.file.name if self.file else "no kfgcp.toml was found"
@@ -348,9 +349,18 @@ def _environment(
     settings = read_settings(table, types, where, prefix, environ)
     settings.pop("backend", None)
     environment = Environment(name, backend, settings, declaration)
-    # Where a key is missing, that is the first error of whoever uses the environment.
-    if not environment.missing:
-        declaration.of(settings).validate(where)
+    try:
+        # Where a key is missing, that is the first error of whoever uses the environment.
+        if not environment.missing:
+            declaration.of(settings).validate(where)
+    except ConfigError:
+        raise
+    except Exception as error:
+        # The checks of a backend of another distribution may raise anything.
+        raise ConfigError(
+            f"{where} cannot be checked by the backend '{backend}': {in_one_line(error)}.",
+            hint="Update or remove the distribution of that backend.",
+        ) from error
     return environment
 
 

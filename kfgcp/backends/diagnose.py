@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kfgcp import config
-from kfgcp.backends.registry import plugin_of, plugin_problems, require_settings
-from kfgcp.diagnosis.checks import Finding, broken, walk
+from kfgcp.backends.registry import naming_distribution, plugin_of, plugin_problems, require_settings
+from kfgcp.diagnosis.checks import Check, Finding, broken, walk
 from kfgcp.errors import KfgcpError
 
 _SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
@@ -27,7 +27,10 @@ def diagnose(
         env = project.env(name)
         require_settings(env)
         plugin = plugin_of(env.backend)
-        checks = plugin.checks(project, env, images) if plugin.checks is not None else ()
+        checks: Sequence[Check] = ()
+        if plugin.checks is not None:
+            with naming_distribution(env.backend, "checked"):
+                checks = plugin.checks(project, env, images)
     except KfgcpError as error:
         yield broken("config", error)
         return

@@ -8,7 +8,7 @@ command. So a distribution cannot take the name of one of our backends; `kfgcp d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from kfgcp import config
 from kfgcp.backends.plugin import GROUP, BackendPlugin
 from kfgcp.config import Environment, Project, UnknownBackend
-from kfgcp.errors import ConfigError
+from kfgcp.errors import ConfigError, KfgcpError, in_one_line
 from kfgcp.settings import BackendSettings
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _SERVICE_METHODS: Final = (
     *("cancel", "delete"),
 )
 """What every service has: see `kfgcp.backends.service.RunService`."""
+_HINT: Final = "Update or remove that distribution."
 _METHODS: Final = ("notes", "submit", "get", "list", "cancel", "pace")
 """What every backend has: see `kfgcp.backends.base.Backend`."""
 
@@ -58,8 +59,10 @@ def open_backend(project: Project, env: Environment, store: Store | None = None)
     from kfgcp.store.store import Store
 
     require_settings(env)
-    backend = _open(plugin_of(env.backend), project, env, store or Store(project.home))
-    _require_methods(backend, _METHODS, env)
+    plugin = plugin_of(env.backend)
+    with naming_distribution(env.backend, "opened"):
+        backend = _open(plugin, project, env, store or Store(project.home))
+        _require_methods(backend, _METHODS, env)
     return backend
 
 
@@ -74,6 +77,27 @@ def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Stor
     return Mirror(service, store, env.name)
 
 
+@contextmanager
+def naming_distribution(backend: str, action: str) -> Iterator[None]:
+    """Let what the code of another distribution raises be an error that names the distribution.
+
+    Args:
+        backend: the name of the backend. What our own backends raise stays as it is.
+        action: what cannot be done with it, in the passive: "opened".
+    """
+    try:
+        yield
+    except KfgcpError:
+        raise
+    except (Exception, SystemExit) as error:
+        if backend in BUILT_IN:
+            raise
+        raise ConfigError(
+            f"The backend '{backend}'{_distribution_of(backend)} cannot be {action}: {in_one_line(error)}.",
+            hint=_HINT,
+        ) from error
+
+
 def _require_methods(opened: object, methods: Iterable[str], env: Environment) -> None:
     """Check that an object of a plug-in has the methods and properties that it must have.
 
@@ -84,7 +108,7 @@ def _require_methods(opened: object, methods: Iterable[str], env: Environment) -
     if missing:
         raise ConfigError(
             f"The backend '{env.backend}'{_distribution_of(env.backend)} has no {' and no '.join(missing)}.",
-            hint="Update or remove that distribution.",
+            hint=_HINT,
         )
 
 
@@ -170,13 +194,22 @@ def plugin_problems() -> Iterator[str]:
 
 def _offers(*, with_built_in: bool = False) -> dict[str, list[EntryPoint]]:
     """Return the entry points of other distributions by their names, in the order of the names."""
-    from importlib.metadata import entry_points
-
     offers: dict[str, list[EntryPoint]] = {}
-    for entry_point in sorted(entry_points(group=GROUP), key=lambda entry_point: entry_point.name):
+    for entry_point in installed_offers():
         if with_built_in or entry_point.name not in BUILT_IN:
             offers.setdefault(entry_point.name, []).append(entry_point)
     return offers
+
+
+@cache
+def installed_offers() -> tuple[EntryPoint, ...]:
+    """Return the entry points of all distributions, in the order of the names.
+
+    They are looked for once in a process: a table of runs asks for the backend of each run.
+    """
+    from importlib.metadata import entry_points
+
+    return tuple(sorted(entry_points(group=GROUP), key=lambda entry_point: entry_point.name))
 
 
 def _load(offer: EntryPoint) -> BackendPlugin:
@@ -186,26 +219,28 @@ def _load(offer: EntryPoint) -> BackendPlugin:
         ConfigError: it cannot be imported, is something else, or declares keys that it must not.
     """
     problem = f"The backend '{offer.name}' of {_described(offer)} cannot be used"
-    hint = "Update or remove that distribution."
     try:
         plugin = offer.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # An import runs the code of the distribution, which may raise anything.
-        raise ConfigError(f"{problem}: {type(error).__name__}: {error}.", hint=hint) from error
+        raise ConfigError(f"{problem}: {in_one_line(error)}.", hint=_HINT) from error
     if not isinstance(plugin, BackendPlugin):
-        raise ConfigError(f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=hint)
+        raise ConfigError(f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=_HINT)
     if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, BackendSettings)):
-        raise ConfigError(f"{problem}: its settings are not a subclass of kfgcp.settings.BackendSettings.", hint=hint)
+        raise ConfigError(f"{problem}: its settings are not a subclass of kfgcp.settings.BackendSettings.", hint=_HINT)
     if callable(plugin.open) is callable(plugin.service):
-        raise ConfigError(f"{problem}: it must have one of the functions service and open.", hint=hint)
+        raise ConfigError(f"{problem}: it must have one of the functions service and open.", hint=_HINT)
     try:
         types = plugin.settings.types()
-    except (TypeError, NameError) as error:
-        raise ConfigError(f"{problem}: {error}.", hint=hint) from error
+    except TypeError as error:
+        raise ConfigError(f"{problem}: {error}.", hint=_HINT) from error
+    except Exception as error:
+        # A type that is written as a text is code, too.
+        raise ConfigError(f"{problem}: {in_one_line(error)}.", hint=_HINT) from error
     for key, kind in {"backend": str, **BackendSettings.types()}.items():
         if key in types and (types[key] is not kind or key == "backend"):
             raise ConfigError(
-                f"{problem}: it declares the key {key}, which every environment has with another meaning.", hint=hint
+                f"{problem}: it declares the key {key}, which every environment has with another meaning.", hint=_HINT
             )
     return plugin
 

@@ -38,9 +38,14 @@ Install = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def _forget_plugins() -> Iterator[None]:
-    registry.plugin_of.cache_clear()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     registry.plugin_of.cache_clear()
+    registry.installed_offers.cache_clear()
 
 
 @pytest.fixture
@@ -96,6 +101,13 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
     [
         ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError('no\\nlicence')", "RuntimeError: no licence"),
+        (
+            "from __future__ import annotations\nimport json\n"
+            + MODULE.replace("speed: int = 1", "speed: json.No = 1"),
+            "AttributeError: module 'json' has no attribute 'No'",
+        ),
         ("BACKEND = object()", "BACKEND is not a kfgcp.backends.plugin.BackendPlugin"),
         ("", "AttributeError: module"),
         (MODULE.replace("settings=ToySettings", "settings=dict"), "its settings are not a subclass of"),
@@ -120,6 +132,7 @@ def test_a_broken_distribution_is_named_and_others_work(
     assert caught.value.message.startswith("The backend 'toy' of kfgcp-toy 1.0 cannot be used: ")
     assert problem in caught.value.message
     assert "\n" not in caught.value.message
+    assert caught.value.__cause__ is project.invalid_environments["toy"].__cause__
     assert project.env("local").backend == "local"
     assert list(plugin_problems()) == [caught.value.message]
 
@@ -131,6 +144,74 @@ def test_a_backend_without_a_method_is_named(install: Install, project_of: Calla
 
     with pytest.raises(ConfigError, match=r"The backend 'toy' of kfgcp-toy 1\.0 has no cancel"):
         open_backend(project, project.env("toy"))
+
+
+VALIDATE = """speed: int = 1
+    def validate(self, where):
+        raise ValueError(where)
+"""
+REQUIRED = """speed: int = 1
+    @classmethod
+    def required(cls, settings):
+        raise KeyError("speed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "problem"),
+    [(VALIDATE, "ValueError: kfgcp.toml [env.toy]."), (REQUIRED, "KeyError: 'speed'.")],
+)
+def test_checks_of_keys_that_fail_are_an_error_of_their_environment_only(
+    install: Install, project_of: Callable[[str], kfgcp.Project], method: str, problem: str
+) -> None:
+    install(MODULE.replace("speed: int = 1", method))
+
+    project = project_of(TOY)
+
+    with pytest.raises(ConfigError) as caught:
+        project.env("toy")
+    assert caught.value.message == f"kfgcp.toml [env.toy] cannot be checked by the backend 'toy': {problem}"
+    assert isinstance(caught.value.__cause__, (ValueError, KeyError))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        MODULE.replace("Toy(env))", "int('x'))"),
+        MODULE.replace("Toy(env))", "exit(3))"),
+        MODULE.replace("pace = None", "pace = property(lambda self: int('x'))"),
+    ],
+)
+def test_a_backend_that_fails_while_it_is_opened_is_named(
+    install: Install, project_of: Callable[[str], kfgcp.Project], module: str
+) -> None:
+    install(module)
+
+    project = project_of(TOY)
+
+    with pytest.raises(ConfigError, match=r"The backend 'toy' of kfgcp-toy 1\.0 cannot be opened: [A-Z]\w+: "):
+        open_backend(project, project.env("toy"))
+
+
+def test_doctor_names_a_backend_whose_checks_fail(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(MODULE.replace("Toy(env))", "Toy(env), checks=lambda *arguments: int('x'))"))
+    (tmp_path / "kfgcp.toml").write_text(TOY)
+    monkeypatch.chdir(tmp_path)
+
+    findings = list(kfgcp.doctor("toy"))
+
+    assert [(finding.check, finding.ok) for finding in findings] == [("config", False)]
+    assert findings[0].detail.startswith("The backend 'toy' of kfgcp-toy 1.0 cannot be checked: ValueError: ")
+
+
+def test_distributions_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[str] = []
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: searches.append(group) or ())
+
+    assert [registry.runs_here("removed") for _ in range(3)] == [False, False, False]
+    assert searches == ["kfgcp.backends"]
 
 
 def test_a_distribution_cannot_take_the_name_of_our_own(install: Install) -> None:
