@@ -113,7 +113,9 @@ def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> N
     def ages() -> None:
         st.html("".join(_age(status) for status in threads.statuses))
 
-    ages()
+    # Nothing is read when `sync` is empty, or names only environments that are not valid.
+    if threads.statuses:
+        ages()
     if remote and st.button("Read now", icon=":material/sync:", type="tertiary"):
         threads.now()
         st.rerun()

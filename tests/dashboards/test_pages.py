@@ -88,6 +88,30 @@ def test_a_project_without_runs_says_what_to_type(open_page: Page, view: str) ->
         assert "kfgcp" in " ".join(code.value for code in page.code)
 
 
+def test_the_page_health_says_why_an_environment_cannot_be_used(open_page: Page, home: Path) -> None:
+    (home / "kfgcp.toml").write_text('[dashboard]\nsync = ["dev"]\n[env.dev]\nbackend = "vertx"\n')
+
+    page = open_page("health")
+
+    assert not page.exception
+    assert [error.value.replace("\\", "") for error in page.error] == [
+        "kfgcp.toml [env.dev] has the unknown backend 'vertx'."
+    ]
+
+
+def test_launching_without_a_valid_environment_says_why(
+    open_page: Page, home: Path, pipeline: Callable[[str], Path]
+) -> None:
+    (home / "typed.yaml").write_bytes(pipeline("typed").read_bytes())
+    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\nmax_parallel = 0\n')
+
+    page = open_page("launch", pipeline="typed.yaml")
+
+    assert not page.exception
+    assert len(page.error) == 1
+    assert page.error[0].value.endswith("must be at least 1\\.")
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("texts", [SCRIPTS, HOSTILE], ids=["scripts", "hostile"])
 def test_any_text_may_stand_in_runs(

@@ -47,6 +47,8 @@ def show() -> None:
     threads = sync.of(workspace)
     rows = [_row(env, threads) for env in project.environments.values()]
     elements.table("environments", COLUMNS, rows, export="environments")
+    for invalid in project.invalid_environments.values():
+        elements.failure(invalid)
     st.subheader("Doctor", anchor=False)
     st.caption("Looks at all that a run needs, in order, up to the first thing that is broken. Nothing is written.")
     for env in project.environments.values():

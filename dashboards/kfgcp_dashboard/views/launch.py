@@ -152,6 +152,9 @@ def _options(project: Project) -> RunOptions:
     """Return the options that were chosen; fields that are empty leave the choice to the project."""
     first, second, third, fourth = st.columns(4)
     envs = list(project.environments)
+    if not envs:
+        # None of the environments is valid. This raises the error of the default one.
+        project.env()
     backends = {name: env.backend for name, env in project.environments.items()}
     default = project.default_env if project.default_env in envs else envs[0]
     env = address.widget(
