@@ -111,8 +111,9 @@ def read_changes(
         if run_filter.env in workspace.project.invalid_environments:
             workspace.project.env(run_filter.env)
         env = workspace.project.environments.get(run_filter.env)
-        if env is not None and not runs_here(env.backend):
-            _read(_refreshable(workspace, env), run_filter, limit, with_tasks)
+        refreshable = None if env is None or runs_here(env.backend) else _refreshable(workspace, env)
+        if refreshable is not None:
+            _read(refreshable, run_filter, limit, with_tasks)
         return
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
@@ -120,7 +121,7 @@ def read_changes(
     for env in _remote(workspace):
         try:
             backend = _refreshable(workspace, env)
-            if backend.place not in places:
+            if backend is not None and backend.place not in places:
                 places.add(backend.place)
                 _read(backend, run_filter, limit, with_tasks)
         except DiskFull:
@@ -192,7 +193,7 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
     for env in _remote(workspace):
         try:
             backend = _refreshable(workspace, env)
-            if backend.place not in places:
+            if backend is not None and backend.place not in places:
                 places.add(backend.place)
                 return _look(workspace.backend(env.name), RunRef(env.name, run_id))
         except BadAnswer as error:  # it is there, and a list would say less of it
@@ -231,7 +232,6 @@ def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, wi
     backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
-def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh:
-    refreshable = capability(workspace.backend(env.name), SupportsRefresh)
-    assert refreshable is not None
-    return refreshable
+def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
+    """Return what reads the runs of an environment into the store, None when its backend records them by itself."""
+    return capability(workspace.backend(env.name), SupportsRefresh)

@@ -106,7 +106,8 @@ class OpenProject:
                 belongs to `local`.
             backend: the name of the run's backend.
         """
-        if env not in self.project.environments and runs_here(backend):
+        is_known = env in self.project.environments or env in self.project.invalid_environments
+        if not is_known and runs_here(backend):
             return self.project.env(DEFAULT_ENV)
         return self.project.env(env)
 

@@ -9,7 +9,7 @@ import pytest
 import kfgcp
 from kfgcp.backends import registry
 from kfgcp.backends.registry import load_project, open_backend, plugin_of, plugin_problems
-from kfgcp.errors import ConfigError
+from kfgcp.errors import ConfigError, NotFound
 
 TOY = '[env.toy]\nbackend = "toy"\nfolder = "x"\n'
 MODULE = """
@@ -208,7 +208,12 @@ def test_doctor_names_a_backend_whose_checks_fail(
 
 def test_distributions_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     searches: list[str] = []
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: searches.append(group) or ())
+
+    def entry_points(*, group: str) -> tuple[()]:
+        searches.append(group)
+        return ()
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
 
     assert [registry.runs_here("removed") for _ in range(3)] == [False, False, False]
     assert searches == ["kfgcp.backends"]
@@ -257,3 +262,16 @@ def test_doctor_tells_of_a_broken_distribution_and_goes_on(
     assert findings["plug-ins"].ok is None
     assert "kfgcp-toy 1.0" in findings["plug-ins"].detail
     assert findings["python"].ok
+
+
+def test_a_backend_that_records_its_runs_by_itself_needs_no_refresh(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install()
+    (tmp_path / "kfgcp.toml").write_text(TOY)
+    monkeypatch.chdir(tmp_path)
+
+    assert list(kfgcp.list()) == []
+    assert list(kfgcp.list(env="toy")) == []
+    with pytest.raises(NotFound, match="There is no run 'abcdefgh0123'"):
+        kfgcp.show("abcdefgh0123")

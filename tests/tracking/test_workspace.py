@@ -34,6 +34,15 @@ def test_the_configuration_is_found_from_the_folder_upwards(
             assert (workspace.project.name, workspace.project.root) == ("churn", home)
 
 
+def test_a_local_run_of_an_environment_that_is_not_valid_does_not_belong_to_local(home: Path) -> None:
+    (home / "kfgcp.toml").write_text('[env.minio]\nbackend = "local"\ns3_endpoint = "minio"\n')
+
+    with Workspace.open() as workspace:
+        assert workspace.environment_of("removed", "local").name == "local"
+        with pytest.raises(ConfigError, match=r"\[env\.minio\]: s3_endpoint is 'minio', not a URL"):
+            workspace.environment_of("minio", "local")
+
+
 def test_opening_and_reading_make_no_state_folder(home: Path) -> None:
     with Workspace.open() as workspace:
         assert workspace.recorded_store is None
