@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.deadlines import REQUEST_SECONDS
-from kfgcp.errors import ConfigError, in_one_line
+from kfgcp.errors import ConfigError
+from kfgcp.foreign_errors import in_one_line
 from kfgcp.hosts import LOOPBACK, parse_address
 from kfgcp.machine import current_folder
 from kfgcp.model import Direction

@@ -295,15 +295,5 @@ class MissingExtra(KfgcpError):
         return f"pip install 'kfgcp[{extra}]'"
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return the class and the text of an error that is not ours, on one line.
-
-    Example:
-        >>> in_one_line(ValueError("no\\nluck"))
-        'ValueError: no luck'
-    """
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 class NotWhole(UserWarning):
     """A part of a run, or of its logs, cannot be read now. The next reading asks for it again."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from kfgcp import config
 from kfgcp.backends.plugin import GROUP, BackendPlugin
 from kfgcp.config import Environment, Project, UnknownBackend
-from kfgcp.errors import ConfigError, KfgcpError, in_one_line
+from kfgcp.errors import ConfigError, KfgcpError
+from kfgcp.foreign_errors import in_one_line
 from kfgcp.settings import BackendSettings
 
 if TYPE_CHECKING:
