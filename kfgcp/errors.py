@@ -117,6 +117,9 @@ class BackendError(KfgcpError):
             'Try again later.'
         """
         changed = copy.copy(self)
+        if hasattr(self, "__notes__"):
+            # A copy shares the list of notes.
+            changed.__notes__ = list(self.__notes__)
         if message is not None:
             changed.message = message
             changed.args = (message,)

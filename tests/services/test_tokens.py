@@ -214,6 +214,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         assert caught.value.__suppress_context__
 
 
+def test_an_unknown_way_to_sign_in_is_not_that_of_google() -> None:
+    with pytest.raises(ConfigError, match="Environment 'dev': auth is 'oauth', which is not a way to sign in"):
+        token_source(_env(auth="oauth"))
+
+
 def test_a_file_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import certifi
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from kfgcp import errors
-from kfgcp.errors import KfgcpError, MissingExtra, NotFound, Refused, SpecError
+from kfgcp.errors import BackendError, KfgcpError, MissingExtra, NotFound, Refused, SpecError
 
 CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)]
 
@@ -92,3 +92,13 @@ def test_an_amended_error_is_a_copy_of_the_same_kind() -> None:
     assert (amended.status, amended.reason, amended.fields, amended.retried) == (404, "NOT_FOUND", ("name",), True)
     assert (str(error), error.message, error.unknown) == ("No.", "No.", False)
     assert error.amended(hint="Wait.").hint == "Wait."
+
+
+def test_a_note_on_an_amended_error_is_not_on_the_first_one() -> None:
+    error = BackendError("x")
+    error.add_note("first")
+
+    changed = error.amended(hint="y")
+    changed.add_note("second")
+
+    assert (error.__notes__, changed.__notes__) == (["first"], ["first", "second"])

@@ -25,6 +25,8 @@ AHEAD: Final = 225.0
 keeps a token until 300 seconds before its end, has a new one."""
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 """The settings that are addresses of services."""
+_WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
+"""Ways to sign in whose requests to services of Google have the login of Google. The last two lead into a cluster."""
 LATER: Final = 30.0
 """Seconds until the next try when renewing ahead failed."""
 _LARGEST: Final = 65536
@@ -87,6 +89,8 @@ def token_source(env: Environment) -> TokenSource:
         from kfgcp.services.auth.iap import iap_tokens
 
         return iap_tokens(required(env, "iap_client_id"), account)
+    if mode not in _WITH_GOOGLE_LOGIN:
+        raise ConfigError(f"Environment '{env.name}': auth is {mode!r}, which is not a way to sign in.")
     from kfgcp.services.auth.google import google_tokens
 
     return google_tokens(account)
