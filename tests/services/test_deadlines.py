@@ -14,7 +14,8 @@ from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_ser
 from kfgcp.config import Environment
 from kfgcp.deadlines import DeadlineError, MovingDeadline, call_within, current_deadline, obey, within
 from kfgcp.errors import Unreachable
-from kfgcp.services.auth.tokens import Anonymous, token_source
+from kfgcp.services.auth.sign_in import token_source
+from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.transport import Transport, TransportError
 from kfgcp.settings import Setting

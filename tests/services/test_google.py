@@ -12,7 +12,8 @@ import pytest
 
 from kfgcp.config import Environment
 from kfgcp.errors import AuthError, BackendError, Unreachable
-from kfgcp.services.auth.tokens import TokenSource, token_source
+from kfgcp.services.auth.sign_in import token_source
+from kfgcp.services.auth.tokens import TokenSource
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
 

@@ -13,7 +13,8 @@ import pytest
 
 from kfgcp.config import Environment
 from kfgcp.errors import AuthError, ConfigError, Unreachable
-from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenFile, ca_file, token_source
+from kfgcp.services.auth.sign_in import ca_file, token_source
+from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenFile
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
 from patience import PROCESS, REQUEST, wait_for
@@ -71,7 +72,7 @@ def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict
     server.answers({"ok": 1})
     code = f"""
 import sys
-from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.config import Environment
 from kfgcp.settings import Setting

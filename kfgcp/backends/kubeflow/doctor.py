@@ -27,7 +27,7 @@ from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
 from kfgcp.errors import AuthError, BackendError, ConfigError, IapRefused, NotFound, Refused, Unreachable
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
-from kfgcp.services.auth.tokens import ca_file
+from kfgcp.services.auth.sign_in import ca_file
 from kfgcp.services.client import ServiceClient, ServiceResponse
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.responses import is_page, title, wants_sign_in

@@ -43,7 +43,7 @@ from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
 from kfgcp.services.auth.google import google_tokens
-from kfgcp.services.auth.tokens import ca_file
+from kfgcp.services.auth.sign_in import ca_file
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging

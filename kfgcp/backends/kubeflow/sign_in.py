@@ -8,7 +8,8 @@ from typing import Final
 
 from kfgcp.config import Environment
 from kfgcp.services.auth.port_forward import PortForward, shared_port_forward
-from kfgcp.services.auth.tokens import TokenFile, TokenSource, required, token_source
+from kfgcp.services.auth.sign_in import required, token_source
+from kfgcp.services.auth.tokens import TokenFile, TokenSource
 
 NAMESPACE: Final = "kubeflow"
 SERVICE: Final = "ml-pipeline-ui"

@@ -12,7 +12,7 @@ from kfgcp.diagnosis.clock_skew import clock_skew
 from kfgcp.diagnosis.connection import PATIENCE, Doorbell, signed_in, unreachable, with_command
 from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
-from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.google_errors import is_about_location
 from kfgcp.services.transport import TransportError

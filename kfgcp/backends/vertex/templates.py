@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kfgcp.config import Environment
 from kfgcp.errors import BadAnswer, UsageError
-from kfgcp.services.auth.tokens import token_source
+from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.fields import HINT, message, read, text
 from kfgcp.services.redact import redacted_line

@@ -1,7 +1,6 @@
-"""Where the tokens of requests come from: Google's login, a file, or nowhere for an emulator on this machine.
+"""Tokens of requests: from a file, renewed before they expire, or none for an emulator on this machine.
 
-The setting `auth` of an environment chooses. `google`, the default, is in google.py and `iap` in iap.py. `token-file`
-and `anonymous` are here.
+sign_in.py chooses by the setting `auth` of an environment. Tokens of Google's login are in google.py and iap.py.
 """
 
 from __future__ import annotations
@@ -13,20 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
-from kfgcp.config import Environment
 from kfgcp.deadlines import REQUEST_SECONDS, within
-from kfgcp.errors import AuthError, BackendError, ConfigError, Unreachable
-from kfgcp.hosts import LOOPBACK
+from kfgcp.errors import AuthError, BackendError, Unreachable
 
 AHEAD: Final = 225.0
 """Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
 keeps a token until 300 seconds before its end, has a new one."""
-_ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
-"""The settings that are addresses of services."""
-_WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
-"""Ways to sign in whose requests to services of Google have the login of Google. The last two lead into a cluster."""
 LATER: Final = 30.0
 """Seconds until the next try when renewing ahead failed."""
 _LARGEST: Final = 65536
@@ -71,70 +63,6 @@ class TokenSource(Protocol):
             AuthError: there is no token: not signed in, expired, refused.
             Unreachable: the service that gives tokens does not answer.
         """
-
-
-def token_source(env: Environment) -> TokenSource:
-    """Return the tokens that the setting `auth` of an environment asks for. Nothing is read or sent yet.
-
-    Raises:
-        ConfigError: a setting that it needs is missing.
-    """
-    mode = env.get("auth", "google")
-    if mode == "anonymous":
-        return _anonymous(env)
-    if mode == "token-file":
-        return TokenFile(Path(required(env, "token_file")))
-    account = env.get("impersonate_service_account")
-    if mode == "iap":
-        from kfgcp.services.auth.iap import iap_tokens
-
-        return iap_tokens(required(env, "iap_client_id"), account)
-    if mode not in _WITH_GOOGLE_LOGIN:
-        raise ConfigError(f"Environment '{env.name}': auth is {mode!r}, which is not a way to sign in.")
-    from kfgcp.services.auth.google import google_tokens
-
-    return google_tokens(account)
-
-
-def ca_file(env: Environment) -> str | None:
-    """Return the path of the certificates that an environment names, None when it names none.
-
-    Raises:
-        ConfigError: the file is missing, or contains no certificates.
-    """
-    named = env.get("ca_file")
-    if not named:
-        return None
-    import ssl
-
-    path = os.path.expanduser(str(named))
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except (OSError, ValueError) as error:
-        # The errors of ssl are of both kinds.
-        problem = f"cannot be read: {getattr(error, 'strerror', error)}"
-        if os.path.isfile(path):
-            problem = "contains no certificates"
-        raise ConfigError(
-            f"Environment '{env.name}' has ca_file = \"{named}\", which {problem}.",
-            hint=f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the authority, in PEM form.",
-        ) from None
-    return path
-
-
-def required(env: Environment, key: str) -> str:
-    """Return a setting that `auth` needs.
-
-    Raises:
-        ConfigError: it is missing.
-    """
-    value = env.get(key)
-    if not value:
-        mode = f', which auth = "{env.get("auth")}" needs' if env.get("auth") else ""
-        raise ConfigError(
-            f"Environment '{env.name}' has no {key}{mode}.", hint=f"Set {key} in [env.{env.name}] of kfgcp.toml."
-        )
-    return str(value)
 
 
 class Anonymous:
@@ -247,14 +175,3 @@ class RenewedTokens:
         self._ends = float("inf") if ends is None else ends
         self._renew_at = max(self._ends - AHEAD, now + (self._ends - now) / 2)
         return token
-
-
-def _anonymous(env: Environment) -> Anonymous:
-    """Return no tokens, for this machine only. kfgcp.toml is checked for it too."""
-    addresses = [env.get(key) for key in _ADDRESS_KEYS if env.get(key)]
-    hosts = {urlsplit(address).hostname for address in addresses}
-    if not hosts or not hosts <= set(LOOPBACK):
-        raise ConfigError(
-            f"Environment '{env.name}': auth = \"anonymous\" is allowed for an emulator on this machine only."
-        )
-    return Anonymous()
