@@ -254,14 +254,15 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
 
 
 def _matching_files(folder: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.glob(pattern) if path.is_file())
-    except (ValueError, IndexError):
-        # Python allows ** as a whole part of a path only, and fails on the pattern ".".
+    parts = Path(pattern).parts
+    # Before 3.13, Python takes ** as a whole part of a path only. Here it is so with each Python.
+    if not parts or any("**" in part and part != "**" for part in parts):
         raise ConfigError(
             f"{FILE_NAME}: include has {pattern!r}, which is not a pattern of files.",
             hint='Write a path or pattern: "kfgcp.d/*.toml".',
-        ) from None
+        )
+    try:
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
     except OSError as error:
         raise ConfigError(f"{FILE_NAME}: the files of include {pattern!r} cannot be found: {error}.") from None
 
