@@ -173,9 +173,9 @@ def _opened() -> dict[str, base.Backend]:
             environments[name] = Environment(name, name, settings)
         project = Project("docs", "default", Path(folder), Path(folder), None, "local", environments)
         store = Store(Path(folder))
-        opened = {name: registry.open_backend(project, env, store) for name, env in environments.items()}
+        backends_by_name = {name: registry.open_backend(project, env, store) for name, env in environments.items()}
         store.close()
-        return opened
+        return backends_by_name
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:

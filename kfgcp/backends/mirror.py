@@ -99,7 +99,8 @@ class Mirror:
             )
         except StateError as error:
             raise StateError(
-                f"Run {run.run_id} was submitted and goes on, but not recorded here: {error.message}", hint=error.hint
+                f"Run {run.run_id} was submitted and continues, but is not recorded here: {error.message}",
+                hint=error.hint,
             ) from error
         return RunRef(self._env_name, run.run_id)
 

@@ -268,7 +268,7 @@ class ServiceClient:
         seconds: float,
         stream: bool,
     ) -> ServiceResponse:
-        """Send a request until there is a response or a refusal, or until there is no time for another try."""
+        """Send a request, and send it again while that is safe and there is time."""
         request = RequestInfo(
             self._service,
             method,

@@ -86,9 +86,9 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
     def add(path: str, key: str, parent: str | None, task: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         label = executor_label(body)
         exact, rough = content(body) if parent is None else named(task)
-        said = _without(task, *REFERENCES, "taskInfo")
+        own_fields = _without(task, *REFERENCES, "taskInfo")
         executor = mapping(executors.get(label))
-        rough += _COUNTED.sub("", canonical(said))
+        rough += _COUNTED.sub("", canonical(own_fields))
         nodes[path] = Node(path, key, parent, task, body, executor, label, exact, rough)
         for child, each in sorted(tasks_of(body).items()):
             inside = mapping(components.get(component_name(each)))

@@ -55,5 +55,5 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
 
 
 def _failed(error: Exception) -> BackendError:
-    said = redacted_line(str(error), limit=300) or type(error).__name__
-    return BackendError(f"The official client of Vertex AI failed: {said}")
+    error_text = redacted_line(str(error), limit=300) or type(error).__name__
+    return BackendError(f"The official client of Vertex AI failed: {error_text}")

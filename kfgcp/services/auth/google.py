@@ -213,21 +213,21 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     if transport_error is not None:
         return _no_connection(transport_error)
     secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
-    said = redacted_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
+    error_text = redacted_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
         return no_credentials(f"they are not of the right form ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
-        return no_credentials(said)
-    if said.startswith("Unable to acquire impersonated credentials"):
+        return no_credentials(error_text)
+    if error_text.startswith("Unable to acquire impersonated credentials"):
         return not_impersonated(answer, account or getattr(credentials, "service_account_email", None))
-    if said.startswith("<"):
+    if error_text.startswith("<"):
         return Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=PROXY)
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
-        return Unreachable(f"Google's sign-in service failed: {said}.", hint="Try again later.")
-    if isinstance(error, exceptions.ReauthFailError) or said.startswith("Reauthentication is needed"):
+        return Unreachable(f"Google's sign-in service failed: {error_text}.", hint="Try again later.")
+    if isinstance(error, exceptions.ReauthFailError) or error_text.startswith("Reauthentication is needed"):
         return AuthError("Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN)
-    return refused_sign_in(said)
+    return refused_sign_in(error_text)
 
 
 def _transport(error: BaseException | None) -> BaseException | None:

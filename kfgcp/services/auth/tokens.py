@@ -57,7 +57,7 @@ class TokenSource(Protocol):
 
         Args:
             refused: a token that a service did not accept. Another token is fetched, once for all threads that pass
-                the same one. When there is no other, the result is equal to it.
+                the same one. The result is equal to it when no other token can be fetched.
 
         Raises:
             AuthError: there is no token: not signed in, expired, refused.

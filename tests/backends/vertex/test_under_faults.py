@@ -145,7 +145,7 @@ def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
 
     (run_id,) = service.jobs()
     assert caught.value.message.startswith(
-        f"Run {run_id} was submitted and goes on, but not recorded here: The disk of"
+        f"Run {run_id} was submitted and continues, but is not recorded here: The disk of"
     )
     (folder / "filler").unlink()
     assert [run.run_id for run in public.list()] == [run_id]
