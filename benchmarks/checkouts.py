@@ -1,4 +1,5 @@
-"""Two versions of the project to compare: existing folders, or git revisions in their own worktrees."""
+"""Two versions of the project to compare: existing folders, or git revisions in their own
+worktrees."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from process_tree import CommandFailed, measure
 from startup import clean_environment
 
 MAKE_ENVIRONMENT = "make .venv/demo.stamp"
-IDENTITY = "import json, platform, kfgcp; print(json.dumps([kfgcp.__file__, platform.python_version()]))"
+IDENTITY = (
+    "import json, platform, kfgcp; print(json.dumps([kfgcp.__file__, platform.python_version()]))"
+)
 
 INTERPRETER = re.compile(r"""(/[^'"\n]*)/python""")
 """Finds the folder of the Python that a script of an environment runs with."""
@@ -43,7 +46,8 @@ class Checkout:
     bin: Path
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return a command line with this checkout's own program; the first word is `kfgcp` or `python`."""
+        """Return a command line with this checkout's own program; the first word is `kfgcp` or
+        `python`."""
         return [str(self.bin / words[0]), *words[1:]]
 
 
@@ -81,11 +85,14 @@ def find_checkout(name: str, folder: Path) -> Checkout:
         raise CannotCompare(f"{name} has no environment. Make one there: {MAKE_ENVIRONMENT}")
     # Environments cannot be copied: the scripts of a copy still run the Python of the first folder.
     interpreter = INTERPRETER.search(kfgcp.read_text(encoding="utf-8", errors="replace"))
-    leads_here = interpreter is not None and Path(interpreter[1]).resolve() == checkout.bin.resolve()
+    leads_here = (
+        interpreter is not None and Path(interpreter[1]).resolve() == checkout.bin.resolve()
+    )
     module, _ = python_facts(checkout)
     if not leads_here or not module.is_relative_to(folder):
         raise CannotCompare(
-            f"The environment of {name} belongs to another folder. Make its own: rm -r .venv && {MAKE_ENVIRONMENT}"
+            f"The environment of {name} belongs to another folder. Make its own: rm -r .venv &&"
+            f" {MAKE_ENVIRONMENT}"
         )
     run_in(checkout, ["-m", "compileall", "-q", str(module.parent)])
     return checkout
@@ -104,7 +111,9 @@ def run_in(checkout: Checkout, arguments: Sequence[str]) -> str:
         CannotCompare: it failed.
     """
     command = checkout.command(["python", *arguments])
-    done = subprocess.run(command, cwd=checkout.folder, env=clean_environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=checkout.folder, env=clean_environment(), capture_output=True, text=True
+    )
     if done.returncode:
         last_line = (done.stderr.strip() or "it gave no reason").splitlines()[-1]
         raise CannotCompare(f"Python of {checkout.name} failed: {last_line}")
@@ -120,7 +129,9 @@ def find_commit(name: str) -> str:
     command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise CannotCompare(f"{name} is neither a folder nor a revision of the repository in {os.getcwd()}.")
+        raise CannotCompare(
+            f"{name} is neither a folder nor a revision of the repository in {os.getcwd()}."
+        )
     return done.stdout.strip()
 
 
@@ -134,7 +145,11 @@ def add_worktree(name: str, commit: str, worktree: Path) -> None:
     git, make, *targets = str(shutil.which("git")), *MAKE_ENVIRONMENT.split()
     environment = dict(os.environ)
     try:
-        measure([git, "worktree", "add", "--quiet", "--detach", str(worktree), commit], Path.cwd(), environment)
+        measure(
+            [git, "worktree", "add", "--quiet", "--detach", str(worktree), commit],
+            Path.cwd(),
+            environment,
+        )
         measure([str(shutil.which(make)), "--no-print-directory", *targets], worktree, environment)
     except CommandFailed as error:
         raise CannotCompare(f"{name}: {error}") from None
@@ -146,7 +161,9 @@ def remove_worktree(worktree: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not worktree.exists():
         return
-    done = subprocess.run(["git", "worktree", "remove", "--force", "--force", str(worktree)], capture_output=True)
+    done = subprocess.run(
+        ["git", "worktree", "remove", "--force", "--force", str(worktree)], capture_output=True
+    )
     if done.returncode:
         # Git was interrupted while it made the worktree, so it does not know it.
         shutil.rmtree(worktree, ignore_errors=True)

@@ -1,8 +1,10 @@
-"""What a durable commit costs: milliseconds of a SQLite commit in WAL mode, with synchronous NORMAL and FULL.
+"""What a durable commit costs: milliseconds of a SQLite commit in WAL mode, with synchronous NORMAL
+and FULL.
 
     .venv/bin/python benchmarks/commits.py [--folder DIR] [--commits N]
 
-The folder decides what is measured: a temporary folder may be in memory, the state folder of a project is on its disk.
+The folder decides what is measured: a temporary folder may be in memory, the state folder of a
+project is on its disk.
 """
 
 from __future__ import annotations
@@ -17,8 +19,12 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path(), help="where to measure (default: the current folder)")
-    parser.add_argument("--commits", type=int, default=2000, help="commits of each kind (default: 2000)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="where to measure (default: the current folder)"
+    )
+    parser.add_argument(
+        "--commits", type=int, default=2000, help="commits of each kind (default: 2000)"
+    )
     arguments = parser.parse_args()
     for level in ("NORMAL", "FULL", "NORMAL", "FULL"):
         with tempfile.TemporaryDirectory(prefix="kfgcp-bench-", dir=arguments.folder) as folder:

@@ -2,11 +2,12 @@
 
     .venv/bin/python benchmarks/compare.py A B [--only NAME] [--rounds N] [--limit PERCENT] [--json]
 
-A and B are folders of checkouts, each with its own .venv, or revisions of the current git repository. A revision gets a
-worktree and an environment in a temporary folder, which are removed at the end. benchmarks/README.md says what the
-figures mean.
+A and B are folders of checkouts, each with its own .venv, or revisions of the current git
+repository. A revision gets a worktree and an environment in a temporary folder, which are removed
+at the end. benchmarks/README.md says what the figures mean.
 
-Exit codes: 0, 1 when the comparison cannot be made, 2 for wrong arguments, 4 when a median ratio is above --limit.
+Exit codes: 0, 1 when the comparison cannot be made, 2 for wrong arguments, 4 when a median ratio is
+above --limit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from workloads import WORKLOADS, Side, Workload, prepare_sides, run_once
 MIN_ROUNDS = 11
 ABOVE_LIMIT = 4
 CLEAR_SHARE = 0.9
-"""The share of rounds that must agree. For equal versions, 10 of 11 rounds agree by chance in one of 85 comparisons."""
+"""The share of rounds that must agree. For equal versions, 10 of 11 rounds agree by chance in one
+of 85 comparisons."""
 
 TELLABLE_SPREAD = 0.10
 """When rounds do not agree and the quartiles are further apart than this, the result is open."""
@@ -116,7 +118,9 @@ def main() -> int:
     arguments = parse_arguments()
     signal.signal(signal.SIGTERM, leave)
     try:
-        comparisons = compare(arguments.a, arguments.b, arguments.only or WORKLOADS, arguments.rounds)
+        comparisons = compare(
+            arguments.a, arguments.b, arguments.only or WORKLOADS, arguments.rounds
+        )
     except (CannotCompare, CommandFailed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -138,18 +142,33 @@ def parse_arguments() -> argparse.Namespace:
         epilog=f"workloads:\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", metavar="A", help="a checkout or a git revision, the base of the ratios")
+    parser.add_argument(
+        "a", metavar="A", help="a checkout or a git revision, the base of the ratios"
+    )
     parser.add_argument("b", metavar="B", help="the version that is compared with it")
-    parser.add_argument("--only", metavar="NAME", action="append", help="only this workload; may be repeated")
-    parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, help=f"rounds that count (default: {MIN_ROUNDS})")
-    parser.add_argument("--limit", type=float, metavar="PERCENT", help="exit with 4 when B needs this much more than A")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", help="only this workload; may be repeated"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=MIN_ROUNDS, help=f"rounds that count (default: {MIN_ROUNDS})"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        metavar="PERCENT",
+        help="exit with 4 when B needs this much more than A",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     if arguments.rounds < MIN_ROUNDS:
-        parser.error(f"--rounds must be at least {MIN_ROUNDS}: with fewer rounds a difference may be chance")
+        parser.error(
+            f"--rounds must be at least {MIN_ROUNDS}: with fewer rounds a difference may be chance"
+        )
     unknown = set(arguments.only or ()) - set(names)
     if unknown:
-        parser.error(f"unknown workload {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+        parser.error(
+            f"unknown workload {', '.join(sorted(unknown))}; choose from {', '.join(names)}"
+        )
     arguments.only = [names[name] for name in arguments.only or ()]
     return arguments
 
@@ -173,7 +192,9 @@ def compare(a: str, b: str, workloads: Sequence[Workload], rounds: int) -> list[
         CommandFailed: a command failed.
     """
     with contextlib.ExitStack() as cleanup:
-        scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))).resolve()
+        scratch = Path(
+            cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))
+        ).resolve()
         base = cleanup.enter_context(open_checkout(a, scratch / "a"))
         changed = cleanup.enter_context(open_checkout(b, scratch / "b"))
         warn_of_pythons(base, changed)
@@ -192,14 +213,19 @@ def warn_of_pythons(base: Checkout, changed: Checkout) -> None:
     _, first = python_facts(base)
     _, second = python_facts(changed)
     if first != second:
-        print(f"A runs on Python {first}, B on {second}: the ratios compare these too.", file=sys.stderr)
+        print(
+            f"A runs on Python {first}, B on {second}: the ratios compare these too.",
+            file=sys.stderr,
+        )
 
 
-def measure_pairs(workload: Workload, checkouts: list[Checkout], rounds: int, folder: Path) -> list[Pair]:
+def measure_pairs(
+    workload: Workload, checkouts: list[Checkout], rounds: int, folder: Path
+) -> list[Pair]:
     """Run a workload alternately on both sides, and return the pairs that count.
 
-    The first round fills caches and does not count. A runs first in one round and B in the next, because the second
-    run of a round may be faster because of the first.
+    The first round fills caches and does not count. A runs first in one round and B in the next,
+    because the second run of a round may be faster because of the first.
 
     Raises:
         CannotCompare: the two sides gave different answers.
@@ -210,7 +236,9 @@ def measure_pairs(workload: Workload, checkouts: list[Checkout], rounds: int, fo
         for number in range(rounds + 1):
             pair = measure_round(workload, a, b, folder / "project", b_first=number % 2 == 1)
             if workload.answer(pair.a.output) != workload.answer(pair.b.output):
-                raise CannotCompare(f"{workload.name}: A and B gave different answers, so they did different work.")
+                raise CannotCompare(
+                    f"{workload.name}: A and B gave different answers, so they did different work."
+                )
             if number:
                 pairs.append(pair)
     return pairs
@@ -251,8 +279,14 @@ def print_json(comparisons: Sequence[Comparison], arguments: argparse.Namespace)
 def print_table(comparisons: Sequence[Comparison], arguments: argparse.Namespace) -> None:
     """Print a Markdown table with one row for each workload."""
     print(f"A: {arguments.a}\nB: {arguments.b}")
-    print(f"{machine()}, {arguments.rounds} rounds, CPU time of process trees; elapsed time is only for information\n")
-    print("| workload | B/A | quartiles | from | to | A, CPU | B, CPU | A, clock | B, clock | in words |")
+    print(
+        f"{machine()}, {arguments.rounds} rounds, CPU time of process trees; elapsed time is only"
+        " for information\n"
+    )
+    print(
+        "| workload | B/A | quartiles | from | to | A, CPU | B, CPU | A, clock | B, clock | in"
+        " words |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for comparison in comparisons:
         low, high = comparison.quartiles
@@ -265,8 +299,9 @@ def print_table(comparisons: Sequence[Comparison], arguments: argparse.Namespace
         )
         times = " | ".join(f"{value:.3f} s" for value in seconds)
         print(
-            f"| {comparison.workload.title} | {comparison.median:.3f} | {low:.3f} to {high:.3f} "
-            f"| {min(ratios):.3f} | {max(ratios):.3f} | {times} | {comparison.in_words(arguments.limit)} |"
+            f"| {comparison.workload.title} | {comparison.median:.3f} | {low:.3f} to {high:.3f} |"
+            f" {min(ratios):.3f} | {max(ratios):.3f} | {times} |"
+            f" {comparison.in_words(arguments.limit)} |"
         )
     if not all(pair.a.counts_orphans for comparison in comparisons for pair in comparison.pairs):
         print("\nProcesses that outlived their parents are not counted on this system.")

@@ -1,9 +1,11 @@
-"""What the pages of the dashboard cost the server, with a store of many runs, and how soon the first one is there.
+"""What the pages of the dashboard cost the server, with a store of many runs, and how soon the
+first one is there.
 
     .venv/bin/python benchmarks/dashboard.py [--runs N] [--rounds N] [--home FOLDER]
 
-The store is that of many_runs.py. A rerun is what a click costs: the page's script from its start to its end, without
-a browser. The first page is measured from the command to the table in Chromium, where there is one.
+The store is that of many_runs.py. A rerun is what a click costs: the page's script from its start
+to its end, without a browser. The first page is measured from the command to the table in Chromium,
+where there is one.
 """
 
 from __future__ import annotations
@@ -43,12 +45,18 @@ QUERIES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100_000, help="runs that there are (default: 100,000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
+    parser.add_argument(
+        "--runs", type=int, default=100_000, help="runs that there are (default: 100,000)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that are counted (default: 5)"
+    )
     parser.add_argument("--home", type=Path, help="keep the store in this folder")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folder = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-")))
+        folder = arguments.home or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))
+        )
         many_runs.generate(folder, arguments.runs)
         os.environ["KFGCP_HOME"] = str(folder)
         server.options.embedded = True
@@ -58,7 +66,10 @@ def main() -> None:
         for name, call in measured(folder):
             call()  # what is imported or read once is not counted
             times = [call() for _ in range(arguments.rounds)]
-            shown = " | ".join(many_runs.seconds(value) for value in (statistics.median(times), min(times), max(times)))
+            shown = " | ".join(
+                many_runs.seconds(value)
+                for value in (statistics.median(times), min(times), max(times))
+            )
             print(f"| {name.replace('|', chr(92) + '|')} | {shown} |", flush=True)
 
 
@@ -96,7 +107,13 @@ def rerun(view: str, query: dict[str, object]) -> Callable[[], float]:
 def first_page() -> float:
     from playwright.sync_api import sync_playwright
 
-    command = [str(Path(sys.executable).with_name("kfgcp")), "dashboard", "--no-browser", "--port", "8651"]
+    command = [
+        str(Path(sys.executable).with_name("kfgcp")),
+        "dashboard",
+        "--no-browser",
+        "--port",
+        "8651",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         page = browser.new_page()

@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/engine.py [--rounds N] [--peers] [--large]
 
-Prints the tables of docs/performance.md. Tasks do nothing, so the time is the runner's own; bytecode is cached.
-`--peers` adds runners of other projects, installed in environments of their own first. `--large` adds 10,000 tasks and
-a loop of 10,000 iterations, which take two minutes.
+Prints the tables of docs/performance.md. Tasks do nothing, so the time is the runner's own;
+bytecode is cached. `--peers` adds runners of other projects, installed in environments of their own
+first. `--large` adds 10,000 tasks and a loop of 10,000 iterations, which take two minutes.
 """
 
 from __future__ import annotations
@@ -69,18 +69,24 @@ def pipeline():
 
 
 Chain = Callable[[], tuple[float, float]]
-"""Runs a chain; gives seconds of the whole process, and seconds a task from the first one to the last."""
+"""Runs a chain; gives seconds of the whole process, and seconds a task from the first one to the
+last."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that are counted (default: 5)"
+    )
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     cores = f"{os.cpu_count()} cores"
-    print(f"{platform.system()}, Python {platform.python_version()}, {cores}, median of {options.rounds} rounds")
+    print(
+        f"{platform.system()}, Python {platform.python_version()}, {cores}, median of"
+        f" {options.rounds} rounds"
+    )
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         os.chdir(folder)
         noop = compile_source(KFGCP, "noop", NOOP)
@@ -95,10 +101,14 @@ def chain(noop: dict[str, Any], rounds: int, peers: Sequence[Peer]) -> None:
     runners: dict[tuple[str, int], Chain] = {
         (LIMIT, 50): lambda: limit(50),
         (OURS, 50): lambda: engine("chain-50.json", 50),
-        ("kfp.local, SubprocessRunner, `use_venv=False`, nothing to install", 50): lambda: kfp_local(50, "False"),
+        ("kfp.local, SubprocessRunner, `use_venv=False`, nothing to install", 50): lambda: (
+            kfp_local(50, "False")
+        ),
         ("kfp.local, SubprocessRunner, `use_venv=True`", 2): lambda: kfp_local(2, "True"),
         **{
-            (peer.title, peer.count): lambda peer=peer: peer.measure(Path(f"home-{peer.name}").resolve())
+            (peer.title, peer.count): lambda peer=peer: peer.measure(
+                Path(f"home-{peer.name}").resolve()
+            )
             for peer in peers
         },
     }
@@ -115,14 +125,21 @@ def chain(noop: dict[str, Any], rounds: int, peers: Sequence[Peer]) -> None:
             if number:
                 found[runner].append(times)
     rows = [
-        (statistics.median(task for _, task in times), statistics.median(whole for whole, _ in times), *runner)
+        (
+            statistics.median(task for _, task in times),
+            statistics.median(whole for whole, _ in times),
+            *runner,
+        )
         for runner, times in found.items()
     ]
     ours = next(task for task, _, name, _ in rows if name == OURS)
     print("\n| runner | tasks | ms a task | times the engine | before and after them, s |")
     print("| --- | --- | --- | --- | --- |")
     for task, whole, name, count in sorted(rows):
-        print(f"| {name} | {count} | {task * 1000:,.1f} | {task / ours:,.1f} | {whole - task * count:.2f} |")
+        print(
+            f"| {name} | {count} | {task * 1000:,.1f} | {task / ours:,.1f} |"
+            f" {whole - task * count:.2f} |"
+        )
     print(*failed, sep="\n")
 
 
@@ -136,7 +153,9 @@ def growth(noop: dict[str, Any], large: bool) -> None:
     save("loop.json", compile_source(KFGCP, "loop", LOOP))
     for count in [100, *([10_000] if large else [])]:
         Path("items.json").write_text(json.dumps({"items": list(range(count))}), encoding="utf-8")
-        _grown(f"a ParallelFor of {count:,}", count, run("loop.json", "--params-file", "items.json"))
+        _grown(
+            f"a ParallelFor of {count:,}", count, run("loop.json", "--params-file", "items.json")
+        )
 
 
 def _grown(what: str, count: int, found: tuple[float, float, float]) -> None:
@@ -172,10 +191,15 @@ def others(noop: dict[str, Any], rounds: int) -> None:
     median = {name: statistics.median(times) for name, times in found.items()}
     ratio = median["whole"] / median["kfp"]
     print("\n| what | figure |\n| --- | --- |")
-    print(f"| 4 independent sleeps of 2 s, `--max-parallel 4`, whole process | {median['sleeps']:.2f} s |")
+    print(
+        "| 4 independent sleeps of 2 s, `--max-parallel 4`, whole process |"
+        f" {median['sleeps']:.2f} s |"
+    )
     print(f"| 100 tasks, all cached, whole process | {median['cached']:.2f} s |")
     print(f"| one task, from the run's start to its end | {median['one'] * 1000:.0f} ms |")
-    print(f"| the same with `packages_to_install`, second run | {median['packages'] * 1000:.0f} ms |")
+    print(
+        f"| the same with `packages_to_install`, second run | {median['packages'] * 1000:.0f} ms |"
+    )
     print(f"| `kfgcp run` of a compiled one-task file, whole process | {median['whole']:.2f} s |")
     print(f"| `import kfp` alone, and the run against it | {median['kfp']:.2f} s, {ratio:.2f} |")
     print(f"| `kfgcp --help` | {median['help']:.2f} s |")
@@ -188,17 +212,24 @@ def engine(spec: str, count: int) -> tuple[float, float]:
 
 
 def run(spec: str, *arguments: str) -> tuple[float, float, float]:
-    """Seconds of the whole process, seconds from the first task to the last, peak memory of the engine in MB."""
+    """Seconds of the whole process, seconds from the first task to the last, peak memory of the
+    engine in MB."""
     measured = [
         sys.executable,
         "-c",
-        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, file=sys.stderr); sys.exit(code)",
+        (
+            "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:],"
+            " stderr=subprocess.DEVNULL);print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss"
+            " / 1024, file=sys.stderr); sys.exit(code)"
+        ),
     ]
     caching = [] if "--cache" in arguments else ["--no-cache"]
     start = time.perf_counter()
     done = subprocess.run(
-        [*measured, KFGCP, "run", spec, "--json", *caching, *arguments], capture_output=True, text=True, check=True
+        [*measured, KFGCP, "run", spec, "--json", *caching, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds = time.perf_counter() - start
     result = json.loads(done.stdout)
@@ -207,14 +238,18 @@ def run(spec: str, *arguments: str) -> tuple[float, float, float]:
 
 
 def limit(count: int) -> tuple[float, float]:
-    """Tasks one after the other, each a fork of a process that has KFP's executor, and its files."""
-    return _whole_and_task([sys.executable, str(Path(__file__).with_name("limit.py")), str(count)], count)
+    """Tasks one after the other, each a fork of a process that has KFP's executor, and its
+    files."""
+    return _whole_and_task(
+        [sys.executable, str(Path(__file__).with_name("limit.py")), str(count)], count
+    )
 
 
 def kfp_local(count: int, use_venv: str) -> tuple[float, float]:
     """The pipeline call of kfp.local, imports and compilation not counted.
 
-    Without a virtual environment its tasks need not install kfp, so they are spared the half second of asking pip.
+    Without a virtual environment its tasks need not install kfp, so they are spared the half second
+    of asking pip.
     """
     code = f"""
 import time

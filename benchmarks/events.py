@@ -1,10 +1,12 @@
-"""What the events of a run cost a task, as CPU time of the process that writes, side by side with and without them.
+"""What the events of a run cost a task, as CPU time of the process that writes, side by side with
+and without them.
 
     .venv/bin/python benchmarks/events.py [--folder DIR] [--tasks N] [--rounds N]
 
-It writes a chain of tasks to a store as the engine does: one transaction when a task starts and the one before ends,
-each task with two metrics. "Without" is the same with the functions that derive and write events left out. A round does
-both, one directly after the other. The result is the median of the differences of the rounds.
+It writes a chain of tasks to a store as the engine does: one transaction when a task starts and the
+one before ends, each task with two metrics. "Without" is the same with the functions that derive
+and write events left out. A round does both, one directly after the other. The result is the median
+of the differences of the rounds.
 
 Exit codes: 0, 4 when events cost more than the limit of 0.2 ms a task.
 """
@@ -28,7 +30,15 @@ from kfgcp.store.store import Store
 LIMIT = 0.2
 """Milliseconds of CPU time a task."""
 ABOVE_LIMIT = 4
-RUN = Run("bench", "local", "local", "chain", "sha256:0", RunState.PENDING, created_at="2026-01-01T00:00:00.000Z")
+RUN = Run(
+    "bench",
+    "local",
+    "local",
+    "chain",
+    "sha256:0",
+    RunState.PENDING,
+    created_at="2026-01-01T00:00:00.000Z",
+)
 
 TaskEvents = Callable[[str, Sequence[Task], Sequence[Metric]], Sequence[Event]]
 
@@ -36,7 +46,9 @@ TaskEvents = Callable[[str, Sequence[Task], Sequence[Metric]], Sequence[Event]]
 def main() -> None:
     """Measure, and print a line for each of the two, and their difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path(), help="where to write (default: the current folder)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="where to write (default: the current folder)"
+    )
     parser.add_argument("--tasks", type=int, default=1000, help="tasks of a run (default: 1000)")
     parser.add_argument("--rounds", type=int, default=11, help="rounds that count (default: 11)")
     arguments = parser.parse_args()
@@ -75,13 +87,21 @@ def write_chain(home: Path, tasks: int, *, events: bool) -> float:
         ended: list[Task] = []
         for number in range(tasks):
             at = timestamp(number)
-            running = Task(f"task-{number}", TaskKind.CONTAINER, TaskState.RUNNING, 1, started_at=at)
-            metrics = [Metric(task.path, "metrics", name, 0.5) for task in ended for name in ("accuracy", "loss")]
+            running = Task(
+                f"task-{number}", TaskKind.CONTAINER, TaskState.RUNNING, 1, started_at=at
+            )
+            metrics = [
+                Metric(task.path, "metrics", name, 0.5)
+                for task in ended
+                for name in ("accuracy", "loss")
+            ]
             changed = [*ended, running]
             new_events = derive(RUN.run_id, changed, metrics)
             store.apply(RUN.run_id, Changes(tasks=changed, metrics=metrics, events=new_events))
             ended = [replace(running, state=TaskState.SUCCEEDED, ended_at=at)]
-        store.apply(RUN.run_id, Changes(tasks=ended, state=RunState.SUCCEEDED, ended_at=timestamp(tasks)))
+        store.apply(
+            RUN.run_id, Changes(tasks=ended, state=RunState.SUCCEEDED, ended_at=timestamp(tasks))
+        )
         return (time.process_time() - start) * 1000
 
 

@@ -1,4 +1,5 @@
-"""The least a task can cost here: a fork of a process that has KFP's executor, which runs it and leaves its files.
+"""The least a task can cost here: a fork of a process that has KFP's executor, which runs it and
+leaves its files.
 
     .venv/bin/python benchmarks/limit.py COUNT
 
@@ -32,7 +33,8 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kfgcp-limit-") as top:
         program = Path(top, "component.py")
         program.write_text(
-            "from kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n\ndef noop():\n    pass\n"
+            "from kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n\ndef noop():\n   "
+            " pass\n"
         )
         start = time.perf_counter()
         for number in range(count):
@@ -47,7 +49,10 @@ def main(count: int) -> None:
                 assert spec.loader is not None
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
-                wire = {"inputs": {}, "outputs": {"outputFile": str(folder / "outputs" / "executor_output.json")}}
+                wire = {
+                    "inputs": {},
+                    "outputs": {"outputFile": str(folder / "outputs" / "executor_output.json")},
+                }
                 Executor(executor_input=wire, function_to_execute=module.noop).execute()
                 os._exit(0)
             if os.waitpid(pid, 0)[1]:

@@ -1,11 +1,13 @@
-"""What a store of many runs costs to search: filters, `compare`, `kfgcp list`, and the frame of all runs.
+"""What a store of many runs costs to search: filters, `compare`, `kfgcp list`, and the frame of all
+runs.
 
     .venv/bin/python benchmarks/many_runs.py [--runs N] [--rounds N] [--home FOLDER]
 
-The store holds runs that have ended, each with ten parameters (five floats, three whole numbers, a word, truth), five
-metrics of two tasks, four labels and two tasks; all numbers come from a seeded generator. Filters are measured by the
-page of 50 runs that a list shows and by the count of all that match. `kfgcp list` is the real command, a process from
-start to end. With --home the store is kept and used again.
+The store holds runs that have ended, each with ten parameters (five floats, three whole numbers, a
+word, truth), five metrics of two tasks, four labels and two tasks; all numbers come from a seeded
+generator. Filters are measured by the page of 50 runs that a list shows and by the count of all
+that match. `kfgcp list` is the real command, a process from start to end. With --home the store is
+kept and used again.
 """
 
 from __future__ import annotations
@@ -47,15 +49,24 @@ FILTERS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100_000, help="runs that there are (default: 100,000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
+    parser.add_argument(
+        "--runs", type=int, default=100_000, help="runs that there are (default: 100,000)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that are counted (default: 5)"
+    )
     parser.add_argument("--home", type=Path, help="keep the store in this folder")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folder = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-")))
+        folder = arguments.home or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))
+        )
         made = generate(folder, arguments.runs)
         size = (folder / DATABASE_NAME).stat().st_size / 1e6
-        print(f"{machine()}, {arguments.runs:,} runs, {size:,.0f} MB, median of {arguments.rounds} rounds")
+        print(
+            f"{machine()}, {arguments.runs:,} runs, {size:,.0f} MB, median of {arguments.rounds}"
+            " rounds"
+        )
         print(f"made in {made:.1f} s\n" if made else "made before\n")
         print("| what | median | from | to | found |")
         print("| --- | --- | --- | --- | --- |")
@@ -74,7 +85,10 @@ def measured(folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
         yield f"`{where}`, the count", lambda wanted=wanted: store.count(wanted)  # type: ignore[misc]
     by_metric = "metrics.evaluate.accuracy desc"
     yield f"the first 50 by `{by_metric}`", lambda: len(store.page(order=by_metric, limit=50))
-    yield "a text in ids, names, notes and tags", lambda: len(store.page(RunFilter(text="run-4242"), limit=50))
+    yield (
+        "a text in ids, names, notes and tags",
+        lambda: len(store.page(RunFilter(text="run-4242"), limit=50)),
+    )
     yield "names of parameters and metrics", lambda: sum(map(len, store.columns().values()))
 
     import pandas  # noqa: F401  # which has a cost of its own
@@ -94,7 +108,10 @@ def measured(folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
 def command(*arguments: str) -> int:
     """Lines that the command printed."""
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("kfgcp")), *arguments], capture_output=True, text=True, check=True
+        [str(Path(sys.executable).with_name("kfgcp")), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return len(done.stdout.splitlines())
 
@@ -106,7 +123,9 @@ def report(name: str, call: Callable[[], int], rounds: int) -> None:
         begin = time.perf_counter()
         assert call() == found
         times.append(time.perf_counter() - begin)
-    shown = " | ".join(f"{seconds(value)}" for value in (statistics.median(times), min(times), max(times)))
+    shown = " | ".join(
+        f"{seconds(value)}" for value in (statistics.median(times), min(times), max(times))
+    )
     print(f"| {name.replace('|', chr(92) + '|')} | {shown} | {found:,} |", flush=True)
 
 
@@ -117,7 +136,8 @@ def seconds(value: float) -> str:
 def generate(folder: Path, count: int) -> float:
     """Makes the store unless it is there; the seconds that took.
 
-    compare.py calls this function in other versions of the project, so its name and its arguments have to stay.
+    compare.py calls this function in other versions of the project, so its name and its arguments
+    have to stay.
     """
     if (folder / DATABASE_NAME).exists():
         return 0.0
@@ -135,16 +155,30 @@ def generate(folder: Path, count: int) -> float:
 def tables(count: int) -> Iterator[tuple[str, str, Iterator[tuple[Any, ...]]]]:
     """Tables with their columns and rows, the same for the same count."""
     ids = [f"{random.Random(number).getrandbits(48):012x}" for number in range(count)]  # noqa: S311
-    runs = "run_id, env, backend, pipeline, version, experiment, name, state, created_at, started_at, ended_at"
+    runs = (
+        "run_id, env, backend, pipeline, version, experiment, name, state, created_at, started_at,"
+        " ended_at"
+    )
     yield "runs", runs, (row(number, run_id) for number, run_id in enumerate(ids))
     yield "params", "run_id, seq, name, value", each(ids, params)
     yield "metrics", "run_id, seq, task, artifact, name, value", each(ids, metrics)
     yield "labels", "run_id, name, value", each(ids, labels)
-    tasks = "run_id, path, seq, rev, kind, state, attempts, cache, started_at, ended_at, inputs, outputs, error"
+    tasks = (
+        "run_id, path, seq, rev, kind, state, attempts, cache, started_at, ended_at, inputs,"
+        " outputs, error"
+    )
     yield "tasks", tasks, each(ids, task_rows)
     tagged = [(number, run_id) for number, run_id in enumerate(ids) if number % 100 == 0]
-    yield "tags", "run_id, tag", ((run_id, "good" if number % 200 else "bad") for number, run_id in tagged)
-    yield "notes", "run_id, note", ((run_id, f"promising, see {number}") for number, run_id in tagged)
+    yield (
+        "tags",
+        "run_id, tag",
+        ((run_id, "good" if number % 200 else "bad") for number, run_id in tagged),
+    )
+    yield (
+        "notes",
+        "run_id, note",
+        ((run_id, f"promising, see {number}") for number, run_id in tagged),
+    )
 
 
 def each(
@@ -160,7 +194,17 @@ def row(number: int, run_id: str) -> tuple[Any, ...]:
     experiment = ("default", "spring", "summer")[number % 3]
     times = (timestamp(begin), timestamp(begin + 1), timestamp(begin + 30 + number % 90))
     version = f"sha256:{number % 20:064x}"
-    return (run_id, "local", "local", f"pipeline-{number % 5}", version, experiment, f"run-{number}", state, *times)
+    return (
+        run_id,
+        "local",
+        "local",
+        f"pipeline-{number % 5}",
+        version,
+        experiment,
+        f"run-{number}",
+        state,
+        *times,
+    )
 
 
 def params(chance: random.Random, run_id: str, number: int) -> Iterator[tuple[Any, ...]]:
@@ -170,7 +214,9 @@ def params(chance: random.Random, run_id: str, number: int) -> Iterator[tuple[An
         "model": chance.choice(("forest", "linear", "boosting")),
         "augment": chance.random() < 0.5,
     }
-    yield from ((run_id, seq, name, json_text(value)) for seq, (name, value) in enumerate(values.items()))
+    yield from (
+        (run_id, seq, name, json_text(value)) for seq, (name, value) in enumerate(values.items())
+    )
 
 
 def metrics(chance: random.Random, run_id: str, number: int) -> Iterator[tuple[Any, ...]]:
@@ -186,7 +232,12 @@ def metrics(chance: random.Random, run_id: str, number: int) -> Iterator[tuple[A
 
 
 def labels(chance: random.Random, run_id: str, number: int) -> Iterator[tuple[Any, ...]]:
-    values = {"git": f"{number % 1000:040x}", "git-dirty": "false", "env": "local", "user": f"user{number % 20}"}
+    values = {
+        "git": f"{number % 1000:040x}",
+        "git-dirty": "false",
+        "env": "local",
+        "user": f"user{number % 20}",
+    }
     yield from ((run_id, name, value) for name, value in values.items())
 
 

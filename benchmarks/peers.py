@@ -1,8 +1,10 @@
-"""Local runners of other projects: each runs a chain of tasks that do nothing, in an environment of its own.
+"""Local runners of other projects: each runs a chain of tasks that do nothing, in an environment of
+its own.
 
-uv builds the environments in a cache folder, never in this project's: these packages pin much. The first and the last
-task of a chain write down the time, so that what comes before and after is told apart as start-up. Telemetry is off,
-and each has a home folder of its own that is warm after the first round.
+uv builds the environments in a cache folder, never in this project's: these packages pin much. The
+first and the last task of a chain write down the time, so that what comes before and after is told
+apart as start-up. Telemetry is off, and each has a home folder of its own that is warm after the
+first round.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class CannotMeasure(Exception):
 class Peer:
     """Another runner.
 
-    requirement: what is installed, with its version. how: what a task is in it. code: gives the program of a chain.
-    count: tasks of the chain, fewer where one takes long.
+    requirement: what is installed, with its version. how: what a task is in it. code: gives the
+    program of a chain. count: tasks of the chain, fewer where one takes long.
     """
 
     name: str
@@ -83,7 +85,11 @@ class Peer:
             marks = Path(folder, "marks")
             Path(folder, "chain.py").write_text(MARK + self.code(self.count), encoding="utf-8")
             environment = {
-                **{name: value for name, value in os.environ.items() if not name.startswith("KFGCP_")},
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if not name.startswith("KFGCP_")
+                },
                 **QUIET,
                 **self.variables,
                 "HOME": str(home),
@@ -104,14 +110,18 @@ class Peer:
             seconds = time.perf_counter() - start
             times = [float(line) for line in marks.read_text().split()] if marks.exists() else []
         if done.returncode or len(times) != 2:
-            raise CannotMeasure(_last_line(done.stderr) or f"its chain ended with exit code {done.returncode}")
+            raise CannotMeasure(
+                _last_line(done.stderr) or f"its chain ended with exit code {done.returncode}"
+            )
         return seconds, (times[1] - times[0]) / (self.count - 1)
 
 
 def _uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
-    done = subprocess.run([find_uv_bin(), "--no-progress", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [find_uv_bin(), "--no-progress", *arguments], capture_output=True, text=True
+    )
     if done.returncode:
         raise CannotMeasure(f"cannot be installed: {_last_line(done.stderr)}")
 
@@ -200,7 +210,17 @@ def _metaflow(count: int) -> str:
 
 PEERS = (
     Peer("Prefect", "prefect==3.9.1", "ephemeral server, tasks are threads", 50, _prefect),
-    Peer("ZenML", "zenml[local]==0.98.0", "local orchestrator, all steps in one process", 20, _zenml),
-    Peer("Metaflow", "metaflow==2.19.39", "a process a step", 10, _metaflow, ("run",), {"USERNAME": "bench"}),
+    Peer(
+        "ZenML", "zenml[local]==0.98.0", "local orchestrator, all steps in one process", 20, _zenml
+    ),
+    Peer(
+        "Metaflow",
+        "metaflow==2.19.39",
+        "a process a step",
+        10,
+        _metaflow,
+        ("run",),
+        {"USERNAME": "bench"},
+    ),
     Peer("Dagster", "dagster==1.13.29", "multiprocess executor", 5, _dagster),
 )

@@ -1,12 +1,13 @@
 """The CPU time of a whole process tree.
 
-`measure` starts this file as a small process, the meter, and the meter starts the command. The kernel adds the CPU time
-of a process to that of the process that waits for it, so the meter waits for all of them and reads the sum.
+`measure` starts this file as a small process, the meter, and the meter starts the command. The
+kernel adds the CPU time of a process to that of the process that waits for it, so the meter waits
+for all of them and reads the sum.
 
-On Linux the meter is a "child subreaper": a process whose parent has ended becomes a child of the meter. Daemons and
-processes in sessions of their own are therefore counted too, and the measurement ends when the last of them has ended.
-Elsewhere only processes are counted whose parents waited for them. On no system is a process counted whose parent
-ignores SIGCHLD.
+On Linux the meter is a "child subreaper": a process whose parent has ended becomes a child of the
+meter. Daemons and processes in sessions of their own are therefore counted too, and the measurement
+ends when the last of them has ended. Elsewhere only processes are counted whose parents waited for
+them. On no system is a process counted whose parent ignores SIGCHLD.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def measure(
         try:
             answer, _ = meter.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise CommandFailed(f"{' '.join(command)}: a process of it still ran after {timeout:g} s") from None
+            raise CommandFailed(
+                f"{' '.join(command)}: a process of it still ran after {timeout:g} s"
+            ) from None
         finally:
             meter.terminate()
             meter.wait()
@@ -100,7 +103,9 @@ def measure(
         errors = Path(streams, "stderr").read_text(encoding="utf-8", errors="replace")
     used = json.loads(answer)
     if used["exit_code"]:
-        raise CommandFailed(f"{' '.join(command)} failed with exit code {used['exit_code']}:\n{errors or output}")
+        raise CommandFailed(
+            f"{' '.join(command)} failed with exit code {used['exit_code']}:\n{errors or output}"
+        )
     return Usage(used["cpu_seconds"], used["wall_seconds"], used["counts_orphans"], output)
 
 
@@ -159,7 +164,8 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 def spawn(command: Sequence[str], streams: Path) -> int:
-    """Start the command in a process group of its own and return its pid; its output goes to files."""
+    """Start the command in a process group of its own and return its pid; its output goes to
+    files."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     to_files = [
         (os.POSIX_SPAWN_OPEN, 1, str(streams / "stdout"), flags, 0o600),

@@ -1,4 +1,5 @@
-"""A Kubeflow Pipelines on loopback with many runs, each a copy of one that was recorded on a real server.
+"""A Kubeflow Pipelines on loopback with many runs, each a copy of one that was recorded on a real
+server.
 
 The recordings and the server that answers with them are those of the tests.
 """
@@ -58,11 +59,14 @@ class _Copies:
         newest = datetime(2026, 11, 29, 12, tzinfo=UTC)
         for number in range(count):
             run = recorded[number % len(recorded)]
-            # Of the same length, so that it can take the place of the other one in a message of ML Metadata.
+            # Of the same length, so that it can take the place of the other one in a message of ML
+            # Metadata.
             run_id = f"{number:08x}{run['run_id'][8:]}"
             created_at = (newest - timedelta(seconds=number)).isoformat()
             self._recorded_id[run_id.encode()] = run["run_id"].encode()
-            self._bodies[run_id] = json.dumps({**run, "run_id": run_id, "created_at": created_at}).encode()
+            self._bodies[run_id] = json.dumps(
+                {**run, "run_id": run_id, "created_at": created_at}
+            ).encode()
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, str, bytes]:
         """Return status, content type and body of an answer."""
@@ -77,7 +81,8 @@ class _Copies:
                 if copy_id in body:
                     body = body.replace(copy_id, recorded_id)
                     break
-        # The same messages are asked for again for each copy. The service should not be the slowest part.
+        # The same messages are asked for again for each copy. The service should not be the slowest
+        # part.
         key = (target, body)
         if key not in self._known:
             self._known[key] = self._answer(method, target, body)

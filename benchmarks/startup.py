@@ -1,9 +1,11 @@
-"""What starting costs: whole processes side by side, the median of several rounds, and each against bare Python.
+"""What starting costs: whole processes side by side, the median of several rounds, and each against
+bare Python.
 
     .venv/bin/python benchmarks/startup.py [--rounds N]
 
-Bytecode is cached as on a user's machine, and the first round, which fills the caches, is not counted. Every round
-runs each command once, so that a slow moment of the machine falls on all of them.
+Bytecode is cached as on a user's machine, and the first round, which fills the caches, is not
+counted. Every round runs each command once, so that a slow moment of the machine falls on all of
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pipelines import ONE_TASK
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that are counted (default: 9)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds that are counted (default: 9)"
+    )
     rounds = parser.parse_args().rounds
     kfgcp = str(Path(sys.executable).with_name("kfgcp"))
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
@@ -52,7 +56,10 @@ def machine() -> str:
 
 
 def measure(
-    commands: Mapping[str, Sequence[str]], folder: str, rounds: int, ended: Callable[[str], None] = lambda name: None
+    commands: Mapping[str, Sequence[str]],
+    folder: str,
+    rounds: int,
+    ended: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Seconds of each command, a value a round. ended: is told of each that was run."""
     found: dict[str, list[float]] = {name: [] for name in commands}
@@ -77,7 +84,9 @@ def clean_environment() -> dict[str, str]:
 def once(command: Sequence[str], folder: str) -> float:
     """The seconds of one whole process, which must succeed."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")

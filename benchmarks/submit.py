@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/submit.py [--backend vertex|kubeflow] [--rounds N] [--latency S]
 
-Each backend has a stand-in on this machine that makes each request wait, over plain HTTP, and that kfgcp and the
-official client both talk to. Google's client is spared the question for the project's number, which it asks a service
-that there is no stand-in of. Every round runs each once; bytecode is cached, and the first round is not counted.
+Each backend has a stand-in on this machine that makes each request wait, over plain HTTP, and that
+kfgcp and the official client both talk to. Google's client is spared the question for the project's
+number, which it asks a service that there is no stand-in of. Every round runs each once; bytecode
+is cached, and the first round is not counted.
 """
 
 from __future__ import annotations
@@ -49,11 +50,20 @@ kfp.Client(host="{host}", existing_token="any").create_run_from_pipeline_package
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backend", choices=("vertex", "kubeflow"), action="append", help="only this one")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that are counted (default: 9)")
-    parser.add_argument("--latency", type=float, default=0.05, help="seconds that a request waits (default: 0.05)")
+    parser.add_argument(
+        "--backend", choices=("vertex", "kubeflow"), action="append", help="only this one"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds that are counted (default: 9)"
+    )
+    parser.add_argument(
+        "--latency", type=float, default=0.05, help="seconds that a request waits (default: 0.05)"
+    )
     arguments = parser.parse_args()
-    print(f"{machine()}, {arguments.latency * 1000:g} ms a request, median of {arguments.rounds} rounds")
+    print(
+        f"{machine()}, {arguments.latency * 1000:g} ms a request, median of {arguments.rounds}"
+        " rounds"
+    )
     for backend in arguments.backend or ("vertex", "kubeflow"):
         {"vertex": to_vertex, "kubeflow": to_kubeflow}[backend](arguments.rounds, arguments.latency)
 
@@ -78,7 +88,10 @@ def to_vertex(rounds: int, latency: float) -> None:
 def to_kubeflow(rounds: int, latency: float) -> None:
     with kfgcp.testing.kubeflow(mode="instant") as env:
         official = KFP.format(host=env.host, root=env.pipeline_root)
-        rows = {"`kfp.Client(...).create_run_from_pipeline_package(...)`": official, "`import kfp`": "import kfp"}
+        rows = {
+            "`kfp.Client(...).create_run_from_pipeline_package(...)`": official,
+            "`import kfp`": "import kfp",
+        }
         compare("kubeflow", env, rows, rounds, latency)
         check(len(env.runs.all()), rounds)
 
@@ -90,13 +103,23 @@ def compare(
     rounds: int,
     latency: float,
 ) -> None:
-    """Prints a table of kfgcp, which comes second, and others: what they are called -> a Python program."""
+    """Prints a table of kfgcp, which comes second, and others: what they are called -> a Python
+    program."""
     ours = str(Path(sys.executable).with_name("kfgcp"))
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         Path(folder, "kfgcp.toml").write_text(env.toml(backend), encoding="utf-8")
         Path(folder, "one_task.py").write_text(ONE_TASK, encoding="utf-8")
         once([ours, "compile", "one_task.py", "-o", "one-task.yaml"], folder)
-        submit: list[str] = [ours, "run", "one-task.yaml", "-p", "a=1", "--env", backend, "--detach"]
+        submit: list[str] = [
+            ours,
+            "run",
+            "one-task.yaml",
+            "-p",
+            "a=1",
+            "--env",
+            backend,
+            "--detach",
+        ]
         commands: dict[str, Sequence[str]] = {
             "bare Python": [sys.executable, "-c", "pass"],
             f"`kfgcp run one-task.yaml --env {backend} --detach`": submit,

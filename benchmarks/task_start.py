@@ -1,8 +1,10 @@
-"""What starting a lightweight component costs: a fork of a process that has KFP's executor, or a process of its own.
+"""What starting a lightweight component costs: a fork of a process that has KFP's executor, or a
+process of its own.
 
     .venv/bin/python benchmarks/task_start.py [--rounds N]
 
-Bytecode is cached. "whole kfp" is what a component's process imports when nothing tells KFP that it is in a task.
+Bytecode is cached. "whole kfp" is what a component's process imports when nothing tells KFP that it
+is in a task.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ IMPORT = "import kfp.dsl.executor"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that are counted (default: 9)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds that are counted (default: 9)"
+    )
     rounds = parser.parse_args().rounds
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["_KFP_RUNTIME"] = "true"

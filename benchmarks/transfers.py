@@ -1,7 +1,7 @@
 """Measures copies between this machine and a bucket, beside cloudpathlib.
 
-For each server of tests/support/s3_servers.py: many small files, then one large file, each in a process of its own.
-The table has seconds and the most memory of the process.
+For each server of tests/support/s3_servers.py: many small files, then one large file, each in a
+process of its own. The table has seconds and the most memory of the process.
 
     make .venv-stores/stamp
     .venv/bin/python benchmarks/transfers.py --files 2000 --mib 500
@@ -58,20 +58,30 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=2000, help="small files, of 1,000 bytes each")
     parser.add_argument("--mib", type=int, default=500, help="size of the large file")
     parser.add_argument("--server", choices=sorted(SERVERS), default="gofakes3")
     options = parser.parse_args()
     with SERVERS[options.server]() as server, tempfile.TemporaryDirectory() as folder:
-        server.client().create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        print(f"{options.server}: {options.files} files of 1,000 bytes, and one of {options.mib} MiB")
+        server.client().create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        print(
+            f"{options.server}: {options.files} files of 1,000 bytes, and one of {options.mib} MiB"
+        )
         print("what                         kfgcp            cloudpathlib")
-        for label, kfgcp, cloudpathlib in measure_all(server, Path(folder), options.files, options.mib):
+        for label, kfgcp, cloudpathlib in measure_all(
+            server, Path(folder), options.files, options.mib
+        ):
             print(f"{label:20} {kfgcp:>20} {cloudpathlib:>20}")
 
 
-def measure_all(server: S3Server, folder: Path, files: int, mib: int) -> Iterator[tuple[str, str, str]]:
+def measure_all(
+    server: S3Server, folder: Path, files: int, mib: int
+) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each kind of copy."""
     for name in ("kfgcp", "cloudpathlib"):
         make_files(folder / name, name, files, mib)
@@ -105,7 +115,9 @@ def measure(server: S3Server, verb: str, uri: str, folder: Path, code: str) -> s
         "AWS_DEFAULT_REGION": REGION,
     }
     command = [sys.executable, "-c", MEASURE, verb, uri, str(folder), server.url, REGION]
-    done = subprocess.run(command, env=variables, input=code, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=variables, input=code, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:60]
     seconds, mib = map(float, done.stdout.split())

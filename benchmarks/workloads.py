@@ -1,4 +1,5 @@
-"""What compare.py measures: commands of the project, each with all that it needs before it can run."""
+"""What compare.py measures: commands of the project, each with all that it needs before it can
+run."""
 
 from __future__ import annotations
 
@@ -56,10 +57,11 @@ class Workload:
         title: what it does, for readers.
         words: the command line; the first word is `kfgcp` or `python`.
         write_inputs: writes the files that both sides read; called once, with the first checkout.
-        write_state: fills the state folder; called once for each side, with its own checkout, because only that
-            knows the format of its store.
+        write_state: fills the state folder; called once for each side, with its own checkout,
+            because only that knows the format of its store.
         serve: a service that both sides talk to; gives the text of kfgcp.toml.
-        answer: takes from the output what both sides must agree on, so that both have done the same work.
+        answer: takes from the output what both sides must agree on, so that both have done the same
+            work.
         times: how often it runs in one round. A very short command alone would vary too much.
     """
 
@@ -81,7 +83,9 @@ class Side:
     template: Path
 
 
-def prepare_sides(workload: Workload, config: str, checkouts: list[Checkout], scratch: Path) -> list[Side]:
+def prepare_sides(
+    workload: Workload, config: str, checkouts: list[Checkout], scratch: Path
+) -> list[Side]:
     """Return the sides of a workload, with their project folders written below `scratch`.
 
     Args:
@@ -110,12 +114,17 @@ def run_once(workload: Workload, side: Side, project: Path) -> Usage:
     Args:
         workload: what runs.
         side: whose version runs.
-        project: the folder to run in. It is made from the side's template, and removed again. With the same path for
-            both sides no difference can come from it.
+        project: the folder to run in. It is made from the side's template, and removed again. With
+            the same path for both sides no difference can come from it.
     """
     shutil.copytree(side.template, project)
     try:
-        return measure(side.checkout.command(workload.words), project, clean_environment(), times=workload.times)
+        return measure(
+            side.checkout.command(workload.words),
+            project,
+            clean_environment(),
+            times=workload.times,
+        )
     finally:
         shutil.rmtree(project)
 
@@ -154,13 +163,15 @@ def run_grid(checkout: Checkout, folder: Path) -> None:
 
 
 def fill_store(checkout: Checkout, folder: Path) -> None:
-    """Fill the store with the runs of the checkout's own many_runs.py: they are the same in each version."""
+    """Fill the store with the runs of the checkout's own many_runs.py: they are the same in each
+    version."""
     run_in(checkout, ["-c", FILL_STORE, str(folder / ".kfgcp"), str(RUNS)])
 
 
 @contextlib.contextmanager
 def vertex(runs: int = 0) -> Iterator[str]:
-    """Serve a stand-in of Vertex AI with ended runs in it; give the text of a kfgcp.toml that leads there.
+    """Serve a stand-in of Vertex AI with ended runs in it; give the text of a kfgcp.toml that leads
+    there.
 
     The stand-in is that of the Python that runs this file, for both sides.
     """
@@ -168,7 +179,9 @@ def vertex(runs: int = 0) -> Iterator[str]:
         import kfgcp.testing
         from kfgcp.errors import MissingExtra
     except ModuleNotFoundError:
-        raise CannotCompare("A stand-in needs kfgcp: run compare.py with .venv/bin/python.") from None
+        raise CannotCompare(
+            "A stand-in needs kfgcp: run compare.py with .venv/bin/python."
+        ) from None
     try:
         service = kfgcp.testing.vertex(mode="instant")
     except MissingExtra as error:
@@ -180,7 +193,8 @@ def vertex(runs: int = 0) -> Iterator[str]:
 
 @contextlib.contextmanager
 def recorded_kubeflow() -> Iterator[str]:
-    """Serve copies of recorded runs of Kubeflow Pipelines; give the text of a kfgcp.toml that leads there."""
+    """Serve copies of recorded runs of Kubeflow Pipelines; give the text of a kfgcp.toml that leads
+    there."""
     from recorded_service import serve_copies
 
     with serve_copies(RECORDED_RUNS) as url:
@@ -288,7 +302,8 @@ WORKLOADS = (
     ),
     Workload(
         "recorded",
-        f"`kfgcp list --metrics`, {RECORDED_RUNS:,} copies of recorded runs of Kubeflow Pipelines, none known yet",
+        f"`kfgcp list --metrics`, {RECORDED_RUNS:,} copies of recorded runs of Kubeflow Pipelines,"
+        " none known yet",
         ("kfgcp", "list", "--metrics", "--env", ENV, "--limit", str(RECORDED_RUNS), "--json"),
         serve=recorded_kubeflow,
         answer=count_runs,

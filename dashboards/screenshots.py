@@ -1,4 +1,5 @@
-"""Draws docs/images/: every page of the dashboard, light and dark, of a project with runs of the example.
+"""Draws docs/images/: every page of the dashboard, light and dark, of a project with runs of the
+example.
 
 Run by `make screenshots`. It needs /usr/bin/chromium.
 """
@@ -64,7 +65,9 @@ def nightly(day: str = "2026-01-02", parts: List[int] = [1, 2, 3, 4]):
         score(part=part).after(loaded)
     publish(rows=loaded.output)
 """
-DONE = "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
+DONE = (
+    "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
+)
 
 
 def main() -> None:
@@ -72,7 +75,9 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "demo")
-        shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__")
+        )
         shutil.copy(ROOT / "kfgcp.toml", folder)
         (folder / "pipelines").mkdir()
         (folder / "pipelines" / "nightly.py").write_text(NIGHTLY)
@@ -86,7 +91,9 @@ def main() -> None:
 
 
 def _kfgcp(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([KFGCP, *arguments], cwd=folder, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [KFGCP, *arguments], cwd=folder, check=False, capture_output=True, text=True
+    )
     return done.stdout
 
 
@@ -97,10 +104,15 @@ def _dashboard(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KFGCP_")}
     command = [KFGCP, "dashboard", "--port", str(port), "--no-browser"]
-    process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         while True:
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5),
+            ):
                 break
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"

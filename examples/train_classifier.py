@@ -28,8 +28,16 @@ def train_classifier_pipeline(
         seed: Seed of the split and of the training.
     """
     ingested = ingest_table(source=data)
-    parts = split_table(table=ingested.outputs["table"], target=target, test_fraction=test_fraction, seed=seed)
-    trained = train_classifier(
-        train=parts.outputs["train"], target=target, model=model, hyperparameters=hyperparameters, seed=seed
+    parts = split_table(
+        table=ingested.outputs["table"], target=target, test_fraction=test_fraction, seed=seed
     )
-    evaluate_classifier(classifier=trained.outputs["classifier"], test=parts.outputs["test"], target=target)
+    trained = train_classifier(
+        train=parts.outputs["train"],
+        target=target,
+        model=model,
+        hyperparameters=hyperparameters,
+        seed=seed,
+    )
+    evaluate_classifier(
+        classifier=trained.outputs["classifier"], test=parts.outputs["test"], target=target
+    )

@@ -1,4 +1,5 @@
-"""One Kubeflow pipeline, unchanged, on a laptop, Vertex AI or your own Kubeflow; every run in one table.
+"""One Kubeflow pipeline, unchanged, on a laptop, Vertex AI or your own Kubeflow; every run in one
+table.
 
     import kfgcp
 
@@ -137,16 +138,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "kfgcp.backends.base": "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
-    " SubmitRequest SupportsArtifacts",
+    "kfgcp.backends.base": (
+        "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
+        " SubmitRequest SupportsArtifacts"
+    ),
     "kfgcp.config": "Environment Project",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
-    "kfgcp.errors": "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull IapRefused KfgcpError"
-    " MachineError MissingExtra NotFound NotWhole ParamError Refused Remedy RunFailed RunNotFound RunTimeout"
-    " SpecError StateError Unreachable Unsupported UsageError",
+    "kfgcp.errors": (
+        "AuthError BackendError BadAnswer CheckFailed ConfigError DiskFull IapRefused KfgcpError"
+        " MachineError MissingExtra NotFound NotWhole ParamError Refused Remedy RunFailed"
+        " RunNotFound RunTimeout SpecError StateError Unreachable Unsupported UsageError"
+    ),
     "kfgcp.event": "Event EventKind",
-    "kfgcp.model": "Artifact Cache Direction ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind TaskState",
+    "kfgcp.model": (
+        "Artifact Cache Direction ErrorInfo ErrorKind JsonValue Metric Run RunState Task TaskKind"
+        " TaskState"
+    ),
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.query": "RunFilter",
@@ -167,10 +175,13 @@ _PUBLIC = {
     "kfgcp.tracking.update_batches": "Update",
     "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
     "kfgcp.workspace": "Workspace",
-    "kfgcp.workspace:Workspace": "artifacts cancel compare compile dashboard delete diff doctor events export"
-    " import_env init list logs metrics note open rerun resume retry run runs show submit tag tasks watch",
+    "kfgcp.workspace:Workspace": (
+        "artifacts cancel compare compile dashboard delete diff doctor events export import_env"
+        " init list logs metrics note open rerun resume retry run runs show submit tag tasks watch"
+    ),
 }
-"""Where the public names are: of a module its types, of `kfgcp.workspace:Workspace` the methods that are functions."""
+"""Where the public names are: of a module its types, of `kfgcp.workspace:Workspace` the methods
+that are functions."""
 
 _HOME = {name: home for home, names in _PUBLIC.items() for name in names.split()}
 _OF_PYTHON = ("compile", "list", "open")

@@ -1,4 +1,5 @@
-"""The verbs under their old name: the functions of `kfgcp`, and the warnings and types that they use."""
+"""The verbs under their old name: the functions of `kfgcp`, and the warnings and types that they
+use."""
 
 from __future__ import annotations
 

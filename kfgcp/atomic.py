@@ -10,18 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 _NAME_BYTES = 200
-"""The part of the file's name that its temporary file gets, in bytes. File systems usually allow 255 bytes in all."""
+"""The part of the file's name that its temporary file gets, in bytes. File systems usually allow
+255 bytes in all."""
 _CANNOT_REPLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
-"""The errors when a file may be written but not replaced: its folder belongs to another user, or the file itself is
-mounted, as in containers."""
+"""The errors when a file may be written but not replaced: its folder belongs to another user, or
+the file itself is mounted, as in containers."""
 
 
 def write_file(file: Path, data: bytes) -> None:
     """Write a file so that readers see either the old or the new content, also after a crash.
 
-    The new content goes to a temporary file in the same folder, which then replaces the old file and keeps its
-    permissions. A link is followed: the file that it leads to is replaced. Pipes, devices and everything below /dev and
-    /proc are written directly.
+    The new content goes to a temporary file in the same folder, which then replaces the old file
+    and keeps its permissions. A link is followed: the file that it leads to is replaced. Pipes,
+    devices and everything below /dev and /proc are written directly.
 
     Args:
         file: the file to write; its folder exists.
@@ -88,7 +89,8 @@ def _write_in_place(target: Path, data: bytes) -> None:
 
 
 def _follow_links(file: Path) -> Path:
-    """Return the file that a link leads to, or the first path on the way that must not be replaced."""
+    """Return the file that a link leads to, or the first path on the way that must not be
+    replaced."""
     target = file
     for _ in range(40):  # as many as Linux follows
         if _is_special(target) or not target.is_symlink():

@@ -13,14 +13,17 @@ from kfgcp.deadlines import REQUEST_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class BucketSettings:
-    """The settings of an environment for its buckets. Credentials are not among them: boto3 finds them by itself.
+    """The settings of an environment for its buckets. Credentials are not among them: boto3 finds
+    them by itself.
 
     Args:
-        s3_endpoint: the address for `s3://` and `minio://`; "" is what the environment variables say, else Amazon's.
+        s3_endpoint: the address for `s3://` and `minio://`; "" is what the environment variables
+            say, else Amazon's.
         s3_region: "" is what boto3 finds.
-        s3_addressing: `path` for `ENDPOINT/BUCKET/KEY`, `virtual` for `BUCKET.ENDPOINT/KEY`. With "" it is `path` at
-            an endpoint, and `virtual` at Amazon's own.
-        request_seconds: how long a look may take, and how long a transfer may stay without progress.
+        s3_addressing: `path` for `ENDPOINT/BUCKET/KEY`, `virtual` for `BUCKET.ENDPOINT/KEY`. With
+            "" it is `path` at an endpoint, and `virtual` at Amazon's own.
+        request_seconds: how long a look may take, and how long a transfer may stay without
+            progress.
     """
 
     s3_endpoint: str = ""
@@ -48,7 +51,8 @@ class BucketSettings:
 
     @property
     def endpoint(self) -> str | None:
-        """The address of the S3 server. None is left to boto3, which also reads its own file for it."""
+        """The address of the S3 server. None is left to boto3, which also reads its own file for
+        it."""
         variables = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return self.s3_endpoint or variables or None
 

@@ -1,13 +1,14 @@
 """kfgcp.toml as objects: the project, its environments, and where each value came from.
 
-The file is looked for in the current folder and its parents. Without a file, there is a project with the single
-environment `local`. The value of a key of an environment is the first that exists of: the environment variable
-`KFGCP_ENV_<NAME>_<KEY>`, the file, the default. For the table [dashboard] the variable is `KFGCP_DASHBOARD_<KEY>`.
+The file is looked for in the current folder and its parents. Without a file, there is a project
+with the single environment `local`. The value of a key of an environment is the first that exists
+of: the environment variable `KFGCP_ENV_<NAME>_<KEY>`, the file, the default. For the table
+[dashboard] the variable is `KFGCP_DASHBOARD_<KEY>`.
 
 `include = ["kfgcp.d/*.toml"]` reads more files, whose tables belong to the same project.
 
-No backend is known here. A backend declares the keys of its environments (kfgcp/settings.py). An environment that is
-not valid is an error only for what uses it.
+No backend is known here. A backend declares the keys of its environments (kfgcp/settings.py). An
+environment that is not valid is an error only for what uses it.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class Environment:
 
     @property
     def request_seconds(self) -> float:
-        """How many seconds one request to a service may take: from the sign-in to the last byte, with all retries."""
+        """How many seconds one request to a service may take: from the sign-in to the last byte,
+        with all retries."""
         return float(self.get("request_seconds", REQUEST_SECONDS))
 
 
@@ -137,7 +139,10 @@ class Project:
             where = self.file.name if self.file else "no kfgcp.toml was found"
             raise ConfigError(
                 f"There is no environment '{name}' ({where}).",
-                hint=f"{did_you_mean(name, self.environments)}Environments: {known}. Add one as [env.{name}].",
+                hint=(
+                    f"{did_you_mean(name, self.environments)}Environments: {known}. Add one as"
+                    f" [env.{name}]."
+                ),
             )
         return self.environments[name]
 
@@ -154,13 +159,14 @@ def load(
     Args:
         start: the folder to look in first, the current one when None.
         environ: environment variables, those of the process when None.
-        declaration_of: returns the keys that a backend declares, by its name. It raises ConfigError when there is no
-            such backend.
-        default_backend: the backend of the environment `local`, which is always there, when the file does not have it.
+        declaration_of: returns the keys that a backend declares, by its name. It raises ConfigError
+            when there is no such backend.
+        default_backend: the backend of the environment `local`, which is always there, when the
+            file does not have it.
 
     Raises:
-        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type outside of the
-            environments.
+        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type
+            outside of the environments.
     """
     environ = os.environ if environ is None else environ
     start = (start or current_folder()).absolute()
@@ -173,7 +179,9 @@ def load(
     invalid: dict[str, ConfigError] = {}
     for name, table in tables.environments.items():
         try:
-            environments[name] = _environment(name, table, tables.file_of(name), environ, declaration_of)
+            environments[name] = _environment(
+                name, table, tables.file_of(name), environ, declaration_of
+            )
         except ConfigError as error:
             invalid[name] = error
     home = environ.get("KFGCP_HOME")
@@ -193,7 +201,8 @@ def load(
 
 @dataclass(slots=True)
 class _Tables:
-    """The tables of kfgcp.toml and of the files that it includes. environment_files: name -> where it is."""
+    """The tables of kfgcp.toml and of the files that it includes. environment_files: name -> where
+    it is."""
 
     project: dict[str, Any] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -208,7 +217,8 @@ def _read_tables(file: Path) -> _Tables:
     """Return the tables of kfgcp.toml and of its included files.
 
     Raises:
-        ConfigError: a file cannot be read, a table has the wrong form, or two files have the same key.
+        ConfigError: a file cannot be read, a table has the wrong form, or two files have the same
+            key.
     """
     tables = _Tables()
     data = _read(file)
@@ -218,31 +228,37 @@ def _read_tables(file: Path) -> _Tables:
         included_data = _read(included)
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
-            raise ConfigError(f"{name}: only {FILE_NAME} itself may have include.", hint="Name all files there.")
+            raise ConfigError(
+                f"{name}: only {FILE_NAME} itself may have include.", hint="Name all files there."
+            )
         _add_tables(tables, included_data, name)
     return tables
 
 
 def included_files(patterns: Any, folder: Path) -> list[Path]:
-    """Return the files that the patterns of `include` name, each once, in the order of the patterns.
+    """Return the files that the patterns of `include` name, each once, in the order of the
+    patterns.
 
     Args:
         patterns: the value of `include`.
         folder: of kfgcp.toml.
 
     Raises:
-        ConfigError: the value is not a list of patterns below the folder, or a named file is missing.
+        ConfigError: the value is not a list of patterns below the folder, or a named file is
+            missing.
     """
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(
-            f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.", hint='Write ["kfgcp.d/*.toml"].'
+            f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.",
+            hint='Write ["kfgcp.d/*.toml"].',
         )
     files: dict[Path, None] = {}
     for pattern in patterns:
         is_inside = pattern and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts
         if not is_inside:
             raise ConfigError(
-                f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of {FILE_NAME}.",
+                f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of"
+                f" {FILE_NAME}.",
                 hint='Write a path or pattern from that folder: "kfgcp.d/*.toml".',
             )
         matches = _matching_files(folder, pattern)
@@ -264,31 +280,42 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(path for path in folder.glob(pattern) if path.is_file())
     except OSError as error:
-        raise ConfigError(f"{FILE_NAME}: the files of include {pattern!r} cannot be found: {error}.") from None
+        raise ConfigError(
+            f"{FILE_NAME}: the files of include {pattern!r} cannot be found: {error}."
+        ) from None
 
 
 def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
     """Add the tables of one file to those of the files before it."""
     refuse_unknown(data, ("project", "env", "dashboard", "include"), name)
-    parts = (("project", tables.project, _PROJECT_KEYS), ("dashboard", tables.dashboard, DASHBOARD_KEYS))
+    parts = (
+        ("project", tables.project, _PROJECT_KEYS),
+        ("dashboard", tables.dashboard, DASHBOARD_KEYS),
+    )
     for table, merged, types in parts:
         values = _table(data, table, name)
         check_types(values, types, f"{name} [{table}]")
         for key, value in values.items():
             if key in merged:
-                raise ConfigError(f"{name}: {key} of [{table}] is in another file, too.", hint="Remove one of them.")
+                raise ConfigError(
+                    f"{name}: {key} of [{table}] is in another file, too.",
+                    hint="Remove one of them.",
+                )
             merged[key] = value
     environments = _table(data, "env", name)
     for environment in environments:
         if environment in tables.environments:
             other = tables.file_of(environment)
-            raise ConfigError(f"{name}: [env.{environment}] is in {other}, too.", hint="Remove one of them.")
+            raise ConfigError(
+                f"{name}: [env.{environment}] is in {other}, too.", hint="Remove one of them."
+            )
         tables.environments[environment] = _table(environments, environment, name, "env.")
         tables.environment_files[environment] = name
 
 
 def project_folder(start: Path) -> Path | None:
-    """Return the folder of the kfgcp.toml that belongs to an absolute folder, None when there is none.
+    """Return the folder of the kfgcp.toml that belongs to an absolute folder, None when there is
+    none.
 
     The file is in that folder or in the nearest one above it. It is not read.
     """
@@ -304,7 +331,10 @@ def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
         direction = Direction.of(word)
         if direction is None:
             shown = f'"{word}"' if isinstance(word, str) else word
-            raise ConfigError(f'{FILE_NAME} [project]: metrics.{name} must be "maximize" or "minimize", not {shown}.')
+            raise ConfigError(
+                f'{FILE_NAME} [project]: metrics.{name} must be "maximize" or "minimize", not'
+                f" {shown}."
+            )
         directions[name] = direction
     return directions
 
@@ -320,7 +350,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}.", hint="See README.md for an example.") from None
+        raise ConfigError(
+            f"{file} is not valid TOML: {error}.", hint="See README.md for an example."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}.") from None
 
@@ -328,7 +360,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
     value = data.get(key, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{file_name}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}].")
+        raise ConfigError(
+            f"{file_name}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}]."
+        )
     return value
 
 
@@ -388,12 +422,17 @@ def _dashboard(
         if parse_authority(name) is None:
             raise ConfigError(
                 f"{where}: host_names has {name!r}, which is not a host name.",
-                hint='Write names as in "dash.acme.example" or "localhost:9000", without http:// and without a path.',
+                hint=(
+                    'Write names as in "dash.acme.example" or "localhost:9000", without http:// and'
+                    " without a path."
+                ),
             )
     if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
         raise ConfigError(f"{where}: sync_seconds must be at least 1.")
     if "iap_keys_url" in settings:
         scheme, host = parse_address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
         if scheme == "http" and host not in LOOPBACK:
-            raise ConfigError(f"{where}: plain http is allowed for a loopback iap_keys_url only, not for {host}.")
+            raise ConfigError(
+                f"{where}: plain http is allowed for a loopback iap_keys_url only, not for {host}."
+            )
     return settings

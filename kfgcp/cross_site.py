@@ -1,14 +1,16 @@
 """Refuse requests that foreign web pages send to our servers on this machine.
 
-A page of any site can make its reader's browser send requests to 127.0.0.1. So it is not enough that a server listens
-on loopback only. Two things in a request show that a foreign page may have sent it:
+A page of any site can make its reader's browser send requests to 127.0.0.1. So it is not enough
+that a server listens on loopback only. Two things in a request show that a foreign page may have
+sent it:
 
-- `Host` is not a name of this server. Another name leads to 127.0.0.1 ("DNS rebinding"), and the browser takes the page
-  of that name and our server for one origin.
-- `Origin` or `Sec-Fetch-Site` says that a page of another origin sent the request. Programs send neither header.
+- `Host` is not a name of this server. Another name leads to 127.0.0.1 ("DNS rebinding"), and the
+  browser takes the page of that name and our server for one origin.
+- `Origin` or `Sec-Fetch-Site` says that a page of another origin sent the request. Programs send
+  neither header.
 
-`kfgcp.testing.stand_in` also checks the content type: without asking the server first, a page can send text and forms,
-but not JSON.
+`kfgcp.testing.stand_in` also checks the content type: without asking the server first, a page can
+send text and forms, but not JSON.
 
 Each of our servers asks a `CrossSiteGuard` before it looks at anything else in a request.
 """
@@ -54,7 +56,8 @@ class Authority:
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Return the host and port of a text such as `localhost:8501` or `[::1]:8501`, None when it is something else.
+    """Return the host and port of a text such as `localhost:8501` or `[::1]:8501`, None when it is
+    something else.
 
     Args:
         text: what a header `Host` has, or a configured host name.
@@ -81,11 +84,12 @@ class CrossSiteGuard:
 
     Args:
         port: the port that the server listens on.
-        host_names: further names that lead to the server. `localhost:9000` allows one port. `dash.acme.example` allows
-            any port in `Host`, because a proxy may add its own. In the origin of a page it allows only the usual ports
-            80 and 443, because another port of the host is another server.
-        allow_links: whether a link on a foreign page may open a page of this server. Links in chats need this, and the
-            return from a sign-in. Only for servers on which GET changes nothing.
+        host_names: further names that lead to the server. `localhost:9000` allows one port.
+            `dash.acme.example` allows any port in `Host`, because a proxy may add its own. In the
+            origin of a page it allows only the usual ports 80 and 443, because another port of the
+            host is another server.
+        allow_links: whether a link on a foreign page may open a page of this server. Links in chats
+            need this, and the return from a sign-in. Only for servers on which GET changes nothing.
 
     Example:
         >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
@@ -96,7 +100,9 @@ class CrossSiteGuard:
     host_names: Sequence[str] = ()
     allow_links: bool = False
 
-    def refusal(self, method: str, headers: Iterable[tuple[str, str]], target: str = "/") -> str | None:
+    def refusal(
+        self, method: str, headers: Iterable[tuple[str, str]], target: str = "/"
+    ) -> str | None:
         """Return why a request is refused, None when it is not.
 
         Args:
@@ -127,7 +133,9 @@ class CrossSiteGuard:
         return None
 
     def _is_ours(self, host: Authority) -> bool:
-        return (host.is_loopback and host.port_for("http") == self.port) or self._is_configured(host)
+        return (host.is_loopback and host.port_for("http") == self.port) or self._is_configured(
+            host
+        )
 
     def _is_configured(self, host: Authority) -> bool:
         # `Host` does not tell the scheme, so a host without a port may mean either usual port.
@@ -142,12 +150,14 @@ class CrossSiteGuard:
         return port in ports or (None in ports and port == _DEFAULT_PORTS[scheme])
 
     def _configured_ports(self, host: str) -> set[int | None]:
-        """Return the port of each configured name with this host; None for a name without a port."""
+        """Return the port of each configured name with this host; None for a name without a
+        port."""
         names = map(parse_authority, self.host_names)
         return {name.port for name in names if name is not None and name.host == host}
 
     def _is_same_origin(self, address: str, host: Authority) -> bool:
-        """Return whether an address begins with the origin of this server, as the browser sees it."""
+        """Return whether an address begins with the origin of this server, as the browser sees
+        it."""
         match = _ORIGIN.match(address)
         origin = parse_authority(match[2]) if match else None
         if match is None or origin is None:
@@ -155,12 +165,14 @@ class CrossSiteGuard:
         scheme = match[1].lower()
         if origin.host == host.host and origin.port_for(scheme) == host.port_for(scheme):
             return True
-        # A proxy may put another name into Host. A loopback name is not enough: each port of it is another server.
+        # A proxy may put another name into Host. A loopback name is not enough: each port of it is
+        # another server.
         return not origin.is_loopback and self._is_configured_origin(origin, scheme)
 
 
 def _is_link(method: str, values: dict[str, list[str]]) -> bool:
-    """Return whether the browser opens the address in a tab or window, where no other page can read the answer."""
+    """Return whether the browser opens the address in a tab or window, where no other page can read
+    the answer."""
     expected = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
     is_navigation = all(values.get(name) == value for name, value in expected.items())
     return method in ("GET", "HEAD") and is_navigation and "origin" not in values

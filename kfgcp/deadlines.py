@@ -1,7 +1,8 @@
 """Deadlines: the time by which an exchange with a service has to be over.
 
-The timeout of a socket starts again with each byte, so it never ends an answer of one byte a second. A deadline does
-not move. `within` sets one for a block of code, and the sockets of `kfgcp.sockets` obey it:
+The timeout of a socket starts again with each byte, so it never ends an answer of one byte a
+second. A deadline does not move. `within` sets one for a block of code, and the sockets of
+`kfgcp.sockets` obey it:
 
     with within(120) as deadline:
         answer = session.send(request)
@@ -60,13 +61,16 @@ class MovingDeadline(Deadline):
         clock: monotonic, in seconds.
     """
 
-    def __init__(self, seconds: float, piece_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, seconds: float, piece_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(seconds, clock)
         self._piece_bytes = piece_bytes
         self._bytes = 0
 
     def count(self, size: int) -> None:
-        """Count bytes that were transferred. With the last byte of a piece the time for the next one begins."""
+        """Count bytes that were transferred. With the last byte of a piece the time for the next
+        one begins."""
         self._bytes += size
         if self._bytes >= self._piece_bytes:
             self._bytes = 0
@@ -83,7 +87,8 @@ def current_deadline() -> Deadline | None:
 
 @contextmanager
 def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Deadline]:
-    """Set a deadline for a block of code. Inside another block the earlier of the two deadlines holds."""
+    """Set a deadline for a block of code. Inside another block the earlier of the two deadlines
+    holds."""
     with obey(Deadline(seconds, clock)) as deadline:
         yield deadline
 
@@ -102,11 +107,16 @@ def obey(deadline: Deadline) -> Iterator[Deadline]:
 
 
 def call_within(
-    seconds: float, function: Callable[[], Result], *, discard: Callable[[Result], object] | None = None
+    seconds: float,
+    function: Callable[[], Result],
+    *,
+    discard: Callable[[Result], object] | None = None,
 ) -> Result:
-    """Call a function that cannot be interrupted, such as a name lookup or the client of another library.
+    """Call a function that cannot be interrupted, such as a name lookup or the client of another
+    library.
 
-    The function runs in a thread. When it takes too long, the thread is left running and its result is not used.
+    The function runs in a thread. When it takes too long, the thread is left running and its result
+    is not used.
 
     Args:
         seconds: how long it may take.

@@ -1,28 +1,29 @@
 """Every error that leaves kfgcp on purpose, and the exit code the command line gives it.
 
-    KfgcpError                     1   a bug of ours when raised bare
-    ├── UsageError                 2   the call is wrong: an option, a parameter, a run that is not there
-    │   ├── ConfigError            2   kfgcp.toml or an environment variable
-    │   ├── ParamError             2   a pipeline parameter is unknown, missing or of the wrong type
-    │   └── RunNotFound            2   no recorded run has this id, beginning of an id or name
-    ├── SpecError                  3   the pipeline does not compile, or is not a valid PipelineSpec
-    ├── CheckFailed                4   a check found something
-    ├── BackendError               5   the backend refused or cannot be reached
-    │   ├── Unsupported            5   the backend cannot do what the pipeline asks for
-    │   ├── MachineError           5   this machine: no memory, threads or processes, an output that cannot be written
-    │   ├── StateError             5   the state folder: read-only, database damaged
-    │   │   └── DiskFull           5   nothing can be recorded; what was recorded can be read
-    │   ├── AuthError              5   the sign-in is missing, expired or not accepted
-    │   │   └── IapRefused         5   Identity-Aware Proxy, in front of the service, did not accept it
-    │   ├── BadAnswer              5   a service answered, but not as it documents
-    │   ├── Unreachable            5   no answer of the service: no connection, a timeout, only 5xx, a proxy's answer
-    │   └── Refused                5   the service answered that it will not do it (4xx)
-    │       └── NotFound           5   there is no such thing there (404)
-    ├── RunFailed                  6   the run ended FAILED or CANCELLED
-    ├── RunTimeout                 7   it did not end in time
-    └── MissingExtra               8   an optional part of kfgcp is not installed
+    KfgcpError                   1   a bug of ours when raised bare
+    ├── UsageError               2   the call is wrong: an option, a parameter, an unknown run
+    │   ├── ConfigError          2   kfgcp.toml or an environment variable
+    │   ├── ParamError           2   a parameter is unknown, missing or of the wrong type
+    │   └── RunNotFound          2   no recorded run has this id, beginning of an id or name
+    ├── SpecError                3   the pipeline does not compile, or is not a valid PipelineSpec
+    ├── CheckFailed              4   a check found something
+    ├── BackendError             5   the backend refused or cannot be reached
+    │   ├── Unsupported          5   the backend cannot do what the pipeline asks for
+    │   ├── MachineError         5   this machine has no memory, threads, processes or disk space
+    │   ├── StateError           5   the state folder: read-only, database damaged
+    │   │   └── DiskFull         5   nothing can be recorded; what was recorded can be read
+    │   ├── AuthError            5   the sign-in is missing, expired or not accepted
+    │   │   └── IapRefused       5   Identity-Aware Proxy before the service did not accept it
+    │   ├── BadAnswer            5   a service answered, but not as it documents
+    │   ├── Unreachable          5   no connection, a timeout, only 5xx, or the answer of a proxy
+    │   └── Refused              5   the service answered that it will not do it (4xx)
+    │       └── NotFound         5   the service does not have it (404)
+    ├── RunFailed                6   the run ended FAILED or CANCELLED
+    ├── RunTimeout               7   the run did not end in time
+    └── MissingExtra             8   an optional part of kfgcp is not installed
 
-An error is a message of one line that says what happened and where, and a hint that says what to do next.
+An error is a message of one line that says what happened and where, and a hint that says what to do
+next.
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ class BackendError(KfgcpError):
     """The backend, or the way to it, failed.
 
     Attributes:
-        unknown: what was asked for may have been done all the same: it was sent, and no answer tells.
-        is_of_gateway: something in front of the service answered, with a page or a redirect, such as to a sign-in.
+        unknown: what was asked for may have been done all the same: it was sent, and no answer
+            tells.
+        is_of_gateway: something in front of the service answered, with a page or a redirect, such
+            as to a sign-in.
     """
 
     exit_code = 5
@@ -104,7 +107,9 @@ class BackendError(KfgcpError):
         """Whether the same may go well a little later."""
         return False
 
-    def amended(self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None) -> Self:
+    def amended(
+        self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None
+    ) -> Self:
         """Return a copy that says more. The error itself stays as it was raised.
 
         Args:
@@ -135,7 +140,8 @@ class Unsupported(BackendError):
 
 
 class MachineError(BackendError):
-    """This machine cannot do it: no memory, threads or processes left, or an output that cannot be written."""
+    """This machine cannot do it: no memory, threads or processes left, or an output that cannot be
+    written."""
 
 
 class StateError(BackendError):
@@ -155,7 +161,8 @@ class IapRefused(AuthError):
 
 
 class BadAnswer(BackendError):
-    """A service answered, but a field of its answer is missing or of another type than it documents."""
+    """A service answered, but a field of its answer is missing or of another type than it
+    documents."""
 
 
 class Unreachable(BackendError):
@@ -169,7 +176,9 @@ class Unreachable(BackendError):
 
     too_large = False
 
-    def __init__(self, message: str, *, hint: str = "", status: int = 0, told: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", status: int = 0, told: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status, self.told = status, told
 
@@ -195,14 +204,15 @@ class Refused(BackendError):
     """A service answered no.
 
     Attributes:
-        status: of HTTP, 400 to 499 or 501; 500 when Kubeflow Pipelines refuses a bad request with it.
-        reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not name one and none
-            belongs to the status.
-        fields: the fields of the request that the service does not accept, as it names them: google.rpc.BadRequest.
-            Empty when it names none.
+        status: of HTTP, 400 to 499 or 501; 500 when Kubeflow Pipelines refuses a bad request with
+            it.
+        reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not
+            name one and none belongs to the status.
+        fields: the fields of the request that the service does not accept, as it names them:
+            google.rpc.BadRequest. Empty when it names none.
         explanation: the message of the service, without what kfgcp adds to it.
-        retried: the request was sent more than once, so that an earlier try may have been carried out. A create that
-            is refused with 409 after one may have succeeded.
+        retried: the request was sent more than once, so that an earlier try may have been carried
+            out. A create that is refused with 409 after one may have succeeded.
         remedy: what the hint asks for, None for most refusals.
     """
 
@@ -237,12 +247,14 @@ class NotFound(Refused):
 
 
 class RunFailed(KfgcpError):
-    """A run ended FAILED or CANCELLED. Python's traceback also shows the last lines of the failed task's log.
+    """A run ended FAILED or CANCELLED. Python's traceback also shows the last lines of the failed
+    task's log.
 
     Attributes:
         run_id: the run.
         state: FAILED or CANCELLED.
-        task: the path of the task that failed; empty when the run was cancelled or failed outside of its tasks.
+        task: the path of the task that failed; empty when the run was cancelled or failed outside
+            of its tasks.
         log_tail: the last lines of that task's log; empty when the backend does not have them.
     """
 
@@ -289,7 +301,8 @@ class MissingExtra(KfgcpError):
 
     @staticmethod
     def installing(extra: str) -> str:
-        """Return the command that installs an extra. It keeps a kfgcp that was installed from a folder.
+        """Return the command that installs an extra. It keeps a kfgcp that was installed from a
+        folder.
 
         Example:
             >>> MissingExtra.installing("s3")

@@ -76,8 +76,8 @@ class Event:
         at: when, as RFC 3339 text in UTC; None when nobody knows.
         run_id: the run.
         task: the path of the task, None for an event of the whole run.
-        attempt: the number of the attempt from 1, for `task.retried` and `task.failed`. Some services
-            count from 1 again when a run is continued.
+        attempt: the number of the attempt from 1, for `task.retried` and `task.failed`. Some
+            services count from 1 again when a run is continued.
         artifact: the artifact of a metric.
         metric: the name of a metric.
     """
@@ -115,7 +115,9 @@ def run_started(run_id: str, at: str | None) -> Event:
     return _run_event(run_id, EventKind.RUN_STARTED, at)
 
 
-def run_ended(run_id: str, state: RunState, at: str | None, *, whole_seconds: bool = False) -> Event:
+def run_ended(
+    run_id: str, state: RunState, at: str | None, *, whole_seconds: bool = False
+) -> Event:
     """Return the event that a run ended.
 
     Args:
@@ -154,12 +156,19 @@ def events_of(
     """
     known_tasks = known_tasks or {}
     tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]
-    metrics = [metric for metric in run.metrics if (metric.task, metric.artifact, metric.name) not in known_metrics]
+    metrics = [
+        metric
+        for metric in run.metrics
+        if (metric.task, metric.artifact, metric.name) not in known_metrics
+    ]
     metric_times = {task.path: task.ended_at for task in run.tasks} if metrics else {}
     failures = known_failures or {}
-    facts = _by_time(task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures))
+    facts = _by_time(
+        task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures)
+    )
     events = [run_created(run.run_id, run.created_at)]
-    # A service may read its tasks after the state of the run, so a started task can be in a pending run.
+    # A service may read its tasks after the state of the run, so a started task can be in a pending
+    # run.
     task_started = any(event.kind is EventKind.TASK_STARTED for event in facts)
     if task_started or (run.state is not RunState.PENDING and run.started_at is not None):
         events.append(run_started(run.run_id, run.started_at))
@@ -236,8 +245,13 @@ def _run_event(run_id: str, kind: EventKind, at: str | None) -> Event:
 
 
 def _last_inside(tasks: Sequence[Task]) -> dict[str, int]:
-    """Return the place of the last task in each DAG or loop that has ended, by the path of the DAG or loop."""
-    last = {task.path: number for number, task in enumerate(tasks) if task.kind in _GROUPS and task.state.final}
+    """Return the place of the last task in each DAG or loop that has ended, by the path of the DAG
+    or loop."""
+    last = {
+        task.path: number
+        for number, task in enumerate(tasks)
+        if task.kind in _GROUPS and task.state.final
+    }
     if last:
         for number, task in enumerate(tasks):
             for path in enclosing_paths(task.path):
@@ -254,7 +268,9 @@ def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
         task: the task.
         last_start: when its last attempt started, None when that is not known.
     """
-    if task.state not in _RAN or (task.started_at is None and task.state in (TaskState.FAILED, TaskState.CANCELLED)):
+    if task.state not in _RAN or (
+        task.started_at is None and task.state in (TaskState.FAILED, TaskState.CANCELLED)
+    ):
         return []
     events = []
     if task.attempts < 2 or last_start is None:
@@ -298,12 +314,15 @@ def _whole_second(at: str | None) -> str:
 
 
 def _metric_events(run_id: str, metrics: Iterable[Metric], at: str | None) -> list[Event]:
-    """Return the events of metrics of one task. Names may contain `/`, so they are escaped in the key."""
+    """Return the events of metrics of one task. Names may contain `/`, so they are escaped in the
+    key."""
     kind = EventKind.METRIC_RECORDED
     events = []
     for metric in metrics:
         key = f"{run_id}/{kind}/{metric.task}/{_escaped(metric.artifact)}/{_escaped(metric.name)}"
-        events.append(Event(key, kind, at, run_id, metric.task, artifact=metric.artifact, metric=metric.name))
+        events.append(
+            Event(key, kind, at, run_id, metric.task, artifact=metric.artifact, metric=metric.name)
+        )
     return events
 
 

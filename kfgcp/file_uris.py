@@ -18,8 +18,9 @@ def is_file_uri(uri: str) -> bool:
 def to_path(uri: str) -> str:
     """Return the path that a `file://` URI means, and any other text unchanged.
 
-    Escapes such as `%5B` are decoded in a URI only: in a path, `%5B` is part of a name. A URI may name this machine as
-    its host (RFC 8089). `#` and `?` are not special: people type them in names of files.
+    Escapes such as `%5B` are decoded in a URI only: in a path, `%5B` is part of a name. A URI may
+    name this machine as its host (RFC 8089). `#` and `?` are not special: people type them in names
+    of files.
 
     Example:
         >>> to_path("file:///data/a%20b"), to_path("/data/a%20b")

@@ -1,4 +1,5 @@
-"""Which hosts are this machine or in its cluster: plain http and requests without a sign-in are for these only."""
+"""Which hosts are this machine or in its cluster: plain http and requests without a sign-in are for
+these only."""
 
 from __future__ import annotations
 
@@ -35,4 +36,6 @@ def parse_address(text: str, name: str) -> tuple[str, str]:
     except ValueError:
         # An IPv6 address without its closing bracket.
         pass
-    raise ConfigError(f"{name} is {text!r}, not a URL.", hint="Write https://HOST or https://HOST:PORT.")
+    raise ConfigError(
+        f"{name} is {text!r}, not a URL.", hint="Write https://HOST or https://HOST:PORT."
+    )

@@ -1,4 +1,5 @@
-"""The labels that every run of ours carries on every backend, so that it can be found and traced back.
+"""The labels that every run of ours carries on every backend, so that it can be found and traced
+back.
 
     pipeline     the pipeline's name
     version      the first 12 digits of its digest
@@ -54,7 +55,11 @@ def of_pipeline(pipeline: str, version: str) -> dict[str, str]:
 
 def repeated(labels: Mapping[str, str]) -> dict[str, str]:
     """What of a run's labels a repetition of it carries too: its origin and what people gave it."""
-    return {name: value for name, value in labels.items() if name not in _OF_ONE_RUN and not name.startswith(_GOOGLES)}
+    return {
+        name: value
+        for name, value in labels.items()
+        if name not in _OF_ONE_RUN and not name.startswith(_GOOGLES)
+    }
 
 
 def fitting(text: str) -> str:
@@ -72,10 +77,19 @@ def _user() -> str:
 
 
 def _git(folder: Path) -> dict[str, str]:
-    """Commit and dirty flag of the repository that a folder is in; nothing where there is none, or no git."""
+    """Commit and dirty flag of the repository that a folder is in; nothing where there is none, or
+    no git."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"],
+            [
+                "git",
+                "-C",
+                str(folder),
+                "status",
+                "--porcelain=v2",
+                "--branch",
+                "--untracked-files=no",
+            ],
             capture_output=True,
             text=True,
             errors="replace",

@@ -15,7 +15,8 @@ class LineSplitter:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that are complete now, without their ends. The caller must read all of them."""
+        """Yield the lines that are complete now, without their ends. The caller must read all of
+        them."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         yield from map(_line, lines)
         if len(self._rest) >= _LONGEST_LINE:

@@ -1,4 +1,5 @@
-"""Errors whose cause is this machine and not kfgcp: no memory, threads or processes left, a deleted folder."""
+"""Errors whose cause is this machine and not kfgcp: no memory, threads or processes left, a deleted
+folder."""
 
 from __future__ import annotations
 
@@ -21,10 +22,14 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise StateError("The current folder does not exist any more.", hint="cd to one that does.") from None
+        raise StateError(
+            "The current folder does not exist any more.", hint="cd to one that does."
+        ) from None
 
 
-def start_thread(target: Callable[..., object], name: str, *args: object, daemon: bool = True) -> threading.Thread:
+def start_thread(
+    target: Callable[..., object], name: str, *args: object, daemon: bool = True
+) -> threading.Thread:
     """Start a thread.
 
     Args:
@@ -34,7 +39,8 @@ def start_thread(target: Callable[..., object], name: str, *args: object, daemon
         daemon: end with the process; otherwise the process waits for the end of the thread.
 
     Raises:
-        OSError: the system cannot start another thread. Python raises a RuntimeError, which can mean other things too.
+        OSError: the system cannot start another thread. Python raises a RuntimeError, which can
+            mean other things too.
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=daemon)
     try:
@@ -45,10 +51,12 @@ def start_thread(target: Callable[..., object], name: str, *args: object, daemon
 
 
 def machine_error(error: BaseException) -> KfgcpError | None:
-    """Return the error to show when this machine is the cause of an exception, None when it may be a bug."""
+    """Return the error to show when this machine is the cause of an exception, None when it may be
+    a bug."""
     if isinstance(error, MemoryError):
         return MachineError(
-            "There is no memory left.", hint="Free some, or raise the limit of the shell or container (ulimit -v)."
+            "There is no memory left.",
+            hint="Free some, or raise the limit of the shell or container (ulimit -v).",
         )
     if _is_failed_thread_start(error):
         return _no_processes("thread")
@@ -68,12 +76,17 @@ def _system_error(error: OSError) -> KfgcpError:
     if error.filename is None:
         return MachineError(f"{error.strerror or error}.")
     file = os.fsdecode(error.filename)
-    hint = f"See who may use it: ls -ld {os.path.dirname(file) or '.'}" if error.errno == errno.EACCES else ""
+    hint = (
+        f"See who may use it: ls -ld {os.path.dirname(file) or '.'}"
+        if error.errno == errno.EACCES
+        else ""
+    )
     return MachineError(f"{error.strerror or error}: {file}.", hint=hint)
 
 
 def _is_failed_thread_start(error: BaseException) -> bool:
-    """Return whether `Thread.start` raised the error, also in a library. Python has no exception type for this."""
+    """Return whether `Thread.start` raised the error, also in a library. Python has no exception
+    type for this."""
     if not isinstance(error, RuntimeError):
         return False
     import traceback
@@ -85,15 +98,19 @@ def _is_failed_thread_start(error: BaseException) -> bool:
 def _no_processes(what: str) -> MachineError:
     return MachineError(
         f"The system cannot start another {what}.",
-        hint="End some processes, or raise the limit of the user or container (ulimit -u, pids.max).",
+        hint=(
+            "End some processes, or raise the limit of the user or container (ulimit -u, pids.max)."
+        ),
     )
 
 
 def _failed_library(error: ImportError) -> MachineError | None:
-    """Return the error for a compiled library that cannot be loaded, None for a Python module, which may be a bug."""
+    """Return the error for a compiled library that cannot be loaded, None for a Python module,
+    which may be a bug."""
     path = error.path or ""
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
         return None
     return MachineError(
-        f"A library cannot be loaded: {error}.", hint="Check that memory is left. If so, install the library again."
+        f"A library cannot be loaded: {error}.",
+        hint="Check that memory is left. If so, install the library again.",
     )

@@ -1,7 +1,7 @@
 """What a run is, whatever backend it ran on: frozen values, without input or output.
 
-`Run.to_dict` and `Run.from_dict` are the run JSON of the command line, and each other's inverse. Times are
-RFC 3339 text in UTC that ends in `Z`; durations are seconds.
+`Run.to_dict` and `Run.from_dict` are the run JSON of the command line, and each other's inverse.
+Times are RFC 3339 text in UTC that ends in `Z`; durations are seconds.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class ErrorKind(enum.StrEnum):
 class ErrorInfo:
     """Why a task or a run failed.
 
-    task: path of the failing task, None when no task is to blame. message: one line. log_tail: the last lines of
-    the failing attempt's log. hint: what to do next, "" when nothing is known. kind: None for most errors.
+    task: path of the failing task, None when no task is to blame. message: one line. log_tail: the
+    last lines of the failing attempt's log. hint: what to do next, "" when nothing is known. kind:
+    None for most errors.
     """
 
     message: str
@@ -97,7 +98,11 @@ class ErrorInfo:
     kind: ErrorKind | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
-        data: dict[str, Any] = {"task": self.task, "message": self.message, "log_tail": list(self.log_tail)}
+        data: dict[str, Any] = {
+            "task": self.task,
+            "message": self.message,
+            "log_tail": list(self.log_tail),
+        }
         if self.hint:
             data["hint"] = self.hint
         if self.kind is not None:
@@ -136,7 +141,8 @@ class Direction(enum.StrEnum):
 
     @classmethod
     def of(cls, word: object) -> Direction | None:
-        """Return the direction that a word means, None when it means none. The old words are `higher` and `lower`.
+        """Return the direction that a word means, None when it means none. The old words are
+        `higher` and `lower`.
 
         Example:
             >>> Direction.of("lower")
@@ -167,7 +173,12 @@ class Metric:
         return f"{self.task}/{self.artifact}/{self.name}"
 
     def to_dict(self) -> dict[str, JsonValue]:
-        return {"task": self.task, "artifact": self.artifact, "name": self.name, "value": json_number(self.value)}
+        return {
+            "task": self.task,
+            "artifact": self.artifact,
+            "name": self.name,
+            "value": json_number(self.value),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
@@ -249,7 +260,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the environment's name.
+    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the
+    environment's name.
 
     tags and note are what people wrote about it here, sorted and as text; no backend knows them.
     """
@@ -318,7 +330,14 @@ class Run:
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
         values: Mapping[str, Any] = data  # what `to_dict` wrote
-        plain = {f.name for f in fields(cls)} - {"state", "tags", "metrics", "artifacts", "tasks", "error"}
+        plain = {f.name for f in fields(cls)} - {
+            "state",
+            "tags",
+            "metrics",
+            "artifacts",
+            "tasks",
+            "error",
+        }
         return cls(
             **{key: value for key, value in values.items() if key in plain},
             state=RunState(values["state"]),
@@ -343,14 +362,16 @@ def enclosing_paths(path: str) -> Iterator[str]:
 
 
 def json_number(value: Any) -> Any:
-    """NaN and infinities as text, as proto JSON has them: JSON knows no such numbers. Other values as they are."""
+    """NaN and infinities as text, as proto JSON has them: JSON knows no such numbers. Other values
+    as they are."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON that every reader takes: NaN and infinities inside it are text, see `json_number`."""
+    """A value as JSON that every reader takes: NaN and infinities inside it are text, see
+    `json_number`."""
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
@@ -367,7 +388,12 @@ def _finite(value: Any) -> Any:
 
 def timestamp(seconds: float) -> str:
     """RFC 3339 text in UTC with milliseconds for a Unix time in seconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .removesuffix("+00:00")
+        + "Z"
+    )
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:

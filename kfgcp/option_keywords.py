@@ -1,6 +1,7 @@
 """The fields of `RunOptions` as keywords, for type checkers.
 
-Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
+Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a
+dataclass.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Literal, TypedDict
 
 
 class OptionKeywords(TypedDict, total=False):
-    """The options of a run as keywords, see `RunOptions`. None means that an option is not given."""
+    """The options of a run as keywords, see `RunOptions`. None: the option is not given."""
 
     env: str | None
     experiment: str | None

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """The version of the JSON of `RunOptions`.
 
-It grows when a field gets another name or meaning, not for a new field. The schema of the store grows at the same time,
-so that an earlier kfgcp refuses the store instead of each run in it.
+It grows when a field gets another name or meaning, not for a new field. The schema of the store
+grows at the same time, so that an earlier kfgcp refuses the store instead of each run in it.
 """
 
 
@@ -61,7 +61,8 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How to run a pipeline. An empty text, no labels and None leave the choice to the project or the pipeline.
+    """How to run a pipeline. An empty text, no labels and None leave the choice to the project or
+    the pipeline.
 
     `kfgcp run --help` describes each option.
 
@@ -115,7 +116,8 @@ class RunOptions:
     executor: Annotated[
         Literal["auto", "process", "docker"],
         Option(
-            "What runs tasks: Python functions in processes and other commands in Docker, or all in one.",
+            "What runs tasks: Python functions in processes and other commands in Docker, or all in"
+            " one.",
             local_only=True,
         ),
     ] = "auto"
@@ -128,13 +130,16 @@ class RunOptions:
         for field in option_fields():
             value = getattr(self, field.name)
             if not field.accepts(value):
-                raise UsageError(f"The option {field.name} must be {field.expected}, not {value!r}.")
+                raise UsageError(
+                    f"The option {field.name} must be {field.expected}, not {value!r}."
+                )
 
     def changed(self, **changes: Unpack[OptionKeywords]) -> Self:
         """Return these options with changes. None always means that an option is not given.
 
         Raises:
-            UsageError: an option does not exist, or its value is of another type. The message names the option.
+            UsageError: an option does not exist, or its value is of another type. The message names
+                the option.
 
         Example:
             >>> kfgcp.RunOptions(env="dev").changed(experimnt="churn")
@@ -145,11 +150,14 @@ class RunOptions:
         for name in changes:
             if name not in names:
                 raise _unknown_option(name, names)
-        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        given: dict[str, Any] = {
+            name: value for name, value in changes.items() if value is not None
+        }
         return dataclasses.replace(self, **given)
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """Return the options as JSON, the defaults included: a later version may have other defaults."""
+        """Return the options as JSON, the defaults included: a later version may have other
+        defaults."""
         values = {field.name: getattr(self, field.name) for field in option_fields()}
         return {"version": VERSION, **values, "labels": dict(self.labels)}
 
@@ -157,8 +165,8 @@ class RunOptions:
     def from_dict(cls, stored: Mapping[str, JsonValue]) -> Self:
         """Return the options that `to_dict` wrote, also in an older version of kfgcp.
 
-        An option that this version does not know was added in a newer one. It is left out, with the warning
-        `OptionLeftOut`, because the other options mean what they meant.
+        An option that this version does not know was added in a newer one. It is left out, with the
+        warning `OptionLeftOut`, because the other options mean what they meant.
 
         Raises:
             StateError: a newer version of kfgcp wrote them in another form, or they are damaged.
@@ -166,7 +174,8 @@ class RunOptions:
         version = stored.get("version")
         if version != VERSION:
             raise StateError(
-                f"The options of the run have the version {version}, and this kfgcp reads version {VERSION}.",
+                f"The options of the run have the version {version}, and this kfgcp reads version"
+                f" {VERSION}.",
                 hint="Upgrade: pip install --upgrade kfgcp",
             )
         names = {field.name for field in option_fields()}
@@ -238,7 +247,11 @@ class OptionField:
             case OptionType.SWITCH:
                 return "True, False or None"
             case OptionType.NUMBER:
-                return "a whole number" if self.option.minimum is None else f"a whole number from {self.option.minimum}"
+                return (
+                    "a whole number"
+                    if self.option.minimum is None
+                    else f"a whole number from {self.option.minimum}"
+                )
             case OptionType.CHOICE:
                 return f"one of {', '.join(self.choices)}"
             case OptionType.PAIRS:
@@ -269,7 +282,9 @@ class OptionField:
 def option_fields() -> tuple[OptionField, ...]:
     """Return the options, in the order of the fields."""
     hints = typing.get_type_hints(RunOptions, include_extras=True)
-    return tuple(_option_field(declared, hints[declared.name]) for declared in dataclasses.fields(RunOptions))
+    return tuple(
+        _option_field(declared, hints[declared.name]) for declared in dataclasses.fields(RunOptions)
+    )
 
 
 def local_flags(options: RunOptions) -> list[str]:
@@ -289,7 +304,9 @@ def _option_field(declared: dataclasses.Field[Any], hint: Any) -> OptionField:
     is_choice = typing.get_origin(annotation) is Literal
     option_type = OptionType.CHOICE if is_choice else _TYPES.get(annotation)
     if option_type is None or not isinstance(option, Option):
-        raise TypeError(f"RunOptions.{declared.name} is not declared as Annotated[TYPE, Option(HELP)].")
+        raise TypeError(
+            f"RunOptions.{declared.name} is not declared as Annotated[TYPE, Option(HELP)]."
+        )
     make_default = declared.default_factory
     return OptionField(
         name=declared.name,
@@ -319,4 +336,6 @@ def _unknown_option(name: str, names: list[str]) -> UsageError:
     names = ["params", *names]
     close = difflib.get_close_matches(name, names, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""
-    return UsageError(f"Unknown option '{name}'.", hint=f"{suggestion}The options are {', '.join(names)}.")
+    return UsageError(
+        f"Unknown option '{name}'.", hint=f"{suggestion}The options are {', '.join(names)}."
+    )

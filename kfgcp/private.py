@@ -1,8 +1,8 @@
 """Files and folders that only their owner can use, whatever the umask is.
 
-The state folder has the mode 0700, which keeps other users away from everything in it. The files and folders in it
-have no rights for others either, so that they stay private when they are copied or moved. Nothing is changed on file
-systems without modes, nor in what belongs to another user.
+The state folder has the mode 0700, which keeps other users away from everything in it. The files
+and folders in it have no rights for others either, so that they stay private when they are copied
+or moved. Nothing is changed on file systems without modes, nor in what belongs to another user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _SHARED: Final = stat.S_ISGID | stat.S_IWGRP
 STATE_FOLDER: Final = ".kfgcp"
 _WALKED: Final = ("artifacts", "locks", "logs")
 _OTHERS_OF_OURS: Final = ("envs", "workspaces")
-"""Not walked: environments may share files with uv's cache, and the runs of workspaces may be running."""
+"""Not walked: environments may share files with uv's cache, and the runs of workspaces may be
+running."""
 
 
 class ClosedNote(UserWarning):
@@ -30,9 +31,10 @@ class ClosedNote(UserWarning):
 def make_state_folder(database: Path) -> None:
     """Create the state folder for this user alone, or close an existing one to other users.
 
-    When the folder was open to others, its contents are corrected once, and the warning `ClosedNote` says so. The mode
-    of the folder then shows that this was done. Two kinds of folders keep their mode: one that is shared on purpose
-    (see `is_private`), and one that contains other things too. In the second kind, the files of kfgcp are closed.
+    When the folder was open to others, its contents are corrected once, and the warning
+    `ClosedNote` says so. The mode of the folder then shows that this was done. Two kinds of folders
+    keep their mode: one that is shared on purpose (see `is_private`), and one that contains other
+    things too. In the second kind, the files of kfgcp are closed.
 
     Args:
         database: the file in the state folder.
@@ -53,15 +55,18 @@ def make_state_folder(database: Path) -> None:
                 close(path)
     elif close(home):
         _close_contents(home)
-        text = f"other users could use {home}; now only you can (to share it with a group: chmod 2770)"
+        text = (
+            f"other users could use {home}; now only you can (to share it with a group: chmod 2770)"
+        )
         warnings.warn(text, ClosedNote, stacklevel=1)
 
 
 def is_private(folder: Path) -> bool:
     """Return whether new files in a folder are for this user alone.
 
-    They are not in two cases. The folder belongs to another user, and is not a folder that all may write to, such as
-    /tmp. Or it is shared on purpose: its group may write to it and owns new files in it, as with the mode 2770.
+    They are not in two cases. The folder belongs to another user, and is not a folder that all may
+    write to, such as /tmp. Or it is shared on purpose: its group may write to it and owns new files
+    in it, as with the mode 2770.
     """
     try:
         state = folder.stat()
@@ -72,7 +77,8 @@ def is_private(folder: Path) -> bool:
 
 
 def is_sticky(folder: Path) -> bool:
-    """Return whether all users may create files in a folder but change only their own, as in /tmp."""
+    """Return whether all users may create files in a folder but change only their own, as in
+    /tmp."""
     try:
         return bool(folder.stat().st_mode & stat.S_ISVTX)
     except OSError:
@@ -82,8 +88,8 @@ def is_sticky(folder: Path) -> bool:
 def make_folders(folder: Path) -> None:
     """Create a folder and the missing folders above it, each for this user alone.
 
-    In a folder that is shared with a group, new folders get the mode of that folder. In the folder of another user they
-    get the usual mode, so that its owner can use them.
+    In a folder that is shared with a group, new folders get the mode of that folder. In the folder
+    of another user they get the usual mode, so that its owner can use them.
 
     Raises:
         OSError: a folder cannot be created, or a file is in its place.
@@ -120,10 +126,11 @@ def close(path: Path) -> bool:
 
 
 def close_tree(folder: Path) -> None:
-    """Remove the rights of others from a folder and all that is in it. Links are neither followed nor changed.
+    """Remove the rights of others from a folder and all that is in it. Links are neither followed
+    nor changed.
 
-    A folder may contain tens of thousands of files. So each file is looked at once, and changed only when others have
-    rights.
+    A folder may contain tens of thousands of files. So each file is looked at once, and changed
+    only when others have rights.
     """
     close(folder)
     user = os.geteuid()
@@ -142,7 +149,8 @@ def close_tree(folder: Path) -> None:
 def _has_one_place(state: os.stat_result) -> bool:
     """Return whether a file or folder has only this one name.
 
-    A link leads to another place. A file with several hard links may have a name in a place where others use it.
+    A link leads to another place. A file with several hard links may have a name in a place where
+    others use it.
     """
     return not stat.S_ISLNK(state.st_mode) and (stat.S_ISDIR(state.st_mode) or state.st_nlink == 1)
 

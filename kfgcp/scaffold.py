@@ -81,7 +81,8 @@ class Scaffold:
 
 
 def scaffold(folder: Path) -> Scaffold:
-    """Writes kfgcp.toml, a pipeline and a .gitignore (when there is none) into a folder, made if it is not there.
+    """Writes kfgcp.toml, a pipeline and a .gitignore (when there is none) into a folder, made if it
+    is not there.
 
     Raises:
         UsageError: there is such a file already; nothing is written.
@@ -107,5 +108,7 @@ def scaffold(folder: Path) -> Scaffold:
         for file, text in texts.items():
             write_file(folder / file, text.encode())
     except OSError as error:
-        raise StateError(f"{folder} cannot be written: {error.strerror}.", hint="Name another folder.") from error
+        raise StateError(
+            f"{folder} cannot be written: {error.strerror}.", hint="Name another folder."
+        ) from error
     return Scaffold(folder, tuple(texts), f"kfgcp run {pipeline}")

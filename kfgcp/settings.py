@@ -1,8 +1,9 @@
-"""The keys of a table of kfgcp.toml: declared as the fields of a dataclass, with types, defaults and checks.
+"""The keys of a table of kfgcp.toml: declared as the fields of a dataclass, with types, defaults
+and checks.
 
-`BackendSettings` has the keys that every environment has. A backend declares its own keys in a subclass. A field is a
-key. A field without a default is required. Types are text, whole numbers, true or false, lists of texts
-(`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
+`BackendSettings` has the keys that every environment has. A backend declares its own keys in a
+subclass. A field is a key. A field without a default is required. Types are text, whole numbers,
+true or false, lists of texts (`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 
 S3_ADDRESSING: Final = ("path", "virtual")
-"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or `BUCKET.ENDPOINT/KEY`."""
+"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or
+`BUCKET.ENDPOINT/KEY`."""
 MOST_REQUEST_SECONDS: Final = 86400
 """A day. No request takes longer, and sockets refuse very large numbers."""
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
@@ -81,17 +83,24 @@ class BackendSettings:
 
     @classmethod
     def required(cls, settings: Mapping[str, Setting]) -> tuple[str, ...]:  # noqa: ARG003 - subclasses use them
-        """Return the keys that must be there, given the others. By default, these are the fields without a default.
+        """Return the keys that must be there, given the others. By default, these are the fields
+        without a default.
 
         The keys that the class itself declares come first, in their order.
         """
         required = [declared.name for declared in dataclasses.fields(cls) if _is_required(declared)]
         own_names = list(inspect.get_annotations(cls))
-        return tuple(sorted(required, key=lambda name: own_names.index(name) if name in own_names else len(own_names)))
+        return tuple(
+            sorted(
+                required,
+                key=lambda name: own_names.index(name) if name in own_names else len(own_names),
+            )
+        )
 
     @classmethod
     def of(cls, settings: Mapping[str, Setting]) -> Self:
-        """Return the settings of an environment with their defaults. All required ones must be there."""
+        """Return the settings of an environment with their defaults. All required ones must be
+        there."""
         values = {key: _value(setting.value) for key, setting in settings.items()}
         return cls(**values)
 
@@ -126,18 +135,23 @@ class BackendSettings:
                 f"{where}: s3_endpoint must not have a user name or password.",
                 hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
             )
-        # Requests are signed, so nobody can read a secret on the way, but the artifacts can be read.
+        # Requests are signed, so nobody can read a secret on the way, but the artifacts can be
+        # read.
         if scheme == "http" and host not in LOOPBACK and not host.endswith(CLUSTER_DOMAINS):
             domains = " or ".join(CLUSTER_DOMAINS)
             raise ConfigError(
-                f"{where}: plain http is allowed for an s3_endpoint on this machine or inside a cluster only, not for"
-                f" {host}.",
-                hint=f"Write https://, or a name of the cluster's own DNS, which ends in {domains}.",
+                f"{where}: plain http is allowed for an s3_endpoint on this machine or inside a"
+                f" cluster only, not for {host}.",
+                hint=(
+                    f"Write https://, or a name of the cluster's own DNS, which ends in {domains}."
+                ),
             )
 
 
 def _is_required(declared: dataclasses.Field[Any]) -> bool:
-    return declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
+    return (
+        declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
+    )
 
 
 def _value(value: Any) -> Any:
@@ -149,11 +163,15 @@ _TYPES_OF_CLASS: Final[dict[Any, dict[str, type]]] = {}
 
 def _toml_types(cls: type[BackendSettings]) -> dict[str, type]:
     hints = get_type_hints(cls)
-    return {declared.name: _toml_type(declared.name, hints[declared.name]) for declared in dataclasses.fields(cls)}
+    return {
+        declared.name: _toml_type(declared.name, hints[declared.name])
+        for declared in dataclasses.fields(cls)
+    }
 
 
 def _toml_type(name: str, hint: Any) -> type:
-    """Return the type of TOML that a type hint stands for; None in a union only says that the key may be missing."""
+    """Return the type of TOML that a type hint stands for; None in a union only says that the key
+    may be missing."""
     choices = [choice for choice in get_args(hint) if choice is not NoneType]
     is_container = get_origin(hint) in (tuple, Mapping)
     if not is_container and len(choices) == 1:
@@ -166,7 +184,11 @@ def _toml_type(name: str, hint: Any) -> type:
 
 
 def read_settings(
-    table: Mapping[str, Any], types: Mapping[str, type], where: str, prefix: str, environ: Mapping[str, str]
+    table: Mapping[str, Any],
+    types: Mapping[str, type],
+    where: str,
+    prefix: str,
+    environ: Mapping[str, str],
 ) -> dict[str, Setting]:
     """Return the values of a table. Environment variables win.
 
@@ -192,7 +214,8 @@ def read_settings(
 
 
 def variable_name(name: str) -> str:
-    """Return how the name of an environment or key is written in the name of an environment variable."""
+    """Return how the name of an environment or key is written in the name of an environment
+    variable."""
     return name.upper().replace("-", "_")
 
 

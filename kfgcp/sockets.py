@@ -1,8 +1,9 @@
 """Connections for `requests` that obey the deadline of `kfgcp.deadlines`.
 
-Each operation of a socket waits no longer than its own timeout, and no longer than the time until the deadline. This
-covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake, sending, and each byte of the answer. The
-headers of an answer always have a deadline, also when the caller has set none.
+Each operation of a socket waits no longer than its own timeout, and no longer than the time until
+the deadline. This covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
+sending, and each byte of the answer. The headers of an answer always have a deadline, also when the
+caller has set none.
 
 This module imports `requests`, which is slow: import it where a connection is made.
 """
@@ -87,13 +88,16 @@ class LimitedTlsSocket(ssl.SSLSocket):
 def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     """Return a new connection within the deadline.
 
-    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name together.
+    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name
+    together.
     """
     deadline = current_deadline()
     left = REQUEST_SECONDS if deadline is None else deadline.left
     connected = call_within(left, connect, discard=socket.socket.close)
     timeout = connected.gettimeout()
-    limited = LimitedSocket(connected.family, connected.type, connected.proto, fileno=connected.detach())
+    limited = LimitedSocket(
+        connected.family, connected.type, connected.proto, fileno=connected.detach()
+    )
     limited.settimeout(timeout)
     return limited
 
@@ -109,7 +113,8 @@ def some_deadline() -> Iterator[None]:
 
 
 def read_headers(get_response: Callable[[], Result]) -> Result:
-    """Return the response to a request with its headers, within a deadline. The client libraries set none for them."""
+    """Return the response to a request with its headers, within a deadline. The client libraries
+    set none for them."""
     with some_deadline():
         return get_response()
 
@@ -136,7 +141,8 @@ class _TlsConnection(HTTPSConnection):
         return read_headers(lambda: response(**options))
 
     def connect(self) -> None:
-        """Connect with a TLS context of its own, since some versions of requests share one with other code."""
+        """Connect with a TLS context of its own, since some versions of requests share one with
+        other code."""
         context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
         context.sslsocket_class = LimitedTlsSocket
         self.ssl_context = context
@@ -158,7 +164,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
-    """Make a session of another library obey deadlines, for each byte of a request and of the headers of its answer.
+    """Make a session of another library obey deadlines, for each byte of a request and of the
+    headers of its answer.
 
     The number of its retries stays the same.
 

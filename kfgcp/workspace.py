@@ -1,4 +1,5 @@
-"""A workspace: one project with its store and its backends. Every verb of kfgcp is a method of it."""
+"""A workspace: one project with its store and its backends. Every verb of kfgcp is a method of
+it."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ _guard: Final = threading.Lock()
 class Workspace(OpenProject):
     """One project: the configuration in its kfgcp.toml, the store of its runs, and its backends.
 
-    Runs that a workspace returns belong to it, also after the current folder changes. Two workspaces
-    in one program do not affect each other. Several threads can use the same workspace.
+    Runs that a workspace returns belong to it, also after the current folder changes. Two
+    workspaces in one program do not affect each other. Several threads can use the same workspace.
 
     Attributes:
         project: the configuration.
@@ -62,8 +63,8 @@ class Workspace(OpenProject):
         """Open the project of a folder.
 
         Args:
-            path: the folder, or a kfgcp.toml. The project is that of the nearest kfgcp.toml, from the
-                folder upwards; without one, it has the single environment `local`. None is the
+            path: the folder, or a kfgcp.toml. The project is that of the nearest kfgcp.toml, from
+                the folder upwards; without one, it has the single environment `local`. None is the
                 current folder.
 
         Raises:
@@ -130,9 +131,9 @@ class Workspace(OpenProject):
                 decorator), or what `compile` returned.
             options: how to run it.
             params: values of the pipeline's parameters; the others have their defaults.
-            in_process: execute a run of this machine in a thread of this process, which then waits for
-                the end of the run before it ends. Otherwise the run has a process of its own and
-                continues when this process ends. Runs elsewhere always continue.
+            in_process: execute a run of this machine in a thread of this process, which then waits
+                for the end of the run before it ends. Otherwise the run has a process of its own
+                and continues when this process ends. Runs elsewhere always continue.
             changes: options as keywords, see `RunOptions`. They win over `options`.
 
         Returns:
@@ -150,7 +151,9 @@ class Workspace(OpenProject):
         from kfgcp.tracking import submit
 
         chosen = submit.combine(options, changes)
-        return submit.start(self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process)
+        return submit.start(
+            self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process
+        )
 
     def run(
         self,
@@ -162,7 +165,8 @@ class Workspace(OpenProject):
         check: bool = True,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
-        """Submit a pipeline and wait until its run has ended: `submit(...).wait(timeout, check=check)`.
+        """Submit a pipeline and wait until its run has ended: `submit(...).wait(timeout,
+        check=check)`.
 
         Args:
             pipeline: as in `submit`.
@@ -194,7 +198,8 @@ class Workspace(OpenProject):
         params: Mapping[str, object] | None = None,
         **changes: Unpack[OptionKeywords],
     ) -> Plan:
-        """Return what `submit` would send with the same arguments. Nothing is started; the errors are the same.
+        """Return what `submit` would send with the same arguments. Nothing is started; the errors
+        are the same.
 
         Example:
             >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
@@ -261,7 +266,8 @@ class Workspace(OpenProject):
         check: bool = True,
         in_process: bool = False,
     ) -> RunHandle:
-        """Continue an interrupted run of this machine, and wait for its end. Finished tasks do not run again.
+        """Continue an interrupted run of this machine, and wait for its end. Finished tasks do not
+        run again.
 
         Args:
             run: the run to continue.
@@ -272,7 +278,8 @@ class Workspace(OpenProject):
 
         Raises:
             UsageError: it has ended, or is still running elsewhere.
-            Unsupported: it is a run of another backend, which does not stop with a process of this machine.
+            Unsupported: it is a run of another backend, which does not stop with a process of this
+                machine.
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
 
         Example:
@@ -286,9 +293,15 @@ class Workspace(OpenProject):
         return handle.wait(timeout, check=check) if wait else handle
 
     def retry(
-        self, run: RunLike = "latest", *, wait: bool = True, timeout: float | None = None, check: bool = True
+        self,
+        run: RunLike = "latest",
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+        check: bool = True,
     ) -> RunHandle:
-        """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run again.
+        """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run
+        again.
 
         It stays the same run; `rerun` starts a new one.
 
@@ -336,9 +349,10 @@ class Workspace(OpenProject):
             run: the run.
 
         Returns:
-            The events in the order of the facts: within a task, and between a task and those that depend
-            on it. Tasks that ran at the same time may be in any order. A run that an earlier version of
-            kfgcp recorded has no events of that time.
+            The events in the order of the facts: within a task, and between a task and those that
+                depend
+            on it. Tasks that ran at the same time may be in any order. A run that an earlier
+            version of kfgcp recorded has no events of that time.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -382,7 +396,8 @@ class Workspace(OpenProject):
         Args:
             run: the run to follow.
             logs: which lines; False for none.
-            notice: called with a line of text when the backend cannot be reached, and when it can again.
+            notice: called with a line of text when the backend cannot be reached, and when it can
+                again.
 
         Example:
             >>> for update in kfgcp.watch("a1b2"):
@@ -402,10 +417,11 @@ class Workspace(OpenProject):
         return self.show(run).cancel()
 
     def delete(self, run: RunLike) -> Deleted:
-        """Delete a run that has ended, on its backend and here, with its logs and artifacts in the state folder.
+        """Delete a run that has ended, on its backend and here, with its logs and artifacts in the
+        state folder.
 
-        Files that another run uses are kept until the last such run is deleted: a task that was CACHED
-        has the files and the log of the task that ran.
+        Files that another run uses are kept until the last such run is deleted: a task that was
+        CACHED has the files and the log of the task that ran.
 
         Returns:
             What was kept, and for which runs.
@@ -418,7 +434,9 @@ class Workspace(OpenProject):
         """
         return lookup.look(self, run).delete()
 
-    def tag(self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()) -> tuple[str, ...]:
+    def tag(
+        self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Add tags to a run, remove others, and return all its tags, sorted.
 
         Args:
@@ -441,7 +459,8 @@ class Workspace(OpenProject):
 
         Args:
             run: the run.
-            text: the new note, which may have several lines. "" removes the note. None does not change it.
+            text: the new note, which may have several lines. "" removes the note. None does not
+                change it.
 
         Raises:
             UsageError: there is no such run.
@@ -468,11 +487,14 @@ class Workspace(OpenProject):
         return pipelines.spec_of(handle.workspace, handle.snapshot)
 
     def deleted_artifacts(self, run: RunHandle) -> set[str]:
-        """Return the URIs of a run's artifacts that were files on this machine and have been deleted."""
+        """Return the URIs of a run's artifacts that were files on this machine and have been
+        deleted."""
         from kfgcp.engine.cache import deleted_files
 
         outcomes = run.workspace.store.outcomes(run.run_id).values()
-        return {Path(path).as_uri() for outcome in outcomes for path in deleted_files(outcome.outputs)}
+        return {
+            Path(path).as_uri() for outcome in outcomes for path in deleted_files(outcome.outputs)
+        }
 
     # -- many runs
 
@@ -491,26 +513,29 @@ class Workspace(OpenProject):
         Args:
             where: an expression; or a filter, which cannot be combined with `choice`.
             limit: the largest number of runs; None for all.
-            refresh: read from remote backends what has changed. A backend that cannot be reached is an
-                error when its environment was asked for. Otherwise it is the warning `NotRefreshed`,
-                and its runs are listed as they were last seen.
+            refresh: read from remote backends what has changed. A backend that cannot be reached is
+                an error when its environment was asked for. Otherwise it is the warning
+                `NotRefreshed`, and its runs are listed as they were last seen.
             metrics: read the metrics of ended runs also where this takes several requests for each
                 run, as on Kubeflow. `unread` tells for which runs they were not read.
             order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
             choice: fields of `Choice`.
 
         Raises:
-            UsageError: the expression or the order cannot be read, or an option does not exist or has
-                a wrong value.
+            UsageError: the expression or the order cannot be read, or an option does not exist or
+                has a wrong value.
 
         Example:
             >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
         """
         run_filter = collect.filter_of(where, limit, choice)
-        return collect.list_runs(self, run_filter, limit, refresh=refresh, metrics=metrics, order=order)
+        return collect.list_runs(
+            self, run_filter, limit, refresh=refresh, metrics=metrics, order=order
+        )
 
     def unread(self, runs: Sequence[Run]) -> set[str]:
-        """Return the ids of the ended runs that were only listed: their metrics and outputs are not known."""
+        """Return the ids of the ended runs that were only listed: their metrics and outputs are not
+        known."""
         return collect.unread_runs(self, runs)
 
     def runs(
@@ -550,7 +575,8 @@ class Workspace(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return the metrics of runs as a frame: run_id, task, artifact, name, value. Arguments as in `runs`.
+        """Return the metrics of runs as a frame: run_id, task, artifact, name, value. Arguments as
+        in `runs`.
 
         Example:
             >>> kfgcp.metrics(experiment="churn").pivot(index="run_id", columns="name", values="value")
@@ -569,8 +595,8 @@ class Workspace(OpenProject):
         """Return the tasks of runs as a frame, a row for each task. Arguments as in `runs`.
 
         Returns:
-            A frame with run_id, path, kind, state, attempts, cached, cache_reason, started_at, ended_at,
-            seconds, inputs and outputs as JSON text, error.
+            A frame with run_id, path, kind, state, attempts, cached, cache_reason, started_at,
+            ended_at, seconds, inputs and outputs as JSON text, error.
 
         Example:
             >>> kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
@@ -586,7 +612,8 @@ class Workspace(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return the artifacts of runs as a frame: run_id, task, name, type, uri, metadata as JSON text.
+        """Return the artifacts of runs as a frame: run_id, task, name, type, uri, metadata as JSON
+        text.
 
         Arguments as in `runs`.
 
@@ -606,10 +633,12 @@ class Workspace(OpenProject):
         """Return what differs between runs.
 
         Args:
-            runs: two or more; the two newest when none are named. A run that is named twice counts once.
+            runs: two or more; the two newest when none are named. A run that is named twice counts
+                once.
             baseline: the run that the others are measured against; the first one when None.
-            goals: which value of a metric is better. A name of a metric or `task/artifact/name`, with
-                `maximize` or `minimize`. It counts before `metrics` in kfgcp.toml, and before what names suggest.
+            goals: which value of a metric is better. A name of a metric or `task/artifact/name`,
+                with `maximize` or `minimize`. It counts before `metrics` in kfgcp.toml, and before
+                what names suggest.
 
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
@@ -682,7 +711,8 @@ class Workspace(OpenProject):
 
         Args:
             pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
-            env: the environment whose sign-in is used for Artifact Registry; the default one when None.
+            env: the environment whose sign-in is used for Artifact Registry; the default one when
+                None.
 
         Raises:
             SpecError: it does not compile or is not a valid spec.
@@ -691,7 +721,8 @@ class Workspace(OpenProject):
         return pipelines.load_pipeline(self, pipeline, env)
 
     def diff(self, before: Pipeline, after: Pipeline) -> Diff:
-        """Return what differs between two pipelines: files, runs, or versions (`sha256:` and 8 digits or more).
+        """Return what differs between two pipelines: files, runs, or versions (`sha256:` and 8
+        digits or more).
 
         Raises:
             UsageError: one of them is not a file, run or version, or could be several.
@@ -733,7 +764,9 @@ class Workspace(OpenProject):
 
         images = None
         if pipeline is not None:
-            spec = pipeline if isinstance(pipeline, Spec) else self.load_pipeline(str(pipeline), env)
+            spec = (
+                pipeline if isinstance(pipeline, Spec) else self.load_pipeline(str(pipeline), env)
+            )
             images = build(spec.pipeline_spec).images
         findings = []
         for finding in diagnose(lambda: self.project, env, images):
@@ -752,7 +785,8 @@ class Workspace(OpenProject):
         """Serve the dashboard of the project until it is interrupted.
 
         Args:
-            host: the address to listen on. An address other than loopback needs a way to identify users.
+            host: the address to listen on. An address other than loopback needs a way to identify
+                users.
             port: the port to listen on, 0 for a free one.
             read_only: nobody may launch, cancel, rerun or annotate.
             browser: open the dashboard in a browser, if there is one.
@@ -770,7 +804,8 @@ class Workspace(OpenProject):
 
     @staticmethod
     def init(folder: str | Path = ".") -> Scaffold:
-        """Make a new project in a folder, with a pipeline that runs at once. Existing files stay as they are.
+        """Make a new project in a folder, with a pipeline that runs at once. Existing files stay as
+        they are.
 
         Raises:
             UsageError: a file that it would write exists already.
@@ -782,10 +817,13 @@ class Workspace(OpenProject):
 
         return scaffold(Path(folder))
 
-    def import_env(self, name: str, outputs: str, *, key: str | None = None, replace: bool = False) -> Imported:
+    def import_env(
+        self, name: str, outputs: str, *, key: str | None = None, replace: bool = False
+    ) -> Imported:
         """Write an environment into kfgcp.toml, as the outputs of Terraform have it.
 
-        The workspace keeps the configuration that it has read. Open it again to use the environment.
+        The workspace keeps the configuration that it has read. Open it again to use the
+        environment.
 
         Args:
             name: the name of the environment.
@@ -836,6 +874,7 @@ def _folder_of(path: Path) -> Path:
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         raise UsageError(
-            f"There is no folder {path}.", hint="Give the folder of a project, or create a project: kfgcp init FOLDER"
+            f"There is no folder {path}.",
+            hint="Give the folder of a project, or create a project: kfgcp init FOLDER",
         )
     return folder.absolute()

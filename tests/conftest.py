@@ -1,4 +1,5 @@
-"""What all tests share: no network but this machine's own, a project folder, the real command, small pipelines."""
+"""What all tests share: no network but this machine's own, a project folder, the real command,
+small pipelines."""
 
 import json
 import os
@@ -44,19 +45,22 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_variable_of_a_closed_storage() -> Iterator[None]:
-    """Fails the tests of a module that leave STORAGE_EMULATOR_HOST at a closed port: the next ones would ask it."""
+    """Fails the tests of a module that leave STORAGE_EMULATOR_HOST at a closed port: the next ones
+    would ask it."""
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     yield
     now = os.environ.get("STORAGE_EMULATOR_HOST")
     if now is not None and now != before:
-        # A stand-in of the whole session may have been opened meanwhile. Nothing answers at a closed port.
+        # A stand-in of the whole session may have been opened meanwhile. Nothing answers at a
+        # closed port.
         address = urlsplit(now)
         socket.create_connection((address.hostname, address.port), timeout=REQUEST).close()
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an empty project, which is the current one; no variable of the environment speaks to kfgcp."""
+    """The folder of an empty project, which is the current one; no variable of the environment
+    speaks to kfgcp."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -67,7 +71,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def service(home: Path) -> Iterator["VertexStandIn"]:
-    """A stand-in of Vertex AI that makes results up; the environment `dev` of the current project leads there."""
+    """A stand-in of Vertex AI that makes results up; the environment `dev` of the current project
+    leads there."""
     from kfgcp.testing import vertex
 
     with vertex(mode="instant") as env:
@@ -128,7 +133,9 @@ class Command:
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
 
-    def __call__(self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Result:
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Result:
         """The result of a whole command."""
         done = subprocess.run(
             [str(COMMAND), *map(str, arguments)],
@@ -170,8 +177,12 @@ class Command:
         """Return the result of a command that was started; the command has to end by itself."""
         late = threading.Timer(PROCESS, process.kill)
         late.start()
-        with ThreadPoolExecutor() as pool:  # communicate() would lose what readline() has read ahead
-            out, err = pool.map(lambda stream: stream.read() if stream else "", (process.stdout, process.stderr))
+        with (
+            ThreadPoolExecutor() as pool
+        ):  # communicate() would lose what readline() has read ahead
+            out, err = pool.map(
+                lambda stream: stream.read() if stream else "", (process.stdout, process.stderr)
+            )
         code = process.wait()
         assert late.is_alive(), f"not ended within {PROCESS:g} s: {err}"
         late.cancel()
@@ -185,8 +196,17 @@ class Command:
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a person in a pipe: nothing set for kfgcp, no colours asked for or forbidden."""
-    dropped = ("KFGCP_", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES")
+    """The environment of a person in a pipe: nothing set for kfgcp, no colours asked for or
+    forbidden."""
+    dropped = (
+        "KFGCP_",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "CLICOLOR",
+        "PYTHONDONTWRITEBYTECODE",
+        "COLUMNS",
+        "LINES",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"PYTHONIOENCODING": "utf-8"} | dict(more or {})
 
@@ -225,7 +245,8 @@ def pipeline_file() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The function NAME of tests/pipelines/NAME.py compiled to YAML, once a session: it starts faster than Python."""
+    """The function NAME of tests/pipelines/NAME.py compiled to YAML, once a session: it starts
+    faster than Python."""
     folder = tmp_path_factory.mktemp("compiled")
 
     def compiled(name: str) -> Path:
@@ -255,7 +276,9 @@ def alive() -> Callable[[int], bool]:
         except (FileNotFoundError, ProcessLookupError):  # it may go while its file is read
             if sys.platform == "linux":
                 return False
-            found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+            found = subprocess.run(
+                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+            ).stdout
             return bool(found.strip()) and not found.startswith("Z")
         return stat.rpartition(")")[2].split()[0] != "Z"
 
@@ -264,7 +287,8 @@ def alive() -> Callable[[int], bool]:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a small file system of its own, with options of tmpfs; skips where that cannot be done."""
+    """Mounts a small file system of its own, with options of tmpfs; skips where that cannot be
+    done."""
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("needs a file system of its own: only root on Linux can mount one")
     mounted: list[Path] = []
@@ -272,7 +296,9 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     def make(options: str) -> Path:
         folder = tmp_path / f"mounted{len(mounted)}"
         folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+        )
         if done.returncode:
             pytest.skip(f"needs a file system of its own, and mount says: {done.stderr.strip()}")
         mounted.append(folder)
@@ -285,7 +311,8 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture
 def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Somebody"]:
-    """Somebody who is not root, with a folder of theirs: who runs the tests, or where that is root another user."""
+    """Somebody who is not root, with a folder of theirs: who runs the tests, or where that is root
+    another user."""
     if os.getuid() != 0:
         yield Somebody(tmp_path_factory.mktemp("somebody"), [])
         return
@@ -333,8 +360,9 @@ class Somebody:
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of PEM: of a private authority, of a server on 127.0.0.1 that it vouches for, and that one's key; another
-    certificate of the server that has expired, and one that is for another host."""
+    """Files of PEM: of a private authority, of a server on 127.0.0.1 that it vouches for, and that
+    one's key; another certificate of the server that has expired, and one that is for another
+    host."""
 
     authority: Path
     leaf: Path
@@ -353,7 +381,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     own, served = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 
     def certificate(
-        subject: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType, days: int = 1
+        subject: str,
+        key: ec.EllipticCurvePrivateKey,
+        *extensions: x509.ExtensionType,
+        days: int = 1,
     ) -> bytes:
         now = datetime.now(UTC)
         made = x509.CertificateBuilder(
@@ -367,21 +398,31 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         for extension in (*extensions, x509.SubjectKeyIdentifier.from_public_key(key.public_key())):
             critical = isinstance(extension, (x509.BasicConstraints, x509.KeyUsage))
             made = made.add_extension(extension, critical=critical)
-        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own.public_key()), critical=False)
+        made = made.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(own.public_key()), critical=False
+        )
         return made.sign(own, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+    )
     usage |= dict.fromkeys(("encipher_only", "decipher_only"), False)
     signs = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage)
     host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     folder = tmp_path_factory.mktemp("certificates")
-    files = (folder / name for name in ("ca.pem", "leaf.pem", "leaf.key", "expired.pem", "elsewhere.pem"))
+    files = (
+        folder / name for name in ("ca.pem", "leaf.pem", "leaf.key", "expired.pem", "elsewhere.pem")
+    )
     found = Certificates(*files)
-    found.authority.write_bytes(certificate("CN=Acme CA", own, x509.BasicConstraints(True, 0), signs))
+    found.authority.write_bytes(
+        certificate("CN=Acme CA", own, x509.BasicConstraints(True, 0), signs)
+    )
     found.leaf.write_bytes(certificate("CN=kfp", served, host))
     found.expired.write_bytes(certificate("CN=kfp", served, host, days=-1))
     other = x509.SubjectAlternativeName([x509.DNSName("kfp.acme.example")])
     found.elsewhere.write_bytes(certificate("CN=kfp", served, other))
     form = serialization.PrivateFormat.PKCS8
-    found.key.write_bytes(served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    found.key.write_bytes(
+        served.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
     return found

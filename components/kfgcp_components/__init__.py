@@ -1,8 +1,8 @@
 """Ready-made pipeline components; import them by name: `from kfgcp_components import ingest_table`.
 
-A component is in the folder of its group: `train_classifier` in `train/classifier/`. It is loaded, and kfp with it,
-when its name is first asked for. Inside a running task only the `logic` modules are imported, never the components
-themselves.
+A component is in the folder of its group: `train_classifier` in `train/classifier/`. It is loaded,
+and kfp with it, when its name is first asked for. Inside a running task only the `logic` modules
+are imported, never the components themselves.
 """
 
 from __future__ import annotations

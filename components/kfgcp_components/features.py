@@ -13,13 +13,16 @@ import pandas as pd
 from kfgcp_components.messages import listing, one_line
 from kfgcp_components.tables import column_kind
 
-IDENTIFIER_SHARE = 0.9  # text columns with a larger share of distinct values are taken for identifiers
+IDENTIFIER_SHARE = (
+    0.9  # text columns with a larger share of distinct values are taken for identifiers
+)
 IDENTIFIER_MIN_ROWS = 20  # in shorter tables every text column is kept
 
 
 @dataclass(frozen=True)
 class Features:
-    """Column names by how they are prepared; `dropped` maps a column to the reason it is not used."""
+    """Column names by how they are prepared; `dropped` maps a column to the reason it is not
+    used."""
 
     numeric: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -27,7 +30,8 @@ class Features:
 
 
 def choose_features(table: pd.DataFrame) -> Features:
-    """The columns worth learning from; empty columns and text that looks like an identifier are dropped."""
+    """The columns worth learning from; empty columns and text that looks like an identifier are
+    dropped."""
     features = Features()
     for name in table.columns:
         kind = column_kind(table[name])
@@ -43,7 +47,8 @@ def choose_features(table: pd.DataFrame) -> Features:
 
 
 def prepare(table: pd.DataFrame, numeric: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
-    """The named columns as a model takes them: numbers and booleans as floats, others as str, missing as NaN.
+    """The named columns as a model takes them: numbers and booleans as floats, others as str,
+    missing as NaN.
 
     Values that are not numbers, and infinite ones, count as missing in numeric columns.
     """
@@ -69,8 +74,9 @@ def class_labels(column: pd.Series[Any]) -> npt.NDArray[Any]:
     if not np.isfinite(numbers).all() or (numbers % 1 != 0).any():
         examples = listing(str(value) for value in numbers[numbers % 1 != 0].unique()[:3])
         raise ValueError(
-            f"target column {one_line(column.name, 60)!r} holds fractions ({examples}); a classifier "
-            "needs classes, so choose another target or turn the numbers into classes first"
+            f"target column {one_line(column.name, 60)!r} holds fractions ({examples}); a"
+            " classifier needs classes, so choose another target or turn the numbers into classes"
+            " first"
         )
     return column.astype("int64").to_numpy()
 
@@ -86,5 +92,8 @@ def _as_floats(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    values = [np.nan if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    values = [
+        np.nan if missing else str(value)
+        for value, missing in zip(column, column.isna(), strict=True)
+    ]
     return pd.Series(values, index=column.index, dtype=object)

@@ -12,8 +12,8 @@ DEFAULT_REGISTRY = "kfgcp"
 def image(family: str) -> str:
     """The image name of a family, such as `kfgcp/components-tabular:0.1.0`.
 
-    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY, read when a component is imported,
-    which is when a pipeline is compiled. The tag is the installed version of kfgcp.
+    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY, read when a component is
+    imported, which is when a pipeline is compiled. The tag is the installed version of kfgcp.
 
     Args:
         family: One of FAMILIES.

@@ -26,4 +26,6 @@ def read_model(path: str | Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # a pickle may fail with any error
-        raise ValueError(f"{path} is not a model that joblib can load here: {one_line(error)}") from error
+        raise ValueError(
+            f"{path} is not a model that joblib can load here: {one_line(error)}"
+        ) from error

@@ -34,7 +34,8 @@ def read_parquet(path: str | Path, name: str | None = None) -> pd.DataFrame:
 
 
 def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, Any]:
-    """Writes the table and returns the metadata of its artifact: format, rows, columns, count per kind."""
+    """Writes the table and returns the metadata of its artifact: format, rows, columns, count per
+    kind."""
     table.to_parquet(path, index=False)
     kinds = Counter(column_kind(table[name]) for name in table.columns)
     return {
@@ -65,7 +66,9 @@ def require_column(table: pd.DataFrame, name: str) -> None:
     """
     if name not in table.columns:
         hint = did_you_mean(name, table.columns)
-        raise ValueError(f"no target column {name!r} in the table.{hint} Columns: {listing(table.columns)}")
+        raise ValueError(
+            f"no target column {name!r} in the table.{hint} Columns: {listing(table.columns)}"
+        )
 
 
 def reject_duplicates(names: list[str], shown: str) -> None:
@@ -76,4 +79,7 @@ def reject_duplicates(names: list[str], shown: str) -> None:
     """
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
-        raise ValueError(f"{shown} has duplicated column names: {listing(repeated)}; give each column its own name")
+        raise ValueError(
+            f"{shown} has duplicated column names: {listing(repeated)}; give each column its own"
+            " name"
+        )

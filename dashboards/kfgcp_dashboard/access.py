@@ -1,8 +1,9 @@
 """Who looks, and what they may do.
 
-Identity comes from Google's Identity-Aware Proxy, by the assertion that it signs, or from Streamlit's own login with
-OpenID Connect. Other headers say who somebody claims to be, and are not looked at. Without either the dashboard is for
-whoever sits at this machine, and answers on loopback only.
+Identity comes from Google's Identity-Aware Proxy, by the assertion that it signs, or from
+Streamlit's own login with OpenID Connect. Other headers say who somebody claims to be, and are not
+looked at. Without either the dashboard is for whoever sits at this machine, and answers on loopback
+only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ SKEW: Final = 30
 """Seconds that the clocks of Google and of this machine may be apart: the same page."""
 KEYS_KEPT: Final = 3600.0
 KEYS_PAUSE: Final = 10.0
-"""Seconds between two fetches for ids that are not known: nobody can make us ask for keys all the time."""
+"""Seconds between two fetches for ids that are not known: nobody can make us ask for keys all the
+time."""
 
 
 class DeniedError(Exception):
@@ -33,7 +35,8 @@ class DeniedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who may look. email: None for whoever sits at this machine. may_act: launch, cancel, rerun, annotate.
+    """Somebody who may look. email: None for whoever sits at this machine. may_act: launch, cancel,
+    rerun, annotate.
 
     reason: why not, when they may not.
     """
@@ -47,7 +50,8 @@ def visitor(project: Project, identity: str | None, *, read_only: bool) -> Visit
     """What somebody may do.
 
     Args:
-        project: its `allow` is a list of patterns of e-mail addresses, `*@acme.example` for example.
+        project: its `allow` is a list of patterns of e-mail addresses, `*@acme.example` for
+            example.
         identity: their proven address, None when the dashboard has no way to prove one.
         read_only: nobody may do anything but look.
     """
@@ -58,11 +62,14 @@ def visitor(project: Project, identity: str | None, *, read_only: bool) -> Visit
         return Visitor(None, True)
     if any(fnmatchcase(identity.lower(), pattern.lower()) for pattern in allowed or ()):
         return Visitor(identity, True)
-    return Visitor(identity, False, f"{identity} is not in the list `allow` of [dashboard] in kfgcp.toml.")
+    return Visitor(
+        identity, False, f"{identity} is not in the list `allow` of [dashboard] in kfgcp.toml."
+    )
 
 
 def proves_identity(project: Project, secrets: Mapping[str, Any]) -> bool:
-    """Whether the dashboard can tell who looks: by IAP, or by a login of Streamlit's that is configured."""
+    """Whether the dashboard can tell who looks: by IAP, or by a login of Streamlit's that is
+    configured."""
     return bool(_setting(project, "iap_audience")) or "auth" in secrets
 
 
@@ -96,7 +103,8 @@ class Assertions:
         """The address that an assertion proves.
 
         Raises:
-            DeniedError: there is none, or it is not valid: signature, algorithm, issuer, audience, times.
+            DeniedError: there is none, or it is not valid: signature, algorithm, issuer, audience,
+                times.
         """
         if not assertion:
             raise DeniedError("The request did not come through Identity-Aware Proxy.")
@@ -107,7 +115,9 @@ class Assertions:
             if header.get("alg") != "ES256":
                 raise DeniedError("The assertion of Identity-Aware Proxy is not signed with ES256.")
             key = self._key(header.get("kid"))
-            claims = jwt.decode(assertion, {header["kid"]: key}, audience=self._audience, clock_skew_in_seconds=SKEW)
+            claims = jwt.decode(
+                assertion, {header["kid"]: key}, audience=self._audience, clock_skew_in_seconds=SKEW
+            )
         except (exceptions.GoogleAuthError, ValueError, TypeError, KeyError) as error:
             raise DeniedError("The assertion of Identity-Aware Proxy is not valid.") from error
         if claims.get("iss") != IAP_ISSUER:
@@ -118,7 +128,8 @@ class Assertions:
         return email
 
     def _key(self, kid: Any) -> str:
-        """The public key of an id; the keys are fetched again when they are old, or when it is not among them."""
+        """The public key of an id; the keys are fetched again when they are old, or when it is not
+        among them."""
         now = self._clock()
         wanted = kid not in self._keys or now - self._fetched_at > KEYS_KEPT
         if wanted and now - self._asked_at > KEYS_PAUSE:
@@ -128,9 +139,13 @@ class Assertions:
                 self._fetched_at = now
             except Exception as error:  # whatever the network says
                 if kid not in self._keys:
-                    raise DeniedError("The public keys of Identity-Aware Proxy cannot be fetched.") from error
+                    raise DeniedError(
+                        "The public keys of Identity-Aware Proxy cannot be fetched."
+                    ) from error
         if not isinstance(kid, str) or kid not in self._keys:
-            raise DeniedError("The assertion is signed with a key that Identity-Aware Proxy does not have.")
+            raise DeniedError(
+                "The assertion is signed with a key that Identity-Aware Proxy does not have."
+            )
         return self._keys[kid]
 
 
@@ -151,7 +166,9 @@ def oidc_email(claims: Mapping[str, Any]) -> str:
     """
     email = claims.get("email")
     if not isinstance(email, str) or claims.get("email_verified") is not True:
-        raise DeniedError("The login proves no e-mail address: the provider has to say email_verified.")
+        raise DeniedError(
+            "The login proves no e-mail address: the provider has to say email_verified."
+        )
     return email
 
 

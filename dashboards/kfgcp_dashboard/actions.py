@@ -1,4 +1,5 @@
-"""What may be done with a run: compare it, repeat it, cancel it; each but the first asks once more."""
+"""What may be done with a run: compare it, repeat it, cancel it; each but the first asks once
+more."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def buttons(run: Run) -> None:
     if st.button("Compare", icon=":material/compare_arrows:"):
         st.switch_page(PAGES["compare"], query_params={"run": [run.run_id]})
     visitor = who()
-    if st.button("Rerun", icon=":material/replay:", disabled=not visitor.may_act, help=_why_not(visitor)):
+    if st.button(
+        "Rerun", icon=":material/replay:", disabled=not visitor.may_act, help=_why_not(visitor)
+    ):
         ask("rerun", run.run_id)
     if not run.state.final and st.button(
         "Cancel", icon=":material/cancel:", disabled=not visitor.may_act, help=_why_not(visitor)
@@ -38,7 +41,8 @@ def buttons(run: Run) -> None:
 
 
 def ask(what: str, of: str) -> None:
-    """Opens a question; it stays open when the page is drawn anew, as happens while something runs."""
+    """Opens a question; it stays open when the page is drawn anew, as happens while something
+    runs."""
     st.session_state[_ASKED] = (what, of)
 
 
@@ -57,7 +61,9 @@ def answered() -> None:
 def _rerun(run: Run) -> None:
     st.text("Tasks whose code and inputs are the same are not run again.")
     paths = [task.path for task in run.tasks]
-    start = st.selectbox("Run again from", ["", *paths], format_func=lambda path: path or "only what changed")
+    start = st.selectbox(
+        "Run again from", ["", *paths], format_func=lambda path: path or "only what changed"
+    )
     if confirmed("Repeat it", "Keep it as it is"):
         must_be_allowed()
         with st.spinner("Submitting"):
@@ -69,7 +75,10 @@ def _rerun(run: Run) -> None:
 @st.dialog("Cancel this run", on_dismiss=answered)
 @elements.guarded
 def _cancel(run: Run) -> None:
-    st.text(f"{text.visible(run.name or run.run_id)} is {run.state.value.lower()}. What it has finished stays.")
+    st.text(
+        f"{text.visible(run.name or run.run_id)} is {run.state.value.lower()}. What it has finished"
+        " stays."
+    )
     if confirmed("Cancel the run", "Let it run"):
         must_be_allowed()
         with st.spinner("Asking it to end"):

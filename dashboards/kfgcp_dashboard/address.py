@@ -13,17 +13,24 @@ import streamlit as st
 _SEEN: Final = "address"
 
 
-def widget(make: Callable[..., Any], label: str, *options: Sequence[Any], key: str, default: Any, **named: Any) -> Any:
+def widget(
+    make: Callable[..., Any],
+    label: str,
+    *options: Sequence[Any],
+    key: str,
+    default: Any,
+    **named: Any,
+) -> Any:
     """The value of a widget, read from the address when that says something new, and written to it.
 
     Args:
         make: of Streamlit or of a container: `st.selectbox`.
         label: of the widget.
-        options: what there is to choose from, when it is a widget with options; what an address names beside them is
-            left out.
+        options: what there is to choose from, when it is a widget with options; what an address
+            names beside them is left out.
         key: of the widget and of the value in the address.
-        default: its value when the address has none; never written. Its type says how the address is read: a list, a
-            text, a whole number or a truth value.
+        default: its value when the address has none; never written. Its type says how the address
+            is read: a list, a text, a whole number or a truth value.
         named: further arguments of the widget.
     """
     peek(key, default, options[0] if options else None)
@@ -43,7 +50,8 @@ def peek(key: str, default: Any, options: Sequence[Any] | None = None) -> Any:
 
 
 def put(key: str, value: Any, default: Any = None) -> list[str]:
-    """Writes a value to the address, or removes it when it is the default; what stands there then."""
+    """Writes a value to the address, or removes it when it is the default; what stands there
+    then."""
     if value == default or value is None or value == []:
         now = []
     elif isinstance(value, (list, tuple)):

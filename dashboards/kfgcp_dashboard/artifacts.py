@@ -17,7 +17,15 @@ from kfgcp.tracking import artifact_contents
 from kfgcp_dashboard import data, elements, links, text
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import BYTES, Preview, boxed, env_of_root, folders_of, of_text, preview
+from kfgcp_dashboard.previews import (
+    BYTES,
+    Preview,
+    boxed,
+    env_of_root,
+    folders_of,
+    of_text,
+    preview,
+)
 
 COLUMNS = {
     "name": Column("Artifact"),
@@ -30,7 +38,11 @@ COLUMNS = {
 def show(run: Run) -> None:
     """All artifacts of a run as a table, and the one that is picked below it."""
     if not run.artifacts:
-        st.caption("It has put out no artifacts." if run.state.final else "It has put out no artifacts yet.")
+        st.caption(
+            "It has put out no artifacts."
+            if run.state.final
+            else "It has put out no artifacts yet."
+        )
         return
     rows = [{"name": a.name, "task": a.task, "type": a.type, "uri": a.uri} for a in run.artifacts]
     keys = [f"{a.task}/{a.name}" for a in run.artifacts]
@@ -70,10 +82,14 @@ def _one(run: Run, artifact: Artifact) -> None:
         st.link_button("Open", place, icon=":material/open_in_new:")
     curve, matrix = data.roc_of(artifact), data.confusion_of(artifact)
     if curve:
-        st.vega_lite_chart(roc({artifact.name: curve}), width="stretch", key=f"roc-{artifact.task}-{artifact.name}")
+        st.vega_lite_chart(
+            roc({artifact.name: curve}), width="stretch", key=f"roc-{artifact.task}-{artifact.name}"
+        )
     if matrix:
         st.vega_lite_chart(
-            confusion(matrix.labels, matrix.rows), width="content", key=f"confusion-{artifact.task}-{artifact.name}"
+            confusion(matrix.labels, matrix.rows),
+            width="content",
+            key=f"confusion-{artifact.task}-{artifact.name}",
         )
     plain = {name: value for name, value in artifact.metadata.items() if name not in data.CURVES}
     if plain:
@@ -85,7 +101,8 @@ def _one(run: Run, artifact: Artifact) -> None:
 
 
 def _buckets(run: Run, artifact: Artifact) -> BucketSettings:
-    """Return where the bucket of an artifact is: by the environment whose root it is below, else by that of the run."""
+    """Return where the bucket of an artifact is: by the environment whose root it is below, else by
+    that of the run."""
     project = data.workspace().project
     env = env_of_root(artifact.uri, project, run.env) or project.environments.get(run.env)
     return DEFAULTS if env is None else BucketSettings.of_environment(env)
@@ -107,7 +124,11 @@ def _contents(run: Run, artifact: Artifact) -> None:
         st.caption("Only its beginning is shown.")
     if found.kind == "none":
         st.caption(text.markdown(found.body))
-    elif found.kind in ("text", "json", "markdown"):  # Markdown too is shown as it was written: it could pose as ours
+    elif found.kind in (
+        "text",
+        "json",
+        "markdown",
+    ):  # Markdown too is shown as it was written: it could pose as ours
         with st.container(height="content"):
             st.code(found.body, language="json" if found.kind == "json" else None, wrap_lines=True)
     elif found.kind == "image":
@@ -116,7 +137,11 @@ def _contents(run: Run, artifact: Artifact) -> None:
         st.caption("Shown without its scripts, and cut off from the network.")
         st.iframe(boxed(found.body), height=520)
     elif found.kind == "files":
-        elements.table("files", {"name": Column("File", width="large"), "bytes": Column("Bytes", "number")}, found.body)
+        elements.table(
+            "files",
+            {"name": Column("File", width="large"), "bytes": Column("Bytes", "number")},
+            found.body,
+        )
     else:
         _frame(artifact, found.body)
 
@@ -124,7 +149,9 @@ def _contents(run: Run, artifact: Artifact) -> None:
 def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
     """What a file in a bucket begins with, once somebody has asked: it may take a while."""
     if not st.button(
-        "Read its beginning", key=f"read-{artifact.task}-{artifact.name}", icon=":material/cloud_download:"
+        "Read its beginning",
+        key=f"read-{artifact.task}-{artifact.name}",
+        icon=":material/cloud_download:",
     ):
         return None
     try:

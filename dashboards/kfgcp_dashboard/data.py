@@ -28,7 +28,17 @@ PIPELINES: Final = 50
 """Pipelines whose newest version can be launched again."""
 CURVES: Final = ("confidenceMetrics", "confusionMatrix", "evaluationSlices")
 """Where classification metrics keep their curves and matrices in the metadata."""
-SORTABLE: Final = ("created_at", "name", "pipeline", "experiment", "env", "state", "seconds", "started_at", "ended_at")
+SORTABLE: Final = (
+    "created_at",
+    "name",
+    "pipeline",
+    "experiment",
+    "env",
+    "state",
+    "seconds",
+    "started_at",
+    "ended_at",
+)
 _EVER: Final = "0000"
 """Before all times: a filter that lets all through, whose columns are those of the newest runs."""
 _OPERATOR: Final = re.compile(r"[<>=~]|\b(?:in|and|or|not)\b\s*[(\w]", re.IGNORECASE)
@@ -46,7 +56,8 @@ def show_project_of(workspace: Workspace) -> None:
 
 
 def workspace() -> Workspace:
-    """Return the workspace of this process: another one when kfgcp.toml or the state folder has changed."""
+    """Return the workspace of this process: another one when kfgcp.toml or the state folder has
+    changed."""
     global _workspace
     with _guard:
         _workspace = _workspace.renewed()
@@ -57,8 +68,8 @@ def workspace() -> Workspace:
 class Query:
     """Which runs a page shows: what its address says.
 
-    find: a text that stands in the name, the id, the note or a tag; or an expression, when it has an operator. sort: a
-    column. page: from 1.
+    find: a text that stands in the name, the id, the note or a tag; or an expression, when it has
+    an operator. sort: a column. page: from 1.
     """
 
     find: str = ""
@@ -127,7 +138,8 @@ def unfinished(opened: Store) -> bool:
 
 
 def value_columns(opened: Store, pipeline: str = "") -> list[str]:
-    """The columns of parameters and metrics of the newest runs: `params.lr`, `metrics.evaluate.accuracy`."""
+    """The columns of parameters and metrics of the newest runs: `params.lr`,
+    `metrics.evaluate.accuracy`."""
     found = opened.columns(RunFilter(pipeline=pipeline or None, since=_EVER))
     return [f"{group}.{name}" for group in ("metrics", "params") for name in found[group]]
 
@@ -145,7 +157,11 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _row(run: Run) -> dict[str, Any]:
     metrics = {f"metrics.{m.task}.{m.artifact}.{m.name}": m.value for m in run.metrics}
     metrics |= {f"metrics.{m.task}.{m.name}": m.value for m in run.metrics}
-    facts = {name: getattr(run, name) for name in table.FACTS if name not in ("state", "error", "version")}
+    facts = {
+        name: getattr(run, name)
+        for name in table.FACTS
+        if name not in ("state", "error", "version")
+    }
     return {
         **facts,
         **metrics,
@@ -159,7 +175,9 @@ def _row(run: Run) -> dict[str, Any]:
 def all_rows(opened: Store, query: Query, most: int) -> list[dict[str, Any]]:
     """The runs of all pages as rows, up to so many."""
     columns = table.columns(opened.flat(query.wanted, order=query.order, limit=most))
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def run_of(opened: Store, text: str) -> Run:
@@ -202,7 +220,12 @@ def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]
 def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, Direction]) -> Comparison:
     """What differs between runs and their pipelines; the first is the baseline."""
     specs = specs_of(opened, [run.version for run in runs])
-    return compare(runs, specs=specs, goals=goals, rounding_backends=rounding_backends(run.backend for run in runs))
+    return compare(
+        runs,
+        specs=specs,
+        goals=goals,
+        rounding_backends=rounding_backends(run.backend for run in runs),
+    )
 
 
 def newest_pipeline(opened: Store) -> str:
@@ -226,7 +249,8 @@ def history(opened: Store, pipeline: str, most: int) -> list[Run]:
 
 
 def versions_of(opened: Store, pipeline: str) -> list[dict[str, Any]]:
-    """The versions of a pipeline, the one that ran last first: how often, how it ended, when, where."""
+    """The versions of a pipeline, the one that ran last first: how often, how it ended, when,
+    where."""
     return [
         {
             "version": version.version,
@@ -246,10 +270,13 @@ def short(version: str) -> str:
 
 
 def names(runs: Sequence[Run]) -> dict[str, str]:
-    """A run's id -> what charts and tables call it: its name, with the id where two have the same."""
+    """A run's id -> what charts and tables call it: its name, with the id where two have the
+    same."""
     taken = Counter(run.name for run in runs)
     return {
-        run.run_id: run.name if run.name and taken[run.name] == 1 else f"{run.name} {run.run_id[-6:]}".strip()
+        run.run_id: run.name
+        if run.name and taken[run.name] == 1
+        else f"{run.name} {run.run_id[-6:]}".strip()
         for run in runs
     }
 
@@ -259,14 +286,16 @@ def metrics_of(run: Run) -> Mapping[str, Any]:
 
 
 def metric_titles(runs: Sequence[Run]) -> dict[str, str]:
-    """The key of each metric -> its name, with the task and the artifact where others have the same."""
+    """The key of each metric -> its name, with the task and the artifact where others have the
+    same."""
     keys = {metric.key: metric for run in runs for metric in run.metrics}
     plain = Counter(metric.name for metric in keys.values())
     return {key: metric.name if plain[metric.name] == 1 else key for key, metric in keys.items()}
 
 
 def roc_of(artifact: Artifact) -> list[tuple[float, float]]:
-    """The ROC curve of an artifact as (false positive rate, true positive rate) pairs; none when it has none."""
+    """The ROC curve of an artifact as (false positive rate, true positive rate) pairs; none when it
+    has none."""
     return [(fpr, tpr) for fpr, tpr, _ in artifact_contents.roc(artifact)]
 
 

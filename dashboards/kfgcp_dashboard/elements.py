@@ -1,4 +1,5 @@
-"""What pages are made of. Texts of runs go into tables, code, plain text or escaped HTML, and are never markup."""
+"""What pages are made of. Texts of runs go into tables, code, plain text or escaped HTML, and are
+never markup."""
 
 from __future__ import annotations
 
@@ -29,9 +30,10 @@ PULSE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. kind: text, right (text to the right), number, state, time (relative), exact (a time),
-    duration (seconds), tags, or button, which says under `BUTTON` in the state of the session where it was pressed.
-    of: the value of the row that it shows, that of its own name when empty."""
+    """A column of a table. kind: text, right (text to the right), number, state, time (relative),
+    exact (a time), duration (seconds), tags, or button, which says under `BUTTON` in the state of
+    the session where it was pressed. of: the value of the row that it shows, that of its own name
+    when empty."""
 
     title: str
     kind: str = "text"
@@ -41,7 +43,8 @@ class Column:
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors in words: ours with their hint, others with a line that says where to look. No tracebacks on pages."""
+    """Errors in words: ours with their hint, others with a line that says where to look. No
+    tracebacks on pages."""
 
     @functools.wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
@@ -52,7 +55,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             LOG.exception("a page failed")
             st.error(
-                f"This page failed inside: {text.markdown(type(error).__name__)}. The dashboard's own log says more.",
+                f"This page failed inside: {text.markdown(type(error).__name__)}. The dashboard's"
+                " own log says more.",
                 icon=":material/bug_report:",
             )
         return None
@@ -78,8 +82,16 @@ def empty(title: str, *commands: str) -> None:
 def heading(title: str, *facts: str) -> None:
     """The top of a page: a title and pieces of HTML below it that are escaped already."""
     line = ' <span style="opacity:.4">·</span> '.join(fact for fact in facts if fact)
-    below = f'<div style="opacity:.82;font-size:.93rem;margin-top:.15rem;line-height:1.7">{line}</div>' if line else ""
-    top = text.tag("h1", title, style="font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere")
+    below = (
+        f'<div style="opacity:.82;font-size:.93rem;margin-top:.15rem;line-height:1.7">{line}</div>'
+        if line
+        else ""
+    )
+    top = text.tag(
+        "h1",
+        title,
+        style="font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere",
+    )
     st.html(top + below)
 
 
@@ -87,15 +99,20 @@ def chip(state: str) -> str:
     """A state as HTML: its sign, its word, its colour."""
     colour = STATES.get(state, STATES["PENDING"])
     style = (
-        f"color:{colour};border:1px solid {colour};background:{colour}1f;border-radius:1rem;padding:.05rem .6rem;"
-        "font-size:.82rem;font-weight:600;white-space:nowrap"
+        f"color:{colour};border:1px solid"
+        f" {colour};background:{colour}1f;border-radius:1rem;padding:.05rem"
+        " .6rem;font-size:.82rem;font-weight:600;white-space:nowrap"
     )
     return text.tag("span", f"{SIGNS.get(state, '')} {state.lower()}", style=style)
 
 
 def moment(at: str | None, now: datetime | None = None) -> str:
     """A timestamp as HTML: relative, and exact when the pointer is on it."""
-    return "" if at is None else text.tag("span", text.ago(at, now or datetime.now(UTC)), title=text.exact(at))
+    return (
+        ""
+        if at is None
+        else text.tag("span", text.ago(at, now or datetime.now(UTC)), title=text.exact(at))
+    )
 
 
 def strong(value: str) -> str:
@@ -123,7 +140,10 @@ def table(
     """
     from pandas import DataFrame
 
-    data = {name: _values(column, [row.get(column.of or name) for row in rows]) for name, column in columns.items()}
+    data = {
+        name: _values(column, [row.get(column.of or name) for row in rows])
+        for name, column in columns.items()
+    }
     config = {name: _config(column, data[name]) for name, column in columns.items()}
     options.setdefault("height", "content" if len(rows) <= MOST_ROWS else HEIGHT)
     result = st.dataframe(
@@ -140,7 +160,10 @@ def table(
 
 
 def download(
-    key: str, name: str, columns: Mapping[str, Column], rows: Callable[[], Sequence[Mapping[str, Any]]]
+    key: str,
+    name: str,
+    columns: Mapping[str, Column],
+    rows: Callable[[], Sequence[Mapping[str, Any]]],
 ) -> None:
     """A button that gives a table as CSV, made when it is pressed."""
     st.download_button(
@@ -167,7 +190,8 @@ def csv(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> byt
 
 
 def pulse(stamp: Any, look: Callable[[], Any], *, active: bool) -> None:
-    """Runs the page again when `look` finds something else than `stamp`; looks only while `active`."""
+    """Runs the page again when `look` finds something else than `stamp`; looks only while
+    `active`."""
     if not active:
         return
 
@@ -207,17 +231,25 @@ def _config(column: Column, values: list[Any]) -> Any:
     title = column.title
     if column.kind == "state":
         return st.column_config.MultiselectColumn(
-            title, options=list(STATES), color=list(STATES.values()), format_func=lambda state: _label(state), **common
+            title,
+            options=list(STATES),
+            color=list(STATES.values()),
+            format_func=lambda state: _label(state),
+            **common,
         )
     if column.kind == "button":
-        return st.column_config.ButtonColumn(title, type="tertiary", key=BUTTON, on_click=lambda: None, **common)
+        return st.column_config.ButtonColumn(
+            title, type="tertiary", key=BUTTON, on_click=lambda: None, **common
+        )
     if column.kind == "tags":
         options = sorted({tag for value in values for tag in value})
         return st.column_config.MultiselectColumn(title, options=options, color="primary", **common)
     if column.kind == "time":
         return st.column_config.DatetimeColumn(title, format="distance", **common)
     if column.kind == "exact":
-        return st.column_config.DatetimeColumn(title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common)
+        return st.column_config.DatetimeColumn(
+            title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common
+        )
     if column.kind in ("duration", "right"):
         return st.column_config.TextColumn(title, alignment="right", **common)
     if column.kind == "number":

@@ -1,4 +1,5 @@
-"""What is around every page: the sign-in, the navigation, and how up to date each environment is."""
+"""What is around every page: the sign-in, the navigation, and how up to date each environment
+is."""
 
 from __future__ import annotations
 
@@ -43,7 +44,13 @@ def show() -> None:
     threads.touch()
     page = st.navigation(
         [
-            st.Page(file, title=TITLES[name][0], icon=TITLES[name][1], url_path=name, default=name == "runs")
+            st.Page(
+                file,
+                title=TITLES[name][0],
+                icon=TITLES[name][1],
+                url_path=name,
+                default=name == "runs",
+            )
             for name, file in PAGES.items()
         ]
     )
@@ -65,14 +72,15 @@ def _visitor(project: Project) -> access.Visitor | None:
         return access.visitor(project, access.oidc_email(st.user.to_dict()), read_only=read_only)
     if not access.is_loopback(st.get_option("server.address")) and not server.options.embedded:
         raise access.DeniedError(
-            "This dashboard cannot tell who looks, so it answers on this machine only. Start it with: kfgcp dashboard"
+            "This dashboard cannot tell who looks, so it answers on this machine only. Start it"
+            " with: kfgcp dashboard"
         )
     return access.visitor(project, None, read_only=read_only)
 
 
 def _iap_email(assertions: access.Assertions) -> str:
-    """The address that came with this connection. An assertion is valid for minutes and a connection for hours, so each
-    is verified once, when it is new."""
+    """The address that came with this connection. An assertion is valid for minutes and a
+    connection for hours, so each is verified once, when it is new."""
     assertion = st.context.headers.get(access.IAP_HEADER)
     known: tuple[str, str] | None = st.session_state.get("verified")
     if known is None or known[0] != assertion:
@@ -106,7 +114,9 @@ def _login() -> None:
 
 
 def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> None:
-    st.html(text.tag("div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem"))
+    st.html(
+        text.tag("div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem")
+    )
     remote = any(not status.runs_here for status in threads.statuses)
 
     @st.fragment(run_every=AGE if remote else None)
@@ -120,7 +130,11 @@ def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> N
         threads.now()
         st.rerun()
     if visitor.email:
-        st.html(text.tag("div", visitor.email, style="font-size:.82rem;opacity:.7;overflow-wrap:anywhere"))
+        st.html(
+            text.tag(
+                "div", visitor.email, style="font-size:.82rem;opacity:.7;overflow-wrap:anywhere"
+            )
+        )
     if not visitor.may_act:
         st.caption("Only looking", help=text.markdown(visitor.reason))
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 SCHEMES: Final = ("http", "https", "gs", "s3")
-"""Of addresses in runs that become links; all others stay text: `javascript:` runs code, `file:` opens this machine."""
+"""Of addresses in runs that become links; all others stay text: `javascript:` runs code, `file:`
+opens this machine."""
 
 _AMAZON: Final = ".amazonaws.com"
 """How the names of Amazon's servers end, other than those in China, which have another console."""
@@ -21,14 +22,15 @@ PAGES: Final = {
     "versions": "views/versions.py",
     "health": "views/health.py",
 }
-"""The path of each page in addresses, and its file. A folder `pages` beside app.py would be served by Streamlit without
-app.py, which is where people sign in."""
+"""The path of each page in addresses, and its file. A folder `pages` beside app.py would be served
+by Streamlit without app.py, which is where people sign in."""
 
 Query = Mapping[str, str | Sequence[str]]
 
 
 def view(page: str, query: Query) -> str:
-    """The address of a view below the dashboard's own, `/run?run=ab12`; what is empty is left out."""
+    """The address of a view below the dashboard's own, `/run?run=ab12`; what is empty is left
+    out."""
     pairs = urlencode({key: value for key, value in query.items() if value}, doseq=True)
     path = "" if page == "runs" else page
     return f"/{path}{'?' if pairs else ''}{pairs}"
@@ -41,9 +43,12 @@ def outside(address: Any, s3_endpoint: str | None = None) -> str | None:
 
     Args:
         address: may be anything.
-        s3_endpoint: the server of `s3://`, None for Amazon's. The pages of other servers are not known.
+        s3_endpoint: the server of `s3://`, None for Amazon's. The pages of other servers are not
+            known.
     """
-    if not isinstance(address, str) or any(character.isspace() or ord(character) < 32 for character in address):
+    if not isinstance(address, str) or any(
+        character.isspace() or ord(character) < 32 for character in address
+    ):
         return None
     try:
         parts = urlsplit(address)

@@ -1,4 +1,5 @@
-"""Shows the logs of a run while it runs. A thread reads them, so that no page waits for a slow service."""
+"""Shows the logs of a run while it runs. A thread reads them, so that no page waits for a slow
+service."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def follow(workspace: Workspace, run: Run, log_filter: LogFilter) -> Following:
     key = (str(workspace.project.home), run.run_id, log_filter)
     with _guard:
         now = time.monotonic()
-        unused_keys = [key for key, following in _followed.items() if now - following.wanted_at > FORGET]
+        unused_keys = [
+            key for key, following in _followed.items() if now - following.wanted_at > FORGET
+        ]
         for unused_key in unused_keys:
             del _followed[unused_key]
         following = _followed.get(key)
@@ -104,7 +107,12 @@ def show(run: Run) -> None:
     tasks = {task.path: task for task in run.tasks if task.attempts}
     left, middle, right = st.columns([4, 1, 2], vertical_alignment="bottom")
     path = address.widget(
-        left.selectbox, "Task", ["", *tasks], key="task", default="", format_func=lambda path: path or "all tasks"
+        left.selectbox,
+        "Task",
+        ["", *tasks],
+        key="task",
+        default="",
+        format_func=lambda path: path or "all tasks",
     )
     attempts = tasks[path].attempts if path else 0
     attempt = address.widget(
@@ -116,7 +124,9 @@ def show(run: Run) -> None:
         format_func=lambda number: number or "all",
         disabled=attempts < 2,
     )
-    needle = address.widget(right.text_input, "Lines with", key="lines", default="", placeholder="any text")
+    needle = address.widget(
+        right.text_input, "Lines with", key="lines", default="", placeholder="any text"
+    )
     wanted = LogFilter(task=path or None, attempt=int(attempt) if attempt else None)
     workspace = data.workspace()
     found = follow(workspace, run, wanted)

@@ -51,7 +51,9 @@ def show(run: Run) -> None:
 def _keep(run: Run, note: str, tags: list[str]) -> None:
     actions.must_be_allowed()
     store = data.workspace().store
-    words = (word for tag in tags for word in re.split(r"[\s,]+", text.visible(tag)))  # tags hold no blanks and commas
+    words = (
+        word for tag in tags for word in re.split(r"[\s,]+", text.visible(tag))
+    )  # tags hold no blanks and commas
     wanted = {word[:TAG] for word in words} - {""}
     store.note(run.run_id, note[:LONGEST])
     store.tag(run.run_id, wanted, remove=set(run.tags) - wanted)

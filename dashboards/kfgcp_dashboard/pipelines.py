@@ -1,4 +1,5 @@
-"""Which pipelines can be launched: those in files of the project, and versions that have run before."""
+"""Which pipelines can be launched: those in files of the project, and versions that have run
+before."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ LARGEST: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A pipeline to launch. key: as `kfgcp run` takes it, or `version:` and the id of a run of that version."""
+    """A pipeline to launch. key: as `kfgcp run` takes it, or `version:` and the id of a run of that
+    version."""
 
     key: str
     title: str
@@ -37,12 +39,15 @@ def offers(project: Project, latest: Sequence[Run]) -> list[Offer]:
         latest: the newest run of each pipeline.
     """
     found = [Offer(key, key) for key in _in_files(project)]
-    return found + [Offer(f"version:{run.run_id}", f"{run.pipeline} {run.version[7:15]} (has run)") for run in latest]
+    return found + [
+        Offer(f"version:{run.run_id}", f"{run.pipeline} {run.version[7:15]} (has run)")
+        for run in latest
+    ]
 
 
 def compiled(workspace: Workspace, key: str, known: Sequence[Offer]) -> Spec:
-    """The pipeline of an offer. A Python file is compiled in a process of its own: what it imports, and whatever it
-    does, stays out of the dashboard.
+    """The pipeline of an offer. A Python file is compiled in a process of its own: what it imports,
+    and whatever it does, stays out of the dashboard.
 
     Raises:
         UsageError: it is not among the known ones.
@@ -65,7 +70,9 @@ def _in_files(project: Project) -> Iterator[str]:
     files: dict[Path, None] = {}
     for pattern in patterns:
         for file in sorted(project.root.glob(pattern)):
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(project.root).parts):
+            if file.is_file() and not any(
+                part.startswith(".") for part in file.relative_to(project.root).parts
+            ):
                 files[file] = None
     for file in list(files)[:MOST]:
         yield from _of_file(file, str(file.relative_to(project.root)))
@@ -88,7 +95,9 @@ def _of_file(file: Path, name: str) -> Iterator[str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _is_pipeline(node)]
+    functions = [
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _is_pipeline(node)
+    ]
     for function in functions:
         yield name if len(functions) == 1 else f"{name}:{function}"
 

@@ -1,4 +1,5 @@
-"""The beginning of what an artifact holds, read safely: a run may name any file, and only its own are opened here.
+"""The beginning of what an artifact holds, read safely: a run may name any file, and only its own
+are opened here.
 
 Pure of Streamlit. A preview says what it is; `artifacts.py` shows it.
 """
@@ -24,15 +25,21 @@ ROWS: Final = 100
 COLUMNS: Final = 40
 FILES: Final = 200
 POLICY: Final = (
-    "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'"
+    "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline';"
+    " form-action 'none'"
 )
 """What a document of a run may load: what it brings along."""
-_IMAGES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+_IMAGES: Final = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """kind: text, json, table, image, html, markdown, files or none. body: accordingly; for none, why."""
+    """kind: text, json, table, image, html, markdown, files or none. body: accordingly; for none,
+    why."""
 
     kind: str
     body: Any
@@ -50,13 +57,17 @@ def preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
         return Preview("none", "It has no file.")
     path = local_path(artifact.uri)
     if path is None:
-        return Preview("none", "It is not below the pipeline_root of an environment, so it is not read here.")
+        return Preview(
+            "none", "It is not below the pipeline_root of an environment, so it is not read here."
+        )
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError):
         return Preview("none", "It is not there any more, or was never written.")
     if not any(real.is_relative_to(folder.resolve()) for folder in folders):
-        return Preview("none", "It lies outside of the folders that runs write to, so it is not opened here.")
+        return Preview(
+            "none", "It lies outside of the folders that runs write to, so it is not opened here."
+        )
     try:
         return _of_folder(real) if real.is_dir() else _of_file(real, artifact.type)
     except OSError as error:
@@ -74,15 +85,17 @@ def folders_of(project: Project) -> tuple[Path, ...]:
 
 
 def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
-    """Return the environment whose pipeline root an address in a bucket lies below, None when there is none.
+    """Return the environment whose pipeline root an address in a bucket lies below, None when there
+    is none.
 
-    The dashboard may read more than those who look, so what runs name elsewhere is not read for them.
+    The dashboard may read more than those who look, so what runs name elsewhere is not read for
+    them.
 
     Args:
         uri: of an artifact.
         project: has the environments.
-        run_env: the environment of the artifact's run. It comes first, because two environments may have the same root
-            at different servers, such as `minio://mlpipeline`.
+        run_env: the environment of the artifact's run. It comes first, because two environments may
+            have the same root at different servers, such as `minio://mlpipeline`.
     """
     environments = sorted(project.environments.values(), key=lambda env: env.name != run_env)
     for env in environments:
@@ -111,17 +124,18 @@ def local_path(uri: str) -> Path | None:
 
 
 def boxed(document: str) -> str:
-    """An HTML document of a run inside of one of ours: in a frame without any rights. No scripts, no forms, no origin,
-    no way out, and by its policy no request to anywhere.
+    """An HTML document of a run inside of one of ours: in a frame without any rights. No scripts,
+    no forms, no origin, no way out, and by its policy no request to anywhere.
 
-    The policy is also that of the outer document, from which the inner one has it before it is read.
+    The policy is also that of the outer document, from which the inner one has it before it is
+    read.
     """
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     inner = html.escape(policy + document, quote=True)
     return (
-        f'<!doctype html><meta charset="utf-8">{policy}<style>html,body{{margin:0;height:100%;background:#fff}}'
-        f"iframe{{border:0;width:100%;height:100%;display:block}}</style>"
-        f'<iframe sandbox="" referrerpolicy="no-referrer" title="artifact" srcdoc="{inner}"></iframe>'
+        "<!doctype html><meta"
+        f' charset="utf-8">{policy}<style>html,body{{margin:0;height:100%;background:#fff}}iframe{{border:0;width:100%;height:100%;display:block}}</style><iframe'
+        f' sandbox="" referrerpolicy="no-referrer" title="artifact" srcdoc="{inner}"></iframe>'
     )
 
 
@@ -130,7 +144,12 @@ def _of_folder(folder: Path) -> Preview:
     for number, each in enumerate(sorted(folder.rglob("*"))):
         if number == FILES:
             return Preview("files", names, cut=True)
-        names.append({"name": str(each.relative_to(folder)), "bytes": each.stat().st_size if each.is_file() else None})
+        names.append(
+            {
+                "name": str(each.relative_to(folder)),
+                "bytes": each.stat().st_size if each.is_file() else None,
+            }
+        )
     return Preview("files", names)
 
 
@@ -143,7 +162,9 @@ def _of_file(file: Path, kind: str) -> Preview:
         if head.startswith(magic):
             whole = len(head) <= IMAGE_BYTES
             return (
-                Preview("image", (mime, head)) if whole else Preview("none", "The picture is too large to show here.")
+                Preview("image", (mime, head))
+                if whole
+                else Preview("none", "The picture is too large to show here.")
             )
     if head.startswith(b"PAR1"):
         return _parquet(file)

@@ -1,7 +1,9 @@
-"""Runs before Streamlit: refuses requests of foreign web pages, and adds protective headers to every answer.
+"""Runs before Streamlit: refuses requests of foreign web pages, and adds protective headers to
+every answer.
 
-Only the guard decides which names and origins belong to the dashboard. Streamlit has its own check, which does not know
-`host_names`. It stays on, because without it Streamlit allows every origin with `Access-Control-Allow-Origin: *`.
+Only the guard decides which names and origins belong to the dashboard. Streamlit has its own check,
+which does not know `host_names`. It stays on, because without it Streamlit allows every origin with
+`Access-Control-Allow-Origin: *`.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class Protection:
         elif scope["type"] == "http":
             await _refuse(reason, _with_headers(send))
         else:
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the server answers 403
+            await send(
+                {"type": "websocket.close", "code": 1008}
+            )  # before it is accepted: the server answers 403
 
 
 def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
@@ -63,10 +67,11 @@ def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _with_host_of_origin(scope: Scope) -> Scope:
-    """Return an accepted websocket with the host and port of `Origin` as its `Host`, as the browser sent it.
+    """Return an accepted websocket with the host and port of `Origin` as its `Host`, as the browser
+    sent it.
 
-    A proxy may have put another name into `Host`. Then Streamlit would ask a server on the internet for the address of
-    this machine, and refuse the websocket.
+    A proxy may have put another name into `Host`. Then Streamlit would ask a server on the internet
+    for the address of this machine, and refuse the websocket.
     """
     origins = [value for name, value in scope["headers"] if name == b"origin"]
     if not origins:
@@ -78,7 +83,8 @@ def _with_host_of_origin(scope: Scope) -> Scope:
 
 
 def _with_headers(send: Send) -> Send:
-    """Return a `send` that adds `HEADERS` to each answer and removes headers that let other origins read it."""
+    """Return a `send` that adds `HEADERS` to each answer and removes headers that let other origins
+    read it."""
     protective = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
     async def send_with_headers(message: Message) -> None:

@@ -46,7 +46,12 @@ options = Options()
 
 
 def serve(
-    workspace: Workspace, *, host: str = "127.0.0.1", port: int = 8501, read_only: bool = False, browser: bool = True
+    workspace: Workspace,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    read_only: bool = False,
+    browser: bool = True,
 ) -> None:
     """Serve the dashboard of a project until it is interrupted.
 
@@ -68,9 +73,12 @@ def serve(
     signs_in = access.proves_identity(project, _secrets(project))
     if not access.is_loopback(host) and not signs_in:
         raise UsageError(
-            f"The dashboard cannot tell who looks, so it answers on this machine only, not on {host}.",
-            hint="Set iap_audience in [dashboard] of kfgcp.toml, or configure a login ([auth] in "
-            f"{SECRETS}): docs/guides/dashboard.md",
+            "The dashboard cannot tell who looks, so it answers on this machine only, not on"
+            f" {host}.",
+            hint=(
+                "Set iap_audience in [dashboard] of kfgcp.toml, or configure a login ([auth] in "
+                f"{SECRETS}): docs/guides/dashboard.md"
+            ),
         )
     with _listen(host, port) as listener:
         try:
@@ -91,12 +99,14 @@ def serve(
             log_level="warning",
             access_log=False,
             use_colors=False,
-            ws_per_message_deflate=False,  # Streamlit's default: it costs more time than it saves here
+            # Streamlit's default: it costs more time than it saves here
+            ws_per_message_deflate=False,
         )
         if browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # uvicorn ends at both signals and then raises the signal again, which must not kill this process.
+            # uvicorn ends at both signals and then raises the signal again, which must not kill
+            # this process.
             signal.signal(number, lambda *_: None)
         uvicorn.Server(settings).run(sockets=[listener])
 
@@ -106,7 +116,8 @@ def host_names(project: config.Project, host: str | None, port: int) -> list[str
 
     Args:
         project: has the setting `host_names`.
-        host: the address that the dashboard listens on, which is one of the names; None when it listens on all.
+        host: the address that the dashboard listens on, which is one of the names; None when it
+            listens on all.
         port: the port that the dashboard listens on. Other ports of `host` are other servers.
     """
     setting = project.dashboard.get("host_names")
@@ -142,7 +153,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"The dashboard cannot listen on {host}:{port}: {error.strerror}.",
-            hint=f"Choose another port: kfgcp dashboard --port {port + 1 if port < 65535 else 8501}",
+            hint=(
+                f"Choose another port: kfgcp dashboard --port {port + 1 if port < 65535 else 8501}"
+            ),
         ) from None
 
 
@@ -168,7 +181,9 @@ def _introduce(url: str, names: Sequence[str], signs_in: bool) -> None:
 
 
 def _has_screen() -> bool:
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin")
+    return bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    )
 
 
 def _flags(host: str, port: int) -> dict[str, Any]:
@@ -188,7 +203,8 @@ def _flags(host: str, port: int) -> dict[str, Any]:
         "client_showErrorDetails": "none",
         "client_showErrorLinks": False,
         "client_toolbarMode": "minimal",
-        # Streamlit's own export and copying write formulas as they are; `elements.download` does not.
+        # Streamlit's own export and copying write formulas as they are; `elements.download` does
+        # not.
         "client_disableDataExport": True,
         "runner_magicEnabled": False,
         "global_disableWidgetStateDuplicationWarning": True,  # address.py does that on purpose

@@ -1,6 +1,8 @@
-"""Reads what has changed on the backends, in the background: pages read the store, and wait for nobody.
+"""Reads what has changed on the backends, in the background: pages read the store, and wait for
+nobody.
 
-One thread an environment, for the whole process. It works while somebody looks, and rests when nobody has for a while.
+One thread an environment, for the whole process. It works while somebody looks, and rests when
+nobody has for a while.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ OPEN: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How up to date an environment is. read_at: Unix time, None before the first reading. error: of the last one."""
+    """How up to date an environment is. read_at: Unix time, None before the first reading. error:
+    of the last one."""
 
     env: str
     backend: str
@@ -71,7 +74,9 @@ class Sync:
 
     def start(self) -> Sync:
         for name in self._statuses:
-            threading.Thread(target=self._work, args=(name,), name=f"sync {name}", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(name,), name=f"sync {name}", daemon=True
+            ).start()
         return self
 
     def stop(self) -> None:
@@ -136,7 +141,12 @@ class Sync:
         except KfgcpError as error:
             self._set(env.name, reading=False, error=error.message, hint=error.hint)
         except Exception as error:  # a thread that dies would say nothing
-            self._set(env.name, reading=False, error=f"reading failed inside: {type(error).__name__}: {error}", hint="")
+            self._set(
+                env.name,
+                reading=False,
+                error=f"reading failed inside: {type(error).__name__}: {error}",
+                hint="",
+            )
 
     def _look_at_open(self, env: Environment) -> None:
         with self._lock:
@@ -153,7 +163,8 @@ _guard: Final = threading.Lock()
 
 
 def of(workspace: Workspace) -> Sync:
-    """Return the threads of this process: others when kfgcp.toml or the state folder has changed."""
+    """Return the threads of this process: others when kfgcp.toml or the state folder has
+    changed."""
     with _guard:
         if not _running or _running[0].workspace is not workspace:
             end()

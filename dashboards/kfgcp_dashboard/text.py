@@ -1,4 +1,5 @@
-"""Texts, numbers, durations and times as people read them. What comes from runs is data, and stays it."""
+"""Texts, numbers, durations and times as people read them. What comes from runs is data, and stays
+it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,18 @@ from kfgcp.cli.output import plain as visible
 from kfgcp.cli.output import seconds as duration
 from kfgcp.cli.output import value_text
 
-__all__ = ["ago", "duration", "exact", "markdown", "number", "short_id", "shown", "tag", "value_text", "visible"]
+__all__ = [
+    "ago",
+    "duration",
+    "exact",
+    "markdown",
+    "number",
+    "short_id",
+    "shown",
+    "tag",
+    "value_text",
+    "visible",
+]
 
 LONGEST: Final = 60
 """Characters of a number."""
@@ -31,8 +43,8 @@ _LINKS: Final = re.compile(r"(?i)(www|https?|ftp|mailto|xmpp)(?=[.:])")
 def markdown(text: str) -> str:
     """A text for an element that reads Markdown, so that it shows as it is.
 
-    Every mark is escaped. Emoji codes, arrows and bare addresses are looked for once more after the escapes are gone:
-    an invisible joiner, which has no width, keeps them apart.
+    Every mark is escaped. Emoji codes, arrows and bare addresses are looked for once more after the
+    escapes are gone: an invisible joiner, which has no width, keeps them apart.
     """
     apart = _LINKS.sub(rf"\1{_JOINER}", visible(text))
     return _MARKS.sub(rf"\1{_JOINER}", _PUNCTUATION.sub(r"\\\1", apart))
@@ -40,12 +52,15 @@ def markdown(text: str) -> str:
 
 def tag(name: str, text: str, **attributes: str) -> str:
     """An HTML element with a text in it, for `st.html`: the text and the attributes are escaped."""
-    inner = "".join(f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items())
+    inner = "".join(
+        f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items()
+    )
     return f"<{name}{inner}>{html.escape(visible(text))}</{name}>"
 
 
 def number(value: float | None) -> str:
-    """Six significant digits at most, whole numbers with all of theirs; NaN and infinities by name."""
+    """Six significant digits at most, whole numbers with all of theirs; NaN and infinities by
+    name."""
     if value is None:
         return ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -99,5 +114,6 @@ def visible_lines(text: str) -> str:
 
 
 def without_colours(text: str) -> str:
-    """A line of a log without the colours that it sets in a terminal, and as it stands after its carriage returns."""
+    """A line of a log without the colours that it sets in a terminal, and as it stands after its
+    carriage returns."""
     return _COLOURS.sub("", text.rstrip("\r").rpartition("\r")[2])

@@ -38,14 +38,17 @@ def of_two(store: Store, before: str, after: str, *, key: str) -> None:
 
 
 def differences(changes: Sequence[Change] | None, *, key: str) -> None:
-    """Changes as a table, and those of code as lines below it; None when one of the pipelines is not known."""
+    """Changes as a table, and those of code as lines below it; None when one of the pipelines is
+    not known."""
     if changes is None:
         st.caption("One of these pipelines cannot be read: its backend did not tell it.")
         return
     if not changes:
         st.caption("Nothing: it is the same pipeline.")
         return
-    elements.table(f"{key}-diff", COLUMNS, [_row(change) for change in changes], export="pipeline-diff")
+    elements.table(
+        f"{key}-diff", COLUMNS, [_row(change) for change in changes], export="pipeline-diff"
+    )
     for number, change in enumerate(changes):
         if change.lines:
             title = text.markdown(f"{change.path} {change.what} {change.name}".strip())

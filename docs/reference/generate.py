@@ -1,4 +1,5 @@
-"""Writes docs/reference/cli.md from the help of every verb. Run by `make reference`; a test compares."""
+"""Writes docs/reference/cli.md from the help of every verb. Run by `make reference`; a test
+compares."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def _command(command: click.Command, context: click.Context) -> list[str]:
     """The part of a command, and those of the commands below it."""
     parts = [f"## {context.command_path}", _block(command.get_help(context))]
     for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
-        parts += _command(inner, click.Context(inner, info_name=name, parent=context, terminal_width=WIDTH))
+        parts += _command(
+            inner, click.Context(inner, info_name=name, parent=context, terminal_width=WIDTH)
+        )
     return parts
 
 

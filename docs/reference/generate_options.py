@@ -1,4 +1,5 @@
-"""Writes kfgcp/option_keywords.py from the fields of RunOptions. Run by `make reference`; a test compares."""
+"""Writes kfgcp/option_keywords.py from the fields of RunOptions. Run by `make reference`; a test
+compares."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from kfgcp.options import option_fields
 FILE = Path(__file__).parents[2] / "kfgcp" / "option_keywords.py"
 HEAD = '''"""The fields of `RunOptions` as keywords, for type checkers.
 
-Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a dataclass.
+Written by `make reference`: change `RunOptions` instead. Python cannot derive a TypedDict from a
+dataclass.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 CLASS = '''
 
 class OptionKeywords(TypedDict, total=False):
-    """The options of a run as keywords, see `RunOptions`. None means that an option is not given."""
+    """The options of a run as keywords, see `RunOptions`. None: the option is not given."""
 
 '''
 

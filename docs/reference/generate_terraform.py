@@ -1,4 +1,5 @@
-"""Writes the generated parts of terraform's documents: tables and examples of modules, who may do what, what is proven.
+"""Writes the generated parts of terraform's documents: tables and examples of modules, who may do
+what, what is proven.
 
     python docs/reference/generate_terraform.py
 
@@ -23,7 +24,10 @@ MODULES = ROOT / "terraform" / "modules"
 LIVE = "## What only a live project can show"
 BEYOND = {
     "environment": "what it puts out is imported into kfgcp.toml",
-    "gke-kubeflow": "the overlay is rendered over upstream's names, the scripts run against a stand-in of gcloud",
+    "gke-kubeflow": (
+        "the overlay is rendered over upstream's names, the scripts run against a stand-in of"
+        " gcloud"
+    ),
     "identities": "the tables of who may do what are generated from it",
     "scheduler": "its request is run by the stand-in of Vertex AI",
 }
@@ -33,10 +37,17 @@ BEYOND = {
 def documents() -> dict[Path, str]:
     """File -> what it would be if it were generated now."""
     made: dict[Path, dict[str, Callable[[], str]]] = {
-        module / "README.md": {"example": partial(example, module), "tables": partial(tables, module)}
+        module / "README.md": {
+            "example": partial(example, module),
+            "tables": partial(tables, module),
+        }
         for module in modules()
     }
-    made[ROOT / "docs" / "guides" / "security.md"] = {"accounts": accounts, "people": people, "roles": custom_roles}
+    made[ROOT / "docs" / "guides" / "security.md"] = {
+        "accounts": accounts,
+        "people": people,
+        "roles": custom_roles,
+    }
     made[ROOT / "terraform" / "README.md"] = {"proofs": proofs}
     return {file: _filled(file, parts) for file, parts in made.items()}
 
@@ -53,7 +64,10 @@ def example(module: Path) -> str:
 def tables(module: Path) -> str:
     """Variables, outputs, and the types of what is made."""
     found = blocks(module)
-    taken = [[f"`{each.name}`", _type(each), _default(each), each.body["description"]] for each in _named(found)]
+    taken = [
+        [f"`{each.name}`", _type(each), _default(each), each.body["description"]]
+        for each in _named(found)
+    ]
     given = [[f"`{each.name}`", each.body["description"]] for each in of_kind(found, "output")]
     makes = sorted({f"`{block.labels[0]}`" for block in of_kind(found, "resource")})
     parts = [
@@ -70,7 +84,14 @@ def accounts() -> str:
     for name, account in _roles()["accounts"].items():
         shown = "`runner-TEAM`" if name == "runner" else f"`{name}`"
         rows.append([shown, account["purpose"], *_rights(account), _list(account["pods"])])
-    columns = ["service account", "for", "in the project", "on what other modules make", "acts as", "pods"]
+    columns = [
+        "service account",
+        "for",
+        "in the project",
+        "on what other modules make",
+        "acts as",
+        "pods",
+    ]
     return _table(columns, rows)
 
 
@@ -92,9 +113,13 @@ def proofs() -> str:
     """For each module how it was proven, and what only a live project can show."""
     rows = []
     for module in modules():
-        tests = "\n".join(file.read_text(encoding="utf-8") for file in module.glob("tests/*.tftest.hcl"))
+        tests = "\n".join(
+            file.read_text(encoding="utf-8") for file in module.glob("tests/*.tftest.hcl")
+        )
         runs = len(re.findall(r"^run ", tests, re.MULTILINE))
-        proven = f"{runs} runs of `terraform test`" + (f"; {BEYOND[module.name]}" if module.name in BEYOND else "")
+        proven = f"{runs} runs of `terraform test`" + (
+            f"; {BEYOND[module.name]}" if module.name in BEYOND else ""
+        )
         live = (module / "README.md").read_text(encoding="utf-8").partition(f"{LIVE}\n")[2]
         rows.append([f"[{module.name}](modules/{module.name}/README.md)", proven, live])
     return _table(["module", "proven", "only a live project can show"], rows)
@@ -125,7 +150,11 @@ def _default(block: Block) -> str:
 
 
 def _roles() -> dict[str, Any]:
-    (found,) = [block.body for block in of_kind(blocks(MODULES / "identities"), "locals") if "accounts" in block.body]
+    (found,) = [
+        block.body
+        for block in of_kind(blocks(MODULES / "identities"), "locals")
+        if "accounts" in block.body
+    ]
     return dict(found)
 
 
@@ -141,7 +170,9 @@ def _list(texts: list[str]) -> str:
 
 
 def _table(columns: list[str], rows: Iterable[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in [columns, ["---"] * len(columns), *rows])
+    return "\n".join(
+        f"| {' | '.join(map(_cell, row))} |" for row in [columns, ["---"] * len(columns), *rows]
+    )
 
 
 def _cell(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a backend is: what every backend does, and what only some do.
 
-Each capability that only some backends have is a small Protocol. `capability` asks a backend for one.
+Each capability that only some backends have is a small Protocol. `capability` asks a backend for
+one.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Page(Generic[T]):
 class LogLine:
     """A line of a task's log, without its newline. task: path; attempt: from 1.
 
-    at: when it was written, "" when that was not kept. severity: as Cloud Logging calls it, likewise.
+    at: when it was written, "" when that was not kept. severity: as Cloud Logging calls it,
+    likewise.
     """
 
     task: str
@@ -89,7 +91,8 @@ class LogLine:
 class Deleted:
     """What is left of the files of a deleted run, because other runs use it.
 
-    kept_files: files of artifacts. kept_logs: logs of attempts. used_by: the runs, by their names or ids.
+    kept_files: files of artifacts. kept_logs: logs of attempts. used_by: the runs, by their names
+    or ids.
     """
 
     kept_files: int = 0
@@ -97,15 +100,25 @@ class Deleted:
     used_by: tuple[str, ...] = ()
 
 
-SEVERITIES: Final = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
+SEVERITIES: Final = (
+    "DEBUG",
+    "INFO",
+    "NOTICE",
+    "WARNING",
+    "ERROR",
+    "CRITICAL",
+    "ALERT",
+    "EMERGENCY",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
     """Which lines of a run: every field that is set must match.
 
-    task: path. attempt: from 1. since: RFC 3339 text. severity: this or a higher one of `SEVERITIES`.
-    all_lines: also those that what runs the program writes, where the backend can tell them from those of the program.
+    task: path. attempt: from 1. since: RFC 3339 text. severity: this or a higher one of
+    `SEVERITIES`. all_lines: also those that what runs the program writes, where the backend can
+    tell them from those of the program.
     """
 
     task: str | None = None
@@ -117,19 +130,21 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a run that goes on is looked at: seconds between two looks, at least and at most."""
+    """How often a run that goes on is looked at: seconds between two looks, at least and at
+    most."""
 
     shortest: float
     longest: float
 
     def pause(self, age: float) -> float:
-        """Seconds until the next look at a run that has not changed for `age` seconds: a tenth of that, so that what
-        is short is seen soon and what is long is not disturbed."""
+        """Seconds until the next look at a run that has not changed for `age` seconds: a tenth of
+        that, so that what is short is seen soon and what is long is not disturbed."""
         return min(max(age / 10, self.shortest), self.longest)
 
 
 class LogTail(Protocol):
-    """The logs of a run under way. late: seconds after the end of the run that its last lines may come."""
+    """The logs of a run under way. late: seconds after the end of the run that its last lines may
+    come."""
 
     late: float
 
@@ -147,14 +162,16 @@ class NotRemoved(UserWarning):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses, nothing foreign."""
+    """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses,
+    nothing foreign."""
 
     @property
     def pace(self) -> Pace:
         """How often a run that has not ended is read."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        """What this backend leaves out of a request or gives in another way, a line each; asked before it starts."""
+        """What this backend leaves out of a request or gives in another way, a line each; asked
+        before it starts."""
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts a run and returns at once; exactly one run is made or none."""
@@ -174,7 +191,8 @@ class SupportsLogs(Protocol):
     """Keeps what tasks write."""
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
-        """The lines there are now: by task in the order they started, by attempt, as they were written.
+        """The lines there are now: by task in the order they started, by attempt, as they were
+        written.
 
         Raises:
             Unsupported: lines are kept without what the filter asks for.
@@ -243,7 +261,8 @@ class SupportsDelete(Protocol):
     """Can remove runs that have ended."""
 
     def is_deletable(self, run: Run) -> bool:
-        """Return whether a run can be removed in the state in which it was last read: it has ended, or never will."""
+        """Return whether a run can be removed in the state in which it was last read: it has ended,
+        or never will."""
 
     def delete(self, ref: RunRef) -> Deleted:
         """Removes a run, its record here included; files that other runs use are kept.
@@ -288,7 +307,8 @@ class SupportsForeground(Protocol):
         """Record a run that the caller must execute."""
 
     def reopen(self, ref: RunRef) -> ForegroundRun:
-        """Return an interrupted run that the caller must execute. Tasks that have ended are not executed again.
+        """Return an interrupted run that the caller must execute. Tasks that have ended are not
+        executed again.
 
         Raises:
             UsageError: it has ended, or is still running elsewhere.

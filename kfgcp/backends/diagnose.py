@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kfgcp import config
-from kfgcp.backends.registry import naming_distribution, plugin_of, plugin_problems, require_settings
+from kfgcp.backends.registry import (
+    naming_distribution,
+    plugin_of,
+    plugin_problems,
+    require_settings,
+)
 from kfgcp.diagnosis.checks import Check, Finding, broken, walk
 from kfgcp.errors import KfgcpError
 
@@ -13,7 +18,9 @@ _SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpo
 
 
 def diagnose(
-    read_project: Callable[[], config.Project], name: str | None = None, images: Sequence[str] | None = None
+    read_project: Callable[[], config.Project],
+    name: str | None = None,
+    images: Sequence[str] | None = None,
 ) -> Iterator[Finding]:
     """What is found on the way that a submission takes, up to the first broken link.
 
@@ -36,11 +43,17 @@ def diagnose(
         return
     yield Finding("config", True, _described(project, env))
     for problem in plugin_problems():
-        yield Finding("plug-ins", None, problem, "Other backends work. Update or remove that distribution.")
+        yield Finding(
+            "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
+        )
     yield from walk(checks)
 
 
 def _described(project: config.Project, env: config.Environment) -> str:
-    where = f"{project.file} [env.{env.name}]" if project.file else f"no kfgcp.toml, environment {env.name}"
+    where = (
+        f"{project.file} [env.{env.name}]"
+        if project.file
+        else f"no kfgcp.toml, environment {env.name}"
+    )
     values = ", ".join(f"{key} {env.get(key)}" for key in _SHOWN if env.get(key))
     return f"{where}: {env.backend}{', ' if values else ''}{values}"

@@ -1,7 +1,8 @@
 """Integers that a service would change, because it keeps every number as a double.
 
-Both services take parameters as `google.protobuf.Value` and constants of a spec as `google.protobuf.Struct`: the
-RuntimeConfig of Vertex AI's pipeline_job.proto, and of Kubeflow's v2beta1/runtime_config.proto.
+Both services take parameters as `google.protobuf.Value` and constants of a spec as
+`google.protobuf.Struct`: the RuntimeConfig of Vertex AI's pipeline_job.proto, and of Kubeflow's
+v2beta1/runtime_config.proto.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ EXACT: Final = 2**53
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
-    """Refuse a run when an integer in its parameters or its spec would arrive as a different number.
+    """Refuse a run when an integer in its parameters or its spec would arrive as a different
+    number.
 
     Args:
         spec: the PipelineSpec.
@@ -28,18 +30,25 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         ParamError: a parameter holds such an integer.
         SpecError: the spec does.
     """
-    hint = f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING) instead."
+    hint = (
+        f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING)"
+        " instead."
+    )
     for name, value in params.items():
         inexact = _first_inexact(value)
         if inexact is not None:
             raise ParamError(
-                f"The parameter {name} contains {inexact[1]}, which would arrive as a different number.", hint=hint
+                f"The parameter {name} contains {inexact[1]}, which would arrive as a different"
+                " number.",
+                hint=hint,
             )
     inexact = _first_inexact(spec)
     if inexact is not None:
         place, number = inexact
         raise SpecError(
-            f"The pipeline contains {number}, which would arrive as a different number: {dotted(place)}.", hint=hint
+            f"The pipeline contains {number}, which would arrive as a different number:"
+            f" {dotted(place)}.",
+            hint=hint,
         )
 
 

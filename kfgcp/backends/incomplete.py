@@ -57,7 +57,9 @@ def readable_runs(
     if not_a_run is not None:
         warn_incomplete(f"An item in a list of runs of {env_name} is left out: {not_a_run.message}")
     if len(left_out) > 1:
-        warn_incomplete(f"{len(left_out)} runs of {env_name} are left out, the last one: {left_out[-1]}")
+        warn_incomplete(
+            f"{len(left_out)} runs of {env_name} are left out, the last one: {left_out[-1]}"
+        )
 
 
 def _is_run(item: Any, identity: str) -> bool:

@@ -16,7 +16,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from kfgcp.backends.base import CapabilityT, Deleted, Pace, Page, RunRef, SubmitRequest, stored_request
+from kfgcp.backends.base import (
+    CapabilityT,
+    Deleted,
+    Pace,
+    Page,
+    RunRef,
+    SubmitRequest,
+    stored_request,
+)
 from kfgcp.backends.incomplete import warn_incomplete
 from kfgcp.backends.mirror_parts import part_of
 from kfgcp.backends.run_values import has_log_end
@@ -99,7 +107,8 @@ class Mirror:
             )
         except StateError as error:
             raise StateError(
-                f"Run {run.run_id} was submitted and continues, but is not recorded here: {error.message}",
+                f"Run {run.run_id} was submitted and continues, but is not recorded here:"
+                f" {error.message}",
                 hint=error.hint,
             ) from error
         return RunRef(self._env_name, run.run_id)
@@ -117,7 +126,9 @@ class Mirror:
         if page is None:
             self.refresh(run_filter.since)
         offset = int(page or 0)
-        runs = self._store.select(replace(run_filter, env=self._env_name), limit=size + 1, offset=offset)
+        runs = self._store.select(
+            replace(run_filter, env=self._env_name), limit=size + 1, offset=offset
+        )
         next_page = str(offset + size) if len(runs) > size else None
         return Page(runs[:size], next_page)
 
@@ -142,7 +153,10 @@ class Mirror:
         """Delete a run from the service and from the store."""
         run = self.look(ref)
         if not self.is_deletable(run):
-            raise UsageError(f"Run {ref.run_id} is {run.state}.", hint=f"Cancel it first: kfgcp cancel {ref.run_id}")
+            raise UsageError(
+                f"Run {ref.run_id} is {run.state}.",
+                hint=f"Cancel it first: kfgcp cancel {ref.run_id}",
+            )
         self._service.delete(run.backend_ref or self.backend_ref(ref))
         self._store.forget(ref.run_id)
         return Deleted()
@@ -162,7 +176,9 @@ class Mirror:
             first = min(since, first)
         # A time in the future comes from a wrong clock, ours or that of the service.
         if observed is None or observed.changed_until > timestamp(now + CLOCK_TOLERANCE):
-            changed_until = self._record_changes(self._service.created_between(first), with_tasks=with_tasks)
+            changed_until = self._record_changes(
+                self._service.created_between(first), with_tasks=with_tasks
+            )
             observed = Observed(changed_until or first, first)
         else:
             changed = self._service.changed_since(_seconds_before(observed.changed_until, OVERLAP))
@@ -271,11 +287,20 @@ class Mirror:
         if stored_run.state.final:
             # An error of the kind DELETED says already what this note would say.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
-                warn_incomplete(f"Run {ref.run_id} was deleted, what was recorded of it is shown: {not_found.message}")
+                warn_incomplete(
+                    f"Run {ref.run_id} was deleted, what was recorded of it is shown:"
+                    f" {not_found.message}"
+                )
             return FetchedRun(stored_run, "")
-        tasks = [replace(task, state=TaskState.CANCELLED) for task in stored_run.tasks if not task.state.final]
+        tasks = [
+            replace(task, state=TaskState.CANCELLED)
+            for task in stored_run.tasks
+            if not task.state.final
+        ]
         now = timestamp(time.time())
-        self._store.end(ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=DELETED))
+        self._store.end(
+            ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=DELETED)
+        )
         raise NotFound(
             f"Run {ref.run_id} was deleted, it is not there any more: {not_found.message}",
             hint=f"See what was recorded of it: kfgcp show {ref.run_id}",
@@ -318,7 +343,9 @@ class Mirror:
             for listed in changes:
                 changed_until = max(changed_until, listed.changed_at)
                 stored = ended_runs.get(listed.run.backend_ref or "")
-                if stored is not None and self._is_up_to_date(stored, listed.run, with_tasks=with_tasks):
+                if stored is not None and self._is_up_to_date(
+                    stored, listed.run, with_tasks=with_tasks
+                ):
                     continue
                 if with_tasks and listed.run.state.final:
                     being_fetched.append(pool.submit(_unless_deleted, self._fetch_listed, listed))
@@ -348,17 +375,24 @@ class Mirror:
         return self._service.fetch(listed.run.backend_ref or "")
 
     def _read_incomplete_runs(self) -> None:
-        """Read the ended runs that lists left incomplete, newest first, as far as that is possible."""
+        """Read the ended runs that lists left incomplete, newest first, as far as that is
+        possible."""
         from concurrent.futures import ThreadPoolExecutor
 
         ended_runs = self._store.ended(self.place)
-        incomplete = [(ref, ended.run_id) for ref, ended in ended_runs.items() if ended.read_level.is_incomplete]
+        incomplete = [
+            (ref, ended.run_id)
+            for ref, ended in ended_runs.items()
+            if ended.read_level.is_incomplete
+        ]
         if not incomplete:
             return
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
             for start in range(0, len(incomplete), READERS):
                 batch = incomplete[start : start + READERS]
-                answers = pool.map(lambda pair: _unless_deleted(self._service.fetch, pair[0]), batch)
+                answers = pool.map(
+                    lambda pair: _unless_deleted(self._service.fetch, pair[0]), batch
+                )
                 runs = [
                     # Nothing more can be read about a run that was deleted: its record counts as
                     # complete.
@@ -403,7 +437,9 @@ class Mirror:
             # It was deleted, which is recorded now.
             pass
         except BadAnswer as error:
-            warn_incomplete(f"Run {run.run_id} of {run.env} is shown as it was last read: {error.message}")
+            warn_incomplete(
+                f"Run {run.run_id} of {run.env} is shown as it was last read: {error.message}"
+            )
 
     # -- recording
 
@@ -443,7 +479,9 @@ class StoreRecords:
         """Return the names that were remembered for things of a kind, by their ids."""
         return self._store.names(place, kind)
 
-    def remember_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
+    def remember_names(
+        self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
+    ) -> None:
         """Remember names, and forget those of the ids that are `gone`.
 
         Do nothing when the store is read-only.

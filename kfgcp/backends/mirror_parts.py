@@ -91,11 +91,16 @@ class MirrorRetry:
         """Continue a run that failed or was cancelled, and record that it continues."""
         state_before = self._service.retry(self._mirror.backend_ref(ref))
         if state_before is RunState.SUCCEEDED:
-            raise UsageError(f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}")
+            raise UsageError(
+                f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}"
+            )
         if not state_before.final:
             # Its record has ended when somebody else continued the run.
             if self._mirror.has_recorded_end(ref):
                 self._mirror.reopen_record(ref)
-            raise UsageError(f"Run {ref.run_id} is {state_before}.", hint=f"Follow the run: kfgcp watch {ref.run_id}")
+            raise UsageError(
+                f"Run {ref.run_id} is {state_before}.",
+                hint=f"Follow the run: kfgcp watch {ref.run_id}",
+            )
         self._mirror.reopen_record(ref)
         return self._mirror.get(ref).state

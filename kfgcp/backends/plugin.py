@@ -1,4 +1,5 @@
-"""What a backend tells about itself: the object that an entry point of the group `kfgcp.backends` names."""
+"""What a backend tells about itself: the object that an entry point of the group `kfgcp.backends`
+names."""
 
 from __future__ import annotations
 
@@ -28,13 +29,16 @@ class BackendPlugin:
 
     Attributes:
         settings: the keys of its environments.
-        service: returns what speaks to the service of an environment. kfgcp keeps its runs in the store, and the
-            records are what the service itself may remember from one command to the next.
-        open: returns the backend of an environment, for a backend that records its runs in the store by itself.
-        checks: what `kfgcp doctor` looks at, given the images of the pipeline that is to run, or None when there is
-            no pipeline.
-        is_artifact_of: returns whether an address in the service's own store belongs to a run of the environment. The
-            dashboard shows such artifacts to whoever may see the run. None when the service has no store of its own.
+        service: returns what speaks to the service of an environment. kfgcp keeps its runs in the
+            store, and the records are what the service itself may remember from one command to the
+            next.
+        open: returns the backend of an environment, for a backend that records its runs in the
+            store by itself.
+        checks: what `kfgcp doctor` looks at, given the images of the pipeline that is to run, or
+            None when there is no pipeline.
+        is_artifact_of: returns whether an address in the service's own store belongs to a run of
+            the environment. The dashboard shows such artifacts to whoever may see the run. None
+            when the service has no store of its own.
         runs_here: its runs are executed on this machine, so nothing has to be read from a service.
         rounds_metrics: its service may keep metrics with six decimals only, as ML Metadata does.
 

@@ -1,8 +1,9 @@
 """Backends by name. Nothing of a backend is imported until an environment asks for it.
 
-Our own backends are known here. Those of other distributions are entry points of the group `kfgcp.backends`, which are
-only looked for when the name is not one of ours: reading the metadata of all distributions takes as long as a whole
-command. So a distribution cannot take the name of one of our backends; `kfgcp doctor` tells of one that tries.
+Our own backends are known here. Those of other distributions are entry points of the group
+`kfgcp.backends`, which are only looked for when the name is not one of ours: reading the metadata
+of all distributions takes as long as a whole command. So a distribution cannot take the name of one
+of our backends; `kfgcp doctor` tells of one that tries.
 """
 
 from __future__ import annotations
@@ -32,7 +33,17 @@ DEFAULT: Final = "local"
 BUILT_IN: Final = (DEFAULT, "vertex", "kubeflow")
 """The names of our own backends. Each is the package of that name in kfgcp/backends/."""
 _SERVICE_METHODS: Final = (
-    *("facts", "place", "notes", "create", "fetch", "changed_since", "created_between", "newest", "explain"),
+    *(
+        "facts",
+        "place",
+        "notes",
+        "create",
+        "fetch",
+        "changed_since",
+        "created_between",
+        "newest",
+        "explain",
+    ),
     *("cancel", "delete"),
 )
 """What every service has: see `kfgcp.backends.service.RunService`."""
@@ -43,7 +54,12 @@ _METHODS: Final = ("notes", "submit", "get", "list", "cancel", "pace")
 
 def load_project(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
     """Return the project of a folder; see `kfgcp.config.load`."""
-    return config.load(start, environ, declaration_of=lambda name: plugin_of(name).settings, default_backend=DEFAULT)
+    return config.load(
+        start,
+        environ,
+        declaration_of=lambda name: plugin_of(name).settings,
+        default_backend=DEFAULT,
+    )
 
 
 def open_backend(project: Project, env: Environment, store: Store | None = None) -> Backend:
@@ -52,7 +68,8 @@ def open_backend(project: Project, env: Environment, store: Store | None = None)
     Args:
         project: whose environment it is.
         env: the environment.
-        store: where its runs are recorded, the store of the project when None. Threads may share it.
+        store: where its runs are recorded, the store of the project when None. Threads may share
+            it.
 
     Raises:
         ConfigError: a setting is missing, or the plug-in of the backend is broken.
@@ -94,7 +111,8 @@ def naming_distribution(backend: str, action: str) -> Iterator[None]:
         if backend in BUILT_IN:
             raise
         raise ConfigError(
-            f"The backend '{backend}'{_distribution_of(backend)} cannot be {action}: {in_one_line(error)}.",
+            f"The backend '{backend}'{_distribution_of(backend)} cannot be {action}:"
+            f" {in_one_line(error)}.",
             hint=_HINT,
         ) from error
 
@@ -108,7 +126,8 @@ def _require_methods(opened: object, methods: Iterable[str], env: Environment) -
     missing = [name for name in methods if not hasattr(opened, name)]
     if missing:
         raise ConfigError(
-            f"The backend '{env.backend}'{_distribution_of(env.backend)} has no {' and no '.join(missing)}.",
+            f"The backend '{env.backend}'{_distribution_of(env.backend)} has no"
+            f" {' and no '.join(missing)}.",
             hint=_HINT,
         )
 
@@ -132,7 +151,8 @@ def require_settings(env: Environment) -> None:
 
 
 def runs_here(backend: str) -> bool:
-    """Return whether the runs of a backend are executed on this machine. Those of an unknown backend are not."""
+    """Return whether the runs of a backend are executed on this machine. Those of an unknown
+    backend are not."""
     try:
         return plugin_of(backend).runs_here
     except ConfigError:
@@ -151,7 +171,8 @@ def rounding_backends(backends: Iterable[str]) -> frozenset[str]:
 
 
 def is_in_service_store(env: Environment, run: Run, uri: str) -> bool:
-    """Return whether an artifact of a run is in the own store of the service, at a place that belongs to the run."""
+    """Return whether an artifact of a run is in the own store of the service, at a place that
+    belongs to the run."""
     is_artifact_of = plugin_of(env.backend).is_artifact_of
     return is_artifact_of is not None and is_artifact_of(env, run, uri)
 
@@ -170,11 +191,13 @@ def plugin_of(name: str) -> BackendPlugin:
     offers = _offers().get(name, [])
     if not offers:
         raise UnknownBackend(
-            f"There is no backend '{name}'.", hint=f"backend is one of: {', '.join([*BUILT_IN, *_offers()])}."
+            f"There is no backend '{name}'.",
+            hint=f"backend is one of: {', '.join([*BUILT_IN, *_offers()])}.",
         )
     if len(offers) > 1:
         raise ConfigError(
-            f"The backend '{name}' is in several distributions: {', '.join(map(_described, offers))}.",
+            f"The backend '{name}' is in several distributions:"
+            f" {', '.join(map(_described, offers))}.",
             hint="Remove all but one of them.",
         )
     return _load(offers[0])
@@ -185,7 +208,10 @@ def plugin_problems() -> Iterator[str]:
     for name, offers in _offers(with_built_in=True).items():
         if name in BUILT_IN:
             for offer in offers:
-                yield f"{_described(offer)} has a backend '{name}', which is the name of a backend of kfgcp: not used."
+                yield (
+                    f"{_described(offer)} has a backend '{name}', which is the name of a backend of"
+                    " kfgcp: not used."
+                )
             continue
         try:
             plugin_of(name)
@@ -226,11 +252,18 @@ def _load(offer: EntryPoint) -> BackendPlugin:
         # An import runs the code of the distribution, which may raise anything.
         raise ConfigError(f"{problem}: {in_one_line(error)}.", hint=_HINT) from error
     if not isinstance(plugin, BackendPlugin):
-        raise ConfigError(f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=_HINT)
+        raise ConfigError(
+            f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=_HINT
+        )
     if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, BackendSettings)):
-        raise ConfigError(f"{problem}: its settings are not a subclass of kfgcp.settings.BackendSettings.", hint=_HINT)
+        raise ConfigError(
+            f"{problem}: its settings are not a subclass of kfgcp.settings.BackendSettings.",
+            hint=_HINT,
+        )
     if callable(plugin.open) is callable(plugin.service):
-        raise ConfigError(f"{problem}: it must have one of the functions service and open.", hint=_HINT)
+        raise ConfigError(
+            f"{problem}: it must have one of the functions service and open.", hint=_HINT
+        )
     try:
         types = plugin.settings.types()
     except TypeError as error:
@@ -241,7 +274,9 @@ def _load(offer: EntryPoint) -> BackendPlugin:
     for key, kind in {"backend": str, **BackendSettings.types()}.items():
         if key in types and (types[key] is not kind or key == "backend"):
             raise ConfigError(
-                f"{problem}: it declares the key {key}, which every environment has with another meaning.", hint=_HINT
+                f"{problem}: it declares the key {key}, which every environment has with another"
+                " meaning.",
+                hint=_HINT,
             )
     return plugin
 

@@ -1,4 +1,5 @@
-"""The keys that environments of remote backends share: where the service is, and how requests are signed in."""
+"""The keys that environments of remote backends share: where the service is, and how requests are
+signed in."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ class RemoteSettings(BackendSettings):
         for key, address in self.addresses.items():
             self._validate_address(where, key, address)
         if self.auth == "anonymous" and not self.addresses:
-            raise ConfigError(f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.')
+            raise ConfigError(
+                f'{where}: auth = "anonymous" is allowed for a loopback api_endpoint only.'
+            )
 
     def _validate_address(self, where: str, key: str, address: str) -> None:
         """Refuse plain http, and requests without a sign-in, to any host that is not this machine.

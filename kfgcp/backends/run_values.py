@@ -34,7 +34,8 @@ LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
 
 
 def read_spec(document: Any) -> tuple[Spec | None, Graph | None]:
-    """A spec and its graph; nothing for one of an older SDK, or with what only the service knows."""
+    """A spec and its graph; nothing for one of an older SDK, or with what only the service
+    knows."""
     if not isinstance(document, Mapping) or "root" not in document:
         return None, None
     return _read_spec(json.dumps(document, sort_keys=True))
@@ -69,7 +70,8 @@ def time_of(text: Any, service: str) -> str | None:
 
 
 def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
-    """The values of the pipeline's parameters, in the order of its declaration; defaults where nothing was given."""
+    """The values of the pipeline's parameters, in the order of its declaration; defaults where
+    nothing was given."""
     if spec is None:
         return dict(given)
     declared = {
@@ -80,22 +82,28 @@ def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
 
 
 def typed(value: Any, kind: str) -> Any:
-    """A value of a service as its parameter has it: 2**60 may come as a float, 1e300 with all digits, and in schema
-    2.0.0 a list as its JSON."""
+    """A value of a service as its parameter has it: 2**60 may come as a float, 1e300 with all
+    digits, and in schema 2.0.0 a list as its JSON."""
     if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
         with suppress(ValueError):
             return parse_json(value)
     return with_numbers_of(kind, value)
 
 
-def in_order(values: Mapping[str, Any], component: Component | None, *, inside: bool) -> dict[str, Any]:
-    """Inputs (`inside`) or outputs as the component declares them; a JSON object of a service has no order."""
+def in_order(
+    values: Mapping[str, Any], component: Component | None, *, inside: bool
+) -> dict[str, Any]:
+    """Inputs (`inside`) or outputs as the component declares them; a JSON object of a service has
+    no order."""
     if component is None:
         return dict(values)
     params = component.params if inside else component.output_params
     artifacts = component.artifacts if inside else component.output_artifacts
     order = {name: number for number, name in enumerate([*params, *artifacts])}
-    found = {name: typed(value, params[name].type) if name in params else value for name, value in values.items()}
+    found = {
+        name: typed(value, params[name].type) if name in params else value
+        for name, value in values.items()
+    }
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
@@ -113,8 +121,11 @@ def metrics_of(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
                     yield Metric(artifact.task, artifact.name, name, value)
 
 
-def outputs_of(component: Component | None, tasks: Mapping[str, Task], prefix: str = "") -> dict[str, Any]:
-    """The outputs of a DAG: those of the first producer of each that did its work (semantics.md, OneOf).
+def outputs_of(
+    component: Component | None, tasks: Mapping[str, Task], prefix: str = ""
+) -> dict[str, Any]:
+    """The outputs of a DAG: those of the first producer of each that did its work (semantics.md,
+    OneOf).
 
     Args:
         component: the pipeline's, or that of a DAG in it.
@@ -135,8 +146,9 @@ def outputs_of(component: Component | None, tasks: Mapping[str, Task], prefix: s
 
 
 def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
-    """The tasks with the outputs of DAGs and loops that the service leaves out: of a DAG those of its tasks, of a loop
-    the lists of those of its iterations, in their order (semantics.md, Collected).
+    """The tasks with the outputs of DAGs and loops that the service leaves out: of a DAG those of
+    its tasks, of a loop the lists of those of its iterations, in their order (semantics.md,
+    Collected).
 
     Args:
         tasks: of a run.
@@ -149,12 +161,17 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
         if task.outputs or not task.state.ok:
             continue
         if task.kind is TaskKind.LOOP:
-            numbered = {int(each[len(path) + 1 : -1]): found[each] for each in inside[path] if each.endswith("]")}
+            numbered = {
+                int(each[len(path) + 1 : -1]): found[each]
+                for each in inside[path]
+                if each.endswith("]")
+            }
             iterations = [numbered[number] for number in sorted(numbered)]
             dag = components[path].dag
             names = [*dag.param_outputs, *dag.artifact_outputs] if dag is not None else []
             outputs: dict[str, Any] = {
-                name: [each.outputs[name] for each in iterations if name in each.outputs] for name in names
+                name: [each.outputs[name] for each in iterations if name in each.outputs]
+                for name in names
             }
         else:
             outputs = outputs_of(components[path], found, f"{path}/")
@@ -163,7 +180,8 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
 
 
 def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
-    """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in their loop."""
+    """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in
+    their loop."""
     found = defaultdict(list)
     for path in paths:
         found[next(enclosing_paths(path), "")].append(path)
@@ -171,7 +189,8 @@ def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
 
 
 def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks; DAGs and loops that failed with the first failure inside of them, which says more than theirs."""
+    """The tasks; DAGs and loops that failed with the first failure inside of them, which says more
+    than theirs."""
     failed: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.state is TaskState.FAILED:
@@ -187,12 +206,15 @@ def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
 
 def with_failure(run: Run, failure: ErrorInfo) -> Run:
     """The run whose error, and that of each task that has the same one, is told in more words."""
-    tasks = (replace(task, error=failure) if task.error == run.error else task for task in run.tasks)
+    tasks = (
+        replace(task, error=failure) if task.error == run.error else task for task in run.tasks
+    )
     return replace(run, error=failure, tasks=tuple(tasks))
 
 
 def has_log_end(run: Run) -> bool:
-    """Return whether the error of a run has the end of the failing task's log. True when no task has failed."""
+    """Return whether the error of a run has the end of the failing task's log. True when no task
+    has failed."""
     error = run.error
     return error is None or error.task is None or bool(error.log_tail)
 
@@ -205,7 +227,9 @@ def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     return first.error if first is not None else None
 
 
-def reason(error: Any, missing: str, task: str | None = None, *, kind: ErrorKind | None = None) -> ErrorInfo:
+def reason(
+    error: Any, missing: str, task: str | None = None, *, kind: ErrorKind | None = None
+) -> ErrorInfo:
     """Return the error that a service gives, as one line.
 
     Args:

@@ -205,7 +205,9 @@ class ServiceRecords(Protocol):
     def names(self, place: str, kind: str) -> dict[str, str]:
         """Return the remembered names of things of a kind, by the ids of these things."""
 
-    def remember_names(self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()) -> None:
+    def remember_names(
+        self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
+    ) -> None:
         """Remember names by ids, and forget the ids that are `gone`.
 
         Do nothing where nothing can be recorded.

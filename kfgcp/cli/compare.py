@@ -18,17 +18,36 @@ from kfgcp.workspace import Workspace
 
 FORMATS = ("text", "json", "markdown", "html")
 _SMALLEST = 24
-"""Characters that a run's column has at least on a terminal; what does not fit beside others is shown below."""
+"""Characters that a run's column has at least on a terminal; what does not fit beside others is
+shown below."""
 
 
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
-@click.option("--baseline", metavar="RUN", help="Measure the runs against this one; the first when not given.")
-@click.option("--maximize", multiple=True, metavar="METRIC", help="The greater value of this metric is better.")
-@click.option("--minimize", multiple=True, metavar="METRIC", help="The smaller value of this metric is better.")
-@click.option("--higher", multiple=True, metavar="METRIC", hidden=True, help="The old name of --maximize.")
-@click.option("--lower", multiple=True, metavar="METRIC", hidden=True, help="The old name of --minimize.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given.")
+@click.option(
+    "--baseline", metavar="RUN", help="Measure the runs against this one; the first when not given."
+)
+@click.option(
+    "--maximize",
+    multiple=True,
+    metavar="METRIC",
+    help="The greater value of this metric is better.",
+)
+@click.option(
+    "--minimize",
+    multiple=True,
+    metavar="METRIC",
+    help="The smaller value of this metric is better.",
+)
+@click.option(
+    "--higher", multiple=True, metavar="METRIC", hidden=True, help="The old name of --maximize."
+)
+@click.option(
+    "--lower", multiple=True, metavar="METRIC", hidden=True, help="The old name of --minimize."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given."
+)
 @options.as_json
 @options.workspace
 def command(
@@ -44,20 +63,25 @@ def command(
 ) -> None:
     """Show what differs between runs, and only that; the two newest when none are named.
 
-    The first run is the baseline that the others are measured against. Markdown is for pull requests.
+    The first run is the baseline that the others are measured against. Markdown is for pull
+    requests.
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other.")
     maximized = dict.fromkeys((*maximize, *higher), Direction.MAXIMIZE)
     minimized = dict.fromkeys((*minimize, *lower), Direction.MINIMIZE)
     for name in maximized.keys() & minimized.keys():
-        raise UsageError(f"Either the greater or the smaller value of '{name}' is better, not both.")
+        raise UsageError(
+            f"Either the greater or the smaller value of '{name}' is better, not both."
+        )
     goals = {**maximized, **minimized}
     comparison = workspace.compare(runs, baseline=baseline, goals=goals)
     if as_json or form == "json":
         output.print_json(comparison.to_dict())
     elif form in ("markdown", "html"):
-        click.echo(comparison.to_markdown() if form == "markdown" else comparison.to_html(), nl=False)
+        click.echo(
+            comparison.to_markdown() if form == "markdown" else comparison.to_html(), nl=False
+        )
     elif not comparison.differences:
         click.echo(report.NOTHING)
     else:
@@ -78,13 +102,16 @@ def _print(comparison: Comparison) -> None:
         output.print_table(output.table(headers, rows))
     for version in comparison.versions:
         click.echo()
-        click.echo(click.style(report.version_title(comparison, version), bold=True), color=output.color())
+        click.echo(
+            click.style(report.version_title(comparison, version), bold=True), color=output.color()
+        )
         for line in report.version_lines(version):
             click.echo(f"  {line}")
 
 
 def _blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
-    """Which runs stand beside each other: as many as a terminal is wide enough for, the baseline always."""
+    """Which runs stand beside each other: as many as a terminal is wide enough for, the baseline
+    always."""
     others = range(1, len(comparison.runs))
     fit = len(others)
     if sys.stdout.isatty():

@@ -14,12 +14,15 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp compile examples/train_classifier.py -o train.yaml")
 @click.argument("pipeline")
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write it here: .yaml or .json.")
+@click.option(
+    "-o", "--output", "file", type=click.Path(path_type=Path), help="Write it here: .yaml or .json."
+)
 @options.as_json
 def command(pipeline: str, file: Path | None, as_json: bool) -> None:
     """Compile and validate a pipeline.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints its name, version and parameters.
+    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints its name, version
+    and parameters.
     """
     spec = Workspace.compile(pipeline, file)
     if as_json:

@@ -20,10 +20,11 @@ MOST_NAMES = 3
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.workspace
 def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
-    """Delete runs that have ended: their record, and what the state folder or the backend keeps of them.
+    """Delete runs that have ended: their record, and what the state folder or the backend keeps of
+    them.
 
-    Files and logs that other runs use are kept, and removed with the last of these runs: a cached task uses those of
-    the task that ran. Artifacts in a bucket stay.
+    Files and logs that other runs use are kept, and removed with the last of these runs: a cached
+    task uses those of the task that ran. Artifacts in a bucket stay.
     """
     by_id: dict[str, RunHandle] = {}
     for run in runs:
@@ -33,8 +34,8 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
     for handle in handles:
         if not handle.is_deletable:
             raise UsageError(
-                f"Run {handle.run_id} is {handle.state}, and only a run that has ended can be deleted."
-                " Nothing was deleted.",
+                f"Run {handle.run_id} is {handle.state}, and only a run that has ended can be"
+                " deleted. Nothing was deleted.",
                 hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
             )
     named = ", ".join(handle.run_id for handle in handles)

@@ -23,8 +23,9 @@ COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
     """Show what differs between pipelines, task by task.
 
-    A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or a version that a run
-    here had: sha256: and its first 8 digits or more. What makes no other version of a pipeline is no difference.
+    A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or a
+    version that a run here had: sha256: and its first 8 digits or more. What makes no other version
+    of a pipeline is no difference.
     """
     found = workspace.diff(before, after)
     if as_json:

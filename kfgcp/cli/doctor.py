@@ -22,11 +22,12 @@ _WIDTH = 15
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
-    """Find what keeps runs from starting: look at all that one needs, in order, up to the first thing that is broken.
-    With a PIPELINE its images are looked for, too.
+    """Find what keeps runs from starting: look at all that one needs, in order, up to the first
+    thing that is broken. With a PIPELINE its images are looked for, too.
 
-    The line below it says how to fix it. A line with a dash is something that is not needed, or could not be checked.
-    Nothing is written, neither here nor there. Exits 5 when something is broken, 2 when that is the configuration.
+    The line below it says how to fix it. A line with a dash is something that is not needed, or
+    could not be checked. Nothing is written, neither here nor there. Exits 5 when something is
+    broken, 2 when that is the configuration.
     """
     found = workspace.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
     if as_json:

@@ -19,26 +19,42 @@ def command() -> None:
 
 @command.command("import", epilog="Example: terraform output -json | kfgcp env import dev")
 @click.argument("name")
-@click.option("--file", "file", type=click.File(encoding="utf-8"), default="-", help="Read from there; - is stdin.")
-@click.option("--from", "key", metavar="KEY", help="Which of several: the key in kfgcp_environments.")
+@click.option(
+    "--file",
+    "file",
+    type=click.File(encoding="utf-8"),
+    default="-",
+    help="Read from there; - is stdin.",
+)
+@click.option(
+    "--from", "key", metavar="KEY", help="Which of several: the key in kfgcp_environments."
+)
 @click.option("--replace", is_flag=True, help="Replace an environment that is there already.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
     """Write what Terraform made as [env.NAME] into kfgcp.toml.
 
-    Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of the file stays as it is.
+    Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of the file
+    stays as it is.
     """
     made = workspace.import_env(name, _text(file), key=key, replace=replace)
-    click.echo(output.plain(f"{made.file.name}: [env.{name}] {'written anew' if made.replaced else 'added'}"))
+    click.echo(
+        output.plain(
+            f"{made.file.name}: [env.{name}] {'written anew' if made.replaced else 'added'}"
+        )
+    )
     output.hint(f"kfgcp doctor --env {name}")
 
 
 def _text(file: IO[str]) -> str:
     if file is sys.stdin and file.isatty():
         raise UsageError(
-            "There is nothing on standard input.", hint="terraform output -json | kfgcp env import NAME, or --file"
+            "There is nothing on standard input.",
+            hint="terraform output -json | kfgcp env import NAME, or --file",
         )
     try:
         return file.read()
     except UnicodeDecodeError:
-        raise UsageError("What was read is not text.", hint="terraform output -json | kfgcp env import NAME") from None
+        raise UsageError(
+            "What was read is not text.", hint="terraform output -json | kfgcp env import NAME"
+        ) from None

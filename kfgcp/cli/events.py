@@ -11,7 +11,9 @@ from kfgcp.event import Event, EventKind
 from kfgcp.workspace import Workspace
 
 _NONE = "This run has no events: an earlier version of kfgcp recorded it."
-_LATER_ONLY = "The first events of this run are missing: an earlier version of kfgcp recorded its start."
+_LATER_ONLY = (
+    "The first events of this run are missing: an earlier version of kfgcp recorded its start."
+)
 
 
 @click.command(epilog="Example: kfgcp events a1b2 --json")

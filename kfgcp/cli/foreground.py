@@ -1,4 +1,5 @@
-"""A run that a command waits for: it is shown, Ctrl-C cancels it, and its result is printed at the end."""
+"""A run that a command waits for: it is shown, Ctrl-C cancels it, and its result is printed at the
+end."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from kfgcp.tracking.notices import NotHeeded
 from kfgcp.tracking.updates import RunUpdates
 
 
-def start(begin: Callable[[], RunHandle], *, detach: bool, timeout: float | None, as_json: bool) -> int:
+def start(
+    begin: Callable[[], RunHandle], *, detach: bool, timeout: float | None, as_json: bool
+) -> int:
     """Start a run and report it, and return the exit code of the command.
 
     Args:
@@ -82,7 +85,8 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
 
 @contextmanager
 def _interruptible(updates: RunUpdates) -> Iterator[None]:
-    """Let the first Ctrl-C (or SIGTERM, SIGHUP) cancel the run, and the second one kill its tasks or leave it."""
+    """Let the first Ctrl-C (or SIGTERM, SIGHUP) cancel the run, and the second one kill its tasks
+    or leave it."""
     count = 0
 
     def cancel(number: int, frame: FrameType | None) -> None:

@@ -39,35 +39,66 @@ Columns = dict[str, list[Any]]
 
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
 @options.filters
-@click.option("--order", default=NEWEST_FIRST, metavar="NAME [desc]", help="By params.lr or another name of --where.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="The largest number of runs.")
-@click.option("--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed.")
-@click.option("--metrics", is_flag=True, help="Read metrics that were never read: several requests a run (kubeflow).")
+@click.option(
+    "--order",
+    default=NEWEST_FIRST,
+    metavar="NAME [desc]",
+    help="By params.lr or another name of --where.",
+)
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="The largest number of runs.",
+)
+@click.option(
+    "--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed."
+)
+@click.option(
+    "--metrics",
+    is_flag=True,
+    help="Read metrics that were never read: several requests a run (kubeflow).",
+)
 @options.as_json
 @options.workspace
 def command(
-    workspace: Workspace, /, order: str, limit: int, refresh: bool, metrics: bool, as_json: bool, **chosen: Any
+    workspace: Workspace,
+    /,
+    order: str,
+    limit: int,
+    refresh: bool,
+    metrics: bool,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """List runs of all environments, newest first.
 
-    --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at, duration, tags, note
-    and other columns, joined by and, or, not: 'params.lr < 0.1 and metrics.evaluate.accuracy > 0.9'. Values that are
-    texts of several words stand in quotes; ~ is contains.
+    --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at,
+    duration, tags, note and other columns, joined by and, or, not: 'params.lr < 0.1 and
+    metrics.evaluate.accuracy > 0.9'. Values that are texts of several words stand in quotes; ~ is
+    contains.
 
-    Runs on Kubeflow take one request, and a second one when there is a new experiment among them. Metrics that were
-    not read yet are shown as `…`, in JSON as null. --metrics reads those of the runs listed; show and compare read
-    those of single runs.
+    Runs on Kubeflow take one request, and a second one when there is a new experiment among them.
+    Metrics that were not read yet are shown as `…`, in JSON as null. --metrics reads those of the
+    runs listed; show and compare read those of single runs.
 
-    The column NAME shows the names that runs were given (`kfgcp run --name`). It is left out when no run has one.
+    The column NAME shows the names that runs were given (`kfgcp run --name`). It is left out when
+    no run has one.
 
-    In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns are left out.
+    In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns
+    are left out.
     """
-    runs = workspace.list(options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order)
+    runs = workspace.list(
+        options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order
+    )
     unread = workspace.unread(runs)
     if not runs and chosen["env"]:
         workspace.project.env(chosen["env"])  # a mistyped name has no runs either
     if as_json:
-        output.print_json([run.summary() | ({"metrics": None} if run.run_id in unread else {}) for run in runs])
+        output.print_json(
+            [run.summary() | ({"metrics": None} if run.run_id in unread else {}) for run in runs]
+        )
         return
     if not runs:
         click.echo("No runs." if any(chosen.values()) else "No runs yet.", err=True)
@@ -106,16 +137,20 @@ def _columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
 
 
 def _given_name(run: Run) -> str:
-    """Return the name that somebody gave a run; "" when its name was made from its id or its pipeline."""
+    """Return the name that somebody gave a run; "" when its name was made from its id or its
+    pipeline."""
     if run.name == run.run_id:
         return ""
-    if run.name.startswith(run.pipeline) and _GENERATED_ENDING.fullmatch(run.name.removeprefix(run.pipeline)):
+    if run.name.startswith(run.pipeline) and _GENERATED_ENDING.fullmatch(
+        run.name.removeprefix(run.pipeline)
+    ):
         return ""
     return run.name
 
 
 def _fitting(columns: Columns, width: int) -> Columns:
-    """Return what can be read in a terminal: ids of Kubeflow by their beginnings, then without some of the columns.
+    """Return what can be read in a terminal: ids of Kubeflow by their beginnings, then without some
+    of the columns.
 
     Args:
         columns: all of them.
@@ -141,8 +176,11 @@ def _least_width(columns: Columns) -> int:
 
 
 def _beginnings(run_ids: list[str]) -> list[str]:
-    """Return the first part of UUIDs, which names a run as well; all ids as they are when two begin the same."""
-    beginnings = [run_id.partition("-")[0] if _UUID.fullmatch(run_id) else run_id for run_id in run_ids]
+    """Return the first part of UUIDs, which names a run as well; all ids as they are when two begin
+    the same."""
+    beginnings = [
+        run_id.partition("-")[0] if _UUID.fullmatch(run_id) else run_id for run_id in run_ids
+    ]
     return beginnings if len(set(beginnings)) == len(set(run_ids)) else run_ids
 
 

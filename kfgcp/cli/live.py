@@ -37,7 +37,10 @@ class Viewer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._view.end()
 
@@ -52,7 +55,8 @@ class Viewer:
         self._view.flush()
 
     def has_shown_log_end(self, run: Run) -> bool:
-        """Return whether the end of the log in the error of a run was shown, as the run was followed."""
+        """Return whether the end of the log in the error of a run was shown, as the run was
+        followed."""
         if run.error is None or run.error.task is None or not run.error.log_tail:
             return False
         last_line = self._last_lines.get(run.error.task)
@@ -61,7 +65,8 @@ class Viewer:
 
 
 class PlainView:
-    """A line for each change of a state, and the lines of the logs behind the name of their task."""
+    """A line for each change of a state, and the lines of the logs behind the name of their
+    task."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -70,14 +75,21 @@ class PlainView:
 
     def begin(self) -> None:
         run = self._run
-        self._print(output.plain(f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"))
+        self._print(
+            output.plain(
+                f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"
+            )
+        )
 
     def show(self, update: RunUpdate) -> None:
         match update:
             case LogWritten(line):
                 self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
             case TaskChanged(task):
-                if task.state is not TaskState.PENDING and self._shown.get(task.path) is not task.state:
+                if (
+                    task.state is not TaskState.PENDING
+                    and self._shown.get(task.path) is not task.state
+                ):
                     self._show_state(task)
             case RunChanged(run) | RunEnded(run):
                 self._run = run
@@ -88,7 +100,9 @@ class PlainView:
     def end(self) -> None:
         run = self._run
         if run.state.final:
-            self._print(f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}".rstrip())
+            self._print(
+                f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}".rstrip()
+            )
 
     def _show_state(self, task: Task) -> None:
         self._shown[task.path] = task.state
@@ -135,7 +149,10 @@ class LiveView:
 
         shown = [self._log_line(line) for line in self._lines]
         if self._line_count > len(shown):
-            left_out = f"… {self._line_count - len(shown):,} lines left out, see: kfgcp logs {self._run.run_id}"
+            left_out = (
+                f"… {self._line_count - len(shown):,} lines left out, see: kfgcp logs"
+                f" {self._run.run_id}"
+            )
             shown.insert(0, Text(left_out, style="dim"))
         self._lines.clear()
         self._line_count = 0
@@ -159,7 +176,8 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        # Another thread draws the table, so the tasks can change meanwhile; a list of them is made at once.
+        # Another thread draws the table, so the tasks can change meanwhile; a list of them is made
+        # at once.
         tasks = list(self._tasks.values())
         tasks.sort(key=lambda task: task.started_at or "~")
         first = {task.path for task in sorted(tasks, key=lambda task: task.state.final)[:_ROWS]}
@@ -170,7 +188,9 @@ class LiveView:
             mark: Any = Text(_MARKS[task.state], style=style)
             if task.state is TaskState.RUNNING:
                 mark = self._spinners.setdefault(task.path, Spinner("dots", style=style))
-            grid.add_row(mark, Text(output.plain(task.path)), output.state(task.state), self._took(task))
+            grid.add_row(
+                mark, Text(output.plain(task.path)), output.state(task.state), self._took(task)
+            )
         run = self._run
         title = Text.assemble(
             (run.state.value, output.STYLES[run.state.value]),
@@ -179,12 +199,16 @@ class LiveView:
             f"  {run.env}",
         )
         hidden = len(tasks) - len(shown)
-        return Group(grid, *([Text(f"… and {hidden} more tasks", style="dim")] if hidden > 0 else []), title)
+        return Group(
+            grid, *([Text(f"… and {hidden} more tasks", style="dim")] if hidden > 0 else []), title
+        )
 
     def _took(self, task: Task) -> str:
         if task.state.final:
             return output.seconds(task.seconds)
-        return output.seconds(max(seconds_between(task.started_at, timestamp(time.time())) or 0.0, 0.0))
+        return output.seconds(
+            max(seconds_between(task.started_at, timestamp(time.time())) or 0.0, 0.0)
+        )
 
 
 _MARKS = {

@@ -37,16 +37,18 @@ def command(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Print what a run's tasks wrote: of all tasks, or of the one at a path, such as 'for-loop-1[2]/train'.
+    """Print what a run's tasks wrote: of all tasks, or of the one at a path, such as
+    'for-loop-1[2]/train'.
 
     With --json each line is an object of its own.
 
-    In the logs of runs on this machine, a line that is JSON with a key "severity" has that severity; every other line
-    has DEFAULT, which is below all others. Times are noted once a second, so --since may also show lines that are up to
-    a second older.
+    In the logs of runs on this machine, a line that is JSON with a key "severity" has that
+    severity; every other line has DEFAULT, which is below all others. Times are noted once a
+    second, so --since may also show lines that are up to a second older.
 
-    In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless --all-lines is
-    given. Logs of runs on this machine and on Vertex AI have no such lines, and are always complete.
+    In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless
+    --all-lines is given. Logs of runs on this machine and on Vertex AI have no such lines, and are
+    always complete.
     """
     log_filter = LogFilter(
         task,
@@ -61,7 +63,9 @@ def command(
             if isinstance(update, LogWritten):
                 _print(update.line, task, as_json)
         return
-    lines = handle.logs(task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines)
+    lines = handle.logs(
+        task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines
+    )
     has_lines = False
     for line in lines:
         _print(line, task, as_json)
@@ -78,7 +82,9 @@ def _print(line: LogLine, task: str | None, as_json: bool) -> None:
         import json
 
         facts = {"task": line.task, "attempt": line.attempt, "text": line.text}
-        click.echo(json.dumps(facts | ({"at": line.at, "severity": line.severity} if line.at else {})))
+        click.echo(
+            json.dumps(facts | ({"at": line.at, "severity": line.severity} if line.at else {}))
+        )
     else:
         text = output.log_text(line.text)
         click.echo(text if task else f"{output.plain(line.task)} | {text}", color=output.color())

@@ -1,4 +1,5 @@
-"""The command `kfgcp`: finds the verb's module on first use, and turns errors into a line, a hint and an exit code."""
+"""The command `kfgcp`: finds the verb's module on first use, and turns errors into a line, a hint
+and an exit code."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="kfgcp")
 def cli() -> None:
-    """One Kubeflow pipeline, unchanged, on your laptop, Vertex AI or your own Kubeflow; every run in one table."""
+    """One Kubeflow pipeline, unchanged, on your laptop, Vertex AI or your own Kubeflow; every run
+    in one table."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -99,7 +101,9 @@ def _exit_code(arguments: list[str] | None) -> int:
         return _run(arguments)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], *where: Any, **more: Any
+) -> None:
     """Our warnings are notes; those of others are printed as Python does."""
     if category.__module__.partition(".")[0] == "kfgcp":
         from kfgcp.cli.output import note

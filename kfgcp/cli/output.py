@@ -1,7 +1,7 @@
 """How values, states and tables look in a terminal, and as plain text elsewhere.
 
-Results go to stdout; progress, logs of a run under way, errors and hints to stderr. Texts of runs are data: they are
-never taken for markup, and their control characters are shown, not obeyed.
+Results go to stdout; progress, logs of a run under way, errors and hints to stderr. Texts of runs
+are data: they are never taken for markup, and their control characters are shown, not obeyed.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ _WIDE = 10_000
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """A console on stdout, or on `file`: colours and the width of the terminal, or neither in a pipe or file."""
+    """A console on stdout, or on `file`: colours and the width of the terminal, or neither in a
+    pipe or file."""
     from rich.console import Console
 
     file = file or sys.stdout
     width = None if file.isatty() else _WIDE
-    return Console(file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return Console(
+        file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
+    )
 
 
 def wrapped(text: str, indent: int) -> list[str]:
-    """Return a text as lines that fit into the terminal behind an indent; as one line in a pipe or file.
+    """Return a text as lines that fit into the terminal behind an indent; as one line in a pipe or
+    file.
 
     Words are kept whole, so that a path or an address can be copied.
     """
@@ -73,7 +77,8 @@ _drawn: list[Console] = []
 
 
 def drawn_on(screen: Console | None) -> None:
-    """Says that a console keeps something at the bottom of the terminal: notes go above it. None: not any more."""
+    """Says that a console keeps something at the bottom of the terminal: notes go above it. None:
+    not any more."""
     _drawn[:] = [] if screen is None else [screen]
 
 
@@ -93,17 +98,22 @@ def hint(text: str) -> None:
 
 
 def color() -> bool | None:
-    """What click asks for: no colours where they are not wanted, else those that the stream can show."""
+    """What click asks for: no colours where they are not wanted, else those that the stream can
+    show."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = (), short: Iterable[int] = ()
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Iterable[int] = (),
+    short: Iterable[int] = (),
 ) -> Any:
     """A table without lines; a cell is text or a rich renderable.
 
-    right: columns aligned to the right. short: columns that are cut off where the terminal is narrow, the widest first;
-    with any, the others stay whole, and are folded without.
+    right: columns aligned to the right. short: columns that are cut off where the terminal is
+    narrow, the widest first; with any, the others stay whole, and are folded without.
     """
     from rich.table import Table
     from rich.text import Text
@@ -115,7 +125,8 @@ def table(
             Text(header, no_wrap=True, overflow="ellipsis") if at in cut else header,
             justify="right" if at in aligned else "left",
             overflow="ellipsis" if at in cut else "fold",
-            no_wrap=bool(cut) and at not in cut,  # such a column keeps its width while others can give way
+            no_wrap=bool(cut)
+            and at not in cut,  # such a column keeps its width while others can give way
         )
     for row in rows:
         made.add_row(*(_cut(value) if at in cut else cell(value) for at, value in enumerate(row)))
@@ -145,7 +156,8 @@ def state(value: RunState | TaskState) -> Any:
 
 
 def log_text(text: str) -> str:
-    """A line of a log for stdout: on a terminal only its colours are obeyed, elsewhere it is as it was written."""
+    """A line of a log for stdout: on a terminal only its colours are obeyed, elsewhere it is as it
+    was written."""
     if not sys.stdout.isatty():
         return text
     parts = _COLOUR.split(text.rstrip("\r").rpartition("\r")[2])
@@ -166,7 +178,8 @@ def print_table(made: Any, file: IO[str] | None = None) -> None:
 
 
 def print_failure(run: Run, *, tail: bool = True) -> None:
-    """Why a run failed, on stderr; with the end of the failing task's log unless that was shown already."""
+    """Why a run failed, on stderr; with the end of the failing task's log unless that was shown
+    already."""
     if run.error is None:
         return
     where = f" in task {plain(run.error.task)}" if run.error.task else ""
@@ -178,7 +191,8 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask a question on the terminal. Only for commands that have the option `--yes`, which the error names.
+    """Ask a question on the terminal. Only for commands that have the option `--yes`, which the
+    error names.
 
     Returns:
         Whether the answer is yes.
@@ -187,7 +201,10 @@ def confirm(question: str) -> bool:
         UsageError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
-        raise UsageError(f"Cannot ask without a terminal: {question}", hint="To do it without a question, use --yes.")
+        raise UsageError(
+            f"Cannot ask without a terminal: {question}",
+            hint="To do it without a question, use --yes.",
+        )
     return click.confirm(question)
 
 

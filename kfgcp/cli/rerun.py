@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: kfgcp rerun a1b2 --from train-classifier -p seed=3")
 @options.run_argument
-@click.option("--from", "from_task", metavar="TASK", help="Run this task again, and all that depends on it.")
-@click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter.")
+@click.option(
+    "--from", "from_task", metavar="TASK", help="Run this task again, and all that depends on it."
+)
+@click.option(
+    "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter."
+)
 @params_file
 @rerun_options
 @click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
@@ -41,8 +45,9 @@ def command(
 ) -> int:
     """Run a run's pipeline again, without what did not change.
 
-    Tasks that succeeded and whose code and inputs are the same are taken from RUN; failed ones run again. On a remote
-    backend its cache does that. An option that is not given is as in RUN, except --name.
+    Tasks that succeeded and whose code and inputs are the same are taken from RUN; failed ones run
+    again. On a remote backend its cache does that. An option that is not given is as in RUN, except
+    --name.
     """
     before = workspace.show(run)
     values = spec_params.read_file(params_file) if params_file else {}

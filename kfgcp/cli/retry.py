@@ -15,10 +15,14 @@ from kfgcp.workspace import Workspace
 @options.timeout
 @options.as_json
 @options.workspace
-def command(workspace: Workspace, run: str, detach: bool, timeout: float | None, as_json: bool) -> int:
+def command(
+    workspace: Workspace, run: str, detach: bool, timeout: float | None, as_json: bool
+) -> int:
     """Continue a run that failed or was cancelled.
 
-    What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp rerun` makes a new
-    run without the tasks that succeeded.
+    What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp
+    rerun` makes a new run without the tasks that succeeded.
     """
-    return start(lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json)
+    return start(
+        lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json
+    )

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
 
-@click.command(epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3")
+@click.command(
+    epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest -p seed=3"
+)
 @click.argument("pipeline", required=False)
-@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted, instead of PIPELINE.")
-@click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter's value.")
+@click.option(
+    "--resume", metavar="RUN", help="Go on with a run that was interrupted, instead of PIPELINE."
+)
+@click.option(
+    "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter's value."
+)
 @params_file
 @run_options
 @click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
@@ -41,17 +47,20 @@ def command(
 ) -> int:
     """Run a pipeline and wait for its end.
 
-    PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in Artifact Registry,
-    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs go to
-    stderr during the run; the result goes to stdout. Ctrl-C cancels the run; a second one kills it, or leaves a remote
-    one as it is.
+    PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in
+    Artifact Registry, https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs
+    go to stderr during the run; the result goes to stdout. Ctrl-C cancels the run; a second one
+    kills it, or leaves a remote one as it is.
     """
     if (pipeline is None) == (resume is None):
-        raise click.UsageError("Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else "."))
+        raise click.UsageError(
+            "Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else ".")
+        )
     if resume is not None:
         if assignments or params_file or detach or changes:
             raise UsageError(
-                "A resumed run continues as it was submitted: --resume takes --timeout and --json only.",
+                "A resumed run continues as it was submitted: --resume takes --timeout and --json"
+                " only.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
         return start(

@@ -1,4 +1,5 @@
-"""The options of `run` and `rerun`: those made from the fields of `RunOptions`, and `--params-file`."""
+"""The options of `run` and `rerun`: those made from the fields of `RunOptions`, and
+`--params-file`."""
 
 from __future__ import annotations
 
@@ -15,11 +16,14 @@ from kfgcp.tracking.choose import labels_of
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
-params_file = click.option("--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins.")
+params_file = click.option(
+    "--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins."
+)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command `run` the options of a run. Its argument `changes` has those that are given."""
+    """Give the command `run` the options of a run. Its argument `changes` has those that are
+    given."""
     return _take_options(command, {field.name: field.option.help for field in option_fields()})
 
 
@@ -46,8 +50,11 @@ def _take_options(command: Callable[..., Any], helps: dict[str, str]) -> Callabl
     return decorated
 
 
-def _click_option(field: OptionField, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option of the command line. It has no default, so None says that it is not given."""
+def _click_option(
+    field: OptionField, help_text: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of the command line. It has no default, so None says that it is not
+    given."""
     if field.option.local_only:
         help_text = f"{help_text} Local runs only."
     settings: dict[str, Any] = {"default": None, "metavar": field.option.metavar, "help": help_text}

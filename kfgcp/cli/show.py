@@ -29,10 +29,16 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
         return
     found = handle.snapshot
     _print_facts(found)
-    _print_section(("PARAMETER", "VALUE"), [(name, output.value_text(value)) for name, value in found.params.items()])
+    _print_section(
+        ("PARAMETER", "VALUE"),
+        [(name, output.value_text(value)) for name, value in found.params.items()],
+    )
     _print_section(
         ("TASK", "STATE", "TOOK", "ATTEMPTS"),
-        [(task.path, task.state, output.seconds(task.seconds), str(task.attempts or "")) for task in found.tasks],
+        [
+            (task.path, task.state, output.seconds(task.seconds), str(task.attempts or ""))
+            for task in found.tasks
+        ],
         right=[2, 3],
     )
     print_results(found)
@@ -51,18 +57,25 @@ def _marked(run: dict[str, Any], deleted: set[str]) -> dict[str, Any]:
 
 def _print_artifacts(run: Run, deleted: set[str]) -> None:
     """A line each, never folded: an address that is copied from a terminal must be whole."""
-    rows = [("ARTIFACT", "TYPE", "URI"), *(_artifact(artifact, deleted) for artifact in run.artifacts)]
+    rows = [
+        ("ARTIFACT", "TYPE", "URI"),
+        *(_artifact(artifact, deleted) for artifact in run.artifacts),
+    ]
     if len(rows) == 1:
         return
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     click.echo()
     for number, (name, kind, uri) in enumerate(rows):
-        line = f"{output.plain(name).ljust(widths[0])}  {output.plain(kind).ljust(widths[1])}  {output.plain(uri)}"
+        line = (
+            f"{output.plain(name).ljust(widths[0])}  {output.plain(kind).ljust(widths[1])} "
+            f" {output.plain(uri)}"
+        )
         click.echo(line if number else click.style(line, bold=True), color=output.color())
 
 
 def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
-    """Name, type and place; metrics and their like live in the metadata, and no file need be at their URI."""
+    """Name, type and place; metrics and their like live in the metadata, and no file need be at
+    their URI."""
     uri = artifact.uri
     if uri in deleted:
         uri = "deleted"
@@ -74,9 +87,13 @@ def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
 def print_results(run: Run) -> None:
     """The run's metrics and outputs on stdout, each section only when there is something in it."""
     _print_section(
-        ("METRIC", "VALUE"), [(metric.key, output.number(metric.value)) for metric in run.metrics], right=[1]
+        ("METRIC", "VALUE"),
+        [(metric.key, output.number(metric.value)) for metric in run.metrics],
+        right=[1],
     )
-    _print_section(("OUTPUT", "VALUE"), [(name, output.value_text(v, 200)) for name, v in run.outputs.items()])
+    _print_section(
+        ("OUTPUT", "VALUE"), [(name, output.value_text(v, 200)) for name, v in run.outputs.items()]
+    )
 
 
 def _print_facts(run: Run) -> None:
@@ -101,10 +118,14 @@ def _print_facts(run: Run) -> None:
     made.show_header = False
     output.print_table(made)
     if run.url:
-        click.echo(f"{'console':13}{output.plain(run.url)}")  # outside of the table, which would break it in two
+        click.echo(
+            f"{'console':13}{output.plain(run.url)}"
+        )  # outside of the table, which would break it in two
 
 
-def _print_section(headers: tuple[str, ...], rows: list[tuple[Any, ...]], right: list[int] | None = None) -> None:
+def _print_section(
+    headers: tuple[str, ...], rows: list[tuple[Any, ...]], right: list[int] | None = None
+) -> None:
     if rows:
         click.echo()
         output.print_table(output.table(headers, rows, right=right or ()))

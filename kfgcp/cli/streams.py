@@ -1,4 +1,5 @@
-"""The standard streams of a command, which may be closed, on a full disk, or a pipe without a reader."""
+"""The standard streams of a command, which may be closed, on a full disk, or a pipe without a
+reader."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ STDERR: Final = 2
 class _Output(io.FileIO):
     """A descriptor to write to.
 
-    What cannot be written to standard error is dropped: a message that nobody can read must not change the exit code of
-    a command. When a result cannot be written to standard output, that is an error. It is raised once, and later output
-    is dropped.
+    What cannot be written to standard error is dropped: a message that nobody can read must not
+    change the exit code of a command. When a result cannot be written to standard output, that is
+    an error. It is raised once, and later output is dropped.
     """
 
     def __init__(self, fd: int) -> None:
@@ -50,8 +51,9 @@ class _Output(io.FileIO):
 def prepare() -> None:
     """Make the standard streams safe to use.
 
-    A descriptor that the caller closed is opened on /dev/null. Otherwise the next file that is opened, a lock for
-    example, would get its number, and a child process would get that file as its standard stream.
+    A descriptor that the caller closed is opened on /dev/null. Otherwise the next file that is
+    opened, a lock for example, would get its number, and a child process would get that file as its
+    standard stream.
     """
     for fd in (STDIN, STDOUT, STDERR):
         try:

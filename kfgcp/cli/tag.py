@@ -11,10 +11,14 @@ from kfgcp.workspace import Workspace
 @click.command(epilog="Example: kfgcp tag a1b2 good reviewed --remove candidate")
 @click.argument("run", metavar="RUN")
 @click.argument("tags", nargs=-1, metavar="[TAG...]")
-@click.option("--remove", multiple=True, metavar="TAG", help="Take this tag off; may be given several times.")
+@click.option(
+    "--remove", multiple=True, metavar="TAG", help="Take this tag off; may be given several times."
+)
 @options.as_json
 @options.workspace
-def command(workspace: Workspace, run: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool) -> None:
+def command(
+    workspace: Workspace, run: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool
+) -> None:
     """Put tags on a run, or take them off, and show those that it has then.
 
     Tags stay on this machine. Runs are found by them: kfgcp list --tag good.

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 
 LATENCY = click.option(
-    "--latency", default=0.0, type=click.FloatRange(min=0), metavar="S", help="Seconds that each request waits."
+    "--latency",
+    default=0.0,
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Seconds that each request waits.",
 )
-INSTANT = click.option("--instant", is_flag=True, help="Make the results of runs up instead of running them.")
+INSTANT = click.option(
+    "--instant", is_flag=True, help="Make the results of runs up instead of running them."
+)
 PORT = click.IntRange(0, 65535)
 HOST_NAMES = click.option(
     "--host-name",
@@ -41,31 +47,46 @@ def command() -> None:
 
 
 @command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
-@click.option("--port", default=0, type=PORT, help="Of Vertex AI and Cloud Logging; 0 for a free one.")
+@click.option(
+    "--port", default=0, type=PORT, help="Of Vertex AI and Cloud Logging; 0 for a free one."
+)
 @click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
 @HOST_NAMES
 @LATENCY
 @INSTANT
-def vertex(port: int, storage_port: int, host_names: tuple[str, ...], latency: float, instant: bool) -> None:
+def vertex(
+    port: int, storage_port: int, host_names: tuple[str, ...], latency: float, instant: bool
+) -> None:
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr. What is submitted runs
-    on this machine. Nothing is kept when it ends.
+    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr.
+    What is submitted runs on this machine. Nothing is kept when it ends.
     """
     import kfgcp.testing
 
     with (
         _stoppable() as stopped,
-        kfgcp.testing.vertex(mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names) as env,
+        kfgcp.testing.vertex(
+            mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names
+        ) as env,
     ):
         _serve(env, stopped, latency)
 
 
 @command.command(epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a")
-@click.option("--port", default=0, type=PORT, help="Of the server and Cloud Logging; 0 for a free one.")
+@click.option(
+    "--port", default=0, type=PORT, help="Of the server and Cloud Logging; 0 for a free one."
+)
 @click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
-@click.option("--namespace", multiple=True, metavar="NAME", help="Multi-user mode; repeat for each that you may use.")
-@click.option("--server-version", default="2.17.0", metavar="V", show_default=True, help="Of the server.")
+@click.option(
+    "--namespace",
+    multiple=True,
+    metavar="NAME",
+    help="Multi-user mode; repeat for each that you may use.",
+)
+@click.option(
+    "--server-version", default="2.17.0", metavar="V", show_default=True, help="Of the server."
+)
 @HOST_NAMES
 @LATENCY
 @INSTANT
@@ -80,8 +101,8 @@ def kubeflow(
 ) -> None:
     """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr. What is submitted runs
-    on this machine. Nothing is kept when it ends.
+    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr.
+    What is submitted runs on this machine. Nothing is kept when it ends.
     """
     import kfgcp.testing
 
@@ -126,7 +147,11 @@ def _introduce(env: RunningStandIn) -> None:
 def _show(entry: Recorded) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(entry.at))
     ended = entry.fault if entry.status is None else entry.status
-    click.echo(f"{at} {entry.method} {output.plain(entry.path)} {ended} {(entry.seconds or 0) * 1000:.0f} ms", err=True)
+    click.echo(
+        f"{at} {entry.method} {output.plain(entry.path)} {ended}"
+        f" {(entry.seconds or 0) * 1000:.0f} ms",
+        err=True,
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What a check is and finds, and the walk from one to the next that ends at the first broken one.
 
-A check is a function. It returns what it found in a few words, or `Aside` for what is not needed or not checked. It
-raises one of our errors, whose hint says how to fix it, when a submission would fail there.
+A check is a function. It returns what it found in a few words, or `Aside` for what is not needed or
+not checked. It raises one of our errors, whose hint says how to fix it, when a submission would
+fail there.
 """
 
 from __future__ import annotations

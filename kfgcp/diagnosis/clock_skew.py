@@ -14,7 +14,8 @@ from kfgcp.errors import BackendError
 TOLERATED: Final = 30.0
 """Seconds that nobody minds: the time in an answer has no fractions, and answers take a while."""
 WRONG: Final = 300.0
-"""Seconds from which on sign-ins are refused: a token is made for a time that has not come, or has gone."""
+"""Seconds from which on sign-ins are refused: a token is made for a time that has not come, or has
+gone."""
 
 
 def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> str | Aside:
@@ -31,7 +32,13 @@ def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time)
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of the server"
     if abs(skew) <= TOLERATED:
         return "right"
-    command = "sudo sntp -sS time.apple.com" if sys.platform == "darwin" else "sudo timedatectl set-ntp true"
+    command = (
+        "sudo sntp -sS time.apple.com"
+        if sys.platform == "darwin"
+        else "sudo timedatectl set-ntp true"
+    )
     if abs(skew) <= WRONG:
         return Aside(f"The clock of this machine is {text}.", f"Set it: {command}")
-    raise BackendError(f"The clock of this machine is {text}: sign-ins fail.", hint=f"Set it: {command}")
+    raise BackendError(
+        f"The clock of this machine is {text}: sign-ins fail.", hint=f"Set it: {command}"
+    )

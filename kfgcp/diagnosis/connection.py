@@ -1,4 +1,5 @@
-"""What the checks of remote services share: a first request without a token, and who is signed in."""
+"""What the checks of remote services share: a first request without a token, and who is signed
+in."""
 
 from __future__ import annotations
 
@@ -17,15 +18,22 @@ from kfgcp.services.transport import Response, Transport, TransportError
 from kfgcp.spec.documents import parse_json
 
 SECONDS: Final = 30.0
-"""How long one exchange of a diagnosis may take. It is short, because a person waits for the result."""
-PATIENCE: Final[Mapping[str, Any]] = {"budget": 15, "retries": 2, "read_timeout": 20, "seconds": SECONDS}
+"""How long one exchange of a diagnosis may take. It is short, because a person waits for the
+result."""
+PATIENCE: Final[Mapping[str, Any]] = {
+    "budget": 15,
+    "retries": 2,
+    "read_timeout": 20,
+    "seconds": SECONDS,
+}
 """Limits for calls of `ServiceClient`."""
 TIMEOUT: Final = (5.0, 20.0)
 _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 
 
 class Doorbell:
-    """One request without a token, whose answer says whether a host is there, trusted, and what time it has."""
+    """One request without a token, whose answer says whether a host is there, trusted, and what
+    time it has."""
 
     def __init__(self, address: str, path: str, ca_file: str | None = None) -> None:
         self.host = urlsplit(address).netloc
@@ -42,7 +50,9 @@ class Doorbell:
         """
         if self._heard is None:
             try:
-                self._heard = self._wire.exchange("GET", self._url, timeout=TIMEOUT, seconds=SECONDS)
+                self._heard = self._wire.exchange(
+                    "GET", self._url, timeout=TIMEOUT, seconds=SECONDS
+                )
             except TransportError as failure:
                 self._heard = failure
         if isinstance(self._heard, TransportError):
@@ -55,7 +65,8 @@ def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachab
 
 
 def signed_in(env: Environment, token: Token | None, *, of_google: bool) -> tuple[str | Aside, str]:
-    """Return who is signed in, in words, and the account; the account is empty when it is not known.
+    """Return who is signed in, in words, and the account; the account is empty when it is not
+    known.
 
     Args:
         env: the environment.
@@ -68,14 +79,19 @@ def signed_in(env: Environment, token: Token | None, *, of_google: bool) -> tupl
     if not account and of_google and env.get("auth", "google") in ("google", "token-file"):
         endpoint = env.get("api_endpoint")
         account = _asked(endpoint if endpoint and is_loopback(endpoint) else _TOKEN_INFO, token)
-    return (f"signed in as {account}" if account else "signed in; the token does not tell as whom"), account
+    return (
+        f"signed in as {account}" if account else "signed in; the token does not tell as whom"
+    ), account
 
 
 def _claimed(token: Token) -> str:
-    """Whose token it is by what it says itself, when it is a JWT: an e-mail address, or an account of Kubernetes."""
+    """Whose token it is by what it says itself, when it is a JWT: an e-mail address, or an account
+    of Kubernetes."""
     parts = token.value.split(".")
     try:
-        payload = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)) if len(parts) == 3 else b"{}"
+        payload = (
+            urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)) if len(parts) == 3 else b"{}"
+        )
         claims = parse_json(payload.decode())
     except ValueError:
         return ""
@@ -84,7 +100,8 @@ def _claimed(token: Token) -> str:
 
 
 def _asked(address: str, token: Token) -> str:
-    """Whose token of Google it is, by the service that knows; the token is in the body, not in the address."""
+    """Whose token of Google it is, by the service that knows; the token is in the body, not in the
+    address."""
     form = urlencode({"access_token": token.value}).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     how: dict[str, Any] = {"data": form, "headers": headers, "timeout": TIMEOUT, "seconds": SECONDS}

@@ -1,4 +1,5 @@
-"""What a run needs of Google Cloud besides the service that runs it: a bucket, access, images, a quota, logs."""
+"""What a run needs of Google Cloud besides the service that runs it: a bucket, access, images, a
+quota, logs."""
 
 from __future__ import annotations
 
@@ -30,11 +31,14 @@ WRITE: Final = "storage.objects.create"
 BUCKET_PERMISSIONS: Final = (WRITE, "storage.objects.get", "storage.objects.list")
 ACT_AS: Final = "iam.serviceAccounts.actAs"
 CPUS: Final = "custom_model_training_cpus"
-"""The metric of the CPUs that tasks take on Vertex AI unless they ask for other machines than N1 and E2."""
+"""The metric of the CPUs that tasks take on Vertex AI unless they ask for other machines than N1
+and E2."""
 PERMISSIONS: Final = message({"permissions": list_of(text)})
 ACCESS: Final = message({"access": text})
 _BUCKET: Final = message({"effectiveLimit": whole_number, "dimensions": map_of(text)})
-QUOTA: Final = message({"consumerQuotaLimits": list_of(message({"quotaBuckets": list_of(_BUCKET)}))})
+QUOTA: Final = message(
+    {"consumerQuotaLimits": list_of(message({"quotaBuckets": list_of(_BUCKET)}))}
+)
 """A ConsumerQuotaMetric of Service Usage."""
 _IMAGE: Final = re.compile(
     r"(?P<location>[\w-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<image>[^:@]+)"
@@ -43,10 +47,12 @@ _IMAGE: Final = re.compile(
 
 
 class Cloud:
-    """A project of Google Cloud, as an environment describes it. account: who is signed in, "" when that is not known.
+    """A project of Google Cloud, as an environment describes it. account: who is signed in, "" when
+    that is not known.
 
-    Cloud Logging and Artifact Registry are asked at their own endpoints when the environment has them, Cloud Storage at
-    STORAGE_EMULATOR_HOST. The others are asked at `api_endpoint` when that is a stand-in on this machine.
+    Cloud Logging and Artifact Registry are asked at their own endpoints when the environment has
+    them, Cloud Storage at STORAGE_EMULATOR_HOST. The others are asked at `api_endpoint` when that
+    is a stand-in on this machine.
     """
 
     def __init__(self, env: Environment, tokens: TokenSource) -> None:
@@ -58,11 +64,14 @@ class Cloud:
         self._emulator: str | None = endpoint if is_loopback(endpoint) else None
 
     def bucket(self, root: str, *, by_you: bool = True) -> str | Aside:
-        """The bucket of a pipeline root is there, and can be written and read. by_you: it matters whether you can."""
+        """The bucket of a pipeline root is there, and can be written and read. by_you: it matters
+        whether you can."""
         name = bucket_of(root)
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if self._emulator and not emulator:
-            return Aside("not checked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set")
+            return Aside(
+                "not checked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set"
+            )
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
         storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
@@ -72,7 +81,10 @@ class Cloud:
             where = self._env.get("location") or "LOCATION"
             raise BackendError(
                 f"There is no bucket '{name}'.",
-                hint=f"gcloud storage buckets create gs://{name} --project={self._project} --location={where}",
+                hint=(
+                    f"gcloud storage buckets create gs://{name} --project={self._project}"
+                    f" --location={where}"
+                ),
             ) from None
         except Refused as refused:
             problem: BackendError = with_command(refused, _grant_bucket(name, self.account))
@@ -88,23 +100,34 @@ class Cloud:
         return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
 
     def runner(self, root: str) -> str | Aside:
-        """The service account of runs can write to the bucket: the troubleshooter knows the policies of all levels."""
+        """The service account of runs can write to the bucket: the troubleshooter knows the
+        policies of all levels."""
         account = self._env.get("service_account")
         if not account:
             return Aside("not checked: service_account is not set, and runs have a default one")
         name = bucket_of(root)
         resource = f"//storage.googleapis.com/projects/_/buckets/{name}"
-        asked = {"accessTuple": {"principal": account, "fullResourceName": resource, "permission": WRITE}}
+        asked = {
+            "accessTuple": {"principal": account, "fullResourceName": resource, "permission": WRITE}
+        }
         troubleshooter = self._http(self._emulator or TROUBLESHOOTER, "Policy Troubleshooter")
         try:
             answer = troubleshooter.post("v1/iam:troubleshoot", body=asked, repeatable=True)
         except Refused as refused:
             return _not_checked(refused, self.grant("roles/iam.securityReviewer"))
-        access = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation").get("access")
+        access = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation").get(
+            "access"
+        )
         if access == "NOT_GRANTED":
-            raise BackendError(f"{account} may not write to gs://{name} ({WRITE}).", hint=_grant_bucket(name, account))
+            raise BackendError(
+                f"{account} may not write to gs://{name} ({WRITE}).",
+                hint=_grant_bucket(name, account),
+            )
         if access != "GRANTED":
-            return Aside("not checked: you may not see all policies", self.grant("roles/iam.securityReviewer"))
+            return Aside(
+                "not checked: you may not see all policies",
+                self.grant("roles/iam.securityReviewer"),
+            )
         return f"{account} can write to gs://{name}"
 
     def act_as(self) -> str | Aside:
@@ -114,7 +137,10 @@ class Cloud:
             return Aside("not set: runs use the default service account of Vertex AI")
         role = "roles/iam.serviceAccountUser"
         who = member(self.account)
-        grant = f"gcloud iam service-accounts add-iam-policy-binding {account} --member={who} --role={role}"
+        grant = (
+            f"gcloud iam service-accounts add-iam-policy-binding {account} --member={who}"
+            f" --role={role}"
+        )
         path = f"v1/projects/-/serviceAccounts/{quote(account)}:testIamPermissions"
         try:
             iam = self._http(self._emulator or IAM, "IAM")
@@ -122,7 +148,10 @@ class Cloud:
         except NotFound:
             raise BackendError(
                 f"There is no service account {account}.",
-                hint=f"gcloud iam service-accounts create {account.partition('@')[0]} --project={self._project}",
+                hint=(
+                    f"gcloud iam service-accounts create {account.partition('@')[0]}"
+                    f" --project={self._project}"
+                ),
             ) from None
         except Refused as refused:
             if refused.remedy is Remedy.ENABLE_API:  # a submission does not need this API
@@ -133,10 +162,16 @@ class Cloud:
         return f"runs may be started as {account}"
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
-        """The images of a pipeline that are in Artifact Registry are there, and you may pull them; None without one."""
+        """The images of a pipeline that are in Artifact Registry are there, and you may pull them;
+        None without one."""
         if images is None:
-            return Aside("not checked: no pipeline was named", f"kfgcp doctor PIPELINE --env {self._env.name}")
-        registry = self._http(self._env.get("artifact_registry_endpoint") or REGISTRY, "Artifact Registry")
+            return Aside(
+                "not checked: no pipeline was named",
+                f"kfgcp doctor PIPELINE --env {self._env.name}",
+            )
+        registry = self._http(
+            self._env.get("artifact_registry_endpoint") or REGISTRY, "Artifact Registry"
+        )
         checked = 0
         others = set()
         for image in images:
@@ -148,25 +183,35 @@ class Cloud:
             checked += 1
         unchecked = f"not checked: {', '.join(sorted(others))}"
         if not checked:
-            return Aside(f"outside of Artifact Registry, {unchecked}" if others else "the pipeline has none")
+            return Aside(
+                f"outside of Artifact Registry, {unchecked}" if others else "the pipeline has none"
+            )
         result = f"{checked} in Artifact Registry"
         return f"{result}, outside of it {unchecked}" if others else result
 
     def _image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
         part = match.groupdict()
         parent = f"projects/{part['project']}/locations/{part['location']}/repositories/{part['repository']}"
-        version = f"versions/{part['digest']}" if part["digest"] else f"tags/{part['tag'] or 'latest'}"
+        version = (
+            f"versions/{part['digest']}" if part["digest"] else f"tags/{part['tag'] or 'latest'}"
+        )
         try:
             registry.get(f"v1/{parent}/packages/{quote(part['image'], safe='')}/{version}")
         except NotFound:
             place = f"{part['location']}-docker.pkg.dev/{part['project']}/{part['repository']}"
             raise BackendError(
-                f"There is no image {image}.", hint=f"gcloud artifacts docker images list {place} --include-tags"
+                f"There is no image {image}.",
+                hint=f"gcloud artifacts docker images list {place} --include-tags",
             ) from None
         except Refused as refused:
-            where = f"{part['repository']} --project={part['project']} --location={part['location']}"
+            where = (
+                f"{part['repository']} --project={part['project']} --location={part['location']}"
+            )
             who, role = member(self.account), "roles/artifactregistry.reader"
-            command = f"gcloud artifacts repositories add-iam-policy-binding {where} --member={who} --role={role}"
+            command = (
+                f"gcloud artifacts repositories add-iam-policy-binding {where} --member={who}"
+                f" --role={role}"
+            )
             raise with_command(refused, command) from None
 
     def quota(self, location: str) -> str | Aside:
@@ -182,14 +227,20 @@ class Cloud:
             return Aside("not known: the service names no limit")
         if limit == 0:
             raise BackendError(
-                f"The quota {CPUS} is 0 in {location}: tasks on the usual machines (N1, E2) do not start.",
-                hint=f"Ask for more: https://console.cloud.google.com/iam-admin/quotas?project={self._project}",
+                f"The quota {CPUS} is 0 in {location}: tasks on the usual machines (N1, E2) do not"
+                " start.",
+                hint=(
+                    "Ask for more:"
+                    f" https://console.cloud.google.com/iam-admin/quotas?project={self._project}"
+                ),
             )
         return f"{'any number of' if limit < 0 else limit} CPUs for tasks in {location}"
 
     def logs(self) -> str:
         """The project's entries of Cloud Logging can be read."""
-        logging = CloudLogging(self._http(self._env.get("logging_endpoint") or LOGGING, "Cloud Logging"), self._project)
+        logging = CloudLogging(
+            self._http(self._env.get("logging_endpoint") or LOGGING, "Cloud Logging"), self._project
+        )
         since = timestamp(time.time() - 60)
         try:
             next(logging.entries([f'timestamp>="{since}"'], size=1), None)
@@ -203,7 +254,9 @@ class Cloud:
     def grant(self, role: str) -> str:
         """The command that gives a role on the project to who is signed in."""
         who = member(self.account)
-        return f"gcloud projects add-iam-policy-binding {self._project} --member={who} --role={role}"
+        return (
+            f"gcloud projects add-iam-policy-binding {self._project} --member={who} --role={role}"
+        )
 
 
 def bucket_of(root: str) -> str:
@@ -213,26 +266,33 @@ def bucket_of(root: str) -> str:
 
 def _grant_bucket(name: str, account: str) -> str:
     role = "roles/storage.objectUser"
-    return f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={member(account)} --role={role}"
+    return (
+        f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={member(account)}"
+        f" --role={role}"
+    )
 
 
 def _not_checked(refused: Refused, grant: str) -> Aside:
     """For what a submission does without, and only a diagnosis asks."""
     if refused.remedy is Remedy.ENABLE_API:
         return Aside("not checked: the API is not enabled", refused.hint)
-    return Aside(f"not checked: {refused.message}", grant if refused.status == 403 else refused.hint)
+    return Aside(
+        f"not checked: {refused.message}", grant if refused.status == 403 else refused.hint
+    )
 
 
 def _held(answer: Any, service: str) -> list[str]:
     """The permissions that a service says one has."""
     found: list[str] = (
-        read(answer, PERMISSIONS, service=service, thing="a list of permissions").get("permissions") or []
+        read(answer, PERMISSIONS, service=service, thing="a list of permissions").get("permissions")
+        or []
     )
     return found
 
 
 def _limit(quota: dict[str, Any], location: str) -> int | None:
-    """The limit of a ConsumerQuotaMetric in a region; its buckets come from the least to the most specific."""
+    """The limit of a ConsumerQuotaMetric in a region; its buckets come from the least to the most
+    specific."""
     limits: Iterable[Any] = quota.get("consumerQuotaLimits") or ()
     found: int | None = None
     for bucket in (bucket for limit in limits for bucket in limit.get("quotaBuckets") or ()):

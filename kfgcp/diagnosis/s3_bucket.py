@@ -23,7 +23,8 @@ def is_on_s3(root: str) -> bool:
 def check_bucket(root: str, env: Environment) -> str | Aside:
     """Return whether the bucket of a pipeline root is there, and whether this machine can use it.
 
-    The pods of runs have their own credentials, so it does not stop a run when this machine cannot use the bucket.
+    The pods of runs have their own credentials, so it does not stop a run when this machine cannot
+    use the bucket.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
@@ -40,7 +41,9 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
         refused = remote.refused_permissions(root, settings)
     except remote.MissingBucketError:
         endpoint = f" --endpoint-url {settings.endpoint}" if settings.endpoint else ""
-        raise BackendError(f"There is no bucket '{name}'.", hint=f"aws s3 mb s3://{name}{endpoint}") from None
+        raise BackendError(
+            f"There is no bucket '{name}'.", hint=f"aws s3 mb s3://{name}{endpoint}"
+        ) from None
     except remote.SignInProblem as problem:
         return Aside(f"not checked: {problem}", remote.sign_in_hint(root))
     except ValueProblem as problem:

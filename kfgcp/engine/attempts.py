@@ -1,4 +1,5 @@
-"""What an attempt is made of: its command or function, its variables, its folders, and the constants of its job."""
+"""What an attempt is made of: its command or function, its variables, its folders, and the
+constants of its job."""
 
 from __future__ import annotations
 
@@ -27,12 +28,15 @@ class Attempts:
         now: when it was made, for the placeholders.
     """
 
-    def __init__(self, layout: Layout, options: RunOptions, settings: EngineSettings, now: str) -> None:
+    def __init__(
+        self, layout: Layout, options: RunOptions, settings: EngineSettings, now: str
+    ) -> None:
         self._layout = layout
         self._options = options
         self._submit_dir = settings.submit_dir
         self._functions: dict[int, Lightweight | None] = {}
-        # Both contain the pipeline's name, whatever the run is called, as KFP's own end-to-end pipelines expect.
+        # Both contain the pipeline's name, whatever the run is called, as KFP's own end-to-end
+        # pipelines expect.
         job_name = f"{layout.pipeline}-{layout.run_id}"
         self._job = {
             "pipeline_job_name": job_name,
@@ -55,7 +59,8 @@ class Attempts:
         """The next attempt of a node, with its ExecutorInput.
 
         Raises:
-            ValueProblem: something that it needs of a cluster is not here, or its arguments cannot be filled in.
+            ValueProblem: something that it needs of a cluster is not here, or its arguments cannot
+                be filled in.
         """
         container = node.component.executor
         assert isinstance(container, Container)
@@ -85,7 +90,8 @@ class Attempts:
         )
 
     def hint(self, node: Node, exception: TaskException | None) -> str:
-        """Return what the user can do about an exception of a task, "" for an unknown one or none."""
+        """Return what the user can do about an exception of a task, "" for an unknown one or
+        none."""
         if exception is None:
             return ""
         from kfgcp.engine.hints import TaskPlace, hint_for  # only failed tasks need these modules
@@ -101,7 +107,9 @@ class Attempts:
             self._functions[id(container)] = recognise(container)
         return self._functions[id(container)]
 
-    def _work(self, container: Container, node: Node, wire: dict[str, Any]) -> Lightweight | Command:
+    def _work(
+        self, container: Container, node: Node, wire: dict[str, Any]
+    ) -> Lightweight | Command:
         function = self._function(container)
         if function is not None and self._options.executor != "docker":
             return function
@@ -110,6 +118,9 @@ class Attempts:
         argv = arguments.resolve((*container.command, *container.args), wire, constants)
         # set_container_image and set_memory_limit, for example, may name inputs.
         place = fill_constant(
-            {"image": container.image, "resources": dict(container.resources)}, params, constants, "the container"
+            {"image": container.image, "resources": dict(container.resources)},
+            params,
+            constants,
+            "the container",
         )
         return Command(place["image"], tuple(argv), place["resources"])

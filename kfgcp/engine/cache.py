@@ -1,10 +1,12 @@
-"""Caching of tasks: the key of what a task would be made from, and the outputs of an earlier success with that key.
+"""Caching of tasks: the key of what a task would be made from, and the outputs of an earlier
+success with that key.
 
-The key is the digest of the input parameters, the identities of the input artifacts, the declared outputs, and the
-image, command and unresolved arguments (semantics.md, Caching); a custom `cacheKey` replaces all of that but the
-component's name. A text parameter that names a file of this machine counts with the file's size and time of change, so
-that an edited file is read again: on the cloud a path names a bucket, here it names what people edit. The same is true
-for an artifact. When it is a folder, all files in it count.
+The key is the digest of the input parameters, the identities of the input artifacts, the declared
+outputs, and the image, command and unresolved arguments (semantics.md, Caching); a custom
+`cacheKey` replaces all of that but the component's name. A text parameter that names a file of this
+machine counts with the file's size and time of change, so that an edited file is read again: on the
+cloud a path names a bucket, here it names what people edit. The same is true for an artifact. When
+it is a folder, all files in it count.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ _TRIED = 100
 """At most this many successes with the same key are tried until one still has its files."""
 SAME = "same code and inputs"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""Made once, because a cached task needs eight digests and `json.dumps` makes an encoder each time."""
+"""Made once, because a cached task needs eight digests and `json.dumps` makes an encoder each
+time."""
 _ITERATION = re.compile(r"\[\d+\]")
 
 
@@ -55,7 +58,12 @@ class TaskCache:
     """
 
     def __init__(
-        self, store: Store, pipeline: str, run_id: str, override: bool | None, buckets: BucketSettings = DEFAULTS
+        self,
+        store: Store,
+        pipeline: str,
+        run_id: str,
+        override: bool | None,
+        buckets: BucketSettings = DEFAULTS,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
@@ -63,16 +71,20 @@ class TaskCache:
         self._override = override
         self._buckets = buckets
         self._earlier: dict[str, _Earlier] = {}  # by task
-        self._own: set[str] = set()  # keys of this run's successes, which may not be in the store yet
+        self._own: set[str] = (
+            set()
+        )  # keys of this run's successes, which may not be in the store yet
 
     def look_up(self, node: TaskRun, lost: str | None = None) -> Values | None:
-        """Return the outputs of an earlier success, None when the task must run; `node.cache` says why.
+        """Return the outputs of an earlier success, None when the task must run; `node.cache` says
+        why.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
 
         Args:
             node: the task.
-            lost: why the outputs of a run that this one repeats cannot be used, None when that is not the case.
+            lost: why the outputs of a run that this one repeats cannot be used, None when that is
+                not the case.
         """
         if not self._enabled(node):
             by = "for this task" if self._override is None else "for this run"
@@ -88,7 +100,9 @@ class TaskCache:
         key = _digest(parts)
         problem: str | None = None
         for entry in self._successes(key):
-            unusable = why_unusable(entry.outputs, entry.known_run or entry.origin.run_id, self._buckets)
+            unusable = why_unusable(
+                entry.outputs, entry.known_run or entry.origin.run_id, self._buckets
+            )
             if unusable is None:
                 node.cache = Cache(True, f"{_likeness(node)} as in {_named(entry)}")
                 node.origin = entry.origin
@@ -98,8 +112,15 @@ class TaskCache:
                 break
         if problem is None and self._has_own(key):
             # Equal tasks of one run all run, whichever comes first.
-            which = f"a task with the {_likeness(node)}" if node.task and node.task.cache_key else "an identical task"
-            problem = f"only {which} of this run succeeded before, and tasks of one run do not share outputs"
+            which = (
+                f"a task with the {_likeness(node)}"
+                if node.task and node.task.cache_key
+                else "an identical task"
+            )
+            problem = (
+                f"only {which} of this run succeeded before, and tasks of one run do not share"
+                " outputs"
+            )
         problem = problem or lost or self._why_deleted(node, key) or self._why_not(node, parts)
         node.cache = Cache(False, problem)
         return None
@@ -108,13 +129,16 @@ class TaskCache:
         """Yield the successes of other runs with a key, the newest first."""
         entry: CacheEntry | None = None
         for _ in range(_TRIED):
-            entry = self._store.find_cached(self._pipeline, key, other_than=self._run_id, older_than=entry)
+            entry = self._store.find_cached(
+                self._pipeline, key, other_than=self._run_id, older_than=entry
+            )
             if entry is None:
                 return
             yield entry
 
     def _has_own(self, key: str) -> bool:
-        """Return whether a task of this run succeeded with a key, which may have been before an interruption."""
+        """Return whether a task of this run succeeded with a key, which may have been before an
+        interruption."""
         if key in self._own:
             return True
         newest = self._store.find_cached(self._pipeline, key)
@@ -149,11 +173,14 @@ class TaskCache:
         return None if deleted is None else why_deleted(deleted, _likeness(node))
 
     def _why_not(self, node: TaskRun, parts: Mapping[str, Any]) -> str:
-        """What is different in the earlier success that differs least, the newest one of several."""
+        """What is different in the earlier success that differs least, the newest one of
+        several."""
         task = _task_name(node)
         if task not in self._earlier:
             earlier = self._store.earlier_parts(self._pipeline, task, self._run_id, _REMEMBERED)
-            self._earlier[task] = _Earlier(earlier[:_COMPARED], {_inputs_key(p): p for p in reversed(earlier)})
+            self._earlier[task] = _Earlier(
+                earlier[:_COMPARED], {_inputs_key(p): p for p in reversed(earlier)}
+            )
         earlier = self._earlier[task].closest(parts)
         if not earlier:
             return "no earlier success of this task"
@@ -163,7 +190,8 @@ class TaskCache:
 
 
 def _is_unseen(node: TaskRun) -> bool:
-    """Return whether changes in a task's inputs cannot be seen. A custom cache key does not depend on the inputs."""
+    """Return whether changes in a task's inputs cannot be seen. A custom cache key does not depend
+    on the inputs."""
     assert node.task is not None
     return bool(node.unseen) and not node.task.cache_key
 
@@ -175,7 +203,11 @@ def _likeness(node: TaskRun) -> str:
 
 
 def _named(entry: CacheEntry) -> str:
-    return f"run {entry.known_run}" if entry.known_run else f"run {entry.origin.run_id}, which was deleted"
+    return (
+        f"run {entry.known_run}"
+        if entry.known_run
+        else f"run {entry.origin.run_id}, which was deleted"
+    )
 
 
 def why_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
@@ -192,7 +224,8 @@ def why_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why outputs cannot be used. is_unreachable: they may exist, but their store does not answer."""
+    """Why outputs cannot be used. is_unreachable: they may exist, but their store does not
+    answer."""
 
     reason: str
     is_unreachable: bool = False
@@ -200,24 +233,29 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """Parts of a task's successes in other runs: the newest ones, newest first, and the newest of each inputs."""
+    """Parts of a task's successes in other runs: the newest ones, newest first, and the newest of
+    each inputs."""
 
     newest: list[dict[str, Any]]
     by_inputs: Mapping[str, dict[str, Any]]
 
     def closest(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the success that had the same inputs, or else the newest ones: a loop has one for each item."""
+        """Return the success that had the same inputs, or else the newest ones: a loop has one for
+        each item."""
         same = self.by_inputs.get(_inputs_key(parts))
         return self.newest if same is None else [same]
 
 
 def _inputs_key(parts: Mapping[str, Any]) -> str:
-    return _digest([parts.get("params"), parts.get("artifacts"), parts.get("files"), parts.get("component")])
+    return _digest(
+        [parts.get("params"), parts.get("artifacts"), parts.get("files"), parts.get("component")]
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Differences:
-    """What is different in two successes. inputs: names of parameters and artifacts; others: what else, in words."""
+    """What is different in two successes. inputs: names of parameters and artifacts; others: what
+    else, in words."""
 
     inputs: tuple[str, ...]
     others: tuple[str, ...]
@@ -227,7 +265,10 @@ class _Differences:
 
     def text(self) -> str:
         reasons = [f"inputs changed: {', '.join(self.inputs)}"] if self.inputs else []
-        return "; ".join([*reasons, *self.others]) or "no earlier success with the same code and inputs"
+        return (
+            "; ".join([*reasons, *self.others])
+            or "no earlier success with the same code and inputs"
+        )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> _Differences:
@@ -255,7 +296,8 @@ def _changed_names(before: Mapping[str, Any], now: Mapping[str, Any], kind: str)
 
 
 def _command_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Why the command is another one: KFP writes the packages and its own version beside the user's code."""
+    """Why the command is another one: KFP writes the packages and its own version beside the user's
+    code."""
     if "source" in before and before["source"] == now.get("source"):
         if before["packages"] != now["packages"]:
             return "packages_to_install changed"
@@ -286,7 +328,8 @@ def _task_name(node: TaskRun) -> str:
 
 
 def note_inputs(node: TaskRun, states: FileStates) -> None:
-    """Record the inputs of a task as they are before it runs. Digests are kept, because values may be large.
+    """Record the inputs of a task as they are before it runs. Digests are kept, because values may
+    be large.
 
     Args:
         node: the task.
@@ -299,26 +342,35 @@ def note_inputs(node: TaskRun, states: FileStates) -> None:
     node.unseen = ""
     for name, items in node.inputs.artifacts.items():
         try:
-            looks = [(item.identity, states.of_artifact(item.uri, node.ready_after)) for item in items]
+            looks = [
+                (item.identity, states.of_artifact(item.uri, node.ready_after)) for item in items
+            ]
             artifacts[name] = _digest(looks)
         except TooManyFilesError as problem:
             node.unseen = str(problem)
             artifacts[name] = uuid.uuid4().hex  # equal to no other
     node.made_from = {
         "params": {name: _digest(value) for name, value in node.inputs.params.items()},
-        "files": {name: at for name, v in node.inputs.params.items() if (at := states.of_parameter(v))},
+        "files": {
+            name: at for name, v in node.inputs.params.items() if (at := states.of_parameter(v))
+        },
         "artifacts": artifacts,
         "outputs": _digest(
             [
                 {name: declared.type for name, declared in component.output_params.items()},
-                {name: [kind.type, dict(kind.metadata)] for name, kind in component.output_artifacts.items()},
+                {
+                    name: [kind.type, dict(kind.metadata)]
+                    for name, kind in component.output_artifacts.items()
+                },
             ]
         ),
         "image": container.image,
         "command": _digest([container.command, container.args]),
     }
     if container.cluster.mounts:
-        node.made_from["volumes"] = _digest([f"{mount.source} at {mount.path}" for mount in container.cluster.mounts])
+        node.made_from["volumes"] = _digest(
+            [f"{mount.source} at {mount.path}" for mount in container.cluster.mounts]
+        )
 
 
 def key_of(node: TaskRun) -> str:
@@ -341,7 +393,9 @@ def kept(outputs: Values) -> dict[str, Any]:
     """Outputs as the store keeps them; `values_of` is the way back."""
     return {
         "params": dict(outputs.params),
-        "artifacts": {name: [_artifact(item) for item in items] for name, items in outputs.artifacts.items()},
+        "artifacts": {
+            name: [_artifact(item) for item in items] for name, items in outputs.artifacts.items()
+        },
     }
 
 
@@ -356,7 +410,10 @@ def values_of(kept: Mapping[str, Any]) -> Values:
     """Outputs that the store kept."""
     return Values(
         kept["params"],
-        {name: tuple(ArtifactValue(**item) for item in items) for name, items in kept["artifacts"].items()},
+        {
+            name: tuple(ArtifactValue(**item) for item in items)
+            for name, items in kept["artifacts"].items()
+        },
     )
 
 
@@ -365,8 +422,11 @@ def has_files(outputs: Mapping[str, Any]) -> bool:
     return any(item["stored"] for items in outputs["artifacts"].values() for item in items)
 
 
-def why_unusable(outputs: Mapping[str, Any], run_id: str, buckets: BucketSettings = DEFAULTS) -> Unusable | None:
-    """Return why the stored artifacts among outputs cannot be used, None when all of them are there.
+def why_unusable(
+    outputs: Mapping[str, Any], run_id: str, buckets: BucketSettings = DEFAULTS
+) -> Unusable | None:
+    """Return why the stored artifacts among outputs cannot be used, None when all of them are
+    there.
 
     Args:
         outputs: in the form that the store keeps.
@@ -379,7 +439,9 @@ def why_unusable(outputs: Mapping[str, Any], run_id: str, buckets: BucketSetting
             try:
                 there = not item["stored"] or _exists(uri, buckets)
             except ValueProblem as problem:
-                return Unusable(f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True)
+                return Unusable(
+                    f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True
+                )
             if not there:
                 return Unusable(f"the files of run {run_id} were deleted")
     return None
@@ -393,7 +455,11 @@ def deleted_files(kept: Mapping[str, Any]) -> list[str]:
 
 
 def _exists(uri: str, buckets: BucketSettings) -> bool:
-    return remote.exists(uri, buckets) if remote.is_remote(uri) else os.path.exists(file_uris.to_path(uri))
+    return (
+        remote.exists(uri, buckets)
+        if remote.is_remote(uri)
+        else os.path.exists(file_uris.to_path(uri))
+    )
 
 
 def _local_path(uri: str) -> str | None:

@@ -1,8 +1,10 @@
-"""What a cluster would give a task, and what stands in for it on this machine: variables and folders of the user.
+"""What a cluster would give a task, and what stands in for it on this machine: variables and
+folders of the user.
 
-A secret or config map as variables is taken from the variables of that name in the user's environment, a volume from
-the folder at the place where it would be mounted. What has no stand-in fails the task before it starts; what cannot
-change a result is only named (semantics.md, Running a task).
+A secret or config map as variables is taken from the variables of that name in the user's
+environment, a volume from the folder at the place where it would be mounted. What has no stand-in
+fails the task before it starts; what cannot change a result is only named (semantics.md, Running a
+task).
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None
     wanted = {name: each for each in config.variables for name in each.names}
     for name, each in wanted.items():
         if name not in environ and not each.optional:
-            raise ValueProblem(f"{name} comes from the {each.source} on a cluster; here, set the variable {name}")
+            raise ValueProblem(
+                f"{name} comes from the {each.source} on a cluster; here, set the variable {name}"
+            )
     return {name: environ[name] for name in wanted if name in environ}
 
 
 def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
-    """The folders of this machine that stand in for volumes: path in the task -> path here, `""` for an empty one.
+    """The folders of this machine that stand in for volumes: path in the task -> path here, `""`
+    for an empty one.
 
     Raises:
-        ValueProblem: one that the task cannot do without is not here. A container can be given an empty folder
-            anywhere, a process sees this machine as it is.
+        ValueProblem: one that the task cannot do without is not here. A container can be given an
+            empty folder anywhere, a process sees this machine as it is.
     """
     found = {}
     for mount in config.mounts:
@@ -44,12 +49,15 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
         elif os.path.exists(mount.path):
             found[mount.path] = mount.path
         elif not mount.optional:
-            raise ValueProblem(f"{mount.path} is the {mount.source} on a cluster; here, make that folder")
+            raise ValueProblem(
+                f"{mount.path} is the {mount.source} on a cluster; here, make that folder"
+            )
     return found
 
 
 def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool) -> Iterator[str]:
-    """What tasks ask of a cluster and this machine does not give, or gives in another way: a line each.
+    """What tasks ask of a cluster and this machine does not give, or gives in another way: a line
+    each.
 
     Args:
         graph: the pipeline.
@@ -70,7 +78,9 @@ def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool)
             unheeded.setdefault(word, []).append(_name(component))
         yield from _stand_ins(_name(component), container.cluster, contained)
     if unheeded:
-        yield "not heeded on this machine: " + "; ".join(f"{word} of {', '.join(on)}" for word, on in unheeded.items())
+        yield "not heeded on this machine: " + "; ".join(
+            f"{word} of {', '.join(on)}" for word, on in unheeded.items()
+        )
 
 
 def _unheeded(container: Container, contained: bool) -> Iterator[str]:
@@ -88,10 +98,15 @@ def _stand_ins(name: str, config: ClusterConfig, contained: bool) -> Iterator[st
     for each in config.variables:
         missing = [variable for variable in each.names if variable not in os.environ]
         if missing and not each.optional:
-            yield f"{name} will fail if it starts: {', '.join(missing)} of the {each.source} is not set here"
+            yield (
+                f"{name} will fail if it starts: {', '.join(missing)} of the {each.source} is not"
+                " set here"
+            )
         elif len(missing) < len(each.names):
             there = [variable for variable in each.names if variable not in missing]
-            yield f"{name} takes {', '.join(there)} from this environment, not from the {each.source}"
+            yield (
+                f"{name} takes {', '.join(there)} from this environment, not from the {each.source}"
+            )
     for mount in config.mounts:
         if contained and mount.scratch:
             continue

@@ -1,8 +1,8 @@
 """Checks within seconds whether an object store can be reached, before a task uses it.
 
-The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is right in the middle of
-a long transfer. It is wrong at the start, where it only delays the message that the network is down. So one small
-request is sent first, once, and never repeated.
+The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is
+right in the middle of a long transfer. It is wrong at the start, where it only delays the message
+that the network is down. So one small request is sent first, once, and never repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Final
 from kfgcp.deadlines import DeadlineError, call_within
 
 LIMIT_SECONDS: Final = 8.0
-"""How long signing in and the first request may take together, even when a name server, a proxy or a sign-in hangs."""
+"""How long signing in and the first request may take together, even when a name server, a proxy or
+a sign-in hangs."""
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
@@ -23,10 +24,12 @@ GOOD_FOR_SECONDS: Final = 60.0
 """A store that answered is not checked again for this long."""
 
 BAD_FOR_SECONDS: Final = 5.0
-"""A store that did not answer is not checked again for this long, so that the next task does not wait as well."""
+"""A store that did not answer is not checked again for this long, so that the next task does not
+wait as well."""
 
 METADATA_SECONDS: Final = 2.0
-"""How long Google's metadata server may take to answer. It is where machines at Google get their tokens."""
+"""How long Google's metadata server may take to answer. It is where machines at Google get their
+tokens."""
 
 
 class NoAnswerError(Exception):
@@ -49,7 +52,9 @@ class Contacts:
         limit: how long one check may take, in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, limit: float = LIMIT_SECONDS) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, limit: float = LIMIT_SECONDS
+    ) -> None:
         self._clock = clock
         self._limit = limit
         self._outcomes: dict[str, _Outcome] = {}
@@ -59,7 +64,8 @@ class Contacts:
 
         Args:
             store: the name of the store.
-            send_request: signs in and sends one request to the store. It raises an error when no answer comes.
+            send_request: signs in and sends one request to the store. It raises an error when no
+                answer comes.
 
         Raises:
             NoAnswerError: no answer came within the limit.
@@ -82,17 +88,20 @@ class Contacts:
         try:
             call_within(self._limit, send_request)
         except DeadlineError:
-            return NoAnswerError(f"no answer within {self._limit:g} s; check the network and the proxy")
+            return NoAnswerError(
+                f"no answer within {self._limit:g} s; check the network and the proxy"
+            )
         except Exception as error:
             return error
         return None
 
 
 def google_credentials() -> tuple[Any, str | None]:
-    """Return the Google credentials of this machine and their project, or (None, None) when there are none.
+    """Return the Google credentials of this machine and their project, or (None, None) when there
+    are none.
 
-    One request is sent to the metadata server. google.auth sends three, with growing pauses, and needs up to 13 s when
-    nothing answers at the address of that server.
+    One request is sent to the metadata server. google.auth sends three, with growing pauses, and
+    needs up to 13 s when nothing answers at the address of that server.
     """
     import google.auth
     import requests
@@ -102,12 +111,19 @@ def google_credentials() -> tuple[Any, str | None]:
     from kfgcp.sockets import mount_deadlines
 
     class FailFastRequest(Request):
-        """Sends requests until one fails. After that, every request fails at once with the same error."""
+        """Sends requests until one fails. After that, every request fails at once with the same
+        error."""
 
         failure: Exception | None = None
 
         def __call__(
-            self, url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **more: Any
+            self,
+            url: str,
+            method: str = "GET",
+            body: Any = None,
+            headers: Any = None,
+            timeout: Any = None,
+            **more: Any,
         ) -> Any:
             if self.failure is not None:
                 raise self.failure

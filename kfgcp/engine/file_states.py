@@ -1,4 +1,5 @@
-"""The states of files that tasks read on this machine. An edit is noticed by the size and the time of change."""
+"""The states of files that tasks read on this machine. An edit is noticed by the size and the time
+of change."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from typing import Any, Final
 from kfgcp import file_uris
 
 MOST_ENTRIES: Final = 10_000
-"""How many files and folders below an artifact are looked at. This many take some hundredths of a second."""
+"""How many files and folders below an artifact are looked at. This many take some hundredths of a
+second."""
 
 USED_TIMES_AS_LONG: Final = 20
-"""After an attempt has ended, a look is used for this multiple of its own duration: looking takes at most 5 %."""
+"""After an attempt has ended, a look is used for this multiple of its own duration: looking takes
+at most 5 %."""
 
 _LONGEST_PATH: Final = 4096
 _PARTS_OF_OUTPUT: Final = 5
@@ -24,7 +27,8 @@ _PARTS_OF_OUTPUT: Final = 5
 
 
 class TooManyFilesError(Exception):
-    """A folder has more than `MOST_ENTRIES` files and folders. The message is the reason that its task must run."""
+    """A folder has more than `MOST_ENTRIES` files and folders. The message is the reason that its
+    task must run."""
 
     def __init__(self, folder: str) -> None:
         number = f"{MOST_ENTRIES:,}"
@@ -51,13 +55,15 @@ class _Look:
 class FileStates:
     """Looks at files for the tasks of one run.
 
-    Many tasks of a loop may have the same large folder, so a look at an artifact is used again. It is used until an
-    attempt ends, because only attempts change files during a run. Tasks that were ready before the look use it for a
-    short time after that. They do not depend on the attempt, so they could also have started before it ended.
+    Many tasks of a loop may have the same large folder, so a look at an artifact is used again. It
+    is used until an attempt ends, because only attempts change files during a run. Tasks that were
+    ready before the look use it for a short time after that. They do not depend on the attempt, so
+    they could also have started before it ended.
 
     Args:
         submit_dir: the folder that relative paths start from.
-        output_folders: where runs write their outputs. Nobody edits outputs, so their folders are not looked at.
+        output_folders: where runs write their outputs. Nobody edits outputs, so their folders are
+            not looked at.
         now: a monotonic clock, in seconds.
 
     Attributes:
@@ -87,9 +93,11 @@ class FileStates:
         return None if status is None or not S_ISREG(status.st_mode) else _of_file(status)
 
     def of_artifact(self, uri: str, ready_after: int) -> str | None:
-        """Return the state of a file, or of all that is in a folder; None when the artifact is not on this machine.
+        """Return the state of a file, or of all that is in a folder; None when the artifact is not
+        on this machine.
 
-        A link to a file counts as that file. A link to a folder counts as the path that it leads to.
+        A link to a file counts as that file. A link to a folder counts as the path that it leads
+        to.
 
         Args:
             uri: of the artifact.
@@ -167,7 +175,8 @@ def _of_folder(folder: str) -> str:
 def _entries(folder: str) -> Iterator[str]:
     """Yield a line for each file and folder below a folder, in any order.
 
-    The time of a folder is left out. It changes when a file in it is created and removed again, which is not an edit.
+    The time of a folder is left out. It changes when a file in it is created and removed again,
+    which is not an edit.
     """
     places = [""]
     while places:

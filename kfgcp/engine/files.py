@@ -48,7 +48,8 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
         copies: the folder where what goes to a bucket was written, see `kfgcp.engine.remote`.
 
     Raises:
-        ValueProblem: an output parameter is missing or of the wrong type, or the output file is not JSON.
+        ValueProblem: an output parameter is missing or of the wrong type, or the output file is not
+            JSON.
     """
     outputs = wire["outputs"]
     executor_output = _output_file(Path(outputs["outputFile"]))
@@ -60,7 +61,9 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
     params = semantics.reported_params(component, executor_output, text_of)
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in component.output_artifacts:
-        reported = semantics.reported_artifacts(name, outputs["artifacts"][name]["artifacts"], executor_output)
+        reported = semantics.reported_artifacts(
+            name, outputs["artifacts"][name]["artifacts"], executor_output
+        )
         for artifact in reported:
             _publish(artifact.custom_path, _place(artifact.value.uri, copies))
         artifacts[name] = tuple(artifact.value for artifact in reported)
@@ -92,7 +95,8 @@ def _place(uri: str, copies: Path) -> Path:
 
 
 def _publish(custom_path: str, target: Path) -> None:
-    """Copy what a component wrote to a path of its own choice to where the tasks below look for it."""
+    """Copy what a component wrote to a path of its own choice to where the tasks below look for
+    it."""
     source = Path(custom_path)
     if not (source.is_absolute() and target.is_absolute()) or source == target:
         return

@@ -1,7 +1,9 @@
-"""Passes user names and passwords of git repositories to git in environment variables instead of addresses.
+"""Passes user names and passwords of git repositories to git in environment variables instead of
+addresses.
 
-Addresses are on the command lines of git and of the programs that git starts, and every user of the machine can read
-those. Only this user can read the environment variables. This is for http and https, because ssh takes no password.
+Addresses are on the command lines of git and of the programs that git starts, and every user of the
+machine can read those. Only this user can read the environment variables. This is for http and
+https, because ssh takes no password.
 """
 
 from __future__ import annotations
@@ -13,19 +15,22 @@ from typing import Final
 from urllib.parse import unquote
 
 _ADDRESS: Final = re.compile(r"(https?://)([^/?#\s'\"]*:[^/?#\s'\"]*)@([^\s#'\"]*)")
-"""The scheme, the user and password, and the host and path. A user without a password is not secret."""
+"""The scheme, the user and password, and the host and path. A user without a password is not
+secret."""
 
 
 def without_password(text: str) -> str:
-    """Return an address of a git repository, or a requirement that names one, without user and password."""
+    """Return an address of a git repository, or a requirement that names one, without user and
+    password."""
     return _ADDRESS.sub(r"\1\3", text)
 
 
 def environment(texts: Iterable[str], variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that give git the users and passwords of addresses.
 
-    They set a header of requests for each repository. Another way is to let git rewrite addresses (`insteadOf`). But
-    then the program that git starts for http has the password on its command line.
+    They set a header of requests for each repository. Another way is to let git rewrite addresses
+    (`insteadOf`). But then the program that git starts for http has the password on its command
+    line.
 
     Args:
         texts: addresses of git repositories, or requirements that name them.

@@ -1,7 +1,8 @@
-"""Hints for the most common exceptions of tasks, those of code that works in a notebook and fails in a pipeline.
+"""Hints for the most common exceptions of tasks, those of code that works in a notebook and fails
+in a pipeline.
 
-A task's process reports its exception as data. A container leaves only its log, so for containers the hint depends on
-the last line of the traceback there.
+A task's process reports its exception as data. A container leaves only its log, so for containers
+the hint depends on the last line of the traceback there.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def hint_for(exception: TaskException, place: TaskPlace) -> str:
         return _module_hint(exception, place)
     if exception.undefined_name and exception.in_component:
         return (
-            f"KFP ships only the function of a component, not the rest of its file: import or define"
-            f" {exception.undefined_name} inside the function."
+            "KFP ships only the function of a component, not the rest of its file: import or"
+            f" define {exception.undefined_name} inside the function."
         )
     if exception.is_missing_file:
         return _file_hint(exception, place)
@@ -83,19 +84,23 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
     if local is not None:
         # A stranger may have published a package of that name, so none is suggested.
         return (
-            f"{local.place} is on this machine, but KFP ships only the function of a component: move what it needs"
-            " into the function, or build it into the component's image (target_image)."
+            f"{local.place} is on this machine, but KFP ships only the function of a component:"
+            " move what it needs into the function, or build it into the component's image"
+            " (target_image)."
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"
     package = "kfgcp[components]" if top == COMPONENTS else package_of(module)
     install = f'packages_to_install=["{package}"]'
     if place.in_container:
-        return f"{place.image} does not have it: use another base_image, or add {install} to the component."
+        return (
+            f"{place.image} does not have it: use another base_image, or add {install} to the"
+            " component."
+        )
     if place.image and not _PLAIN_IMAGE.fullmatch(place.image):
         return (
-            f"The base_image {place.image} is not used here, tasks run in this Python: add {install} to the component,"
-            " or run it in the image with --executor docker."
+            f"The base_image {place.image} is not used here, tasks run in this Python: add"
+            f" {install} to the component, or run it in the image with --executor docker."
         )
     return f"Add {install} to the component."
 
@@ -103,27 +108,35 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
 def _file_hint(exception: TaskException, place: TaskPlace) -> str:
     if "://" in exception.missing_file:
         return (
-            f"{exception.missing_file} is an address, not a file. Only artifacts at gs://, s3:// and minio:// are"
-            " copied for a task: import it with dsl.importer, or download it in the component."
+            f"{exception.missing_file} is an address, not a file. Only artifacts at gs://, s3://"
+            " and minio:// are copied for a task: import it with dsl.importer, or download it in"
+            " the component."
         )
     file = _file_here(exception, place)
     if file is None:
         return ""
     if place.in_container:
-        return f"{file} is on this machine, but the container cannot see it: import it with dsl.importer."
+        return (
+            f"{file} is on this machine, but the container cannot see it: import it with"
+            " dsl.importer."
+        )
     return f"Tasks run in an empty folder: give an absolute path, such as {file}"
 
 
 def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
-    """Return the file or folder in the submit folder that a task's relative path means, None if there is none.
+    """Return the file or folder in the submit folder that a task's relative path means, None if
+    there is none.
 
-    Not every exception has the file as an attribute. Then parameters of the task are tried, if the message contains
-    them or they look like a path. Other texts are not tried, because a word may be the name of a folder by chance.
+    Not every exception has the file as an attribute. Then parameters of the task are tried, if the
+    message contains them or they look like a path. Other texts are not tried, because a word may be
+    the name of a folder by chance.
     """
     names = [exception.missing_file]
     if not exception.missing_file:
         texts = [value for value in place.params.values() if isinstance(value, str)]
-        names = [text for text in texts if text in exception.message or "/" in text or Path(text).suffix]
+        names = [
+            text for text in texts if text in exception.message or "/" in text or Path(text).suffix
+        ]
     for name in names:
         if not 0 < len(name) < 4096 or "\0" in name or "://" in name:
             continue

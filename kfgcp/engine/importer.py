@@ -17,12 +17,12 @@ from kfgcp.spec.graph import Importer
 def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     """Return the imported artifact as the importer's output.
 
-    With `reimport: true` it is a new artifact each time. A relative path starts from the folder that the run was
-    submitted from.
+    With `reimport: true` it is a new artifact each time. A relative path starts from the folder
+    that the run was submitted from.
 
     Raises:
-        ValueProblem: the URI is empty, of an unknown scheme, or a local file that does not exist; or a placeholder has
-            no value.
+        ValueProblem: the URI is empty, of an unknown scheme, or a local file that does not exist;
+            or a placeholder has no value.
     """
     importer = node.component.executor
     assert isinstance(importer, Importer)

@@ -2,12 +2,14 @@
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
-<home>/logs/<run>/<task path>/<attempt>.times   sizes of the log with their times, see `kfgcp.engine.log_times`
-<home>/workspaces/<run>/                 shared by the tasks of a run, removed when it ends
-<home>/envs/<key>/                       virtual environments for packages_to_install, shared by all runs
-<home>/locks/<run>                       held by the engine while the run is alive
-<home>/locks/file-use                    see `kfgcp.engine.lock.FileUse`
-<temporary folder>/kfgcp-<run>/<n>/      an attempt's working folder, removed when it ends
+<home>/logs/<run>/<task path>/<attempt>.times
+                                sizes of the log with their times, see `kfgcp.engine.log_times`
+<home>/workspaces/<run>/        shared by the tasks of a run, removed when it ends
+<home>/envs/<key>/              virtual environments for packages_to_install, shared by all runs
+<home>/locks/<run>              held by the engine while the run is alive
+<home>/locks/file-use           see `kfgcp.engine.lock.FileUse`
+<temporary folder>/kfgcp-<run>/<n>/
+                                an attempt's working folder, removed when it ends
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ FILE_USE = "file-use"
 """The name of the lock of `kfgcp.engine.lock.FileUse`; no run has such an id."""
 
 _DYING_SECONDS = 30.0
-"""How long tasks of an engine that was killed may still write to the scratch folder of their run."""
+"""How long tasks of an engine that was killed may still write to the scratch folder of their
+run."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,13 @@ class Layout:
         return self.artifacts / attempt_folder(path, attempt)
 
     def uri(self, path: str, attempt: int, name: str) -> str:
-        """Where an output artifact of an attempt goes: a path, or a URI below a remote pipeline root."""
-        folder = f"{self.root}/{file_name(self.pipeline)}/{self.run_id}" if self.root else str(self.artifacts)
+        """Where an output artifact of an attempt goes: a path, or a URI below a remote pipeline
+        root."""
+        folder = (
+            f"{self.root}/{file_name(self.pipeline)}/{self.run_id}"
+            if self.root
+            else str(self.artifacts)
+        )
         return f"{folder}/{attempt_folder(path, attempt)}/{file_name(name)}"
 
     def outputs(self, path: str, attempt: int) -> Path:
@@ -82,8 +90,8 @@ class Layout:
         return workspace_folder(self.home, self.run_id)
 
     def prepare(self) -> None:
-        """Makes the run's own folders, for this user alone; an engine that was killed may have left a scratch folder,
-        and tasks that die with it may write to it for a moment more.
+        """Makes the run's own folders, for this user alone; an engine that was killed may have left
+        a scratch folder, and tasks that die with it may write to it for a moment more.
 
         Raises:
             OSError: there is a scratch folder that cannot be removed, another user's for example.
@@ -104,7 +112,8 @@ class Layout:
             private.close(self.logs.parent)
 
     def close_attempt(self, path: str, attempt: int) -> None:
-        """Remove the rights of others from the log and the artifacts of an attempt in the state folder."""
+        """Remove the rights of others from the log and the artifacts of an attempt in the state
+        folder."""
         if not private.is_private(self.home):
             return
         log, artifacts = self.log(path, attempt), self.attempt(path, attempt)
@@ -140,7 +149,8 @@ def logs_folder(home: Path, run_id: str) -> Path:
 
 
 def log_file(home: Path, run_id: str, path: str, attempt: int) -> Path:
-    """The log of one attempt of the task at `path`, output and errors in the order they were written."""
+    """The log of one attempt of the task at `path`, output and errors in the order they were
+    written."""
     return logs_folder(home, run_id) / log_name(path, attempt)
 
 
@@ -163,13 +173,19 @@ def attempt_folder(path: str, attempt: int) -> str:
 
 
 def task_folder(path: str) -> str:
-    """A task path as a relative folder: the same text unless a name would leave the folder or is too long for it."""
+    """A task path as a relative folder: the same text unless a name would leave the folder or is
+    too long for it."""
     return "/".join(file_name(part) for part in path.split("/"))
 
 
 def file_name(name: str) -> str:
-    """A name of the spec as the name of a file: another one for each name, whatever characters it has."""
+    """A name of the spec as the name of a file: another one for each name, whatever characters it
+    has."""
     safe = quote(name, safe="[] ")
     if safe.startswith("."):
         safe = safe.replace(".", "%2E")
-    return safe if len(safe) <= 200 else f"{safe[:160]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return (
+        safe
+        if len(safe) <= 200
+        else f"{safe[:160]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    )

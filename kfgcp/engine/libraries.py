@@ -14,9 +14,11 @@ SAFE_TO_FORK = frozenset({"numpy", "pandas", "pyarrow", "scipy", "sklearn", "kfg
 
 
 def common_libraries(graph: Graph) -> list[str]:
-    """The modules of `SAFE_TO_FORK` packages that the pipeline's functions import, in the order of their names.
+    """The modules of `SAFE_TO_FORK` packages that the pipeline's functions import, in the order of
+    their names.
 
-    None but on Linux: the system libraries of macOS, which numpy uses there, break in a forked process.
+    None but on Linux: the system libraries of macOS, which numpy uses there, break in a forked
+    process.
     """
     if sys.platform != "linux":
         return []
@@ -26,8 +28,12 @@ def common_libraries(graph: Graph) -> list[str]:
 
 def functions_of(graph: Graph) -> list[Lightweight]:
     """The Python functions that the pipeline's components run, each once."""
-    containers = (c.executor for c in graph.components.values() if isinstance(c.executor, Container))
-    return list(dict.fromkeys(function for function in map(recognise, containers) if function is not None))
+    containers = (
+        c.executor for c in graph.components.values() if isinstance(c.executor, Container)
+    )
+    return list(
+        dict.fromkeys(function for function in map(recognise, containers) if function is not None)
+    )
 
 
 def _imported(source: str) -> Iterator[str]:

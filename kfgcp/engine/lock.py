@@ -1,7 +1,8 @@
-"""Locks of the state folder, which the system frees when the process that holds them ends, however it ends.
+"""Locks of the state folder, which the system frees when the process that holds them ends, however
+it ends.
 
-A run belongs to one engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier runs in place while
-an engine finds them and records that its run uses them.
+A run belongs to one engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier
+runs in place while an engine finds them and records that its run uses them.
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ def _is(fd: int, file: Path) -> bool:
 class FileUse:
     """Who may use the files of earlier runs, and who may give them up.
 
-    An engine that takes outputs from an earlier run does two things: it finds out that the files are there, and records
-    that its run uses them. Between the two, nobody may remove the last other run that uses them. Many engines may do
-    that at the same time, and each holds the lock for a moment only.
+    An engine that takes outputs from an earlier run does two things: it finds out that the files
+    are there, and records that its run uses them. Between the two, nobody may remove the last other
+    run that uses them. Many engines may do that at the same time, and each holds the lock for a
+    moment only.
     """
 
     def __init__(self, home: Path) -> None:
@@ -78,7 +80,8 @@ class FileUse:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock to remove the record of a run; wait for those who are about to use files."""
+        """Hold the lock to remove the record of a run; wait for those who are about to use
+        files."""
         with self._locked(fcntl.LOCK_EX):
             yield
 

@@ -1,13 +1,14 @@
 """When the lines of a log were written, without a time in the log itself.
 
-Tasks write to their logs directly, from any number of processes, so the engine does not see single lines. What it can
-see is the size of the file and the time of its last change: all bytes up to that size were written by that time. While
-an attempt runs, the engine notes such pairs once a second in a file beside the log, `1.times` for `1.log`. A pair is
-two unsigned integers of 8 bytes in network order: the size, and the time in nanoseconds since 1970.
+Tasks write to their logs directly, from any number of processes, so the engine does not see single
+lines. What it can see is the size of the file and the time of its last change: all bytes up to that
+size were written by that time. While an attempt runs, the engine notes such pairs once a second in
+a file beside the log, `1.times` for `1.log`. A pair is two unsigned integers of 8 bytes in network
+order: the size, and the time in nanoseconds since 1970.
 
-The time of a line is that of the first pair that covers it: up to a second late, never early. Lines after the last pair
-have the time of the last change of the log. The same is true for all lines of a log without pairs, which a short
-attempt or an earlier version of kfgcp wrote.
+The time of a line is that of the first pair that covers it: up to a second late, never early. Lines
+after the last pair have the time of the last change of the log. The same is true for all lines of a
+log without pairs, which a short attempt or an earlier version of kfgcp wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Final
 
 NOTE_SECONDS: Final = 1.0
 CLOCK_TICK_NS: Final = 20_000_000
-"""The time of a file's last change comes from a coarse clock of the kernel, and may be this much early."""
+"""The time of a file's last change comes from a coarse clock of the kernel, and may be this much
+early."""
 
 _PAIR = struct.Struct("!QQ")
 _LOOK_BACK_BYTES = 1024 * 1024
@@ -94,7 +96,8 @@ def _append(file: Path, data: bytes) -> None:
 
 
 def _size_before(times: Path, since_ns: int) -> int:
-    """Return the size in the last pair that is older than a time, 0 when there is none. This is a binary search."""
+    """Return the size in the last pair that is older than a time, 0 when there is none. This is a
+    binary search."""
     try:
         fd = os.open(times, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -118,7 +121,8 @@ def _pair(fd: int, number: int) -> tuple[int, int]:
 
 
 def _start_of_line(log: Path, offset: int) -> int:
-    """Return where the line begins that contains an offset. For a very long line, return the offset itself."""
+    """Return where the line begins that contains an offset. For a very long line, return the offset
+    itself."""
     start = max(0, offset - _LOOK_BACK_BYTES)
     with log.open("rb") as file:
         file.seek(start)

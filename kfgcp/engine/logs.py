@@ -1,4 +1,5 @@
-"""The logs of attempts, read as they grow, and their ends. No log is ever held in memory as a whole."""
+"""The logs of attempts, read as they grow, and their ends. No log is ever held in memory as a
+whole."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _TAIL_BYTES = 64 * 1024
 
 
 class LogReader:
-    """Reads a log while it grows: only whole lines until the log has ended, but very long lines in pieces.
+    """Reads a log while it grows: only whole lines until the log has ended, but very long lines in
+    pieces.
 
     Args:
         file: the log.

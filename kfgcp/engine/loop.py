@@ -1,4 +1,5 @@
-"""One run, from its first task to its final state: the loop between the scheduler, the executor and the store."""
+"""One run, from its first task to its final state: the loop between the scheduler, the executor and
+the store."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ from kfgcp.store.store import Store
 
 POLL_SECONDS = 0.25
 _KILL_RUNNER = -1
-"""Stands for a signal in an alarm: SIGKILL did not end the attempt, so the process that runs it is killed."""
+"""Stands for a signal in an alarm: SIGKILL did not end the attempt, so the process that runs it is
+killed."""
 LOSSES = 3
 """How often a task is started again because what ran it went down."""
 
@@ -73,7 +75,13 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, layout: Layout, graph: Graph, inputs: Values, options: RunOptions, settings: EngineSettings
+        self,
+        store: Store,
+        layout: Layout,
+        graph: Graph,
+        inputs: Values,
+        options: RunOptions,
+        settings: EngineSettings,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -85,7 +93,9 @@ class Engine:
         self._stopping: set[int] = set()  # attempts that were asked to end
         self._cancel_requests = 0  # how often others have asked the run to end
         self._overdue: set[int] = set()  # attempts whose time is over
-        self._left: list[int] = []  # attempts that have ended, whose working folders are still there
+        self._left: list[
+            int
+        ] = []  # attempts that have ended, whose working folders are still there
         self._retries: list[tuple[float, int, TaskRun]] = []
         self._alarms: list[tuple[float, int, int]] = []  # when, which attempt, the signal it gets
         self._log_times = LogTimes()
@@ -93,10 +103,16 @@ class Engine:
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, settings, self._clock.now())
-        self._earlier = EarlierResults(store, layout.run_id, settings.repeats, settings.from_task, settings.buckets)
-        output_folders = [folder for folder in (str(layout.home / "artifacts"), layout.root) if folder]
+        self._earlier = EarlierResults(
+            store, layout.run_id, settings.repeats, settings.from_task, settings.buckets
+        )
+        output_folders = [
+            folder for folder in (str(layout.home / "artifacts"), layout.root) if folder
+        ]
         self._file_states = FileStates(settings.submit_dir, output_folders)
-        self._cache = TaskCache(store, layout.pipeline, layout.run_id, options.cache, settings.buckets)
+        self._cache = TaskCache(
+            store, layout.pipeline, layout.run_id, options.cache, settings.buckets
+        )
         self._scheduler = Scheduler(
             graph, TaskRun, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast
         )
@@ -127,7 +143,9 @@ class Engine:
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
             while not self._scheduler.done:
-                with self._file_use.shared():  # what is taken from earlier runs is recorded before anybody removes it
+                with (
+                    self._file_use.shared()
+                ):  # what is taken from earlier runs is recorded before anybody removes it
                     launched = self._take_ready()
                     self._recorder.write(self._scheduler.take_changed())
                 for node in launched:
@@ -144,7 +162,8 @@ class Engine:
     # -- one turn of the loop
 
     def _take_ready(self) -> list[TaskRun]:
-        """The tasks to launch now; importers and cached tasks among those that wait are done at once."""
+        """The tasks to launch now; importers and cached tasks among those that wait are done at
+        once."""
         launched: list[TaskRun] = []
         self._file_states.ended_attempts = self._scheduler.ended_attempts
         while self._scheduler.ready and len(self._running) + len(launched) < self._max_parallel:
@@ -216,14 +235,22 @@ class Engine:
             self._running.pop(attempt_id, None)
             place = "" if error.filename is None else f": {error.filename}"
             self._failed(node, f"cannot prepare the task: {error.strerror or error}{place}")
-        except (ValueProblem, KfgcpError, ValueError, RecursionError) as error:  # of this task, not of the run
+        except (
+            ValueProblem,
+            KfgcpError,
+            ValueError,
+            RecursionError,
+        ) as error:  # of this task, not of the run
             self._running.pop(attempt_id, None)
             self._failed(node, str(error) or type(error).__name__)
 
     def _set_alarm(self, attempt_id: int, node: TaskRun) -> None:
         container = node.component.executor
         if isinstance(container, Container) and container.cluster.timeout is not None:
-            heapq.heappush(self._alarms, (time.monotonic() + container.cluster.timeout, attempt_id, signal.SIGTERM))
+            heapq.heappush(
+                self._alarms,
+                (time.monotonic() + container.cluster.timeout, attempt_id, signal.SIGTERM),
+            )
 
     def _wait(self) -> None:
         """Handles what has happened; waits for it when nothing has."""
@@ -243,7 +270,8 @@ class Engine:
         self._look_for_cancel(now)
         if self._log_times.is_due(now):
             running = {
-                number: self._layout.log(node.path, node.attempts) for number, (node, _) in self._running.items()
+                number: self._layout.log(node.path, node.attempts)
+                for number, (node, _) in self._running.items()
             }
             self._log_times.note(now, running)
 
@@ -251,7 +279,8 @@ class Engine:
         return [heap[0][0] for heap in (self._retries, self._alarms) if heap]
 
     def _time_over(self, now: float, attempt_id: int, number: int) -> None:
-        """Take the next step to end an attempt: SIGTERM, then SIGKILL, then kill the process that runs it."""
+        """Take the next step to end an attempt: SIGTERM, then SIGKILL, then kill the process that
+        runs it."""
         if attempt_id not in self._running:
             return
         if number == _KILL_RUNNER:
@@ -274,7 +303,8 @@ class Engine:
         heapq.heappush(self._alarms, (now + self._settings.grace, attempt_id, signal.SIGKILL))
 
     def _look_for_cancel(self, now: float) -> None:
-        """Cancel the run when somebody else asked for it. Who asks a second time wants it at once."""
+        """Cancel the run when somebody else asked for it. Who asks a second time wants it at
+        once."""
         if now < self._clock.next_poll:
             return
         self._clock.next_poll = now + POLL_SECONDS
@@ -333,7 +363,10 @@ class Engine:
             return self._scheduler.stopped(node)
         if event.id in self._overdue:
             assert isinstance(node.component.executor, Container)
-            return self._failed(node, f"took longer than its timeout of {node.component.executor.cluster.timeout:g} s")
+            return self._failed(
+                node,
+                f"took longer than its timeout of {node.component.executor.cluster.timeout:g} s",
+            )
         if event.lost and node.losses < LOSSES:
             node.losses += 1
             return self._scheduler.retry(node)
@@ -344,7 +377,11 @@ class Engine:
         except (ValueProblem, OSError) as problem:
             return self._failed(node, str(problem))
         uris = remote.written(itertools.chain(*outputs.artifacts.values()), self._layout.remote)
-        read = {item["uri"] for each in wire["inputs"]["artifacts"].values() for item in each["artifacts"]}
+        read = {
+            item["uri"]
+            for each in wire["inputs"]["artifacts"].values()
+            for item in each["artifacts"]
+        }
         if new := [uri for uri in uris if uri not in read]:
             self._running[event.id] = (node, wire)
             self._transfers.store(event.id, outputs, new)
@@ -374,7 +411,8 @@ class Engine:
     # -- cancelling
 
     def _cancel(self, force: bool) -> None:
-        """Stops what runs; exit tasks start afterwards, unless `force` says that nothing may any more."""
+        """Stops what runs; exit tasks start afterwards, unless `force` says that nothing may any
+        more."""
         first = not self._scheduler.cancelled
         if first:
             self._store.apply(self._layout.run_id, Changes(state=RunState.CANCELLING))
@@ -383,13 +421,15 @@ class Engine:
             self._retries.clear()
         if first or force:
             self._stopping |= {
-                attempt_id for attempt_id, (node, _) in self._running.items() if force or not in_exit_task(node)
+                attempt_id
+                for attempt_id, (node, _) in self._running.items()
+                if force or not in_exit_task(node)
             }
             self._scheduler.cancel(force=force)
         if force:
             self._signal(signal.SIGKILL)
-            # No task may run any more, so the process that runs them can be killed too. If it is stopped (SIGSTOP), it
-            # does not see the signal.
+            # No task may run any more, so the process that runs them can be killed too. If it is
+            # stopped (SIGSTOP), it does not see the signal.
             for attempt_id in self._stopping & set(self._running):
                 self._executor.kill(attempt_id)
         elif first:
@@ -409,7 +449,9 @@ class Engine:
         if self._scheduler.cancelled and state is not RunState.SUCCEEDED:
             state = RunState.CANCELLED
         error = self._scheduler.first_error if state is RunState.FAILED else None
-        final = Changes(state=state, ended_at=self._clock.now(), outputs=as_record(root.outputs), error=error)
+        final = Changes(
+            state=state, ended_at=self._clock.now(), outputs=as_record(root.outputs), error=error
+        )
         with self._file_use.shared():
             self._recorder.write(self._scheduler.take_changed(), final)
         self._layout.remove_workspace()

@@ -1,6 +1,8 @@
-"""Looks at what lies in a bucket without copying it: the beginning of an object, the names below a prefix.
+"""Looks at what lies in a bucket without copying it: the beginning of an object, the names below a
+prefix.
 
-For `gs://`, `s3://` and `minio://`, with the clients of `kfgcp.engine.remote`. What goes wrong is one of our errors.
+For `gs://`, `s3://` and `minio://`, with the clients of `kfgcp.engine.remote`. What goes wrong is
+one of our errors.
 """
 
 from __future__ import annotations
@@ -13,15 +15,26 @@ from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine import remote
 from kfgcp.engine.buckets import transfer
 from kfgcp.engine.buckets.base import StoredObject, describe, status_of
-from kfgcp.errors import AuthError, ConfigError, KfgcpError, MissingExtra, NotFound, Refused, Unreachable
+from kfgcp.errors import (
+    AuthError,
+    ConfigError,
+    KfgcpError,
+    MissingExtra,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 
 GONE: Final = "It may have been deleted, or never written."
 
-_ADDRESS: Final = "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+_ADDRESS: Final = (
+    "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+)
 
 
 def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
-    """At most the first `size` bytes of an object, and no more are asked for; None when there is no such object.
+    """At most the first `size` bytes of an object, and no more are asked for; None when there is no
+    such object.
 
     Args:
         uri: of the object.
@@ -54,12 +67,15 @@ def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes
 
 
 def below(uri: str, most: int, settings: BucketSettings = DEFAULTS) -> list[str]:
-    """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what `beginning` does."""
+    """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what
+    `beginning` does."""
     prefix = transfer.folder_prefix(_key(uri))
 
     def read() -> list[StoredObject]:
         bucket, _ = remote.open_bucket(uri, settings)
-        return transfer.list_objects(bucket, prefix, most + 1)  # one more, because the prefix itself may be an object
+        return transfer.list_objects(
+            bucket, prefix, most + 1
+        )  # one more, because the prefix itself may be an object
 
     with _our_errors(uri):
         stored = transfer.look(settings.request_seconds, read)
@@ -87,7 +103,8 @@ def _our_errors(uri: str) -> Iterator[None]:
 
 
 def _ours(uri: str, error: Exception) -> KfgcpError:
-    """The error of a client library as one of ours: they tell the status of HTTP in ways of their own."""
+    """The error of a client library as one of ours: they tell the status of HTTP in ways of their
+    own."""
     scheme = uri.partition("://")[0]
     if isinstance(error, ImportError):
         return MissingExtra(f"Reading {uri}", remote.EXTRAS[scheme])
@@ -96,12 +113,16 @@ def _ours(uri: str, error: Exception) -> KfgcpError:
     said = describe(error)
     status = status_of(error)
     if status == 401 or _of_sign_in(error):
-        return AuthError(f"{uri} cannot be read without signing in: {said}", hint=remote.sign_in_hint(uri))
+        return AuthError(
+            f"{uri} cannot be read without signing in: {said}", hint=remote.sign_in_hint(uri)
+        )
     if status == 404:
         return NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND")
     if status == 403:
         hint = "Who is signed in needs a role that may read the bucket."
-        return Refused(f"{uri} may not be read: {said}", hint=hint, status=403, reason="PERMISSION_DENIED")
+        return Refused(
+            f"{uri} may not be read: {said}", hint=hint, status=403, reason="PERMISSION_DENIED"
+        )
     if 400 <= status < 500:
         return Refused(f"{uri} cannot be read: {said}", status=status)
     return Unreachable(f"{uri} cannot be read: {said}")

@@ -12,11 +12,13 @@ MARK = "KFGCP_RUN_ID"
 
 
 def kill(run_id: str) -> None:
-    """Kills what the tasks of a run started and what is still alive: processes of this user with `MARK` set so.
+    """Kills what the tasks of a run started and what is still alive: processes of this user with
+    `MARK` set so.
 
-    Tasks themselves die with their fork server, and that with the engine; this is for what they started in sessions of
-    its own. Only where the system shows the environment of processes (Linux), which is the one that their program was
-    started with: of what is only forked, that of the fork server.
+    Tasks themselves die with their fork server, and that with the engine; this is for what they
+    started in sessions of its own. Only where the system shows the environment of processes
+    (Linux), which is the one that their program was started with: of what is only forked, that of
+    the fork server.
     """
     mark = f"{MARK}={run_id}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):

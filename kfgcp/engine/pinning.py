@@ -1,7 +1,9 @@
-"""Requirements that name what may change: folders and files of this machine, branches of git repositories.
+"""Requirements that name what may change: folders and files of this machine, branches of git
+repositories.
 
-An environment is kept by what it was made of. Of a folder that is the content of its files; of a branch the commit that
-it leads to now, asked of the repository, or when that does not answer the one that it last led to.
+An environment is kept by what it was made of. Of a folder that is the content of its files; of a
+branch the commit that it leads to now, asked of the repository, or when that does not answer the
+one that it last led to.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ _MADE_AT_TOP = frozenset({"build", "dist"})
 
 def changeable(wanted: Requirements) -> bool:
     """Whether the requirements name something whose content may change."""
-    return any(_is_git(target) or _path(target, Path()) is not None for target in map(_target, wanted.packages))
+    return any(
+        _is_git(target) or _path(target, Path()) is not None
+        for target in map(_target, wanted.packages)
+    )
 
 
 def pin(wanted: Requirements, folder: Path, known: Path) -> Requirements:
@@ -53,7 +58,9 @@ def pin(wanted: Requirements, folder: Path, known: Path) -> Requirements:
     """
     packages = tuple(_with_commit(text, known) for text in wanted.packages)
     paths = [path for text in packages if (path := _path(_target(text), folder)) is not None]
-    return replace(wanted, packages=packages, contents=tuple(f"{path} {_digest(path)}" for path in paths))
+    return replace(
+        wanted, packages=packages, contents=tuple(f"{path} {_digest(path)}" for path in paths)
+    )
 
 
 def _target(text: str) -> str:
@@ -88,7 +95,11 @@ def _digest(path: Path) -> str:
     for file in _files(path):
         with suppress(OSError):  # it is gone meanwhile, or a link that leads nowhere
             state = os.stat(file)
-            found.update(f"{os.path.relpath(file, path)}\0{state.st_size}\0".encode("utf-8", "surrogateescape"))
+            found.update(
+                f"{os.path.relpath(file, path)}\0{state.st_size}\0".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
             budget -= state.st_size
             if budget >= 0:
                 found.update(Path(file).read_bytes())
@@ -105,9 +116,15 @@ def _files(path: Path) -> Iterator[str]:
         folders[:] = sorted(
             name
             for name in folders
-            if not (name in made or name.endswith(".egg-info") or os.path.exists(f"{parent}/{name}/pyvenv.cfg"))
+            if not (
+                name in made
+                or name.endswith(".egg-info")
+                or os.path.exists(f"{parent}/{name}/pyvenv.cfg")
+            )
         )
-        yield from (os.path.join(parent, name) for name in sorted(files) if not name.endswith(".pyc"))
+        yield from (
+            os.path.join(parent, name) for name in sorted(files) if not name.endswith(".pyc")
+        )
 
 
 def _with_commit(text: str, known: Path) -> str:
@@ -115,7 +132,9 @@ def _with_commit(text: str, known: Path) -> str:
     if not _is_git(target):
         return text
     address, hash_mark, fragment = target.removeprefix("git+").partition("#")
-    base, _, reference = address.rpartition("@") if "@" in urlsplit(address).path else (address, "", "")
+    base, _, reference = (
+        address.rpartition("@") if "@" in urlsplit(address).path else (address, "", "")
+    )
     if _COMMIT.fullmatch(reference):
         return text
     file = known / hashlib.sha256(address.encode()).hexdigest()[:16]
@@ -130,7 +149,8 @@ def _with_commit(text: str, known: Path) -> str:
 
 
 def _ask(address: str, reference: str) -> str | None:
-    """The commit of a branch or tag of a repository, None when it does not answer or has none of the name."""
+    """The commit of a branch or tag of a repository, None when it does not answer or has none of
+    the name."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
     plain_address = git_credentials.without_password(address)
     if has_password(f"git+{plain_address}"):  # it is not correct, and would be on the command line
@@ -149,6 +169,14 @@ def _ask(address: str, reference: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    commits = {name: commit for commit, _, name in (line.partition("\t") for line in done.stdout.splitlines())}
-    names = (f"refs/tags/{reference}^{{}}", f"refs/tags/{reference}", f"refs/heads/{reference}", reference)
+    commits = {
+        name: commit
+        for commit, _, name in (line.partition("\t") for line in done.stdout.splitlines())
+    }
+    names = (
+        f"refs/tags/{reference}^{{}}",
+        f"refs/tags/{reference}",
+        f"refs/heads/{reference}",
+        reference,
+    )
     return next((commits[name] for name in names if name in commits), None)

@@ -87,20 +87,23 @@ class Recorder:
         self._store.apply(self._run_id, changes)
 
     def _stamp(self, node: TaskRun) -> None:
-        """Stamp what no attempt stamped: a DAG starts with the first of its tasks and ends with the last of them."""
+        """Stamp what no attempt stamped: a DAG starts with the first of its tasks and ends with the
+        last of them."""
         node.started_at = node.started_at or _first_start(node)
         if node.state is TaskState.RUNNING:
             node.started_at = node.started_at or self._now()
         elif node.started_at is not None:
-            inner = [child.ended_at for child in node.children.values() if child.ended_at is not None]
+            inner = [
+                child.ended_at for child in node.children.values() if child.ended_at is not None
+            ]
             node.ended_at = node.ended_at or max(inner, default=None) or self._now()
 
 
 def _first_start(node: TaskRun) -> str | None:
     """Return when the first of the tasks in a DAG started, None when none did.
 
-    That may be before the DAG is recorded. When all tasks in it are taken from the cache, or from before an
-    interruption, the DAG has even ended by then.
+    That may be before the DAG is recorded. When all tasks in it are taken from the cache, or from
+    before an interruption, the DAG has even ended by then.
     """
     starts = (child.started_at or _first_start(child) for child in node.children.values())
     return min(filter(None, starts), default=None)
@@ -123,7 +126,8 @@ def task_record(node: TaskRun) -> Task:
 
 
 def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
-    """The artifacts of a finished task, and the metrics in their metadata; none of a DAG or loop."""
+    """The artifacts of a finished task, and the metrics in their metadata; none of a DAG or
+    loop."""
     artifacts: list[Artifact] = []
     metrics: list[Metric] = []
     if node.kind in (TaskKind.DAG, TaskKind.LOOP) or not node.state.ok or node.recorded:
@@ -131,7 +135,13 @@ def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
     for name, items in node.outputs.artifacts.items():
         for item in items:
             artifacts.append(
-                Artifact(node.path, name, item.type, file_uris.to_uri(item.uri), finite(dict(item.metadata)))
+                Artifact(
+                    node.path,
+                    name,
+                    item.type,
+                    file_uris.to_uri(item.uri),
+                    finite(dict(item.metadata)),
+                )
             )
             if item.type == "system.Metrics":
                 metrics.extend(_metrics(node.path, name, item.metadata))
@@ -139,13 +149,18 @@ def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
 
 
 def _inputs(node: TaskRun) -> dict[str, Any]:
-    """As the component receives them; of an iteration only its item of what the loop goes over. Of a task that was
-    left out because of others none: it was given nothing."""
+    """As the component receives them; of an iteration only its item of what the loop goes over. Of
+    a task that was left out because of others none: it was given nothing."""
     if node.state in (TaskState.SKIPPED, TaskState.CANCELLED) and node.inputs == Values():
         return {}
     inputs = as_record(with_defaults(node.inputs, node.component))
     loop = node.parent
-    if loop is not None and loop.kind is TaskKind.LOOP and loop.task is not None and loop.task.iterator is not None:
+    if (
+        loop is not None
+        and loop.kind is TaskKind.LOOP
+        and loop.task is not None
+        and loop.task.iterator is not None
+    ):
         inputs.pop(loop.task.iterator.input or "", None)
     return inputs
 

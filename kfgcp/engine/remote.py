@@ -1,8 +1,9 @@
-"""Artifacts that lie in a bucket: copied to this machine before a task that reads them starts, and from it after a
-task that wrote them.
+"""Artifacts that lie in a bucket: copied to this machine before a task that reads them starts, and
+from it after a task that wrote them.
 
-Inside a task `gs://bucket/key` is found at `/gcs/bucket/key`, and likewise for s3 and minio (semantics.md, Artifacts).
-Where such a mount is not there, the copy lies at the same place below a folder of the run.
+Inside a task `gs://bucket/key` is found at `/gcs/bucket/key`, and likewise for s3 and minio
+(semantics.md, Artifacts). Where such a mount is not there, the copy lies at the same place below a
+folder of the run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from typing import Any, Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Bucket, UploadsInParts, describe, is_answer, is_changed, status_of
+from kfgcp.engine.buckets.base import (
+    Bucket,
+    UploadsInParts,
+    describe,
+    is_answer,
+    is_changed,
+    status_of,
+)
 from kfgcp.engine.buckets.gcs import GcsBucket, storage_client
 from kfgcp.engine.buckets.s3 import S3Bucket, s3_client
 from kfgcp.engine.contact import Contacts
@@ -47,9 +55,14 @@ def is_remote(uri: str) -> bool:
 
 
 def to_copy(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
-    """The URIs of those that must be copied to `folder` first: in a bucket, not mounted, not copied yet."""
+    """The URIs of those that must be copied to `folder` first: in a bucket, not mounted, not copied
+    yet."""
     uris = {artifact.uri for artifact in artifacts if is_remote(artifact.uri)}
-    return sorted(uri for uri in uris if not os.path.exists(_mount(uri)) and not os.path.exists(place(uri, folder)))
+    return sorted(
+        uri
+        for uri in uris
+        if not os.path.exists(_mount(uri)) and not os.path.exists(place(uri, folder))
+    )
 
 
 def written(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
@@ -59,7 +72,8 @@ def written(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
 
 
 def make_folders(wire: Mapping[str, Any], folder: Path) -> None:
-    """Makes the folders below `folder` for the output artifacts of an ExecutorInput that go to a bucket."""
+    """Makes the folders below `folder` for the output artifacts of an ExecutorInput that go to a
+    bucket."""
     for output in wire["outputs"]["artifacts"].values():
         for artifact in output["artifacts"]:
             if is_remote(artifact["uri"]):
@@ -119,7 +133,8 @@ def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
     """Return whether there is an object at the URI, or one below it.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused or does not answer; one line.
+        ValueProblem: the library for it is missing, or the store refused or does not answer; one
+            line.
     """
     try:
         bucket, key = _answering_bucket(uri, settings)
@@ -132,7 +147,8 @@ def check(root: str, settings: BucketSettings = DEFAULTS) -> None:
     """Passes a pipeline root whose bucket can be listed from here.
 
     Raises:
-        ValueProblem: the library for it is missing, there is no such bucket, or it may not be read; one line.
+        ValueProblem: the library for it is missing, there is no such bucket, or it may not be read;
+            one line.
     """
     try:
         bucket, key = _answering_bucket(root, settings)
@@ -151,22 +167,31 @@ class SignInProblem(ValueProblem):
 
 
 _SIGN_IN_ERRORS: Final = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError", "ConfigParseError"}
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "CredentialRetrievalError",
+        "ConfigParseError",
+    }
 )
 """Errors of boto3 about credentials; no request was sent."""
 
 
 def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[str, str]:
-    """Return the permissions that this machine lacks for a pipeline root on S3, with the answer of the store to each.
+    """Return the permissions that this machine lacks for a pipeline root on S3, with the answer of
+    the store to each.
 
-    Nothing is written. An upload is started and then cancelled, because S3 has no request that asks for permissions.
+    Nothing is written. An upload is started and then cancelled, because S3 has no request that asks
+    for permissions.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
         settings: where the store is.
 
     Returns:
-        Names of permissions by Amazon's names, such as `s3:PutObject`. Empty when the bucket can be used.
+        Names of permissions by Amazon's names, such as `s3:PutObject`. Empty when the bucket can be
+        used.
 
     Raises:
         MissingBucketError: the store has no such bucket.
@@ -176,7 +201,8 @@ def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[
     try:
         bucket, folder = _answering_bucket(root, settings)
         prefix = transfer.folder_prefix(folder)
-        # Nobody has an object of this name. The answer is 404 to those who may read, and 403 to others.
+        # Nobody has an object of this name. The answer is 404 to those who may read, and 403 to
+        # others.
         probe = f"{prefix}kfgcp-doctor-{uuid.uuid4().hex}"
         requests: dict[str, Callable[[], object]] = {
             "s3:ListBucket": lambda: transfer.list_objects(bucket, prefix, 1),
@@ -198,13 +224,16 @@ def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[
         raise
     except Exception as error:
         if type(error).__name__ in _SIGN_IN_ERRORS:
-            raise SignInProblem(f"this machine has no credentials for {root}: {describe(error)}") from None
+            raise SignInProblem(
+                f"this machine has no credentials for {root}: {describe(error)}"
+            ) from None
         raise _problem(root, "checked", error) from None
     return refused
 
 
 def _code(error: Exception) -> str:
-    """Return the code that S3 gives an error, such as `NoSuchBucket`; "" when it is another error."""
+    """Return the code that S3 gives an error, such as `NoSuchBucket`; "" when it is another
+    error."""
     response = getattr(error, "response", None)
     details = response.get("Error") if isinstance(response, dict) else None
     return str(details.get("Code") or "") if details else ""
@@ -227,7 +256,10 @@ def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucke
         return GcsBucket(storage_client(), name), key
     endpoint = settings.endpoint
     if scheme == "minio" and not endpoint:
-        raise NoAddressError("the address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set")
+        raise NoAddressError(
+            "the address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL"
+            " is set"
+        )
     return S3Bucket(s3_client(endpoint, settings.s3_region, settings.s3_addressing), name), key
 
 
@@ -240,11 +272,13 @@ def _answering_bucket(uri: str, settings: BucketSettings) -> tuple[Bucket, str]:
 
     Raises:
         NoAnswerError: the store did not answer in time.
-        Exception: an error of the store's client library: there is no connection, or the sign-in failed.
+        Exception: an error of the store's client library: there is no connection, or the sign-in
+            failed.
     """
     scheme, _, rest = uri.partition("://")
-    # These imports are slow, so they come before the time that an answer may take. They need a lock, because several
-    # threads copy at the same time, and circular imports could show a second thread a module that is not complete.
+    # These imports are slow, so they come before the time that an answer may take. They need a
+    # lock, because several threads copy at the same time, and circular imports could show a second
+    # thread a module that is not complete.
     with _IMPORTING:
         import_module("google.cloud.storage" if scheme == "gs" else "boto3")
     name = rest.partition("/")[0]
@@ -254,7 +288,8 @@ def _answering_bucket(uri: str, settings: BucketSettings) -> tuple[Bucket, str]:
 
 
 def _send_first_request(uri: str, settings: BucketSettings) -> None:
-    """Send one request to the store of a URI. Any answer proves that the store is there, also "not allowed"."""
+    """Send one request to the store of a URI. Any answer proves that the store is there, also "not
+    allowed"."""
     bucket, _ = open_bucket(uri, settings)
     try:
         bucket.check()
@@ -266,14 +301,18 @@ def _send_first_request(uri: str, settings: BucketSettings) -> None:
 def _problem(uri: str, what: str, error: Exception) -> ValueProblem:
     if isinstance(error, ImportError):
         extra = EXTRAS[uri.partition("://")[0]]
-        return ValueProblem(f"{uri} cannot be {what} without a library: {MissingExtra.installing(extra)}")
+        return ValueProblem(
+            f"{uri} cannot be {what} without a library: {MissingExtra.installing(extra)}"
+        )
     if is_changed(error):
         return ValueProblem(f"{uri} cannot be {what}: it was changed at the same time")
-    # What `requests` says of a failed connection begins with the whole request; its reason is what matters.
+    # What `requests` says of a failed connection begins with the whole request; its reason is what
+    # matters.
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(reason, Exception):
         return ValueProblem(
-            f"{uri} cannot be {what}: no connection, check the network and the proxy: {describe(reason)}"
+            f"{uri} cannot be {what}: no connection, check the network and the proxy:"
+            f" {describe(reason)}"
         )
     return ValueProblem(f"{uri} cannot be {what}: {describe(error)}")
 

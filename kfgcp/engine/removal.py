@@ -155,7 +155,9 @@ def _has_others(folder: str, place: str, kept: Collection[str]) -> bool:
     """Return whether there is a file, or an empty folder, that is not in `kept`."""
     try:
         with os.scandir(folder) as entries:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False), entry.path) for entry in entries]
+            names = [
+                (entry.name, entry.is_dir(follow_symlinks=False), entry.path) for entry in entries
+            ]
     except FileNotFoundError:
         return False
     except OSError:

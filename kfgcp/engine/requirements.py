@@ -1,4 +1,5 @@
-"""`packages_to_install`: whether this environment has them, and the key of the environment that would."""
+"""`packages_to_install`: whether this environment has them, and the key of the environment that
+would."""
 
 from __future__ import annotations
 
@@ -20,18 +21,19 @@ _NEVER = '; python_version<"3.9"'
 
 
 SETUPTOOLS = "setuptools<82"
-"""The newest setuptools that brings `pkg_resources`, which many older packages import; 82.0.0 removed it. An image of
-Python has one of these, a virtual environment has none."""
+"""The newest setuptools that brings `pkg_resources`, which many older packages import; 82.0.0
+removed it. An image of Python has one of these, a virtual environment has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """What a virtual environment must hold.
 
-    packages: pip requirements, sorted. index_options: pip's options that say where from. kfp: the requirement of kfp,
-    installed without its dependencies as the compiled command does, None when `packages` brings it. contents: the state
-    of the folders and files that packages name, see `kfgcp.engine.pinning`. setuptools: the requirement of setuptools,
-    installed first where it can be had, None for none.
+    packages: pip requirements, sorted. index_options: pip's options that say where from. kfp: the
+    requirement of kfp, installed without its dependencies as the compiled command does, None when
+    `packages` brings it. contents: the state of the folders and files that packages name, see
+    `kfgcp.engine.pinning`. setuptools: the requirement of setuptools, installed first where it can
+    be had, None for none.
     """
 
     packages: tuple[str, ...]
@@ -45,7 +47,9 @@ class Requirements:
         """The same for the same packages, index options and Python."""
         python = [sys.implementation.cache_tag, platform.machine(), sys.base_prefix]
         setuptools = [self.setuptools] if self.setuptools else []
-        text = json.dumps([self.packages, self.index_options, self.kfp, python, *setuptools, *self.contents])
+        text = json.dumps(
+            [self.packages, self.index_options, self.kfp, python, *setuptools, *self.contents]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

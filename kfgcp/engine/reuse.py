@@ -1,4 +1,5 @@
-"""Results of tasks that ended before: in this run, before it was interrupted, or in a run that this one repeats."""
+"""Results of tasks that ended before: in this run, before it was interrupted, or in a run that this
+one repeats."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from kfgcp.store.store import Store
 class Done:
     """How a task ended that does not run again.
 
-    origin: the attempt that made the outputs, when it was one of another run. error: of a task that failed for good.
+    origin: the attempt that made the outputs, when it was one of another run. error: of a task that
+    failed for good.
     """
 
     outputs: Values
@@ -36,8 +38,8 @@ class EarlierResults:
         store: where they are.
         run_id: this run; what it finished before an interruption stays as it is.
         repeats: a run to take unchanged tasks from.
-        from_task: a path of that run, of a task, DAG, loop or iteration: all in it and all that depends on it run
-            again, whatever they put out.
+        from_task: a path of that run, of a task, DAG, loop or iteration: all in it and all that
+            depends on it run again, whatever they put out.
         buckets: where buckets are.
     """
 
@@ -61,7 +63,8 @@ class EarlierResults:
         self._lost: dict[str, str] = {}
 
     def mark(self, node: TaskRun) -> None:
-        """Marks a task that was asked to run again, or depends on one that was; before it is recalled."""
+        """Marks a task that was asked to run again, or depends on one that was; before it is
+        recalled."""
         if self._from_task is None:
             return
         for asked in lineage(node):
@@ -83,13 +86,16 @@ class EarlierResults:
         if before is not None and before.state is TaskState.FAILED and before.error is not None:
             _restore(node, before)
             return Done(Values(), error=before.error)
-        if before is not None:  # an attempt that was under way when the run was interrupted is no failure
+        if (
+            before is not None
+        ):  # an attempt that was under way when the run was interrupted is no failure
             node.attempts = before.attempts
             node.failures = before.attempts - self._interrupted.get(node.path, 0)
         return self._unchanged(node)
 
     def lost(self, node: TaskRun) -> str | None:
-        """Return why a task that is unchanged cannot be taken from the run that this one repeats, None if it can."""
+        """Return why a task that is unchanged cannot be taken from the run that this one repeats,
+        None if it can."""
         return self._lost.get(node.path)
 
     def _unchanged(self, node: TaskRun) -> Done | None:
@@ -119,5 +125,9 @@ def outcome_of(node: TaskRun) -> Outcome:
 
 
 def _restore(node: TaskRun, before: Task) -> None:
-    node.attempts, node.started_at, node.ended_at = before.attempts, before.started_at, before.ended_at
+    node.attempts, node.started_at, node.ended_at = (
+        before.attempts,
+        before.started_at,
+        before.ended_at,
+    )
     node.recorded = True

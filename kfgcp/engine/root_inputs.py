@@ -1,4 +1,5 @@
-"""The inputs of a whole pipeline in the engine: a local file that is given as an artifact must exist."""
+"""The inputs of a whole pipeline in the engine: a local file that is given as an artifact must
+exist."""
 
 from __future__ import annotations
 
@@ -16,10 +17,13 @@ def root_inputs(root: Component, values: Mapping[str, Any], submit_dir: str) -> 
 
     Args:
         root: the pipeline's root.
-        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of URIs.
+        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of
+            URIs.
         submit_dir: the folder that relative paths start from.
 
     Raises:
         ValueProblem: a local file does not exist.
     """
-    return inputs.of_root(root, values, lambda uri, name: resolve_uri(uri, submit_dir, f"the artifact {name}"))
+    return inputs.of_root(
+        root, values, lambda uri, name: resolve_uri(uri, submit_dir, f"the artifact {name}")
+    )

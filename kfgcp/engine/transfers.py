@@ -1,4 +1,5 @@
-"""What tasks read from buckets and write to them, copied in threads so that the engine's loop goes on."""
+"""What tasks read from buckets and write to them, copied in threads so that the engine's loop goes
+on."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ class Transfers:
         settings: where buckets are.
     """
 
-    def __init__(self, emit: Callable[[Fetched | Stored], None], folder: Path, settings: BucketSettings) -> None:
+    def __init__(
+        self, emit: Callable[[Fetched | Stored], None], folder: Path, settings: BucketSettings
+    ) -> None:
         self._emit = emit
         self._folder = folder
         self._settings = settings
@@ -48,7 +51,11 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        self._start(attempt.id, lambda: self._fetch(attempt, uris), lambda problem: Fetched(attempt, problem))
+        self._start(
+            attempt.id,
+            lambda: self._fetch(attempt, uris),
+            lambda problem: Fetched(attempt, problem),
+        )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
         self._start(
@@ -58,14 +65,18 @@ class Transfers:
         )
 
     def abandon(self, attempt_id: int) -> bool:
-        """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when there is none."""
+        """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when
+        there is none."""
         with self._lock:
             there = attempt_id in self._under_way
             self._under_way.discard(attempt_id)
         return there
 
     def _start(
-        self, attempt_id: int, transfer: Callable[[], Fetched | Stored], failed: Callable[[str], Fetched | Stored]
+        self,
+        attempt_id: int,
+        transfer: Callable[[], Fetched | Stored],
+        failed: Callable[[str], Fetched | Stored],
     ) -> None:
         def run() -> None:
             event = transfer()

@@ -21,25 +21,40 @@ def refuse(graph: Graph, options: RunOptions) -> bool:
         Whether the pipeline needs a Docker engine.
 
     Raises:
-        Unsupported: an executor in it belongs to another backend, or a container needs a Docker engine that is not
-            there; nothing was started.
+        Unsupported: an executor in it belongs to another backend, or a container needs a Docker
+            engine that is not there; nothing was started.
     """
-    foreign = [f"{c.name} ({c.executor.kind})" for c in _components(graph) if isinstance(c.executor, OtherExecutor)]
+    foreign = [
+        f"{c.name} ({c.executor.kind})"
+        for c in _components(graph)
+        if isinstance(c.executor, OtherExecutor)
+    ]
     if foreign:
         raise Unsupported(
-            f"The local engine cannot run {', '.join(foreign)}.", hint="Submit it to the backend that knows it."
+            f"The local engine cannot run {', '.join(foreign)}.",
+            hint="Submit it to the backend that knows it.",
         )
-    claims = [c.name for c in _components(graph) if isinstance(c.executor, Container) and _makes_volumes(c.executor)]
+    claims = [
+        c.name
+        for c in _components(graph)
+        if isinstance(c.executor, Container) and _makes_volumes(c.executor)
+    ]
     if claims:
         raise Unsupported(
             f"The local engine has no cluster to make or delete the volume of {', '.join(claims)}.",
-            hint="dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here and on Kubeflow.",
+            hint=(
+                "dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here"
+                " and on Kubeflow."
+            ),
         )
     containers = [c for c in _components(graph) if isinstance(c.executor, Container)]
-    commands = [c for c in containers if isinstance(c.executor, Container) and recognise(c.executor) is None]
+    commands = [
+        c for c in containers if isinstance(c.executor, Container) and recognise(c.executor) is None
+    ]
     if options.executor == "process" and commands:
         raise Unsupported(
-            f"{commands[0].name} runs a container, and --executor process allows none.", hint="Use --executor auto."
+            f"{commands[0].name} runs a container, and --executor process allows none.",
+            hint="Use --executor auto.",
         )
     needs_docker = bool(commands or (options.executor == "docker" and containers))
     if needs_docker:
@@ -49,12 +64,15 @@ def refuse(graph: Graph, options: RunOptions) -> bool:
             connect().close()
         except Unsupported as error:
             needs = (commands or containers)[0].name
-            raise Unsupported(f"{needs} runs a container. {error.message}", hint=error.hint) from None
+            raise Unsupported(
+                f"{needs} runs a container. {error.message}", hint=error.hint
+            ) from None
     return needs_docker
 
 
 def _makes_volumes(container: Container) -> bool:
-    """Of CreatePVC and DeletePVC in kfp-kubernetes: the image stands for a driver of KFP, nothing is run in it."""
+    """Of CreatePVC and DeletePVC in kfp-kubernetes: the image stands for a driver of KFP, nothing
+    is run in it."""
     return container.image in ("argostub/createpvc", "argostub/deletepvc")
 
 

@@ -14,16 +14,19 @@ from kfgcp.semantics.values import ArtifactValue
 from kfgcp.store.rows import Origin, Use
 from kfgcp.store.store import Store
 
-# Only the end of the path counts: the state folder may be reached through a link, or may have been moved.
+# Only the end of the path counts: the state folder may be reached through a link, or may have been
+# moved.
 _RUN_FOLDER = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})(?=/|$)")
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class Uses:
-    """Finds what the tasks of one run use of other runs: outputs from the cache, and single artifacts.
+    """Finds what the tasks of one run use of other runs: outputs from the cache, and single
+    artifacts.
 
-    A task uses an artifact of another run when it imports it, receives it as an input, or when a component reports the
-    file that it read as its output. An artifact that is a folder above attempts uses all of these attempts.
+    A task uses an artifact of another run when it imports it, receives it as an input, or when a
+    component reports the file that it read as its output. An artifact that is a folder above
+    attempts uses all of these attempts.
 
     Args:
         store: knows the attempts of other runs.
@@ -35,16 +38,20 @@ class Uses:
         self._run_id = run_id
         self._recorded: set[Origin] = set()
         self._artifacts = os.path.realpath(store.file.parent / "artifacts")
-        self._folders: dict[str, dict[str, Origin]] = {}  # run -> folder of an attempt, below that of the run
+        self._folders: dict[
+            str, dict[str, Origin]
+        ] = {}  # run -> folder of an attempt, below that of the run
         self._read: set[str] = set()  # runs whose attempts were read from the store
         self._by_path: dict[str, Sequence[Origin]] = {}  # of files that are not of this run
 
     def of_root(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
-        """Yield what a run uses from its beginning: the artifacts that it was given, taken by a task or not."""
+        """Yield what a run uses from its beginning: the artifacts that it was given, taken by a
+        task or not."""
         return self._new("", artifacts)
 
     def of(self, node: TaskRun) -> Iterator[Use]:
-        """Yield what a task uses and no earlier task of the run used, and always the origin of its outputs."""
+        """Yield what a task uses and no earlier task of the run used, and always the origin of its
+        outputs."""
         if node.kind not in (TaskKind.CONTAINER, TaskKind.IMPORTER):
             return
         if node.origin is not None:
@@ -83,7 +90,8 @@ class Uses:
         return self._by_path[path]
 
     def _origins_at(self, path: str) -> Sequence[Origin] | None:
-        """Return the attempts of other runs at a path, None when it is in the folder of this run."""
+        """Return the attempts of other runs at a path, None when it is in the folder of this
+        run."""
         # After a link, ".." leads to another place than the text of the path shows.
         origins = self._origins_in_runs(path) if "/../" not in path else ()
         if origins is None or origins:
@@ -119,7 +127,8 @@ class Uses:
         return origins
 
     def _origins_in_run(self, run_id: str, place: str) -> Sequence[Origin]:
-        """Return the attempt of a run that a place in its folder belongs to, or the attempts below that place."""
+        """Return the attempt of a run that a place in its folder belongs to, or the attempts below
+        that place."""
         folders: Mapping[str, Origin] = self._folders.get(run_id, {})
         origin = _attempt_around(folders, place)
         if origin is None:

@@ -11,9 +11,10 @@ _lock = threading.Lock()
 def uv_program() -> str:
     """Return the path of uv. The search is done once.
 
-    uv's own search uses `sysconfig`, whose first call is not thread-safe in Python 3.11: a second thread can get None
-    for values that are not set yet. A lock separates the callers of this function. It does not protect from other code
-    that uses `sysconfig`, so the engine calls this function before it starts threads.
+    uv's own search uses `sysconfig`, whose first call is not thread-safe in Python 3.11: a second
+    thread can get None for values that are not set yet. A lock separates the callers of this
+    function. It does not protect from other code that uses `sysconfig`, so the engine calls this
+    function before it starts threads.
 
     Raises:
         OSError: the program is not there.

@@ -1,4 +1,5 @@
-"""A container's command and arguments with their placeholders filled in, optional parts included."""
+"""A container's command and arguments with their placeholders filled in, optional parts
+included."""
 
 from __future__ import annotations
 
@@ -10,16 +11,20 @@ from kfgcp.semantics.placeholders import fill_argument
 from kfgcp.semantics.values import ValueProblem, json_text
 
 
-def resolve(templates: Sequence[str], executor_input: Mapping[str, Any], job: Mapping[str, str]) -> list[str]:
+def resolve(
+    templates: Sequence[str], executor_input: Mapping[str, Any], job: Mapping[str, str]
+) -> list[str]:
     """The words of the command.
 
-    An element that is a JSON text `{"IfPresent": ...}` or `{"Concat": [...]}` is taken for the optional or joined
-    part that it describes (semantics.md, Placeholders).
+    An element that is a JSON text `{"IfPresent": ...}` or `{"Concat": [...]}` is taken for the
+    optional or joined part that it describes (semantics.md, Placeholders).
 
     Raises:
         ValueProblem: an element names an input or output that the task does not have.
     """
-    return [word for template in templates for word in _words(_structure(template), executor_input, job)]
+    return [
+        word for template in templates for word in _words(_structure(template), executor_input, job)
+    ]
 
 
 def _structure(template: str) -> Any:

@@ -38,13 +38,18 @@ def executor_input(
         for name, kind in component.output_artifacts.items()
     }
     input_artifacts = {
-        name: {"artifacts": [item.to_wire() for item in items]} for name, items in inputs.artifacts.items()
+        name: {"artifacts": [item.to_wire() for item in items]}
+        for name, items in inputs.artifacts.items()
     }
     return {
         "inputs": {"parameterValues": dict(inputs.params), "artifacts": input_artifacts},
         "outputs": {
-            "parameters": {name: {"outputFile": parameter_file(name)} for name in component.output_params},
-            "artifacts": {name: {"artifacts": [item.to_wire()]} for name, item in output_artifacts.items()},
+            "parameters": {
+                name: {"outputFile": parameter_file(name)} for name in component.output_params
+            },
+            "artifacts": {
+                name: {"artifacts": [item.to_wire()]} for name, item in output_artifacts.items()
+            },
             "outputFile": output_file,
         },
     }
@@ -97,7 +102,8 @@ class ReportedArtifact:
 def reported_artifacts(
     name: str, declared: Sequence[dict[str, Any]], executor_output: Mapping[str, Any]
 ) -> list[ReportedArtifact]:
-    """Return the artifacts of one output: as the ExecutorInput has them, with what the executor changed.
+    """Return the artifacts of one output: as the ExecutorInput has them, with what the executor
+    changed.
 
     Args:
         name: of the output.
@@ -125,7 +131,9 @@ def reported_artifacts(
             metadata=_metadata(_field(item, "metadata", dict, what), artifact_type, what),
             version=_field(kind, "schemaVersion", str, what),
         )
-        custom_path = _field(item, "custom_path", str, what) or _field(item, "customPath", str, what)
+        custom_path = _field(item, "custom_path", str, what) or _field(
+            item, "customPath", str, what
+        )
         reported.append(ReportedArtifact(value, custom_path))
     return reported
 
@@ -134,7 +142,8 @@ def _metadata(written: dict[str, Any], artifact_type: str, what: str) -> dict[st
     """Return metadata as the component left it, with whole numbers as int.
 
     Raises:
-        ValueProblem: JSON cannot carry it; of a metric that is NaN or infinite the message has its name.
+        ValueProblem: JSON cannot carry it; of a metric that is NaN or infinite the message has its
+            name.
     """
     for name, value in written.items():
         kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
@@ -150,5 +159,7 @@ def _field(body: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise ValueProblem(f"{what} has a '{key}' that is no {kind.__name__} in the executor's output file")
+        raise ValueProblem(
+            f"{what} has a '{key}' that is no {kind.__name__} in the executor's output file"
+        )
     return value

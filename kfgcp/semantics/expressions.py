@@ -1,6 +1,7 @@
 """CEL: conditions of tasks and selectors of inputs, by Google's own implementation.
 
-Whatever the expression holds, evaluating it ends in a value or in a `ValueProblem`: the library bounds size and depth.
+Whatever the expression holds, evaluating it ends in a value or in a `ValueProblem`: the library
+bounds size and depth.
 """
 
 from __future__ import annotations
@@ -12,17 +13,27 @@ from typing import Any
 from kfgcp.semantics.values import ValueProblem, Values, json_text, shown
 from kfgcp.spec.json_values import whole
 
-_OTHER_VALUES = {"int_value": int, "double_value": float, "bool_value": bool, "list_value": list, "struct_value": dict}
+_OTHER_VALUES = {
+    "int_value": int,
+    "double_value": float,
+    "bool_value": bool,
+    "list_value": list,
+    "struct_value": dict,
+}
 _NO_VALUE: dict[str, Any] = dict.fromkeys(("string_value", *_OTHER_VALUES))
 
 
 def condition(expression: str, inputs: Values) -> bool:
-    """Whether a triggerPolicy.condition holds: a CEL bool over `inputs.parameter_values` and `inputs.artifacts`.
+    """Whether a triggerPolicy.condition holds: a CEL bool over `inputs.parameter_values` and
+    `inputs.artifacts`.
 
     Raises:
         ValueProblem: it cannot be evaluated, or is no bool; names the expression and the values.
     """
-    artifacts = {name: {"artifacts": [item.to_wire() for item in items]} for name, items in inputs.artifacts.items()}
+    artifacts = {
+        name: {"artifacts": [item.to_wire() for item in items]}
+        for name, items in inputs.artifacts.items()
+    }
     data = {"inputs": {"parameter_values": dict(inputs.params), "artifacts": artifacts}}
     try:
         value = _evaluate(expression, data)
@@ -31,7 +42,9 @@ def condition(expression: str, inputs: Values) -> bool:
             f"the condition {expression} cannot be evaluated: {_reason(error)}; {_with(inputs)}"
         ) from None
     if not isinstance(value, bool):
-        raise ValueProblem(f"the condition {expression} is {shown(value)}, neither true nor false; {_with(inputs)}")
+        raise ValueProblem(
+            f"the condition {expression} is {shown(value)}, neither true nor false; {_with(inputs)}"
+        )
     return value
 
 
@@ -46,7 +59,9 @@ def select(expression: str, value: Any) -> Any:
     try:
         return _in_order(whole(_evaluate(expression, data)))
     except Exception as error:
-        message = f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
+        message = (
+            f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
+        )
         raise ValueProblem(message) from None
 
 
@@ -65,7 +80,11 @@ def _environment() -> Any:
     from cel_expr_python import cel
 
     parse = cel.Overload(
-        "parse_json_string", return_type=cel.Type.DYN, parameters=[cel.Type.STRING], is_member=False, impl=_parse_json
+        "parse_json_string",
+        return_type=cel.Type.DYN,
+        parameters=[cel.Type.STRING],
+        is_member=False,
+        impl=_parse_json,
     )
     variables = dict.fromkeys(("inputs", *_NO_VALUE), cel.Type.DYN)
     return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [parse])])

@@ -15,8 +15,8 @@ _SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")
 _PASSED_ON = frozenset({"http", "https", "bq", "oci", "huggingface"})
 """Schemes whose artifacts nobody copies for a task: it gets the URI.
 
-Kubeflow Pipelines 2.16 imports oci and huggingface (its importer_launcher.go), and Vertex AI has artifacts at https and
-bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
+Kubeflow Pipelines 2.16 imports oci and huggingface (its importer_launcher.go), and Vertex AI has
+artifacts at https and bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
 """
 
 
@@ -70,7 +70,9 @@ def outputs_of(
         name=name,
         type=importer.type.type,
         uri=uri,
-        metadata=placeholders.fill_constant(importer.metadata, params, job, "the importer's metadata"),
+        metadata=placeholders.fill_constant(
+            importer.metadata, params, job, "the importer's metadata"
+        ),
         version=importer.type.version,
         made_by=made_by,
     )
@@ -92,7 +94,7 @@ def is_local(uri: str, what: str) -> bool:
         return True
     if scheme[1] not in MOUNTS and scheme[1] not in _PASSED_ON:
         raise ValueProblem(
-            f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://, minio://, or a"
-            " path of this machine"
+            f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://,"
+            " minio://, or a path of this machine"
         )
     return False

@@ -1,4 +1,5 @@
-"""The inputs of a task, from constants, the inputs of its DAG and the outputs of the tasks before it."""
+"""The inputs of a task, from constants, the inputs of its DAG and the outputs of the tasks before
+it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,16 @@ from typing import Any
 
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, coerce
-from kfgcp.spec.graph import ArtifactDef, Binding, Component, Constant, FinalStatus, FromInput, FromTask, TaskDef
+from kfgcp.spec.graph import (
+    ArtifactDef,
+    Binding,
+    Component,
+    Constant,
+    FinalStatus,
+    FromInput,
+    FromTask,
+    TaskDef,
+)
 
 Outputs = Callable[[str], Values]
 """The outputs of a task of the same DAG, by its key."""
@@ -19,13 +29,18 @@ Select = Callable[[str, Any], Any]
 """A CEL expression over a value."""
 
 
-def of_root(root: Component, values: Mapping[str, Any], locate: Callable[[str, str], str]) -> Values:
-    """Return the inputs that a run starts with; an artifact has the type that the pipeline declares.
+def of_root(
+    root: Component, values: Mapping[str, Any], locate: Callable[[str, str], str]
+) -> Values:
+    """Return the inputs that a run starts with; an artifact has the type that the pipeline
+    declares.
 
     Args:
         root: the pipeline's root.
-        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of URIs.
-        locate: gives the URI that tasks receive for the URI of an artifact, by that URI and the name of the input.
+        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of
+            URIs.
+        locate: gives the URI that tasks receive for the URI of an artifact, by that URI and the
+            name of the input.
     """
     params = {name: value for name, value in values.items() if name not in root.artifacts}
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
@@ -40,7 +55,11 @@ def of_root(root: Component, values: Mapping[str, Any], locate: Callable[[str, s
 
 def _root_artifact(name: str, definition: ArtifactDef, uri: str) -> ArtifactValue:
     return ArtifactValue(
-        name=name, type=definition.type, uri=uri, metadata=definition.metadata, version=definition.version
+        name=name,
+        type=definition.type,
+        uri=uri,
+        metadata=definition.metadata,
+        version=definition.version,
     )
 
 
@@ -62,16 +81,22 @@ def resolve(
         outputs: gives what a task before it put out.
         status: gives how a task before it ended.
         select: applies a parameterExpressionSelector.
-        constants: values of the placeholders that mean the same in the whole task, `pipeline_job_name` for example.
+        constants: values of the placeholders that mean the same in the whole task,
+            `pipeline_job_name` for example.
 
     Raises:
-        ValueProblem: a required input or a placeholder has no value, or a value is of the wrong type.
+        ValueProblem: a required input or a placeholder has no value, or a value is of the wrong
+            type.
     """
     raw: dict[str, Any] = {}
     templates: dict[str, Any] = {}
     for name, binding in task.params.items():
         source = binding.source
-        if isinstance(source, Constant) and placeholders.is_template(source.value) and not binding.selector:
+        if (
+            isinstance(source, Constant)
+            and placeholders.is_template(source.value)
+            and not binding.selector
+        ):
             templates[name] = source.value
         else:
             raw[name] = _param(binding, scope, outputs, status, select)
@@ -102,7 +127,9 @@ def with_defaults(inputs: Values, component: Component) -> Values:
     return Values(params, inputs.artifacts)
 
 
-def _param(binding: Binding, scope: Values, outputs: Outputs, status: Status, select: Select) -> Any:
+def _param(
+    binding: Binding, scope: Values, outputs: Outputs, status: Status, select: Select
+) -> Any:
     source = binding.source
     value: Any
     if isinstance(source, Constant):

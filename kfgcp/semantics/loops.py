@@ -24,8 +24,8 @@ def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) ->
         constants: values of the placeholders that mean the same in the whole task.
 
     Raises:
-        ValueProblem: the items are not a list, a placeholder in them has no value, or one is not of the type that the
-            loop's body declares.
+        ValueProblem: the items are not a list, a placeholder in them has no value, or one is not of
+            the type that the loop's body declares.
     """
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
@@ -39,8 +39,8 @@ def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) ->
 def collected(loop: Node) -> Values:
     """Return the outputs of the iterations, in the order of the iterations (`dsl.Collected`).
 
-    An iteration that has no such output, because its producer was skipped, is left out; nested loops give nested
-    lists of parameters and one flat list of artifacts.
+    An iteration that has no such output, because its producer was skipped, is left out; nested
+    loops give nested lists of parameters and one flat list of artifacts.
     """
     done = [node for node in loop.children.values() if node.state.ok]
     params = {
@@ -74,7 +74,9 @@ def _with_artifact(inputs: Values, name: str, item: ArtifactValue) -> Values:
 
 
 def _items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> list[Any]:
-    items: Any = iterator.raw if iterator.raw is not None else inputs.params.get(iterator.input or "")
+    items: Any = (
+        iterator.raw if iterator.raw is not None else inputs.params.get(iterator.input or "")
+    )
     if isinstance(items, str):
         try:
             items = json.loads(items)
@@ -85,5 +87,7 @@ def _items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> 
     items = whole(carried(items, "the loop's list of items"))
     # Only raw items are text of the spec. An input is data, whatever it looks like.
     if iterator.raw is not None and placeholders.is_template(items):
-        items = placeholders.fill_constant(items, inputs.params, constants, "the loop's list of items")
+        items = placeholders.fill_constant(
+            items, inputs.params, constants, "the loop's list of items"
+        )
     return list(items)

@@ -16,7 +16,8 @@ from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
 class Node:
     """A task, DAG, loop or iteration of a run.
 
-    Whoever executes a run may record more about each node in a subclass. All nodes of a run are of one class.
+    Whoever executes a run may record more about each node in a subclass. All nodes of a run are of
+    one class.
 
     Attributes:
         path: the task path.
@@ -57,23 +58,34 @@ class Node:
     pending: deque[Self] = field(default_factory=deque)
 
     def new_child(
-        self, path: str, kind: TaskKind, component: Component, task: TaskDef, inputs: Values | None = None
+        self,
+        path: str,
+        kind: TaskKind,
+        component: Component,
+        task: TaskDef,
+        inputs: Values | None = None,
     ) -> Self:
         """Return a new node that is in this one. It is not among `children` yet."""
         return type(self)(path, kind, component, self, task, inputs=inputs or Values())
 
     @property
     def is_exit(self) -> bool:
-        """Whether it is the exit task of a `dsl.ExitHandler`, which KFP compiles to a DAG `exit-handler-N`."""
+        """Whether it is the exit task of a `dsl.ExitHandler`, which KFP compiles to a DAG
+        `exit-handler-N`."""
         task = self.task
-        return task is not None and task.runs_always and any(key.startswith("exit-handler-") for key in task.upstream)
+        return (
+            task is not None
+            and task.runs_always
+            and any(key.startswith("exit-handler-") for key in task.upstream)
+        )
 
 
 NodeT = TypeVar("NodeT", bound=Node)
 
 
 def in_exit_task(node: Node) -> bool:
-    """Return whether a node is an exit task or is in one. Such a node also runs in a run that is cancelled."""
+    """Return whether a node is an exit task or is in one. Such a node also runs in a run that is
+    cancelled."""
     return any(above.is_exit for above in lineage(node))
 
 
@@ -88,8 +100,9 @@ def lineage(node: NodeT) -> Iterator[NodeT]:
 def retry_policy(node: Node) -> Retry | None:
     """Return the policy by which a container is tried again after a failure.
 
-    A container without a policy of its own has that of the nearest nested pipeline around it, as recorded on Kubeflow
-    2.17.0. A nested pipeline itself, a loop or an importer is not tried again as a whole.
+    A container without a policy of its own has that of the nearest nested pipeline around it, as
+    recorded on Kubeflow 2.17.0. A nested pipeline itself, a loop or an importer is not tried again
+    as a whole.
     """
     if node.kind is not TaskKind.CONTAINER:
         return None
@@ -130,7 +143,9 @@ def dag_outputs(dag: Dag, node: Node) -> Values:
     return Values(params, artifacts)
 
 
-def _first(name: str, producers: tuple[FromTask, ...], node: Node, output: Callable[[Node, str], Any]) -> Any:
+def _first(
+    name: str, producers: tuple[FromTask, ...], node: Node, output: Callable[[Node, str], Any]
+) -> Any:
     """Return the output of the first producer that ran, None without one.
 
     Raises:

@@ -1,7 +1,7 @@
 """`{{$...}}` placeholders: in the constants of a task's inputs and in the command of a container.
 
-Only texts of the spec are templates. What is put in is data and is not looked at again, so a value that looks like a
-placeholder reaches the component as it is.
+Only texts of the spec are templates. What is put in is data and is not looked at again, so a value
+that looks like a placeholder reaches the component as it is.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _ARTIFACT = re.compile(
     re.DOTALL,
 )
 _ESCAPE = re.compile(r"\.json_escape\[(\d+)\]\Z")
-# What the KFP compiler leaves of an output in the key of a dict, the items of a loop or a variable of the environment:
-# it makes placeholders of outputs only in the values of arguments.
+# What the KFP compiler leaves of an output in the key of a dict, the items of a loop or a variable
+# of the environment: it makes placeholders of outputs only in the values of arguments.
 _NOT_COMPILED = re.compile(r"\{\{channel:task=([^;{}]*);name=([^;{}]+);type=[^;{}]*;\}\}")
 
 
@@ -52,13 +52,16 @@ def is_template(constant: Any) -> bool:
     return isinstance(constant, list) and any(map(is_template, constant))
 
 
-def fill_constant(constant: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+def fill_constant(
+    constant: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str
+) -> Any:
     """Return a constant with the placeholders of the job and of the task's other inputs filled in.
 
-    A text that is nothing but the placeholder of one input becomes the value of that input, of whatever type. Inside
-    a longer text, and anywhere inside a list or dict, values become text (semantics.md, Values). They are data: their
-    quotes and braces do not change the structure, and they are not searched for placeholders. An expression that is
-    not one of semantics.md is text like any other.
+    A text that is nothing but the placeholder of one input becomes the value of that input, of
+    whatever type. Inside a longer text, and anywhere inside a list or dict, values become text
+    (semantics.md, Values). They are data: their quotes and braces do not change the structure, and
+    they are not searched for placeholders. An expression that is not one of semantics.md is text
+    like any other.
 
     Args:
         constant: the constant, a text or a list or dict that holds texts at any depth.
@@ -88,7 +91,9 @@ def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], 
     for key, item in value.items():
         filled_key = _fill_text(key, params, job, what)
         if filled_key in filled:
-            raise ValueProblem(f"{what} has the key {shown(filled_key)} twice when its placeholders are filled in")
+            raise ValueProblem(
+                f"{what} has the key {shown(filled_key)} twice when its placeholders are filled in"
+            )
         filled[filled_key] = _fill_inside(item, params, job, what)
     return filled
 
@@ -97,11 +102,15 @@ def _fill_text(text: str, params: Mapping[str, Any], job: Mapping[str, str], wha
     not_compiled = _NOT_COMPILED.search(text)
     if not_compiled is not None:
         source = f"{not_compiled[1]}.{not_compiled[2]}".removeprefix(".")
-        raise ValueProblem(f"{what} holds the output {source} at a place where KFP cannot compile it")
+        raise ValueProblem(
+            f"{what} holds the output {source} at a place where KFP cannot compile it"
+        )
     return _ANY.sub(lambda match: as_text(_value_in_constant(match, params, job, what)), text)
 
 
-def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+def _value_in_constant(
+    match: re.Match[str], params: Mapping[str, Any], job: Mapping[str, str], what: str
+) -> Any:
     expression = match[1]
     job_name = expression.removeprefix(".")
     if job_name in _JOB_NAMES:
@@ -110,7 +119,9 @@ def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Map
     if parameter is not None and parameter[2] in params:
         value = params[parameter[2]]
         if value is None:
-            raise ValueProblem(f"{what} contains the value of {parameter[2].removeprefix(CHANNEL)}, which is null")
+            raise ValueProblem(
+                f"{what} contains the value of {parameter[2].removeprefix(CHANNEL)}, which is null"
+            )
         return value
     if parameter is not None or _names_input_or_output(expression):
         raise ValueProblem(f"{what} holds the placeholder {match[0]}, which has no value")
@@ -118,7 +129,8 @@ def _value_in_constant(match: re.Match[str], params: Mapping[str, Any], job: Map
 
 
 def _names_input_or_output(expression: str) -> bool:
-    """Return whether an expression names an artifact or an output, which have a meaning in commands only."""
+    """Return whether an expression names an artifact or an output, which have a meaning in commands
+    only."""
     if expression == ".outputs.output_file" or WHOLE_ARTIFACT.fullmatch("{{$" + expression + "}}"):
         return True
     return any(pattern.match(expression) for pattern in (_OUTPUT_PARAMETER, _ARTIFACT))
@@ -134,12 +146,14 @@ def fill_argument(template: str, executor_input: Mapping[str, Any], job: Mapping
 
 
 def as_text(value: Any) -> str:
-    """A value inside a text: strings as they are, others as JSON; numbers without trailing zeros."""
+    """A value inside a text: strings as they are, others as JSON; numbers without trailing
+    zeros."""
     return value if isinstance(value, str) else "" if value is None else json_text(value)
 
 
 def local_path(uri: str) -> str:
-    """Where a URI is found inside a task: remote stores below their mount points (semantics.md, Artifacts)."""
+    """Where a URI is found inside a task: remote stores below their mount points (semantics.md,
+    Artifacts)."""
     scheme, _, rest = uri.partition("://")
     return f"/{MOUNTS[scheme]}/{rest}" if rest and scheme in MOUNTS else file_uris.to_path(uri)
 
@@ -160,12 +174,18 @@ def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mappin
     if match := _PARAMETER.match(expression):
         return as_text(_named(inputs.get("parameterValues") or {}, match[2], "input parameter"))
     if match := _OUTPUT_PARAMETER.match(expression):
-        return str(_named(outputs.get("parameters") or {}, match[2], "output parameter")["outputFile"])
+        return str(
+            _named(outputs.get("parameters") or {}, match[2], "output parameter")["outputFile"]
+        )
     if whole := WHOLE_ARTIFACT.fullmatch(text):
-        raise ValueProblem(f"the command takes the whole artifact '{whole[3]}', which is not defined")
+        raise ValueProblem(
+            f"the command takes the whole artifact '{whole[3]}', which is not defined"
+        )
     if match := _ARTIFACT.match(expression):
         side = inputs if match[1] == "inputs" else outputs
-        artifacts = _named(side.get("artifacts") or {}, match[3], f"{match[1][:-1]} artifact")["artifacts"]
+        artifacts = _named(side.get("artifacts") or {}, match[3], f"{match[1][:-1]} artifact")[
+            "artifacts"
+        ]
         if not artifacts:
             raise ValueProblem(f"{match[1][:-1]} artifact '{match[3]}' is an empty list")
         return _of_artifact(artifacts[0], match)

@@ -1,8 +1,9 @@
 """Which task runs when: the rules of a PipelineSpec's control flow as a state machine.
 
-The scheduler knows nothing of processes, files, clocks or the store. It is told that the run starts and how each
-attempt ended; it answers with `ready` (tasks to launch) and `changed` (tasks whose state is new), both drained by the
-engine. Given the same answers in the same order it does the same.
+The scheduler knows nothing of processes, files, clocks or the store. It is told that the run starts
+and how each attempt ended; it answers with `ready` (tasks to launch) and `changed` (tasks whose
+state is new), both drained by the engine. Given the same answers in the same order it does the
+same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Scheduler(Generic[NodeT]):
         node_type: the class of its nodes.
         inputs: the root's values, complete and typed.
         constants: of a task path, the values of the placeholders of the job and task.
-        fail_fast: launch nothing new after the first failure (`failure_policy = "fast"`), exit tasks excepted.
+        fail_fast: launch nothing new after the first failure (`failure_policy = "fast"`), exit
+            tasks excepted.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class Scheduler(Generic[NodeT]):
         self._advance()
 
     def failed(self, node: NodeT, error: ErrorInfo) -> float | None:
-        """An attempt failed. The seconds to wait before the next attempt, None when it was the last one."""
+        """An attempt failed. The seconds to wait before the next attempt, None when it was the last
+        one."""
         retry = retry_policy(node)
         node.failures += 1
         if retry is not None and node.failures <= retry.count and self._may_start(node):
@@ -102,7 +105,8 @@ class Scheduler(Generic[NodeT]):
         self._advance()
 
     def cancel(self, *, force: bool = False) -> None:
-        """Nothing new is launched but exit tasks, and with `force` not even these; what waits is CANCELLED."""
+        """Nothing new is launched but exit tasks, and with `force` not even these; what waits is
+        CANCELLED."""
         self._cancelled = True
         self._forced = self._forced or force
         self._advance()
@@ -128,7 +132,8 @@ class Scheduler(Generic[NodeT]):
         return TaskState.CANCELLED if self._cancelled else TaskState.SKIPPED
 
     def _advance(self) -> None:
-        """Handles every iteration that may start and every task whose upstream has ended, until none is left."""
+        """Handles every iteration that may start and every task whose upstream has ended, until
+        none is left."""
         while self._following or self._unblocked or self._drop_waiting():
             if self._following:
                 self._begin_iteration(self._following.popleft())
@@ -137,7 +142,9 @@ class Scheduler(Generic[NodeT]):
 
     def _drop_waiting(self) -> bool:
         """Ends the tasks that wait to be launched and may not any more; whether there were any."""
-        dropped = [node for node in self.ready if not self._may_start(node)] if self.stopping else []
+        dropped = (
+            [node for node in self.ready if not self._may_start(node)] if self.stopping else []
+        )
         for node in dropped:
             self.ready.remove(node)
             failed_before = node.failures and not self._cancelled
@@ -145,7 +152,8 @@ class Scheduler(Generic[NodeT]):
         return bool(dropped)
 
     def _may_start(self, node: NodeT) -> bool:
-        """Whether a node may start now: while the run is stopping, only exit tasks and what is in them."""
+        """Whether a node may start now: while the run is stopping, only exit tasks and what is in
+        them."""
         if not self.stopping:
             return True
         return not self._forced and in_exit_task(node)
@@ -172,7 +180,9 @@ class Scheduler(Generic[NodeT]):
                 node.component,
                 parent.inputs,
                 lambda key: parent.children[key].outputs,
-                lambda key: final_status(parent.children[key], constants.get("pipeline_job_resource_name", "")),
+                lambda key: final_status(
+                    parent.children[key], constants.get("pipeline_job_resource_name", "")
+                ),
                 expressions.select,
                 constants,
             )
@@ -196,7 +206,8 @@ class Scheduler(Generic[NodeT]):
             self.ready.append(node)
 
     def _loop(self, node: NodeT, iterations: list[NodeT]) -> None:
-        """Starts a loop: as many iterations as it may have at once; the others follow as these end."""
+        """Starts a loop: as many iterations as it may have at once; the others follow as these
+        end."""
         node.state = TaskState.RUNNING
         self.changed[node] = None
         node.children = {str(number): iteration for number, iteration in enumerate(iterations)}
@@ -229,7 +240,8 @@ class Scheduler(Generic[NodeT]):
             self._close(node)
 
     def _settle(self, node: NodeT, state: TaskState) -> None:
-        """A node has ended: unblocks what waited for it, and closes its DAG when it was the last."""
+        """A node has ended: unblocks what waited for it, and closes its DAG when it was the
+        last."""
         while True:
             node.state = state
             self.changed[node] = None
@@ -266,7 +278,9 @@ class Scheduler(Generic[NodeT]):
         """How a DAG whose tasks have all ended has ended itself; its outputs are collected."""
         states = {child.state for child in node.children.values()}
         if TaskState.FAILED in states:
-            failed = next(child for child in node.children.values() if child.state is TaskState.FAILED)
+            failed = next(
+                child for child in node.children.values() if child.state is TaskState.FAILED
+            )
             node.error = failed.error
             return TaskState.FAILED
         if TaskState.CANCELLED in states:

@@ -21,8 +21,8 @@ class ValueProblem(Exception):
 class ArtifactValue:
     """An artifact at run time.
 
-    type: schema title. uri: a path of this machine or a remote URI. made_by: tells artifacts of one URI apart.
-    stored: there was something at its URI when the task that made it had ended.
+    type: schema title. uri: a path of this machine or a remote URI. made_by: tells artifacts of one
+    URI apart. stored: there was something at its URI when the task that made it had ended.
     """
 
     name: str
@@ -37,11 +37,16 @@ class ArtifactValue:
     @property
     def identity(self) -> str:
         """The same for artifacts that are one and the same."""
-        return f"{self.type} {self.uri} {self.made_by} {json.dumps(dict(self.metadata), sort_keys=True)}"
+        return (
+            f"{self.type} {self.uri} {self.made_by}"
+            f" {json.dumps(dict(self.metadata), sort_keys=True)}"
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """The artifact as a RuntimeArtifact of the ExecutorInput."""
-        kind = {"schemaTitle": self.type} | ({"schemaVersion": self.version} if self.version else {})
+        kind = {"schemaTitle": self.type} | (
+            {"schemaVersion": self.version} if self.version else {}
+        )
         wire = {"name": self.name, "uri": self.uri, "type": kind, "metadata": dict(self.metadata)}
         return wire | ({"customPath": self.custom_path} if self.custom_path else {})
 
@@ -55,7 +60,8 @@ class Values:
 
 
 def as_record(values: Values) -> dict[str, Any]:
-    """Return values as the record of a run has them: parameters as they are, artifacts as their URIs."""
+    """Return values as the record of a run has them: parameters as they are, artifacts as their
+    URIs."""
     record: dict[str, Any] = dict(values.params)
     for name, items in values.artifacts.items():
         uris = [file_uris.to_uri(item.uri) for item in items]
@@ -77,8 +83,8 @@ _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 def coerce(value: Any, declared: ParamSpec, what: str) -> Any:
     """The value as a component that declares it so receives it.
 
-    A STRING that is given another kind of value receives its JSON text; every other type must match, and the value
-    must be one of the literals where there are some (semantics.md, Values).
+    A STRING that is given another kind of value receives its JSON text; every other type must
+    match, and the value must be one of the literals where there are some (semantics.md, Values).
 
     Raises:
         ValueProblem: it does not match; `what` names the input or output in the message.
@@ -95,7 +101,9 @@ def coerce(value: Any, declared: ParamSpec, what: str) -> Any:
 
 
 def _fits(value: Any, types: tuple[type, ...] | None) -> bool:
-    return types is None or (isinstance(value, types) and (bool in types or not isinstance(value, bool)))
+    return types is None or (
+        isinstance(value, types) and (bool in types or not isinstance(value, bool))
+    )
 
 
 def parse_text(text: str, declared: ParamSpec, what: str) -> Any:
@@ -115,7 +123,9 @@ def parse_text(text: str, declared: ParamSpec, what: str) -> Any:
             else json.loads(text.lower() if declared.type == "BOOLEAN" else text)
         )
     except (ValueError, RecursionError):
-        raise ValueProblem(f"{what} must be {declared.type}, but its file holds {shown(text)}") from None
+        raise ValueProblem(
+            f"{what} must be {declared.type}, but its file holds {shown(text)}"
+        ) from None
     return coerce(carried(value, what), declared, what)
 
 
@@ -133,15 +143,16 @@ def shown(value: Any, limit: int = 80) -> str:
 def carried(value: Any, what: str) -> Any:
     """Return the output of a component if JSON can hold it.
 
-    The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number (recorded on
-    2.17.0: "proto: syntax error: invalid value NaN").
+    The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number
+    (recorded on 2.17.0: "proto: syntax error: invalid value NaN").
 
     Args:
         value: the value.
         what: names it in messages.
 
     Raises:
-        ValueProblem: it nests too deep, or holds NaN, an infinite number or characters that are not Unicode text.
+        ValueProblem: it nests too deep, or holds NaN, an infinite number or characters that are not
+            Unicode text.
     """
     try:
         check_plain(value)
@@ -152,7 +163,8 @@ def carried(value: Any, what: str) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """The value with NaN and infinities as text, as proto JSON has them, so that it is valid JSON."""
+    """The value with NaN and infinities as text, as proto JSON has them, so that it is valid
+    JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):

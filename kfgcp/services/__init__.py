@@ -1,1 +1,2 @@
-"""How kfgcp talks to services: one transport, retries, errors, pages, sign-in. No module here knows a backend."""
+"""How kfgcp talks to services: one transport, retries, errors, pages, sign-in. No module here knows
+a backend."""

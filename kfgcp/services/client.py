@@ -1,4 +1,5 @@
-"""A client of one service: it signs in, retries where that is safe, and returns JSON or raises one of our errors."""
+"""A client of one service: it signs in, retries where that is safe, and returns JSON or raises one
+of our errors."""
 
 from __future__ import annotations
 
@@ -26,15 +27,17 @@ from kfgcp.services.transport import Response, Transport, TransportError
 RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 """Statuses after which a request is sent again."""
 CONNECT_RETRIES: Final = 2
-"""How often a connection is tried again: an address where nobody answers is most often a wrong one."""
+"""How often a connection is tried again: an address where nobody answers is most often a wrong
+one."""
 
 
 class ServiceClient:
     """A service at one address. Threads may share it.
 
-    Requests are sent again after `RETRIED_STATUSES` and when the connection fails, with exponential backoff and full
-    jitter, or as Retry-After asks. A request that must not be carried out twice is sent again only when it certainly
-    was not carried out: after 429, and when no connection was made.
+    Requests are sent again after `RETRIED_STATUSES` and when the connection fails, with exponential
+    backoff and full jitter, or as Retry-After asks. A request that must not be carried out twice is
+    sent again only when it certainly was not carried out: after 429, and when no connection was
+    made.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class ServiceClient:
         """Create a client. Nothing is imported or sent yet.
 
         Args:
-            base: the address of the service. It is https, or http for this machine and where `in_cluster` allows it.
+            base: the address of the service. It is https, or http for this machine and where
+                `in_cluster` allows it.
             tokens: where the tokens of the requests come from.
             service: its name in messages.
             paging: how the service is asked for the pages of a list.
@@ -68,8 +72,9 @@ class ServiceClient:
             retries: how often a request is sent again at most.
             connect_timeout: seconds to connect in.
             read_timeout: seconds to wait for the next bytes of a response.
-            seconds: how long a call may take, from the sign-in to the last byte, with all its tries. When a response
-                is read as it comes, this is how long the next piece may take.
+            seconds: how long a call may take, from the sign-in to the last byte, with all its
+                tries. When a response is read as it comes, this is how long the next piece may
+                take.
             ca_file: certificates of the only authorities that are trusted.
             in_cluster: this machine is in the cluster of the service, so plain http is allowed.
             sleep: waits for a number of seconds.
@@ -91,13 +96,16 @@ class ServiceClient:
         self._clock = Clock(sleep, clock, jitter)
         self._transport = Transport(ca_file, clock)
 
-    def get(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+    def get(
+        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+    ) -> dict[str, Any]:
         return self.send("GET", path, params=params, **how)
 
     def post(
         self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
     ) -> dict[str, Any]:
-        """Send a POST. It is not sent a second time, unless `repeatable=True` says that this does no harm."""
+        """Send a POST. It is not sent a second time, unless `repeatable=True` says that this does
+        no harm."""
         return self.send("POST", path, params=params, body=body, **how)
 
     def patch(
@@ -105,13 +113,22 @@ class ServiceClient:
     ) -> dict[str, Any]:
         return self.send("PATCH", path, params=params, body=body, **how)
 
-    def delete(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+    def delete(
+        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+    ) -> dict[str, Any]:
         return self.send("DELETE", path, params=params, **how)
 
     def send(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        **how: Any,
     ) -> dict[str, Any]:
-        """Return the JSON object in the answer of the service. It is empty when the answer to a change has no body.
+        """Return the JSON object in the answer of the service. It is empty when the answer to a
+        change has no body.
 
         Args:
             method: of HTTP.
@@ -121,20 +138,25 @@ class ServiceClient:
             how: `repeatable`, `budget`, `retries`, `read_timeout`, `seconds` as for `exchange`.
 
         Raises:
-            Refused: the service answered 4xx, or Kubeflow Pipelines 500 to a bad request. NotFound: 404.
+            Refused: the service answered 4xx, or Kubeflow Pipelines 500 to a bad request. NotFound:
+                404.
             AuthError: it did not accept the sign-in, or there is none.
             Unreachable: it did not answer in time, or something else did.
             BackendError: the answer is no JSON object.
             UsageError: the body cannot be written as JSON.
         """
         data = None if body is None else self._json(body)
-        return self.exchange(method, path, params=params, data=data, **how).json(may_be_empty=method != "GET")
+        return self.exchange(method, path, params=params, data=data, **how).json(
+            may_be_empty=method != "GET"
+        )
 
-    def stream(self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any) -> Generator[bytes]:
+    def stream(
+        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+    ) -> Generator[bytes]:
         """Return the response to a GET piece by piece, as it comes. It may have any length.
 
-        The iterator must be read to its end or closed. It raises Unreachable when the answer breaks off. Arguments and
-        errors are those of `send`.
+        The iterator must be read to its end or closed. It raises Unreachable when the answer breaks
+        off. Arguments and errors are those of `send`.
         """
         response = self.exchange("GET", path, params=params, stream=True, **how)
         # The page of a sign-in comes with status 200.
@@ -155,15 +177,16 @@ class ServiceClient:
     ) -> Iterator[Any]:
         """Yield all items of a list, page after page. A page is requested when it is needed.
 
-        With the method POST, the body names the page. When a page is longer than kfgcp reads, it is asked for with half
-        as many items. After short pages, the number grows again.
+        With the method POST, the body names the page. When a page is longer than kfgcp reads, it is
+        asked for with half as many items. After short pages, the number grows again.
 
         Args:
             items: the key of the list in an answer; a page without it is empty.
             size: items a page at most; None leaves it to the service.
 
         Raises:
-            BadAnswer: the service names more and more pages without new items, or the same page again.
+            BadAnswer: the service names more and more pages without new items, or the same page
+                again.
             Unreachable: one item alone is longer than kfgcp reads, or `size` is None and a page is.
         """
         keys = self._paging
@@ -182,7 +205,9 @@ class ServiceClient:
                     page, length = self._page(method, path, params={**query, **page_params}, **how)
                 else:
                     data = self._json({**(body or {}), **page_params})
-                    page, length = self._page(method, path, params=params, data=data, **{"repeatable": True, **how})
+                    page, length = self._page(
+                        method, path, params=params, data=data, **{"repeatable": True, **how}
+                    )
             except Unreachable as error:
                 if error.too_large and page_size.shrink():
                     continue
@@ -200,7 +225,8 @@ class ServiceClient:
             token = page.get("nextPageToken") or page.get("next_page_token") or ""
             if not isinstance(token, str):
                 raise BadAnswer(
-                    f"{self._service} answered {method} {path} with a page token that is not text.", hint=HINT
+                    f"{self._service} answered {method} {path} with a page token that is not text.",
+                    hint=HINT,
                 )
             if not token:
                 return
@@ -227,11 +253,14 @@ class ServiceClient:
         seconds: float | None = None,
         stream: bool = False,
     ) -> ServiceResponse:
-        """Return a response with status 2xx as it came, for bodies that are not JSON. Errors are those of `send`.
+        """Return a response with status 2xx as it came, for bodies that are not JSON. Errors are
+        those of `send`.
 
         Args:
-            repeatable: whether it does no harm to carry the request out twice; None means all methods but POST.
-            budget, retries, read_timeout, seconds: for this call, see `__init__`. retries=0 sends once.
+            repeatable: whether it does no harm to carry the request out twice; None means all
+                methods but POST.
+            budget, retries, read_timeout, seconds: for this call, see `__init__`. retries=0 sends
+                once.
             stream: do not read the body. `ServiceResponse.chunks` does.
         """
         limit = self._seconds if seconds is None else min(seconds, self._seconds)
@@ -315,7 +344,11 @@ class ServiceClient:
             if response.status == 401 and token is not None and refused_token is None:
                 refused_token, refusal = token, response
                 continue
-            can_retry = response.status in RETRIED_STATUSES and not final and (repeatable or response.status == 429)
+            can_retry = (
+                response.status in RETRIED_STATUSES
+                and not final
+                and (repeatable or response.status == 429)
+            )
             if not can_retry or not tries.wait(response):
                 raise tries.described(error_for(response, request).amended(unknown=unknown))
             request = replace(request, retried=True)
@@ -394,7 +427,10 @@ def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
 
 def _unreachable(failure: TransportError, request: RequestInfo, repeatable: bool) -> Unreachable:
     doubt = "" if repeatable or not failure.sent else " It may have been carried out all the same."
-    error = Unreachable(f"{request.service}: {request.host} {failure.problem} ({request}).{doubt}", hint=failure.hint)
+    error = Unreachable(
+        f"{request.service}: {request.host} {failure.problem} ({request}).{doubt}",
+        hint=failure.hint,
+    )
     error.too_large = failure.too_large
     return error
 
@@ -406,10 +442,23 @@ def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
         host = url.hostname or ""
     except ValueError:
         host = ""
-    if not host or url.scheme not in ("http", "https") or url.query or url.fragment or "@" in url.netloc:
+    if (
+        not host
+        or url.scheme not in ("http", "https")
+        or url.query
+        or url.fragment
+        or "@" in url.netloc
+    ):
         raise ConfigError(
-            "The address of a service is not a plain URL.", hint="Write https://HOST or https://HOST:PORT."
+            "The address of a service is not a plain URL.",
+            hint="Write https://HOST or https://HOST:PORT.",
         )
-    if url.scheme == "http" and host not in LOOPBACK and not (in_cluster and host.endswith(CLUSTER_DOMAINS)):
-        raise ConfigError(f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}")
+    if (
+        url.scheme == "http"
+        and host not in LOOPBACK
+        and not (in_cluster and host.endswith(CLUSTER_DOMAINS))
+    ):
+        raise ConfigError(
+            f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}"
+        )
     return text.rstrip("/"), host, host in LOOPBACK

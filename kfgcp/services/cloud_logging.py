@@ -22,7 +22,8 @@ LATE: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry. at: when it was written, as the service says. resource: the labels of what wrote it."""
+    """An entry. at: when it was written, as the service says. resource: the labels of what wrote
+    it."""
 
     id: str
     at: str
@@ -53,7 +54,9 @@ class CloudLogging:
         self._http = http
         self._project = project
 
-    def entries(self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE) -> Iterator[Entry]:
+    def entries(
+        self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE
+    ) -> Iterator[Entry]:
         """The entries that match all clauses of the Logging query language, page after page.
 
         Args:
@@ -67,12 +70,16 @@ class CloudLogging:
             "orderBy": "timestamp desc" if newest_first else "timestamp asc",
         }
         noted = False
-        for found in self._http.pages("v2/entries:list", None, "entries", body=body, size=size, method="POST"):
+        for found in self._http.pages(
+            "v2/entries:list", None, "entries", body=body, size=size, method="POST"
+        ):
             try:
                 entry = _entry(read(found, ENTRY, service="Cloud Logging", thing="a log entry"))
             except BadAnswer as error:
                 if not noted:
-                    warnings.warn(f"Log entries are left out: {error.message}", NotWhole, stacklevel=2)
+                    warnings.warn(
+                        f"Log entries are left out: {error.message}", NotWhole, stacklevel=2
+                    )
                 noted = True
                 continue
             yield entry
@@ -92,14 +99,17 @@ class Tail:
 
         Args:
             alternatives: clauses of which one must match; asked for one after the other.
-            fresh: likewise, for what was not asked for before: all its entries, those older than others too.
+            fresh: likewise, for what was not asked for before: all its entries, those older than
+                others too.
         """
         recent = [*self._clauses]
         if self._until:
             since = timestamp(max(datetime.fromisoformat(self._until).timestamp() - LATE, 0.0))
             recent.append(f'timestamp>="{since}"')
             self._seen = {key: at for key, at in self._seen.items() if at >= since}
-        asked = [[*recent, each] for each in alternatives] + [[*self._clauses, each] for each in fresh]
+        asked = [[*recent, each] for each in alternatives] + [
+            [*self._clauses, each] for each in fresh
+        ]
         for clauses in asked:
             for entry in self._logging.entries(clauses):
                 if entry.id not in self._seen:
@@ -130,4 +140,8 @@ def _text(data: Mapping[str, Any]) -> str:
         return str(data["textPayload"]).rstrip("\r\n")
     payload = data.get("jsonPayload") or data.get("protoPayload") or {}
     message = payload.get("message")
-    return str(message).rstrip("\r\n") if isinstance(message, str) else json.dumps(payload, ensure_ascii=False)
+    return (
+        str(message).rstrip("\r\n")
+        if isinstance(message, str)
+        else json.dumps(payload, ensure_ascii=False)
+    )

@@ -50,7 +50,8 @@ class ErrorRules(Protocol):
     """What the errors of one service mean. A backend may bring rules of its own."""
 
     def is_refusal(self, path: str, message: str) -> bool:
-        """Return whether an error with status 500 refuses the request: the same request would be refused again."""
+        """Return whether an error with status 500 refuses the request: the same request would be
+        refused again."""
 
     def cause(self, path: str, message: str) -> str:
         """Return the part of a message that says what is wrong."""

@@ -1,10 +1,11 @@
-"""Check that the fields of an answer have the types that the service documents; an error names the wrong field.
+"""Check that the fields of an answer have the types that the service documents; an error names the
+wrong field.
 
-    RUN = message({"run_id": text, "created_at": time, "labels": map_of(text), "tasks": list_of(message({...}))})
-    run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
+    RUN = message({"run_id": text, "created_at": time, "labels": map_of(text), "tasks":
+    list_of(message({...}))}) run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
 
-Code that reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a null field counts as
-missing. Fields that a message does not name are passed on unchanged.
+Code that reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a
+null field counts as missing. Fields that a message does not name are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from kfgcp.spec.json_values import MAX_DEPTH, dotted
 
 Place = tuple[str | int, ...]
 Kind = Callable[[Any, Place], Any]
-"""A check: returns the value, or raises `Mismatch`. Its second argument is the place of the value in the answer."""
+"""A check: returns the value, or raises `Mismatch`. Its second argument is the place of the value
+in the answer."""
 
 HINT: Final = "Does a proxy change answers, and is the address of the environment right? If not, update kfgcp."
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
@@ -69,7 +71,10 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
         elif not field:
             problem = f"with {_shown(mismatch.value)} instead of {thing}"
         else:
-            problem = f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not {mismatch.expected}"
+            problem = (
+                f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not"
+                f" {mismatch.expected}"
+            )
         raise BadAnswer(f"{service} answered {problem}.", hint=HINT) from None
 
 
@@ -125,7 +130,8 @@ def count(value: Any, place: Place) -> int:
 
 
 def number(value: Any, place: Place) -> float:
-    """Return the number of a double, which may be text in JSON: "NaN", "Infinity", or the number itself."""
+    """Return the number of a double, which may be text in JSON: "NaN", "Infinity", or the number
+    itself."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -156,7 +162,8 @@ def mapping(value: Any, place: Place) -> dict[str, Any]:
 
 
 def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
-    """Return the kind of an object with these fields, of which only the `required` ones must be present."""
+    """Return the kind of an object with these fields, of which only the `required` ones must be
+    present."""
 
     def check(value: Any, place: Place) -> dict[str, Any]:
         checked = dict(mapping(value, place))
@@ -174,7 +181,8 @@ def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Ki
 
 
 def map_of(kind: Kind) -> Kind:
-    """Return the kind of an object whose values are all of one kind; values that are null are left out."""
+    """Return the kind of an object whose values are all of one kind; values that are null are left
+    out."""
 
     def check(value: Any, place: Place) -> dict[str, Any]:
         items = mapping(value, place).items()
@@ -198,7 +206,9 @@ def nests_too_deep(value: Any) -> bool:
     """Return whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [inner for item in level for inner in _inside(item) if isinstance(inner, (dict, list))]
+        level = [
+            inner for item in level for inner in _inside(item) if isinstance(inner, (dict, list))
+        ]
         if not level:
             return False
     return True
@@ -215,7 +225,14 @@ def _identity(answer: Any) -> str:
     if not isinstance(answer, Mapping):
         return ""
     names = (answer.get(key) for key in ("name", "run_id", "experiment_id", "insertId"))
-    return next((redacted_line(name, limit=LONGEST_NAME) for name in names if isinstance(name, str) and name), "")
+    return next(
+        (
+            redacted_line(name, limit=LONGEST_NAME)
+            for name in names
+            if isinstance(name, str) and name
+        ),
+        "",
+    )
 
 
 def _shown(value: Any) -> str:
@@ -225,4 +242,6 @@ def _shown(value: Any) -> str:
         return "an object"
     if value is None:
         return "null"
-    return redacted_line(repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN)
+    return redacted_line(
+        repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN
+    )

@@ -1,4 +1,5 @@
-"""What the errors of Google's APIs mean: by their reasons (google.api.ErrorReason) and by their usual sentences."""
+"""What the errors of Google's APIs mean: by their reasons (google.api.ErrorReason) and by their
+usual sentences."""
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ _SETTINGS: Final = {
     "network": "network",
     "service_account": "service_account",
 }
-"""What Vertex AI calls a field in a message -> the setting that it comes from; the first that fits."""
+"""What Vertex AI calls a field in a message -> the setting that it comes from; the first that
+fits."""
 _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.googleapis\.com)$")
 _LOCATION: Final = re.compile(r"\b(?:location|region)\b", re.IGNORECASE)
 _MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
 
 
 class GoogleErrors:
-    """The rules of Google's APIs. A refusal never has status 500, and a message is its own cause."""
+    """The rules of Google's APIs. A refusal never has status 500, and a message is its own
+    cause."""
 
     def is_refusal(self, path: str, message: str) -> bool:
         return False
@@ -66,7 +69,11 @@ def is_disabled_api(text: str, reason: str = "") -> bool:
         text: the message of the service.
         reason: of its google.rpc.ErrorInfo, if any.
     """
-    return reason == "SERVICE_DISABLED" or "has not been used in project" in text or "accessNotConfigured" in text
+    return (
+        reason == "SERVICE_DISABLED"
+        or "has not been used in project" in text
+        or "accessNotConfigured" in text
+    )
 
 
 def is_about_location(text: str) -> bool:
@@ -82,15 +89,25 @@ def _by_reason(error: ErrorBody, text: str, project: str) -> str:
     if reason == "USER_PROJECT_DENIED":
         payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
         return (
-            f"Let your account use the project {payer} for quotas (roles/serviceusage.serviceUsageConsumer), or choose"
-            " another: gcloud auth application-default set-quota-project PROJECT"
+            f"Let your account use the project {payer} for quotas"
+            " (roles/serviceusage.serviceUsageConsumer), or choose another: gcloud auth"
+            " application-default set-quota-project PROJECT"
         )
-    if reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID") or "denied on resource project" in text:
-        return f"Is {project} the id of the project, and may you see it? gcloud projects describe {project}"
+    if (
+        reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID")
+        or "denied on resource project" in text
+    ):
+        return (
+            f"Is {project} the id of the project, and may you see it? gcloud projects describe"
+            f" {project}"
+        )
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
         return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
     if reason == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
-        return f"VPC Service Controls protect {project}: ask its administrator to let your network or account in."
+        return (
+            f"VPC Service Controls protect {project}: ask its administrator to let your network or"
+            " account in."
+        )
     return ""
 
 
@@ -99,13 +116,16 @@ def _access(status: int, text: str, metadata: Mapping[str, str], project: str) -
     account = _first(_ACCOUNT, text)
     if "actAs" in text or re.search(r"\bact as service[ _]account\b", text):
         return (
-            f"Ask for roles/iam.serviceAccountUser on {account or 'the service account'} (iam.serviceAccounts.actAs)."
+            f"Ask for roles/iam.serviceAccountUser on {account or 'the service account'}"
+            " (iam.serviceAccounts.actAs)."
         )
     if status != 403:
         return ""
     permission = metadata.get("permission") or _first(_PERMISSION, text)
     if permission and permission.startswith("aiplatform."):
-        return f"Ask for a role with {permission} on project {project}, such as roles/aiplatform.user."
+        return (
+            f"Ask for a role with {permission} on project {project}, such as roles/aiplatform.user."
+        )
     if permission:
         return f"Ask for a role with {permission} on project {project}."
     return f"Ask for access to {project}, or check that the environment names the right project."
@@ -118,14 +138,24 @@ def _other(status: int, text: str, path: str, project: str, host: str) -> str:
             f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
         )
     if "payload size exceeds" in text or status == 413:
-        return "Make the pipeline smaller: move code out of components into their images, and large values into files."
-    setting = next((setting for word, setting in _SETTINGS.items() if word in text), None) if status == 400 else None
+        return (
+            "Make the pipeline smaller: move code out of components into their images, and large"
+            " values into files."
+        )
+    setting = (
+        next((setting for word, setting in _SETTINGS.items() if word in text), None)
+        if status == 400
+        else None
+    )
     if setting is not None:
         return f"Correct {setting} of the environment, in kfgcp.toml."
     regional = _REGIONAL.match(host)
     where = regional["location"] if regional else _first(re.compile(r"/locations/([^/:]+)"), path)
     if where and (status == 404 or (status == 400 and is_about_location(text))):
-        return f"Check the id, and that the environment's project ({project}) and location ({where}) are right."
+        return (
+            f"Check the id, and that the environment's project ({project}) and location ({where})"
+            " are right."
+        )
     if status == 404:
         return f"Check the id, and that {host} is the right address."
     return ""
@@ -146,7 +176,8 @@ def _api(host: str) -> str:
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
-    """Return the first group of the first match, or the match when there is no group; empty without a match."""
+    """Return the first group of the first match, or the match when there is no group; empty without
+    a match."""
     match = pattern.search(text)
     if match is None:
         return ""

@@ -11,7 +11,8 @@ from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import HINT
 
 PAGES_WITHOUT_ITEMS: Final = 100
-"""Pages in a row that may have no new item. Cloud Logging sends some empty ones while it searches."""
+"""Pages in a row that may have no new item. Cloud Logging sends some empty ones while it
+searches."""
 SECONDS_WITHOUT_ITEMS: Final = 600.0
 """How long pages without a new item may go on."""
 
@@ -41,7 +42,8 @@ GOOGLE: Final = PageKeys("pageSize", "pageToken")
 
 
 class PageSize:
-    """How many items are asked for at once: half as many after a page that is too long, more again after short pages.
+    """How many items are asked for at once: half as many after a page that is too long, more again
+    after short pages.
 
     A token stands for a place in the list, so it is valid for any number of items.
 
@@ -66,7 +68,8 @@ class PageSize:
         return True
 
     def grow_after(self, length: int) -> None:
-        """Ask for twice as many items after an answer of so many bytes that a longer one most likely fits."""
+        """Ask for twice as many items after an answer of so many bytes that a longer one most
+        likely fits."""
         if self.items is None or self._most is None:
             return
         # Twice as many items of the same size are at most half of what is allowed.
@@ -75,7 +78,8 @@ class PageSize:
 
 
 class PageLimit:
-    """Remembers the pages of one list, in a few bytes for each page, and refuses a list without an end.
+    """Remembers the pages of one list, in a few bytes for each page, and refuses a list without an
+    end.
 
     Args:
         service: the name of the service in messages.
@@ -83,7 +87,9 @@ class PageLimit:
         clock: a monotonic clock, in seconds.
     """
 
-    def __init__(self, service: str, request: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, service: str, request: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._service = service
         self._request = request
         self._clock = clock
@@ -96,7 +102,8 @@ class PageLimit:
         """Check a page that is not the last one.
 
         Args:
-            items: the items of the page, or a value that is equal for equal pages; false when the page is empty.
+            items: the items of the page, or a value that is equal for equal pages; false when the
+                page is empty.
             next_token: the token of the next page.
 
         Raises:
@@ -120,4 +127,7 @@ class PageLimit:
             raise self._endless(f"pages without anything new for {seconds:.0f} s")
 
     def _endless(self, problem: str) -> BadAnswer:
-        return BadAnswer(f"{self._service} answered {self._request} with {problem}, so the list has no end.", hint=HINT)
+        return BadAnswer(
+            f"{self._service} answered {self._request} with {problem}, so the list has no end.",
+            hint=HINT,
+        )

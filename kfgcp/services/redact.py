@@ -19,7 +19,8 @@ _ENOUGH: Final = 12
 
 
 def redacted_line(text: str, *secrets: str, limit: int = 400) -> str:
-    """The text on one line of at most `limit` characters, with neither the secrets nor what looks like a token."""
+    """The text on one line of at most `limit` characters, with neither the secrets nor what looks
+    like a token."""
     for secret in secrets:
         for form in {secret, quote(secret, safe="")} - {""}:
             if len(form) > _ENOUGH:

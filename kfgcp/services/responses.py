@@ -1,8 +1,8 @@
 """What a response says: the JSON object that was asked for, or one of our errors.
 
-Errors are JSON in the form of Google's APIs (`{"error": {"code", "message", "status", "details"}}`), or in that of
-grpc-gateway (`{"error", "code", "message", "details"}`), as in Kubeflow Pipelines. A proxy or a sign-in in between
-answers with a page or with text.
+Errors are JSON in the form of Google's APIs (`{"error": {"code", "message", "status",
+"details"}}`), or in that of grpc-gateway (`{"error", "code", "message", "details"}`), as in
+Kubeflow Pipelines. A proxy or a sign-in in between answers with a page or with text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kfgcp.errors import AuthError, BackendError, BadAnswer, IapRefused, NotFound, Refused, Unreachable
+from kfgcp.errors import (
+    AuthError,
+    BackendError,
+    BadAnswer,
+    IapRefused,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 from kfgcp.services.error_rules import ErrorBody, ErrorRules
 from kfgcp.services.fields import HINT, nests_too_deep
 from kfgcp.services.google_errors import GoogleErrors
@@ -25,8 +33,23 @@ from kfgcp.services.transport import Response
 from kfgcp.spec.json_values import MAX_DEPTH, UnfitError, check_plain, dotted
 
 CODES: Final = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
-    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *(
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+    ),
+    *(
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+    ),
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
 """Names of google.rpc.Code by number."""
@@ -39,9 +62,15 @@ _CODE_OF_STATUS: Final = {
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
 }
-_SIGN_IN: Final = re.compile(r"sign[ -]?in\b|log[ -]?in\b|accounts\.google\.com|type=.?password", re.IGNORECASE)
-_SIGN_IN_URL: Final = re.compile(r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE)
-_WEB_PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_SIGN_IN: Final = re.compile(
+    r"sign[ -]?in\b|log[ -]?in\b|accounts\.google\.com|type=.?password", re.IGNORECASE
+)
+_SIGN_IN_URL: Final = re.compile(
+    r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE
+)
+_WEB_PAGE: Final = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
 
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -94,12 +123,15 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     """
     if is_page(response):
         raise _page_instead_of_json(response, request)
-    kind = response.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    kind = (
+        response.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    )
     if not response.body.strip():
         if may_be_empty:
             return {}
         raise BadAnswer(
-            f"The answer of {request.service} to {request} is empty ({response.status}), not JSON.", hint=HINT
+            f"The answer of {request.service} to {request} is empty ({response.status}), not JSON.",
+            hint=HINT,
         )
     problem = f"is {redacted_line(kind, limit=60)}, not JSON"
     if kind == "application/json" or kind.endswith("+json"):
@@ -108,7 +140,9 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
         except UnfitError as unfit:
             field = redacted_line(dotted(unfit.place), limit=200) or "it"
             raise BadAnswer(
-                f"The answer of {request.service} to {request} cannot be used: {field} {unfit.problem}.", hint=HINT
+                f"The answer of {request.service} to {request} cannot be used: {field}"
+                f" {unfit.problem}.",
+                hint=HINT,
             ) from None
         except ValueError:
             problem = "cannot be read as JSON"
@@ -117,7 +151,8 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
                 return value
             problem = "is JSON, but not an object"
     raise BackendError(
-        f"The answer of {request.service} to {request} {problem}: {title(response, *request.secrets)}.",
+        f"The answer of {request.service} to {request} {problem}:"
+        f" {title(response, *request.secrets)}.",
         hint=f"Is {request.host} the address of {request.service}?",
     )
 
@@ -130,7 +165,10 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
         error = AuthError(f"{message}, as a sign-in does: {page_title}.", hint=hint.strip())
     else:
-        hint = f"Is {request.host} the address of {request.service}? Check the proxy, too. If it is a sign-in: "
+        hint = (
+            f"Is {request.host} the address of {request.service}? Check the proxy, too. If it is a"
+            " sign-in: "
+        )
         error = AuthError(f"{message}: {page_title}.", hint=f"{hint}{request.sign_in_hint}".strip())
     error.is_of_gateway = True
     return error
@@ -162,7 +200,11 @@ def parse_json(body: bytes) -> Any:
 
     try:
         value = json.loads(
-            body, parse_constant=real, parse_float=real, parse_int=whole, object_pairs_hook=_without_repeated_keys
+            body,
+            parse_constant=real,
+            parse_float=real,
+            parse_int=whole,
+            object_pairs_hook=_without_repeated_keys,
         )
     except RecursionError:
         raise UnfitError((), f"nests deeper than {MAX_DEPTH} levels") from None
@@ -174,7 +216,8 @@ def parse_json(body: bytes) -> Any:
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, or refuse a repeated key: programs do not agree on which of its values counts."""
+    """Return the object, or refuse a repeated key: programs do not agree on which of its values
+    counts."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("an object has a key twice")
@@ -197,22 +240,27 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
     status = response.status
     if "x-goog-iap-generated-response" in response.headers:
         return IapRefused(
-            f"Identity-Aware Proxy, in front of {request.host}, did not accept the sign-in to {request.service}"
-            f" ({status}).",
-            hint='Set auth = "iap" and iap_client_id in the environment, and give your account the role '
-            "roles/iap.httpsResourceAccessor.",
+            f"Identity-Aware Proxy, in front of {request.host}, did not accept the sign-in to"
+            f" {request.service} ({status}).",
+            hint=(
+                'Set auth = "iap" and iap_client_id in the environment, and give your account the'
+                " role roles/iap.httpsResourceAccessor."
+            ),
         )
     gateway_error = _gateway_error(response, request)
     if gateway_error is not None:
         gateway_error.is_of_gateway = True
         return gateway_error
     error = read_error(response.body)
-    text = redacted_line(_message(error, status, request), *request.secrets) or title(response, *request.secrets)
+    text = redacted_line(_message(error, status, request), *request.secrets) or title(
+        response, *request.secrets
+    )
     code = error.code or _CODE_OF_STATUS.get(status, "")
     status_and_code = f"{status} {code}".strip()
     if status == 401:
         return AuthError(
-            f"{request.service} did not accept the sign-in: {text} ({status_and_code}).", hint=request.sign_in_hint
+            f"{request.service} did not accept the sign-in: {text} ({status_and_code}).",
+            hint=request.sign_in_hint,
         )
     if status >= 500 and status != 501 and not is_final(response, request):
         return Unreachable(
@@ -236,7 +284,8 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
 
 
 def _gateway_error(response: Response, request: RequestInfo) -> BackendError | None:
-    """Return the error of something in front of the service: a redirect, a proxy, or the page of a sign-in."""
+    """Return the error of something in front of the service: a redirect, a proxy, or the page of a
+    sign-in."""
     if 300 <= response.status < 400:
         return _redirect(response, request)
     if response.status in (407, 511) or (response.status in (401, 403) and is_page(response)):
@@ -245,7 +294,8 @@ def _gateway_error(response: Response, request: RequestInfo) -> BackendError | N
 
 
 def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
-    """Return the message of an error with its violations: "Request contains an invalid argument." is not enough."""
+    """Return the message of an error with its violations: "Request contains an invalid argument."
+    is not enough."""
     message = request.errors.cause(request.path, error.message) if status >= 500 else error.message
     new = [violation for violation in error.violations if violation not in message]
     if not new:
@@ -254,7 +304,8 @@ def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
 
 
 def is_final(response: Response, request: RequestInfo) -> bool:
-    """Return whether a response with status 500 refuses the request for good, as Kubeflow Pipelines does."""
+    """Return whether a response with status 500 refuses the request for good, as Kubeflow Pipelines
+    does."""
     if response.status != 500:
         return False
     return request.errors.is_refusal(request.path, read_error(response.body).message)
@@ -275,7 +326,11 @@ def wants_sign_in(response: Response) -> bool:
 def title(response: Response, *secrets: str) -> str:
     """The title of a page, else the first line with something on it, quoted."""
     text = response.body[:20_000].decode("utf-8", "replace")
-    heading = re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL) if is_page(response) else None
+    heading = (
+        re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL)
+        if is_page(response)
+        else None
+    )
     line = heading[2] if heading else next((line for line in text.splitlines() if line.strip()), "")
     return f"'{redacted_line(line, *secrets, limit=100)}'" if line.strip() else "nothing"
 
@@ -298,7 +353,11 @@ def read_error(body: bytes | str) -> ErrorBody:
     if not isinstance(code, str) or not re.fullmatch(r"[A-Z_]{2,40}", code):
         code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
     listed = inner.get("details")
-    details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
+    details = (
+        [detail for detail in listed if isinstance(detail, dict)]
+        if isinstance(listed, list)
+        else []
+    )
     named = [violation for detail in details for violation in _violations(detail)]
     fields = tuple(field for field, _ in named if field)
     violations = tuple(": ".join(filter(None, violation)) for violation in named)
@@ -312,7 +371,8 @@ def read_error(body: bytes | str) -> ErrorBody:
 
 
 def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the fields that a google.rpc.BadRequest names, with what is wrong with each; either may be empty."""
+    """Yield the fields that a google.rpc.BadRequest names, with what is wrong with each; either may
+    be empty."""
     listed = detail.get("fieldViolations")
     for violation in listed if isinstance(listed, list) else []:
         if isinstance(violation, dict):
@@ -329,10 +389,13 @@ def _redirect(response: Response, request: RequestInfo) -> BackendError:
         url = urlsplit(place)
         host = redacted_line(url.hostname or request.host, *request.secrets, limit=100)
     except ValueError:
-        return Unreachable(f"{request.service} redirects to what is no address ({response.status}).", hint=_ADDRESS)
+        return Unreachable(
+            f"{request.service} redirects to what is no address ({response.status}).", hint=_ADDRESS
+        )
     if _SIGN_IN_URL.search((url.hostname or "") + url.path) or "client_id=" in url.query:
         return AuthError(
-            f"{request.service} wants a sign-in at {host} instead of answering {request} ({response.status}).",
+            f"{request.service} wants a sign-in at {host} instead of answering {request}"
+            f" ({response.status}).",
             hint=request.sign_in_hint,
         )
     return Unreachable(
@@ -342,7 +405,9 @@ def _redirect(response: Response, request: RequestInfo) -> BackendError:
     )
 
 
-_ADDRESS: Final = "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+_ADDRESS: Final = (
+    "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+)
 
 
 def _page_error(response: Response, request: RequestInfo) -> BackendError:
@@ -350,10 +415,12 @@ def _page_error(response: Response, request: RequestInfo) -> BackendError:
     page = title(response, *request.secrets)
     if response.status in (401, 403) and wants_sign_in(response):
         return AuthError(
-            f"A sign-in page came instead of an answer of {request.service} to {request}: {page} ({response.status}).",
+            f"A sign-in page came instead of an answer of {request.service} to {request}: {page}"
+            f" ({response.status}).",
             hint=request.sign_in_hint,
         )
     return Unreachable(
-        f"A proxy or gateway, not {request.service}, answered {request}: {page} ({response.status}).",
+        f"A proxy or gateway, not {request.service}, answered {request}: {page}"
+        f" ({response.status}).",
         hint=f"Check HTTPS_PROXY and NO_PROXY, and that the network lets you reach {request.host}.",
     )

@@ -1,10 +1,12 @@
-"""One exchange over HTTP: a request is sent once, and a response or the reason why there is none comes back.
+"""One exchange over HTTP: a request is sent once, and a response or the reason why there is none
+comes back.
 
-Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are not used, and
-requests to this machine use no proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as in `requests`.
+Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are
+not used, and requests to this machine use no proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE
+work as in `requests`.
 
-An exchange ends within a deadline, however slowly the bytes come. A body that is read as it comes has no deadline as a
-whole. Instead, each next piece has a deadline.
+An exchange ends within a deadline, however slowly the bytes come. A body that is read as it comes
+has no deadline as a whole. Instead, each next piece has a deadline.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ CHUNK: Final = 65536
 """Bytes that are read at once."""
 LARGEST: Final = 100_000_000
 """Bytes of an answer, unpacked."""
-_UNPACK: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_UNPACK: Final = {
+    "gzip": 16 + zlib.MAX_WBITS,
+    "x-gzip": 16 + zlib.MAX_WBITS,
+    "deflate": zlib.MAX_WBITS,
+}
 """Encodings of a body, and what zlib calls them."""
 
 
@@ -92,11 +98,14 @@ class Transport:
     """Connections that are kept open and shared by threads; made at the first use.
 
     Args:
-        ca_file: certificates of the only authorities that are trusted, instead of those of `requests`.
+        ca_file: certificates of the only authorities that are trusted, instead of those of
+            `requests`.
         clock: the monotonic clock of deadlines, in seconds.
     """
 
-    def __init__(self, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._verify = ca_file
         self._clock = clock
         self._lock = threading.Lock()
@@ -122,8 +131,8 @@ class Transport:
             sign: adds what must not be seen, the token, to the prepared request.
             timeout: seconds to connect in, and to wait for the next bytes.
             seconds: how long the whole exchange may take. A deadline around this call also holds.
-            stream: do not read the body of a successful answer, which may have any length. The caller has to read it to
-                its end, or close it.
+            stream: do not read the body of a successful answer, which may have any length. The
+                caller has to read it to its end, or close it.
             certificate: the certificate of the client, in the form that `requests` takes.
 
         Raises:
@@ -134,15 +143,23 @@ class Transport:
         with within(seconds, self._clock) as deadline:
             try:
                 session = self._open()
-                request = Request(method, url, headers, params=params, data=data, auth=sign or unsigned)
+                request = Request(
+                    method, url, headers, params=params, data=data, auth=sign or unsigned
+                )
                 prepared = session.prepare_request(request)
-                # The certificates are given here, because REQUESTS_CA_BUNDLE overrides those of the session.
-                options: Any = session.merge_environment_settings(url, proxies(url), True, self._verify, certificate)
-                # The adapter sends directly, because a session reads the whole body of a redirect, of any length.
+                # The certificates are given here, because REQUESTS_CA_BUNDLE overrides those of the
+                # session.
+                options: Any = session.merge_environment_settings(
+                    url, proxies(url), True, self._verify, certificate
+                )
+                # The adapter sends directly, because a session reads the whole body of a redirect,
+                # of any length.
                 response = session.get_adapter(url).send(prepared, timeout=timeout, **options)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 if stream and 200 <= response.status_code < 300:
-                    return Response(response.status_code, names, b"", self._chunks(response, timeout, seconds))
+                    return Response(
+                        response.status_code, names, b"", self._chunks(response, timeout, seconds)
+                    )
                 with response:
                     return Response(response.status_code, names, _whole_body(response))
             except TransportError:
@@ -161,8 +178,11 @@ class Transport:
                 self._session = new_session()
             return self._session
 
-    def _chunks(self, response: requests.Response, timeout: tuple[float, float], seconds: float) -> Iterator[bytes]:
-        """Yield the body as it comes. Each piece has its own deadline: bytes between pieces are not progress."""
+    def _chunks(
+        self, response: requests.Response, timeout: tuple[float, float], seconds: float
+    ) -> Iterator[bytes]:
+        """Yield the body as it comes. Each piece has its own deadline: bytes between pieces are not
+        progress."""
         deadline = Deadline(seconds, self._clock)
         try:
             with response:
@@ -189,13 +209,16 @@ def _whole_body(response: requests.Response) -> bytes:
 
 
 def _unpacked(response: requests.Response) -> Iterator[bytes]:
-    """Yield the unpacked body in pieces of at most `CHUNK` bytes, so that a small body cannot fill the memory."""
+    """Yield the unpacked body in pieces of at most `CHUNK` bytes, so that a small body cannot fill
+    the memory."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
         yield from _packed(response)
         return
     if encoding not in _UNPACK:
-        raise _unusable(f"sent an answer in an unknown encoding: {redacted_line(encoding, limit=40)}")
+        raise _unusable(
+            f"sent an answer in an unknown encoding: {redacted_line(encoding, limit=40)}"
+        )
     unpack = zlib.decompressobj(_UNPACK[encoding])
     is_empty = True
     for packed in _packed(response):
@@ -211,11 +234,13 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
 
 
 def _packed(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body as it is sent, as soon as bytes come. At its end, return the connection to the pool.
+    """Yield the body as it is sent, as soon as bytes come. At its end, return the connection to the
+    pool.
 
     `iter_content` waits until it has as many bytes as it should return.
     """
-    # The response of http.client, which decodes chunks. Libraries that replace it may give a file without a length.
+    # The response of http.client, which decodes chunks. Libraries that replace it may give a file
+    # without a length.
     body: Any = response.raw._fp
     left: int | None = None if getattr(body, "chunked", False) else getattr(body, "length", None)
     while left is None or left > 0:
@@ -253,20 +278,23 @@ def new_session() -> requests.Session:
 
 
 def unsigned(request: Any) -> Any:
-    """For `auth=`: as it is. Without any, requests would put a password from ~/.netrc in the place of a token."""
+    """For `auth=`: as it is. Without any, requests would put a password from ~/.netrc in the place
+    of a token."""
     return request
 
 
 def proxies(url: str) -> dict[str, str]:
-    """For `proxies=`: those of the environment; none for this machine, and for what goes in clear, which they could
-    read."""
+    """For `proxies=`: those of the environment; none for this machine, and for what goes in clear,
+    which they could read."""
     parts = urlsplit(url)
     # Not {"no_proxy": "*"}: requests puts that into os.environ for a moment and deletes it again.
     # When two threads do that at once, one gets a KeyError, or the variable stays for good.
     return {"http": "", "https": ""} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
 
 
-def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None) -> TransportError:
+def explain(
+    error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None
+) -> TransportError:
     """Return what an exception of `requests`, or of a library below it, means for an exchange."""
     import requests
 
@@ -281,19 +309,30 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
         return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    why = next((cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
+    why = next(
+        (
+            cause.strerror
+            for cause in reversed(causes)
+            if isinstance(cause, OSError) and cause.strerror
+        ),
+        None,
+    )
     if isinstance(error, requests.exceptions.ProxyError):
         return _proxy(causes)
     if "SSLError" in kinds:
         return _tls(causes)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return TransportError(
-            "cannot be found: its name is unknown", hint=f"Check the name. {_NETWORK}", unknown_name=True
+            "cannot be found: its name is unknown",
+            hint=f"Check the name. {_NETWORK}",
+            unknown_name=True,
         )
     if isinstance(error, requests.ConnectTimeout):
         return TransportError(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
     if "ConnectionRefusedError" in kinds:
-        return TransportError("refuses the connection", hint="Check the address, and that the server is running.")
+        return TransportError(
+            "refuses the connection", hint="Check the address, and that the server is running."
+        )
     if kinds & {"NewConnectionError", "ConnectTimeoutError"}:
         return TransportError(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
     if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
@@ -307,7 +346,9 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
     if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
         return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     if "BadStatusLine" in kinds and "RemoteDisconnected" not in kinds:
-        return TransportError("sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True)
+        return TransportError(
+            "sent an answer that is not HTTP", hint="Check the address and the proxy.", sent=True
+        )
     if "InvalidHeader" in kinds:
         return _unusable("sent headers that contradict each other")
     if isinstance(error, requests.ConnectionError):
@@ -320,7 +361,10 @@ def explain(error: BaseException, timeout: tuple[float, float], deadline: Deadli
             tls=True,
         )
     return TransportError(
-        f"cannot be spoken to ({type(error).__name__})", hint="Check its address.", sent=True, final=True
+        f"cannot be spoken to ({type(error).__name__})",
+        hint="Check its address.",
+        sent=True,
+        final=True,
     )
 
 
@@ -331,12 +375,14 @@ def _unusable(problem: str, *, too_large: bool = False) -> TransportError:
 
 
 _NETWORK: Final = (
-    "Check the connection to the network. Behind a proxy, set HTTPS_PROXY, and NO_PROXY for private addresses."
+    "Check the connection to the network. Behind a proxy, set HTTPS_PROXY, and NO_PROXY for private"
+    " addresses."
 )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it holds: urllib3 and requests keep the cause in `args`, `reason` or the context."""
+    """An exception and all that it holds: urllib3 and requests keep the cause in `args`, `reason`
+    or the context."""
     todo: list[Any] = [error]
     seen: set[int] = set()
     while todo:
@@ -361,15 +407,21 @@ def _proxy(causes: list[BaseException]) -> TransportError:
 
 
 def _tls(causes: list[BaseException]) -> TransportError:
-    untrusted = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    untrusted = next(
+        (cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None
+    )
     if untrusted is None:
         return TransportError(
-            "could not agree on TLS", hint="Check that the address is one of https, and the proxy.", tls=True
+            "could not agree on TLS",
+            hint="Check that the address is one of https, and the proxy.",
+            tls=True,
         )
     return TransportError(
         f"has a certificate that is not trusted: {untrusted.verify_message or untrusted.reason}",
-        hint="For a company's own certificates let ca_file of the environment (backend kubeflow), or "
-        "REQUESTS_CA_BUNDLE, name the file with them.",
+        hint=(
+            "For a company's own certificates let ca_file of the environment (backend kubeflow), or"
+            " REQUESTS_CA_BUNDLE, name the file with them."
+        ),
         final=True,
         tls=True,
     )

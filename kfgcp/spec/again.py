@@ -1,4 +1,5 @@
-"""A spec with other caching: for a whole run, or so that a task and all that depends on it run again."""
+"""A spec with other caching: for a whole run, or so that a task and all that depends on it run
+again."""
 
 from __future__ import annotations
 
@@ -20,10 +21,12 @@ def caching(spec: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
 
 
 def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The spec with caching off for the task at `path` and for all that depends on it, inside its DAG and outside.
+    """The spec with caching off for the task at `path` and for all that depends on it, inside its
+    DAG and outside.
 
     Raises:
-        ValueError: a single iteration of a loop cannot be told apart in a spec, or there is no such task; one line.
+        ValueError: a single iteration of a loop cannot be told apart in a spec, or there is no such
+            task; one line.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
     components = components_of(changed)
@@ -55,8 +58,11 @@ def _below(tasks: Mapping[str, Any], start: str) -> list[str]:
     return found
 
 
-def _everything(task: dict[str, Any], components: Mapping[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes a task and, when it is a DAG, all inside; a component that others use too is changed for them as well."""
+def _everything(
+    task: dict[str, Any], components: Mapping[str, Any], change: Callable[[dict[str, Any]], None]
+) -> None:
+    """Changes a task and, when it is a DAG, all inside; a component that others use too is changed
+    for them as well."""
     change(task)
     for inner in tasks_of(components[component_name(task)]).values():
         _everything(inner, components, change)

@@ -1,4 +1,5 @@
-"""From a Python file to the documents of a compiled pipeline. The only importer of KFP's compiler."""
+"""From a Python file to the documents of a compiled pipeline. The only importer of KFP's
+compiler."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def kfp_version() -> str:
     try:
         import kfp.compiler
     except Exception as error:
-        raise SpecError(f"kfp cannot be imported: {type(error).__name__}: {error}", hint=hint) from None
+        raise SpecError(
+            f"kfp cannot be imported: {type(error).__name__}: {error}", hint=hint
+        ) from None
     version = str(kfp.__version__)
     if not version.startswith("2."):
         raise SpecError(f"kfp {version} is installed; this kfgcp works with kfp 2.", hint=hint)
@@ -45,7 +48,8 @@ class CompiledFile:
 
     Attributes:
         documents: what KFP compiled: one document, or two with platforms.
-        files: the user's files that were loaded, by absolute path, with the digest of their content.
+        files: the user's files that were loaded, by absolute path, with the digest of their
+            content.
     """
 
     documents: list[dict[str, Any]]
@@ -57,8 +61,9 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
 
     Args:
         path: the file.
-        function: the name of a pipeline or component in it. None takes the only pipeline that the file
-            defines, or its only component; what it imports counts only when it defines neither.
+        function: the name of a pipeline or component in it. None takes the only pipeline that the
+            file defines, or its only component; what it imports counts only when it defines
+            neither.
 
     Raises:
         UsageError: there is no such function, or the file leaves open which one is meant.
@@ -159,7 +164,8 @@ def _pick(module: types.ModuleType, path: Path, function: str | None) -> Any:
             if choices:
                 kind = "pipelines" if pipelines else "components and no pipeline"
                 raise UsageError(
-                    f"{path} has {len(choices)} {kind}: {', '.join(choices)}.", hint=_choices(path, choices)
+                    f"{path} has {len(choices)} {kind}: {', '.join(choices)}.",
+                    hint=_choices(path, choices),
                 )
     raise SpecError(
         f"{path} has no pipeline.",
@@ -178,14 +184,20 @@ def _named(module: types.ModuleType, path: Path, function: str, found: dict[str,
     if isinstance(value, types.FunctionType):
         raise _undecorated(function, f"{path}:{value.__code__.co_firstlineno}")
     if hasattr(module, function):
-        raise UsageError(f"{function} in {path} is no pipeline or component.", hint=_choices(path, list(found)))
+        raise UsageError(
+            f"{function} in {path} is no pipeline or component.", hint=_choices(path, list(found))
+        )
     close = difflib.get_close_matches(function, list(found), n=1)
     hint = f"Did you mean {path}:{close[0]}?\n" if close else ""
     raise UsageError(f"{path} has no {function!r}.", hint=hint + _choices(path, list(found)))
 
 
 def _choices(path: Path, names: list[str]) -> str:
-    return "\n".join(["Choose one:", *(f"  {path}:{name}" for name in names)]) if names else "It has no pipeline."
+    return (
+        "\n".join(["Choose one:", *(f"  {path}:{name}" for name in names)])
+        if names
+        else "It has no pipeline."
+    )
 
 
 def _candidates(module: types.ModuleType) -> dict[str, Any]:
@@ -279,8 +291,8 @@ def _import_hint(error: ImportError, path: Path) -> str:
     if local is not None:
         return _local_hint(name, local)
     return (
-        f"pip install {package_of(name)}\n"
-        "If only a component needs it: import it inside its function, and name it in packages_to_install."
+        f"pip install {package_of(name)}\nIf only a component needs it: import it inside its"
+        " function, and name it in packages_to_install."
     )
 
 
@@ -293,8 +305,8 @@ def _local_hint(name: str, local: LocalModule) -> str:
     place = from_here(local.place)
     if not local.has_python:
         return (
-            f"The folder {place} has that name, but no Python files.\n"
-            "If you mean an installed library, install it with the package name in its documentation."
+            f"The folder {place} has that name, but no Python files.\nIf you mean an installed"
+            " library, install it with the package name in its documentation."
         )
     if not local.importable:
         folder = from_here(local.place.parent)
@@ -314,7 +326,8 @@ def _local_hint(name: str, local: LocalModule) -> str:
 
 
 def _installed_place(name: str, place: Path) -> str | None:
-    """Where an installed package lies that Python prefers to a folder without `__init__.py`; None for none."""
+    """Where an installed package lies that Python prefers to a folder without `__init__.py`; None
+    for none."""
     if (place / "__init__.py").exists() or not place.is_dir():
         return None
     module = sys.modules.get(name)

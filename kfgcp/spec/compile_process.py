@@ -1,9 +1,10 @@
-"""A process that compiles one pipeline: what its file imports, and whatever it does, stays out of the caller.
+"""A process that compiles one pipeline: what its file imports, and whatever it does, stays out of
+the caller.
 
     python -P -m kfgcp.spec.compile_process PIPELINE OUTPUT ERROR
 
-It writes the compiled pipeline to OUTPUT, or its error to ERROR as a JSON object. It writes neither when the file of
-the pipeline ends the process.
+It writes the compiled pipeline to OUTPUT, or its error to ERROR as a JSON object. It writes neither
+when the file of the pipeline ends the process.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
         seconds: how long it may take.
 
     Raises:
-        SpecError: the pipeline does not compile. The hint begins with the last lines that it printed.
+        SpecError: the pipeline does not compile. The hint begins with the last lines that it
+            printed.
     """
     with tempfile.TemporaryDirectory(prefix="kfgcp-") as scratch:
         output, error = Path(scratch, "pipeline.yaml"), Path(scratch, "error.json")
@@ -61,7 +63,9 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
 def _error(pipeline: str, written: dict[str, Any], printed: str) -> SpecError:
     lines = [*printed.strip().splitlines(), *written.get("user_traceback", "").splitlines()]
     hint_lines = [*lines[-_LINES:], *written.get("hint", "").splitlines()]
-    return SpecError(written.get("message") or f"{pipeline} does not compile.", hint="\n".join(hint_lines))
+    return SpecError(
+        written.get("message") or f"{pipeline} does not compile.", hint="\n".join(hint_lines)
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

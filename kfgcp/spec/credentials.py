@@ -11,7 +11,8 @@ _CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#\s'\"]*@")
 """Up to the last `@` before the path, because a password may contain `@` too."""
 
 _SHORTEST: Final = 6
-"""Shorter passwords also occur in ordinary words, so alone they are not masked. Together with the user they are."""
+"""Shorter passwords also occur in ordinary words, so alone they are not masked. Together with the
+user they are."""
 
 _ENDS_OF_HOST: Final = re.compile(r"[/?#\s]")
 _HOST_AND_PORT: Final = re.compile(r"[^/?#\s:]*:\d*(?:[/?#]|$)")
@@ -21,12 +22,14 @@ _END_OF_URL: Final = re.compile(r"[^\s@/]+@[\w-]*[.:][\w.:-]*/")
 
 
 def has_credentials(value: str) -> bool:
-    """Return whether an index URL, or a requirement with an address, may have a user or a password."""
+    """Return whether an index URL, or a requirement with an address, may have a user or a
+    password."""
     return bool(_user_parts(value))
 
 
 def has_password(value: str) -> bool:
-    """Return whether an index URL, or a requirement with an address, may have a password and not only a user."""
+    """Return whether an index URL, or a requirement with an address, may have a password and not
+    only a user."""
     return any(":" in part for part in _user_parts(value))
 
 
@@ -35,8 +38,9 @@ def mask_credentials(text: str, sources: Iterable[str] = ()) -> str:
 
     Args:
         text: a text that will be shown.
-        sources: index URLs, and requirements with addresses. Their passwords are masked everywhere in the text,
-            also outside of a URL, and also when they contain characters that a URL must not have there.
+        sources: index URLs, and requirements with addresses. Their passwords are masked everywhere
+            in the text, also outside of a URL, and also when they contain characters that a URL
+            must not have there.
 
     Example:
         >>> mask_credentials("error: https://bob:pw@index.acme.example/simple")
@@ -59,8 +63,9 @@ def _secrets(values: Iterable[str]) -> list[str]:
 def _user_parts(value: str) -> list[str]:
     """Return the texts that may be the user and password of the address in a value.
 
-    It is not certain where a password ends when it contains `/`, `#`, `?`, `@` or a blank, which should be escaped in a
-    URL. So each text from the `//` to an `@` counts, except those that are a host and the start of a path.
+    It is not certain where a password ends when it contains `/`, `#`, `?`, `@` or a blank, which
+    should be escaped in a URL. So each text from the `//` to an `@` counts, except those that are a
+    host and the start of a path.
     """
     _, slashes, address = value.partition("//")
     if not slashes:

@@ -1,7 +1,8 @@
 """What differs between two pipelines, task by task. Pure: PipelineSpecs in, changes out.
 
-What does not count for a pipeline's version (`kfgcp.spec.digest`) is no change, nor is the name of a component or an
-executor, which nothing but the file itself sees. Anything else is at least one change.
+What does not count for a pipeline's version (`kfgcp.spec.digest`) is no change, nor is the name of
+a component or an executor, which nothing but the file itself sees. Anything else is at least one
+change.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ Renaming = Callable[[str, Any], Any]
 class Change:
     """One thing that is not the same.
 
-    path: of the task, as it is in the second pipeline unless it is gone; "" for the pipeline itself. what: a word of
-    `kfgcp.spec.facts.WORDS`, `task` for one that came, went, or has another path: before and after are its paths then.
-    before, after: plain JSON, None where there was or is nothing; for `code` the Python source; where a value comes
-    from as in `kfgcp.spec.facts`. name: which parameter, input, variable, package or field it is; "" where there is
-    only one.
+    path: of the task, as it is in the second pipeline unless it is gone; "" for the pipeline
+    itself. what: a word of `kfgcp.spec.facts.WORDS`, `task` for one that came, went, or has another
+    path: before and after are its paths then. before, after: plain JSON, None where there was or is
+    nothing; for `code` the Python source; where a value comes from as in `kfgcp.spec.facts`. name:
+    which parameter, input, variable, package or field it is; "" where there is only one.
     """
 
     path: str
@@ -47,14 +48,16 @@ class Change:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A changed text of several lines, source or a script, as a unified diff without file names; else ()."""
+        """A changed text of several lines, source or a script, as a unified diff without file
+        names; else ()."""
         old, new = _lines(self.before), _lines(self.after)
         if self.kind != "changed" or max(len(old), len(new)) < 2:
             return ()
         return tuple(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """As JSON; `diff` has the lines of a unified diff, and is empty where the values are short."""
+        """As JSON; `diff` has the lines of a unified diff, and is empty where the values are
+        short."""
         return {
             "path": self.path,
             "what": self.what,
@@ -72,11 +75,12 @@ def diff(
     platform_before: Mapping[str, Any] | None = None,
     platform_after: Mapping[str, Any] | None = None,
 ) -> tuple[Change, ...]:
-    """What is different in the second of two valid PipelineSpecs; the pipeline itself first, then tasks by path.
+    """What is different in the second of two valid PipelineSpecs; the pipeline itself first, then
+    tasks by path.
 
-    Of a task that came or went only that is told, and the same of those inside it. A task that has another name or
-    another place is one change where it is clear which it was, and all else that changed in it is told too; what only
-    follows from another name is not.
+    Of a task that came or went only that is told, and the same of those inside it. A task that has
+    another name or another place is one change where it is clear which it was, and all else that
+    changed in it is told too; what only follows from another name is not.
 
     Args:
         before: the first PipelineSpec.
@@ -109,7 +113,11 @@ def diff(
 
 
 def _facts(node: Node, platform: Mapping[str, Facts]) -> Facts:
-    own = facts.of_component(node.component) | facts.of_executor(node.executor) | facts.of_task(node.key, node.task)
+    own = (
+        facts.of_component(node.component)
+        | facts.of_executor(node.executor)
+        | facts.of_task(node.key, node.task)
+    )
     return own | (platform.get(node.label, {}) if node.label else {})
 
 
@@ -125,7 +133,10 @@ def _moved(node: Node, pairs: Mapping[str, str]) -> bool:
 
 def _of_facts(path: str, before: Facts, after: Facts, renamed: Renaming) -> list[Change]:
     old = dict(_single(before))
-    new = {(word, renamed(word, name)): (name, value, renamed(word, value)) for (word, name), value in _single(after)}
+    new = {
+        (word, renamed(word, name)): (name, value, renamed(word, value))
+        for (word, name), value in _single(after)
+    }
     found = []
     for word, name in dict.fromkeys([*old, *new]):
         if (word, name) not in new:
@@ -163,7 +174,9 @@ def _told_once(changes: list[Change]) -> list[Change]:
             case "dependency":  # the data come from there
                 return (change.kind, change.name) in wired
             case "parameter" | "artifact":  # what the compiler hands on to the tasks of a group
-                return change.name.startswith(CHANNEL) and ("input", change.name, change.kind) in told
+                return (
+                    change.name.startswith(CHANNEL) and ("input", change.name, change.kind) in told
+                )
             case "command":  # it installs the packages
                 return any(what == "package" for what, _, _ in told)
             case "resource" | "accelerator":  # KFP says these twice
@@ -175,7 +188,8 @@ def _told_once(changes: list[Change]) -> list[Change]:
 
 
 def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
-    """What puts a task's name before for the one after, wherever a value of the second pipeline refers to it."""
+    """What puts a task's name before for the one after, wherever a value of the second pipeline
+    refers to it."""
     keys = set()
     for path, one in pairs.items():
         keys.add((new.nodes[path].key, old.nodes[one].key))
@@ -197,7 +211,9 @@ def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
             return {key: renamed(key, each) for key, each in value.items()}
         if isinstance(value, list):
             return [renamed(word, each) for each in value]
-        return channel.sub(lambda match: names[match[1]], value) if isinstance(value, str) else value
+        return (
+            channel.sub(lambda match: names[match[1]], value) if isinstance(value, str) else value
+        )
 
     return renamed
 
@@ -223,7 +239,8 @@ def _platform(document: Mapping[str, Any] | None) -> dict[str, Facts]:
 
 
 def _unexplained(old: Flat, new: Flat) -> Iterator[Change]:
-    """What differs although all facts are the same: an order that they do not keep, a variable that is set twice."""
+    """What differs although all facts are the same: an order that they do not keep, a variable that
+    is set twice."""
     for path, one in old.nodes.items():
         ours, theirs = _records(one), _records(new.nodes[path])
         for field in dict.fromkeys([*ours, *theirs]):
@@ -233,11 +250,22 @@ def _unexplained(old: Flat, new: Flat) -> Iterator[Change]:
 
 
 def _records(node: Node) -> dict[str, Any]:
-    """All that is said of a task, but for what it contains and the names by which its parts are found."""
-    dag = {f"dag.{field}": value for field, value in mapping(node.component.get("dag")).items() if field != "tasks"}
-    run = {field: value for body in node.executor.values() for field, value in mapping(body).items()}
+    """All that is said of a task, but for what it contains and the names by which its parts are
+    found."""
+    dag = {
+        f"dag.{field}": value
+        for field, value in mapping(node.component.get("dag")).items()
+        if field != "tasks"
+    }
+    run = {
+        field: value for body in node.executor.values() for field, value in mapping(body).items()
+    }
     hidden = (*REFERENCES, "dag")
-    return {key: each for key, each in {**node.component, **node.task, **dag, **run}.items() if key not in hidden}
+    return {
+        key: each
+        for key, each in {**node.component, **node.task, **dag, **run}.items()
+        if key not in hidden
+    }
 
 
 def _lines(value: Any) -> list[str]:

@@ -16,35 +16,48 @@ _KFP_PIN = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
 def digest(pipeline_spec: dict[str, Any]) -> str:
     """`sha256:` and the hexadecimal digest of the canonical form of a PipelineSpec.
 
-    These do not change it: the order of keys, the style of the file, comments, `2` for `2.0`; the SDK's
+    These do not change it: the order of keys, the style of the file, comments, `2` for `2.0`; the
+    SDK's
         version, both
-    `sdkVersion` and the `kfp==` pin that the compiler writes into the shell prelude of a lightweight
-    component (and only there: a pin that the user asked for, in the packages to install, in source or in
-    arguments, counts); the order of `dependentTasks`, which is a set; and empty mappings and lists in the
-    fields where absent means the same: a task's cachingOptions, inputs and dependentTasks, a component's
+    `sdkVersion` and the `kfp==` pin that the compiler writes into the shell prelude of a
+    lightweight component (and only there: a pin that the user asked for, in the packages to
+    install, in source or in arguments, counts); the order of `dependentTasks`, which is a set; and
+    empty mappings and lists in the fields where absent means the same: a task's cachingOptions,
+    inputs and dependentTasks, a component's
         input and output definitions, a DAG's outputs,
-    a container's command, args, env and resources. Everything else counts, an empty default or constant
-    included.
+    a container's command, args, env and resources. Everything else counts, an empty default or
+    constant included.
     """
-    return "sha256:" + hashlib.sha256(canonical(normal(pipeline_spec)).encode("utf-8", "surrogatepass")).hexdigest()
+    return (
+        "sha256:"
+        + hashlib.sha256(
+            canonical(normal(pipeline_spec)).encode("utf-8", "surrogatepass")
+        ).hexdigest()
+    )
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a JSON value: sorted keys, no spaces, integral numbers without a fraction.
+    """The one JSON text of a JSON value: sorted keys, no spaces, integral numbers without a
+    fraction.
 
     Raises:
         ValueError: the value holds a number that JSON cannot carry.
     """
-    return json.dumps(whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A PipelineSpec without what does not count for its version, see `digest`; the given one stays as it is."""
+    """A PipelineSpec without what does not count for its version, see `digest`; the given one stays
+    as it is."""
     normal = {key: value for key, value in spec.items() if key != "sdkVersion"}
     if isinstance(normal.get("root"), dict):
         normal["root"] = _component(normal["root"])
     if isinstance(normal.get("components"), dict):
-        normal["components"] = {name: _component(each) for name, each in normal["components"].items()}
+        normal["components"] = {
+            name: _component(each) for name, each in normal["components"].items()
+        }
     deployment = normal.get("deploymentSpec")
     if isinstance(deployment, dict) and isinstance(deployment.get("executors"), dict):
         executors = {name: _executor(each) for name, each in deployment["executors"].items()}
@@ -93,7 +106,8 @@ def _executor(executor: Any) -> Any:
 
 
 def _is_lightweight(command: list[Any]) -> bool:
-    """The command starts with a shell prelude that installs packages, and goes on to KFP's executor."""
+    """The command starts with a shell prelude that installs packages, and goes on to KFP's
+    executor."""
     return (
         len(command) > 3
         and all(isinstance(part, str) for part in command)

@@ -1,9 +1,9 @@
-"""Text files as plain JSON values: the YAML documents or the JSON value of a file, with the place of what is
-wrong.
+"""Text files as plain JSON values: the YAML documents or the JSON value of a file, with the place
+of what is wrong.
 
-What comes out holds nothing but mappings with text keys, lists, text, finite numbers, booleans and null,
-nested at most `MAX_DEPTH` deep. Anything else in the file (two equal keys, dates given as such, aliases that
-multiply, a nesting made to exhaust the stack) is an error that names the line.
+What comes out holds nothing but mappings with text keys, lists, text, finite numbers, booleans and
+null, nested at most `MAX_DEPTH` deep. Anything else in the file (two equal keys, dates given as
+such, aliases that multiply, a nesting made to exhaust the stack) is an error that names the line.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from kfgcp.errors import KfgcpError, SpecError
 from kfgcp.spec.json_values import MAX_DEPTH, Place, UnfitError, check_plain, dotted
 
 MAX_BYTES = 64 * 2**20
-# What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see whether a collection is a
-# key, so it says this before its events have told the depth.
+# What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see
+# whether a collection is a key, so it says this before its events have told the depth.
 LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 
 
@@ -46,7 +46,12 @@ def read_text(path: Path, error: type[KfgcpError] = SpecError) -> str:
 
 
 def parse_documents(
-    text: str, origin: str, *, as_json: bool, error: type[KfgcpError] = SpecError, by_hand: bool = False
+    text: str,
+    origin: str,
+    *,
+    as_json: bool,
+    error: type[KfgcpError] = SpecError,
+    by_hand: bool = False,
 ) -> list[Any]:
     """The documents of a text as plain values; documents that are empty at its end are left out.
 
@@ -55,13 +60,16 @@ def parse_documents(
         origin: what messages call the text.
         as_json: whether to read it as JSON.
         error: the type of errors to raise.
-        by_hand: read YAML scalars as a person means them, by the rules of YAML 1.2: `1e-3` is a number, `no`
-            and `12:30` are text. Otherwise as PyYAML wrote them. Dates are text in either case.
+        by_hand: read YAML scalars as a person means them, by the rules of YAML 1.2: `1e-3` is a
+            number, `no` and `12:30` are text. Otherwise as PyYAML wrote them. Dates are text in
+            either case.
 
     Raises:
         KfgcpError: of type `error`.
     """
-    documents = _parse_json(text, origin, error) if as_json else _parse_yaml(text, origin, error, by_hand)
+    documents = (
+        _parse_json(text, origin, error) if as_json else _parse_yaml(text, origin, error, by_hand)
+    )
     while documents and documents[-1] is None:
         documents.pop()
     for number, document in enumerate(documents):
@@ -88,7 +96,8 @@ def parse_json(text: str) -> Any:
 
 
 def line_of(text: str, document: int, place: Place) -> int | None:
-    """The line (from 1) of the value at a place, or of its nearest parent; None when it cannot be told."""
+    """The line (from 1) of the value at a place, or of its nearest parent; None when it cannot be
+    told."""
     import yaml
 
     try:
@@ -144,23 +153,30 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
         where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
         raise error(f"{where}: not valid YAML: {problem.problem or problem.context}.") from None
     except yaml.reader.ReaderError as problem:
-        raise error(f"{origin}: not valid YAML: {problem.reason} at character {problem.position}.") from None
+        raise error(
+            f"{origin}: not valid YAML: {problem.reason} at character {problem.position}."
+        ) from None
     except (UnfitError, RecursionError):
         raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
     except Exception as problem:
         # PyYAML lets int("") and the like through for scalars with a forced tag.
-        raise error(f"{origin}: not valid YAML: a value does not fit its tag ({problem}).") from None
+        raise error(
+            f"{origin}: not valid YAML: a value does not fit its tag ({problem})."
+        ) from None
 
 
 def _check_nesting(text: str) -> None:
-    """Refuses nesting that would overflow the C stack of the loader, which recurses without a limit.
+    """Refuses nesting that would overflow the C stack of the loader, which recurses without a
+    limit.
 
-    The events of the parser tell the depth for certain; they are asked only when the text could nest deep at
-    all.
+    The events of the parser tell the depth for certain; they are asked only when the text could
+    nest deep at all.
     """
     import yaml
 
-    if sum(1 for _ in re.finditer(r"(?:^|(?<=[\s\[{,:]))[\[{]", text)) < 1000 and not any(_steep(text)):
+    if sum(1 for _ in re.finditer(r"(?:^|(?<=[\s\[{,:]))[\[{]", text)) < 1000 and not any(
+        _steep(text)
+    ):
         return
     depth = 0
     for event in yaml.parse(text, _loader(False)):
@@ -195,7 +211,8 @@ def _loader(by_hand: bool) -> Any:
     resolvers = _rules_of_yaml_1_2() if by_hand else base.yaml_implicit_resolvers
     dates = "tag:yaml.org,2002:timestamp"
     Loader.yaml_implicit_resolvers = {
-        first: [(tag, regexp) for tag, regexp in rules if tag != dates] for first, rules in resolvers.items()
+        first: [(tag, regexp) for tag, regexp in rules if tag != dates]
+        for first, rules in resolvers.items()
     }
     return Loader
 
@@ -232,7 +249,9 @@ def _refuse_equal_keys(node: Any) -> None:
         if not isinstance(key.value, str):
             continue
         if key.value in seen:
-            raise ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+            raise ConstructorError(
+                None, None, f"the key {key.value!r} is given twice", key.start_mark
+            )
         seen.add(key.value)
 
 

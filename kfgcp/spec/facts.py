@@ -1,9 +1,10 @@
 """What a task of a PipelineSpec is, as flat facts that can be compared one by one.
 
-A fact has a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`, `("image", "")`. Its value is plain JSON.
-Where a value comes from is `{"constant": …}`, `{"input": name}` of the DAG around the task, `{"task": key, "output":
-name}`, or `{"status_of": key}`; a CEL expression applied to it is under `selector`. What has no word of its own is a
-fact too, `("other", field)`, so that nothing is lost. The fields are those of the PipelineSpec proto.
+A fact has a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`, `("image", "")`. Its
+value is plain JSON. Where a value comes from is `{"constant": …}`, `{"input": name}` of the DAG
+around the task, `{"task": key, "output": name}`, or `{"status_of": key}`; a CEL expression applied
+to it is under `selector`. What has no word of its own is a fact too, `("other", field)`, so that
+nothing is lost. The fields are those of the PipelineSpec proto.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ def of_pipeline(spec: Mapping[str, Any]) -> Facts:
     for field, value in spec.items():
         if field == "pipelineInfo":
             known = {"name": "name", "description": "description"}
-            facts |= {(known.get(key, "other"), "" if key in known else key): each for key, each in _items(value)}
+            facts |= {
+                (known.get(key, "other"), "" if key in known else key): each
+                for key, each in _items(value)
+            }
         elif field == "deploymentSpec":
             facts |= {("other", key): each for key, each in _items(value) if key != "executors"}
         elif field not in ("root", "components"):
@@ -87,9 +91,17 @@ def of_task(key: str, task: Mapping[str, Any]) -> Facts:
                 facts |= {("other", name): each for name, each in _items(value) if name != "name"}
             case "taskInfo":
                 words = {"name": ("name", "")}
-                facts |= {words.get(name, ("other", name)): each for name, each in _items(value) if each != key}
+                facts |= {
+                    words.get(name, ("other", name)): each
+                    for name, each in _items(value)
+                    if each != key
+                }
             case "inputs":
-                facts |= {("input", name): _source(each) for _, group in _items(value) for name, each in _items(group)}
+                facts |= {
+                    ("input", name): _source(each)
+                    for _, group in _items(value)
+                    for name, each in _items(group)
+                }
             case "dependentTasks":
                 facts["dependency", ""] = value
             case "triggerPolicy":
@@ -109,7 +121,8 @@ def of_task(key: str, task: Mapping[str, Any]) -> Facts:
 
 
 def of_component(component: Mapping[str, Any]) -> Facts:
-    """The interface of a component; of a DAG also where its outputs come from. Its tasks are not looked at."""
+    """The interface of a component; of a DAG also where its outputs come from. Its tasks are not
+    looked at."""
     facts: Facts = {}
     outputs: dict[str, dict[str, Any]] = {}
     for field, value in component.items():
@@ -125,7 +138,11 @@ def of_component(component: Mapping[str, Any]) -> Facts:
                     for name, each in _items(definitions):
                         outputs.setdefault(name, {}).update(_definition(each))
             case "dag":
-                facts |= {("other", key): each for key, each in _items(value) if key not in ("tasks", "outputs")}
+                facts |= {
+                    ("other", key): each
+                    for key, each in _items(value)
+                    if key not in ("tasks", "outputs")
+                }
                 for _, group in _items(mapping(value).get("outputs")):
                     for name, each in _items(group):
                         outputs.setdefault(name, {})["from"] = _producers(each)
@@ -135,7 +152,8 @@ def of_component(component: Mapping[str, Any]) -> Facts:
 
 
 def of_executor(executor: Mapping[str, Any]) -> Facts:
-    """What an executor runs; the source of a lightweight component and its packages stand apart from the command."""
+    """What an executor runs; the source of a lightweight component and its packages stand apart
+    from the command."""
     facts: Facts = {}
     for kind, body in executor.items():
         if kind == "container":
@@ -202,7 +220,8 @@ _SHORTER = {
 
 
 def _definition(body: Any) -> dict[str, Any]:
-    """A parameter or artifact of a component: `{"type": "NUMBER_DOUBLE", "default": 0.1, "optional": true}`."""
+    """A parameter or artifact of a component: `{"type": "NUMBER_DOUBLE", "default": 0.1,
+    "optional": true}`."""
     flat = {key: value for key, value in _items(body) if key != "artifactType"}
     flat |= mapping(mapping(body).get("artifactType"))
     return {_SHORTER.get(key, key): whole(value) for key, value in flat.items()}
@@ -229,10 +248,18 @@ def _container(body: Mapping[str, Any]) -> Facts:
             case "image" | "command" | "args":
                 facts[field, ""] = value
             case "env" if isinstance(value, list):
-                facts |= {("env", str(mapping(pair).get("name"))): mapping(pair).get("value", "") for pair in value}
+                facts |= {
+                    ("env", str(mapping(pair).get("name"))): mapping(pair).get("value", "")
+                    for pair in value
+                }
             case "resources":
-                facts |= {("resource", key): each for key, each in _items(value) if key != "accelerator"}
-                facts |= {("accelerator", key): each for key, each in _items(mapping(value).get("accelerator"))}
+                facts |= {
+                    ("resource", key): each for key, each in _items(value) if key != "accelerator"
+                }
+                facts |= {
+                    ("accelerator", key): each
+                    for key, each in _items(mapping(value).get("accelerator"))
+                }
             case _:
                 facts["other", field] = value
     if function := lightweight({"container": body}):
@@ -240,5 +267,7 @@ def _container(body: Mapping[str, Any]) -> Facts:
         packages = [*function.requirements, *function.index_options]
         facts["package", ""] = [mask_credentials(text, packages) for text in packages]
         # The command installs the packages, so it contains the addresses of indexes too.
-        facts["command", ""] = [mask_credentials(str(part), packages) for part in body["command"][:-1]]
+        facts["command", ""] = [
+            mask_credentials(str(part), packages) for part in body["command"][:-1]
+        ]
     return facts

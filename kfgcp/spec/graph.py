@@ -1,7 +1,7 @@
 """A PipelineSpec as a graph of typed nodes: what the engine runs and the checks look at.
 
-`kfgcp.spec.wire` reads the JSON. `build` expects a spec that `kfgcp.spec.validate` accepted; it reads every field that
-has a meaning at run time and keeps no reference to the rest.
+`kfgcp.spec.wire` reads the JSON. `build` expects a spec that `kfgcp.spec.validate` accepted; it
+reads every field that has a meaning at run time and keeps no reference to the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from kfgcp.spec.wire import TaskDef as TaskDef
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """Tasks by key, in an order in which each comes after its upstream; outputs: the first producer that has it."""
+    """Tasks by key, in an order in which each comes after its upstream; outputs: the first producer
+    that has it."""
 
     tasks: Mapping[str, TaskDef]
     param_outputs: Mapping[str, tuple[FromTask, ...]]
@@ -79,15 +80,20 @@ def kind_of(task: TaskDef, component: Component) -> TaskKind:
 
 
 def build(spec: Mapping[str, Any], platform_spec: Mapping[str, Any] | None = None) -> Graph:
-    """Return the graph of a valid PipelineSpec, with what its platform spec says about its containers."""
+    """Return the graph of a valid PipelineSpec, with what its platform spec says about its
+    containers."""
     cluster = executor_configs(platform_spec)
     executors = {
-        label: wire.read_executor(body, cluster.get(label, NOTHING)) for label, body in wire.executors_of(spec).items()
+        label: wire.read_executor(body, cluster.get(label, NOTHING))
+        for label, body in wire.executors_of(spec).items()
     }
     return Graph(
         name=wire.pipeline_name(spec),
         root=_component("root", wire.root_of(spec), executors),
-        components={name: _component(name, body, executors) for name, body in wire.components_of(spec).items()},
+        components={
+            name: _component(name, body, executors)
+            for name, body in wire.components_of(spec).items()
+        },
     )
 
 
@@ -115,7 +121,8 @@ def _dag(component: Mapping[str, Any]) -> Dag:
 
 
 def _in_order(tasks: Mapping[str, TaskDef]) -> dict[str, TaskDef]:
-    """Return the tasks so that each comes after its upstream, ties by name: the same order in every run."""
+    """Return the tasks so that each comes after its upstream, ties by name: the same order in every
+    run."""
     from graphlib import TopologicalSorter
 
     sorter = TopologicalSorter({key: task.upstream for key, task in sorted(tasks.items())})

@@ -21,7 +21,8 @@ Place = tuple[str | int, ...]
 
 
 class UnfitError(Exception):
-    """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the place."""
+    """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the
+    place."""
 
     def __init__(self, place: Place, problem: str) -> None:
         super().__init__(problem)
@@ -29,7 +30,9 @@ class UnfitError(Exception):
         self.problem = problem
 
 
-def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS) -> None:
+def check_plain(
+    value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
+) -> None:
     """Check that JSON can carry a value.
 
     Args:
@@ -69,7 +72,9 @@ def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, 
             if abs(item) >= too_large:
                 raise UnfitError(_unwind(place), f"is a number of more than {max_digits} digits")
         elif item is not None:
-            raise UnfitError(_unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry")
+            raise UnfitError(
+                _unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry"
+            )
         if budget < 0:
             raise UnfitError((), "has aliases that multiply into too much")
 
@@ -77,9 +82,9 @@ def check_plain(value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, 
 def whole(value: Any) -> Any:
     """Return a JSON value whose integral floats are integers, inside lists and mappings too.
 
-    A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`. Floats of 1e21 and more
-    stay: proto JSON writes smaller ones with all their digits and these with an exponent, and that is how they reach
-    a component on Kubeflow.
+    A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`.
+    Floats of 1e21 and more stay: proto JSON writes smaller ones with all their digits and these
+    with an exponent, and that is how they reach a component on Kubeflow.
     """
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT else value
@@ -93,8 +98,8 @@ def whole(value: Any) -> Any:
 def with_numbers_of(kind: str, value: Any) -> Any:
     """Return a JSON value whose numbers are integers or floats as a parameterType has them.
 
-    An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE that may not
-    stand for one integer, from 2**53 on, are floats.
+    An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE
+    that may not stand for one integer, from 2**53 on, are floats.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():

@@ -1,8 +1,9 @@
 """Lightweight Python components, recognised by the command that KFP compiles them to.
 
-The compiled command is a shell prelude that pip-installs (left out when there is nothing to install), a shell script
-that writes the source to a file and runs KFP's executor module on it, and the source text as the script's `$0`
-(PipelineSpec of any kfp 2.x; the executor module was `kfp.components.executor_main` before 2.1).
+The compiled command is a shell prelude that pip-installs (left out when there is nothing to
+install), a shell script that writes the source to a file and runs KFP's executor module on it, and
+the source text as the script's `$0` (PipelineSpec of any kfp 2.x; the executor module was
+`kfp.components.executor_main` before 2.1).
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def recognise(container: Container) -> Lightweight | None:
 
 
 def _runs_executor(script: str) -> bool:
-    return "$program_path/ephemeral_component.py" in script and any(name in script for name in _EXECUTORS)
+    return "$program_path/ephemeral_component.py" in script and any(
+        name in script for name in _EXECUTORS
+    )
 
 
 def _argument(args: tuple[str, ...], flag: str) -> str | None:
@@ -55,7 +58,8 @@ def _argument(args: tuple[str, ...], flag: str) -> str | None:
 
 
 def _requirements(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(pip requirements, index options) of the pip commands in a shell prelude, in order, each once."""
+    """(pip requirements, index options) of the pip commands in a shell prelude, in order, each
+    once."""
     requirements: dict[str, None] = {}
     options: dict[str, None] = {}
     for script in prelude:

@@ -20,7 +20,8 @@ from kfgcp.spec.validate import validate, validate_platform
 from kfgcp.spec.wire import ParamSpec, pipeline_name
 
 Component = Callable[..., Any]
-"""A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no class is named."""
+"""A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no
+class is named."""
 
 _COMPILED = (".yaml", ".yml", ".json")
 _FORMS = "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
@@ -31,13 +32,14 @@ class Spec:
     """A valid compiled pipeline.
 
     Attributes:
-        pipeline_spec: the PipelineSpec, with the field names of the file (camelCase); numbers as loaded, so
-            a whole one may be `3.0`.
-        platform_spec: what the file says for single platforms, its second document; None without one.
+        pipeline_spec: the PipelineSpec, with the field names of the file (camelCase); numbers as
+            loaded, so a whole one may be `3.0`.
+        platform_spec: what the file says for single platforms, its second document; None without
+            one.
         origin: what the user named, for messages.
         template: the address of the version it was taken from, with its digest; None for a file.
-        files: the files that it was made of, by absolute path, with the digest of their content; empty where there
-            are none.
+        files: the files that it was made of, by absolute path, with the digest of their content;
+            empty where there are none.
     """
 
     pipeline_spec: dict[str, Any]
@@ -66,12 +68,12 @@ def load(pipeline: str | Path | Component) -> Spec:
     """Load and check a pipeline.
 
     Args:
-        pipeline: `file.py`, `file.py:function`, a compiled `.yaml`, `.yml` or `.json`; or a pipeline or component of
-            KFP, which is a function with its decorator.
+        pipeline: `file.py`, `file.py:function`, a compiled `.yaml`, `.yml` or `.json`; or a
+            pipeline or component of KFP, which is a function with its decorator.
 
     Raises:
-        UsageError: there is no such file or function, the file leaves open which pipeline is meant, or the value is
-            of another type.
+        UsageError: there is no such file or function, the file leaves open which pipeline is meant,
+            or the value is of another type.
         SpecError: it does not compile, or is not a valid PipelineSpec.
     """
     if not isinstance(pipeline, (str, Path)):
@@ -92,9 +94,14 @@ def load(pipeline: str | Path | Component) -> Spec:
 
 
 def names_file(text: str) -> bool:
-    """Whether a text is the name of a pipeline's file, or of a function in one, that may be there or not."""
+    """Whether a text is the name of a pipeline's file, or of a function in one, that may be there
+    or not."""
     known = (".py", *_COMPILED)
-    return text.lower().endswith(known) or text.rpartition(":")[0].lower().endswith(known) or Path(text).is_file()
+    return (
+        text.lower().endswith(known)
+        or text.rpartition(":")[0].lower().endswith(known)
+        or Path(text).is_file()
+    )
 
 
 def from_text(text: str, origin: str) -> Spec:
@@ -134,7 +141,9 @@ def _split(pipeline: str) -> tuple[Path, str | None]:
     if not path.is_file():
         raise UsageError(f"{path} does not exist.", hint=_similar(path) or _FORMS)
     if function is not None and path.suffix.lower() != ".py":
-        raise UsageError(f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS)
+        raise UsageError(
+            f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS
+        )
     if function is not None and not function.isidentifier():
         raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS)
     return path, function
@@ -144,7 +153,11 @@ def _similar(path: Path) -> str:
     import difflib
 
     try:
-        names = [each.name for each in path.parent.iterdir() if each.suffix.lower() in (".py", *_COMPILED)]
+        names = [
+            each.name
+            for each in path.parent.iterdir()
+            if each.suffix.lower() in (".py", *_COMPILED)
+        ]
     except OSError:
         return ""
     close = difflib.get_close_matches(path.name, names, n=1)
@@ -167,7 +180,9 @@ def _spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
     return Spec(pipeline_spec, platform_spec, origin)
 
 
-def _error(origin: str, text: str | None, number: int, invalid: InvalidError, prefix: Place = ()) -> SpecError:
+def _error(
+    origin: str, text: str | None, number: int, invalid: InvalidError, prefix: Place = ()
+) -> SpecError:
     line = line_of(text, number, (*prefix, *invalid.place)) if text and invalid.place else None
     where = f"{origin}:{line}" if line else origin
     what = f"{dotted(invalid.place)} {invalid.problem}" if invalid.place else invalid.problem

@@ -26,10 +26,11 @@ class LocalModule:
 
 
 def import_folders(file: Path) -> list[Path]:
-    """Return the folders that are on the import path while a pipeline file is compiled, in their order.
+    """Return the folders that are on the import path while a pipeline file is compiled, in their
+    order.
 
-    These are the folder of the file, the folder of the kfgcp.toml above it, the folder of the kfgcp.toml above the
-    current folder, and the current folder.
+    These are the folder of the file, the folder of the kfgcp.toml above it, the folder of the
+    kfgcp.toml above the current folder, and the current folder.
 
     Args:
         file: the absolute path of the pipeline file.
@@ -42,9 +43,11 @@ def import_folders(file: Path) -> list[Path]:
 
 
 def find_local(name: str, file: Path, folders: Sequence[Path]) -> LocalModule | None:
-    """Return the user's own file or folder that a top-level module name may mean, None when there is none.
+    """Return the user's own file or folder that a top-level module name may mean, None when there
+    is none.
 
-    A stranger may have published a package of the same name, so pip must not be suggested for such a name.
+    A stranger may have published a package of the same name, so pip must not be suggested for such
+    a name.
 
     Args:
         name: a top-level module name.

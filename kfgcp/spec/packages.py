@@ -19,7 +19,8 @@ _PACKAGES = {
 
 
 def package_of(module: str) -> str:
-    """Return the name of the package that contains a module: a known one, or else the module's own name.
+    """Return the name of the package that contains a module: a known one, or else the module's own
+    name.
 
     Args:
         module: the dotted name in the import, `google.cloud.storage` for example.

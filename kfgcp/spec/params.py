@@ -1,4 +1,5 @@
-"""Parameters: what a pipeline declares, what the user gives, and the values that a run starts with."""
+"""Parameters: what a pipeline declares, what the user gives, and the values that a run starts
+with."""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ from typing import Any
 from kfgcp.errors import ParamError
 from kfgcp.spec.digest import canonical
 from kfgcp.spec.documents import parse_documents, parse_json, read_text
-from kfgcp.spec.json_values import EXACT_DOUBLES, MAX_DIGITS, UnfitError, check_plain, dotted, whole, with_numbers_of
+from kfgcp.spec.json_values import (
+    EXACT_DOUBLES,
+    MAX_DIGITS,
+    UnfitError,
+    check_plain,
+    dotted,
+    whole,
+    with_numbers_of,
+)
 from kfgcp.spec.wire import ParamSpec, read_root_params
 
 # KFP's parameterType -> the annotation that the author wrote.
@@ -39,19 +48,20 @@ class _WrongError(Exception):
 
 
 def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
-    """Return the parameters and input artifacts of the pipeline's root, by name, in the order of the spec."""
+    """Return the parameters and input artifacts of the pipeline's root, by name, in the order of
+    the spec."""
     return read_root_params(pipeline_spec)
 
 
 def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
     """The values of `NAME=VALUE` texts, each read by the declared type of its parameter.
 
-    The text after the first `=` is the value: itself for a STRING, JSON for a LIST or STRUCT. `null` stands
-    for no value where the parameter is optional, has no default and is not a STRING.
+    The text after the first `=` is the value: itself for a STRING, JSON for a LIST or STRUCT.
+    `null` stands for no value where the parameter is optional, has no default and is not a STRING.
 
     Raises:
-        ParamError: an assignment has no `=`, a parameter is unknown or given twice, a value is not of its
-            type; all of them are named.
+        ParamError: an assignment has no `=`, a parameter is unknown or given twice, a value is not
+            of its type; all of them are named.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -79,7 +89,8 @@ def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[s
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """The values in a file of parameters: a mapping in YAML, or in JSON when its name ends in `.json`.
+    """The values in a file of parameters: a mapping in YAML, or in JSON when its name ends in
+    `.json`.
 
     Raises:
         ParamError: the file cannot be read, or holds something else than one mapping.
@@ -104,8 +115,9 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
     """The values that a run starts with: a value for every declared parameter, in the order of the
     declaration.
 
-    The user's values come first, then the defaults; None stands for an optional parameter without either. A
-    STRING given another kind of value receives its JSON text; every other type must match.
+    The user's values come first, then the defaults; None stands for an optional parameter without
+    either. A STRING given another kind of value receives its JSON text; every other type must
+    match.
 
     Raises:
         ParamError: a parameter is unknown, missing or of the wrong type; all of them are named.
@@ -121,7 +133,9 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
         try:
             resolved[name] = _checked(param, values[name]) if name in values else _default(param)
         except _WrongError as wrong:
-            problems.append(f"{name} {wrong}" if name in values else f"the default of {name} {wrong}")
+            problems.append(
+                f"{name} {wrong}" if name in values else f"the default of {name} {wrong}"
+            )
     if missing:
         problems.append(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
     _raise(problems, params)
@@ -155,7 +169,11 @@ def _state(param: ParamSpec) -> str:
 def _raise(problems: Sequence[str], params: Mapping[str, ParamSpec]) -> None:
     if not problems:
         return
-    hint = f"The pipeline's parameters:\n{table(params)}" if params else "The pipeline has no parameters."
+    hint = (
+        f"The pipeline's parameters:\n{table(params)}"
+        if params
+        else "The pipeline has no parameters."
+    )
     raise ParamError(f"Wrong parameters: {'; '.join(problems)}.", hint=hint)
 
 
@@ -182,7 +200,9 @@ def _read_integer(text: str) -> int:
         if re.fullmatch(r"[+-]?[0-9]+", text):
             return int(text)
     except ValueError:
-        raise _WrongError(f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task") from None
+        raise _WrongError(
+            f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task"
+        ) from None
     raise _WrongError(f"must be int, not {_short(repr(text))}")
 
 
@@ -204,7 +224,11 @@ def _read_json(text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as problem:
-        what = f"{problem.msg} at column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else problem
+        what = (
+            f"{problem.msg} at column {problem.colno}"
+            if isinstance(problem, json.JSONDecodeError)
+            else problem
+        )
         raise _WrongError(f"must be JSON, not {_short(repr(text))}: {what}") from None
 
 
@@ -222,10 +246,14 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def with_absolute_paths(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values, with relative paths of input artifacts made absolute from the current folder.
+def with_absolute_paths(
+    params: Mapping[str, ParamSpec], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values, with relative paths of input artifacts made absolute from the current
+    folder.
 
-    A rerun needs this, because its other paths start from the folder that the first run was submitted from.
+    A rerun needs this, because its other paths start from the folder that the first run was
+    submitted from.
 
     Args:
         params: the declared parameters by name.
@@ -296,7 +324,8 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """The value in the types of JSON: tuples become lists, the numbers of other libraries Python's."""
+    """The value in the types of JSON: tuples become lists, the numbers of other libraries
+    Python's."""
     value = _unboxed(value, depth)
     try:
         check_plain(value, max_depth=_MAX_DEPTH)
@@ -325,7 +354,14 @@ def _unboxed(value: Any, depth: int) -> Any:
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
-    names = {bool: "bool", int: "int", float: "float", str: "the text", list: "the list", dict: "the dict"}
+    names = {
+        bool: "bool",
+        int: "int",
+        float: "float",
+        str: "the text",
+        list: "the list",
+        dict: "the dict",
+    }
     return names.get(type(value), type(value).__name__)
 
 

@@ -1,4 +1,5 @@
-"""The second document of a compiled pipeline, which only a Kubernetes cluster honours: what it asks for.
+"""The second document of a compiled pipeline, which only a Kubernetes cluster honours: what it asks
+for.
 
 The fields are those of `KubernetesExecutorConfig` (kfp-kubernetes) and of KFP's `PipelineConfig`.
 """
@@ -21,7 +22,8 @@ class Variables:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder that the cluster gives a task. source: `volume claim 'data'`. scratch: empty when the task starts."""
+    """A folder that the cluster gives a task. source: `volume claim 'data'`. scratch: empty when
+    the task starts."""
 
     source: str
     path: str
@@ -33,8 +35,8 @@ class Mount:
 class ClusterConfig:
     """What a task is given by the cluster.
 
-    timeout: seconds an attempt may take, None without end. placement: the names of settings that say where and as whom
-    it runs, and so cannot change what it computes.
+    timeout: seconds an attempt may take, None without end. placement: the names of settings that
+    say where and as whom it runs, and so cannot change what it computes.
     """
 
     variables: tuple[Variables, ...] = ()
@@ -77,7 +79,8 @@ _PIPELINE = {
 
 
 def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, ClusterConfig]:
-    """What each executor of a pipeline asks of the cluster, by its label; those that ask for nothing are left out."""
+    """What each executor of a pipeline asks of the cluster, by its label; those that ask for
+    nothing are left out."""
     found = {}
     for _, platform in _platforms(platform_spec):
         for label, body in ((platform.get("deploymentSpec") or {}).get("executors") or {}).items():
@@ -88,7 +91,8 @@ def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, Clust
 
 
 def pipeline_settings(platform_spec: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return what the pipeline as a whole asks of the cluster: fields of `pipelineConfig`, as people call them."""
+    """Return what the pipeline as a whole asks of the cluster: fields of `pipelineConfig`, as
+    people call them."""
     settings = {}
     for _, platform in _platforms(platform_spec):
         for key, value in (platform.get("pipelineConfig") or {}).items():
@@ -103,19 +107,31 @@ def _platforms(platform_spec: Mapping[str, Any] | None) -> Iterator[tuple[str, M
 
 
 def _config(body: Mapping[str, Any]) -> ClusterConfig:
-    known = {"secretAsEnv", "configMapAsEnv", "fieldPathAsEnv", "secretAsVolume", "configMapAsVolume", "pvcMount"}
+    known = {
+        "secretAsEnv",
+        "configMapAsEnv",
+        "fieldPathAsEnv",
+        "secretAsVolume",
+        "configMapAsVolume",
+        "pvcMount",
+    }
     known |= {"emptyDirMounts", "genericEphemeralVolume", "activeDeadlineSeconds"}
     deadline = float(body.get("activeDeadlineSeconds") or 0)
     return ClusterConfig(
         variables=tuple(_variables(body)),
         mounts=tuple(_mounts(body)),
         timeout=deadline or None,
-        placement=tuple(_PLACEMENT.get(key, key) for key in sorted(body, key=_order) if key not in known and body[key]),
+        placement=tuple(
+            _PLACEMENT.get(key, key)
+            for key in sorted(body, key=_order)
+            if key not in known and body[key]
+        ),
     )
 
 
 def _order(key: str) -> tuple[int, str]:
-    """The known settings in the order above, others behind them by name: a proto map has no order."""
+    """The known settings in the order above, others behind them by name: a proto map has no
+    order."""
     return ([*_PLACEMENT].index(key) if key in _PLACEMENT else len(_PLACEMENT), key)
 
 
@@ -136,9 +152,14 @@ def _mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
     ):
         for item in body.get(field) or ():
             yield Mount(_named(what, item), str(item.get("mountPath")), bool(item.get("optional")))
-    for field, what in (("emptyDirMounts", "empty folder"), ("genericEphemeralVolume", "ephemeral volume")):
+    for field, what in (
+        ("emptyDirMounts", "empty folder"),
+        ("genericEphemeralVolume", "ephemeral volume"),
+    ):
         for item in body.get(field) or ():
-            yield Mount(f"{what} '{item.get('volumeName')}'", str(item.get("mountPath")), scratch=True)
+            yield Mount(
+                f"{what} '{item.get('volumeName')}'", str(item.get("mountPath")), scratch=True
+            )
 
 
 def _named(what: str, item: Mapping[str, Any]) -> str:
@@ -146,7 +167,9 @@ def _named(what: str, item: Mapping[str, Any]) -> str:
     for prefix in ("secretName", "configMapName", "pvcName"):
         if isinstance(item.get(prefix), str) and item[prefix]:
             return f"{what} '{item[prefix]}'"
-        constant = ((item.get(f"{prefix}Parameter") or {}).get("runtimeValue") or {}).get("constant")
+        constant = ((item.get(f"{prefix}Parameter") or {}).get("runtimeValue") or {}).get(
+            "constant"
+        )
         if constant:
             return f"{what} '{constant}'"
     return f"{what} '{item['constant']}'" if item.get("constant") else what

@@ -1,4 +1,5 @@
-"""The shape of a PipelineSpec: the fields of the proto that kfgcp relies on, and checks of one value each.
+"""The shape of a PipelineSpec: the fields of the proto that kfgcp relies on, and checks of one
+value each.
 
 Fields that are not listed are tolerated, whatever they hold.
 """
@@ -72,8 +73,9 @@ def _name(value: Any, place: Place) -> None:
 def _task_key(key: str, place: Place) -> None:
     """Refuse a key of a task that cannot be a step of a path.
 
-    Paths such as `for-loop-1[2]/train` tell the tasks of a run apart, and name the folders of their files. A key with
-    one of their marks would be the path of another task, or a folder outside of the run's own.
+    Paths such as `for-loop-1[2]/train` tell the tasks of a run apart, and name the folders of their
+    files. A key with one of their marks would be the path of another task, or a folder outside of
+    the run's own.
     """
     problem = ""
     if key in ("", ".", ".."):
@@ -107,7 +109,10 @@ def _count(value: Any, place: Place) -> None:
 
 def _int64(value: Any, place: Place) -> None:
     """Proto JSON has a whole number of 64 bits as text."""
-    _count(int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value, place)
+    _count(
+        int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value,
+        place,
+    )
 
 
 def _duration(value: Any, place: Place) -> None:
@@ -125,7 +130,9 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _mapping(each: Check = _anything, key_check: Callable[[str, Place], None] | None = None) -> Check:
+def _mapping(
+    each: Check = _anything, key_check: Callable[[str, Place], None] | None = None
+) -> Check:
     def check(value: Any, place: Place) -> None:
         if not isinstance(value, dict):
             _wrong(value, place, "a mapping")
@@ -185,7 +192,9 @@ def _schema_version(value: Any, place: Place) -> None:
     _text(value, place)
     if value not in SCHEMA_VERSIONS:
         hint = "Compile it with a KFP SDK from 2.10 on, or update kfgcp if the file is newer."
-        raise InvalidError(place, f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}", hint)
+        raise InvalidError(
+            place, f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}", hint
+        )
 
 
 def _parameter(**optional: Check) -> Check:
@@ -202,7 +211,9 @@ def _parameter(**optional: Check) -> Check:
 
 # The shapes, from the inside out.
 
-_ARTIFACT_TYPE = _record(schemaTitle=_text, schemaUri=_text, instanceSchema=_text, schemaVersion=_text)
+_ARTIFACT_TYPE = _record(
+    schemaTitle=_text, schemaUri=_text, instanceSchema=_text, schemaVersion=_text
+)
 _ARTIFACT = _record(
     artifactType=_ARTIFACT_TYPE,
     isArtifactList=_boolean,
@@ -239,13 +250,18 @@ _TASK = _record(
     triggerPolicy=_record(
         condition=_text,
         strategy=_one_of(
-            "TRIGGER_STRATEGY_UNSPECIFIED", "ALL_UPSTREAM_TASKS_SUCCEEDED", "ALL_UPSTREAM_TASKS_COMPLETED"
+            "TRIGGER_STRATEGY_UNSPECIFIED",
+            "ALL_UPSTREAM_TASKS_SUCCEEDED",
+            "ALL_UPSTREAM_TASKS_COMPLETED",
         ),
     ),
     parameterIterator=_record({"items": _ITEMS, "itemInput": _text}),
     artifactIterator=_record({"items": _record({"inputArtifact": _text}), "itemInput": _text}),
     retryPolicy=_record(
-        maxRetryCount=_count, backoffDuration=_duration, backoffFactor=_number, backoffMaxDuration=_duration
+        maxRetryCount=_count,
+        backoffDuration=_duration,
+        backoffFactor=_number,
+        backoffMaxDuration=_duration,
     ),
     iteratorPolicy=_record(parallelismLimit=_count),
 )
@@ -262,11 +278,17 @@ _DAG = _record(
             )
         ),
         artifacts=_mapping(
-            _record(artifactSelectors=_list(_record({"producerSubtask": _text, "outputArtifactKey": _text})))
+            _record(
+                artifactSelectors=_list(
+                    _record({"producerSubtask": _text, "outputArtifactKey": _text})
+                )
+            )
         ),
     ),
 )
-_COMPONENT = _record(inputDefinitions=_INPUTS, outputDefinitions=_OUTPUTS, dag=_DAG, executorLabel=_text)
+_COMPONENT = _record(
+    inputDefinitions=_INPUTS, outputDefinitions=_OUTPUTS, dag=_DAG, executorLabel=_text
+)
 _CONTAINER = _record(
     {"image": _name},
     command=_list(_text),
@@ -286,7 +308,12 @@ _CONTAINER = _record(
 )
 _EXECUTORS: dict[str, Check] = {
     "container": _CONTAINER,
-    "importer": _record({"artifactUri": _CONSTANT}, typeSchema=_ARTIFACT_TYPE, reimport=_boolean, metadata=_mapping()),
+    "importer": _record(
+        {"artifactUri": _CONSTANT},
+        typeSchema=_ARTIFACT_TYPE,
+        reimport=_boolean,
+        metadata=_mapping(),
+    ),
     "resolver": _mapping(),
     "customJob": _mapping(),
 }
@@ -323,5 +350,9 @@ _EXECUTOR_CONFIG = _record(
 )
 _EXECUTOR_CONFIGS = _record(executors=_mapping(_EXECUTOR_CONFIG))
 PLATFORM = _record(
-    {"platforms": _mapping(_record(deploymentSpec=_EXECUTOR_CONFIGS, config=_mapping(), pipelineConfig=_mapping()))}
+    {
+        "platforms": _mapping(
+            _record(deploymentSpec=_EXECUTOR_CONFIGS, config=_mapping(), pipelineConfig=_mapping())
+        )
+    }
 )

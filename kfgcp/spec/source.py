@@ -1,4 +1,5 @@
-"""Where a pipeline comes from: what the user named, and the content of the files that it was compiled from."""
+"""Where a pipeline comes from: what the user named, and the content of the files that it was
+compiled from."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Source:
     Attributes:
         pipeline: what the user named, `pipelines/train.py:train` for example.
         folder: the folder that a relative `pipeline` starts from.
-        files: the absolute paths of the files that it was compiled from, with the digests of their content.
+        files: the absolute paths of the files that it was compiled from, with the digests of their
+            content.
     """
 
     pipeline: str

@@ -1,4 +1,5 @@
-"""The tasks of two PipelineSpecs, flattened to paths, and which of one is which of the other. Pure."""
+"""The tasks of two PipelineSpecs, flattened to paths, and which of one is which of the other.
+Pure."""
 
 from __future__ import annotations
 
@@ -29,8 +30,9 @@ _NUMBERED = re.compile(r"(.+)-([1-9]\d{0,8})")
 class Node:
     """A task with what it runs. The pipeline itself is the node whose path is empty.
 
-    component, executor: their bodies, without the names by which they are found. content: a digest of both, of nested
-    tasks too; rough: of what the task says too, but for the numbers of tasks in names.
+    component, executor: their bodies, without the names by which they are found. content: a digest
+    of both, of nested tasks too; rough: of what the task says too, but for the numbers of tasks in
+    names.
     """
 
     path: str
@@ -50,7 +52,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A pipeline's nodes by path, those around others first; unused: components and executors that no task uses."""
+    """A pipeline's nodes by path, those around others first; unused: components and executors that
+    no task uses."""
 
     nodes: Mapping[str, Node]
     unused: Facts
@@ -70,7 +73,10 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
                 "executor": executors.get(executor_label(body)),
                 "dag": [
                     _without(body.get("dag"), "tasks"),
-                    {key: [_without(task, *REFERENCES), named(task)[side]] for key, task in tasks_of(body).items()},
+                    {
+                        key: [_without(task, *REFERENCES), named(task)[side]]
+                        for key, task in tasks_of(body).items()
+                    },
                 ],
             }
             for side in (0, 1)
@@ -83,7 +89,9 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
             contents[name] = content(mapping(components.get(name)))
         return contents[name]
 
-    def add(path: str, key: str, parent: str | None, task: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    def add(
+        path: str, key: str, parent: str | None, task: Mapping[str, Any], body: Mapping[str, Any]
+    ) -> None:
         label = executor_label(body)
         exact, rough = content(body) if parent is None else named(task)
         own_fields = _without(task, *REFERENCES, "taskInfo")
@@ -96,16 +104,21 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
 
     add("", "", None, {}, root_of(spec))
     labels = {node.label for node in nodes.values()}
-    unused: Facts = {("component", name): body for name, body in components.items() if name not in contents}
-    unused |= {("executor", label): body for label, body in executors.items() if label not in labels}
+    unused: Facts = {
+        ("component", name): body for name, body in components.items() if name not in contents
+    }
+    unused |= {
+        ("executor", label): body for label, body in executors.items() if label not in labels
+    }
     return Flat(nodes, unused)
 
 
 def pair(before: Flat, after: Flat) -> dict[str, str]:
     """The path before of each task of `after` that was there, the pipeline itself included.
 
-    Tasks of one name in one place are the same. So are those whose number KFP has changed (`say-2`, now `say-3`),
-    and those that have another name or place and the same content, where only one comes into question.
+    Tasks of one name in one place are the same. So are those whose number KFP has changed (`say-2`,
+    now `say-3`), and those that have another name or place and the same content, where only one
+    comes into question.
     """
     pairs = {"": ""}
     for path in after.nodes:  # those around others come first
@@ -113,7 +126,9 @@ def pair(before: Flat, after: Flat) -> dict[str, str]:
             _pair_within(pairs, _children(before, pairs[path]), _children(after, path))
     known = set(pairs.values())
     lost = [node for path, node in before.nodes.items() if path not in known]
-    for one, other in _same(lost, [node for path, node in after.nodes.items() if path not in pairs], _contents):
+    for one, other in _same(
+        lost, [node for path, node in after.nodes.items() if path not in pairs], _contents
+    ):
         if other.path not in pairs and one.path not in pairs.values():
             for path in after.nodes:
                 if f"{path}/".startswith(f"{other.path}/"):  # what is inside moved along
@@ -132,7 +147,8 @@ def _pair_within(pairs: dict[str, str], old: list[Node], new: list[Node]) -> Non
 
 
 def _numbers(nodes: Sequence[Node]) -> list[Hashable]:
-    """Which of so many tasks of one name it is; a task must have the same content too, a group need not."""
+    """Which of so many tasks of one name it is; a task must have the same content too, a group need
+    not."""
     stems: dict[str, list[int]] = {}
     for node in nodes:
         stems.setdefault(_stem(node)[0], []).append(_stem(node)[1])
@@ -157,7 +173,8 @@ def _contents(nodes: Sequence[Node]) -> list[Hashable]:
 
 
 def _stem(node: Node) -> tuple[str, int]:
-    """The name and number of a task's key, as KFP counts: `say` is the first, `say-2` the second."""
+    """The name and number of a task's key, as KFP counts: `say` is the first, `say-2` the
+    second."""
     match = _NUMBERED.fullmatch(node.key)
     return (match[1], int(match[2])) if match else (node.key, 1)
 

@@ -1,4 +1,5 @@
-"""Importing a user's pipeline file: afresh each time, under a name of its own, with the modules beside it."""
+"""Importing a user's pipeline file: afresh each time, under a name of its own, with the modules
+beside it."""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ _STDLIB = str(Path(os.__file__).resolve().parent) + os.sep
 def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
     """The module of a Python file, executed anew; on leaving, the process is as it was before.
 
-    Within the context the folders of `import_folders` come first on `sys.path`, so that modules beside the file and
-    in the user's project can be imported. What is printed goes to stderr. Afterwards the file and the modules of these
-    folders that it imported are forgotten, so that the next import sees their new content. Nothing is written beside
-    the user's files.
+    Within the context the folders of `import_folders` come first on `sys.path`, so that modules
+    beside the file and in the user's project can be imported. What is printed goes to stderr.
+    Afterwards the file and the modules of these folders that it imported are forgotten, so that the
+    next import sees their new content. Nothing is written beside the user's files.
 
     Args:
         path: the file.
@@ -48,7 +49,9 @@ def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
         finder = _Finder(path, folders, files)
         importlib.invalidate_caches()
         sys.path[:0] = [str(folder) for folder in folders]
-        sys.meta_path[:] = [finder if entry is importlib.machinery.PathFinder else entry for entry in sys.meta_path]
+        sys.meta_path[:] = [
+            finder if entry is importlib.machinery.PathFinder else entry for entry in sys.meta_path
+        ]
         try:
             loader = _Loader(name, str(path), files)
             spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -58,7 +61,10 @@ def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
             loader.exec_module(module)
             yield module
         finally:
-            sys.meta_path[:] = [importlib.machinery.PathFinder if entry is finder else entry for entry in sys.meta_path]
+            sys.meta_path[:] = [
+                importlib.machinery.PathFinder if entry is finder else entry
+                for entry in sys.meta_path
+            ]
             sys.modules.pop(name, None)
             # While sys.path is still the same: the search path of a namespace package follows it.
             _forget(set(sys.modules) - before, folders)
@@ -70,11 +76,16 @@ def frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
     path = Path(os.path.abspath(path))
     folders = import_folders(path)
     frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if frame.filename == str(path) or is_below(frame.filename, folders)]
+    return [
+        frame
+        for frame in frames
+        if frame.filename == str(path) or is_below(frame.filename, folders)
+    ]
 
 
 def is_below(file: str | None, folders: Sequence[Path]) -> bool:
-    """Return whether a file lies in one of the user's folders: not installed there, not Python's, and not ours."""
+    """Return whether a file lies in one of the user's folders: not installed there, not Python's,
+    and not ours."""
     if not file or not file.startswith(tuple(os.path.join(folder, "") for folder in folders)):
         return False
     if {"site-packages", "dist-packages"} & set(Path(file).parts):
@@ -85,7 +96,9 @@ def is_below(file: str | None, folders: Sequence[Path]) -> bool:
 def _silence_kfp() -> None:
     """KFP warns of its own future in the user's name; the user's own warnings stay."""
     for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", r"(?is).*(\bkfp\b|base_image|@dsl\.|pipelines? sdk)", category)
+        warnings.filterwarnings(
+            "ignore", r"(?is).*(\bkfp\b|base_image|@dsl\.|pipelines? sdk)", category
+        )
 
 
 def _forget(names: set[str], folders: Sequence[Path]) -> None:
@@ -111,7 +124,8 @@ def _search_path(module: Any) -> list[str]:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads from source alone: cached bytecode may be of another text written within the same second.
+    """Loads from source alone: cached bytecode may be of another text written within the same
+    second.
 
     Args:
         fullname: the name of the module.
@@ -132,7 +146,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder:
-    """Stands in for `PathFinder`: finds modules as Python does, but loads those of the user's folders from source.
+    """Stands in for `PathFinder`: finds modules as Python does, but loads those of the user's
+    folders from source.
 
     Args:
         path: the pipeline file.
@@ -146,7 +161,10 @@ class _Finder:
         self._files = files
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.origin == str(self._path):
@@ -171,10 +189,12 @@ class _Finder:
     def _is_folder_without_python(self, spec: importlib.machinery.ModuleSpec) -> bool:
         """Return whether a namespace package is only a folder of the user that holds no Python.
 
-        A project often has folders such as docker/ or terraform/. Python would import them as empty packages, and
-        `try: import docker` would then succeed without the library.
+        A project often has folders such as docker/ or terraform/. Python would import them as empty
+        packages, and `try: import docker` would then succeed without the library.
         """
         if spec.loader is not None or spec.submodule_search_locations is None:
             return False
         places = list(spec.submodule_search_locations)
-        return all(is_below(place, self._folders) and not has_python(Path(place)) for place in places)
+        return all(
+            is_below(place, self._folders) and not has_python(Path(place)) for place in places
+        )

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _COMPONENT = "decorate the function with @dsl.component"
-_CONTAINER = "write a function that returns dsl.ContainerSpec and decorate it with @dsl.container_component"
+_CONTAINER = (
+    "write a function that returns dsl.ContainerSpec and decorate it with @dsl.container_component"
+)
 _KUBERNETES = "use the functions of kfp.kubernetes (package kfp-kubernetes) on the task"
 _PLACEHOLDER = "use dsl.PIPELINE_JOB_ID_PLACEHOLDER"
 
@@ -19,14 +21,20 @@ NAMES = {
     "kfp.dsl.InitContainer": _CONTAINER,
     "kfp.dsl.Sidecar": _CONTAINER,
     "kfp.dsl.UserContainer": _CONTAINER,
-    "kfp.dsl.ResourceOp": "apply the manifest from inside a component, or use kfp.kubernetes where it can",
-    "kfp.dsl.VolumeOp": "use kubernetes.CreatePVC and kubernetes.mount_pvc (package kfp-kubernetes)",
+    "kfp.dsl.ResourceOp": (
+        "apply the manifest from inside a component, or use kfp.kubernetes where it can"
+    ),
+    "kfp.dsl.VolumeOp": (
+        "use kubernetes.CreatePVC and kubernetes.mount_pvc (package kfp-kubernetes)"
+    ),
     "kfp.dsl.VolumeSnapshotOp": "take the snapshot from inside a component",
     "kfp.dsl.PipelineVolume": "use kubernetes.mount_pvc (package kfp-kubernetes)",
     "kfp.dsl.PipelineParam": "use the pipeline function's arguments and task.output as they are",
     "kfp.dsl.PipelineConf": "use dsl.PipelineConfig, or set it on the tasks",
     "kfp.dsl.get_pipeline_conf": "use dsl.PipelineConfig, or set it on the tasks",
-    "kfp.dsl.graph_component": "decorate the function with @dsl.pipeline and call it inside another pipeline",
+    "kfp.dsl.graph_component": (
+        "decorate the function with @dsl.pipeline and call it inside another pipeline"
+    ),
     "kfp.dsl.python_component": _COMPONENT,
     "kfp.dsl.RUN_ID_PLACEHOLDER": _PLACEHOLDER,
     "kfp.dsl.EXECUTION_ID_PLACEHOLDER": "use dsl.PIPELINE_TASK_ID_PLACEHOLDER",
@@ -34,8 +42,12 @@ NAMES = {
     "kfp.components.func_to_component_text": f"{_COMPONENT}, and compile it",
     "kfp.components.create_component_from_func": _COMPONENT,
     "kfp.components.create_component_from_func_v2": _COMPONENT,
-    "kfp.components.create_component_from_airflow_op": "call the operator inside a @dsl.component function",
-    "kfp.components.create_graph_component_from_pipeline_func": "call one @dsl.pipeline function in another",
+    "kfp.components.create_component_from_airflow_op": (
+        "call the operator inside a @dsl.component function"
+    ),
+    "kfp.components.create_graph_component_from_pipeline_func": (
+        "call one @dsl.pipeline function in another"
+    ),
     "kfp.components.InputPath": "use dsl.InputPath, or dsl.Input[dsl.Dataset]",
     "kfp.components.OutputPath": "use dsl.OutputPath, or dsl.Output[dsl.Dataset]",
     "kfp.components.InputBinaryFile": "use dsl.Input[dsl.Artifact] and open its path",
@@ -66,7 +78,9 @@ METHODS = {
     "add_volume": "use kubernetes.mount_pvc (package kfp-kubernetes)",
     "add_volume_mount": "use kubernetes.mount_pvc (package kfp-kubernetes)",
     "apply": "call the function that you apply on the task: " + _KUBERNETES,
-    "container": "set it on the task itself: task.set_cpu_limit('2'), task.set_env_variable(name, value)",
+    "container": (
+        "set it on the task itself: task.set_cpu_limit('2'), task.set_env_variable(name, value)"
+    ),
     "execution_options": "use task.set_caching_options(False)",
     "set_image_pull_policy": "use kubernetes.set_image_pull_policy (package kfp-kubernetes)",
     "set_timeout": "use kubernetes.set_timeout (package kfp-kubernetes)",

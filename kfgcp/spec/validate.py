@@ -1,4 +1,5 @@
-"""Is a plain value a PipelineSpec that can run: its shape first, then every name that refers to another."""
+"""Is a plain value a PipelineSpec that can run: its shape first, then every name that refers to
+another."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ def validate(pipeline_spec: Any) -> None:
         InvalidError: the first thing that is wrong, and where.
     """
     PIPELINE(pipeline_spec, ())
-    components, executors = pipeline_spec["components"], pipeline_spec["deploymentSpec"].get("executors", {})
+    components, executors = (
+        pipeline_spec["components"],
+        pipeline_spec["deploymentSpec"].get("executors", {}),
+    )
     for place, component in _components(pipeline_spec):
         _check_implementation(component, place, executors)
         for name, task in component.get("dag", {}).get("tasks", {}).items():
@@ -55,7 +59,9 @@ def _components(spec: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
         yield ("components", name), component
 
 
-def _check_implementation(component: Mapping[str, Any], place: Place, executors: Mapping[str, Any]) -> None:
+def _check_implementation(
+    component: Mapping[str, Any], place: Place, executors: Mapping[str, Any]
+) -> None:
     if "dag" in component and "executorLabel" in component:
         raise InvalidError(place, "has both a dag and an executorLabel")
     if place == ("root",) and "dag" not in component:
@@ -104,10 +110,17 @@ def _check_inputs(
                     _known(producer, tasks, (*here, field, "producerTask"), "the tasks beside it")
                     producers.add(producer)
                     if field != "taskFinalStatus":
-                        _check_output(tasks[producer], source[field], kind, (*here, field), components)
+                        _check_output(
+                            tasks[producer], source[field], kind, (*here, field), components
+                        )
             field = f"componentInput{singular}"
             if field in source:
-                _known(source[field], given, (*here, field), f"the input {kind} of the component around it")
+                _known(
+                    source[field],
+                    given,
+                    (*here, field),
+                    f"the input {kind} of the component around it",
+                )
     return producers
 
 
@@ -125,20 +138,26 @@ def _check_output(
 
 
 def _selectors(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Place, Mapping[str, Any]]]:
-    """Kind, name, place below the output, and the selector, for every producer of a DAG's outputs."""
+    """Kind, name, place below the output, and the selector, for every producer of a DAG's
+    outputs."""
     for name, output in outputs.get("artifacts", {}).items():
         for index, selector in enumerate(output.get("artifactSelectors", ())):
             yield "artifacts", name, ("artifactSelectors", index), selector
     for name, output in outputs.get("parameters", {}).items():
         if "valueFromParameter" in output:
             yield "parameters", name, ("valueFromParameter",), output["valueFromParameter"]
-        for index, selector in enumerate(output.get("valueFromOneof", {}).get("parameterSelectors", ())):
+        for index, selector in enumerate(
+            output.get("valueFromOneof", {}).get("parameterSelectors", ())
+        ):
             yield "parameters", name, ("valueFromOneof", "parameterSelectors", index), selector
 
 
 def _check_recursion(components: Mapping[str, Any]) -> None:
     uses = {
-        name: {task["componentRef"]["name"] for task in component.get("dag", {}).get("tasks", {}).values()}
+        name: {
+            task["componentRef"]["name"]
+            for task in component.get("dag", {}).get("tasks", {}).values()
+        }
         for name, component in components.items()
     }
     _check_cycle(uses, ("components",), "the components contain each other")
@@ -162,5 +181,7 @@ def _known(name: str, names: Iterable[str], place: Place, among: str = "componen
 
         close = difflib.get_close_matches(name, list(names), n=1)
         raise InvalidError(
-            place, f"is {name!r}, which is not in {among}", f"Did you mean {close[0]!r}?" if close else ""
+            place,
+            f"is {name!r}, which is not in {among}",
+            f"Did you mean {close[0]!r}?" if close else "",
         )

@@ -1,7 +1,7 @@
 """Commands that take a whole artifact, not its URI, path or metadata.
 
-`dsl.Input[list[Dataset]]` as an argument of a container component compiles to `{{$.inputs.artifacts['data']}}`. The
-result is not documented, and differs between backends.
+`dsl.Input[list[Dataset]]` as an argument of a container component compiles to
+`{{$.inputs.artifacts['data']}}`. The result is not documented, and differs between backends.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Final
 from kfgcp.errors import Unsupported
 from kfgcp.spec.graph import Container, Graph
 
-WHOLE_ARTIFACT: Final = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\[(['\"])([^'\"{}]*)\2\]\}\}")
+WHOLE_ARTIFACT: Final = re.compile(
+    r"\{\{\$\.(inputs|outputs)\.artifacts\[(['\"])([^'\"{}]*)\2\]\}\}"
+)
 
 
 def refuse_whole_artifacts(graph: Graph) -> None:
@@ -24,10 +26,12 @@ def refuse_whole_artifacts(graph: Graph) -> None:
     """
     for component, artifact in _whole_artifacts(graph):
         raise Unsupported(
-            f"{component.removeprefix('comp-')} passes the whole artifact '{artifact}' to its command, which is not "
-            "defined: backends pass different texts, or none.",
-            hint=f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a Python component: "
-            f"{artifact}: Input[list[Dataset]].",
+            f"{component.removeprefix('comp-')} passes the whole artifact '{artifact}' to its"
+            " command, which is not defined: backends pass different texts, or none.",
+            hint=(
+                f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a"
+                f" Python component: {artifact}: Input[list[Dataset]]."
+            ),
         )
 
 

@@ -1,4 +1,5 @@
-"""The JSON of a PipelineSpec, read into records. The field names are those of the PipelineSpec proto, in camelCase.
+"""The JSON of a PipelineSpec, read into records. The field names are those of the PipelineSpec
+proto, in camelCase.
 
 Other modules use the records. Only four more modules of the spec know names of fields, because
 they handle the JSON itself: `shapes` and `validate` (which documents are valid), `digest` (what
@@ -18,7 +19,8 @@ from kfgcp.spec.json_values import whole, with_numbers_of
 from kfgcp.spec.platform import NOTHING, ClusterConfig
 
 CHANNEL: Final = "pipelinechannel--"
-"""What the KFP compiler writes before the names of inputs of a group that the user did not write."""
+"""What the KFP compiler writes before the names of inputs of a group that the user did not
+write."""
 
 REFERENCES: Final = ("componentRef", "executorLabel")
 """Fields of a task and a component whose values only name another part of the document."""
@@ -32,7 +34,8 @@ _SOURCES: Final = (
     ("componentInputParameter", "taskOutputParameter", "outputParameterKey"),
     ("componentInputArtifact", "taskOutputArtifact", "outputArtifactKey"),
 )
-"""Of a parameter and an artifact: an input of the DAG, an output of a task, and the name of that output."""
+"""Of a parameter and an artifact: an input of the DAG, an output of a task, and the name of that
+output."""
 _LONGEST_WAIT: Final = 3600.0
 
 
@@ -76,12 +79,13 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class ParamSpec:
-    """A parameter that a pipeline or component declares, or an input artifact that a pipeline declares.
+    """A parameter that a pipeline or component declares, or an input artifact that a pipeline
+    declares.
 
     Attributes:
         name: as in the function's signature.
-        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for an input artifact,
-            whose value is a URI or a list of them.
+        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for
+            an input artifact, whose value is a URI or a list of them.
         default: None without one.
         has_default: whether there is a default.
         optional: whether it is declared optional.
@@ -139,7 +143,8 @@ class Retry:
     longest: float = _LONGEST_WAIT
 
     def wait(self, failures: int) -> float:
-        """Return the seconds before the next attempt after so many failures; huge factors do not overflow."""
+        """Return the seconds before the next attempt after so many failures; huge factors do not
+        overflow."""
         seconds = self.backoff
         for _ in range(failures - 1):
             if seconds >= self.longest:
@@ -150,7 +155,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Iterator:
-    """A loop over items: a `raw` JSON text, or the value of a parameter or artifact input of the task."""
+    """A loop over items: a `raw` JSON text, or the value of a parameter or artifact input of the
+    task."""
 
     item: str
     raw: str | None = None
@@ -179,7 +185,8 @@ class TaskDef:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A command in an image; arguments still hold their placeholders. cluster: what it asks of Kubernetes."""
+    """A command in an image; arguments still hold their placeholders. cluster: what it asks of
+    Kubernetes."""
 
     image: str
     command: tuple[str, ...]
@@ -282,7 +289,10 @@ def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
     Both are in the order of the spec.
     """
     definitions = mapping(root_of(spec).get("inputDefinitions"))
-    params = {name: _read_param(name, body) for name, body in mapping(definitions.get("parameters")).items()}
+    params = {
+        name: _read_param(name, body)
+        for name, body in mapping(definitions.get("parameters")).items()
+    }
     for name, body in mapping(definitions.get("artifacts")).items():
         params[name] = ParamSpec(
             name=name,
@@ -298,8 +308,12 @@ def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
     inputs = mapping(body.get("inputs"))
     trigger = mapping(body.get("triggerPolicy"))
     caching = mapping(body.get("cachingOptions"))
-    params = {name: read_binding(source) for name, source in mapping(inputs.get("parameters")).items()}
-    artifacts = {name: read_binding(source) for name, source in mapping(inputs.get("artifacts")).items()}
+    params = {
+        name: read_binding(source) for name, source in mapping(inputs.get("parameters")).items()
+    }
+    artifacts = {
+        name: read_binding(source) for name, source in mapping(inputs.get("artifacts")).items()
+    }
     return TaskDef(
         key=key,
         label=mapping(body.get("taskInfo")).get("name") or key,
@@ -327,12 +341,15 @@ def read_binding(body: Any) -> Binding:
             output = mapping(body[task_output])
             return Binding(FromTask(output.get("producerTask", ""), output.get(key, "")), selector)
     if "taskFinalStatus" in body:
-        return Binding(FinalStatus(mapping(body["taskFinalStatus"]).get("producerTask", "")), selector)
+        return Binding(
+            FinalStatus(mapping(body["taskFinalStatus"]).get("producerTask", "")), selector
+        )
     return Binding(read_value(body.get("runtimeValue")), selector)
 
 
 def read_value(body: Any) -> Constant | FromInput:
-    """Return a ValueOrRuntimeParameter; `constantValue` and `runtimeParameter` are its forms in schema 2.0.0."""
+    """Return a ValueOrRuntimeParameter; `constantValue` and `runtimeParameter` are its forms in
+    schema 2.0.0."""
     body = mapping(body)
     if "runtimeParameter" in body:
         return FromInput(body["runtimeParameter"])
@@ -391,7 +408,10 @@ def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> 
             image=container.get("image") or "",
             command=tuple(container.get("command") or ()),
             args=tuple(container.get("args") or ()),
-            env={str(pair.get("name")): pair.get("value") or "" for pair in container.get("env") or ()},
+            env={
+                str(pair.get("name")): pair.get("value") or ""
+                for pair in container.get("env") or ()
+            },
             resources=whole(container.get("resources") or {}),
             cluster=cluster,
         )
@@ -411,7 +431,11 @@ def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> 
 
 def set_caching(task: dict[str, Any], enabled: bool) -> None:
     """Switch the caching of a task on or off. A custom cacheKey stays."""
-    options = {name: value for name, value in mapping(task.get("cachingOptions")).items() if name != "enableCache"}
+    options = {
+        name: value
+        for name, value in mapping(task.get("cachingOptions")).items()
+        if name != "enableCache"
+    }
     if enabled:
         options["enableCache"] = True
     task["cachingOptions"] = options
@@ -420,8 +444,14 @@ def set_caching(task: dict[str, Any], enabled: bool) -> None:
 def _read_interface(definitions: Any) -> Interface:
     definitions = mapping(definitions)
     return Interface(
-        params={name: _read_param(name, body) for name, body in mapping(definitions.get("parameters")).items()},
-        artifacts={name: _read_artifact(body) for name, body in mapping(definitions.get("artifacts")).items()},
+        params={
+            name: _read_param(name, body)
+            for name, body in mapping(definitions.get("parameters")).items()
+        },
+        artifacts={
+            name: _read_artifact(body)
+            for name, body in mapping(definitions.get("artifacts")).items()
+        },
     )
 
 

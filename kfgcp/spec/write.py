@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def write(spec: Spec, file: Path) -> None:
-    """Writes the spec, and its platform document when it has one, as YAML or JSON by the file's ending.
+    """Writes the spec, and its platform document when it has one, as YAML or JSON by the file's
+    ending.
 
     Raises:
         UsageError: the ending is another one, or it is `.json` and there are two documents.

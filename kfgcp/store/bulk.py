@@ -11,7 +11,8 @@ from typing import Any, Final
 from kfgcp.model import seconds_between
 
 FEW: Final = 20_000
-"""Up to so many runs are looked up one by one; of more, whole tables are read in their order, which is quicker."""
+"""Up to so many runs are looked up one by one; of more, whole tables are read in their order, which
+is quicker."""
 _CHUNK: Final = 500
 """Marks in a statement; older libraries of SQLite take 999."""
 _PLAIN: Final = (
@@ -33,8 +34,8 @@ TIDY: Final[Mapping[str, Sequence[str]]] = {
 class Flat:
     """Runs as columns: a list for each, with a place for each run, None where it has no value.
 
-    facts: columns of the run, with `seconds`, `error` (its message), `tags` (joined by blanks) and `note`. metrics: by
-    (task, artifact, name).
+    facts: columns of the run, with `seconds`, `error` (its message), `tags` (joined by blanks) and
+    `note`. metrics: by (task, artifact, name).
     """
 
     facts: Mapping[str, list[Any]]
@@ -56,7 +57,8 @@ def flat(db: Any, selection: str, values: Sequence[Any]) -> Flat:
 
 
 def tidy(db: Any, table: str, selection: str, values: Sequence[Any]) -> dict[str, list[Any]]:
-    """The rows of `metrics`, `tasks` or `artifacts` of the runs that a selection of their ids finds, in its order.
+    """The rows of `metrics`, `tasks` or `artifacts` of the runs that a selection of their ids
+    finds, in its order.
 
     Columns are those of the table; what is JSON in it stays text.
     """
@@ -75,7 +77,9 @@ def _places(db: Any, selection: str, values: Sequence[Any]) -> dict[str, int]:
     return {row[0]: number for number, row in enumerate(db.execute(selection, values))}
 
 
-def _rows(db: Any, table: str, columns: str, place: Mapping[str, int], group: str = "") -> Iterator[Any]:
+def _rows(
+    db: Any, table: str, columns: str, place: Mapping[str, int], group: str = ""
+) -> Iterator[Any]:
     """Rows of the runs that have a place, the run's id first; for many runs those of others too."""
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: of a million rows this is half of the time
@@ -86,14 +90,19 @@ def _rows(db: Any, table: str, columns: str, place: Mapping[str, int], group: st
     ids = list(place)
     chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
     return chain.from_iterable(
-        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))}) {group}", some) for some in chunks
+        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))}) {group}", some)
+        for some in chunks
     )
 
 
-def _spread(db: Any, table: str, key: str, value: str, place: Mapping[str, int]) -> dict[str, list[Any]]:
-    """A table as a column for each key, in the order that the keys have in the run where they are first.
+def _spread(
+    db: Any, table: str, key: str, value: str, place: Mapping[str, int]
+) -> dict[str, list[Any]]:
+    """A table as a column for each key, in the order that the keys have in the run where they are
+    first.
 
-    SQLite makes one JSON object a run, and all are read as one array: a row at a time in Python takes twice as long.
+    SQLite makes one JSON object a run, and all are read as one array: a row at a time in Python
+    takes twice as long.
     """
     texts = ["{}"] * len(place)
     pairs = f"'{{' || group_concat(json_quote({key}) || ':' || {value}) || '}}'"
@@ -111,7 +120,9 @@ def _spread(db: Any, table: str, key: str, value: str, place: Mapping[str, int])
     return {name: [each.get(name) for each in found] for name in names}
 
 
-def _in_order(db: Any, table: str, key: str, ids: Sequence[str], first: Mapping[str, int]) -> list[str]:
+def _in_order(
+    db: Any, table: str, key: str, ids: Sequence[str], first: Mapping[str, int]
+) -> list[str]:
     """Keys by the run where they are first, then in its order."""
     orders: dict[str, int] = {}
     for at in sorted(set(first.values())):
@@ -122,7 +133,9 @@ def _in_order(db: Any, table: str, key: str, ids: Sequence[str], first: Mapping[
 
 
 def _facts(db: Any, place: Mapping[str, int]) -> dict[str, list[Any]]:
-    facts: dict[str, list[Any]] = {name: [None] * len(place) for name in (*_PLAIN, "seconds", "error", "tags", "note")}
+    facts: dict[str, list[Any]] = {
+        name: [None] * len(place) for name in (*_PLAIN, "seconds", "error", "tags", "note")
+    }
     columns = [facts[name] for name in _PLAIN[1:]]
     facts["run_id"] = list(place)
     failed = facts["error"]

@@ -20,8 +20,8 @@ _NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1
 class CachedOutputs(Writer):
     """The part of the index that is the cache of tasks.
 
-    It has a row for each success. When a run is deleted and no other run uses its files, the row stays, without the
-    outputs. So a task that is not cached any more can still say why.
+    It has a row for each success. When a run is deleted and no other run uses its files, the row
+    stays, without the outputs. So a task that is not cached any more can still say why.
     """
 
     def find_cached(
@@ -47,8 +47,11 @@ class CachedOutputs(Writer):
             row = self._db.execute(query + _NEWEST_FIRST, bound(*values)).fetchone()
         return None if row is None else cache_entry(row)
 
-    def earlier_parts(self, pipeline: str, task: str, run_id: str, limit: int) -> list[dict[str, Any]]:
-        """Return the parts of the keys of a task's successes in other runs, newest first, also of deleted runs.
+    def earlier_parts(
+        self, pipeline: str, task: str, run_id: str, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the parts of the keys of a task's successes in other runs, newest first, also of
+        deleted runs.
 
         Args:
             pipeline: the name of the pipeline.
@@ -57,7 +60,8 @@ class CachedOutputs(Writer):
             limit: at most this many.
         """
         query = (
-            "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY stored_at DESC LIMIT ?"
+            "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY"
+            " stored_at DESC LIMIT ?"
         )
         with self._failures():
             rows = self._db.execute(query, (*bound(pipeline, task, run_id), limit)).fetchall()
@@ -65,7 +69,10 @@ class CachedOutputs(Writer):
 
     def find_deleted(self, pipeline: str, key: str) -> DeletedSuccess | None:
         """Return the newest success with a key whose run was deleted, None when there is none."""
-        query = "SELECT run_id, has_files FROM cache WHERE pipeline = ? AND key = ? AND deleted" + _NEWEST_FIRST  # noqa: S608
+        query = (
+            "SELECT run_id, has_files FROM cache WHERE pipeline = ? AND key = ? AND deleted"  # noqa: S608
+            + _NEWEST_FIRST
+        )
         with self._failures():
             row = self._db.execute(query, bound(pipeline, key)).fetchone()
         return None if row is None else DeletedSuccess(row["run_id"], bool(row["has_files"]))
@@ -81,25 +88,26 @@ class CachedOutputs(Writer):
     def _delete_outputs(self, run_ids: Sequence[str]) -> None:
         """Delete the outputs of runs without a record, except those that another run uses.
 
-        Of the deleted successes with the same key, only the newest stays. It stays only while no other success has the
-        key.
+        Of the deleted successes with the same key, only the newest stays. It stays only while no
+        other success has the key.
         """
         for run_id in run_ids:
             self._db.execute(
-                "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
-                " WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt)",
+                "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM"
+                " uses WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt ="
+                " cache.attempt)",
                 (run_id,),
             )
             self._db.execute(
-                "DELETE FROM cache WHERE deleted"
-                " AND (pipeline, key) IN (SELECT pipeline, key FROM cache WHERE run_id = ?)"
-                " AND (stored_at, run_id, path) < (SELECT stored_at, run_id, path FROM cache AS newest"
-                " WHERE newest.pipeline = cache.pipeline AND newest.key = cache.key"
-                " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1)",
+                "DELETE FROM cache WHERE deleted AND (pipeline, key) IN (SELECT pipeline, key FROM"
+                " cache WHERE run_id = ?) AND (stored_at, run_id, path) < (SELECT stored_at,"
+                " run_id, path FROM cache AS newest WHERE newest.pipeline = cache.pipeline AND"
+                " newest.key = cache.key ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1)",
                 (run_id,),
             )
             self._db.execute(
-                "DELETE FROM cache WHERE run_id = ? AND deleted AND EXISTS (SELECT 1 FROM cache AS kept"
-                " WHERE kept.pipeline = cache.pipeline AND kept.key = cache.key AND NOT kept.deleted)",
+                "DELETE FROM cache WHERE run_id = ? AND deleted AND EXISTS (SELECT 1 FROM cache AS"
+                " kept WHERE kept.pipeline = cache.pipeline AND kept.key = cache.key AND NOT"
+                " kept.deleted)",
                 (run_id,),
             )

@@ -1,9 +1,10 @@
 """Expressions as conditions of SQL on the table `runs`; every value is bound.
 
-A comparison with something that a run does not have is false, and `not` of it is true: `params.lr != 0.1` holds for
-runs that have an lr, and it is another one. `= null` holds for what is missing or null. A metric without its task, or
-without its artifact, means any. Numbers compare as numbers with numbers only; nan equals nan, and nothing else
-compares with it. Texts compare by their characters; a number is no text.
+A comparison with something that a run does not have is false, and `not` of it is true: `params.lr
+!= 0.1` holds for runs that have an lr, and it is another one. `= null` holds for what is missing or
+null. A metric without its task, or without its artifact, means any. Numbers compare as numbers with
+numbers only; nan equals nan, and nothing else compares with it. Texts compare by their characters;
+a number is no text.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from kfgcp.store.search_expressions import (
 from kfgcp.store.search_tokens import Span, failure
 
 KEPT: Final = 64
-"""Characters of a value that is no number in the column `typed`; what is shorter is there as a whole."""
+"""Characters of a value that is no number in the column `typed`; what is shorter is there as a
+whole."""
 
 IN_ORDER: Final = "EXISTS (SELECT 1 FROM"
 """How a condition begins that is quick in the order of ids."""
@@ -42,22 +44,25 @@ _MOMENT_HINT: Final = "Write {} > -7d, or a time such as '2026-01-31' or '2026-0
 def condition(text: str, now: float) -> tuple[str, list[Any]]:
     """The condition that an expression is, and the values for its marks.
 
-    Parameters and metrics are looked up run by run: in the order of ids, which is that of their tables, this takes less
-    than a microsecond each, however many match; sets of ids take four times as long where many do.
+    Parameters and metrics are looked up run by run: in the order of ids, which is that of their
+    tables, this takes less than a microsecond each, however many match; sets of ids take four times
+    as long where many do.
 
     Args:
         text: the expression.
         now: Unix time in seconds, which ages count from.
 
     Raises:
-        UsageError: it cannot be read, or compares what cannot be compared; the hint points at the place.
+        UsageError: it cannot be read, or compares what cannot be compared; the hint points at the
+            place.
     """
     made = _Conditions(text, now)
     return made.of(parse(text)), made.values
 
 
 def order(text: str) -> tuple[str, list[Any]]:
-    """What ORDER BY says for `NAME [asc|desc]`, and the values for its marks; what has no value comes last.
+    """What ORDER BY says for `NAME [asc|desc]`, and the values for its marks; what has no value
+    comes last.
 
     Raises:
         UsageError: it cannot be read.
@@ -67,10 +72,15 @@ def order(text: str) -> tuple[str, list[Any]]:
     if column.group == "run":
         found = _column(column.parts[0])
     elif column.group == "labels":
-        found, values = "(SELECT value FROM labels WHERE labels.run_id = runs.run_id AND name = ?)", [column.parts[0]]
+        found, values = (
+            "(SELECT value FROM labels WHERE labels.run_id = runs.run_id AND name = ?)",
+            [column.parts[0]],
+        )
     else:
         where, values = _place(column)
-        numbers = "typed < ''" if column.group == "metrics" else "typed != 'null'"  # nan has no place among them
+        numbers = (
+            "typed < ''" if column.group == "metrics" else "typed != 'null'"
+        )  # nan has no place among them
         found = f"{where.replace(IN_ORDER, '(SELECT typed FROM')} AND {numbers} LIMIT 1)"
     direction = "DESC" if descending else "ASC"
     return f"{found} {direction} NULLS LAST", values
@@ -83,7 +93,8 @@ def version_condition(version: str) -> tuple[str, list[Any]]:
 
 
 class _Conditions:
-    """Makes the conditions of one expression; `values` follow the marks in the order of the text."""
+    """Makes the conditions of one expression; `values` follow the marks in the order of the
+    text."""
 
     def __init__(self, text: str, now: float) -> None:
         self._text = text
@@ -107,7 +118,11 @@ class _Conditions:
             return "(" + " OR ".join(map(self._comparison, same)) + ")"
         where, values = _place(node.column)  # looked up once for all values
         self.values += values
-        cut = [each for each in same if isinstance(each.value, str) and len(json_text(each.value)) >= KEPT]
+        cut = [
+            each
+            for each in same
+            if isinstance(each.value, str) and len(json_text(each.value)) >= KEPT
+        ]
         either = [self._of_value(each) for each in cut]
         whole = ", ".join(self._mark(_typed(each.value)) for each in same if each not in cut)
         return f"{where} AND ({' OR '.join([*either, f'typed IN ({whole})'])}))"
@@ -115,7 +130,10 @@ class _Conditions:
     def _comparison(self, node: Comparison) -> str:
         if node.operator == "!~":
             there = self._comparison(Comparison(node.column, "!=", None, node.at))
-            return f"({there} AND NOT {self._comparison(Comparison(node.column, '~', node.value, node.at))})"
+            return (
+                f"({there} AND NOT"
+                f" {self._comparison(Comparison(node.column, '~', node.value, node.at))})"
+            )
         if node.column.group in ("params", "metrics"):
             return self._typed(node)
         if node.value is None:
@@ -188,7 +206,9 @@ class _Conditions:
         value = node.value.seconds if isinstance(node.value, Span) else node.value
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
         if not number or node.operator == "~":
-            self._refuse(node, "a duration is a number of seconds", "Write duration > 90, or 90s, 5m, 12h.")
+            self._refuse(
+                node, "a duration is a number of seconds", "Write duration > 90, or 90s, 5m, 12h."
+            )
         known = "started_at IS NOT NULL AND ended_at IS NOT NULL"
         return f"({known} AND {_DURATION} {node.operator} {self._mark(_number(value))})"
 
@@ -196,7 +216,9 @@ class _Conditions:
         if node.operator == "~":
             return self._words(node)
         column = node.column.parts[0]
-        return f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(self._moment(node))})"
+        return (
+            f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(self._moment(node))})"
+        )
 
     def _moment(self, node: Comparison) -> str:
         hint = _MOMENT_HINT.format(node.column.parts[0])
@@ -214,7 +236,9 @@ class _Conditions:
         name, value = node.column.parts[0], node.value
         place = f"name = {self._mark(name)}"
         if node.operator == "~":
-            return self._having("labels", f"{place} AND contains(value, {self._mark(value.casefold())})")
+            return self._having(
+                "labels", f"{place} AND contains(value, {self._mark(value.casefold())})"
+            )
         begins = name in PREFIX_LABELS and node.operator in ("=", "!=")
         what = f"substr(value, 1, length({self._mark(value)}))" if begins else "value"
         return self._having("labels", f"{place} AND {what} {node.operator} {self._mark(value)}")
@@ -222,9 +246,15 @@ class _Conditions:
     def _tag(self, node: Comparison) -> str:
         """`=` has the tag, `!=` has not, `~` has one with this in it."""
         if node.operator not in ("=", "!=", "~"):
-            self._refuse(node, "tags have no order", "Write tags = good, tags != good or tags ~ goo.")
+            self._refuse(
+                node, "tags have no order", "Write tags = good, tags != good or tags ~ goo."
+            )
         text = node.value
-        same = f"contains(tag, {self._mark(text.casefold())})" if node.operator == "~" else f"tag = {self._mark(text)}"
+        same = (
+            f"contains(tag, {self._mark(text.casefold())})"
+            if node.operator == "~"
+            else f"tag = {self._mark(text)}"
+        )
         found = self._having("tags", same)
         return f"NOT {found}" if node.operator == "!=" else found
 
@@ -267,7 +297,9 @@ def _place(column: Column) -> tuple[str, list[Any]]:
     if len(column.parts) == 2:
         given = {"name": column.parts[1], "task": column.parts[0]}
     same = " AND ".join(f"{name} = ?" for name in given)
-    return f"{IN_ORDER} {column.group} AS t WHERE t.run_id = runs.run_id AND {same}", [*given.values()]
+    return f"{IN_ORDER} {column.group} AS t WHERE t.run_id = runs.run_id AND {same}", [
+        *given.values()
+    ]
 
 
 def _column(name: str) -> str:

@@ -1,7 +1,7 @@
 """The SQLite file: opening it, bringing it to the newest schema, and its failures in words.
 
-WAL mode, so that readers never wait for the writer; a commit is synchronised to the disk before it returns (0.2 ms on
-an SSD), so a state that was shown survives a power cut.
+WAL mode, so that readers never wait for the writer; a commit is synchronised to the disk before it
+returns (0.2 ms on an SSD), so a state that was shown survives a power cut.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Connection(sqlite3.Connection):
     """A connection to the database.
 
     Attributes:
-        can_write: False when it was opened only to read, because the database cannot be written or the disk is full.
+        can_write: False when it was opened only to read, because the database cannot be written or
+            the disk is full.
         is_full: it can only be read, because the disk has no room for writing.
     """
 
@@ -42,8 +43,9 @@ class Connection(sqlite3.Connection):
 
 
 def connect(file: Path) -> Connection:
-    """A connection to the database at `file`, made if it is not there, with the newest schema. One that cannot be
-    written, or whose disk is full, can be read; of a full disk the warning `DiskFullNote` tells.
+    """A connection to the database at `file`, made if it is not there, with the newest schema. One
+    that cannot be written, or whose disk is full, can be read; of a full disk the warning
+    `DiskFullNote` tells.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
@@ -61,7 +63,9 @@ def connect(file: Path) -> Connection:
             note_full(file)
         if private.is_private(file.parent):
             for suffix in ("", "-wal", "-shm"):
-                private.close(file.with_name(file.name + suffix))  # SQLite gives new ones the mode of the database
+                private.close(
+                    file.with_name(file.name + suffix)
+                )  # SQLite gives new ones the mode of the database
         return connection
 
 
@@ -78,11 +82,12 @@ def _connect_to_write(file: Path) -> Connection:
 
 
 def _connect_to_full(file: Path) -> Connection:
-    """Open a database that SQLite cannot open as usual, because there is no room for its file `-shm`.
+    """Open a database that SQLite cannot open as usual, because there is no room for its file
+    `-shm`.
 
-    What a killed process recorded last is still in the file `-wal`. SQLite reads it without `-shm` when nobody else has
-    the database open: it is read into memory at once, so that nobody has to wait. Without such a file the database can
-    be read like one that does not change.
+    What a killed process recorded last is still in the file `-wal`. SQLite reads it without `-shm`
+    when nobody else has the database open: it is read into memory at once, so that nobody has to
+    wait. Without such a file the database can be read like one that does not change.
     """
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size > 0:
@@ -104,7 +109,8 @@ def _connect_to_full(file: Path) -> Connection:
 
 
 def note_full(file: Path) -> None:
-    """Warn that the disk is full; from one place in the code, so that Python shows the same text once."""
+    """Warn that the disk is full; from one place in the code, so that Python shows the same text
+    once."""
     text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
@@ -115,7 +121,8 @@ def writable(file: Path) -> bool:
 
 
 def examine(file: Path) -> None:
-    """Passes a database whose pages are sound and whose schema is known; nothing is written or brought up to date.
+    """Passes a database whose pages are sound and whose schema is known; nothing is written or
+    brought up to date.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
@@ -134,8 +141,9 @@ def examine(file: Path) -> None:
 def _connect_to_read(file: Path) -> Connection:
     """A connection that refuses writes.
 
-    Beside a database that nobody has open SQLite wants to make files even to read it. Where it cannot, the database is
-    taken for one that does not change: what runs start meanwhile record is not seen, or seen in part.
+    Beside a database that nobody has open SQLite wants to make files even to read it. Where it
+    cannot, the database is taken for one that does not change: what runs start meanwhile record is
+    not seen, or seen in part.
     """
     address = f"file:{quote(str(file))}"
     connection = _open(f"{address}?mode=ro", uri=True)
@@ -148,7 +156,8 @@ def _connect_to_read(file: Path) -> Connection:
             version = _version(connection)
         if version < SCHEMA_VERSION:
             raise StateError(
-                f"{file} was written by an older kfgcp, and cannot be brought up to date: it cannot be written.",
+                f"{file} was written by an older kfgcp, and cannot be brought up to date: it cannot"
+                " be written.",
                 hint="Make its folder writable, or point KFGCP_HOME at a copy of the folder.",
             )
         _refuse_newer(version, file)
@@ -161,7 +170,12 @@ def _connect_to_read(file: Path) -> Connection:
 
 def _open(address: str, *, uri: bool = False) -> Connection:
     connection = sqlite3.connect(
-        address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri, factory=Connection
+        address,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=uri,
+        factory=Connection,
     )
     connection.row_factory = sqlite3.Row
     connection.create_function("contains", 2, _contains, deterministic=True)
@@ -170,7 +184,8 @@ def _open(address: str, *, uri: bool = False) -> Connection:
 
 
 def _contains(text: str | None, part: str) -> bool:
-    """Whether a folded part is in a text, whatever the case; SQLite's LIKE knows that of ASCII only."""
+    """Whether a folded part is in a text, whatever the case; SQLite's LIKE knows that of ASCII
+    only."""
     return text is not None and part in text.casefold()
 
 
@@ -179,7 +194,11 @@ def _text_of(value: str) -> str:
     if not value.startswith('"'):
         return value
     text = value[1:-1]
-    return str(json.loads(value)).encode("utf-8", "backslashreplace").decode() if "\\" in text else text
+    return (
+        str(json.loads(value)).encode("utf-8", "backslashreplace").decode()
+        if "\\" in text
+        else text
+    )
 
 
 @contextmanager
@@ -220,13 +239,15 @@ def inode(file: Path) -> str:
 def _refuse_newer(version: int, file: Path) -> None:
     if version > SCHEMA_VERSION:
         raise StateError(
-            f"{file} was written by a newer kfgcp (schema {version}, this one knows {SCHEMA_VERSION}).",
+            f"{file} was written by a newer kfgcp (schema {version}, this one knows"
+            f" {SCHEMA_VERSION}).",
             hint="Upgrade: pip install --upgrade kfgcp",
         )
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Several processes may open a new file at once; for this statement SQLite itself does not wait for the others."""
+    """Several processes may open a new file at once; for this statement SQLite itself does not wait
+    for the others."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -298,7 +319,9 @@ def _is_full(error: sqlite3.Error, file: Path) -> bool:
     if code.startswith("SQLITE_CANTOPEN"):  # also when there is no room for the name of a new file
         room = os.statvfs(file.parent)
         return writable(file) and 0 in (room.f_bavail, room.f_favail if room.f_files else 1)
-    return code.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))  # the second: no room for the -shm file
+    return code.startswith(
+        ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+    )  # the second: no room for the -shm file
 
 
 def full(file: Path) -> DiskFull:

@@ -14,12 +14,12 @@ from kfgcp.store.writer import Writer
 # failed and its run was continued, its record has a new start, which is not that of the first
 # attempt: it is after the failure.
 _ADD: Final = (
-    "INSERT INTO events (run_id, fact, kind, at, task, attempt, artifact, metric) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at, attempt = excluded.attempt"
-    " WHERE excluded.at IS NOT NULL AND (excluded.at IS NOT at OR excluded.attempt IS NOT attempt)"
-    " AND NOT (kind = 'task.started' AND EXISTS (SELECT 1 FROM events AS failed WHERE failed.run_id = events.run_id"
-    " AND failed.fact >= 'task.failed/' AND failed.fact < 'task.failed0' AND failed.task = events.task"
-    " AND failed.at < excluded.at))"
+    "INSERT INTO events (run_id, fact, kind, at, task, attempt, artifact, metric) VALUES (?, ?, ?,"
+    " ?, ?, ?, ?, ?) ON CONFLICT (run_id, fact) DO UPDATE SET at = excluded.at, attempt ="
+    " excluded.attempt WHERE excluded.at IS NOT NULL AND (excluded.at IS NOT at OR excluded.attempt"
+    " IS NOT attempt) AND NOT (kind = 'task.started' AND EXISTS (SELECT 1 FROM events AS failed"
+    " WHERE failed.run_id = events.run_id AND failed.fact >= 'task.failed/' AND failed.fact <"
+    " 'task.failed0' AND failed.task = events.task AND failed.at < excluded.at))"
 )
 
 
@@ -33,13 +33,16 @@ class RunEvents(Writer):
         they happened. Tasks that ran at the same time may be in any order.
         """
         with self._failures():
-            rows = self._db.execute("SELECT * FROM events WHERE run_id = ? ORDER BY seq", bound(run_id)).fetchall()
+            rows = self._db.execute(
+                "SELECT * FROM events WHERE run_id = ? ORDER BY seq", bound(run_id)
+            ).fetchall()
             return [event(row) for row in rows]
 
     def _last_failures(self, run_id: str) -> dict[str, Event]:
         """Return the last recorded failure of each task of a run, by the path of the task."""
         rows = self._db.execute(
-            "SELECT * FROM events WHERE run_id = ? AND fact >= 'task.failed/' AND fact < 'task.failed0' ORDER BY seq",
+            "SELECT * FROM events WHERE run_id = ? AND fact >= 'task.failed/' AND fact <"
+            " 'task.failed0' ORDER BY seq",
             bound(run_id),
         ).fetchall()
         return {failure.task: failure for failure in map(event, rows) if failure.task is not None}

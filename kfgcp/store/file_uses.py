@@ -1,4 +1,5 @@
-"""Records which runs use the files of which attempts, and which deleted runs still have files to remove."""
+"""Records which runs use the files of which attempts, and which deleted runs still have files to
+remove."""
 
 from __future__ import annotations
 
@@ -20,24 +21,29 @@ class FileUses(Writer):
             return self._is_recorded(run_id)
 
     def _is_recorded(self, run_id: str) -> bool:
-        return self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone() is not None
+        return (
+            self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone()
+            is not None
+        )
 
     def origins(self, run_id: str) -> dict[str, Origin]:
-        """Return the attempt that made the outputs of each successful task of a run, by the task's path.
+        """Return the attempt that made the outputs of each successful task of a run, by the task's
+        path.
 
         It is an attempt of the run itself, or of an earlier run when the task was cached.
         """
         with self._failures():
             rows = self._db.execute(
-                "SELECT path, run_id, path, attempts FROM tasks"
-                " WHERE run_id = :run AND state = 'SUCCEEDED' AND kind = 'container'"
-                " UNION ALL SELECT task, made_by, made_task, attempt FROM uses WHERE run_id = :run AND cached",
+                "SELECT path, run_id, path, attempts FROM tasks WHERE run_id = :run AND state ="
+                " 'SUCCEEDED' AND kind = 'container' UNION ALL SELECT task, made_by, made_task,"
+                " attempt FROM uses WHERE run_id = :run AND cached",
                 {"run": run_id},
             ).fetchall()
         return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
 
     def last_attempts(self, run_id: str) -> list[Origin]:
-        """Return the last attempt of each task of a run. For a deleted run, return the attempts that other runs use."""
+        """Return the last attempt of each task of a run. For a deleted run, return the attempts
+        that other runs use."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
@@ -47,22 +53,31 @@ class FileUses(Writer):
         return [Origin(*row) for row in rows]
 
     def removals(self) -> dict[int, str]:
-        """Return the deleted runs whose files have to be removed, by the number that `finish_removal` takes."""
+        """Return the deleted runs whose files have to be removed, by the number that
+        `finish_removal` takes."""
         with self._failures():
-            return dict(map(tuple, self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()))
+            return dict(
+                map(
+                    tuple,
+                    self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall(),
+                )
+            )
 
     def known_ids(self) -> set[str]:
         """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
         with self._failures():
-            rows = self._db.execute("SELECT run_id FROM runs UNION SELECT made_by FROM uses").fetchall()
+            rows = self._db.execute(
+                "SELECT run_id FROM runs UNION SELECT made_by FROM uses"
+            ).fetchall()
         return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use, with the ids of these runs, oldest first."""
+        """Return the attempts of a run whose files other runs use, with the ids of these runs,
+        oldest first."""
         with self._failures():
             rows = self._db.execute(
-                "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING (run_id)"
-                " WHERE made_by = ? ORDER BY created_at, runs.rowid",
+                "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING"
+                " (run_id) WHERE made_by = ? ORDER BY created_at, runs.rowid",
                 (run_id,),
             ).fetchall()
         users: dict[Origin, list[str]] = {}
@@ -81,10 +96,12 @@ class FileUses(Writer):
         """Delete all that is recorded of a run.
 
         Returns:
-            The runs without a record whose files may be unused now: this run, and runs that were deleted earlier and
-            whose files this run used.
+            The runs without a record whose files may be unused now: this run, and runs that were
+            deleted earlier and whose files this run used.
         """
-        rows = self._db.execute("SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)).fetchall()
+        rows = self._db.execute(
+            "SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)
+        ).fetchall()
         self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
         makers = {run_id, *(row["made_by"] for row in rows)}
         return sorted(maker for maker in makers if not self._is_recorded(maker))
@@ -95,7 +112,9 @@ class FileUses(Writer):
             self._add_removals(run_ids)
 
     def _add_removals(self, run_ids: Iterable[str]) -> None:
-        self._db.executemany("INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids])
+        self._db.executemany(
+            "INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids]
+        )
 
     def finish_removal(self, number: int) -> None:
         """Record that the files of the removal with this number were removed."""
@@ -103,13 +122,14 @@ class FileUses(Writer):
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
     def recorded_between(self) -> tuple[str, str]:
-        """Return the period for which a folder without a record can only be left from a killed deletion.
+        """Return the period for which a folder without a record can only be left from a killed
+        deletion.
 
-        From its start on, every run that used this state folder was recorded in this database. From its end on,
-        `removals` contains each deletion.
+        From its start on, every run that used this state folder was recorded in this database. From
+        its end on, `removals` contains each deletion.
 
-        A database that was copied here, from a backup for example, does not contain the runs since that backup. Its
-        period starts now.
+        A database that was copied here, from a backup for example, does not contain the runs since
+        that backup. Its period starts now.
 
         Returns:
             The start and the end.

@@ -55,7 +55,9 @@ def where_clause(wanted: RunFilter) -> tuple[str, list[Any]]:
         values.append(tag)
     further = [version_condition(wanted.version)] if wanted.version else []
     further += [(_TEXT, [wanted.text.casefold()] * 3)] if wanted.text else []
-    further += [condition(wanted.where, time.time())] if wanted.where and wanted.where.strip() else []
+    further += (
+        [condition(wanted.where, time.time())] if wanted.where and wanted.where.strip() else []
+    )
     for clause, more in further:
         clauses.append(clause)
         values.extend(more)
@@ -95,6 +97,9 @@ def choices_query(column: str, where: str) -> tuple[str, list[Any]]:
     group, _, name = column.partition(".")
     if group != "labels" or not name:
         raise UsageError(
-            f"There are no choices of '{column}'.", hint=f"One of: {', '.join(CHOICES)}, tags, labels.NAME."
+            f"There are no choices of '{column}'.",
+            hint=f"One of: {', '.join(CHOICES)}, tags, labels.NAME.",
         )
-    return f"SELECT DISTINCT value FROM labels WHERE name = ? AND run_id IN ({runs}) ORDER BY 1", [name]  # noqa: S608
+    return f"SELECT DISTINCT value FROM labels WHERE name = ? AND run_id IN ({runs}) ORDER BY 1", [  # noqa: S608
+        name
+    ]

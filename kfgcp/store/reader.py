@@ -26,13 +26,14 @@ _CHUNK: Final = 500
 _ALL: Final = 2**63 - 1
 """The largest number that SQLite takes."""
 _RUN_COLUMNS: Final = (
-    "run_id, env, backend, backend_ref, url, pipeline, version, experiment, name, state, created_at, started_at,"
-    " ended_at, outputs, error"
+    "run_id, env, backend, backend_ref, url, pipeline, version, experiment, name, state,"
+    " created_at, started_at, ended_at, outputs, error"
 )
 
 
 class Reader:
-    """Reads the index. Threads may share it: each has a connection of its own, and none waits for another."""
+    """Reads the index. Threads may share it: each has a connection of its own, and none waits for
+    another."""
 
     def __init__(self, home: Path) -> None:
         self.file = home / DATABASE_NAME
@@ -46,7 +47,8 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all reads inside see the store as it is at the first of them, whatever is written meanwhile."""
+        """Let all reads inside see the store as it is at the first of them, whatever is written
+        meanwhile."""
         with self._failures():
             self._db.execute("BEGIN")
             try:
@@ -77,7 +79,8 @@ class Reader:
 
         Args:
             wanted: which, all by default.
-            order: a name as in expressions, then `asc` or `desc`; runs without such a value come last.
+            order: a name as in expressions, then `asc` or `desc`; runs without such a value come
+                last.
             limit: so many at most.
             offset: so many are left out first.
 
@@ -94,7 +97,9 @@ class Reader:
                 ids = [row[0] for row in self._db.execute(selection, values)]
             return self._read(ids)
 
-    def select(self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0) -> list[Run]:
+    def select(
+        self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0
+    ) -> list[Run]:
         """Runs without tasks and artifacts, newest first."""
         return self.page(wanted, limit=limit, offset=offset)
 
@@ -108,7 +113,8 @@ class Reader:
     def found(
         self, wanted: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
     ) -> tuple[list[Run], int]:
-        """A page, and how many runs match; an expression, which may take a while, is looked through once for both."""
+        """A page, and how many runs match; an expression, which may take a while, is looked through
+        once for both."""
         if not wanted.where:
             return self.page(wanted, order, limit, offset), self.count(wanted)
         selection, values = _selection(wanted, order, limit, offset, also=", COUNT(*) OVER ()")
@@ -119,7 +125,8 @@ class Reader:
             return self._read([row[0] for row in rows]), int(rows[0][1])
 
     def columns(self, wanted: RunFilter | None = None) -> dict[str, list[str]]:
-        """The names of parameters and metrics that there are: `params` and `metrics` -> names, as in `kfgcp.runs`.
+        """The names of parameters and metrics that there are: `params` and `metrics` -> names, as
+        in `kfgcp.runs`.
 
         With a filter those of the newest `SAMPLE` runs that match.
         """
@@ -129,9 +136,15 @@ class Reader:
             some = f" WHERE run_id IN ({selection})"
         with self._failures():
             params = self._db.execute(f"SELECT DISTINCT name FROM params{some}", values).fetchall()  # noqa: S608
-            keys = self._db.execute(f"SELECT DISTINCT task, artifact, name FROM metrics{some}", values)  # noqa: S608
+            keys = self._db.execute(
+                f"SELECT DISTINCT task, artifact, name FROM metrics{some}",  # noqa: S608
+                values,
+            )
             metrics = metric_names([tuple(key) for key in keys.fetchall()])
-        return {"params": sorted(row[0] for row in params), "metrics": sorted(set(metrics.values()))}
+        return {
+            "params": sorted(row[0] for row in params),
+            "metrics": sorted(set(metrics.values())),
+        }
 
     def values(self, column: str, wanted: RunFilter | None = None) -> list[str]:
         """The different values that matching runs have, sorted.
@@ -152,16 +165,24 @@ class Reader:
         """The versions of a pipeline that have runs, the one that ran last first."""
         with self._failures():
             rows = self._db.execute(
-                "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at), MAX(created_at),"
-                " json_group_array(DISTINCT env) FROM runs WHERE pipeline = ? GROUP BY version ORDER BY 5 DESC",
+                "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at),"
+                " MAX(created_at), json_group_array(DISTINCT env) FROM runs WHERE pipeline = ?"
+                " GROUP BY version ORDER BY 5 DESC",
                 bound(pipeline),
             ).fetchall()
             return [
-                VersionRuns(row[0], row[1], row[2], row[3], row[4], tuple(sorted(json.loads(row[5])))) for row in rows
+                VersionRuns(
+                    row[0], row[1], row[2], row[3], row[4], tuple(sorted(json.loads(row[5])))
+                )
+                for row in rows
             ]
 
     def flat(
-        self, wanted: RunFilter | None = None, *, order: str = NEWEST_FIRST, limit: int | None = None
+        self,
+        wanted: RunFilter | None = None,
+        *,
+        order: str = NEWEST_FIRST,
+        limit: int | None = None,
     ) -> bulk.Flat:
         """Matching runs as columns."""
         selection, values = _selection(wanted, order, limit)
@@ -169,9 +190,15 @@ class Reader:
             return bulk.flat(self._db, selection, values)
 
     def tidy(
-        self, table: str, wanted: RunFilter | None = None, *, order: str = NEWEST_FIRST, limit: int | None = None
+        self,
+        table: str,
+        wanted: RunFilter | None = None,
+        *,
+        order: str = NEWEST_FIRST,
+        limit: int | None = None,
     ) -> dict[str, list[Any]]:
-        """The `metrics`, `tasks` or `artifacts` of matching runs as columns, see `kfgcp.store.bulk.tidy`.
+        """The `metrics`, `tasks` or `artifacts` of matching runs as columns, see
+        `kfgcp.store.bulk.tidy`.
 
         limit: of runs.
         """
@@ -180,33 +207,43 @@ class Reader:
             return bulk.tidy(self._db, table, selection, values)
 
     def find(self, run: str) -> str:
-        """The id of the run that `run` means: its id, its name, `latest`, or 4 characters or more that only this id, or
-        the last 12 characters of only this id, begin with.
+        """The id of the run that `run` means: its id, its name, `latest`, or 4 characters or more
+        that only this id, or the last 12 characters of only this id, begin with.
 
         Raises:
             UsageError: there is none, or more than one.
         """
         with self._failures():
             if run == "latest":
-                # Kubeflow has whole seconds: of runs of the same second the one that was recorded last
+                # Kubeflow has whole seconds: of runs of the same second the one that was recorded
+                # last
                 newest = "created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
-                row = self._db.execute(f"SELECT run_id FROM runs WHERE {newest} ORDER BY rowid DESC").fetchone()  # noqa: S608
+                row = self._db.execute(
+                    f"SELECT run_id FROM runs WHERE {newest} ORDER BY rowid DESC"  # noqa: S608
+                ).fetchone()
                 if row is None:
                     raise no_run(run)
                 return str(row[0])
             begins = ("run_id", "substr(run_id, -12)") if len(run) >= 4 else ()
             either = " OR ".join(
-                ["run_id = :run", "name = :run", *(f"({id_} >= :run AND {id_} < :beyond)" for id_ in begins)]
+                [
+                    "run_id = :run",
+                    "name = :run",
+                    *(f"({id_} >= :run AND {id_} < :beyond)" for id_ in begins),
+                ]
             )
             found = self._db.execute(
-                f"SELECT run_id FROM runs WHERE {either} ORDER BY run_id = :run DESC, created_at DESC LIMIT 6",  # noqa: S608
+                f"SELECT run_id FROM runs WHERE {either} ORDER BY run_id = :run DESC, created_at"  # noqa: S608
+                " DESC LIMIT 6",
                 {"run": bound(run)[0], "beyond": bound(run)[0] + "\U0010ffff"},
             )
             ids = [row[0] for row in found]
         if not ids:
             raise no_run(run)
         if len(ids) > 1 and ids[0] != run:
-            raise UsageError(f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids.")
+            raise UsageError(
+                f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids."
+            )
         return str(ids[0])
 
     def tasks(self, run_id: str, *, after_rev: int = -1) -> list[Task]:
@@ -218,13 +255,16 @@ class Reader:
             return [task(row) for row in rows]
 
     def _among_newest(self, wanted: RunFilter, limit: int, offset: int) -> list[str] | None:
-        """The ids of a page when the newest `NEAR` runs have all of it: what most runs match is found there at once."""
+        """The ids of a page when the newest `NEAR` runs have all of it: what most runs match is
+        found there at once."""
         where, values = where_clause(wanted)
-        newest = "created_at >= (SELECT created_at FROM runs ORDER BY created_at DESC LIMIT 1 OFFSET ?)"
-        query = (
-            f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
+        newest = (
+            "created_at >= (SELECT created_at FROM runs ORDER BY created_at DESC LIMIT 1 OFFSET ?)"
         )
-        rows = self._db.execute(query, [NEAR, *values, min(limit, _ALL), min(offset, _ALL)]).fetchall()
+        query = f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
+        rows = self._db.execute(
+            query, [NEAR, *values, min(limit, _ALL), min(offset, _ALL)]
+        ).fetchall()
         return [row[0] for row in rows] if len(rows) == limit else None
 
     def _read(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
@@ -233,10 +273,14 @@ class Reader:
         for start in range(0, len(ids), _CHUNK):
             some = bound(*ids[start : start + _CHUNK])
             marks = ", ".join("?" * len(some))
-            rows = self._db.execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({marks})", some)  # noqa: S608
+            rows = self._db.execute(
+                f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({marks})",  # noqa: S608
+                some,
+            )
             known = {row["run_id"]: row for row in rows}
             parts = {
-                table: self._of_runs(table, some, marks) for table in ("labels", "params", "metrics", "tags", "notes")
+                table: self._of_runs(table, some, marks)
+                for table in ("labels", "params", "metrics", "tags", "notes")
             }
             if whole:
                 parts["artifacts"] = self._of_runs("artifacts", some, marks)
@@ -267,7 +311,8 @@ class Reader:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Of reading: a value that cannot be what was written is damage that SQLite does not see."""
+        """Of reading: a value that cannot be what was written is damage that SQLite does not
+        see."""
         with self._connections.current().in_use, database.failures(self.file):
             try:
                 yield
@@ -303,7 +348,10 @@ def _run(row: Any, parts: Mapping[str, Sequence[Any]], tasks: Sequence[Task]) ->
         ended_at=row["ended_at"],
         params={r["name"]: json.loads(r["value"]) for r in parts["params"]},
         outputs=json.loads(row["outputs"]),
-        metrics=tuple(Metric(r["task"], r["artifact"], r["name"], json.loads(r["value"])) for r in parts["metrics"]),
+        metrics=tuple(
+            Metric(r["task"], r["artifact"], r["name"], json.loads(r["value"]))
+            for r in parts["metrics"]
+        ),
         artifacts=tuple(
             Artifact(r["task"], r["name"], r["type"], r["uri"], json.loads(r["metadata"]))
             for r in parts.get("artifacts", ())

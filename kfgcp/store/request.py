@@ -16,7 +16,8 @@ class StoredRequest:
 
     Attributes:
         options: the options, complete: the environment, experiment and labels are those of the run.
-        submit_dir: the folder that relative paths start from; empty for remote runs that an earlier version recorded.
+        submit_dir: the folder that relative paths start from; empty for remote runs that an earlier
+            version recorded.
         repeats: the run whose unchanged tasks are not run again.
         from_task: the task of that run that runs again, with all tasks that depend on it.
         source: where the pipeline comes from, None when that is not known.
@@ -63,7 +64,9 @@ class StoredRequest:
         options = stored.get("options")
         source = stored.get("source")
         return cls(
-            options=_options_without_version(stored) if options is None else RunOptions.from_dict(options),
+            options=_options_without_version(stored)
+            if options is None
+            else RunOptions.from_dict(options),
             submit_dir=stored.get("submit_dir", ""),
             repeats=stored.get("repeats"),
             from_task=stored.get("from_task"),
@@ -79,8 +82,8 @@ class StoredRequest:
 def _options_without_version(stored: Mapping[str, Any]) -> RunOptions:
     """Return the options of a request that was stored before options had a version.
 
-    They stood beside the other fields, `cache` was called `caching`, and remote runs had only `caching` and
-    `fail_fast`. The environment, experiment, name and labels were only in the run.
+    They stood beside the other fields, `cache` was called `caching`, and remote runs had only
+    `caching` and `fail_fast`. The environment, experiment, name and labels were only in the run.
     """
     return RunOptions(
         cache=stored.get("caching"),

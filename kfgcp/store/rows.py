@@ -16,7 +16,8 @@ from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, Task
 
 
 class ReadLevel(enum.StrEnum):
-    """How much of a run was read into the store, from the least to the most. The store has the values."""
+    """How much of a run was read into the store, from the least to the most. The store has the
+    values."""
 
     LISTED = "listed"
     """What a list of runs says: no tasks, artifacts and metrics."""
@@ -33,7 +34,8 @@ class ReadLevel(enum.StrEnum):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether tasks, artifacts or metrics are missing, so that it must be read again when it has ended."""
+        """Whether tasks, artifacts or metrics are missing, so that it must be read again when it
+        has ended."""
         return self in (ReadLevel.LISTED, ReadLevel.PARTIAL)
 
 
@@ -90,7 +92,8 @@ class Cancellation:
 
         Args:
             ended_at: when it ended.
-            retried_at: when it last continued after an earlier end, which may have been another end.
+            retried_at: when it last continued after an earlier end, which may have been another
+                end.
         """
         if self.state is RunState.CANCELLED:
             return (ended_at or "") <= self.ended_at
@@ -99,7 +102,8 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class VersionRuns:
-    """A version of a pipeline and the runs of it: how many, when the first and the last were made, where."""
+    """A version of a pipeline and the runs of it: how many, when the first and the last were made,
+    where."""
 
     version: str
     runs: int
@@ -122,7 +126,8 @@ class Origin:
 class Use:
     """A task uses what an attempt of another run made, so its files must be kept.
 
-    task: path. cached: all outputs of the task come from there, and its log is the log of that attempt.
+    task: path. cached: all outputs of the task come from there, and its log is the log of that
+    attempt.
     """
 
     task: str
@@ -134,9 +139,10 @@ class Use:
 class CacheEntry:
     """Outputs of a successful task, by the key of what they were made from.
 
-    task: path without the numbers of iterations. parts: what the key was made of. outputs: as the engine wrote them.
-    has_files: the outputs contain files. known_run: a recorded run that has this success: the run that made the
-    outputs, or a run whose task was cached from it; "" when all of these runs were deleted.
+    task: path without the numbers of iterations. parts: what the key was made of. outputs: as the
+    engine wrote them. has_files: the outputs contain files. known_run: a recorded run that has this
+    success: the run that made the outputs, or a run whose task was cached from it; "" when all of
+    these runs were deleted.
     """
 
     pipeline: str
@@ -160,7 +166,8 @@ class DeletedSuccess:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a task of a run put out. key: of what it was made from. outputs: as the engine wrote them."""
+    """What a task of a run put out. key: of what it was made from. outputs: as the engine wrote
+    them."""
 
     path: str
     key: str
@@ -189,12 +196,15 @@ class Changes:
 
 
 def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-    """Names for metrics by (task, artifact, name), no two the same: `task.name`, and `task.artifact.name` for those
-    that a task reports in several artifacts; with `task/artifact/name` where that is the name of another one too."""
+    """Names for metrics by (task, artifact, name), no two the same: `task.name`, and
+    `task.artifact.name` for those that a task reports in several artifacts; with
+    `task/artifact/name` where that is the name of another one too."""
     keys = [*dict.fromkeys(keys)]
     artifacts = Counter((task, name) for task, _, name in keys)
     names = {
-        (task, artifact, name): f"{task}.{artifact}.{name}" if artifacts[task, name] > 1 else f"{task}.{name}"
+        (task, artifact, name): f"{task}.{artifact}.{name}"
+        if artifacts[task, name] > 1
+        else f"{task}.{name}"
         for task, artifact, name in keys
     }
     counts = Counter(names.values())  # of the task `a` with the metric `b.c` and `a.b` with `c`
@@ -204,20 +214,39 @@ def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, s
 def is_tag(text: str) -> bool:
     """Whether it can be a tag: `TAG`. Tags stand side by side, separated by blanks."""
     shown = re.sub("[\u200c\u200d]", "", text)  # which letters and signs are joined by
-    return 0 < len(text) <= 64 and shown != "" and shown.isprintable() and not re.search(r"[\s,]", text)
+    return (
+        0 < len(text) <= 64
+        and shown != ""
+        and shown.isprintable()
+        and not re.search(r"[\s,]", text)
+    )
 
 
 def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
     cache = None if task.cache is None else json_text(task.cache.to_dict())
     return bound(
         *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
-        *(task.started_at, task.ended_at, json_text(task.inputs), json_text(task.outputs), error_text(task.error)),
+        *(
+            task.started_at,
+            task.ended_at,
+            json_text(task.inputs),
+            json_text(task.outputs),
+            error_text(task.error),
+        ),
     )
 
 
 def cache_row(entry: CacheEntry) -> tuple[Any, ...]:
     origin = entry.origin
-    place = (entry.pipeline, entry.key, entry.stored_at, origin.run_id, origin.path, origin.attempt, entry.task)
+    place = (
+        entry.pipeline,
+        entry.key,
+        entry.stored_at,
+        origin.run_id,
+        origin.path,
+        origin.attempt,
+        entry.task,
+    )
     return bound(*place, json_text(entry.parts), json_text(entry.outputs), int(entry.has_files))
 
 
@@ -258,7 +287,14 @@ def task(row: Any) -> Task:
 def event_row(event: Event) -> tuple[Any, ...]:
     fact = event.key[len(event.run_id) + 1 :]
     return bound(
-        event.run_id, fact, event.kind.value, event.at, event.task, event.attempt, event.artifact, event.metric
+        event.run_id,
+        fact,
+        event.kind.value,
+        event.at,
+        event.task,
+        event.attempt,
+        event.artifact,
+        event.metric,
     )
 
 
@@ -291,9 +327,11 @@ def no_run(run: str) -> RunNotFound:
 
 
 def bound(*values: Any) -> tuple[Any, ...]:
-    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become escapes."""
+    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become
+    escapes."""
     return tuple(
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
+        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for value in values
     )
 
 

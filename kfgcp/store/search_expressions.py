@@ -1,11 +1,14 @@
-"""Expressions that choose runs: `params.lr < 0.1 and metrics.evaluate.accuracy > 0.9`. Pure: text in, a tree out.
+"""Expressions that choose runs: `params.lr < 0.1 and metrics.evaluate.accuracy > 0.9`. Pure: text
+in, a tree out.
 
     expression   comparisons joined by `and`, `or`, `not` and parentheses
     comparison   NAME OPERATOR VALUE, NAME [not] in (VALUE, ...), TEXT in tags
     operator     =  ==  !=  <  <=  >  >=  ~ (contains, whatever the case)  !~
-    value        a number, a text in quotes or of one word, true, false, null, nan, inf, 90s 5m 12h 7d 2w
+    value        a number, a text in quotes or of one word, true, false, null, nan, inf,
+                 90s 5m 12h 7d 2w
     name         one of `COLUMNS`, params.NAME, labels.NAME, metrics.NAME, metrics.TASK.NAME,
-                 metrics.TASK.ARTIFACT.NAME; a part with other characters than letters, digits and _ - / [0] in quotes
+                 metrics.TASK.ARTIFACT.NAME; a part with other characters than letters, digits
+                 and _ - / [0] in quotes
 
 `kfgcp.store.conditions` gives a tree its meaning.
 """
@@ -51,7 +54,8 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 _WRITTEN: Final = {"text", "version", "state", "note", "tags"}
-"""Kinds that are compared with what is written: of `labels.git = 0123` and `tags = 1.10` each digit counts."""
+"""Kinds that are compared with what is written: of `labels.git = 0123` and `tags = 1.10` each digit
+counts."""
 
 GROUPS: Final[Mapping[str, tuple[int, str]]] = {
     "params": (1, "NAME"),
@@ -78,7 +82,8 @@ _ORDERING: Final = ("<", "<=", ">", ">=")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What is compared. group: `run`, or one of `GROUPS`. parts: a column of a run, or the parts behind the group."""
+    """What is compared. group: `run`, or one of `GROUPS`. parts: a column of a run, or the parts
+    behind the group."""
 
     group: str
     parts: tuple[str, ...]
@@ -94,7 +99,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """operator: = != < <= > >= ~ !~ or `in`, whose value is a tuple. at: place of the value in the text."""
+    """operator: = != < <= > >= ~ !~ or `in`, whose value is a tuple. at: place of the value in the
+    text."""
 
     column: Column
     operator: str
@@ -130,7 +136,8 @@ def parse(text: str) -> Expression:
 
 
 def parse_order(text: str) -> tuple[Column, bool]:
-    """The column of an order such as `metrics.evaluate.accuracy desc`, and whether the greatest comes first.
+    """The column of an order such as `metrics.evaluate.accuracy desc`, and whether the greatest
+    comes first.
 
     Raises:
         UsageError: it cannot be read.
@@ -142,9 +149,17 @@ def parse_order(text: str) -> tuple[Column, bool]:
     if descending or (direction.kind == "name" and direction.word == "asc"):
         parser.take()
     if parser.peek().kind != "end":
-        parser.fail("the order goes on after its end", parser.peek().at, "Write NAME, NAME asc or NAME desc.")
+        parser.fail(
+            "the order goes on after its end",
+            parser.peek().at,
+            "Write NAME, NAME asc or NAME desc.",
+        )
     if column.kind == "tags":
-        parser.fail("tags have no order", column.at, "Order by created_at, duration, params.NAME, metrics.TASK.NAME.")
+        parser.fail(
+            "tags have no order",
+            column.at,
+            "Order by created_at, duration, params.NAME, metrics.TASK.NAME.",
+        )
     return column, descending
 
 
@@ -173,8 +188,16 @@ class _Parser:
         found = self._either()
         token = self.peek()
         if token.kind != "end":
-            hint = "Put texts of several words into quotes." if token.kind in ("name", "number", "text") else ""
-            self.fail(f"'{token.text}' is not expected here", token.at, hint or "Join comparisons by `and` or `or`.")
+            hint = (
+                "Put texts of several words into quotes."
+                if token.kind in ("name", "number", "text")
+                else ""
+            )
+            self.fail(
+                f"'{token.text}' is not expected here",
+                token.at,
+                hint or "Join comparisons by `and` or `or`.",
+            )
         return found
 
     def peek(self) -> Token:
@@ -241,7 +264,9 @@ class _Parser:
         sign = {"==": "=", "contains": "~"}.get(operator.word or operator.text, operator.text)
         if sign not in ("=", "!=", "~", "!~", *_ORDERING):
             hint = (
-                f"Compare it: {token.text} = true" if operator.kind == "end" or operator.word else "See the operators."
+                f"Compare it: {token.text} = true"
+                if operator.kind == "end" or operator.word
+                else "See the operators."
             )
             if operator.word == "like":
                 hint = "Write `~`: contains."
@@ -268,7 +293,9 @@ class _Parser:
         column = self.column()
         if column.kind != "tags":
             self.fail(
-                "only tags are looked into like this", column.at, f"Write {self._text[column.at :].split()[0]} ~ ..."
+                "only tags are looked into like this",
+                column.at,
+                f"Write {self._text[column.at :].split()[0]} ~ ...",
             )
         return Comparison(column, sign, token.value, token.at)
 
@@ -282,7 +309,11 @@ class _Parser:
             self.take()
             found.append(self._value(column))
         if self.peek().text != closing:
-            self.fail("the list has no end", self.peek().at, f"Values are separated by commas and end with {closing}")
+            self.fail(
+                "the list has no end",
+                self.peek().at,
+                f"Values are separated by commas and end with {closing}",
+            )
         self.take()
         self._count += len(found)
         if self._count > MOST:
@@ -297,11 +328,19 @@ class _Parser:
         if token.kind == "text":
             return token.value
         if token.word in ("and", "or", "not", "in") or token.kind != "name":
-            self.fail("a value is expected", token.at, "A value is a number, 'a text', true, false, null, or 7d.")
+            self.fail(
+                "a value is expected",
+                token.at,
+                "A value is a number, 'a text', true, false, null, or 7d.",
+            )
         if token.word in _WORDS:
             return token.text if written and _WORDS[token.word] is not None else _WORDS[token.word]
         if len(token.parts) > 1:
-            self.fail(f"{token.text} is no value", token.at, "Two columns cannot be compared; put texts into quotes.")
+            self.fail(
+                f"{token.text} is no value",
+                token.at,
+                "Two columns cannot be compared; put texts into quotes.",
+            )
         return token.parts[0]
 
     def column(self) -> Column:
@@ -313,7 +352,11 @@ class _Parser:
             most, what = GROUPS[first]
             if not 1 <= len(rest) <= most:
                 hint = f'Write {first}.{what}; a part with dots stands in quotes: {first}."a.b"'
-                self.fail(f"{first} needs a name" if not rest else f"{first} has too many parts", token.at, hint)
+                self.fail(
+                    f"{first} needs a name" if not rest else f"{first} has too many parts",
+                    token.at,
+                    hint,
+                )
             return Column(first, tuple(rest), token.at)
         name = ALIASES.get(first, first)
         if rest or name not in COLUMNS:

@@ -1,4 +1,5 @@
-"""The tokens of an expression, see `kfgcp.store.search_expressions`, and the error that points at one. Pure."""
+"""The tokens of an expression, see `kfgcp.store.search_expressions`, and the error that points at
+one. Pure."""
 
 from __future__ import annotations
 
@@ -118,7 +119,9 @@ def _token(match: re.Match[str]) -> Token:
     if kind == "text":
         return Token(kind, at, text, _unquoted(text))
     if kind == "name":
-        return Token(kind, at, text, parts=tuple(_unquoted(part) for part in re.findall(_PART, text)))
+        return Token(
+            kind, at, text, parts=tuple(_unquoted(part) for part in re.findall(_PART, text))
+        )
     return Token(kind, at, text)
 
 

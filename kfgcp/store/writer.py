@@ -11,7 +11,8 @@ from kfgcp.store.reader import Reader
 
 
 class Writer(Reader):
-    """Writes to the index. Each write is one transaction, which is on disk when the call returns."""
+    """Writes to the index. Each write is one transaction, which is on disk when the call
+    returns."""
 
     @property
     def writable(self) -> bool:
@@ -20,7 +21,8 @@ class Writer(Reader):
 
     @property
     def is_current(self) -> bool:
-        """Whether this is still the index of its folder, opened to read and write; otherwise open it again."""
+        """Whether this is still the index of its folder, opened to read and write; otherwise open
+        it again."""
         return self._connections.are_current
 
     def check_room(self) -> None:
@@ -43,7 +45,8 @@ class Writer(Reader):
         self._connections.close()
 
     def keep_open(self) -> None:
-        """Postpone `close` until `allow_close` is called: for an engine, which records its run to the end.
+        """Postpone `close` until `allow_close` is called: for an engine, which records its run to
+        the end.
 
         Raises:
             UsageError: the store was closed.

@@ -1,4 +1,5 @@
-"""Stand-ins of the services that pipelines run on: small servers on this machine, for tests and for trying things.
+"""Stand-ins of the services that pipelines run on: small servers on this machine, for tests and for
+trying things.
 
     import kfgcp.testing
 
@@ -7,9 +8,9 @@
         env.fail_next("503")           # the next request fails
         print(env.requests.count("POST", "*/pipelineJobs"))
 
-`kubeflow()` is a self-hosted Kubeflow Pipelines API server in the same way. They need the extra `testing`; without it,
-starting one raises MissingExtra. With pytest there are the fixtures `vertex_stand_in` and `kubeflow_stand_in`. The
-guide is docs/guides/testing.md.
+`kubeflow()` is a self-hosted Kubeflow Pipelines API server in the same way. They need the extra
+`testing`; without it, starting one raises MissingExtra. With pytest there are the fixtures
+`vertex_stand_in` and `kubeflow_stand_in`. The guide is docs/guides/testing.md.
 """
 
 from __future__ import annotations

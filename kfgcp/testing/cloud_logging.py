@@ -1,7 +1,8 @@
 """Cloud Logging of a stand-in: what its runs leave there, and what clients write themselves.
 
-`POST /v2/entries:list` and `POST /v2/entries:write`. Of the filter language: comparisons joined by AND, OR and NOT, on
-the fields of an entry; text without a field, functions and the rest are refused, so that no filter is half obeyed.
+`POST /v2/entries:list` and `POST /v2/entries:write`. Of the filter language: comparisons joined by
+AND, OR and NOT, on the fields of an entry; text without a field, functions and the rest are
+refused, so that no filter is half obeyed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from kfgcp.testing.filters import Call, Compare, FilterError, Leaf, Predicate, compile_filter, ordered, time_predicate
+from kfgcp.testing.filters import (
+    Call,
+    Compare,
+    FilterError,
+    Leaf,
+    Predicate,
+    compile_filter,
+    ordered,
+    time_predicate,
+)
 from kfgcp.testing.google import (
     denied,
     invalid,
@@ -28,7 +38,16 @@ from kfgcp.testing.server import Request, Response, Route
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 1000
-_TEXT: Final = ("logName", "insertId", "textPayload", "trace", "spanId", "resource", "labels", "jsonPayload")
+_TEXT: Final = (
+    "logName",
+    "insertId",
+    "textPayload",
+    "trace",
+    "spanId",
+    "resource",
+    "labels",
+    "jsonPayload",
+)
 
 
 class CloudLogging:
@@ -37,12 +56,15 @@ class CloudLogging:
     Args:
         project: its id.
         number: its number.
-        source: gives the entries of runs, all that a filter could want, from the filter and `payload`.
+        source: gives the entries of runs, all that a filter could want, from the filter and
+            `payload`.
 
     `payload` is `json` for jsonPayload.message or `text` for textPayload, of plain lines of tasks.
     """
 
-    def __init__(self, project: str, number: int, source: Callable[[str, str], Iterator[Entry]]) -> None:
+    def __init__(
+        self, project: str, number: int, source: Callable[[str, str], Iterator[Entry]]
+    ) -> None:
         self.payload = "json"
         self._project = project
         self._number = number
@@ -51,15 +73,22 @@ class CloudLogging:
         self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/v2/entries:list", self.list_all), Route("POST", "/v2/entries:write", self.write)]
+        return [
+            Route("POST", "/v2/entries:list", self.list_all),
+            Route("POST", "/v2/entries:write", self.write),
+        ]
 
     def list_all(self, request: Request, **_: str) -> Response:
         body = json_body(request)
-        only_fields(body, ("resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"))
+        only_fields(
+            body, ("resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds")
+        )
         self._check_resources(body.get("resourceNames") or [])
         text, order = body.get("filter") or "", (body.get("orderBy") or "timestamp asc").strip()
         if order not in ("timestamp", "timestamp asc", "timestamp desc"):
-            raise invalid(f'Invalid order_by: "{order}" is not timestamp asc or timestamp desc.', "order_by")
+            raise invalid(
+                f'Invalid order_by: "{order}" is not timestamp asc or timestamp desc.', "order_by"
+            )
         try:
             wanted = compile_filter(text, _leaf, alternatives=True)
         except FilterError as error:
@@ -75,13 +104,19 @@ class CloudLogging:
             default=DEFAULT_PAGE,
             most=MAX_PAGE,
         )
-        return Response(body={"entries": [entry for _, entry in found]} | ({"nextPageToken": token} if token else {}))
+        return Response(
+            body={"entries": [entry for _, entry in found]}
+            | ({"nextPageToken": token} if token else {})
+        )
 
     def write(self, request: Request, **_: str) -> Response:
         body = json_body(request)
         only_fields(body, ("logName", "resource", "labels", "entries", "partialSuccess", "dryRun"))
         shared = {name: body[name] for name in ("logName", "resource") if name in body}
-        made = [self._completed(shared | entry, body.get("labels") or {}) for entry in body.get("entries") or ()]
+        made = [
+            self._completed(shared | entry, body.get("labels") or {})
+            for entry in body.get("entries") or ()
+        ]
         if not body.get("dryRun"):
             with self._lock:
                 self._written += made
@@ -100,7 +135,11 @@ class CloudLogging:
         with self._lock:
             number = len(self._written)
         now = time.time()
-        defaults = {"timestamp": time_text(now), "severity": "DEFAULT", "receiveTimestamp": time_text(now)}
+        defaults = {
+            "timestamp": time_text(now),
+            "severity": "DEFAULT",
+            "receiveTimestamp": time_text(now),
+        }
         return {
             "insertId": str(number_of("entry", number, now)),
             "resource": {"type": "global", "labels": self._labels()},
@@ -113,7 +152,10 @@ class CloudLogging:
         if not names:
             raise invalid("resource_names is required.", "resource_names")
         for name in names:
-            if name.split("/")[:2] not in (["projects", self._project], ["projects", str(self._number)]):
+            if name.split("/")[:2] not in (
+                ["projects", self._project],
+                ["projects", str(self._number)],
+            ):
                 raise denied(f"Permission denied for {name} (or it may not exist).")
 
 
@@ -132,7 +174,9 @@ def _leaf(node: Leaf) -> Predicate[Entry]:
             raise FilterError(f"there is no severity {node.value}")
         compare, level = ordered(node.op), SEVERITIES[node.value.upper()]
         return lambda entry: compare(SEVERITIES.get(entry["severity"], 0), level)
-    if node.field[0] not in _TEXT or (len(node.field) == 1 and node.field[0] in ("resource", "labels", "jsonPayload")):
+    if node.field[0] not in _TEXT or (
+        len(node.field) == 1 and node.field[0] in ("resource", "labels", "jsonPayload")
+    ):
         raise FilterError(f"the field {'.'.join(node.field)} is not supported by the stand-in")
     return _text(_getter(node.field), node)
 

@@ -1,4 +1,5 @@
-"""When a cron expression is due next: five fields, optionally after `TZ=Area/City ` or `CRON_TZ=Area/City `."""
+"""When a cron expression is due next: five fields, optionally after `TZ=Area/City ` or
+`CRON_TZ=Area/City `."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
-_MONTHS: Final = {name: at for at, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
-_DAYS: Final = {name: at for at, name in enumerate("sun mon tue wed thu fri sat".split())}  # noqa: SIM905
+_MONTH_NAMES: Final = (
+    "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
+)
+_MONTHS: Final = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
+_DAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}  # noqa: SIM905
 _RANGES: Final[tuple[tuple[int, int, Mapping[str, int]], ...]] = (
     (0, 59, {}),
     (0, 23, {}),
@@ -21,7 +25,8 @@ _DAYS_AHEAD: Final = 8 * 366
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """minutes, hours, days, months, weekdays (Sunday is 0); either_day: a day fits by its date or its weekday."""
+    """minutes, hours, days, months, weekdays (Sunday is 0); either_day: a day fits by its date or
+    its weekday."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -88,7 +93,13 @@ def _numbers(field: str, low: int, high: int, names: Mapping[str, int]) -> froze
         first, dash, last = span.partition("-")
         try:
             start = low if span == "*" else _number(first, names)
-            end = high if span == "*" or (slash and not dash) else _number(last, names) if dash else start
+            end = (
+                high
+                if span == "*" or (slash and not dash)
+                else _number(last, names)
+                if dash
+                else start
+            )
             by = int(step) if slash else 1
         except ValueError:
             raise ValueError(f'"{field}" is no field of a cron expression') from None

@@ -1,7 +1,8 @@
-"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for all of them.
+"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for
+all of them.
 
-Their artifacts are in the bucket of the job, which the engine finds by STORAGE_EMULATOR_HOST: while jobs run, the last
-stand-in that was opened has to be theirs."""
+Their artifacts are in the bucket of the job, which the engine finds by STORAGE_EMULATOR_HOST: while
+jobs run, the last stand-in that was opened has to be theirs."""
 
 from __future__ import annotations
 
@@ -61,7 +62,13 @@ class Engines:
         self._lock = threading.Lock()
 
     def start(
-        self, submission: Submission, job: str, root: str, *, fail_fast: bool = False, repeats: Execution | None = None
+        self,
+        submission: Submission,
+        job: str,
+        root: str,
+        *,
+        fail_fast: bool = False,
+        repeats: Execution | None = None,
     ) -> Execution:
         """Start a job.
 
@@ -70,7 +77,8 @@ class Engines:
             job: its name.
             root: where its artifacts go.
             fail_fast: no task starts after the first failure.
-            repeats: an earlier one, from `start`, whose tasks are not done again where they succeeded.
+            repeats: an earlier one, from `start`, whose tasks are not done again where they
+                succeeded.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
@@ -102,11 +110,16 @@ class Engines:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _workspace(self, root: str) -> Workspace:
-        """Return the workspace of the jobs whose artifacts go to `root`. All workspaces have one state folder."""
+        """Return the workspace of the jobs whose artifacts go to `root`. All workspaces have one
+        state folder."""
         with self._lock:
             if root not in self._workspaces:
-                environment = Environment(_ENV, "local", {"pipeline_root": Setting(root, "the job")})
-                project = Project("stand-in", "default", self._home, self._home, None, _ENV, {_ENV: environment})
+                environment = Environment(
+                    _ENV, "local", {"pipeline_root": Setting(root, "the job")}
+                )
+                project = Project(
+                    "stand-in", "default", self._home, self._home, None, _ENV, {_ENV: environment}
+                )
                 self._workspaces[root] = Workspace.of_project(project)
             return self._workspaces[root]
 
@@ -116,7 +129,9 @@ class _EngineRun:
         self._workspace = workspace
         self._opened = opened
         self._ref = RunRef(_ENV, opened.run_id)
-        self._thread = threading.Thread(target=self._execute, name=f"job-{opened.run_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._execute, name=f"job-{opened.run_id}", daemon=True
+        )
         self._thread.start()
 
     @property

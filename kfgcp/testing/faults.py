@@ -37,13 +37,18 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in (RESET, LOST, LATE, GARBAGE) and self.status is None:
             raise UsageError(
-                f"There is no fault '{self.kind}'.", hint="Use a status from 400 to 599, reset, lost, late or garbage."
+                f"There is no fault '{self.kind}'.",
+                hint="Use a status from 400 to 599, reset, lost, late or garbage.",
             )
 
     @property
     def status(self) -> int | None:
         """The status to answer, None for the other kinds."""
-        return int(self.kind) if len(self.kind) == 3 and self.kind.isdigit() and self.kind[0] in "45" else None
+        return (
+            int(self.kind)
+            if len(self.kind) == 3 and self.kind.isdigit() and self.kind[0] in "45"
+            else None
+        )
 
 
 @dataclass(slots=True)
@@ -60,7 +65,8 @@ class Script:
 
 
 class Faults:
-    """Decides for each request. latency: seconds that every request waits before anything is done."""
+    """Decides for each request. latency: seconds that every request waits before anything is
+    done."""
 
     def __init__(self) -> None:
         self.latency = 0.0
@@ -72,15 +78,25 @@ class Faults:
         self._lock = threading.Lock()
 
     def at_rate(
-        self, rate: float, kinds: Sequence[str], seed: int, method: str | None, path: str, retry_after: float | None
+        self,
+        rate: float,
+        kinds: Sequence[str],
+        seed: int,
+        method: str | None,
+        path: str,
+        retry_after: float | None,
     ) -> None:
-        """From now on a share `rate` of the matching requests fail, each with one of `kinds`; replaces the last one."""
+        """From now on a share `rate` of the matching requests fail, each with one of `kinds`;
+        replaces the last one."""
         rated = [Script(Fault(kind, retry_after), 0, method, path) for kind in kinds]
         with self._lock:
             self._rate, self._rated, self._random = rate, rated, random.Random(seed)  # noqa: S311
 
-    def next(self, kind: str, times: int, method: str | None, path: str, retry_after: float | None) -> None:
-        """The next `times` matching requests fail so; scripts are used up in the order they were given."""
+    def next(
+        self, kind: str, times: int, method: str | None, path: str, retry_after: float | None
+    ) -> None:
+        """The next `times` matching requests fail so; scripts are used up in the order they were
+        given."""
         script = Script(Fault(kind, retry_after), times, method, path)
         with self._lock:
             self._scripts.append(script)
@@ -89,7 +105,10 @@ class Faults:
     def unused(self) -> list[str]:
         """Scripted faults that no request has met, in words."""
         with self._lock:
-            return [f"{script.fault.kind} ({script.times} times, {script.path})" for script in self._scripts]
+            return [
+                f"{script.fault.kind} ({script.times} times, {script.path})"
+                for script in self._scripts
+            ]
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault for this request, None when it goes well."""
@@ -107,7 +126,8 @@ class Faults:
 
     @property
     def is_offline(self) -> bool:
-        """Whether connections are closed as soon as they are opened, and requests on open ones dropped."""
+        """Whether connections are closed as soon as they are opened, and requests on open ones
+        dropped."""
         return time.monotonic() < self._offline_until
 
     def go_offline(self, seconds: float | None) -> None:

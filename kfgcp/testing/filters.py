@@ -1,8 +1,9 @@
-"""The filter language of Google's list methods (AIP-160), enough of it; what is not understood is an error.
+"""The filter language of Google's list methods (AIP-160), enough of it; what is not understood is
+an error.
 
-`NOT` and `-` bind tightest, then `OR`, then `AND`; words side by side are joined by AND. A comparison is FIELD OP
-VALUE, where a field is names joined by dots, each of which may be quoted. What a field is, the caller says. Cloud
-Logging takes FIELD OP (VALUE OR VALUE) too.
+`NOT` and `-` bind tightest, then `OR`, then `AND`; words side by side are joined by AND. A
+comparison is FIELD OP VALUE, where a field is names joined by dots, each of which may be quoted.
+What a field is, the caller says. Cloud Logging takes FIELD OP (VALUE OR VALUE) too.
 """
 
 from __future__ import annotations
@@ -51,13 +52,16 @@ class Call:
 Leaf = Compare | Call
 
 
-def compile_filter(text: str, leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False) -> Predicate[T]:
+def compile_filter(
+    text: str, leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False
+) -> Predicate[T]:
     """What decides whether an item fits the filter; an empty one fits all.
 
     Args:
         text: the filter.
         leaf: gives the predicate of a comparison or call, or raises FilterError.
-        alternatives: whether a field may be compared with several values, joined by OR in parentheses.
+        alternatives: whether a field may be compared with several values, joined by OR in
+            parentheses.
 
     Raises:
         FilterError: the text is no filter, or `leaf` does not know a part of it.
@@ -141,7 +145,9 @@ class _Parser(Generic[T]):
         names: list[str] = []
         while True:
             self._skip()
-            match = _NAME.match(self._text, self._at) or (names and _STRING.match(self._text, self._at))
+            match = _NAME.match(self._text, self._at) or (
+                names and _STRING.match(self._text, self._at)
+            )
             if not match:
                 raise self._error("the name of a field is expected")
             self._at = match.end()
@@ -201,7 +207,8 @@ def _unquoted(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """A field that items can be filtered by. ops: those that it supports. get: its value in an item, None without one.
+    """A field that items can be filtered by. ops: those that it supports. get: its value in an
+    item, None without one.
 
     kind: `text`, `time` (RFC 3339), or `map` (text by text; the key follows the name after a dot).
     """
@@ -230,7 +237,11 @@ def leaf_of(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
             raise FilterError(f"{name} does not support {node.op}")
         if field.choices and node.value not in field.choices:
             raise FilterError(f"{name} is never {node.value}")
-        return time_predicate(field.get, node) if field.kind == "time" else _text_predicate(field.get, node)
+        return (
+            time_predicate(field.get, node)
+            if field.kind == "time"
+            else _text_predicate(field.get, node)
+        )
 
     return leaf
 
@@ -251,7 +262,9 @@ def _text_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
     value = node.value
     if node.op == ":":
         return lambda item: fnmatchcase(get(item) or "", value)
-    return (lambda item: get(item) == value) if node.op == "=" else (lambda item: get(item) != value)
+    return (
+        (lambda item: get(item) == value) if node.op == "=" else (lambda item: get(item) != value)
+    )
 
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {

@@ -30,14 +30,27 @@ _STATUSES: Final = {
     504: "DEADLINE_EXCEEDED",
 }
 _SYSTEM_PARAMETERS: Final = frozenset(
-    ("$alt", "alt", "$prettyPrint", "prettyPrint", "$fields", "fields", "key", "quotaUser", "$.xgafv", "access_token")
+    (
+        "$alt",
+        "alt",
+        "$prettyPrint",
+        "prettyPrint",
+        "$fields",
+        "fields",
+        "key",
+        "quotaUser",
+        "$.xgafv",
+        "access_token",
+    )
 )
 
 
 class GoogleError(Exception):
     """An error that is answered. code: of HTTP. status: name of the canonical code."""
 
-    def __init__(self, code: int, message: str, status: str = "", details: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, code: int, message: str, status: str = "", details: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -73,7 +86,8 @@ def denied(message: str) -> GoogleError:
 
 
 def check_query(request: Request, known: Sequence[str]) -> dict[str, str]:
-    """The query's parameters by the names in `known`, which are camelCase; snake_case is understood too.
+    """The query's parameters by the names in `known`, which are camelCase; snake_case is understood
+    too.
 
     Raises:
         GoogleError: 400, there is another one.
@@ -84,7 +98,10 @@ def check_query(request: Request, known: Sequence[str]) -> dict[str, str]:
             continue
         camel = camel_case(name)
         if camel not in known:
-            raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
+            raise invalid(
+                f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query'
+                " parameter."
+            )
         values[camel] = value
     return values
 
@@ -110,7 +127,9 @@ def only_fields(body: Mapping[str, Any], known: Sequence[str]) -> None:
     """Refuses a body with other fields than these."""
     for name in body:
         if camel_case(name) not in known:
-            raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.', name)
+            raise invalid(
+                f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.', name
+            )
 
 
 def page(
@@ -125,7 +144,8 @@ def page(
 ) -> tuple[list[T], str]:
     """A page of sorted items and the token of the next one, empty when there is none.
 
-    A token stands for a place in the order, so that what is added or deleted meanwhile shifts nothing.
+    A token stands for a place in the order, so that what is added or deleted meanwhile shifts
+    nothing.
 
     Args:
         items: sorted by `key`, whose values are all different and JSON.
@@ -198,6 +218,7 @@ def time_text(seconds: float) -> str:
 
 
 def number_of(*parts: object) -> int:
-    """A positive 63-bit number that is always the same for the same parts: the form of Google's ids."""
+    """A positive 63-bit number that is always the same for the same parts: the form of Google's
+    ids."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1 | 1 << 59

@@ -1,9 +1,10 @@
-"""Runs that nothing carries out: they end when their time is over, with the tasks that the pipeline has.
+"""Runs that nothing carries out: they end when their time is over, with the tasks that the pipeline
+has.
 
-Every condition is true and no task is cached, unless `Instant` names it. A loop goes over the items that are known
-from the spec and the parameters (one if they are not). What comes after a task that failed or was skipped is not
-reached, and the groups around a failure fail. Metrics are those that were asked for, other outputs are plain values of
-their type.
+Every condition is true and no task is cached, unless `Instant` names it. A loop goes over the items
+that are known from the spec and the parameters (one if they are not). What comes after a task that
+failed or was skipped is not reached, and the groups around a failure fail. Metrics are those that
+were asked for, other outputs are plain values of their type.
 """
 
 from __future__ import annotations
@@ -14,12 +15,29 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    Metric,
+    Run,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+    timestamp,
+)
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Component, Constant, Dag, FromInput, FromTask, Graph, Importer, TaskDef
 from kfgcp.testing.rules import Submission
 
-_VALUES: Final = {"NUMBER_INTEGER": 1, "NUMBER_DOUBLE": 0.5, "BOOLEAN": True, "LIST": [], "STRUCT": {}}
+_VALUES: Final = {
+    "NUMBER_INTEGER": 1,
+    "NUMBER_DOUBLE": 0.5,
+    "BOOLEAN": True,
+    "LIST": [],
+    "STRUCT": {},
+}
 METRICS: Final = "system.Metrics"
 _STATES: Final = {RunState.RUNNING: TaskState.RUNNING, RunState.CANCELLED: TaskState.CANCELLED}
 _BLOCKING: Final = (TaskState.FAILED, TaskState.SKIPPED)
@@ -30,11 +48,12 @@ _BLOCKING: Final = (TaskState.FAILED, TaskState.SKIPPED)
 class Instant:
     """How made-up jobs turn out; read when a job is created.
 
-    seconds: from its creation to its end. metrics: name -> value, on every artifact of system.Metrics. failing: task
-    name -> message of the task that fails, which the job then does too, after all attempts that the task has.
-    failing_drivers: task name -> message of the task whose driver fails, so that nothing of it is started. skipped:
-    names of tasks whose condition is false. cached: names of tasks that are taken from the cache. log: what each task
-    writes, a line each; a line of its own when empty.
+    seconds: from its creation to its end. metrics: name -> value, on every artifact of
+    system.Metrics. failing: task name -> message of the task that fails, which the job then does
+    too, after all attempts that the task has. failing_drivers: task name -> message of the task
+    whose driver fails, so that nothing of it is started. skipped: names of tasks whose condition is
+    false. cached: names of tasks that are taken from the cache. log: what each task writes, a line
+    each; a line of its own when empty.
     """
 
     seconds: float = 0.0
@@ -47,9 +66,12 @@ class Instant:
 
 
 class InstantRun:
-    """An execution. root: gs:// folder that artifacts pretend to be in. created: Unix time in seconds."""
+    """An execution. root: gs:// folder that artifacts pretend to be in. created: Unix time in
+    seconds."""
 
-    def __init__(self, submission: Submission, job: str, root: str, created: float, how: Instant) -> None:
+    def __init__(
+        self, submission: Submission, job: str, root: str, created: float, how: Instant
+    ) -> None:
         self._submission = submission
         self._job = job
         self._root = f"{root.rstrip('/')}/{job}"
@@ -159,7 +181,9 @@ class _Maker:
         for number, item in enumerate(_items(task, inputs)):
             round_inputs = inputs | {task.iterator.item: item}
             rounds.append(self._unit(f"{path}[{number}]", kind, task, component, round_inputs))
-        outputs = {name: [made.get(name) for made in rounds] for name in (rounds[0] if rounds else ())}
+        outputs = {
+            name: [made.get(name) for made in rounds] for name in (rounds[0] if rounds else ())
+        }
         self._end_group(at, outputs)
         return outputs
 
@@ -174,7 +198,11 @@ class _Maker:
             outputs = self.dag(path, component, inputs)
             self._end_group(at, outputs)
             return outputs
-        if self.tasks[at].state is TaskState.FAILED and self.tasks[at].attempts and task.retry is not None:
+        if (
+            self.tasks[at].state is TaskState.FAILED
+            and self.tasks[at].attempts
+            and task.retry is not None
+        ):
             self.tasks[at] = replace(self.tasks[at], attempts=1 + task.retry.count)
         outputs = self._made(path, component)
         if self.tasks[at].state.ok:
@@ -190,7 +218,9 @@ class _Maker:
         elif group.state.ok:
             self.tasks[at] = replace(group, outputs=outputs)
 
-    def _add(self, path: str, kind: TaskKind, inputs: Mapping[str, Any], state: TaskState | None = None) -> int:
+    def _add(
+        self, path: str, kind: TaskKind, inputs: Mapping[str, Any], state: TaskState | None = None
+    ) -> int:
         name = path.rpartition("/")[2]
         message = driver_message = None
         if state is None:
@@ -259,5 +289,9 @@ def _outputs(dag: Dag, made: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _items(task: TaskDef, inputs: Mapping[str, Any]) -> list[Any]:
     assert task.iterator is not None
-    items = json.loads(task.iterator.raw) if task.iterator.raw is not None else inputs.get(task.iterator.input or "")
+    items = (
+        json.loads(task.iterator.raw)
+        if task.iterator.raw is not None
+        else inputs.get(task.iterator.input or "")
+    )
     return items if isinstance(items, list) and items else [None]

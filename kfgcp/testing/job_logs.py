@@ -1,12 +1,12 @@
 """What Cloud Logging has of Vertex pipeline jobs: what tasks wrote, and what happened to jobs.
 
-Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose `resource.labels.job_id` is the id of the
-attempt's custom job.
+Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose
+`resource.labels.job_id` is the id of the attempt's custom job.
 
-What happened to a job is in the log `pipeline_job_events`, with its state in `jsonPayload.state`. What happened to its
-tasks is in `pipeline_job_task_events`, with the fields below `jsonPayload.payload`. Names of logs, types of payloads
-and the label are those of Google's index of platform logs. Not confirmed: what `pipelineName` holds, and further
-fields.
+What happened to a job is in the log `pipeline_job_events`, with its state in `jsonPayload.state`.
+What happened to its tasks is in `pipeline_job_task_events`, with the fields below
+`jsonPayload.payload`. Names of logs, types of payloads and the label are those of Google's index of
+platform logs. Not confirmed: what `pipelineName` holds, and further fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from kfgcp.model import RunState, Task, TaskState
 from kfgcp.testing import log_entries
 from kfgcp.testing.google import micros, time_text
 from kfgcp.testing.jobs import Job, Jobs
-from kfgcp.testing.jobs_from_runs import JOB_STATES, TASK_STATES, Attempt, Place, attempts_of, custom_job, error_of
+from kfgcp.testing.jobs_from_runs import (
+    JOB_STATES,
+    TASK_STATES,
+    Attempt,
+    Place,
+    attempts_of,
+    custom_job,
+    error_of,
+)
 from kfgcp.testing.log_entries import Entry
 
 JOB_EVENTS: Final = "aiplatform.googleapis.com%2Fpipeline_job_events"
@@ -36,7 +44,8 @@ class JobLogs:
         self._jobs = jobs
 
     def entries(self, text: str, form: str) -> Iterator[Entry]:
-        """All that the filter could want; when it names custom jobs, and only by =, of task logs only theirs."""
+        """All that the filter could want; when it names custom jobs, and only by =, of task logs
+        only theirs."""
         numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
         others = _JOB_IDS.sub("", text)
         if numbers:
@@ -56,7 +65,9 @@ class JobLogs:
             return
         number = custom_job(attempt)
         labels = {"project_id": self._project, "job_id": number, "task_name": "workerpool0-0"}
-        for index, entry in enumerate(log_entries.of_attempt(job.execution, task, attempt.number, form)):
+        for index, entry in enumerate(
+            log_entries.of_attempt(job.execution, task, attempt.number, form)
+        ):
             yield {
                 "insertId": f"{number}-{index}",
                 "logName": f"projects/{self._project}/logs/workerpool0-0",
@@ -72,7 +83,9 @@ class JobLogs:
             (run.started_at, JOB_STATES[RunState.RUNNING], "", {})
         ]
         ended = [task for task in run.tasks if task.state.final]
-        changes += [(task.ended_at, TASK_STATES[task.state], task.path, _reason(task)) for task in ended]
+        changes += [
+            (task.ended_at, TASK_STATES[task.state], task.path, _reason(task)) for task in ended
+        ]
         if run.state.final:
             changes.append((run.ended_at, JOB_STATES[run.state], "", error_of(run) or {}))
         for index, (at, state, path, error) in enumerate(changes):
@@ -80,7 +93,9 @@ class JobLogs:
                 time = time_text((micros(at) + index) / 1_000_000)
                 yield self._event(job, f"{job.id}-{index}", time, state, path, error)
 
-    def _event(self, job: Job, insert_id: str, time: str, state: str, task: str, error: Mapping[str, Any]) -> Entry:
+    def _event(
+        self, job: Job, insert_id: str, time: str, state: str, task: str, error: Mapping[str, Any]
+    ) -> Entry:
         """Return the entry of one change of state; task: its path, empty for the job."""
         fields: dict[str, Any] = {"pipelineName": job.id, "state": state}
         if task:
@@ -91,7 +106,11 @@ class JobLogs:
         if task:
             log, kind, payload = TASK_EVENTS, "PipelineJobTaskLogEntry", {"payload": fields}
         container = f"projects/{self._place.project}"
-        resource = {"resource_container": container, "location": self._place.location, "pipeline_job_id": job.id}
+        resource = {
+            "resource_container": container,
+            "location": self._place.location,
+            "pipeline_job_id": job.id,
+        }
         return {
             "insertId": insert_id,
             "logName": f"projects/{self._project}/logs/{log}",
@@ -99,9 +118,16 @@ class JobLogs:
             "timestamp": time,
             "severity": "ERROR" if error else "INFO",
             "labels": {"pipeline_name": job.submission.spec.name},
-            "jsonPayload": {"@type": f"type.googleapis.com/google.cloud.aiplatform.logging.{kind}", **payload},
+            "jsonPayload": {
+                "@type": f"type.googleapis.com/google.cloud.aiplatform.logging.{kind}",
+                **payload,
+            },
         }
 
 
 def _reason(task: Task) -> Mapping[str, Any]:
-    return {"message": task.error.message} if task.error is not None and task.state is TaskState.FAILED else {}
+    return (
+        {"message": task.error.message}
+        if task.error is not None and task.state is TaskState.FAILED
+        else {}
+    )

@@ -25,7 +25,15 @@ from kfgcp.testing.google import (
     wrong_state,
 )
 from kfgcp.testing.job_lists import listed
-from kfgcp.testing.jobs_from_runs import JOB_STATES, Attempt, Place, attempts_of, custom_job, error_of, task_details
+from kfgcp.testing.jobs_from_runs import (
+    JOB_STATES,
+    Attempt,
+    Place,
+    attempts_of,
+    custom_job,
+    error_of,
+    task_details,
+)
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.rules import Submission, Surroundings, check_job, check_job_id
 from kfgcp.testing.server import Request, Response, Route
@@ -37,7 +45,8 @@ _NOT_IN_LISTS: Final = ("pipelineSpec", "jobDetail")
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A pipeline job. body: what the client sent, read. number: its place in the order of creation."""
+    """A pipeline job. body: what the client sent, read. number: its place in the order of
+    creation."""
 
     id: str
     number: int
@@ -113,7 +122,9 @@ class Jobs:
     def list_all(self, request: Request, **_: str) -> Response:
         query = check_query(request, ("filter", "orderBy", "pageSize", "pageToken", "readMask"))
         mask = protos.mask_paths("PipelineJob", query.get("readMask", ""), "read_mask")
-        items, token = listed([(self._view(job, job.run()), job.number) for job in self.all()], query)
+        items, token = listed(
+            [(self._view(job, job.run()), job.number) for job in self.all()], query
+        )
         jobs = [self._in_list(view, mask) for view in items]
         return Response(body={"pipelineJobs": jobs} | ({"nextPageToken": token} if token else {}))
 
@@ -137,7 +148,9 @@ class Jobs:
         self._cancel(jobs)
         views = [self._whole(job) for job in jobs]
         kind = "BatchCancelPipelineJobsResponse"
-        return self._operations.start("BatchCancelPipelineJobsOperationMetadata", {"pipelineJobs": views}, kind)
+        return self._operations.start(
+            "BatchCancelPipelineJobsOperationMetadata", {"pipelineJobs": views}, kind
+        )
 
     # -- for the other parts of the stand-in
 
@@ -169,8 +182,13 @@ class Jobs:
         """Adds a job that is carried out already."""
         with self._lock:
             self._count += 1
-            labels = {**(body.get("labels") or {}), BILLING_LABEL: str(number_of("billing", job_id))}
-            job = Job(job_id, self._count, body, submission, created, execution, schedule, labels=labels)
+            labels = {
+                **(body.get("labels") or {}),
+                BILLING_LABEL: str(number_of("billing", job_id)),
+            }
+            job = Job(
+                job_id, self._count, body, submission, created, execution, schedule, labels=labels
+            )
             self._jobs[job_id] = job
             return job
 
@@ -201,14 +219,19 @@ class Jobs:
         """The job's taskDetails as they are now."""
         run = job.run()
         self._note_attempts(job, run)
-        return task_details(job.id, run, graph.build(job.submission.spec.pipeline_spec), self._place)
+        return task_details(
+            job.id, run, graph.build(job.submission.spec.pipeline_spec), self._place
+        )
 
     def contexts(self, job: Job) -> dict[str, dict[str, Any]]:
         """The pipelineContext and the pipelineRunContext of a job."""
         pipeline = job.submission.spec.name
         whole = self._context(pipeline, "system.Pipeline", job.created)
         one = self._context(job.id, "system.PipelineRun", job.created)
-        return {"pipelineContext": whole, "pipelineRunContext": one | {"parentContexts": [whole["name"]]}}
+        return {
+            "pipelineContext": whole,
+            "pipelineRunContext": one | {"parentContexts": [whole["name"]]},
+        }
 
     # -- helpers
 
@@ -238,7 +261,9 @@ class Jobs:
     def _delete(self, jobs: list[Job]) -> None:
         for job in jobs:
             if not job.run().state.final:
-                raise wrong_state(f"The PipelineJob {self._name(job.id)} has not ended; cancel it first.")
+                raise wrong_state(
+                    f"The PipelineJob {self._name(job.id)} has not ended; cancel it first."
+                )
         with self._lock:
             for job in jobs:
                 self._jobs.pop(job.id, None)
@@ -246,7 +271,9 @@ class Jobs:
     def _cancel(self, jobs: list[Job]) -> None:
         for job in jobs:
             if job.run().state.final:
-                raise wrong_state(f"The PipelineJob {self._name(job.id)} has ended and cannot be cancelled.")
+                raise wrong_state(
+                    f"The PipelineJob {self._name(job.id)} has ended and cannot be cancelled."
+                )
         for job in jobs:
             job.execution.cancel()
 
@@ -297,7 +324,8 @@ class Jobs:
         return view
 
     def _in_list(self, view: Mapping[str, Any], mask: list[tuple[str, ...]]) -> dict[str, Any]:
-        """As lists have it: without spec and details, unless a mask asks for them; of details only the contexts."""
+        """As lists have it: without spec and details, unless a mask asks for them; of details only
+        the contexts."""
         if not mask:
             return {name: value for name, value in view.items() if name not in _NOT_IN_LISTS}
         job = self._known(view["name"].rpartition("/")[2])

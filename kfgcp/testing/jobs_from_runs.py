@@ -1,17 +1,20 @@
 """A run of ours as the jobDetail of a Vertex pipeline job.
 
 What it is based on:
-- Field names and types, the task states (SKIPPED for a cache hit, NOT_TRIGGERED for a false condition), what
-  taskUniqueName is made of, and the order of failedMainJobs: the comments in aiplatform_v1.types.pipeline_job.
+- Field names and types, the task states (SKIPPED for a cache hit, NOT_TRIGGERED for a false
+  condition), what taskUniqueName is made of, and the order of failedMainJobs: the comments in
+  aiplatform_v1.types.pipeline_job.
 - The pipeline itself and conditions are tasks too, without a custom job; mainJob is
-  `projects/NUMBER/locations/LOCATION/customJobs/NUMBER`, whose last part is `job_id` of the log entries: public scripts
-  that read real jobs.
-- The execution of the pipeline is of schema system.Run and has its parameters as `input:NAME`; metrics are the metadata
-  of artifacts of schema system.Metrics and its relatives: what `PipelineJob._query_experiment_row` reads.
+  `projects/NUMBER/locations/LOCATION/customJobs/NUMBER`, whose last part is `job_id` of the log
+  entries: public scripts that read real jobs.
+- The execution of the pipeline is of schema system.Run and has its parameters as `input:NAME`;
+  metrics are the metadata of artifacts of schema system.Metrics and its relatives: what
+  `PipelineJob._query_experiment_row` reads.
 
-Not confirmed: that top-level tasks have the pipeline's task as their parent, that the pipeline's own name is no part of
-taskUniqueName, that a loop's iterations are tasks `LOOP-0`, `LOOP-1`, ... between the loop and what it repeats, and the
-codes and texts of errors. A client should rely on none of these.
+Not confirmed: that top-level tasks have the pipeline's task as their parent, that the pipeline's
+own name is no part of taskUniqueName, that a loop's iterations are tasks `LOOP-0`, `LOOP-1`, ...
+between the loop and what it repeats, and the codes and texts of errors. A client should rely on
+none of these.
 """
 
 from __future__ import annotations
@@ -38,8 +41,16 @@ TASK_STATES: Final[Mapping[TaskState, str]] = {
     TaskState.FAILED: "FAILED",
     TaskState.CANCELLED: "CANCELLED",
 }
-_EXECUTION_STATES: Final = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETE", "SKIPPED": "CACHED", "FAILED": "FAILED"}
-_SCHEMAS: Final = {TaskKind.CONTAINER: "system.ContainerExecution", TaskKind.IMPORTER: "system.ImporterExecution"}
+_EXECUTION_STATES: Final = {
+    "RUNNING": "RUNNING",
+    "SUCCEEDED": "COMPLETE",
+    "SKIPPED": "CACHED",
+    "FAILED": "FAILED",
+}
+_SCHEMAS: Final = {
+    TaskKind.CONTAINER: "system.ContainerExecution",
+    TaskKind.IMPORTER: "system.ImporterExecution",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +99,14 @@ def error_of(run: Run) -> dict[str, Any] | None:
         return {"code": CANCELLED, "message": "The PipelineJob was cancelled."}
     if run.state is not RunState.FAILED:
         return None
-    failed = [_last(task.path) for task in run.tasks if task.state is TaskState.FAILED and task.kind not in _GROUPS]
-    message = f"The DAG failed because some tasks failed. The failed tasks are: [{', '.join(failed)}]."
+    failed = [
+        _last(task.path)
+        for task in run.tasks
+        if task.state is TaskState.FAILED and task.kind not in _GROUPS
+    ]
+    message = (
+        f"The DAG failed because some tasks failed. The failed tasks are: [{', '.join(failed)}]."
+    )
     if not failed and run.error is not None:
         message = run.error.message
     return {"code": FAILED_PRECONDITION, "message": message}
@@ -111,26 +128,44 @@ class _Details:
 
     def root(self) -> dict[str, Any]:
         run = self._run
-        state = run.state.replace("CANCELLING", "CANCEL_PENDING") if run.state is not RunState.PAUSED else "PENDING"
+        state = (
+            run.state.replace("CANCELLING", "CANCEL_PENDING")
+            if run.state is not RunState.PAUSED
+            else "PENDING"
+        )
         found = self._detail("", self._job, self._job, str(state), run.started_at, run.ended_at)
-        found["execution"] = self._execution("", "system.Run", found["state"], run.params, run.outputs, self._job)
+        found["execution"] = self._execution(
+            "", "system.Run", found["state"], run.params, run.outputs, self._job
+        )
         if (error := error_of(run)) is not None:
             found["error"] = error
         return _without_empty(found)
 
     def task(self, task: Task) -> dict[str, Any]:
         state = TASK_STATES[task.state]
-        found = self._detail(task.path, _last(task.path), _unique(task.path), state, task.started_at, task.ended_at)
+        found = self._detail(
+            task.path, _last(task.path), _unique(task.path), state, task.started_at, task.ended_at
+        )
         found["parentTaskId"] = self._id(paths.parent(task.path))
         _, component = paths.find(self._graph, task.path)
         inputs = self._artifacts(task, task.inputs, set(component.artifacts))
         outputs = self._artifacts(task, task.outputs, set(component.output_artifacts))
         found |= {"inputs": inputs, "outputs": outputs}
         if task.state is not TaskState.SKIPPED:
-            given = {name: value for name, value in task.inputs.items() if name not in component.artifacts}
-            made = {name: value for name, value in task.outputs.items() if name not in component.output_artifacts}
+            given = {
+                name: value
+                for name, value in task.inputs.items()
+                if name not in component.artifacts
+            }
+            made = {
+                name: value
+                for name, value in task.outputs.items()
+                if name not in component.output_artifacts
+            }
             schema = _SCHEMAS.get(task.kind, "system.DagExecution")
-            found["execution"] = self._execution(task.path, schema, state, given, made, _last(task.path))
+            found["execution"] = self._execution(
+                task.path, schema, state, given, made, _last(task.path)
+            )
         if task.kind is TaskKind.CONTAINER and task.attempts:
             found["executorDetail"] = {"containerDetail": self._jobs(task)}
         if task.error is not None and task.state is TaskState.FAILED:
@@ -182,12 +217,18 @@ class _Details:
         values = [("input", key, value) for key, value in inputs.items()]
         values += [("output", key, value) for key, value in outputs.items()]
         return {
-            "name": f"{self._place.metadata_store}/executions/{number_of('execution', self._job, path)}",
+            "name": (
+                f"{self._place.metadata_store}/executions/{number_of('execution', self._job, path)}"
+            ),
             "displayName": name,
-            "state": _EXECUTION_STATES.get(state, "CANCELLED" if state.startswith("CANCEL") else "NEW"),
+            "state": _EXECUTION_STATES.get(
+                state, "CANCELLED" if state.startswith("CANCEL") else "NEW"
+            ),
             "schemaTitle": schema,
             "schemaVersion": "0.0.1",
-            "metadata": {f"{side}:{key}": finite(value) for side, key, value in values if value is not None},
+            "metadata": {
+                f"{side}:{key}": finite(value) for side, key, value in values if value is not None
+            },
         }
 
     def _artifacts(self, task: Task, values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -200,7 +241,9 @@ class _Details:
     def _artifact(self, task: Task, name: str, uri: str) -> dict[str, Any]:
         known = self._by_uri.get(uri) or Artifact(task.path, name, "system.Artifact", uri)
         return {
-            "name": f"{self._place.metadata_store}/artifacts/{number_of('artifact', self._job, uri)}",
+            "name": (
+                f"{self._place.metadata_store}/artifacts/{number_of('artifact', self._job, uri)}"
+            ),
             "displayName": known.name,
             "uri": uri,
             "state": "LIVE",
@@ -211,7 +254,8 @@ class _Details:
 
 
 def finite(value: Any) -> Any:
-    """The value as a Struct can hold it: NaN and infinities as text, whole numbers as doubles have them."""
+    """The value as a Struct can hold it: NaN and infinities as text, whole numbers as doubles have
+    them."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
 """Lines that tasks wrote, as entries of Cloud Logging have them.
 
-The engine keeps no time for a line: the first has the time the task started, each further one a microsecond more. Not
-confirmed: which payload and severity the service gives to which line.
+The engine keeps no time for a line: the first has the time the task started, each further one a
+microsecond more. Not confirmed: which payload and severity the service gives to which line.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Vertex ML Metadata of a stand-in: what experiments are made of, and the nodes that jobs bring with them.
+"""Vertex ML Metadata of a stand-in: what experiments are made of, and the nodes that jobs bring
+with them.
 
-It has the calls of `aiplatform.init(experiment=...)`, `PipelineJob.submit(experiment=...)`, `get_experiment_df`,
-`ExperimentRun` and the classes Artifact, Execution and Context. The nodes of jobs are read from the jobs when they are
-asked for. Filters: schema_title, display_name, uri, state, in_context(...), parent_contexts, create_time.
+It has the calls of `aiplatform.init(experiment=...)`, `PipelineJob.submit(experiment=...)`,
+`get_experiment_df`, `ExperimentRun` and the classes Artifact, Execution and Context. The nodes of
+jobs are read from the jobs when they are asked for. Filters: schema_title, display_name, uri,
+state, in_context(...), parent_contexts, create_time.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Metadata(Nodes):
         canonical: a resource name as this service writes it, with the project's number.
     """
 
-    def __init__(self, place: Place, operations: Operations, jobs: Jobs, canonical: Callable[[str], str]) -> None:
+    def __init__(
+        self, place: Place, operations: Operations, jobs: Jobs, canonical: Callable[[str], str]
+    ) -> None:
         super().__init__(place, jobs, canonical)
         self._operations = operations
 
@@ -57,11 +61,25 @@ class Metadata(Nodes):
             Route("GET", stores, self.list_stores, ("pageSize", "pageToken")),
             Route("GET", store, self.get_store),
             Route("POST", store + "/contexts/{context}:addContextChildren", self.add_children),
-            Route("POST", store + "/contexts/{context}:removeContextChildren", self.remove_children),
-            Route("POST", store + "/contexts/{context}:addContextArtifactsAndExecutions", self.add_members),
-            Route("GET", store + "/contexts/{context}:queryContextLineageSubgraph", self.lineage_of_context),
+            Route(
+                "POST", store + "/contexts/{context}:removeContextChildren", self.remove_children
+            ),
+            Route(
+                "POST",
+                store + "/contexts/{context}:addContextArtifactsAndExecutions",
+                self.add_members,
+            ),
+            Route(
+                "GET",
+                store + "/contexts/{context}:queryContextLineageSubgraph",
+                self.lineage_of_context,
+            ),
             Route("POST", store + "/executions/{execution}:addExecutionEvents", self.add_events),
-            Route("GET", store + "/executions/{execution}:queryExecutionInputsAndOutputs", self.lineage_of_execution),
+            Route(
+                "GET",
+                store + "/executions/{execution}:queryExecutionInputsAndOutputs",
+                self.lineage_of_execution,
+            ),
         ]
         for kind, message in KINDS.items():
             new = f"{message[0].lower()}{message[1:]}Id"
@@ -70,7 +88,12 @@ class Metadata(Nodes):
                 Route("GET", f"{store}/{kind}", self._of(kind, self._list), listing),
                 Route("GET", f"{store}/{kind}/{{node}}", self._of(kind, self._get)),
                 Route("PATCH", f"{store}/{kind}/{{node}}", self._of(kind, self._patch), _ALLOW),
-                Route("DELETE", f"{store}/{kind}/{{node}}", self._of(kind, self._delete), ("force", "etag")),
+                Route(
+                    "DELETE",
+                    f"{store}/{kind}/{{node}}",
+                    self._of(kind, self._delete),
+                    ("force", "etag"),
+                ),
             ]
         return found
 
@@ -82,13 +105,20 @@ class Metadata(Nodes):
         with self._lock:
             full = f"{self._place.metadata_store}/contexts/{name}"
             if full not in store.nodes["contexts"]:
-                body = {"schemaTitle": "system.Experiment", "schemaVersion": "0.0.1", "displayName": name}
-                self._add(store, "contexts", full, body | {"metadata": {"experiment_deleted": False}})
+                body = {
+                    "schemaTitle": "system.Experiment",
+                    "schemaVersion": "0.0.1",
+                    "displayName": name,
+                }
+                self._add(
+                    store, "contexts", full, body | {"metadata": {"experiment_deleted": False}}
+                )
             children = {self._jobs.contexts(job)["pipelineRunContext"]["name"] for job in jobs}
             store.children.setdefault(full, set()).update(children)
 
     def artifact_uri(self, artifact_id: str) -> str | None:
-        """Return the URI of an artifact of the store `default`, None when there is no such artifact."""
+        """Return the URI of an artifact of the store `default`, None when there is no such
+        artifact."""
         name = f"{self._place.metadata_store}/artifacts/{artifact_id}"
         artifact = self._look_up(self._stores["default"], "artifacts", name)
         return None if artifact is None else str(artifact.get("uri") or "")
@@ -101,7 +131,9 @@ class Metadata(Nodes):
             raise GoogleError(409, f"The MetadataStore {self._store_name(name)} already exists.")
         body = protos.read("MetadataStore", json_body(request), "metadata_store")
         store = self._add_store(name, body)
-        return self._operations.start("CreateMetadataStoreOperationMetadata", store.body, "MetadataStore")
+        return self._operations.start(
+            "CreateMetadataStoreOperationMetadata", store.body, "MetadataStore"
+        )
 
     def list_stores(self, request: Request, **_: str) -> Response:
         return Response(body={"metadataStores": [store.body for store in self._stores.values()]})
@@ -123,11 +155,15 @@ class Metadata(Nodes):
     def remove_children(self, request: Request, store: str, context: str, **_: str) -> Response:
         known, name, body = self._relation(request, store, context, ("childContexts", "context"))
         with self._lock:
-            known.children.get(name, set()).difference_update(map(self._canonical, body.get("childContexts") or ()))
+            known.children.get(name, set()).difference_update(
+                map(self._canonical, body.get("childContexts") or ())
+            )
         return Response()
 
     def add_members(self, request: Request, store: str, context: str, **_: str) -> Response:
-        known, name, body = self._relation(request, store, context, ("artifacts", "executions", "context"))
+        known, name, body = self._relation(
+            request, store, context, ("artifacts", "executions", "context")
+        )
         for kind in ("artifacts", "executions"):
             names = [self._canonical(member) for member in body.get(kind) or ()]
             for member in names:
@@ -150,7 +186,9 @@ class Metadata(Nodes):
             known.events.append(read | at | {"artifact": artifact, "execution": name})
         return Response()
 
-    def lineage_of_execution(self, request: Request, store: str, execution: str, **_: str) -> Response:
+    def lineage_of_execution(
+        self, request: Request, store: str, execution: str, **_: str
+    ) -> Response:
         known = self._store(store)
         name = f"{self._store_name(store)}/executions/{execution}"
         return Response(body=self._subgraph(known, {name: self._find(known, "executions", name)}))
@@ -159,13 +197,19 @@ class Metadata(Nodes):
         known = self._store(store)
         name = f"{self._store_name(store)}/contexts/{context}"
         self._find(known, "contexts", name)
-        executions = {node["name"]: node for node in self._all(known, "executions") if self._is_in(known, node, name)}
+        executions = {
+            node["name"]: node
+            for node in self._all(known, "executions")
+            if self._is_in(known, node, name)
+        }
         return Response(body=self._subgraph(known, executions))
 
     # -- nodes of one kind
 
     def _of(self, kind: str, method: Callable[..., Response]) -> Callable[..., Response]:
-        return lambda request, store, node="", **_: method(request, self._store(store), store, kind, node)
+        return lambda request, store, node="", **_: method(
+            request, self._store(store), store, kind, node
+        )
 
     def _create(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         message = KINDS[kind]
@@ -179,7 +223,11 @@ class Metadata(Nodes):
             return Response(body=self._add(store, kind, full, body))
 
     def _get(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        return Response(body=self._shown(store, self._find(store, kind, f"{self._store_name(name)}/{kind}/{node}")))
+        return Response(
+            body=self._shown(
+                store, self._find(store, kind, f"{self._store_name(name)}/{kind}/{node}")
+            )
+        )
 
     def _list(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
         query = check_query(request, ("filter", "pageSize", "pageToken", "orderBy"))
@@ -211,8 +259,14 @@ class Metadata(Nodes):
                 raise not_found(full)
             if known is None:
                 return Response(body=self._add(store, kind, full, body))
-            fixed = {key: known[key] for key in ("name", "createTime", "schemaTitle") if key in known}
-            known.update((protos.masked(body, mask) if mask else body) | fixed | {"updateTime": time_text(time.time())})
+            fixed = {
+                key: known[key] for key in ("name", "createTime", "schemaTitle") if key in known
+            }
+            known.update(
+                (protos.masked(body, mask) if mask else body)
+                | fixed
+                | {"updateTime": time_text(time.time())}
+            )
             return Response(body=self._shown(store, known))
 
     def _delete(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
@@ -237,9 +291,13 @@ class Metadata(Nodes):
 
     def _subgraph(self, store: Store, executions: Mapping[str, Node]) -> dict[str, Any]:
         events = [event for event in store.events if event["execution"] in executions]
-        artifacts = [self._find(store, "artifacts", name) for name in {event["artifact"] for event in events}]
+        artifacts = [
+            self._find(store, "artifacts", name) for name in {event["artifact"] for event in events}
+        ]
         nodes = {"artifacts": artifacts, "executions": list(executions.values())}
-        shown = {kind: [self._shown(store, node) for node in found] for kind, found in nodes.items()}
+        shown = {
+            kind: [self._shown(store, node) for node in found] for kind, found in nodes.items()
+        }
         return {**shown, "events": events}
 
 

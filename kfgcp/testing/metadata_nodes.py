@@ -20,7 +20,8 @@ KINDS: Final = {"contexts": "Context", "executions": "Execution", "artifacts": "
 
 @dataclass(slots=True)
 class Store:
-    """The nodes of a metadata store that clients made, by resource name, and what belongs to what."""
+    """The nodes of a metadata store that clients made, by resource name, and what belongs to
+    what."""
 
     body: Node
     nodes: dict[str, dict[str, Node]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
@@ -30,7 +31,8 @@ class Store:
 
 
 class Nodes:
-    """The metadata stores of a location; `default` is there from the start, and has the nodes of the jobs.
+    """The metadata stores of a location; `default` is there from the start, and has the nodes of
+    the jobs.
 
     Args:
         place: where they are.
@@ -43,20 +45,30 @@ class Nodes:
         self._jobs = jobs
         self._canonical = canonical
         self._stores: dict[str, Store] = {}
-        self._kept: dict[tuple[Job, str], list[Node]] = {}  # nodes of jobs that have ended, by job and kind
+        self._kept: dict[
+            tuple[Job, str], list[Node]
+        ] = {}  # nodes of jobs that have ended, by job and kind
         self._count = 0
         self._lock = threading.RLock()
         self._add_store("default", {})
 
     def _add_store(self, name: str, body: Mapping[str, Any]) -> Store:
         now = time_text(time.time())
-        store = Store({**body, "name": self._store_name(name), "createTime": now, "updateTime": now})
+        store = Store(
+            {**body, "name": self._store_name(name), "createTime": now, "updateTime": now}
+        )
         self._stores[name] = store
         return store
 
     def _add(self, store: Store, kind: str, full: str, body: Mapping[str, Any]) -> Node:
         now = time_text(time.time())
-        node = {**body, "name": full, "createTime": now, "updateTime": now, "etag": str(number_of(full, now))}
+        node = {
+            **body,
+            "name": full,
+            "createTime": now,
+            "updateTime": now,
+            "etag": str(number_of(full, now)),
+        }
         store.nodes[kind][full] = node
         return node
 
@@ -113,7 +125,9 @@ class Nodes:
         if kind == "executions":
             found = [detail["execution"] for detail in details if "execution" in detail]
         else:
-            lists = [output for detail in details for output in (detail.get("outputs") or {}).values()]
+            lists = [
+                output for detail in details for output in (detail.get("outputs") or {}).values()
+            ]
             found = [artifact for output in lists for artifact in output["artifacts"]]
         return [{**node, **created, "\0job": job.id} for node in found]
 
@@ -128,11 +142,14 @@ class Nodes:
         return [parent for parent, children in store.children.items() if name in children]
 
     def _is_in(self, store: Store, node: Node, context: str) -> bool:
-        """Whether an artifact or execution belongs to a context: directly, or by the job that it is of."""
+        """Whether an artifact or execution belongs to a context: directly, or by the job that it is
+        of."""
         if node["name"] in store.members.get(context, ()):
             return True
         job = self._jobs.find(node.get("\0job", ""))
-        return job is not None and context in [found["name"] for found in self._jobs.contexts(job).values()]
+        return job is not None and context in [
+            found["name"] for found in self._jobs.contexts(job).values()
+        ]
 
     def _leaf(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
         plain = leaf_of(_FIELDS)
@@ -141,10 +158,14 @@ class Nodes:
             if isinstance(node, Call) and node.name == "in_context" and len(node.arguments) == 1:
                 context = self._canonical(node.arguments[0])
                 return lambda item: self._is_in(store, item, context)
-            if isinstance(node, Compare) and node.field in (("parent_contexts",), ("parentContexts",)):
+            if isinstance(node, Compare) and node.field in (
+                ("parent_contexts",),
+                ("parentContexts",),
+            ):
                 wanted = {self._canonical(value) for value in node.values}
                 return lambda item: bool(
-                    wanted & {*(item.get("parentContexts") or ()), *self._parents(store, item["name"])}
+                    wanted
+                    & {*(item.get("parentContexts") or ()), *self._parents(store, item["name"])}
                 )
             return plain(node)
 

@@ -16,7 +16,8 @@ EMPTY: Mapping[str, Any] = {"@type": "type.googleapis.com/google.protobuf.Empty"
 
 
 class Operations:
-    """The operations of a location. seconds: how long each one takes; its work is done at once all the same."""
+    """The operations of a location. seconds: how long each one takes; its work is done at once all
+    the same."""
 
     def __init__(self, parent: str) -> None:
         self.seconds = 0.0
@@ -36,7 +37,8 @@ class Operations:
         ]
 
     def start(self, kind: str, response: Mapping[str, Any] = EMPTY, message: str = "") -> Response:
-        """The answer of a method whose work was done. kind: its metadata type. message: the response's type."""
+        """The answer of a method whose work was done. kind: its metadata type. message: the
+        response's type."""
         name = f"{self._parent}/operations/{number_of(self._parent, next(self._numbers))}"
         typed = {"@type": _TYPES + message, **response} if message else response
         with self._lock:
@@ -76,5 +78,8 @@ class Operations:
         done = time.time() >= at + self.seconds
         ended = at + self.seconds if done else at
         times = {"createTime": time_text(at), "updateTime": time_text(ended)}
-        found: dict[str, Any] = {"name": name, "metadata": {"@type": _TYPES + kind, "genericMetadata": times}}
+        found: dict[str, Any] = {
+            "name": name,
+            "metadata": {"@type": _TYPES + kind, "genericMetadata": times},
+        }
         return found | ({"done": True, "response": dict(response)} if done else {})

@@ -12,13 +12,15 @@ _ITERATION: Final = re.compile(r"(.*)\[(\d+)\]")
 
 
 def iteration(path: str) -> tuple[str, int] | None:
-    """The path of the loop and the number of the iteration, from 0; None when the path is no iteration."""
+    """The path of the loop and the number of the iteration, from 0; None when the path is no
+    iteration."""
     match = _ITERATION.fullmatch(path)
     return (match[1], int(match[2])) if match else None
 
 
 def parent(path: str) -> str:
-    """The path of the task around: of an iteration its loop, of a top-level task the pipeline, which is empty."""
+    """The path of the task around: of an iteration its loop, of a top-level task the pipeline,
+    which is empty."""
     found = iteration(path)
     return found[0] if found else path.rpartition("/")[0]
 

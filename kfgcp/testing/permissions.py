@@ -1,8 +1,9 @@
-"""What one may do, as Google's services tell: whose token it is, as which service accounts runs may be started, what
-others may do (Policy Troubleshooter, v1), and how many CPUs there are for tasks (Service Usage, v1beta1).
+"""What one may do, as Google's services tell: whose token it is, as which service accounts runs may
+be started, what others may do (Policy Troubleshooter, v1), and how many CPUs there are for tasks
+(Service Usage, v1beta1).
 
-Cloud Storage answers the same question about its buckets by itself: everything is allowed. Fields are those of the
-documentation (AccessTuple, ConsumerQuotaMetric).
+Cloud Storage answers the same question about its buckets by itself: everything is allowed. Fields
+are those of the documentation (AccessTuple, ConsumerQuotaMetric).
 """
 
 from __future__ import annotations
@@ -36,13 +37,23 @@ class Permissions:
     def routes(self) -> list[Route]:
         return [
             Route("POST", TOKEN_INFO, self._token_info),
-            Route("POST", "/v1/projects/-/serviceAccounts/{account}:testIamPermissions", self._of_account),
+            Route(
+                "POST",
+                "/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
+                self._of_account,
+            ),
             Route("POST", "/v1/iam:troubleshoot", self._troubleshoot),
-            Route("GET", f"{_SERVICES}/aiplatform.googleapis.com/consumerQuotaMetrics/{_CPUS}", self._quota),
+            Route(
+                "GET",
+                f"{_SERVICES}/aiplatform.googleapis.com/consumerQuotaMetrics/{_CPUS}",
+                self._quota,
+            ),
         ]
 
     def _token_info(self, request: Request) -> Response:
-        return Response(body={"email": self.account, "email_verified": "true", "expires_in": "3599"})
+        return Response(
+            body={"email": self.account, "email_verified": "true", "expires_in": "3599"}
+        )
 
     def _of_account(self, request: Request, account: str) -> Response:
         asked = json_body(request).get("permissions")
@@ -53,7 +64,11 @@ class Permissions:
 
     def _troubleshoot(self, request: Request) -> Response:
         asked = json_body(request).get("accessTuple")
-        if not isinstance(asked, dict) or set(asked) != {"principal", "fullResourceName", "permission"}:
+        if not isinstance(asked, dict) or set(asked) != {
+            "principal",
+            "fullResourceName",
+            "permission",
+        }:
             raise invalid("accessTuple is not whole.", "access_tuple")
         denied = (asked["principal"], asked["permission"]) in self.denied
         return Response(body={"access": "NOT_GRANTED" if denied else "GRANTED"})
@@ -64,4 +79,6 @@ class Permissions:
             {"effectiveLimit": "7", "dimensions": {"region": "asia-east1"}},
         ]
         unit = "1/{project}/{region}"
-        return Response(body={"metric": _CPUS, "consumerQuotaLimits": [{"unit": unit, "quotaBuckets": buckets}]})
+        return Response(
+            body={"metric": _CPUS, "consumerQuotaLimits": [{"unit": unit, "quotaBuckets": buckets}]}
+        )

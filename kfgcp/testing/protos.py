@@ -1,7 +1,8 @@
-"""Bodies as Google's own message types see them: google.cloud.aiplatform_v1 is the truth about fields and types.
+"""Bodies as Google's own message types see them: google.cloud.aiplatform_v1 is the truth about
+fields and types.
 
-A body goes through its message and comes back as JSON, so that what the service loses is lost here too: numbers in a
-Struct are doubles, and a whole number beyond 2**53 becomes its neighbour.
+A body goes through its message and comes back as JSON, so that what the service loses is lost here
+too: numbers in a Struct are doubles, and a whole number beyond 2**53 becomes its neighbour.
 """
 
 from __future__ import annotations
@@ -16,10 +17,28 @@ from kfgcp.testing.google import GoogleError, camel_case, invalid
 
 _OUTPUT_ONLY = {
     "PipelineJob": (
-        *("name", "createTime", "startTime", "endTime", "updateTime", "state", "jobDetail", "error", "scheduleName"),
+        *(
+            "name",
+            "createTime",
+            "startTime",
+            "endTime",
+            "updateTime",
+            "state",
+            "jobDetail",
+            "error",
+            "scheduleName",
+        ),
     ),
     "Schedule": (
-        *("name", "createTime", "updateTime", "state", "nextRunTime", "lastPauseTime", "lastResumeTime"),
+        *(
+            "name",
+            "createTime",
+            "updateTime",
+            "state",
+            "nextRunTime",
+            "lastPauseTime",
+            "lastResumeTime",
+        ),
         *("startedRunCount", "catchUp", "lastScheduledRunResponse"),
     ),
 }
@@ -86,7 +105,8 @@ def masked(data: Mapping[str, Any], paths: Iterable[tuple[str, ...]]) -> dict[st
 
 
 def whole_numbers(value: Any) -> Any:
-    """Doubles without a fraction as integers, as JSON from Google has them; beyond 2**53 as floats: `1e+300`."""
+    """Doubles without a fraction as integers, as JSON from Google has them; beyond 2**53 as floats:
+    `1e+300`."""
     if type(value) in (int, float) and abs(value) > 2**53:
         return float(value)
     if isinstance(value, float) and value.is_integer():
@@ -115,7 +135,11 @@ def _is_path(descriptor: Any, names: tuple[str, ...]) -> bool:
     if field is None:
         return False
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-    return is_map or not names[1:] or (field.message_type is not None and _is_path(field.message_type, names[1:]))
+    return (
+        is_map
+        or not names[1:]
+        or (field.message_type is not None and _is_path(field.message_type, names[1:]))
+    )
 
 
 @cache
@@ -131,7 +155,9 @@ def _unreadable(problem: str, field: str) -> GoogleError:
         inner = at.partition(".")[2]
         place = f"{field}.{inner}" if inner else field
         return invalid(
-            f"Invalid JSON payload received. Unknown name \"{name}\" at '{place}': Cannot find field.", place
+            f"Invalid JSON payload received. Unknown name \"{name}\" at '{place}': Cannot find"
+            " field.",
+            place,
         )
     line = problem.splitlines()[0] if problem else "unreadable"
     return invalid(f"Invalid value at '{field}': {line}", field)

@@ -1,4 +1,5 @@
-"""The fixtures that pytest finds where kfgcp is installed; nothing is imported before one is used."""
+"""The fixtures that pytest finds where kfgcp is installed; nothing is imported before one is
+used."""
 
 from __future__ import annotations
 

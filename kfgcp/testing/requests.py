@@ -15,9 +15,10 @@ from typing import Any
 class Recorded:
     """A request.
 
-    number: from 0. at: Unix time in seconds. headers: without `authorization`. body: JSON as a value, other bytes as
-    they are, None without one. status: of the answer, None while there is none and when none was sent. fault: the kind
-    of fault that befell it, None without one. seconds: until it was handled.
+    number: from 0. at: Unix time in seconds. headers: without `authorization`. body: JSON as a
+    value, other bytes as they are, None without one. status: of the answer, None while there is
+    none and when none was sent. fault: the kind of fault that befell it, None without one. seconds:
+    until it was handled.
     """
 
     number: int
@@ -37,7 +38,8 @@ class Recorded:
 
 @dataclass(slots=True)
 class RequestLog:
-    """The requests so far; it can be iterated and indexed. watcher: called with each one that was handled."""
+    """The requests so far; it can be iterated and indexed. watcher: called with each one that was
+    handled."""
 
     watcher: Callable[[Recorded], None] | None = None
     _entries: list[Recorded] = field(default_factory=list)
@@ -52,21 +54,31 @@ class RequestLog:
     def __getitem__(self, index: int) -> Recorded:
         return self._entries[index]
 
-    def select(self, method: str | None = None, path: str = "*", *, since: int = 0) -> list[Recorded]:
+    def select(
+        self, method: str | None = None, path: str = "*", *, since: int = 0
+    ) -> list[Recorded]:
         """Requests of a method whose path is like a glob, from number `since` on, in order."""
         return [entry for entry in self if entry.number >= since and entry.matches(method, path)]
 
     def count(self, method: str | None = None, path: str = "*", *, since: int = 0) -> int:
-        """How many requests `select` gives; `since=len(log)` before an action counts those that it causes."""
+        """How many requests `select` gives; `since=len(log)` before an action counts those that it
+        causes."""
         return len(self.select(method, path, since=since))
 
     def add(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> Recorded:
         """Records a request."""
         kept = {name: value for name, value in headers.items() if name != "authorization"}
         with self._lock:
-            entry = Recorded(len(self._entries), time.time(), method, path, dict(query), kept, _value(body))
+            entry = Recorded(
+                len(self._entries), time.time(), method, path, dict(query), kept, _value(body)
+            )
             self._entries.append(entry)
         return entry
 

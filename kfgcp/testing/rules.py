@@ -1,8 +1,9 @@
 """What Vertex AI refuses in a pipeline job, as far as its documentation and clients say.
 
-Job ids, labels and display names: the reference of `projects.locations.pipelineJobs`. Parameters: a value for each that
-is required, none that is unknown, each of its declared type, as the service checks them at creation. Not confirmed: the
-limit of a request's size, the order of the checks, and the texts.
+Job ids, labels and display names: the reference of `projects.locations.pipelineJobs`. Parameters: a
+value for each that is required, none that is unknown, each of its declared type, as the service
+checks them at creation. Not confirmed: the limit of a request's size, the order of the checks, and
+the texts.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Surroundings:
     Attributes:
         has_bucket: whether there is a bucket of that name.
         may_act_as: whether jobs may run as an account.
-        artifact_uri: the URI of an artifact in the metadata store `default` by its id, None when there is none.
+        artifact_uri: the URI of an artifact in the metadata store `default` by its id, None when
+            there is none.
     """
 
     has_bucket: Callable[[str], bool]
@@ -69,12 +71,18 @@ def check_job(job: Mapping[str, Any], around: Surroundings) -> Submission:
 def check_job_id(job_id: str) -> None:
     """Refuses an id that is not of the documented form."""
     if not JOB_ID.fullmatch(job_id):
-        raise invalid(f'Invalid pipeline_job_id "{job_id}": it must match {JOB_ID.pattern}.', "pipeline_job_id")
+        raise invalid(
+            f'Invalid pipeline_job_id "{job_id}": it must match {JOB_ID.pattern}.',
+            "pipeline_job_id",
+        )
 
 
 def check_display_name(name: str, field: str) -> None:
     if len(name) > MAX_DISPLAY_NAME:
-        raise invalid(f"The display name has {len(name)} characters, at most {MAX_DISPLAY_NAME} are allowed.", field)
+        raise invalid(
+            f"The display name has {len(name)} characters, at most {MAX_DISPLAY_NAME} are allowed.",
+            field,
+        )
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
@@ -84,14 +92,14 @@ def _check_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
             raise invalid(
-                f'Invalid label key "{key}": it must start with a lowercase letter and have at most 63 lowercase '
-                "letters, digits, underscores and dashes.",
+                f'Invalid label key "{key}": it must start with a lowercase letter and have at most'
+                " 63 lowercase letters, digits, underscores and dashes.",
                 field,
             )
         if not _LABEL_VALUE.fullmatch(value):
             raise invalid(
-                f'Invalid label value "{value}" of "{key}": it may have at most 63 lowercase letters, digits, '
-                "underscores and dashes.",
+                f'Invalid label value "{value}" of "{key}": it may have at most 63 lowercase'
+                " letters, digits, underscores and dashes.",
                 field,
             )
 
@@ -102,9 +110,14 @@ def _check_resources(job: Mapping[str, Any], around: Surroundings) -> None:
     scheme, _, rest = root.partition("://")
     bucket = rest.partition("/")[0]
     if scheme != "gs" or not bucket:
-        raise invalid(f'Invalid gcs_output_directory "{root}": it must be gs://BUCKET or a folder below one.', field)
+        raise invalid(
+            f'Invalid gcs_output_directory "{root}": it must be gs://BUCKET or a folder below one.',
+            field,
+        )
     if not around.has_bucket(bucket):
-        raise invalid(f"The bucket gs://{bucket} of the gcs_output_directory does not exist.", field)
+        raise invalid(
+            f"The bucket gs://{bucket} of the gcs_output_directory does not exist.", field
+        )
     network, key = job.get("network", ""), (job.get("encryptionSpec") or {}).get("kmsKeyName", "")
     if network and not _NETWORK.fullmatch(network):
         raise invalid(f'Invalid network "{network}".', "pipeline_job.network")
@@ -112,7 +125,10 @@ def _check_resources(job: Mapping[str, Any], around: Surroundings) -> None:
         raise invalid(f'Invalid kms_key_name "{key}".', "pipeline_job.encryption_spec.kms_key_name")
     account = job.get("serviceAccount", "")
     if account and not around.may_act_as(account):
-        raise denied(f"You do not have permission to act as service_account: {account}. (or it may not exist).")
+        raise denied(
+            f"You do not have permission to act as service_account: {account}. (or it may not"
+            " exist)."
+        )
 
 
 def _spec(document: Any) -> Spec:
@@ -121,11 +137,16 @@ def _spec(document: Any) -> Spec:
     try:
         return from_documents([document], "pipeline_spec")
     except SpecError as error:
-        raise invalid(f"Invalid pipeline_spec: {error.message}", "pipeline_job.pipeline_spec") from None
+        raise invalid(
+            f"Invalid pipeline_spec: {error.message}", "pipeline_job.pipeline_spec"
+        ) from None
 
 
-def _input_artifacts(spec: Spec, runtime: Mapping[str, Any], around: Surroundings) -> dict[str, str]:
-    """Return the URIs of `runtimeConfig.inputArtifacts`, which names artifacts by their ids (pipeline_job.proto)."""
+def _input_artifacts(
+    spec: Spec, runtime: Mapping[str, Any], around: Surroundings
+) -> dict[str, str]:
+    """Return the URIs of `runtimeConfig.inputArtifacts`, which names artifacts by their ids
+    (pipeline_job.proto)."""
     field = "pipeline_job.runtime_config.input_artifacts"
     uris = {}
     for name, entry in (runtime.get("inputArtifacts") or {}).items():
@@ -140,13 +161,17 @@ def _input_artifacts(spec: Spec, runtime: Mapping[str, Any], around: Surrounding
     return uris
 
 
-def _params(spec: Spec, runtime: Mapping[str, Any], artifacts: Mapping[str, str]) -> Mapping[str, Any]:
+def _params(
+    spec: Spec, runtime: Mapping[str, Any], artifacts: Mapping[str, str]
+) -> Mapping[str, Any]:
     old = spec.pipeline_spec.get("schemaVersion") == "2.0.0"
     name, other = ("parameters", "parameterValues") if old else ("parameterValues", "parameters")
     field = f"pipeline_job.runtime_config.{'parameters' if old else 'parameter_values'}"
     if runtime.get(other):
         raise invalid(
-            f"runtime_config.{other} is not used by schema version {spec.pipeline_spec.get('schemaVersion')}.", field
+            f"runtime_config.{other} is not used by schema version"
+            f" {spec.pipeline_spec.get('schemaVersion')}.",
+            field,
         )
     values = dict(runtime.get(name) or {})
     definitions = declared(spec.pipeline_spec)
@@ -169,7 +194,8 @@ def _params(spec: Spec, runtime: Mapping[str, Any], artifacts: Mapping[str, str]
 
 
 def _old_value(value: Mapping[str, Any], kind: str) -> Any:
-    """A Value of schema 2.0.0: {intValue: "3"}; what is neither number nor text is JSON in a stringValue."""
+    """A Value of schema 2.0.0: {intValue: "3"}; what is neither number nor text is JSON in a
+    stringValue."""
     if "intValue" in value:
         return int(value["intValue"])
     found = next(iter(value.values()), None)

@@ -1,4 +1,5 @@
-"""What stand-ins that run pipelines share: modes, a bucket, an environment of kfgcp.toml that leads there."""
+"""What stand-ins that run pipelines share: modes, a bucket, an environment of kfgcp.toml that leads
+there."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 class _StorageVariable:
     """STORAGE_EMULATOR_HOST of this process, while stand-ins are open.
 
-    It names the storage that was opened last among those that are still open, in whatever order they are closed.
-    When none is open it has the value that it had before the first.
+    It names the storage that was opened last among those that are still open, in whatever order
+    they are closed. When none is open it has the value that it had before the first.
     """
 
     def __init__(self) -> None:
@@ -63,12 +64,19 @@ class RunningStandIn(StandIn):
     """A service that runs pipelines, and Cloud Storage (at `storage_endpoint`), until it is closed.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see `instant`.
+        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see
+            `instant`.
         instant: how made-up runs turn out.
     """
 
     def __init__(
-        self, *, mode: str, project: str, port: int, storage_port: int, host_names: Sequence[str] = ()
+        self,
+        *,
+        mode: str,
+        project: str,
+        port: int,
+        storage_port: int,
+        host_names: Sequence[str] = (),
     ) -> None:
         if mode not in (ENGINE, INSTANT):
             raise UsageError(f"There is no mode '{mode}'.", hint="mode is engine or instant.")
@@ -127,11 +135,13 @@ class RunningStandIn(StandIn):
 
     @property
     def environ(self) -> dict[str, str]:
-        """Environment variables that lead here, those of the environment `stand-in`; see `environ_of`."""
+        """Environment variables that lead here, those of the environment `stand-in`; see
+        `environ_of`."""
         return self.environ_of("stand-in")
 
     def environ_of(self, name: str) -> dict[str, str]:
-        """Environment variables for processes: of Cloud Storage, and of an environment that kfgcp.toml may name."""
+        """Environment variables for processes: of Cloud Storage, and of an environment that
+        kfgcp.toml may name."""
         prefix = f"KFGCP_ENV_{name.upper().replace('-', '_')}_"
         return {_EMULATOR: self.storage_endpoint} | {
             prefix + key.upper(): value for key, value in self.settings().items()
@@ -158,13 +168,17 @@ class RunningStandIn(StandIn):
         fail_fast: bool = False,
         repeats: Execution | None = None,
     ) -> Execution:
-        """Starts a run; arguments as of `Engines.start`. A made-up run that repeats another succeeds.
+        """Starts a run; arguments as of `Engines.start`. A made-up run that repeats another
+        succeeds.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
         """
         if self.mode == INSTANT:
-            failing, failing_drivers = dict(self.instant.failing), dict(self.instant.failing_drivers)
+            failing, failing_drivers = (
+                dict(self.instant.failing),
+                dict(self.instant.failing_drivers),
+            )
             if repeats is not None:
                 failing, failing_drivers = {}, {}
             how = replace(

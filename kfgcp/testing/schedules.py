@@ -1,4 +1,5 @@
-"""Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`. They start jobs when a test says so: `fire`."""
+"""Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`. They start jobs when a test says
+so: `fire`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ from typing import Any, Final
 from kfgcp.errors import UsageError
 from kfgcp.testing import protos
 from kfgcp.testing.cron import Cron
-from kfgcp.testing.filters import EQUALITY, ORDER, WILDCARD, Field, FilterError, compile_filter, leaf_of
+from kfgcp.testing.filters import (
+    EQUALITY,
+    ORDER,
+    WILDCARD,
+    Field,
+    FilterError,
+    compile_filter,
+    leaf_of,
+)
 from kfgcp.testing.google import (
     GoogleError,
     camel_case,
@@ -111,7 +120,9 @@ class Schedules:
 
     def patch(self, request: Request, schedule: str, **_: str) -> Response:
         known = self._known(schedule)
-        mask = protos.mask_paths("Schedule", check_query(request, ("updateMask",)).get("updateMask", ""), "update_mask")
+        mask = protos.mask_paths(
+            "Schedule", check_query(request, ("updateMask",)).get("updateMask", ""), "update_mask"
+        )
         body = protos.read("Schedule", json_body(request), "schedule")
         if not mask:
             raise invalid("update_mask is required.", "update_mask")
@@ -172,7 +183,10 @@ class Schedules:
             except GoogleError as error:
                 raise UsageError(f"The schedule's job is refused: {error.message}") from None
             known |= {"startedRunCount": str(count), "updateTime": time_text(time.time())}
-            response = {"scheduledRunTime": at, "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}"}
+            response = {
+                "scheduledRunTime": at,
+                "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}",
+            }
             known["lastScheduledRunResponse"] = response
             if count >= int(known.get("maxRunCount") or count + 1):
                 known["state"] = "COMPLETED"
@@ -183,9 +197,15 @@ class Schedules:
 
     def _check_active(self, known: Schedule) -> None:
         most = int(known.get("maxConcurrentActiveRunCount") or 0)
-        active = [job for job in self._jobs.all() if job.schedule == known["name"] and not job.run().state.final]
+        active = [
+            job
+            for job in self._jobs.all()
+            if job.schedule == known["name"] and not job.run().state.final
+        ]
         if most and len(active) >= most:
-            raise UsageError(f"{len(active)} runs of the schedule are under way, at most {most} may be.")
+            raise UsageError(
+                f"{len(active)} runs of the schedule are under way, at most {most} may be."
+            )
 
     def _checked(self, schedule: Schedule) -> Schedule:
         check_display_name(schedule.get("displayName", ""), "schedule.display_name")
@@ -196,7 +216,9 @@ class Schedules:
         except ValueError as error:
             raise invalid(f"Invalid cron: {error}.", "schedule.cron") from None
         if int(schedule.get("maxConcurrentRunCount") or 0) < 1:
-            raise invalid("max_concurrent_run_count must be at least 1.", "schedule.max_concurrent_run_count")
+            raise invalid(
+                "max_concurrent_run_count must be at least 1.", "schedule.max_concurrent_run_count"
+            )
         if int(schedule.get("maxRunCount") or 1) < 1:
             raise invalid("max_run_count must be at least 1.", "schedule.max_run_count")
         start, end = schedule.get("startTime"), schedule.get("endTime")
@@ -208,7 +230,10 @@ class Schedules:
             raise invalid("create_pipeline_job_request is required.", field)
         parent = wanted.get("parent", "").split("/")
         if len(parent) != 4 or parent[3] != self._place.location:
-            raise invalid("parent must be projects/PROJECT/locations/LOCATION of the schedule.", f"{field}.parent")
+            raise invalid(
+                "parent must be projects/PROJECT/locations/LOCATION of the schedule.",
+                f"{field}.parent",
+            )
         if wanted.get("pipelineJobId"):
             check_job_id(wanted["pipelineJobId"])
         job = self._jobs.check(wanted.get("pipelineJob") or {})
@@ -260,7 +285,9 @@ def _order(text: str) -> Callable[[Schedule], tuple[Any, ...]]:
     name, _, direction = (text or "create_time desc").strip().partition(" ")
     name = camel_case(name)
     if name not in _ORDERS or direction.strip().lower() not in ("", "asc", "desc"):
-        raise invalid(f'Invalid order_by: "{text}" is not one of {", ".join(_ORDERS)} [desc].', "order_by")
+        raise invalid(
+            f'Invalid order_by: "{text}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
+        )
     sign = -1 if direction.strip().lower() == "desc" else 1
     if name == "displayName":
         return lambda schedule: (schedule["displayName"], schedule["name"])

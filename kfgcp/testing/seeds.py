@@ -1,5 +1,5 @@
-"""Seeded runs: made up, in memory, and ended. Their pipeline, when they bring none, has one task, `train`, which puts
-out metrics."""
+"""Seeded runs: made up, in memory, and ended. Their pipeline, when they bring none, has one task,
+`train`, which puts out metrics."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from kfgcp.testing.rules import Submission
 Each = Any | Callable[[int], Any]
 """A value, or a function from the number of a run to the value."""
 
-_KINDS = ((bool, "BOOLEAN"), (int, "NUMBER_INTEGER"), (float, "NUMBER_DOUBLE"), (list, "LIST"), (dict, "STRUCT"))
+_KINDS = (
+    (bool, "BOOLEAN"),
+    (int, "NUMBER_INTEGER"),
+    (float, "NUMBER_DOUBLE"),
+    (list, "LIST"),
+    (dict, "STRUCT"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A run to add. number: from 0, the oldest. id: as asked for. created: Unix time in seconds. given: the parameters
-    that were set."""
+    """A run to add. number: from 0, the oldest. id: as asked for. created: Unix time in seconds.
+    given: the parameters that were set."""
 
     number: int
     id: str
@@ -34,12 +40,13 @@ class Seed:
 
 
 class SeedOptions(TypedDict, total=False):
-    """What seeded runs are like. What may be a function is called with the number of the run, from 0.
+    """What seeded runs are like. What may be a function is called with the number of the run, from
+    0.
 
-    spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with metrics. params:
-    parameter -> value, for each run. metrics: name -> number, in every artifact of system.Metrics. failing: task ->
-    message, for runs that FAILED. age: seconds since the newest one was created, 0 by default. step: seconds between
-    one and the next, 60 by default.
+    spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with
+    metrics. params: parameter -> value, for each run. metrics: name -> number, in every artifact of
+    system.Metrics. failing: task -> message, for runs that FAILED. age: seconds since the newest
+    one was created, 0 by default. step: seconds between one and the next, 60 by default.
     """
 
     spec: Mapping[str, Any] | None
@@ -50,7 +57,9 @@ class SeedOptions(TypedDict, total=False):
     step: float
 
 
-def seeds(count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unpack[SeedOptions]) -> Iterator[Seed]:
+def seeds(
+    count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unpack[SeedOptions]
+) -> Iterator[Seed]:
     """Seeded runs, the oldest first.
 
     Args:
@@ -80,7 +89,12 @@ def seeds(count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unp
         run_id = id_of(found.name, number)
         submission = Submission(found, resolve(definitions, values))
         yield Seed(
-            number, run_id, created, values, submission, InstantRun(submission, run_id, root, created, turns_out)
+            number,
+            run_id,
+            created,
+            values,
+            submission,
+            InstantRun(submission, run_id, root, created, turns_out),
         )
 
 
@@ -91,7 +105,9 @@ def each(value: Each, number: int) -> Any:
 
 def seed_spec(params: Mapping[str, Any]) -> dict[str, Any]:
     """A PipelineSpec with parameters of the types of these values, which all go to the task."""
-    inputs = {"parameters": {name: {"parameterType": _kind(value)} for name, value in params.items()}}
+    inputs = {
+        "parameters": {name: {"parameterType": _kind(value)} for name, value in params.items()}
+    }
     metrics = {"artifactType": {"schemaTitle": "system.Metrics", "schemaVersion": "0.0.1"}}
     task = {
         "taskInfo": {"name": "train"},
@@ -110,7 +126,11 @@ def seed_spec(params: Mapping[str, Any]) -> dict[str, Any]:
                 "outputDefinitions": {"artifacts": {"metrics": metrics}},
             }
         },
-        "deploymentSpec": {"executors": {"exec-train": {"container": {"image": "python:3.11", "command": ["true"]}}}},
+        "deploymentSpec": {
+            "executors": {
+                "exec-train": {"container": {"image": "python:3.11", "command": ["true"]}}
+            }
+        },
     }
 
 

@@ -1,8 +1,9 @@
-"""A small HTTP server for stand-ins: routes, requests that are recorded, faults on purpose. It knows no service.
+"""A small HTTP server for stand-ins: routes, requests that are recorded, faults on purpose. It
+knows no service.
 
-A stand-in gives it a function from `Request` to `Response`. The server reads the request, records it, asks `Faults`
-whether this one is to go wrong, and answers. Each connection has a thread; connections are kept alive. Before that it
-refuses what a foreign web page may have sent.
+A stand-in gives it a function from `Request` to `Response`. The server reads the request, records
+it, asks `Faults` whether this one is to go wrong, and answers. Each connection has a thread;
+connections are kept alive. Before that it refuses what a foreign web page may have sent.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _GARBAGE_BODY: Final = b"<html><head><title>Sign in</title></head><body>not what
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent. `query` has the last value of each name; names of `headers` are lower case."""
+    """What a client sent. `query` has the last value of each name; names of `headers` are lower
+    case."""
 
     method: str
     path: str
@@ -71,9 +73,11 @@ Handler = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Requests of `method` to paths like `template`, whose `{name}` is one segment without colons, go to `handler`.
+    """Requests of `method` to paths like `template`, whose `{name}` is one segment without colons,
+    go to `handler`.
 
-    The handler is called with the request and the segments by name. query: the parameters that it understands.
+    The handler is called with the request and the segments by name. query: the parameters that it
+    understands.
     """
 
     method: str
@@ -99,7 +103,10 @@ class Router:
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
     return re.compile(
-        "".join(f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+        "".join(
+            f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
     )
 
 
@@ -138,7 +145,9 @@ class HttpServer:
         except OSError as error:
             raise unusable(port, error) from None
         self.guard = CrossSiteGuard(self._http.server_address[1], host_names)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -193,12 +202,14 @@ class HttpServer:
 def unusable(port: int, error: OSError) -> UsageError:
     """The error that a port cannot be used."""
     return UsageError(
-        f"Port {port} of this machine cannot be used: {error.strerror}.", hint="Choose another one, or 0."
+        f"Port {port} of this machine cannot be used: {error.strerror}.",
+        hint="Choose another one, or 0.",
     )
 
 
 class GuardedHandler(BaseHTTPRequestHandler):
-    """Answers 403 to requests that a foreign web page may have sent, before their methods are called."""
+    """Answers 403 to requests that a foreign web page may have sent, before their methods are
+    called."""
 
     @property
     @abstractmethod
@@ -263,7 +274,9 @@ class _Handler(GuardedHandler):
         if owner.drops():
             return self._drop()
         fault = owner.faults.take(request.method, request.path)
-        entry = owner.requests.add(request.method, request.path, request.query, request.headers, request.body)
+        entry = owner.requests.add(
+            request.method, request.path, request.query, request.headers, request.body
+        )
         entry.fault = fault.kind if fault else None
         owner.wait(owner.faults.latency)
         if fault is not None and fault.kind == RESET:
@@ -295,7 +308,10 @@ class _Handler(GuardedHandler):
     def _send(self, response: Response) -> None:
         data = response.encoded()
         self.send_response(response.status)
-        for name, value in {"Content-Type": "application/json; charset=UTF-8", **response.headers}.items():
+        for name, value in {
+            "Content-Type": "application/json; charset=UTF-8",
+            **response.headers,
+        }.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

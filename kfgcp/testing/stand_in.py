@@ -88,7 +88,8 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """From now on a share of the requests fail, each with one of `kinds`; replaces what was set before.
+        """From now on a share of the requests fail, each with one of `kinds`; replaces what was set
+        before.
 
         Args:
             rate: from 0 (none) to 1 (all).
@@ -109,7 +110,8 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """The next matching requests fail so; arguments as of `faults`. Before a rate is looked at."""
+        """The next matching requests fail so; arguments as of `faults`. Before a rate is looked
+        at."""
         self._server.faults.next(kind, times, method, path, retry_after)
 
     @property
@@ -118,7 +120,8 @@ class StandIn(ABC):
         return self._server.faults.unused
 
     def offline(self, seconds: float | None = None) -> AbstractContextManager[None]:
-        """Closes every connection from now on, for so many seconds, or until `online` or the end of a `with` block."""
+        """Closes every connection from now on, for so many seconds, or until `online` or the end of
+        a `with` block."""
         self._server.faults.go_offline(seconds)
         return self._server.faults.until_left()
 
@@ -141,18 +144,27 @@ class StandIn(ABC):
             self._expired = frozenset()
 
     def expire_tokens(self) -> None:
-        """Tokens that were used so far are refused with 401 from now on, and requests without one."""
+        """Tokens that were used so far are refused with 401 from now on, and requests without
+        one."""
         with self._token_lock:
             self._expired = self._expired | frozenset(self._seen) | {None}
 
     def _admit(self, request: Request) -> Response:
         content_type = request.content_type
-        if request.body and content_type != "application/json" and not self.takes_type(request, content_type):
+        if (
+            request.body
+            and content_type != "application/json"
+            and not self.takes_type(request, content_type)
+        ):
             # A web page may send other types to any server without asking it first.
-            return self.refusal(403, f"The body needs the type application/json, not {content_type or 'none'}.")
+            return self.refusal(
+                403, f"The body needs the type application/json, not {content_type or 'none'}."
+            )
         token = request.token
         with self._token_lock:
             self._seen.add(token)
-            known = self._tokens is None or (token in self._tokens and time.monotonic() < self._good_until)
+            known = self._tokens is None or (
+                token in self._tokens and time.monotonic() < self._good_until
+            )
             good = (known and token not in self._expired) or self.is_open(request)
         return self.handle(request) if good else self.unauthenticated()

@@ -1,4 +1,5 @@
-"""Cloud Storage for stand-ins: the package gcp-storage-emulator in this process, in memory, on a port of its own."""
+"""Cloud Storage for stand-ins: the package gcp-storage-emulator in this process, in memory, on a
+port of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from kfgcp.testing.server import GuardedHandler, unusable
 
 
 class Storage:
-    """Buckets and objects until it is closed; `google.cloud.storage` finds it by STORAGE_EMULATOR_HOST.
+    """Buckets and objects until it is closed; `google.cloud.storage` finds it by
+    STORAGE_EMULATOR_HOST.
 
     Args:
         project_number: whose buckets they are.
@@ -37,10 +39,14 @@ class Storage:
         self._create = create_bucket
         self._storage = Emulated(use_memory_fs=True, project_number=str(project_number))
         try:
-            self._http = HTTPServer(("127.0.0.1", port), partial(_handler(RequestHandler, host_names), self._storage))
+            self._http = HTTPServer(
+                ("127.0.0.1", port), partial(_handler(RequestHandler, host_names), self._storage)
+            )
         except OSError as error:
             raise unusable(port, error) from None
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -63,7 +69,8 @@ class Storage:
 
 
 def _handler(handler: Any, host_names: Sequence[str]) -> Any:
-    """Return a guarded handler. Its requests need no lock, because the server handles one after another."""
+    """Return a guarded handler. Its requests need no lock, because the server handles one after
+    another."""
 
     class Guarded(GuardedHandler, handler):  # type: ignore[misc]
         timeout = 30

@@ -1,4 +1,5 @@
-"""Vertex AI Pipelines, Cloud Logging and Cloud Storage on this machine: `with kfgcp.testing.vertex() as env:`."""
+"""Vertex AI Pipelines, Cloud Logging and Cloud Storage on this machine: `with
+kfgcp.testing.vertex() as env:`."""
 
 from __future__ import annotations
 
@@ -30,12 +31,14 @@ _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 
 
 class VertexStandIn(RunningStandIn):
-    """Vertex AI, Cloud Logging and Artifact Registry at `api_endpoint`, and Cloud Storage at `storage_endpoint`.
+    """Vertex AI, Cloud Logging and Artifact Registry at `api_endpoint`, and Cloud Storage at
+    `storage_endpoint`.
 
     They answer until the stand-in is closed.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes jobs up, see `instant`.
+        mode: `engine` runs what is submitted on the embedded engine; `instant` makes jobs up, see
+            `instant`.
         instant: how made-up jobs turn out.
         operations: its `seconds` is how long a long-running operation takes, 0 at first.
         logging: its `payload` is `json` or `text`.
@@ -67,11 +70,15 @@ class VertexStandIn(RunningStandIn):
         self._jobs = Jobs(place, self.operations, around, self._start)
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
-        self.logging = CloudLogging(project, PROJECT_NUMBER, JobLogs(project, place, self._jobs).entries)
+        self.logging = CloudLogging(
+            project, PROJECT_NUMBER, JobLogs(project, place, self._jobs).entries
+        )
         self._registry = ArtifactRegistry(location)
         self.permissions = Permissions(self._may_act_as)
         self._router = Router(self._routes())
-        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names)
+        super().__init__(
+            mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
+        )
 
     # -- where
 
@@ -89,7 +96,8 @@ class VertexStandIn(RunningStandIn):
         }
 
     def canonical(self, name: str) -> str:
-        """A resource name with the project's number instead of its id, as the service writes names."""
+        """A resource name with the project's number instead of its id, as the service writes
+        names."""
         return _PROJECT_NAME.sub(f"projects/{self.project_number}/", name)
 
     # -- what is there
@@ -113,7 +121,8 @@ class VertexStandIn(RunningStandIn):
         return self._registry.publish(self.project, repository, package, content, tags)
 
     def fire(self, schedule: str) -> str:
-        """Starts a job of a schedule now, as its cron would; the job's id. schedule: its resource name or id.
+        """Starts a job of a schedule now, as its cron would; the job's id. schedule: its resource
+        name or id.
 
         Raises:
             UsageError: it starts none.
@@ -138,18 +147,31 @@ class VertexStandIn(RunningStandIn):
             labels: key -> value.
             experiment: a Vertex experiment that they belong to.
             display_name: the pipeline's name by default.
-            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age, step.
+            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age,
+                step.
         """
         mark, made = secrets.token_hex(3), []
-        for seed in seeds(count, id_of=lambda name, number: f"{name}-{mark}-{number}", root=self.pipeline_root, **how):
+        for seed in seeds(
+            count,
+            id_of=lambda name, number: f"{name}-{mark}-{number}",
+            root=self.pipeline_root,
+            **how,
+        ):
             pipeline = seed.submission.spec
             body = {
                 "displayName": each(display_name, seed.number) or pipeline.name,
                 "pipelineSpec": pipeline.pipeline_spec,
-                "labels": {key: str(each(value, seed.number)) for key, value in (labels or {}).items()},
-                "runtimeConfig": {"gcsOutputDirectory": self.pipeline_root, "parameterValues": dict(seed.given)},
+                "labels": {
+                    key: str(each(value, seed.number)) for key, value in (labels or {}).items()
+                },
+                "runtimeConfig": {
+                    "gcsOutputDirectory": self.pipeline_root,
+                    "parameterValues": dict(seed.given),
+                },
             }
-            made.append(self._jobs.add(seed.id, body, seed.submission, seed.created, seed.execution))
+            made.append(
+                self._jobs.add(seed.id, body, seed.submission, seed.created, seed.execution)
+            )
         if experiment is not None:
             self._metadata.experiment(experiment, made)
         return [job.id for job in made]
@@ -159,7 +181,9 @@ class VertexStandIn(RunningStandIn):
     def handle(self, request: Request) -> Response:
         try:
             if len(request.body) > self.max_request_bytes:
-                raise invalid(f"Request payload size exceeds the limit: {self.max_request_bytes} bytes.")
+                raise invalid(
+                    f"Request payload size exceeds the limit: {self.max_request_bytes} bytes."
+                )
             found = self._router.find(request)
             if found is None:
                 raise not_found(f"{request.method} {request.path}")
@@ -174,7 +198,8 @@ class VertexStandIn(RunningStandIn):
         return GoogleError(status, text).response
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether the request asks whose token it is, which Google's service takes as a form.
+        """Return whether the request asks whose token it is, which Google's service takes as a
+        form.
 
         It changes nothing, so a web page may send it.
         """
@@ -184,10 +209,18 @@ class VertexStandIn(RunningStandIn):
         parts = (self._jobs, self._schedules, self._metadata, self.operations)
         place = Route("GET", _BASE, self._get_place)
         based = [route for part in parts for route in part.routes(_BASE)]
-        return [*self.logging.routes(), *self.permissions.routes(), place, *based, *self._registry.routes()]
+        return [
+            *self.logging.routes(),
+            *self.permissions.routes(),
+            place,
+            *based,
+            *self._registry.routes(),
+        ]
 
     def _get_place(self, request: Request, project: str, location: str) -> Response:
-        return Response(body={"name": f"projects/{project}/locations/{location}", "locationId": location})
+        return Response(
+            body={"name": f"projects/{project}/locations/{location}", "locationId": location}
+        )
 
     def _check_place(self, segments: Mapping[str, str]) -> None:
         project, location = segments.get("project"), segments.get("location")
@@ -215,7 +248,8 @@ def vertex(
     storage_port: int = 0,
     host_names: Sequence[str] = (),
 ) -> VertexStandIn:
-    """Starts a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage; use it with `with`.
+    """Starts a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage; use it with
+    `with`.
 
     Args:
         mode: `engine` runs jobs on the embedded engine, `instant` makes them up.
@@ -223,7 +257,8 @@ def vertex(
         location: the only location.
         port: of Vertex AI and Cloud Logging, 0 for a free one.
         storage_port: of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or `NAME:PORT`.
+        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or
+            `NAME:PORT`.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.

@@ -1,8 +1,10 @@
-"""What artifacts hold, as plain values: curves and confusion matrices in their metadata, texts in their files.
+"""What artifacts hold, as plain values: curves and confusion matrices in their metadata, texts in
+their files.
 
-Metadata are those of KFP's `system.ClassificationMetrics` and `system.SlicedClassificationMetrics`. Local runs and
-Vertex AI keep them as they were logged; Kubeflow puts a list into `{"list": …}` and a mapping into `{"struct": …}`.
-JSON text is read too, and numbers as text. What is not of that form is left out: nothing here fails because of it.
+Metadata are those of KFP's `system.ClassificationMetrics` and `system.SlicedClassificationMetrics`.
+Local runs and Vertex AI keep them as they were logged; Kubeflow puts a list into `{"list": …}` and
+a mapping into `{"struct": …}`. JSON text is read too, and numbers as text. What is not of that form
+is left out: nothing here fails because of it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MOST_FILES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ConfusionMatrix:
-    """How often each class was taken for which: `rows[i][j]` counts `labels[i]` that were taken for `labels[j]`."""
+    """How often each class was taken for which: `rows[i][j]` counts `labels[i]` that were taken for
+    `labels[j]`."""
 
     labels: tuple[str, ...]
     rows: tuple[tuple[float, ...], ...]
@@ -57,15 +60,18 @@ def slices(artifact: Artifact) -> tuple[str, ...]:
 
 
 def roc(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
-    """The ROC curve: (false positive rate, true positive rate, threshold) points, both rates ascending.
+    """The ROC curve: (false positive rate, true positive rate, threshold) points, both rates
+    ascending.
 
-    A threshold that was not logged is NaN. Of sliced metrics: those of the slice, the first one when none is named.
+    A threshold that was not logged is NaN. Of sliced metrics: those of the slice, the first one
+    when none is named.
     """
     return _points(artifact, slice, "falsePositiveRate", "recall", rising=True)
 
 
 def precision_recall(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
-    """(recall, precision, threshold) points, recall ascending; () when no precision was logged. Otherwise as `roc`."""
+    """(recall, precision, threshold) points, recall ascending; () when no precision was logged.
+    Otherwise as `roc`."""
     return _points(artifact, slice, "recall", "precision", rising=False)
 
 
@@ -73,12 +79,21 @@ def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionM
     """The confusion matrix, None when there is none that is whole. Slices as of `roc`."""
     matrix = _mapping(_metrics(artifact, slice).get("confusionMatrix"))
     labels = [_mapping(spec).get("displayName") for spec in _list(matrix.get("annotationSpecs"))]
-    rows = [[_number(cell) for cell in _list(_mapping(row).get("row"))] for row in _list(matrix.get("rows"))]
+    rows = [
+        [_number(cell) for cell in _list(_mapping(row).get("row"))]
+        for row in _list(matrix.get("rows"))
+    ]
     size = len(labels)
     if not size or len(rows) != size or any(len(row) != size for row in rows) or None in labels:
         return None
-    whole = tuple(tuple(cell for cell in row if cell is not None and math.isfinite(cell)) for row in rows)
-    return ConfusionMatrix(tuple(map(str, labels)), whole) if all(len(row) == size for row in whole) else None
+    whole = tuple(
+        tuple(cell for cell in row if cell is not None and math.isfinite(cell)) for row in rows
+    )
+    return (
+        ConfusionMatrix(tuple(map(str, labels)), whole)
+        if all(len(row) == size for row in whole)
+        else None
+    )
 
 
 def text(
@@ -89,15 +104,17 @@ def text(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Text:
-    """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of any other.
+    """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of
+    any other.
 
     Args:
         artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://`.
         limit: bytes to read; no more are, nor are they asked for.
-        local: whether it may lie on this machine. For a run of a remote backend say False: there, whoever starts a run
-            chooses the URIs of its artifacts, and could have any file of this machine shown.
-        buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the run. By default, as
-            the environment variables say.
+        local: whether it may lie on this machine. For a run of a remote backend say False: there,
+            whoever starts a run chooses the URIs of its artifacts, and could have any file of this
+            machine shown.
+        buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the
+            run. By default, as the environment variables say.
         store: what reads the artifacts that only the backend reaches: `artifact_store` of the run.
 
     Raises:
@@ -116,7 +133,9 @@ def text(
             return _decoded(content, limit)
         return _listed(objects.below(uri, MOST_FILES + 1, buckets), uri)
     if not local:
-        raise Unsupported(f"{uri} cannot be read.", hint="It is no place that its backend and this machine share.")
+        raise Unsupported(
+            f"{uri} cannot be read.", hint="It is no place that its backend and this machine share."
+        )
     return _local(_path(uri), uri, limit)
 
 
@@ -128,8 +147,9 @@ def filled(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Artifact:
-    """The artifact with the curves and matrices of its file when its metadata has none: some components write them,
-    as the JSON that metadata would be. As it is when its file holds something else, or more than the limit.
+    """The artifact with the curves and matrices of its file when its metadata has none: some
+    components write them, as the JSON that metadata would be. As it is when its file holds
+    something else, or more than the limit.
 
     Arguments and errors as of `text`.
     """
@@ -138,11 +158,14 @@ def filled(
     found = text(artifact, limit, local=local, buckets=buckets, store=store)
     metrics = {} if found.truncated or found.folder else _mapping(found.content)
     return replace(
-        artifact, metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}}
+        artifact,
+        metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}},
     )
 
 
-def _points(artifact: Artifact, slice: str | None, x: str, y: str, *, rising: bool) -> tuple[Point, ...]:
+def _points(
+    artifact: Artifact, slice: str | None, x: str, y: str, *, rising: bool
+) -> tuple[Point, ...]:
     """Points whose x and y are known, by x; those of one x by y, rising or falling."""
     found = []
     for each in map(_mapping, _list(_metrics(artifact, slice).get("confidenceMetrics"))):
@@ -161,7 +184,11 @@ def _metrics(artifact: Artifact, slice: str | None) -> Mapping[str, Any]:
 
 def _of_slices(artifact: Artifact) -> dict[str, Mapping[str, Any]]:
     found = map(_mapping, _list(artifact.metadata.get("evaluationSlices")))
-    return {str(each["slice"]): _mapping(each.get("sliceClassificationMetrics")) for each in found if "slice" in each}
+    return {
+        str(each["slice"]): _mapping(each.get("sliceClassificationMetrics"))
+        for each in found
+        if "slice" in each
+    }
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -209,11 +236,15 @@ def _local(path: Path, uri: str, limit: int) -> Text:
         if uri and path.is_dir():
             return _listed(sorted(_files(path)), uri)
         if not (uri and path.is_file()):
-            raise NotFound(f"{uri or 'An artifact without a URI'} does not exist.", hint=objects.GONE)
+            raise NotFound(
+                f"{uri or 'An artifact without a URI'} does not exist.", hint=objects.GONE
+            )
         with path.open("rb") as file:
             return _decoded(file.read(limit + 1), limit)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise BackendError(f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise BackendError(
+            f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}."
+        ) from None
 
 
 def _files(folder: Path) -> Iterator[str]:

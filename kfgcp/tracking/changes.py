@@ -1,4 +1,5 @@
-"""Changes of pipelines in words: one below the other for `kfgcp diff`, each in a line for `kfgcp compare`. Pure."""
+"""Changes of pipelines in words: one below the other for `kfgcp diff`, each in a line for `kfgcp
+compare`. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from kfgcp.tracking.compare import MISSING
 from kfgcp.tracking.format import value_text
 
 LONG: Final = 100
-"""Characters of a value that stand beside another one in a line; longer ones have lines of their own."""
+"""Characters of a value that stand beside another one in a line; longer ones have lines of their
+own."""
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 _LONGEST: Final = 80
@@ -31,7 +33,14 @@ def tree(changes: Sequence[Change]) -> Lines:
     for path, group in groupby(changes, key=lambda change: change.path):
         own = [*group]
         parts = path.split("/")
-        new = next((depth for depth, part in enumerate(parts) if [*parts[:depth], part] != shown[: depth + 1]), 0)
+        new = next(
+            (
+                depth
+                for depth, part in enumerate(parts)
+                if [*parts[:depth], part] != shown[: depth + 1]
+            ),
+            0,
+        )
         for depth, part in enumerate(parts[new:-1], new):
             yield "", f"{'  ' * depth}  {part}"
         shown, indent = parts, "  " * (len(parts) - 1)
@@ -57,7 +66,11 @@ def line(change: Change) -> str:
     if _one(change) == change.name:  # of a list of names
         return label
     before, after = (value_text(each, _LONGEST) for each in _texts(change))
-    return f"{label}: {before} → {after}" if sign == "~" else f"{label}: {after if sign == '+' else before}"
+    return (
+        f"{label}: {before} → {after}"
+        if sign == "~"
+        else f"{label}: {after if sign == '+' else before}"
+    )
 
 
 def _was(change: Change) -> str:
@@ -70,7 +83,8 @@ def _one(change: Change) -> Any:
 
 
 def _told(change: Change, first: dict[Any, str]) -> Lines:
-    """A change in a line, or with lines below it; first: in which task a diff of several lines is shown."""
+    """A change in a line, or with lines below it; first: in which task a diff of several lines is
+    shown."""
     sign = _SIGNS[change.kind]
     label = f"{sign} {change.what} {change.name}".rstrip()
     one = _one(change)
@@ -98,9 +112,15 @@ def _told(change: Change, first: dict[Any, str]) -> Lines:
 def _texts(change: Change) -> tuple[str, str]:
     """Both values; of two definitions only what is not the same."""
     before, after = change.before, change.after
-    if isinstance(before, dict) and isinstance(after, dict) and change.what in ("parameter", "artifact", "output"):
+    if (
+        isinstance(before, dict)
+        and isinstance(after, dict)
+        and change.what in ("parameter", "artifact", "output")
+    ):
         same = {key for key in before if key in after and before[key] == after[key]}
-        before, after = ({key: each[key] for key in each if key not in same} for each in (before, after))
+        before, after = (
+            {key: each[key] for key in each if key not in same} for each in (before, after)
+        )
         if len(before) == 1 and before.keys() == after.keys():
             (key,) = before
             return _part(key, before[key]), _part(key, after[key]).removeprefix(f"{key} ")
@@ -121,7 +141,9 @@ def _text(value: Any) -> str:
     if isinstance(value, dict) and (source := _source(value)):
         return f"{source} by {value['selector']}" if "selector" in value else source
     if isinstance(value, dict) and value.keys() & {"type", "from", "default", "optional"}:
-        return ", ".join(_part(key, value[key]) for key in sorted(value, key=lambda key: (key != "type", key)))
+        return ", ".join(
+            _part(key, value[key]) for key in sorted(value, key=lambda key: (key != "type", key))
+        )
     return str(MISSING) if value in (None, {}) else json.dumps(value, ensure_ascii=False)
 
 

@@ -18,9 +18,10 @@ from kfgcp.store.search_tokens import UNITS
 class Choice(TypedDict, total=False):
     """Which runs; all that is given must hold.
 
-    experiment, pipeline, env: names. version: a digest or its beginning. state: one or several. label: texts `K=V`, or
-    a dict. since, until: created then or later, and before then: a time, RFC 3339 text, or an age such as `7d`. tag:
-    all of them. text: stands in the id, name, pipeline, experiment, note or a tag.
+    experiment, pipeline, env: names. version: a digest or its beginning. state: one or several.
+    label: texts `K=V`, or a dict. since, until: created then or later, and before then: a time, RFC
+    3339 text, or an age such as `7d`. tag: all of them. text: stands in the id, name, pipeline,
+    experiment, note or a tag.
     """
 
     experiment: str | None
@@ -39,7 +40,8 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
     """The filter of what is chosen; where: an expression, see `kfgcp.store.search_expressions`.
 
     Raises:
-        UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time cannot be read.
+        UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time
+            cannot be read.
     """
     for name, value in chosen.items():
         _check(name, value)
@@ -63,14 +65,17 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
 
 
 def _check(name: str, value: Any) -> None:
-    """Refuse an option that does not exist or has a wrong type. Ignoring it would choose all runs."""
+    """Refuse an option that does not exist or has a wrong type. Ignoring it would choose all
+    runs."""
     if name not in Choice.__annotations__:
         import difflib
 
         close = difflib.get_close_matches(name, Choice.__annotations__, n=1)
         suggestion = f"Did you mean {close[0]}? " if close else ""
         options = ", ".join(Choice.__annotations__)
-        raise UsageError(f"Runs cannot be chosen by '{name}'.", hint=f"{suggestion}The options are {options}.")
+        raise UsageError(
+            f"Runs cannot be chosen by '{name}'.", hint=f"{suggestion}The options are {options}."
+        )
     if value is None or isinstance(value, str):
         return
     if name in ("since", "until"):
@@ -78,7 +83,10 @@ def _check(name: str, value: Any) -> None:
     elif name in ("state", "tag"):
         is_right, expected = _is_texts(value), "a text or a list of texts"
     elif name == "label":
-        is_right, expected = _is_texts(value) or _is_text_mapping(value), "a dict, K=V, or a list of K=V"
+        is_right, expected = (
+            _is_texts(value) or _is_text_mapping(value),
+            "a dict, K=V, or a list of K=V",
+        )
     else:
         is_right, expected = False, "a text"
     if not is_right:
@@ -86,11 +94,15 @@ def _check(name: str, value: Any) -> None:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(item, str) for item in value)
+    return isinstance(value, (list, tuple, set, frozenset)) and all(
+        isinstance(item, str) for item in value
+    )
 
 
 def _is_text_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for pair in value.items() for text in pair
+    )
 
 
 def several(value: str | Sequence[str] | None) -> list[str]:
@@ -133,7 +145,9 @@ def moment(text: str | datetime, what: str = "since") -> str:
     except ValueError:
         return timestamp(max(time.time() - _age(text, what), 0))
     if given.tzinfo is None:
-        raise UsageError(f"--{what} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z")
+        raise UsageError(
+            f"--{what} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z"
+        )
     return _timestamp(given, what)
 
 
@@ -148,7 +162,9 @@ def _age(text: str, what: str) -> float:
     """The seconds of `30m`, `12h`, `7d`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if match is None:
-        raise UsageError(f"--{what} {text!r} is not an age.", hint="Write a number and a unit: 30m, 12h, 7d, 2w.")
+        raise UsageError(
+            f"--{what} {text!r} is not an age.", hint="Write a number and a unit: 30m, 12h, 7d, 2w."
+        )
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -156,7 +172,9 @@ def _state(text: str) -> RunState:
     try:
         return RunState(text.upper())
     except ValueError:
-        raise UsageError(f"There is no state '{text}'.", hint=f"States: {', '.join(RunState)}.") from None
+        raise UsageError(
+            f"There is no state '{text}'.", hint=f"States: {', '.join(RunState)}."
+        ) from None
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -170,4 +188,7 @@ def check_timeout(timeout: float | None) -> None:
     is_number = isinstance(timeout, numbers.Real) and not isinstance(timeout, bool)
     # NaN, which is a float, is neither smaller nor larger than 0.
     if not (is_number and timeout >= 0):
-        raise UsageError(f"The timeout must be a number of seconds, not {timeout!r}.", hint="None waits for ever.")
+        raise UsageError(
+            f"The timeout must be a number of seconds, not {timeout!r}.",
+            hint="None waits for ever.",
+        )

@@ -113,10 +113,14 @@ def _directions(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Dire
     for name, word in goals.items():
         if name not in known:
             names = ", ".join(sorted({metric.name for metric in metrics}))
-            raise UsageError(f"None of the runs has a metric '{name}'.", hint=f"They have: {names or 'none'}.")
+            raise UsageError(
+                f"None of the runs has a metric '{name}'.", hint=f"They have: {names or 'none'}."
+            )
         direction = Direction.of(word)
         if direction is None:
-            raise UsageError(f"The goal of '{name}' cannot be '{word}'.", hint="Write maximize or minimize.")
+            raise UsageError(
+                f"The goal of '{name}' cannot be '{word}'.", hint="Write maximize or minimize."
+            )
         directions[name] = direction
     return directions
 
@@ -146,7 +150,9 @@ def export_runs(
         workspace = lookup.workspace_of(workspace, runs[0])
     run_filter = run_filter or RunFilter()
     store = lookup.refreshed_store(workspace, run_filter, refresh=not named)
-    return export_table(frames.table(store, table, run_filter, order="created_at"), form, file, raw=raw)
+    return export_table(
+        frames.table(store, table, run_filter, order="created_at"), form, file, raw=raw
+    )
 
 
 def whole_run(workspace: OpenProject, run: RunLike) -> Run:

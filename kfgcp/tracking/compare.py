@@ -29,10 +29,12 @@ SECONDS_APART: Final = 0.1
 """Durations closer together than this are taken for the same."""
 
 _NOISE: Final = 1e-12
-"""Numbers closer together than this share of them have no distance: that is how floats are rounded."""
+"""Numbers closer together than this share of them have no distance: that is how floats are
+rounded."""
 
 ROUNDED: Final = 5e-7
-"""ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded: cluster-2.17.0/digits)."""
+"""ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded:
+cluster-2.17.0/digits)."""
 
 _GOALS: Final = {Direction.MAXIMIZE: "higher", Direction.MINIMIZE: "lower", None: None}
 """The words of `goal` in JSON."""
@@ -55,10 +57,11 @@ def _commit(labels: Mapping[str, str]) -> str | Missing:
 class Difference:
     """One thing that is not the same in all of the runs.
 
-    group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their order, `MISSING` where a
-    run has none. deltas: against the first run, None where there is no number on both sides. direction: of a metric,
-    which value is better, None when that is not known. tolerance: of a metric, how far apart values may be that count
-    as the same. In JSON what is missing is null, and NaN and infinities are text.
+    group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their
+    order, `MISSING` where a run has none. deltas: against the first run, None where there is no
+    number on both sides. direction: of a metric, which value is better, None when that is not
+    known. tolerance: of a metric, how far apart values may be that count as the same. In JSON what
+    is missing is null, and NaN and infinities are text.
     """
 
     group: str
@@ -70,7 +73,8 @@ class Difference:
 
     @property
     def better(self) -> tuple[bool | None, ...]:
-        """Whether each run is better than the first: None where they are the same, or that is not known."""
+        """Whether each run is better than the first: None where they are the same, or that is not
+        known."""
         return tuple(self._is_better(delta) for delta in self.deltas)
 
     def _is_better(self, delta: float | None) -> bool | None:
@@ -80,7 +84,8 @@ class Difference:
 
     @property
     def best(self) -> int | None:
-        """The number of the best run of three or more, None when it is not known or there are several."""
+        """The number of the best run of three or more, None when it is not known or there are
+        several."""
         numbers: list[Any] = [value for value in self.values if _number(value) and value == value]
         if self.direction is None or len(self.values) < 3 or len(numbers) < 2:
             return None
@@ -122,7 +127,8 @@ class VersionChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs side by side; the first is the baseline. versions: what differs in the pipelines of the others."""
+    """Runs side by side; the first is the baseline. versions: what differs in the pipelines of the
+    others."""
 
     runs: tuple[Run, ...]
     differences: tuple[Difference, ...]
@@ -163,27 +169,38 @@ def compare(
     goals: Mapping[str, Direction] | None = None,
     rounding_backends: Collection[str] = (),
 ) -> Comparison:
-    """What differs between runs: facts, parameters, metrics, task states, cache hits, images, durations in seconds, and
-    the pipelines they ran.
+    """What differs between runs: facts, parameters, metrics, task states, cache hits, images,
+    durations in seconds, and the pipelines they ran.
 
     Args:
         runs: two or more, with their tasks.
-        baseline: the id of the one that the others are measured against, and that comes first; the first when None.
+        baseline: the id of the one that the others are measured against, and that comes first; the
+            first when None.
         specs: version -> valid PipelineSpec, as far as they are known.
-        goals: which value is better, by the name of a metric or by its key. It counts before the rules for names, see
-            `kfgcp.tracking.metric_direction`.
+        goals: which value is better, by the name of a metric or by its key. It counts before the
+            rules for names, see `kfgcp.tracking.metric_direction`.
         rounding_backends: backends that may keep metrics with six decimals only.
     """
-    runs = sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id)) if baseline else [*runs]
+    runs = (
+        sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id))
+        if baseline
+        else [*runs]
+    )
     specs = specs or {}
     found: list[Difference] = []
     for name, fact in _FACTS.items():
         found += _differing("run", name, [fact(run) for run in runs])
     found += _of_tables("params", [run.params for run in runs])
     found += _metrics(runs, goals or {}, rounding_backends)
-    found += _of_tables("tasks", [{task.path: task.state.value for task in run.tasks} for run in runs])
+    found += _of_tables(
+        "tasks", [{task.path: task.state.value for task in run.tasks} for run in runs]
+    )
     found += _cache(runs)
-    found += _of_tables("images", [_images(specs.get(run.version)) for run in runs]) if _changed(runs) else []
+    found += (
+        _of_tables("images", [_images(specs.get(run.version)) for run in runs])
+        if _changed(runs)
+        else []
+    )
     found += _durations(runs)
     return Comparison(tuple(runs), tuple(found), tuple(_versions(runs, specs)))
 
@@ -204,7 +221,10 @@ def _metrics(
         # What two runs share is exact, or one of them has it from ML Metadata.
         tolerances = [ROUNDED if mine or rounded[0] else 0.0 for mine in rounded]
         pairs = list(zip(values, tolerances, strict=True))
-        same = [_same(value, values[0]) or _near(value, values[0], tolerance) for value, tolerance in pairs]
+        same = [
+            _same(value, values[0]) or _near(value, values[0], tolerance)
+            for value, tolerance in pairs
+        ]
         if all(same):
             continue
         deltas = list(_deltas(values))
@@ -219,8 +239,8 @@ def _metrics(
 def _has_six_decimals(run: Run) -> bool:
     """Return whether no metric of a run has more than six decimals.
 
-    One metric with more digits tells that the service keeps all digits of the run: Kubeflow Pipelines does so from 3.0
-    on, without ML Metadata.
+    One metric with more digits tells that the service keeps all digits of the run: Kubeflow
+    Pipelines does so from 3.0 on, without ML Metadata.
     """
     values = [metric.value for metric in run.metrics if isinstance(metric.value, float)]
     fractions = [value for value in values if math.isfinite(value)]
@@ -228,7 +248,8 @@ def _has_six_decimals(run: Run) -> bool:
 
 
 def _near(one: Any, other: Any, tolerance: float) -> bool:
-    """Return whether two numbers are equal, or at most so far apart, up to the rounding of floats."""
+    """Return whether two numbers are equal, or at most so far apart, up to the rounding of
+    floats."""
     if not (_number(one) and _number(other)):
         return False
     try:
@@ -239,7 +260,9 @@ def _near(one: Any, other: Any, tolerance: float) -> bool:
 
 def _cache(runs: Sequence[Run]) -> list[Difference]:
     """Hits against tasks that ran; why they ran is told, and is no difference by itself."""
-    tables = [{task.path: task.cache for task in run.tasks if task.cache is not None} for run in runs]
+    tables = [
+        {task.path: task.cache for task in run.tasks if task.cache is not None} for run in runs
+    ]
     found = []
     for path in dict.fromkeys(path for table in tables for path in table):
         caches = [table.get(path) for table in tables]
@@ -257,16 +280,26 @@ def _images(spec: Mapping[str, Any] | None) -> dict[str, str]:
     """The images of a pipeline's containers, by task."""
     if spec is None:
         return {}
-    containers = {path: node.executor.get("container") for path, node in flatten(normal(spec)).nodes.items()}
-    return {path: str(each.get("image")) for path, each in containers.items() if isinstance(each, Mapping)}
+    containers = {
+        path: node.executor.get("container") for path, node in flatten(normal(spec)).nodes.items()
+    }
+    return {
+        path: str(each.get("image"))
+        for path, each in containers.items()
+        if isinstance(each, Mapping)
+    }
 
 
-def _versions(runs: Sequence[Run], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[VersionChange]:
+def _versions(
+    runs: Sequence[Run], specs: Mapping[str, Mapping[str, Any]]
+) -> Iterator[VersionChange]:
     base = specs.get(runs[0].version)
     for version in dict.fromkeys(run.version for run in runs if run.version != runs[0].version):
         spec = specs.get(version)
         ids = tuple(run.run_id for run in runs if run.version == version)
-        yield VersionChange(version, ids, diff(base, spec) if base is not None and spec is not None else None)
+        yield VersionChange(
+            version, ids, diff(base, spec) if base is not None and spec is not None else None
+        )
 
 
 def _of_tables(group: str, tables: Sequence[Mapping[str, Any]]) -> list[Difference]:
@@ -286,7 +319,9 @@ def _differing(group: str, name: str, values: Sequence[Any]) -> list[Difference]
 
 def _same(one: Any, other: Any) -> bool:
     """Equal as JSON values: 1 and 1.0 are, 1 and true are not, NaN is the same as NaN."""
-    if isinstance(one, bool) is not isinstance(other, bool) or (one is MISSING) is not (other is MISSING):
+    if isinstance(one, bool) is not isinstance(other, bool) or (one is MISSING) is not (
+        other is MISSING
+    ):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)

@@ -1,11 +1,13 @@
 """Tables as CSV that a spreadsheet shows and does not execute.
 
-A spreadsheet takes a cell for a formula when its text begins with one of a few characters, also in a CSV file. Names,
-tags and parameters come from whoever made a run, and a formula can read files and call addresses. Such a text gets an
-apostrophe in front, which spreadsheets understand as "this is text".
+A spreadsheet takes a cell for a formula when its text begins with one of a few characters, also in
+a CSV file. Names, tags and parameters come from whoever made a run, and a formula can read files
+and call addresses. Such a text gets an apostrophe in front, which spreadsheets understand as "this
+is text".
 
-Spreadsheets in German or French separate cells at `;`, others at a tab. They do not recognise quotes that follow a
-comma. So each `;`, tab or line end inside a text starts a new cell there, and formulas after it get an apostrophe too.
+Spreadsheets in German or French separate cells at `;`, others at a tab. They do not recognise
+quotes that follow a comma. So each `;`, tab or line end inside a text starts a new cell there, and
+formulas after it get an apostrophe too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _SIGNS: Final = "[-=+@\uff1d\uff0b\uff0d\uff20]"
-"""What formulas begin with. The last four are the full-width forms of = + - @, which Japanese input gives."""
+"""What formulas begin with. The last four are the full-width forms of = + - @, which Japanese input
+gives."""
 _FORMULA_START: Final = re.compile(
     rf"""
     \A (?= {_SIGNS} | [\t\r] )       # the beginning of the text; spreadsheets drop a tab or carriage return there
@@ -30,12 +33,14 @@ _FORMULA_START: Final = re.compile(
 _SUSPECT: Final = re.compile(rf"\A{_SIGNS}|[;\t\r\n]")
 """Only texts with this are looked at closely, because a table may have a million cells."""
 _QUOTED: Final = ";\t\r\n"
-"""A text with one of these is put in quotes, so that programs that guess the separator do not split it."""
+"""A text with one of these is put in quotes, so that programs that guess the separator do not split
+it."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> str:
-    """Return a table as CSV. None is an empty cell. Other values that are neither texts nor numbers are JSON.
+    """Return a table as CSV. None is an empty cell. Other values that are neither texts nor numbers
+    are JSON.
 
     Args:
         header: the names of the columns.
@@ -47,8 +52,9 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool 
         "name\\n'=1+1\\n-1.5\\n"
     """
     lines: list[str] = []
-    # The writer quotes texts that contain a character of its line end. So this line end, which is removed again, only
-    # decides which texts get quotes. The writer gives each row to `write` as one text.
+    # The writer quotes texts that contain a character of its line end. So this line end, which is
+    # removed again, only decides which texts get quotes. The writer gives each row to `write` as
+    # one text.
     writer = csv.writer(_Lines(lines.append), lineterminator=_QUOTED)
     writer.writerow(_cells(header, raw))
     for row in rows:
@@ -81,7 +87,11 @@ def _cells(row: Iterable[Any], raw: bool) -> list[Any]:
     cells: list[Any] = []
     for value in row:
         kind = type(value)
-        if kind is float or kind is int or (kind is str and (raw or _SUSPECT.search(value) is None)):
+        if (
+            kind is float
+            or kind is int
+            or (kind is str and (raw or _SUSPECT.search(value) is None))
+        ):
             cells.append(value)  # nearly all are such
         else:
             cells.append(_cell(value) if raw else without_formula(_cell(value)))

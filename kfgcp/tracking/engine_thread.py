@@ -1,4 +1,5 @@
-"""The engine of a local run in a thread of this process, so that another thread can follow the run."""
+"""The engine of a local run in a thread of this process, so that another thread can follow the
+run."""
 
 from __future__ import annotations
 
@@ -25,13 +26,16 @@ class EngineThread:
         self._error: BaseException | None = None
         self._not_started = ""
         try:
-            self._thread: threading.Thread | None = start_thread(self._execute, "kfgcp-engine", daemon=False)
+            self._thread: threading.Thread | None = start_thread(
+                self._execute, "kfgcp-engine", daemon=False
+            )
         except OSError as error:
             self._thread = None
             self._not_started = error.strerror or str(error)
 
     def execute_here(self, notice: Callable[[str], None]) -> None:
-        """Execute the run in this thread, if it has no thread of its own. `notice` is called with the reason."""
+        """Execute the run in this thread, if it has no thread of its own. `notice` is called with
+        the reason."""
         if self._thread is None and not self._has_ended.is_set():
             notice(f"the run is not shown while it runs: {self._not_started}")
             self._execute()

@@ -6,11 +6,14 @@ import json
 import re
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def plain(text: str) -> str:
-    """The text with control characters and direction marks shown as escapes, so that they do nothing."""
+    """The text with control characters and direction marks shown as escapes, so that they do
+    nothing."""
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\\n")
 
 
@@ -31,8 +34,8 @@ def value_text(value: Any, limit: int = 60) -> str:
 def seconds(value: float | None) -> str:
     """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
 
-    Whole seconds have no fraction, `5 s`: times of Kubeflow Pipelines 3.0 are whole seconds, and `5.00 s` would promise
-    more than they tell.
+    Whole seconds have no fraction, `5 s`: times of Kubeflow Pipelines 3.0 are whole seconds, and
+    `5.00 s` would promise more than they tell.
     """
     if value is None:
         return ""

@@ -1,7 +1,9 @@
-"""The store as pandas frames: `runs` a row a run; `metrics`, `tasks` and `artifacts` tidy, a row each.
+"""The store as pandas frames: `runs` a row a run; `metrics`, `tasks` and `artifacts` tidy, a row
+each.
 
-Numbers are `Float64` or `Int64`, times `datetime64[ns, UTC]`, truth `boolean`, texts `string`; what is missing is NA,
-and a metric that is nan stays nan. A column whose values are of several kinds holds them as they are.
+Numbers are `Float64` or `Int64`, times `datetime64[ns, UTC]`, truth `boolean`, texts `string`; what
+is missing is NA, and a metric that is nan stays nan. A column whose values are of several kinds
+holds them as they are.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 Table = Literal["runs", "metrics", "tasks", "artifacts"]
 
 
-def runs(store: Store, wanted: RunFilter | None = None, *, limit: int | None = None) -> pandas.DataFrame:
-    """A row a run, newest first, with the columns of `kfgcp.tracking.table.columns`; durations are seconds.
+def runs(
+    store: Store, wanted: RunFilter | None = None, *, limit: int | None = None
+) -> pandas.DataFrame:
+    """A row a run, newest first, with the columns of `kfgcp.tracking.table.columns`; durations are
+    seconds.
 
     Raises:
         MissingExtra: pandas is not installed.
@@ -33,19 +38,27 @@ def runs(store: Store, wanted: RunFilter | None = None, *, limit: int | None = N
     return frame(table(store, "runs", wanted, limit=limit))
 
 
-def metrics(store: Store, wanted: RunFilter | None = None, *, limit: int | None = None) -> pandas.DataFrame:
+def metrics(
+    store: Store, wanted: RunFilter | None = None, *, limit: int | None = None
+) -> pandas.DataFrame:
     """A row a metric: run_id, task, artifact, name, value. limit: of runs. Errors as of `runs`."""
     return frame(table(store, "metrics", wanted, limit=limit))
 
 
-def tasks(store: Store, wanted: RunFilter | None = None, *, limit: int | None = None) -> pandas.DataFrame:
-    """A row a task, in the order they started: run_id, path, kind, state, attempts, whether cached and why or why not,
-    times, seconds, inputs and outputs as JSON text, error (its message). limit: of runs. Errors as of `runs`."""
+def tasks(
+    store: Store, wanted: RunFilter | None = None, *, limit: int | None = None
+) -> pandas.DataFrame:
+    """A row a task, in the order they started: run_id, path, kind, state, attempts, whether cached
+    and why or why not, times, seconds, inputs and outputs as JSON text, error (its message). limit:
+    of runs. Errors as of `runs`."""
     return frame(table(store, "tasks", wanted, limit=limit))
 
 
-def artifacts(store: Store, wanted: RunFilter | None = None, *, limit: int | None = None) -> pandas.DataFrame:
-    """A row an artifact: run_id, task, name, type, uri, metadata as JSON text. limit: of runs. Errors as of `runs`."""
+def artifacts(
+    store: Store, wanted: RunFilter | None = None, *, limit: int | None = None
+) -> pandas.DataFrame:
+    """A row an artifact: run_id, task, name, type, uri, metadata as JSON text. limit: of runs.
+    Errors as of `runs`."""
     return frame(table(store, "artifacts", wanted, limit=limit))
 
 
@@ -61,7 +74,9 @@ def table(
     if name == "runs":
         return columns(EMPTY if store is None else store.flat(wanted, order=order, limit=limit))
     found = (
-        {column: [] for column in TIDY[name]} if store is None else store.tidy(name, wanted, order=order, limit=limit)
+        {column: [] for column in TIDY[name]}
+        if store is None
+        else store.tidy(name, wanted, order=order, limit=limit)
     )
     return _of_tasks(found) if name == "tasks" else found
 
@@ -105,17 +120,27 @@ def _series(pandas: Any, name: str, values: list[Any]) -> Any:
     if kind == "text":
         kind = _EMPTY.get(name, kind)
     if kind == "time":
-        times = pandas.to_datetime(pandas.Series(values, dtype="object"), utc=True, format="ISO8601")
+        times = pandas.to_datetime(
+            pandas.Series(values, dtype="object"), utc=True, format="ISO8601"
+        )
         return times.astype("datetime64[ns, UTC]")
     if kind == "number":
         import numpy
 
         missing = numpy.array([value is None for value in values], dtype=bool)
-        numbers = numpy.array([0.0 if value is None else value for value in values], dtype="float64")
-        return pandas.arrays.FloatingArray(numbers, missing)  # which keeps nan, and does not take it for missing
+        numbers = numpy.array(
+            [0.0 if value is None else value for value in values], dtype="float64"
+        )
+        return pandas.arrays.FloatingArray(
+            numbers, missing
+        )  # which keeps nan, and does not take it for missing
     if kind == "mixed":
         return pandas.Series(values, dtype="object")
     try:
-        return pandas.array(values, dtype={"boolean": "boolean", "integer": "Int64", "text": "string"}[kind])
+        return pandas.array(
+            values, dtype={"boolean": "boolean", "integer": "Int64", "text": "string"}[kind]
+        )
     except UnicodeEncodeError:
-        return pandas.array([None if value is None else unicode_of(value) for value in values], dtype="string")
+        return pandas.array(
+            [None if value is None else unicode_of(value) for value in values], dtype="string"
+        )

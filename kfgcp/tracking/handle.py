@@ -49,7 +49,8 @@ _ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
-    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or `cancel`.
+    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or
+    `cancel`.
 
     It belongs to its workspace, so it works whatever the current folder is, and in every thread.
 
@@ -164,21 +165,25 @@ class RunHandle:
         notice: Callable[[str], None] = lambda text: None,
         on_pause: Callable[[], None] = lambda: None,
     ) -> RunUpdates:
-        """Return what happens in the run until it has ended, as an iterator. What happened so far comes first.
+        """Return what happens in the run until it has ended, as an iterator. What happened so far
+        comes first.
 
         Args:
             logs: which lines of logs; False for none.
-            refresh: ask the backend; otherwise take only what is recorded on this machine, because the
-                program asks the backend elsewhere.
+            refresh: ask the backend; otherwise take only what is recorded on this machine, because
+                the program asks the backend elsewhere.
             timeout: seconds until the iteration ends with an error; None for no limit.
-            notice: called with a line of text when the backend cannot be reached, and when it can again.
+            notice: called with a line of text when the backend cannot be reached, and when it can
+                again.
             on_pause: called each time when all updates so far were taken.
 
         Raises:
-            RunTimeout: in the iteration: the run has not ended after `timeout` seconds. It continues.
-            UsageError: the timeout is not a number of seconds; in the iteration: the run was deleted.
-            BackendError: in the iteration: nothing could be reached for an hour, or the sign-in is not
-                valid any longer.
+            RunTimeout: in the iteration: the run has not ended after `timeout` seconds. It
+                continues.
+            UsageError: the timeout is not a number of seconds; in the iteration: the run was
+                deleted.
+            BackendError: in the iteration: nothing could be reached for an hour, or the sign-in is
+                not valid any longer.
 
         Example:
             >>> for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
@@ -187,7 +192,9 @@ class RunHandle:
         """
         from kfgcp.tracking.updates import RunUpdates
 
-        return RunUpdates(self, logs=logs, refresh=refresh, timeout=timeout, notice=notice, on_pause=on_pause)
+        return RunUpdates(
+            self, logs=logs, refresh=refresh, timeout=timeout, notice=notice, on_pause=on_pause
+        )
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
         """Wait until the run has ended.
@@ -206,7 +213,8 @@ class RunHandle:
         return self.check() if check else self
 
     def check(self) -> Self:
-        """Return this run, or raise an error when it failed or was cancelled. The service is not asked again.
+        """Return this run, or raise an error when it failed or was cancelled. The service is not
+        asked again.
 
         Raises:
             RunFailed: it ended FAILED or CANCELLED.
@@ -232,7 +240,8 @@ class RunHandle:
         return self.refresh()
 
     def retry(self) -> Self:
-        """Continue a failed or cancelled run, and return at once. Tasks that succeeded do not run again.
+        """Continue a failed or cancelled run, and return at once. Tasks that succeeded do not run
+        again.
 
         Raises:
             UsageError: the run has not ended, or it succeeded.
@@ -241,7 +250,8 @@ class RunHandle:
         retryable = capability(self.backend, SupportsRetry)
         if retryable is None:
             raise self._lacks(
-                "cannot let a run go on that has ended", f"Run again what did not succeed: kfgcp rerun {self.run_id}"
+                "cannot let a run go on that has ended",
+                f"Run again what did not succeed: kfgcp rerun {self.run_id}",
             )
         retryable.retry(self._ref)
         return self.refresh()
@@ -260,13 +270,13 @@ class RunHandle:
         Args:
             task: only of the task at this path.
             attempt: only of this attempt, from 1.
-            since: only lines written at this time or later: an RFC 3339 text, or an age such as `10m`. For runs on this
-                machine, times are known to a second.
-            severity: only lines of this severity or a higher one, by its name in Cloud Logging. For runs on this
-                machine, a line that is JSON with a key `severity` has that severity. Any other line has DEFAULT, which
-                is below all others.
-            all_lines: also what Kubeflow's launcher, kfp and Argo write into the logs of pods. Logs of runs on this
-                machine and on Vertex AI have no such lines.
+            since: only lines written at this time or later: an RFC 3339 text, or an age such as
+                `10m`. For runs on this machine, times are known to a second.
+            severity: only lines of this severity or a higher one, by its name in Cloud Logging. For
+                runs on this machine, a line that is JSON with a key `severity` has that severity.
+                Any other line has DEFAULT, which is below all others.
+            all_lines: also what Kubeflow's launcher, kfp and Argo write into the logs of pods. Logs
+                of runs on this machine and on Vertex AI have no such lines.
 
         Raises:
             Unsupported: the backend keeps no times or severities.
@@ -277,7 +287,9 @@ class RunHandle:
         if attempt is not None and attempt < 1:
             raise UsageError(f"There is no attempt {attempt}.", hint="Attempts are counted from 1.")
         if severity is not None and severity.upper() not in SEVERITIES:
-            raise UsageError(f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}.")
+            raise UsageError(
+                f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}."
+            )
         log_filter = LogFilter(
             task,
             attempt,
@@ -290,8 +302,8 @@ class RunHandle:
     def check_attempt(self, task: str | None, attempt: int) -> None:
         """Raise an error when a task, or every task, has fewer attempts.
 
-        A log can have more attempts than the task, because Kubeflow does not count them without ML Metadata. So ask
-        this only when there are no lines.
+        A log can have more attempts than the task, because Kubeflow does not count them without ML
+        Metadata. So ask this only when there are no lines.
 
         Raises:
             UsageError: there is no such attempt. The hint says how many there are.
@@ -323,7 +335,8 @@ class RunHandle:
 
     @property
     def is_deletable(self) -> bool:
-        """Whether `delete` removes the run as it was last read: it has ended, or its backend says that it never will.
+        """Whether `delete` removes the run as it was last read: it has ended, or its backend says
+        that it never will.
 
         Raises:
             Unsupported: the backend cannot remove runs.
@@ -332,7 +345,8 @@ class RunHandle:
 
     @property
     def artifact_store(self) -> SupportsArtifacts | None:
-        """What reads artifacts that this machine cannot reach, None when nothing does; see `artifact_contents.text`.
+        """What reads artifacts that this machine cannot reach, None when nothing does; see
+        `artifact_contents.text`.
 
         Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
         """
@@ -347,7 +361,8 @@ class RunHandle:
         return self._remover().delete(self._ref)
 
     def native(self) -> object:
-        """Return the run as an object of the backend's official client, `aiplatform.PipelineJob` for example.
+        """Return the run as an object of the backend's official client, `aiplatform.PipelineJob`
+        for example.
 
         Raises:
             Unsupported: the backend has no such client.
@@ -363,7 +378,8 @@ class RunHandle:
         return self._run.to_dict()
 
     def _hint_at_tasks(self, path: str) -> str:
-        """Return what to name instead of a path: the same task inside groups and loops, or any task."""
+        """Return what to name instead of a path: the same task inside groups and loops, or any
+        task."""
         paths = [task.path for task in self._run.tasks]
         end = "/" + _ITERATION.sub("", path)
         same_name = [known for known in paths if ("/" + _ITERATION.sub("", known)).endswith(end)]

@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh, capability
 from kfgcp.backends.registry import DEFAULT, runs_here
 from kfgcp.config import DEFAULT_ENV, Environment
-from kfgcp.errors import BackendError, BadAnswer, ConfigError, DiskFull, NotFound, RunNotFound, Unreachable, UsageError
+from kfgcp.errors import (
+    BackendError,
+    BadAnswer,
+    ConfigError,
+    DiskFull,
+    NotFound,
+    RunNotFound,
+    Unreachable,
+    UsageError,
+)
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
 from kfgcp.store.database import note_full
@@ -31,7 +40,8 @@ def show(workspace: OpenProject, run: RunLike) -> RunHandle:
 
 
 def look(workspace: OpenProject, run: RunLike) -> RunHandle:
-    """Look a run up as `show` does, but ask for no log to tell why it failed. Raises what `find` does."""
+    """Look a run up as `show` does, but ask for no log to tell why it failed. Raises what `find`
+    does."""
     run_id = run if isinstance(run, str) else run.run_id
     return handle(workspace_of(workspace, run), run_id, with_reasons=False)
 
@@ -42,7 +52,8 @@ def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
 
 
 def id_of(workspace: OpenProject, run: RunLike) -> str:
-    """Return the id under which a run is recorded. The backend is asked only when there is no record."""
+    """Return the id under which a run is recorded. The backend is asked only when there is no
+    record."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
     return find(workspace, run).run_id
@@ -70,7 +81,8 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
 
 
 def find(workspace: OpenProject, run_text: str) -> Run:
-    """Return the record of the run that a text means. Without a record, ask the remote backends for it.
+    """Return the record of the run that a text means. Without a record, ask the remote backends for
+    it.
 
     Raises:
         UsageError: there is more than one. RunNotFound: there is none.
@@ -95,23 +107,31 @@ def find(workspace: OpenProject, run_text: str) -> Run:
 
 
 def read_changes(
-    workspace: OpenProject, run_filter: RunFilter, limit: int | None = None, *, with_tasks: bool = True
+    workspace: OpenProject,
+    run_filter: RunFilter,
+    limit: int | None = None,
+    *,
+    with_tasks: bool = True,
 ) -> None:
-    """Read what has changed on the remote backends: on one environment, or on all that are different places.
+    """Read what has changed on the remote backends: on one environment, or on all that are
+    different places.
 
     Args:
         workspace: whose environments.
-        run_filter: which runs. With an environment, a backend that cannot be reached is an error. Otherwise it is the
-            warning `NotRefreshed`.
+        run_filter: which runs. With an environment, a backend that cannot be reached is an error.
+            Otherwise it is the warning `NotRefreshed`.
         limit: read only this many of the newest runs that match, where the backend can choose them.
-        with_tasks: read also the tasks and metrics of ended runs, which can cost several requests for each run.
+        with_tasks: read also the tasks and metrics of ended runs, which can cost several requests
+            for each run.
     """
     if run_filter.env is not None:
         # An environment that was removed from kfgcp.toml still has runs in the store.
         if run_filter.env in workspace.project.invalid_environments:
             workspace.project.env(run_filter.env)
         env = workspace.project.environments.get(run_filter.env)
-        refreshable = None if env is None or runs_here(env.backend) else _refreshable(workspace, env)
+        refreshable = (
+            None if env is None or runs_here(env.backend) else _refreshable(workspace, env)
+        )
         if refreshable is not None:
             _read(refreshable, run_filter, limit, with_tasks)
         return
@@ -138,7 +158,8 @@ def refreshed_store(
     refresh: bool = True,
     metrics: bool = True,
 ) -> Store | None:
-    """Return the store after what has changed was read into it, None when nothing was ever recorded.
+    """Return the store after what has changed was read into it, None when nothing was ever
+    recorded.
 
     Args:
         workspace: whose store.
@@ -159,7 +180,8 @@ def refreshed_store(
 
 @contextmanager
 def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
-    """On a full disk, warn instead of recording what has changed: what was recorded can be shown."""
+    """On a full disk, warn instead of recording what has changed: what was recorded can be
+    shown."""
     try:
         yield
     except DiskFull:
@@ -179,7 +201,8 @@ def _clean_up_local_runs(workspace: OpenProject) -> None:
 
 
 def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
-    """Return the run of exactly this id on a remote backend, however old it is. It costs a request for each place.
+    """Return the run of exactly this id on a remote backend, however old it is. It costs a request
+    for each place.
 
     Raises:
         BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
@@ -204,7 +227,9 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
             continue  # reading the list, which is next, tells what is wrong
     if unreadable is not None:
         raise unreadable
-    if unreachable and len(unreachable) == len(places):  # reading the lists would only wait for the same services again
+    if unreachable and len(unreachable) == len(
+        places
+    ):  # reading the lists would only wait for the same services again
         raise unreachable[0]
     return None
 
@@ -226,12 +251,19 @@ def _remote(workspace: OpenProject) -> list[Environment]:
     return [env for env in workspace.project.environments.values() if not runs_here(env.backend)]
 
 
-def _read(backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool) -> None:
-    if limit is not None and not run_filter.needs_store and backend.recent(run_filter, limit, with_tasks=with_tasks):
+def _read(
+    backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool
+) -> None:
+    if (
+        limit is not None
+        and not run_filter.needs_store
+        and backend.recent(run_filter, limit, with_tasks=with_tasks)
+    ):
         return
     backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
 def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
-    """Return what reads the runs of an environment into the store, None when its backend records them by itself."""
+    """Return what reads the runs of an environment into the store, None when its backend records
+    them by itself."""
     return capability(workspace.backend(env.name), SupportsRefresh)

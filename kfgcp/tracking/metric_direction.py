@@ -1,4 +1,5 @@
-"""Whether the lower or the higher value of a metric is the better one, by the words in its name. Pure."""
+"""Whether the lower or the higher value of a metric is the better one, by the words in its name.
+Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +9,65 @@ from typing import Final
 from kfgcp.model import Direction
 
 LOWER: Final = {
-    *("loss", "losses", "logloss", "error", "errors", "err", "mse", "rmse", "msle", "rmsle", "mae", "mape", "smape"),
-    *("perplexity", "wer", "cer", "fpr", "fnr", "latency", "duration", "seconds", "brier", "divergence", "distance"),
+    *(
+        "loss",
+        "losses",
+        "logloss",
+        "error",
+        "errors",
+        "err",
+        "mse",
+        "rmse",
+        "msle",
+        "rmsle",
+        "mae",
+        "mape",
+        "smape",
+    ),
+    *(
+        "perplexity",
+        "wer",
+        "cer",
+        "fpr",
+        "fnr",
+        "latency",
+        "duration",
+        "seconds",
+        "brier",
+        "divergence",
+        "distance",
+    ),
 }
 HIGHER: Final = {
-    *("accuracy", "acc", "auc", "auroc", "auprc", "roc", "f1", "f2", "fbeta", "precision", "recall", "sensitivity"),
-    *("specificity", "tpr", "tnr", "r2", "map", "ndcg", "mrr", "bleu", "rouge", "iou", "dice", "jaccard", "kappa"),
+    *(
+        "accuracy",
+        "acc",
+        "auc",
+        "auroc",
+        "auprc",
+        "roc",
+        "f1",
+        "f2",
+        "fbeta",
+        "precision",
+        "recall",
+        "sensitivity",
+    ),
+    *(
+        "specificity",
+        "tpr",
+        "tnr",
+        "r2",
+        "map",
+        "ndcg",
+        "mrr",
+        "bleu",
+        "rouge",
+        "iou",
+        "dice",
+        "jaccard",
+        "kappa",
+    ),
     *("mcc", "silhouette", "likelihood", "throughput"),
 }
 _TURNS_ROUND: Final = {"neg", "negative"}
@@ -21,7 +75,8 @@ _TURNS_ROUND: Final = {"neg", "negative"}
 
 
 def goal_of(name: str) -> Direction | None:
-    """Return which value of a metric is better, None when its name has no such word, or words for both."""
+    """Return which value of a metric is better, None when its name has no such word, or words for
+    both."""
     words = re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*(?![a-z])|\d+", name)
     found = {word.lower() for word in words}
     lower, higher = bool(found & LOWER), bool(found & HIGHER)

@@ -7,7 +7,8 @@ import warnings
 
 
 class NotRefreshed(UserWarning):
-    """A remote backend could not be asked what has changed. Its runs are those that were last seen."""
+    """A remote backend could not be asked what has changed. Its runs are those that were last
+    seen."""
 
 
 class NotHeeded(UserWarning):
@@ -15,7 +16,8 @@ class NotHeeded(UserWarning):
 
 
 class RecordedCode(UserWarning):
-    """The pipeline's files were edited since a run that is repeated with the code as it was recorded."""
+    """The pipeline's files were edited since a run that is repeated with the code as it was
+    recorded."""
 
 
 def warn_caller(text: str, category: type[Warning]) -> None:

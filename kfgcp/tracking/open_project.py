@@ -102,8 +102,8 @@ class OpenProject:
         """Return the environment that a run was made in.
 
         Args:
-            env: the name that was recorded. A local run whose environment was removed from kfgcp.toml
-                belongs to `local`.
+            env: the name that was recorded. A local run whose environment was removed from
+                kfgcp.toml belongs to `local`.
             backend: the name of the run's backend.
         """
         is_known = env in self.project.environments or env in self.project.invalid_environments

@@ -1,4 +1,5 @@
-"""Pipelines, whatever names them: files, runs, versions that the store knows; and what differs between two."""
+"""Pipelines, whatever names them: files, runs, versions that the store knows; and what differs
+between two."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.open_project import OpenProject
 
 PipelineLike = str | Path | Spec | Component
-"""What can be compiled: a file, an address in Artifact Registry, a loaded pipeline, or an object of KFP."""
+"""What can be compiled: a file, an address in Artifact Registry, a loaded pipeline, or an object of
+KFP."""
 Pipeline = PipelineLike | RunHandle | Run
 
 
@@ -41,8 +43,8 @@ def _facts(spec: Spec) -> dict[str, JsonValue]:
 def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
     """What differs between two pipelines.
 
-    What they ask of a cluster is compared where both tell it: a version does not, and a run only if it was submitted
-    from here.
+    What they ask of a cluster is compared where both tell it: a version does not, and a run only if
+    it was submitted from here.
 
     Raises:
         UsageError: one of them is no file, run or version, or could be several.
@@ -63,7 +65,8 @@ def spec_of(workspace: OpenProject, run: Run) -> Spec:
 
 
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Load and check a pipeline. Artifact Registry is read with the sign-in of the environment `env`.
+    """Load and check a pipeline. Artifact Registry is read with the sign-in of the environment
+    `env`.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
@@ -72,7 +75,9 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
     project = workspace.project  # a configuration that is not valid is the first error
     if isinstance(pipeline, Spec):
         return pipeline
-    if isinstance(pipeline, str) and "://" in pipeline:  # only then are the modules for requests needed
+    if (
+        isinstance(pipeline, str) and "://" in pipeline
+    ):  # only then are the modules for requests needed
         from kfgcp.backends.vertex.templates import is_template, load_template
 
         if is_template(pipeline):
@@ -98,12 +103,14 @@ def _resolve(workspace: OpenProject, named: Pipeline) -> tuple[Spec, bool]:
 
 
 def _of_version(workspace: OpenProject, text: str) -> Spec | None:
-    """The recorded pipeline whose version begins so; None when it is none, or when it may be a run as well."""
+    """The recorded pipeline whose version begins so; None when it is none, or when it may be a run
+    as well."""
     digits = text.removeprefix("sha256:")
     if not re.fullmatch("[0-9a-f]{8,64}", digits):
         if digits != text:
             raise UsageError(
-                f"{text} is not a version.", hint="sha256: and 8 digits or more; see: kfgcp show RUN --json"
+                f"{text} is not a version.",
+                hint="sha256: and 8 digits or more; see: kfgcp show RUN --json",
             )
         return None
     found: list[str] = []
@@ -115,11 +122,16 @@ def _of_version(workspace: OpenProject, text: str) -> Spec | None:
         found = store.versions(f"sha256:{digits}")
         spec = store.spec(found[0]) if found else None
     if len(found) > 1:
-        raise UsageError(f"{text} means more than one version: {', '.join(found)}.", hint="Write more of its digits.")
+        raise UsageError(
+            f"{text} means more than one version: {', '.join(found)}.",
+            hint="Write more of its digits.",
+        )
     if spec is not None:
         return from_documents([spec], found[0])
     if digits != text:
-        raise UsageError(f"No run here has the version {text}.", hint="See the versions: kfgcp list --json")
+        raise UsageError(
+            f"No run here has the version {text}.", hint="See the versions: kfgcp list --json"
+        )
     return None
 
 
@@ -133,7 +145,9 @@ def _is_run(store: Store, text: str) -> bool:
 def _of_run(workspace: OpenProject, run: Run) -> tuple[Spec, bool]:
     spec, request = workspace.store.spec(run.version), workspace.store.request(run.run_id)
     if spec is None:
-        raise UsageError(f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE")
+        raise UsageError(
+            f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE"
+        )
     platform_spec = request.platform_spec if request is not None else None
     documents = [document for document in (spec, platform_spec) if document is not None]
     return from_documents(documents, run.pipeline), request is not None

@@ -1,4 +1,5 @@
-"""When to ask a backend for a run: often while the run changes, seldom otherwise. An outage does not end it."""
+"""When to ask a backend for a run: often while the run changes, seldom otherwise. An outage does
+not end it."""
 
 from __future__ import annotations
 
@@ -12,12 +13,15 @@ from kfgcp.errors import BackendError
 from kfgcp.model import Run
 
 SHARE: Final = 10.0
-"""Requests take at most a tenth of the time: the pause is ten times as long as the last request took.
+"""Requests take at most a tenth of the time: the pause is ten times as long as the last request
+took.
 
-It is never longer than the longest pause: the request may have been slow because of an outage that is over.
+It is never longer than the longest pause: the request may have been slow because of an outage that
+is over.
 """
 OUTAGE: Final = 3600.0
-"""Seconds without an answer after which following the run ends with an error. The run itself continues."""
+"""Seconds without an answer after which following the run ends with an error. The run itself
+continues."""
 
 
 class Poller:
@@ -27,7 +31,8 @@ class Poller:
         backend: the backend of the run.
         ref: the run.
         pace: the pauses between requests; those of the backend when None.
-        notice: called with a line of text when the backend cannot be reached, and when it can again.
+        notice: called with a line of text when the backend cannot be reached, and when it can
+            again.
         clock: returns seconds that only increase.
     """
 
@@ -50,11 +55,12 @@ class Poller:
         self._lost_at: float | None = None
 
     def look(self) -> Run | None:
-        """Return the run. Return None at once when it is too early, or when the backend cannot be reached.
+        """Return the run. Return None at once when it is too early, or when the backend cannot be
+        reached.
 
         Raises:
-            BackendError: the run is gone, the sign-in is not valid any longer, or the backend could not be reached
-                for `OUTAGE` seconds.
+            BackendError: the run is gone, the sign-in is not valid any longer, or the backend could
+                not be reached for `OUTAGE` seconds.
         """
         began = self._clock()
         if began < self._next:
@@ -85,7 +91,10 @@ class Poller:
         now = self._clock()
         if self._lost_at is None:
             self._lost_at = now
-            notice = f"{self._ref.env} cannot be reached; the run continues, and kfgcp tries again: {error.message}"
+            notice = (
+                f"{self._ref.env} cannot be reached; the run continues, and kfgcp tries again:"
+                f" {error.message}"
+            )
             self._notice(notice)
         if now - self._lost_at > OUTAGE:
             raise error

@@ -1,4 +1,5 @@
-"""A comparison as text, Markdown and HTML. Pure: what runs say of themselves stays text in all of them."""
+"""A comparison as text, Markdown and HTML. Pure: what runs say of themselves stays text in all of
+them."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ pre { overflow-x: auto; }
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value; beside it how far from the baseline it is. verdict: better, worse or "". best: of all runs."""
+    """A value; beside it how far from the baseline it is. verdict: better, worse or "". best: of
+    all runs."""
 
     text: str
     delta: str = ""
@@ -82,9 +84,16 @@ def text(comparison: Comparison) -> str:
         lines += [[], [group]] if len(lines) > 1 else [[group]]
         lines += [[f"  {plain(each.name)}", *map(str, cells(each))] for each in differences]
     widths = [max(len(line[at]) for line in lines if len(line) > 1) for at in range(len(lines[0]))]
-    made = ["  ".join(part.ljust(width) for part, width in zip(line, widths, strict=False)).rstrip() for line in lines]
+    made = [
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=False)).rstrip()
+        for line in lines
+    ]
     for version in comparison.versions:
-        made += ["", version_title(comparison, version), *(f"  {line}" for line in version_lines(version))]
+        made += [
+            "",
+            version_title(comparison, version),
+            *(f"  {line}" for line in version_lines(version)),
+        ]
     return "\n".join(made) + "\n"
 
 
@@ -100,15 +109,29 @@ def markdown(comparison: Comparison) -> str:
         names = [_code(each.name) for each in differences]
         rows = [[_mark(cell) for cell in cells(each)] for each in differences]
         if len(ids) > WIDE:
-            parts.append(_table([group, *names], [[run, *row] for run, *row in zip(ids, *rows, strict=True)]))
+            parts.append(
+                _table([group, *names], [[run, *row] for run, *row in zip(ids, *rows, strict=True)])
+            )
         else:
-            parts.append(_table([group, *ids], [[name, *row] for name, row in zip(names, rows, strict=True)]))
+            parts.append(
+                _table([group, *ids], [[name, *row] for name, row in zip(names, rows, strict=True)])
+            )
     for version in comparison.versions:
         lines = [*version_lines(version)]
         fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "\n".join(lines))), 3)
         title = _code(version_title(comparison, version))
         parts.append(
-            "\n".join([f"<details><summary>{title}</summary>", "", f"{fence}diff", *lines, fence, "", "</details>"])
+            "\n".join(
+                [
+                    f"<details><summary>{title}</summary>",
+                    "",
+                    f"{fence}diff",
+                    *lines,
+                    fence,
+                    "",
+                    "</details>",
+                ]
+            )
         )
     return "\n\n".join(parts) + "\n"
 
@@ -118,18 +141,25 @@ def html(comparison: Comparison) -> str:
     head = "".join(f"<th>{escape(plain(run.run_id))}</th>" for run in comparison.runs)
     rows = []
     for group, differences in groupby(comparison.differences, key=lambda each: each.group):
-        rows.append(f'<tr class="group"><th colspan="{len(comparison.runs) + 1}">{escape(group)}</th></tr>')
+        rows.append(
+            f'<tr class="group"><th colspan="{len(comparison.runs) + 1}">{escape(group)}</th></tr>'
+        )
         rows += [_html_row(each) for each in differences]
     versions = [
         f"<h2>{escape(version_title(comparison, version))}</h2>"
         f"<pre>{escape(chr(10).join(version_lines(version)))}</pre>"
         for version in comparison.versions
     ]
-    table = f'<div class="wide"><table>\n<tr><th></th>{head}</tr>\n' + "\n".join(rows) + "\n</table></div>"
+    table = (
+        f'<div class="wide"><table>\n<tr><th></th>{head}</tr>\n'
+        + "\n".join(rows)
+        + "\n</table></div>"
+    )
     body = "\n".join([table, *versions]) if comparison.differences else f"<p>{NOTHING}</p>"
     title = plain(f"kfgcp compare {' '.join(run.run_id for run in comparison.runs)}")
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta'
+        f' charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -142,7 +172,9 @@ def _html_cell(cell: Cell) -> str:
     kinds = " ".join(kind for kind in (cell.verdict, "best" * cell.best) if kind)
     notes = ", ".join(note for note in (cell.delta, cell.verdict, "best" * cell.best) if note)
     small = f" <small>({escape(notes)})</small>" if notes else ""
-    return f"<td{f' class={chr(34)}{kinds}{chr(34)}' if kinds else ''}>{escape(cell.text)}{small}</td>"
+    return (
+        f"<td{f' class={chr(34)}{kinds}{chr(34)}' if kinds else ''}>{escape(cell.text)}{small}</td>"
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -151,18 +183,25 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _mark(cell: Cell) -> str:
-    value = cell.text if re.fullmatch(r"[-+]?[\d.]+(?:e[-+]\d+)?(?: s| min| h)?", cell.text) else _code(cell.text)
+    value = (
+        cell.text
+        if re.fullmatch(r"[-+]?[\d.]+(?:e[-+]\d+)?(?: s| min| h)?", cell.text)
+        else _code(cell.text)
+    )
     notes = ", ".join(note for note in (cell.delta, cell.verdict, "**best**" * cell.best) if note)
     return f"{value} ({notes})" if notes else value
 
 
 def _code(value: str) -> str:
-    """Text that Markdown takes for nothing else: every sign that means something there, or starts a mention or a link,
-    is a character reference; inside of `code` GitHub looks for no mentions. It makes links of `www.` and of what looks
-    like an address of mail even there, of the latter after character references: a comment breaks the word."""
+    """Text that Markdown takes for nothing else: every sign that means something there, or starts a
+    mention or a link, is a character reference; inside of `code` GitHub looks for no mentions. It
+    makes links of `www.` and of what looks like an address of mail even there, of the latter after
+    character references: a comment breaks the word."""
     if not value:
         return ""
-    inside = re.sub(r"[^\w .,+=()/—→-]|_|(?<=www)\.", lambda sign: f"&#{ord(sign[0])};", plain(value))
+    inside = re.sub(
+        r"[^\w .,+=()/—→-]|_|(?<=www)\.", lambda sign: f"&#{ord(sign[0])};", plain(value)
+    )
     return f"<code>{inside.replace('&#64;', '<!-- -->&#64;')}</code>"
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp import labels
-from kfgcp.backends.base import Backend, ForegroundRun, RunRef, SubmitRequest, SupportsForeground, capability
+from kfgcp.backends.base import (
+    Backend,
+    ForegroundRun,
+    RunRef,
+    SubmitRequest,
+    SupportsForeground,
+    capability,
+)
 from kfgcp.config import Environment
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
@@ -60,9 +67,13 @@ def combine(options: RunOptions | None, changes: OptionKeywords) -> RunOptions:
 
 
 def prepare(
-    workspace: OpenProject, pipeline: PipelineLike, params: Mapping[str, object] | None, options: RunOptions
+    workspace: OpenProject,
+    pipeline: PipelineLike,
+    params: Mapping[str, object] | None,
+    options: RunOptions,
 ) -> tuple[Backend, SubmitRequest]:
-    """Return the run that a pipeline, parameters and options mean, and the backend that can start it.
+    """Return the run that a pipeline, parameters and options mean, and the backend that can start
+    it.
 
     Raises:
         UsageError: `params` is not a dict of values by name, or the run cannot have this name.
@@ -105,7 +116,10 @@ def _checked(params: Mapping[str, object] | None) -> Mapping[str, object]:
     if params is None:
         return {}
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise UsageError(f"The option params must be a dict of values by the names of parameters, not {params!r}.")
+        raise UsageError(
+            "The option params must be a dict of values by the names of parameters, not"
+            f" {params!r}."
+        )
     return params
 
 
@@ -147,7 +161,9 @@ def prepare_repetition(
         UsageError: the run has no task `from_task`, or a parameter or an option has a wrong value.
     """
     params = _checked(params)
-    RunOptions().changed(**changes)  # a wrong option is an error before the backend is asked for the run
+    RunOptions().changed(
+        **changes
+    )  # a wrong option is an error before the backend is asked for the run
     handle = lookup.show(workspace, run)
     before = handle.snapshot
     if from_task is not None:
@@ -173,13 +189,17 @@ def prepare_repetition(
 def _options_again(run: Run, options: RunOptions) -> RunOptions:
     """Return the options for a repetition of a run.
 
-    The run itself knows where it ran and its labels, also when it was not submitted from here. A name is for one run.
+    The run itself knows where it ran and its labels, also when it was not submitted from here. A
+    name is for one run.
     """
-    return replace(options, env=run.env, experiment=run.experiment, labels=labels.repeated(run.labels), name="")
+    return replace(
+        options, env=run.env, experiment=run.experiment, labels=labels.repeated(run.labels), name=""
+    )
 
 
 def _warn_of_edits(source: Source, run_id: str) -> None:
-    """Warn that a rerun repeats the recorded code when the files of the pipeline were edited since."""
+    """Warn that a rerun repeats the recorded code when the files of the pipeline were edited
+    since."""
     changed = source.changed_files()
     if not changed:
         return
@@ -187,13 +207,15 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
     was = "was" if len(changed) == 1 else "were"
     warn_caller(
-        f"{names}{more} {was} edited after run {run_id}. The rerun uses the code that was recorded with that run."
-        f" To run the new code: {source.run_command()}",
+        f"{names}{more} {was} edited after run {run_id}. The rerun uses the code that was recorded"
+        f" with that run. To run the new code: {source.run_command()}",
         RecordedCode,
     )
 
 
-def start(workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False) -> RunHandle:
+def start(
+    workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False
+) -> RunHandle:
     """Start a run. What the backend leaves out of the request is the warning `NotHeeded`.
 
     Args:
@@ -209,7 +231,9 @@ def start(workspace: OpenProject, backend: Backend, request: SubmitRequest, *, i
     engine = capability(backend, SupportsForeground)
     if in_process and engine is not None:
         foreground = engine.open(request)
-        return handle_of(workspace, RunRef(request.options.env, foreground.run_id), notes, foreground)
+        return handle_of(
+            workspace, RunRef(request.options.env, foreground.run_id), notes, foreground
+        )
     return handle_of(workspace, backend.submit(request), notes)
 
 
@@ -229,9 +253,13 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
 
 
 def handle_of(
-    workspace: OpenProject, ref: RunRef, notes: Sequence[str] = (), foreground: ForegroundRun | None = None
+    workspace: OpenProject,
+    ref: RunRef,
+    notes: Sequence[str] = (),
+    foreground: ForegroundRun | None = None,
 ) -> RunHandle:
-    """Return a run that was started. It has what was recorded: nothing that can fail is asked of the backend now."""
+    """Return a run that was started. It has what was recorded: nothing that can fail is asked of
+    the backend now."""
     if foreground is None:
         return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)
     engine = EngineThread(foreground)

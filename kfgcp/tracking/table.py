@@ -34,7 +34,8 @@ EMPTY: Final = Flat({name: [] for name in FACTS}, {}, {}, {})
 def columns(runs: Flat) -> Columns:
     """A place a run in each column: facts, `labels.*`, `params.*`, `metrics.<task>.<name>`.
 
-    Where a task reports one metric name in several artifacts, their columns are `metrics.<task>.<artifact>.<name>`.
+    Where a task reports one metric name in several artifacts, their columns are
+    `metrics.<task>.<artifact>.<name>`.
     """
     names = metric_names(runs.metrics)
     return {
@@ -65,7 +66,9 @@ def flattened(runs: Sequence[Run]) -> Flat:
             for name, value in values.items():
                 table.setdefault(name, [None] * len(runs))[at] = value
         for each in run.metrics:
-            metrics.setdefault((each.task, each.artifact, each.name), [None] * len(runs))[at] = each.value
+            metrics.setdefault((each.task, each.artifact, each.name), [None] * len(runs))[at] = (
+                each.value
+            )
     return Flat(facts, labels, params, metrics)
 
 
@@ -104,7 +107,8 @@ def export(runs: Sequence[Run], form: str, file: Path | None, *, raw: bool = Fal
     """The runs written to a file, or as text when there is none.
 
     Args:
-        runs: for JSON with their tasks: each is written as its run JSON; the other forms hold `columns`.
+        runs: for JSON with their tasks: each is written as its run JSON; the other forms hold
+            `columns`.
         form: csv, json or parquet.
         file: where to; Parquet needs one.
         raw: write all texts in CSV as they are, also those that a spreadsheet takes for formulas.
@@ -119,16 +123,25 @@ def export(runs: Sequence[Run], form: str, file: Path | None, *, raw: bool = Fal
 
 
 def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = False) -> str:
-    """A table written to a file, or as text when there is none: for JSON an object a row. Otherwise as `export`."""
+    """A table written to a file, or as text when there is none: for JSON an object a row. Otherwise
+    as `export`."""
     if form == "parquet":
         if file is None:
-            raise UsageError("Parquet is not text.", hint="Name a file: kfgcp export --format parquet -o runs.parquet")
+            raise UsageError(
+                "Parquet is not text.",
+                hint="Name a file: kfgcp export --format parquet -o runs.parquet",
+            )
         return _written(_parquet(table), file)
     if form == "csv":
         text = csv_text(list(table), zip(*table.values(), strict=True), raw=raw)
         return _written(text.encode("utf-8", "backslashreplace"), file)
     if form == "json":
-        return _written(_json([{name: json_number(each) for name, each in row.items()} for row in _rows(table)]), file)
+        return _written(
+            _json(
+                [{name: json_number(each) for name, each in row.items()} for row in _rows(table)]
+            ),
+            file,
+        )
     raise UsageError(f"Unknown format '{form}'.", hint=f"One of: {', '.join(FORMATS)}.")
 
 
@@ -138,7 +151,9 @@ def _written(data: bytes, file: Path | None) -> str:
     try:
         write_file(file, data)
     except OSError as error:
-        raise StateError(f"{file} cannot be written: {error.strerror}.", hint="Choose another with -o.") from error
+        raise StateError(
+            f"{file} cannot be written: {error.strerror}.", hint="Choose another with -o."
+        ) from error
     return ""
 
 
@@ -152,7 +167,9 @@ def _parquet(table: Columns) -> bytes:
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("Parquet", "frames") from None
-    arrays = {name: _array(pyarrow, kind_of(name, values), values) for name, values in table.items()}
+    arrays = {
+        name: _array(pyarrow, kind_of(name, values), values) for name, values in table.items()
+    }
     sink = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), sink)
     return sink.getvalue()
@@ -163,13 +180,18 @@ def _array(pyarrow: Any, kind: Kind, values: list[Any]) -> Any:
         times = [None if value is None else datetime.fromisoformat(value) for value in values]
         return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
     if kind == "number":
-        return pyarrow.array([None if value is None else float(value) for value in values], pyarrow.float64())
+        return pyarrow.array(
+            [None if value is None else float(value) for value in values], pyarrow.float64()
+        )
     if kind in ("boolean", "integer"):
         return pyarrow.array(values, pyarrow.bool_() if kind == "boolean" else pyarrow.int64())
-    return pyarrow.array([None if value is None else unicode_of(value) for value in values], pyarrow.string())
+    return pyarrow.array(
+        [None if value is None else unicode_of(value) for value in values], pyarrow.string()
+    )
 
 
 def unicode_of(value: Any) -> str:
-    """A value as text that can be written: what is no text as JSON, halves of surrogate pairs as escapes."""
+    """A value as text that can be written: what is no text as JSON, halves of surrogate pairs as
+    escapes."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "backslashreplace").decode()

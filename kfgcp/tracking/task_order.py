@@ -1,7 +1,8 @@
-"""The order in which changes of tasks are told: a task starts before it ends, and after what it waits for.
+"""The order in which changes of tasks are told: a task starts before it ends, and after what it
+waits for.
 
-A look at a run gives the tasks that have changed since the look before. Their times alone do not put
-them in order: backends give whole seconds, and groups begin and end with the tasks in them.
+A look at a run gives the tasks that have changed since the look before. Their times alone do not
+put them in order: backends give whole seconds, and groups begin and end with the tasks in them.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ class TaskOrder:
         return changed
 
     def before_line(self, path: str) -> Iterator[Task]:
-        """Yield what has to be told before a line of the log of a task: its start, and what that waited for."""
+        """Yield what has to be told before a line of the log of a task: its start, and what that
+        waited for."""
         waiting = self._waiting.get(path)
         if not waiting or waiting[0].is_end:
             return
@@ -122,7 +124,11 @@ class TaskOrder:
         visited: set[int] = set()
         while stack:
             change = stack[-1]
-            missing = [before for before in change.after if not before.is_told and before.number not in visited]
+            missing = [
+                before
+                for before in change.after
+                if not before.is_told and before.number not in visited
+            ]
             if change.number not in visited and missing:
                 visited.add(change.number)
                 stack.extend(sorted(missing, key=lambda before: before.rank, reverse=True))
@@ -139,7 +145,12 @@ class TaskOrder:
                 not seen yet. Parts of a run that were read one after the other can differ so.
         """
         held = set() if run_ended else {change.number for change in self._held()}
-        changes = [change for waiting in self._waiting.values() for change in waiting if change.number not in held]
+        changes = [
+            change
+            for waiting in self._waiting.values()
+            for change in waiting
+            if change.number not in held
+        ]
         open_before = {change.number: 0 for change in changes}
         followers: defaultdict[int, list[_Change]] = defaultdict(list)
         for change in changes:
@@ -156,7 +167,8 @@ class TaskOrder:
                 open_before[follower.number] -= 1
                 if not open_before[follower.number]:
                     heapq.heappush(ready, (follower.rank, follower))
-        # A group that ended and started again since the last look can leave changes that wait for each other.
+        # A group that ended and started again since the last look can leave changes that wait for
+        # each other.
         for change in sorted(changes, key=lambda change: change.rank):
             if not change.is_told:
                 yield self._tell(change)
@@ -168,7 +180,12 @@ class TaskOrder:
             self._put(task, task.started_at, is_end=False)
             return
         has_ended_before = known is not None and known.state.final
-        if task.state in _RAN and task.started_at is not None and not was_running and not has_ended_before:
+        if (
+            task.state in _RAN
+            and task.started_at is not None
+            and not was_running
+            and not has_ended_before
+        ):
             running = replace(task, state=TaskState.RUNNING, ended_at=None, outputs={}, error=None)
             self._put(running, task.started_at, is_end=False)
         self._put(task, task.ended_at or task.started_at, is_end=True)
@@ -193,16 +210,22 @@ class TaskOrder:
                     if change.is_end and last is not change:
                         change.after.append(last)
             for upstream in self._dependencies.of(path):
-                first.after.extend(change for change in self._waiting.get(upstream, ()) if change.is_end)
+                first.after.extend(
+                    change for change in self._waiting.get(upstream, ()) if change.is_end
+                )
 
     def _held(self) -> Iterator[_Change]:
-        """Yield the starts of programs that wait for the end of another program, which was not seen yet."""
+        """Yield the starts of programs that wait for the end of another program, which was not seen
+        yet."""
         for path, changes in self._waiting.items():
             is_start = len(changes) == 1 and changes[0].task.state is TaskState.RUNNING
             if not is_start or changes[0].task.kind not in _PROGRAMS:
                 continue
             upstream = [self._known.get(other) for other in self._dependencies.of(path)]
-            if any(task is not None and task.kind in _PROGRAMS and not task.state.final for task in upstream):
+            if any(
+                task is not None and task.kind in _PROGRAMS and not task.state.final
+                for task in upstream
+            ):
                 yield changes[0]
 
     def _tell(self, change: _Change) -> Task:

@@ -30,7 +30,8 @@ class Update:
 
 
 def in_batches(updates: RunUpdates) -> Iterator[Update]:
-    """Yield the updates of a run in batches until it has ended: at least one for each look at the run."""
+    """Yield the updates of a run in batches until it has ended: at least one for each look at the
+    run."""
     run: Run | None = None
     while True:
         tasks: dict[str, Task] = {}

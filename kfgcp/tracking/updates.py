@@ -1,4 +1,5 @@
-"""What happens in a run, as a series of updates. The only loop that follows a run, on this machine or elsewhere."""
+"""What happens in a run, as a series of updates. The only loop that follows a run, on this machine
+or elsewhere."""
 
 from __future__ import annotations
 
@@ -42,8 +43,8 @@ class TaskChanged:
     """A task started, ended, was skipped, or something else about it changed.
 
     Attributes:
-        task: the task as it was then. Of a task that started and ended since the last look there are
-            two updates, and the first has the state RUNNING.
+        task: the task as it was then. Of a task that started and ended since the last look there
+            are two updates, and the first has the state RUNNING.
     """
 
     task: Task
@@ -125,10 +126,11 @@ class RunUpdates:
     Args:
         handle: the run.
         logs: which lines are read; False for none.
-        refresh: ask the backend of the run; otherwise the updates have only what is recorded on this
-            machine, for a program that asks the backend elsewhere.
+        refresh: ask the backend of the run; otherwise the updates have only what is recorded on
+            this machine, for a program that asks the backend elsewhere.
         timeout: seconds until the iteration ends with an error; None for no limit.
-        notice: called with a line of text when the backend cannot be reached, and when it can again.
+        notice: called with a line of text when the backend cannot be reached, and when it can
+            again.
         on_pause: called when all updates of a look were taken, before the pause that follows.
         clock: returns seconds that only increase.
 
@@ -272,7 +274,8 @@ class RunUpdates:
             if latest is not None:
                 run, tasks, seen = latest, latest.tasks, before_look
             else:
-                # One snapshot: a task that changes between two reads would be given now and again at the next look.
+                # One snapshot: a task that changes between two reads would be given now and again
+                # at the next look.
                 with store.snapshot():
                     rev = self._revision(seen)
                     tasks = store.tasks(handle.run_id, after_rev=seen) if rev > seen else ()
@@ -293,7 +296,9 @@ class RunUpdates:
             yield _Pause(INTERVAL)
         yield from self._last_updates(latest, lines, order)
 
-    def _last_updates(self, whole: Run | None, lines: _Lines, order: TaskOrder) -> Iterator[RunUpdate | _Pause]:
+    def _last_updates(
+        self, whole: Run | None, lines: _Lines, order: TaskOrder
+    ) -> Iterator[RunUpdate | _Pause]:
         """Yield what is left when the run has ended.
 
         Args:
@@ -317,7 +322,8 @@ class RunUpdates:
         yield RunEnded(whole)
 
     def _has_no_time(self) -> bool:
-        """Return whether the last lines of an ended run are not waited for: the time is over, or a user cancels."""
+        """Return whether the last lines of an ended run are not waited for: the time is over, or a
+        user cancels."""
         return self._must_cancel or (self._deadline is not None and self._clock() >= self._deadline)
 
     def _poller(self) -> Poller | None:
@@ -375,7 +381,10 @@ class RunUpdates:
             if not error.passing:
                 raise
             if not self._must_cancel_again:
-                self._notice(f"run {handle.run_id} is not told to end yet; this is tried again: {error.message}")
+                self._notice(
+                    f"run {handle.run_id} is not told to end yet; this is tried again:"
+                    f" {error.message}"
+                )
             return False
         if not handle.state.final:
             # Shown when the run is left before its backend says so.
@@ -383,7 +392,8 @@ class RunUpdates:
         return True
 
     def _after_engine(self) -> None:
-        """Raise what ended the engine before the run had ended; otherwise end the run as one whose engine is gone."""
+        """Raise what ended the engine before the run had ended; otherwise end the run as one whose
+        engine is gone."""
         assert self._engine is not None
         self._engine.finish()
         self._handle.refresh()
@@ -391,7 +401,8 @@ class RunUpdates:
             raise _LeftError
 
     def _whole(self) -> Run:
-        """Return the whole run, which may have been recorded without its tasks by whoever saw its end first."""
+        """Return the whole run, which may have been recorded without its tasks by whoever saw its
+        end first."""
         handle = self._handle
         if self._engine is None and self._refresh:
             try:
@@ -427,7 +438,8 @@ class _Lines:
 
     @property
     def late_looks(self) -> int:
-        """How often the logs are looked at after the end of the run, because its last lines can be late."""
+        """How often the logs are looked at after the end of the run, because its last lines can be
+        late."""
         late = self._tail.late if self._tail is not None else 0.0
         return -int(-late // LATE_INTERVAL)
 

@@ -1,4 +1,5 @@
-"""Specs and requests that run them, commands that must fail, and what the tests of services share."""
+"""Specs and requests that run them, commands that must fail, and what the tests of services
+share."""
 
 import copy
 import functools
@@ -43,12 +44,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def request_of() -> Callable[..., SubmitRequest]:
-    """The request that runs a spec: options, and other fields of SubmitRequest; `params` are completed."""
+    """The request that runs a spec: options, and other fields of SubmitRequest; `params` are
+    completed."""
 
     def make(spec: Spec, params: dict[str, Any] | None = None, **more: Any) -> SubmitRequest:
         fields = {name: more.pop(name) for name in SubmitRequest.__slots__ if name in more}
         options = RunOptions(env="dev", experiment="default").changed(**more)
-        return SubmitRequest(spec=spec, params=resolve(spec.params, params or {}), options=options, **fields)
+        return SubmitRequest(
+            spec=spec, params=resolve(spec.params, params or {}), options=options, **fields
+        )
 
     return make
 
@@ -92,12 +96,14 @@ def spec(pipeline: Callable[[str], Path]) -> Spec:
 
 @pytest.fixture(scope="session")
 def submit_all() -> Callable[..., list[str | BackendError]]:
-    """Submits a pipeline many times from eight threads: the ids of the runs, or why there is none. Those are errors of
-    ours; anything else ends the test."""
+    """Submits a pipeline many times from eight threads: the ids of the runs, or why there is none.
+    Those are errors of ours; anything else ends the test."""
 
     def submit(spec: Spec, number: int, options: Mapping[str, Any]) -> str | BackendError:
         try:
-            return public.submit(spec, params={"text": str(number)}, **{"name": f"run-{number}", **options}).run_id
+            return public.submit(
+                spec, params={"text": str(number)}, **{"name": f"run-{number}", **options}
+            ).run_id
         except BackendError as error:
             return error
 
@@ -114,7 +120,8 @@ def submit_all() -> Callable[..., list[str | BackendError]]:
 
 @pytest.fixture
 def fails(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """Runs a command, in this process, that must fail with a code; its error line and its hint line."""
+    """Runs a command, in this process, that must fail with a code; its error line and its hint
+    line."""
 
     def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
         capsys.readouterr()
@@ -134,7 +141,8 @@ def fails(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 
 @pytest.fixture
 def nothing_was_started(home: Path) -> Callable[..., None]:
-    """Checks that there is no run, neither on a stand-in (the ids of its runs are given) nor in the store."""
+    """Checks that there is no run, neither on a stand-in (the ids of its runs are given) nor in the
+    store."""
 
     def check(runs: Any = ()) -> None:
         assert list(runs) == []

@@ -1,4 +1,5 @@
-"""Answers that no server should send: each ends a command with exit code 5 and one line that names the service."""
+"""Answers that no server should send: each ends a command with exit code 5 and one line that names
+the service."""
 
 import gzip
 import json
@@ -30,7 +31,14 @@ LARGEST = 1_000_000
 FIRST_LINE = b"HTTP/1.1 200 OK\r\n"
 JSON = b"Content-Type: application/json\r\n"
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in</body></html>"
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXY_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
 
 
 def raw(*parts: bytes) -> Mode:
@@ -75,17 +83,26 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     "hangs_up": (lambda connection: None, "closed the connection without an answer"),
     "resets": (lambda connection: connection.reset(), "closed the connection without an answer"),
     "resets_in_the_body": (
-        lambda connection: (connection.send(FIRST_LINE + JSON + b'Content-Length: 50\r\n\r\n{"'), connection.reset()),
+        lambda connection: (
+            connection.send(FIRST_LINE + JSON + b'Content-Length: 50\r\n\r\n{"'),
+            connection.reset(),
+        ),
         "broke off in the middle of its answer",
     ),
     # the first line and the headers
     "is_not_http": (raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "sent an answer that is not HTTP"),
     "speaks_http_0_9": (raw(b'{"runs": []}'), "sent an answer that is not HTTP"),
     "has_a_wrong_version": (raw(b"HTTP/9.9 200 OK\r\n\r\n{}"), ""),
-    "has_a_status_of_letters": (raw(b"HTTP/1.1 abc OK\r\n\r\n{}"), "sent an answer that is not HTTP"),
+    "has_a_status_of_letters": (
+        raw(b"HTTP/1.1 abc OK\r\n\r\n{}"),
+        "sent an answer that is not HTTP",
+    ),
     "has_the_status_999": (answer(b"{}", "999 Odd"), "failed to answer"),
     "has_the_status_099": (raw(b"HTTP/1.1 099 Odd\r\n\r\n"), ""),
-    "has_a_long_first_line": (raw(b"HTTP/1.1 200 ", b"x" * 100_000, b"\r\n\r\n{}"), "a line that is too long"),
+    "has_a_long_first_line": (
+        raw(b"HTTP/1.1 200 ", b"x" * 100_000, b"\r\n\r\n{}"),
+        "a line that is too long",
+    ),
     "has_a_header_of_1_mb": (
         raw(FIRST_LINE, b"X-Long: ", b"x" * 1_000_000, b"\r\n\r\n{}"),
         "a line that is too long",
@@ -104,24 +121,51 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
         raw(FIRST_LINE, JSON, b"Content-Length: 5\r\n\r\n", b'{"runs": []}'),
         "cannot be read as JSON",
     ),
-    "has_a_negative_length": (raw(FIRST_LINE, JSON, b"Content-Length: -5\r\n\r\n", b'{"a'), "cannot be read as JSON"),
-    "has_a_length_of_letters": (raw(FIRST_LINE, JSON, b"Content-Length: abc\r\n\r\n", b'{"a'), "cannot be read as"),
+    "has_a_negative_length": (
+        raw(FIRST_LINE, JSON, b"Content-Length: -5\r\n\r\n", b'{"a'),
+        "cannot be read as JSON",
+    ),
+    "has_a_length_of_letters": (
+        raw(FIRST_LINE, JSON, b"Content-Length: abc\r\n\r\n", b'{"a'),
+        "cannot be read as",
+    ),
     "promises_3_gb": (endless(b" " * 65536, b"Content-Length: 3000000000\r\n"), "sent more than"),
     "never_ends": (endless(b" " * 65536, b"Connection: close\r\n"), "sent more than"),
-    "never_ends_in_chunks": (endless(b"8\r\n        \r\n" * 999, b"Transfer-Encoding: chunked\r\n"), "sent more than"),
+    "never_ends_in_chunks": (
+        endless(b"8\r\n        \r\n" * 999, b"Transfer-Encoding: chunked\r\n"),
+        "sent more than",
+    ),
     # chunks
-    "has_a_chunk_size_of_letters": (chunked(b"xyz\r\n{}\r\n0\r\n\r\n"), "broke off in the middle of its answer"),
+    "has_a_chunk_size_of_letters": (
+        chunked(b"xyz\r\n{}\r\n0\r\n\r\n"),
+        "broke off in the middle of its answer",
+    ),
     "has_a_negative_chunk_size": (chunked(b"-5\r\n{}\r\n0\r\n\r\n"), ""),
-    "has_a_huge_chunk_size": (chunked(b"f" * 30 + b"\r\n{}"), "broke off in the middle of its answer"),
+    "has_a_huge_chunk_size": (
+        chunked(b"f" * 30 + b"\r\n{}"),
+        "broke off in the middle of its answer",
+    ),
     "has_no_last_chunk": (chunked(b"2\r\n{}\r\n"), "broke off in the middle of its answer"),
     "has_a_long_chunk_size": (chunked(b"0" * 200_000), "a line that is too long"),
     # the encoding of the body
     "claims_to_be_gzip": (packed(b'{"runs": []}'), "sent an answer that cannot be unpacked"),
-    "is_half_a_gzip": (packed(gzip.compress(b'{"runs": []}' * 99)[:20]), "broke off in the middle of its answer"),
-    "is_half_a_deflate": (packed(zlib.compress(b"{}")[:-4], "deflate"), "broke off in the middle of its answer"),
+    "is_half_a_gzip": (
+        packed(gzip.compress(b'{"runs": []}' * 99)[:20]),
+        "broke off in the middle of its answer",
+    ),
+    "is_half_a_deflate": (
+        packed(zlib.compress(b"{}")[:-4], "deflate"),
+        "broke off in the middle of its answer",
+    ),
     "is_a_gzip_bomb": (packed(bomb(50_000_000)), "sent more than"),
-    "is_a_gzip_bomb_in_a_gzip": (packed(gzip.compress(bomb(50_000_000)), "gzip, gzip"), "unknown encoding: gzip, gzip"),
-    "is_in_brotli": (packed(b"\x0b\x01\x80{}\x03", "br"), "sent an answer in an unknown encoding: br"),
+    "is_a_gzip_bomb_in_a_gzip": (
+        packed(gzip.compress(bomb(50_000_000)), "gzip, gzip"),
+        "unknown encoding: gzip, gzip",
+    ),
+    "is_in_brotli": (
+        packed(b"\x0b\x01\x80{}\x03", "br"),
+        "sent an answer in an unknown encoding: br",
+    ),
     # the JSON
     "is_204": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "is empty (204), not JSON"),
     "is_empty": (answer(b""), "is empty (200), not JSON"),
@@ -141,19 +185,30 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     "is_xml": (answer(b"<a/>", Content_Type="application/xml"), "is application/xml, not JSON"),
     # something in between
     "is_a_sign_in_page": (answer(HTML, Content_Type="text/html"), "with a web page, not with JSON"),
-    "is_a_page_of_a_proxy": (answer(HTML, "403 Forbidden", Content_Type="text/html"), "A sign-in page came"),
+    "is_a_page_of_a_proxy": (
+        answer(HTML, "403 Forbidden", Content_Type="text/html"),
+        "A sign-in page came",
+    ),
     "is_407": (answer(b"", "407 Proxy Authentication Required"), "A proxy or gateway, not"),
     "is_401": (answer(b"{}", "401 Unauthorized"), "did not accept the sign-in"),
-    "is_a_bad_redirect": (answer(b"", "302 Found", Location="http://[::1"), "redirects to what is no address"),
+    "is_a_bad_redirect": (
+        answer(b"", "302 Found", Location="http://[::1"),
+        "redirects to what is no address",
+    ),
     "is_a_redirect_without_a_place": (answer(b"", "301 Moved Permanently"), "redirects"),
     "is_a_redirect_with_3_gb": (
         lambda connection: (
-            connection.send(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 3000000000\r\n\r\n"),
+            connection.send(
+                b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 3000000000\r\n\r\n"
+            ),
             connection.send_for_ever(b" " * 65536),
         ),
         "sent more than",
     ),
-    "is_an_error_with_a_bomb": (answer(bomb(50_000_000), "400 Bad Request", Content_Encoding="gzip"), "sent more than"),
+    "is_an_error_with_a_bomb": (
+        answer(bomb(50_000_000), "400 Bad Request", Content_Encoding="gzip"),
+        "sent more than",
+    ),
 }
 
 
@@ -183,7 +238,11 @@ def refused(home: Path, backend: str, fails: Fails) -> Callable[..., str]:
         key = "api_endpoint" if backend == "vertex" else "host"
         settings = {"backend": backend, key: address, "auth": "token-file", "token_file": "token"}
         if backend == "vertex":
-            settings |= {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme/runs"}
+            settings |= {
+                "project": "acme",
+                "location": "europe-west4",
+                "pipeline_root": "gs://acme/runs",
+            }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (home / "kfgcp.toml").write_text("[env.cloud]\n" + "\n".join(lines))
         (home / "token").write_text(SECRET)
@@ -202,9 +261,15 @@ def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
     assert part in refused(serve(mode).url)
 
 
-@pytest.mark.parametrize("arguments", [("show", "some-run"), ("logs", "some-run"), ("cancel", "some-run")])
-@pytest.mark.parametrize("name", ["hangs_up", "is_not_http", "promises_3_gb", "is_a_gzip_bomb", "nests_deep_lists"])
-def test_a_hostile_answer_to_another_command(refused: Any, serve: Any, name: str, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("show", "some-run"), ("logs", "some-run"), ("cancel", "some-run")]
+)
+@pytest.mark.parametrize(
+    "name", ["hangs_up", "is_not_http", "promises_3_gb", "is_a_gzip_bomb", "nests_deep_lists"]
+)
+def test_a_hostile_answer_to_another_command(
+    refused: Any, serve: Any, name: str, arguments: tuple[str, ...]
+) -> None:
     mode, part = HOSTILE[name]
 
     assert part in refused(serve(mode).url, *arguments)
@@ -227,14 +292,17 @@ def test_one_byte_after_the_other(refused: Any, serve: Any, verb: str, pipeline:
     }
     env = {"KFGCP_ENV_CLOUD_REQUEST_SECONDS": "1"}
 
-    assert "did not send a whole answer within 1 s" in refused(serve(mode).url, *arguments[verb], env=env)
+    assert "did not send a whole answer within 1 s" in refused(
+        serve(mode).url, *arguments[verb], env=env
+    )
 
 
 # -- lists
 
 
 def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
-    """Answer the first requests, each of them on a connection of its own; the last answer is repeated."""
+    """Answer the first requests, each of them on a connection of its own; the last answer is
+    repeated."""
 
     def mode(connection: Connection) -> None:
         status, value = answers[min(connection.number, len(answers) - 1)]
@@ -246,7 +314,9 @@ def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
 def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "again"}
 
-    assert "with the token of a page that was read before" in refused(serve(pages(backend, ("200 OK", page))).url)
+    assert "with the token of a page that was read before" in refused(
+        serve(pages(backend, ("200 OK", page))).url
+    )
 
 
 def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, backend: str) -> None:
@@ -274,11 +344,15 @@ def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("place", ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/", "http://localhost:{port}/?a=b"])
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/", "http://localhost:{port}/?a=b"]
+)
 def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, place: str) -> None:
     """To another port, and to another name; nothing at all is sent there."""
     other = serve(answer(b"{}"), reads_requests=False)
-    first = serve(answer(b"", f"{status} Moved", Location=place.format(port=other.port), Set_Cookie="a=b"))
+    first = serve(
+        answer(b"", f"{status} Moved", Location=place.format(port=other.port), Set_Cookie="a=b")
+    )
 
     assert "tokens are not sent on to another address" in refused(first.url)
     assert SECRET.encode() in first.requests[0]
@@ -290,7 +364,10 @@ def test_no_token_follows_a_redirect_from_https_to_http(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates.authority))
     other = serve(answer(b"{}"), reads_requests=False)
-    first = serve(answer(b"", "302 Found", Location=f"{other.url}/x"), tls=_context(certificates.leaf, certificates))
+    first = serve(
+        answer(b"", "302 Found", Location=f"{other.url}/x"),
+        tls=_context(certificates.leaf, certificates),
+    )
 
     assert "tokens are not sent on to another address" in refused(first.url)
     assert other.connections == 0
@@ -298,9 +375,18 @@ def test_no_token_follows_a_redirect_from_https_to_http(
 
 PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
     "a page": (answer(HTML, "200 OK", Content_Type="text/html"), ""),
-    "a page that refuses": (answer(HTML, "403 Forbidden", Content_Type="text/html"), "a proxy that does not let"),
-    "a sign-in": (answer(HTML, "407 Proxy Authentication Required"), "a proxy that asks for a sign-in"),
-    "a redirect": (answer(b"", "302 Found", Location="http://127.0.0.1/"), "a proxy that does not let"),
+    "a page that refuses": (
+        answer(HTML, "403 Forbidden", Content_Type="text/html"),
+        "a proxy that does not let",
+    ),
+    "a sign-in": (
+        answer(HTML, "407 Proxy Authentication Required"),
+        "a proxy that asks for a sign-in",
+    ),
+    "a redirect": (
+        answer(b"", "302 Found", Location="http://127.0.0.1/"),
+        "a proxy that does not let",
+    ),
     "nothing": (lambda connection: None, ""),
     "no HTTP": (raw(b"\x05\x00\r\n\r\n"), ""),
     "headers without an end": (raw(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 5000), ""),
@@ -332,13 +418,23 @@ def _context(certificate: Path, certificates: Any) -> ssl.SSLContext:
 @pytest.mark.parametrize(
     ("name", "trusted", "part"),
     [
-        ("leaf", False, "has a certificate that is not trusted: unable to get local issuer certificate"),
+        (
+            "leaf",
+            False,
+            "has a certificate that is not trusted: unable to get local issuer certificate",
+        ),
         ("expired", True, "has a certificate that is not trusted: certificate has expired"),
         ("elsewhere", True, "has a certificate that is not trusted: IP address mismatch"),
     ],
 )
 def test_a_certificate_that_is_not_valid(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool, part: str
+    refused: Any,
+    serve: Any,
+    certificates: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    trusted: bool,
+    part: str,
 ) -> None:
     server = serve(answer(b"{}"), tls=_context(getattr(certificates, name), certificates))
     if trusted:
@@ -348,11 +444,14 @@ def test_a_certificate_that_is_not_valid(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("rest", [b"", b"\x15\x03\x03\x00\x02\x02\x2d", b"}" * 99], ids=["ends", "alert", "in clear"])
+@pytest.mark.parametrize(
+    "rest", [b"", b"\x15\x03\x03\x00\x02\x02\x2d", b"}" * 99], ids=["ends", "alert", "in clear"]
+)
 def test_encryption_that_ends_in_the_body(
     refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch, rest: bytes
 ) -> None:
-    """The connection ends, an alert comes that a certificate has expired (RFC 8446, 6.2), or bytes in clear."""
+    """The connection ends, an alert comes that a certificate has expired (RFC 8446, 6.2), or bytes
+    in clear."""
 
     def mode(connection: Connection) -> None:
         connection.send(FIRST_LINE + JSON + b"Content-Length: 100\r\n\r\n{")

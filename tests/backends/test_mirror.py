@@ -1,4 +1,5 @@
-"""A mirror of the smallest service: what it does without the abilities that only some services have."""
+"""A mirror of the smallest service: what it does without the abilities that only some services
+have."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -95,7 +96,12 @@ def store(tmp_path: Path) -> Store:
 def one(make_run: Callable[..., Run]) -> Callable[..., Run]:
     def make(state: RunState = RunState.SUCCEEDED, **fields: Any) -> Run:
         ended_at = ENDED if state.final else None
-        values = {"env": "cloud", "backend_ref": f"{PLACE}one", "tasks": (TRAIN,), "ended_at": ended_at}
+        values = {
+            "env": "cloud",
+            "backend_ref": f"{PLACE}one",
+            "tasks": (TRAIN,),
+            "ended_at": ended_at,
+        }
         return make_run("one", state=state, created_at=STARTED, **values | fields)
 
     return make
@@ -110,7 +116,9 @@ def test_it_has_the_capabilities_that_need_nothing_of_the_service(store: Store) 
         assert capability(mirror, protocol) is None
 
 
-def test_a_method_of_the_service_gives_the_mirror_its_capability(store: Store, one: Callable[..., Run]) -> None:
+def test_a_method_of_the_service_gives_the_mirror_its_capability(
+    store: Store, one: Callable[..., Run]
+) -> None:
     class Service(SmallService):
         def retry(self, backend_ref: str) -> RunState:
             self.calls.append(f"retry {backend_ref}")
@@ -138,12 +146,19 @@ def test_an_ended_run_of_a_list_is_fetched_once(store: Store, one: Callable[...,
     mirror.refresh()
     mirror.refresh()
 
-    # The second list begins a minute before the last change of the first one, because a list may show a change late.
-    assert service.calls == ["created", f"fetch {PLACE}one", "changed since 2026-01-02T03:04:05.678Z"]
+    # The second list begins a minute before the last change of the first one, because a list may
+    # show a change late.
+    assert service.calls == [
+        "created",
+        f"fetch {PLACE}one",
+        "changed since 2026-01-02T03:04:05.678Z",
+    ]
     assert mirror.get(REF).tasks == (TRAIN,)
 
 
-def test_what_is_not_cheap_is_fetched_when_tasks_are_wanted(store: Store, one: Callable[..., Run]) -> None:
+def test_what_is_not_cheap_is_fetched_when_tasks_are_wanted(
+    store: Store, one: Callable[..., Run]
+) -> None:
     service = SmallService({f"{PLACE}one": one()}, cheap=False)
     mirror = Mirror(service, store, "cloud")
 
@@ -156,7 +171,9 @@ def test_what_is_not_cheap_is_fetched_when_tasks_are_wanted(store: Store, one: C
     assert store.read_level("one") is ReadLevel.EVERYTHING
 
 
-def test_a_run_that_the_service_does_not_list_is_fetched(store: Store, one: Callable[..., Run]) -> None:
+def test_a_run_that_the_service_does_not_list_is_fetched(
+    store: Store, one: Callable[..., Run]
+) -> None:
     service = SmallService({f"{PLACE}one": one(RunState.RUNNING)})
     mirror = Mirror(service, store, "cloud")
     mirror.get(REF)
@@ -197,7 +214,9 @@ def test_a_run_that_has_not_ended_cannot_be_deleted(store: Store, one: Callable[
     assert store.select() == []
 
 
-def test_a_run_deleted_on_the_service_is_recorded_as_cancelled(store: Store, one: Callable[..., Run]) -> None:
+def test_a_run_deleted_on_the_service_is_recorded_as_cancelled(
+    store: Store, one: Callable[..., Run]
+) -> None:
     running = replace(TRAIN, state=TaskState.RUNNING, ended_at=None)
     service = SmallService({f"{PLACE}one": one(RunState.RUNNING, tasks=(running,))})
     mirror = Mirror(service, store, "cloud")

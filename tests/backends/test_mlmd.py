@@ -1,4 +1,5 @@
-"""ML Metadata's messages and their frames, against bytes written by hand from the public field numbers."""
+"""ML Metadata's messages and their frames, against bytes written by hand from the public field
+numbers."""
 
 import math
 from typing import Any
@@ -18,18 +19,24 @@ EXECUTION = (
     b"\x18\x03"  # 3: last_known_state COMPLETE
     b"\x2a\x13\x0a\x09task_name\x12\x06\x1a\x04step"  # 5: custom_properties: string_value 3
     b"\x2a\x11\x0a\x0dparent_dag_id\x12\x00"  # an empty value
-    b"\x2a\x13\x0a\x06inputs\x12\x09\x22\x07\x0a\x05\x0a\x01x\x12\x00"  # struct_value 4 with an empty field
+    # struct_value 4 with an empty field
+    b"\x2a\x13\x0a\x06inputs\x12\x09\x22\x07\x0a\x05\x0a\x01x\x12\x00"
     b"\x32\x05run/a"  # 6: name
     b"\xba\x06\x03new"  # 103: a field that we do not know
 )
 
 
 def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
-    request = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="run1")
+    request = mlmd.message("GetContextByTypeAndNameRequest")(
+        type_name=mlmd.PIPELINE_RUN, context_name="run1"
+    )
 
     assert mlmd.encode(request) == CALL
     assert mlmd.received("GetContextByTypeAndNameRequest", CALL).context_name == "run1"
-    assert mlmd.path("GetContextByTypeAndName") == "/ml_metadata.MetadataStoreService/GetContextByTypeAndName"
+    assert (
+        mlmd.path("GetContextByTypeAndName")
+        == "/ml_metadata.MetadataStoreService/GetContextByTypeAndName"
+    )
 
 
 @pytest.mark.parametrize("status", ["", "x", "-1", "\u0663", "\u00b2", "9" * 5000])
@@ -54,13 +61,22 @@ def test_ids_are_sent_one_by_one_as_proto2_has_them() -> None:
 
 
 def test_an_answer_is_data_and_trailers() -> None:
-    body = b"\x00\x00\x00\x00" + bytes([len(EXECUTION)]) + EXECUTION + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
+    body = (
+        b"\x00\x00\x00\x00"
+        + bytes([len(EXECUTION)])
+        + EXECUTION
+        + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
+    )
 
     found = mlmd.decode("Execution", body, {})
 
     assert (found.id, found.type_id, found.name) == (7, 11, "run/a")
     assert mlmd.STATES[found.last_known_state] == "COMPLETE"
-    assert mlmd.values(found.custom_properties) == {"task_name": "step", "parent_dag_id": None, "inputs": {"x": None}}
+    assert mlmd.values(found.custom_properties) == {
+        "task_name": "step",
+        "parent_dag_id": None,
+        "inputs": {"x": None},
+    }
 
 
 def test_events_name_their_artifact_by_a_path() -> None:
@@ -82,7 +98,18 @@ def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "item", [{}, {"n": 1, "half": 0.5, "text": "ü", "no": None, "yes": True, "many": [1, [], {"a": [False]}]}]
+    "item",
+    [
+        {},
+        {
+            "n": 1,
+            "half": 0.5,
+            "text": "ü",
+            "no": None,
+            "yes": True,
+            "many": [1, [], {"a": [False]}],
+        },
+    ],
 )
 def test_values_come_back_as_they_went(item: Any) -> None:
     made = mlmd.message("Execution")()
@@ -93,7 +120,12 @@ def test_values_come_back_as_they_went(item: Any) -> None:
 
     found = mlmd.decode("Execution", mlmd.answer(made))
 
-    assert mlmd.values(found.custom_properties) == {"inputs": item, "count": 3, "share": 0.5, "flag": 1}
+    assert mlmd.values(found.custom_properties) == {
+        "inputs": item,
+        "count": 3,
+        "share": 0.5,
+        "flag": 1,
+    }
 
 
 def test_values_come_in_the_order_of_their_names() -> None:
@@ -135,7 +167,14 @@ def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html><body>Sign in</body></html>", b"{}", CALL[:9], b"\x00\x00\x00\x00\x02\x0a\x7f" + CALL]
+    "body",
+    [
+        b"",
+        b"<html><body>Sign in</body></html>",
+        b"{}",
+        CALL[:9],
+        b"\x00\x00\x00\x00\x02\x0a\x7f" + CALL,
+    ],
 )
 def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(mlmd.MlmdError) as caught:

@@ -1,4 +1,5 @@
-"""Backends of other distributions: entry points that are found, and those that are refused with a clear error."""
+"""Backends of other distributions: entry points that are found, and those that are refused with a
+clear error."""
 
 import textwrap
 from collections.abc import Callable, Iterator
@@ -52,14 +53,22 @@ def _forget() -> None:
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Put a distribution with one backend on the path, as an installer lays it out."""
 
-    def put(module: str = MODULE, *, name: str = "kfgcp-toy", backend: str = "toy", attribute: str = "BACKEND") -> None:
+    def put(
+        module: str = MODULE,
+        *,
+        name: str = "kfgcp-toy",
+        backend: str = "toy",
+        attribute: str = "BACKEND",
+    ) -> None:
         folder = tmp_path / f"site-{name}"
         metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir(parents=True)
         package = f"toy_{len(list(tmp_path.iterdir()))}_{abs(hash(str(tmp_path)))}"
         (folder / f"{package}.py").write_text(textwrap.dedent(module))
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text(f"[kfgcp.backends]\n{backend} = {package}:{attribute}\n")
+        (metadata / "entry_points.txt").write_text(
+            f"[kfgcp.backends]\n{backend} = {package}:{attribute}\n"
+        )
         monkeypatch.syspath_prepend(str(folder))
 
     return put
@@ -74,7 +83,9 @@ def project_of(tmp_path: Path) -> Callable[[str], kfgcp.Project]:
     return load
 
 
-def test_a_backend_of_another_distribution(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+def test_a_backend_of_another_distribution(
+    install: Install, project_of: Callable[[str], kfgcp.Project]
+) -> None:
     install()
 
     project = project_of(TOY + "speed = 3\n")
@@ -90,16 +101,23 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
 
     project = project_of('[env.toy]\nbackend = "toy"\n[env.other]\nbackend = "toy"\nfolder = 1\n')
 
-    with pytest.raises(ConfigError, match="Environment 'toy' has no folder, which the backend 'toy' needs"):
+    with pytest.raises(
+        ConfigError, match="Environment 'toy' has no folder, which the backend 'toy' needs"
+    ):
         open_backend(project, project.env("toy"))
-    with pytest.raises(ConfigError, match=r"kfgcp\.toml \[env\.other\]: folder must be a text, not 1"):
+    with pytest.raises(
+        ConfigError, match=r"kfgcp\.toml \[env\.other\]: folder must be a text, not 1"
+    ):
         project.env("other")
 
 
 @pytest.mark.parametrize(
     ("module", "problem"),
     [
-        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
+        (
+            "import a_module_that_is_not_there",
+            "ModuleNotFoundError: No module named 'a_module_that_is_not_there'",
+        ),
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("raise RuntimeError('no\\nlicence')", "RuntimeError: no licence"),
@@ -110,8 +128,14 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
         ),
         ("BACKEND = object()", "BACKEND is not a kfgcp.backends.plugin.BackendPlugin"),
         ("", "AttributeError: module"),
-        (MODULE.replace("settings=ToySettings", "settings=dict"), "its settings are not a subclass of"),
-        (MODULE.replace("speed: int = 1", "speed: float = 1.0"), "the key speed has the type <class 'float'>"),
+        (
+            MODULE.replace("settings=ToySettings", "settings=dict"),
+            "its settings are not a subclass of",
+        ),
+        (
+            MODULE.replace("speed: int = 1", "speed: float = 1.0"),
+            "the key speed has the type <class 'float'>",
+        ),
         (MODULE.replace("speed: int = 1", "labels: str = ''"), "it declares the key labels"),
         (MODULE.replace("speed: int = 1", "backend: str = ''"), "it declares the key backend"),
         (
@@ -137,7 +161,9 @@ def test_a_broken_distribution_is_named_and_others_work(
     assert list(plugin_problems()) == [caught.value.message]
 
 
-def test_a_backend_without_a_method_is_named(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+def test_a_backend_without_a_method_is_named(
+    install: Install, project_of: Callable[[str], kfgcp.Project]
+) -> None:
     install(MODULE.replace("def cancel", "def stop"))
 
     project = project_of(TOY)
@@ -170,7 +196,10 @@ def test_checks_of_keys_that_fail_are_an_error_of_their_environment_only(
 
     with pytest.raises(ConfigError) as caught:
         project.env("toy")
-    assert caught.value.message == f"kfgcp.toml [env.toy] cannot be checked by the backend 'toy': {problem}"
+    assert (
+        caught.value.message
+        == f"kfgcp.toml [env.toy] cannot be checked by the backend 'toy': {problem}"
+    )
     assert isinstance(caught.value.__cause__, (ValueError, KeyError))
 
 
@@ -189,7 +218,9 @@ def test_a_backend_that_fails_while_it_is_opened_is_named(
 
     project = project_of(TOY)
 
-    with pytest.raises(ConfigError, match=r"The backend 'toy' of kfgcp-toy 1\.0 cannot be opened: [A-Z]\w+: "):
+    with pytest.raises(
+        ConfigError, match=r"The backend 'toy' of kfgcp-toy 1\.0 cannot be opened: [A-Z]\w+: "
+    ):
         open_backend(project, project.env("toy"))
 
 
@@ -203,7 +234,9 @@ def test_doctor_names_a_backend_whose_checks_fail(
     findings = list(kfgcp.doctor("toy"))
 
     assert [(finding.check, finding.ok) for finding in findings] == [("config", False)]
-    assert findings[0].detail.startswith("The backend 'toy' of kfgcp-toy 1.0 cannot be checked: ValueError: ")
+    assert findings[0].detail.startswith(
+        "The backend 'toy' of kfgcp-toy 1.0 cannot be checked: ValueError: "
+    )
 
 
 def test_distributions_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +261,9 @@ def test_a_distribution_cannot_take_the_name_of_our_own(install: Install) -> Non
     ]
 
 
-def test_two_distributions_with_the_same_backend(install: Install, project_of: Callable[[str], kfgcp.Project]) -> None:
+def test_two_distributions_with_the_same_backend(
+    install: Install, project_of: Callable[[str], kfgcp.Project]
+) -> None:
     install()
     install(name="kfgcp-other-toy")
 

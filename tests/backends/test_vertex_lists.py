@@ -42,7 +42,9 @@ def project(home: Path) -> config.Project:
 
 @responses.activate
 def test_a_service_that_refuses_the_mask_is_asked_for_whole_jobs(project: config.Project) -> None:
-    responses.get(URL, json=refused("Invalid field mask: read_mask pipeline_spec.pipeline_info"), status=400)
+    responses.get(
+        URL, json=refused("Invalid field mask: read_mask pipeline_spec.pipeline_info"), status=400
+    )
     responses.get(URL, json={"pipelineJobs": [JOB]})
 
     backend = open_backend(project, project.env("dev"))
@@ -61,7 +63,12 @@ BAD_MASK = {
         "details": [
             {
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
-                "fieldViolations": [{"field": "read_mask", "description": "Invalid path: pipeline_spec.pipeline_info"}],
+                "fieldViolations": [
+                    {
+                        "field": "read_mask",
+                        "description": "Invalid path: pipeline_spec.pipeline_info",
+                    }
+                ],
             }
         ],
     }
@@ -89,7 +96,11 @@ def test_a_mask_that_was_refused_once_is_not_sent_again(project: config.Project)
     backend.list(RunFilter())
     backend.list(RunFilter())
 
-    assert ["readMask" in (call.request.url or "") for call in responses.calls] == [True, False, False]
+    assert ["readMask" in (call.request.url or "") for call in responses.calls] == [
+        True,
+        False,
+        False,
+    ]
 
 
 @responses.activate
@@ -104,7 +115,8 @@ def test_a_refusal_that_names_no_field_may_be_that_of_the_mask(project: config.P
 
 @responses.activate
 def test_a_mask_is_left_out_when_many_fields_are_refused(project: config.Project) -> None:
-    """The text of an error is cut after 400 characters; the field of the mask is named behind them."""
+    """The text of an error is cut after 400 characters; the field of the mask is named behind
+    them."""
     [violations] = BAD_MASK["error"]["details"]  # type: ignore[index]
     names = [{"field": "order_by", "description": "x" * 500}, *violations["fieldViolations"]]
     details = [
@@ -123,7 +135,12 @@ def test_a_mask_is_left_out_when_many_fields_are_refused(project: config.Project
 @responses.activate
 def test_another_field_that_is_refused_in_the_details_is_named(project: config.Project) -> None:
     [violations] = BAD_MASK["error"]["details"]  # type: ignore[index]
-    details = [{**violations, "fieldViolations": [{"field": "filter", "description": "Invalid expression"}]}]
+    details = [
+        {
+            **violations,
+            "fieldViolations": [{"field": "filter", "description": "Invalid expression"}],
+        }
+    ]
     responses.get(URL, json={"error": {**BAD_MASK["error"], "details": details}}, status=400)
 
     with pytest.raises(
@@ -154,7 +171,10 @@ def test_another_refusal_is_an_error(project: config.Project) -> None:
         (RunFilter(labels={"team": "growth"}), 'labels.team="growth"'),
         (RunFilter(experiment="My Runs"), 'labels.experiment="my-runs"'),
         (RunFilter(states=[RunState.FAILED]), 'state="PIPELINE_STATE_FAILED"'),
-        (RunFilter(states=[RunState.PENDING]), '(state="PIPELINE_STATE_QUEUED" OR state="PIPELINE_STATE_PENDING")'),
+        (
+            RunFilter(states=[RunState.PENDING]),
+            '(state="PIPELINE_STATE_QUEUED" OR state="PIPELINE_STATE_PENDING")',
+        ),
         (
             RunFilter(pipeline="train", states=[RunState.FAILED], labels={"a": "b"}),
             'pipeline_name="train" AND labels.a="b" AND state="PIPELINE_STATE_FAILED"',
@@ -171,7 +191,9 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
     assert backend.recent(wanted, 1)
 
     [call] = responses.calls
-    assert parse_qs(urlsplit(call.request.url or "").query).get("filter") == (None if asked is None else [asked])
+    assert parse_qs(urlsplit(call.request.url or "").query).get("filter") == (
+        None if asked is None else [asked]
+    )
 
 
 @responses.activate

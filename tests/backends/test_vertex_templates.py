@@ -72,7 +72,9 @@ def test_what_is_not_there_is_told(cloud: Any) -> None:
         kfgcp.submit(f"{ADDRESS}/v7", env="dev")
 
 
-@pytest.mark.parametrize("address", ["https://example.com/pipe.yaml", ADDRESS, f"{ADDRESS}/sha256:12"])
+@pytest.mark.parametrize(
+    "address", ["https://example.com/pipe.yaml", ADDRESS, f"{ADDRESS}/sha256:12"]
+)
 def test_other_addresses_are_refused(cloud: Any, address: str) -> None:
     with pytest.raises(UsageError, match="is not the address of a pipeline"):
         kfgcp.submit(address, env="dev")

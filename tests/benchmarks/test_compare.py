@@ -84,7 +84,9 @@ class Compare:
     def start(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, str(BENCHMARKS / "compare.py"), *map(str, arguments)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=cwd, env=self._environment, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command, cwd=cwd, env=self._environment, stdout=pipe, stderr=pipe, text=True
+        )
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> Ended:
         return self.end(self.start(*arguments, cwd=cwd))
@@ -150,7 +152,9 @@ def only_workload(ended: Ended) -> dict[str, Any]:
     return dict(workload)
 
 
-def test_three_times_the_cpu_time_is_a_ratio_of_three(compare: Compare, checkout: Callable[..., Path]) -> None:
+def test_three_times_the_cpu_time_is_a_ratio_of_three(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
     a, b = checkout("a", BURN.format(seconds=0.1)), checkout("b", BURN.format(seconds=0.3))
     ended = compare(a, b, "--only", "compare", "--limit", "10", "--json")
     workload = only_workload(ended)
@@ -162,8 +166,13 @@ def test_three_times_the_cpu_time_is_a_ratio_of_three(compare: Compare, checkout
 
 
 @linux_only
-def test_a_process_that_outlives_its_parent_counts(compare: Compare, checkout: Callable[..., Path]) -> None:
-    a, b = checkout("a", BURN.format(seconds=0.1)), checkout("b", BURN_AS_ORPHAN.format(seconds=0.3))
+def test_a_process_that_outlives_its_parent_counts(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
+    a, b = (
+        checkout("a", BURN.format(seconds=0.1)),
+        checkout("b", BURN_AS_ORPHAN.format(seconds=0.3)),
+    )
     ended = compare(a, b, "--only", "compare", "--json")
     workload = only_workload(ended)
     assert workload["counts_orphans"] is True
@@ -171,7 +180,9 @@ def test_a_process_that_outlives_its_parent_counts(compare: Compare, checkout: C
     assert ended.code == 0
 
 
-def test_a_checkout_is_not_worse_than_itself(compare: Compare, checkout: Callable[..., Path]) -> None:
+def test_a_checkout_is_not_worse_than_itself(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
     a = checkout("a", BURN.format(seconds=0.1))
     ended = compare(a, a, "--only", "compare", "--limit", "50")
     assert ended.code == 0
@@ -179,7 +190,9 @@ def test_a_checkout_is_not_worse_than_itself(compare: Compare, checkout: Callabl
     assert "within the limit" in ended.out
 
 
-def test_the_order_alternates_in_fresh_folders(compare: Compare, checkout: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_order_alternates_in_fresh_folders(
+    compare: Compare, checkout: Callable[..., Path], tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     a = checkout("a", WRITE_NAME.format(journal=str(journal), name="A"))
     b = checkout("b", WRITE_NAME.format(journal=str(journal), name="B"))
@@ -200,14 +213,18 @@ def test_an_unknown_workload_is_refused(compare: Compare, tmp_path: Path) -> Non
     assert "unknown workload nothing; choose from import, startup" in ended.err
 
 
-def test_a_missing_environment_is_one_line_that_helps(compare: Compare, checkout: Callable[..., Path]) -> None:
+def test_a_missing_environment_is_one_line_that_helps(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
     a = checkout("a", "", with_environment=False)
     ended = compare(a, a)
     assert ended.code == 1
     assert ended.err == f"{a} has no environment. Make one there: make .venv/demo.stamp\n"
 
 
-def test_a_copied_environment_is_refused(compare: Compare, checkout: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_copied_environment_is_refused(
+    compare: Compare, checkout: Callable[..., Path], tmp_path: Path
+) -> None:
     a, copied = checkout("a", ""), tmp_path / "copied"
     shutil.copytree(a, copied)
     ended = compare(a, copied)
@@ -215,14 +232,21 @@ def test_a_copied_environment_is_refused(compare: Compare, checkout: Callable[..
     assert ended.err.startswith(f"The environment of {copied} belongs to another folder.")
 
 
-def test_different_answers_are_not_compared(compare: Compare, checkout: Callable[..., Path]) -> None:
-    a, b = checkout("a", """print('[{"run_id": "1"}]')"""), checkout("b", """print('[{"run_id": "2"}]')""")
+def test_different_answers_are_not_compared(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
+    a, b = (
+        checkout("a", """print('[{"run_id": "1"}]')"""),
+        checkout("b", """print('[{"run_id": "2"}]')"""),
+    )
     ended = compare(a, b, "--only", "list")
     assert ended.code == 1
     assert "list: A and B gave different answers" in ended.err
 
 
-def test_a_command_that_fails_is_named_with_its_errors(compare: Compare, checkout: Callable[..., Path]) -> None:
+def test_a_command_that_fails_is_named_with_its_errors(
+    compare: Compare, checkout: Callable[..., Path]
+) -> None:
     a = checkout("a", "import sys; sys.exit('the disk is full')")
     ended = compare(a, a, "--only", "startup")
     assert ended.code == 1
@@ -242,7 +266,9 @@ def test_revisions_get_worktrees_and_environments_that_are_removed(
     assert len(git(folder, "worktree", "list").splitlines()) == 1
 
 
-def test_a_name_that_is_nothing_is_one_line(compare: Compare, repository: Callable[[str], Path]) -> None:
+def test_a_name_that_is_nothing_is_one_line(
+    compare: Compare, repository: Callable[[str], Path]
+) -> None:
     folder = repository("")
     ended = compare("HEAD", "nothing", cwd=folder)
     assert ended.code == 1
@@ -287,15 +313,58 @@ TOO_WIDE_FOR_LIMIT = "within the limit, but the spread is too wide to tell"
 @pytest.mark.parametrize(
     ("ratios", "limit", "median", "quartiles", "in_words"),
     [
-        # Of 11 values in order the median is the sixth; a quartile is half way between the third and the fourth.
+        # Of 11 values in order the median is the sixth; a quartile is half way between the third
+        # and the fourth.
         ([1.0] * 11, None, 1.0, (1.0, 1.0), "no clear difference"),
-        ([0.9, 1.1, 1.1, 1.3, 1.3, 1.4, 1.5, 1.5, 1.7, 2, 2], None, 1.4, (1.2, 1.6), "B needs more"),
-        ([0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.7, 0.8, 0.8, 0.9, 2], None, 0.7, (0.6, 0.8), "B needs less"),
-        ([0.7, 0.8, 0.9, 0.9, 1, 1, 1, 1.2, 1.2, 1.3, 1.4], None, 1.0, (0.9, 1.2), "the spread is too wide to tell"),
-        ([0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 2, 2], None, 0.9, (0.9, 0.9), "no clear difference"),
-        ([1, 1, 1.02, 1.02, 1.02, 1.05, 1.08, 1.08, 1.08, 2, 2], 10, 1.05, (1.02, 1.08), "within the limit"),
-        ([0.9, 0.9, 0.9, 0.9, 1, 1.05, 1.1, 1.2, 1.2, 1.3, 1.4], 10, 1.05, (0.9, 1.2), TOO_WIDE_FOR_LIMIT),
-        ([1.1, 1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.4, 1.4, 1.4, 1.4], 10, 1.3, (1.2, 1.4), "above the limit"),
+        (
+            [0.9, 1.1, 1.1, 1.3, 1.3, 1.4, 1.5, 1.5, 1.7, 2, 2],
+            None,
+            1.4,
+            (1.2, 1.6),
+            "B needs more",
+        ),
+        (
+            [0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.7, 0.8, 0.8, 0.9, 2],
+            None,
+            0.7,
+            (0.6, 0.8),
+            "B needs less",
+        ),
+        (
+            [0.7, 0.8, 0.9, 0.9, 1, 1, 1, 1.2, 1.2, 1.3, 1.4],
+            None,
+            1.0,
+            (0.9, 1.2),
+            "the spread is too wide to tell",
+        ),
+        (
+            [0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 2, 2],
+            None,
+            0.9,
+            (0.9, 0.9),
+            "no clear difference",
+        ),
+        (
+            [1, 1, 1.02, 1.02, 1.02, 1.05, 1.08, 1.08, 1.08, 2, 2],
+            10,
+            1.05,
+            (1.02, 1.08),
+            "within the limit",
+        ),
+        (
+            [0.9, 0.9, 0.9, 0.9, 1, 1.05, 1.1, 1.2, 1.2, 1.3, 1.4],
+            10,
+            1.05,
+            (0.9, 1.2),
+            TOO_WIDE_FOR_LIMIT,
+        ),
+        (
+            [1.1, 1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.4, 1.4, 1.4, 1.4],
+            10,
+            1.3,
+            (1.2, 1.4),
+            "above the limit",
+        ),
     ],
 )
 def test_ratios_are_summed_up_and_put_into_words(
@@ -307,7 +376,9 @@ def test_ratios_are_summed_up_and_put_into_words(
     in_words: str,
 ) -> None:
     usage, compare = module("process_tree").Usage, module("compare")
-    pairs = [compare.Pair(usage(2.0, 9.0, True, ""), usage(2 * ratio, 1.0, True, "")) for ratio in ratios]
+    pairs = [
+        compare.Pair(usage(2.0, 9.0, True, ""), usage(2 * ratio, 1.0, True, "")) for ratio in ratios
+    ]
     comparison = compare.Comparison(module("workloads").WORKLOADS[0], pairs[::-1])
     assert comparison.median == pytest.approx(median)
     assert comparison.quartiles == pytest.approx(quartiles)
@@ -340,7 +411,9 @@ ROWS = {"list": 20, "read-remote": 100, "recorded": 1_000, "export": 5_001}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_workload_does_its_work_in_this_checkout(module: Callable[[str], Any], tmp_path: Path, name: str) -> None:
+def test_each_workload_does_its_work_in_this_checkout(
+    module: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
     workloads = module("workloads")
     (workload,) = (workload for workload in workloads.WORKLOADS if workload.name == name)
     here = module("checkouts").Checkout("here", ROOT, Path(sys.executable).parent)
@@ -355,7 +428,8 @@ def test_each_workload_does_its_work_in_this_checkout(module: Callable[[str], An
         answer = workload.answer(usage.output)
         assert (answer if isinstance(answer, int) else len(answer)) == ROWS[name]
     if name == "where":
-        # The smaller the learning rate and the higher the accuracy, the fewer: about one run in a hundred.
+        # The smaller the learning rate and the higher the accuracy, the fewer: about one run in a
+        # hundred.
         assert 0 < len(workload.answer(usage.output)) <= 20
 
 

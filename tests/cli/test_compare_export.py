@@ -23,11 +23,15 @@ def recorded(store: Store, make_run: MakeRun) -> list[Run]:
             *("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1, None),
             *("2020-01-01T00:00:00.000Z", f"2020-01-01T00:00:0{seconds}.000Z"),
         )
-        return make_run(str(number) * 12, created_at=f"2020-01-0{number}T00:00:00.000Z", tasks=(task,), **fields)
+        return make_run(
+            str(number) * 12, created_at=f"2020-01-0{number}T00:00:00.000Z", tasks=(task,), **fields
+        )
 
     runs = [
         run(1, 1, params={"lr": 0.5, "same": 1}, metrics=(Metric("train", "m", "loss", 1.0),)),
-        run(2, 3, params={"lr": 0.25, "same": 1}, metrics=(Metric("train", "m", "loss", math.nan),)),
+        run(
+            2, 3, params={"lr": 0.25, "same": 1}, metrics=(Metric("train", "m", "loss", math.nan),)
+        ),
         run(3, 3, params={"same": 1}, state=RunState.FAILED, pipeline="other", labels={"k": "v"}),
     ]
     for each in runs:
@@ -66,7 +70,10 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
             ["--minimize", "loss", "--maximize", "loss"],
             "Either the greater or the smaller value of 'loss' is better, not both.",
         ),
-        (["--lower", "loss", "--maximize", "loss"], "Either the greater or the smaller value of 'loss' is better"),
+        (
+            ["--lower", "loss", "--maximize", "loss"],
+            "Either the greater or the smaller value of 'loss' is better",
+        ),
     ],
 )
 def test_a_goal_that_cannot_be_meant_is_refused(kfgcp: Any, options: list[str], said: str) -> None:
@@ -111,7 +118,9 @@ def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
 
     assert (done.code, done.err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(done.out)))
-    assert [(row["run_id"], row["state"], row["params.lr"], row["metrics.train.loss"]) for row in rows] == [
+    assert [
+        (row["run_id"], row["state"], row["params.lr"], row["metrics.train.loss"]) for row in rows
+    ] == [
         ("1" * 12, "SUCCEEDED", "0.5", "1.0"),
         ("2" * 12, "SUCCEEDED", "0.25", "nan"),
         ("3" * 12, "FAILED", "", ""),
@@ -128,7 +137,11 @@ def test_csv_has_no_formulas_unless_raw_texts_are_asked_for(
     [raw] = csv.DictReader(io.StringIO(kfgcp("export", "--raw").out))
     tasks = kfgcp("export", "--table", "tasks", "--raw")
 
-    assert (plain["name"], plain["labels.l"], plain["params.@p"]) == (f"'{formula}", "'+1+1", "-1.5")
+    assert (plain["name"], plain["labels.l"], plain["params.@p"]) == (
+        f"'{formula}",
+        "'+1+1",
+        "-1.5",
+    )
     assert (raw["name"], raw["labels.l"], raw["params.@p"]) == (formula, "+1+1", "-1.5")
     assert tasks.code == 0
 
@@ -137,7 +150,9 @@ def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> 
     done = kfgcp("export", "--format", "json")
 
     assert done.json == [run.to_dict() for run in recorded]
-    assert kfgcp("export", "2222", "--format", "json").json == [kfgcp("show", "2222", "--json").json]
+    assert kfgcp("export", "2222", "--format", "json").json == [
+        kfgcp("show", "2222", "--json").json
+    ]
 
 
 @pytest.mark.usefixtures("recorded")

@@ -80,7 +80,9 @@ def test_it_tells_task_by_task_what_differs(kfgcp: Any, files: tuple[str, str]) 
     ]
 
 
-def test_the_same_pipeline_has_no_difference(kfgcp: Any, files: tuple[str, str], home: Path) -> None:
+def test_the_same_pipeline_has_no_difference(
+    kfgcp: Any, files: tuple[str, str], home: Path
+) -> None:
     assert kfgcp("compile", "a.py", "-o", "a.yaml").code == 0
 
     done = kfgcp("diff", "a.py:steps", "a.yaml", "--exit-code")
@@ -89,7 +91,9 @@ def test_the_same_pipeline_has_no_difference(kfgcp: Any, files: tuple[str, str],
     assert done.out.splitlines()[2:] == ["No difference."]
 
 
-@pytest.mark.parametrize(("option", "code"), [([], 0), (["--exit-code"], 4), (["--exit-code", "--json"], 4)])
+@pytest.mark.parametrize(
+    ("option", "code"), [([], 0), (["--exit-code"], 4), (["--exit-code", "--json"], 4)]
+)
 def test_differences_are_an_exit_code_when_asked_for(
     kfgcp: Any, files: tuple[str, str], option: list[str], code: int
 ) -> None:
@@ -100,7 +104,11 @@ def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, s
     found = kfgcp("diff", *files, "--json").json
 
     assert found == api.diff(*files).to_dict()
-    assert found["before"] == {"origin": "a.py", "pipeline": "steps", "version": load("a.py").version}
+    assert found["before"] == {
+        "origin": "a.py",
+        "pipeline": "steps",
+        "version": load("a.py").version,
+    }
     assert {
         "path": "condition-1/train",
         "what": "env",
@@ -116,7 +124,10 @@ def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, s
 def recorded(files: tuple[str, str], store: Store, make_run: MakeRun) -> str:
     """The version of a run of the first file, whose name is `nightly`."""
     spec = load(files[0])
-    store.add_run(make_run("abcdef012345", name="nightly", version=spec.version), pipeline_spec=spec.pipeline_spec)
+    store.add_run(
+        make_run("abcdef012345", name="nightly", version=spec.version),
+        pipeline_spec=spec.pipeline_spec,
+    )
     return spec.version
 
 
@@ -154,7 +165,9 @@ def test_digits_of_two_versions_are_refused(recorded: str, store: Store, make_ru
         version = "sha256:" + "0" * 63 + last
         store.add_run(make_run(f"0000aaaa000{last}", version=version), pipeline_spec=spec)
 
-    with pytest.raises(UsageError, match=r"means more than one version: sha256:0{63}1, sha256:0{63}2"):
+    with pytest.raises(
+        UsageError, match=r"means more than one version: sha256:0{63}1, sha256:0{63}2"
+    ):
         api.diff("sha256:00000000", "a.py")
 
 
@@ -176,7 +189,9 @@ def test_what_names_no_pipeline_is_refused(kfgcp: Any, named: str, said: str) ->
     assert done.err.startswith(f"error: {said}")
 
 
-def test_a_run_whose_pipeline_is_not_known_is_refused(kfgcp: Any, home: Path, store: Store, make_run: MakeRun) -> None:
+def test_a_run_whose_pipeline_is_not_known_is_refused(
+    kfgcp: Any, home: Path, store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run("abcdef012345"))
 
     done = kfgcp("diff", "latest", "latest")
@@ -185,13 +200,21 @@ def test_a_run_whose_pipeline_is_not_known_is_refused(kfgcp: Any, home: Path, st
     assert done.err.startswith("error: The pipeline of run abcdef012345 cannot be read.")
 
 
-def test_what_is_asked_of_a_cluster_counts_where_both_tell_it(recorded: str, store: Store, make_run: MakeRun) -> None:
+def test_what_is_asked_of_a_cluster_counts_where_both_tell_it(
+    recorded: str, store: Store, make_run: MakeRun
+) -> None:
     spec = load("a.py")
     asked = {"platforms": {"kubernetes": {"pipelineConfig": {"mutexName": "one"}}}}
     for number, platform_spec in enumerate([None, asked]):
         run = make_run(f"bbbbbbbbbbb{number}", version=spec.version)
-        store.add_run(run, pipeline_spec=spec.pipeline_spec, request=StoredRequest(platform_spec=platform_spec))
+        store.add_run(
+            run,
+            pipeline_spec=spec.pipeline_spec,
+            request=StoredRequest(platform_spec=platform_spec),
+        )
 
-    assert [change.name for change in api.diff("a.py", "bbbbbbbbbbb1").changes] == ["kubernetes.pipelineConfig"]
+    assert [change.name for change in api.diff("a.py", "bbbbbbbbbbb1").changes] == [
+        "kubernetes.pipelineConfig"
+    ]
     assert api.diff("a.py", "bbbbbbbbbbb0").changes == ()
     assert api.diff(recorded, "bbbbbbbbbbb1").changes == ()

@@ -1,4 +1,5 @@
-"""`kfgcp env import`: what Terraform made becomes a table of kfgcp.toml, and nothing else of the file changes."""
+"""`kfgcp env import`: what Terraform made becomes a table of kfgcp.toml, and nothing else of the
+file changes."""
 
 import json
 import stat
@@ -40,7 +41,9 @@ max_parallel = 2
 
 def outputs(**environments: dict[str, Any]) -> str:
     """As `terraform output -json` prints it."""
-    return json.dumps({"kfgcp_environments": {"sensitive": False, "type": ["object", {}], "value": environments}})
+    return json.dumps(
+        {"kfgcp_environments": {"sensitive": False, "type": ["object", {}], "value": environments}}
+    )
 
 
 @pytest.fixture
@@ -57,11 +60,17 @@ def import_(home: Path, kfgcp: Any) -> Callable[..., Any]:
 def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Any], home: Path) -> None:
     done = import_(outputs(growth=VERTEX))
 
-    assert (done.code, done.out, done.err) == (0, "kfgcp.toml: [env.dev] added\n", "next: kfgcp doctor --env dev\n")
+    assert (done.code, done.out, done.err) == (
+        0,
+        "kfgcp.toml: [env.dev] added\n",
+        "next: kfgcp doctor --env dev\n",
+    )
     assert (home / "kfgcp.toml").read_text() == TABLE
 
 
-def test_it_adds_to_a_file_and_leaves_the_rest_to_the_letter(import_: Callable[..., Any], home: Path) -> None:
+def test_it_adds_to_a_file_and_leaves_the_rest_to_the_letter(
+    import_: Callable[..., Any], home: Path
+) -> None:
     (home / "kfgcp.toml").write_text(FILE)
     (home / "kfgcp.toml").chmod(0o640)
 
@@ -79,7 +88,12 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
     command = [Path(sys.executable).with_name("kfgcp"), "env", "import", "dev"]
 
     done = subprocess.run(
-        command, input=outputs(growth=VERTEX), cwd=home / "below", env=environment(), capture_output=True, text=True
+        command,
+        input=outputs(growth=VERTEX),
+        cwd=home / "below",
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
 
     assert done.returncode == 0, done.stderr
@@ -87,9 +101,18 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
     assert not (home / "below" / "kfgcp.toml").exists()
 
 
-def test_an_environment_that_is_there_is_replaced_only_when_told(import_: Callable[..., Any], home: Path) -> None:
-    before = FILE + "\n[env.dev]\n# by hand\nbackend = 'vertex'\nproject = \"old\"\nreserved_ip_ranges = [\n  'a',\n]\n"
-    before += "\n[env.dev.labels]\nteam = 'old'\n\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost = 'https://k.example'\n"
+def test_an_environment_that_is_there_is_replaced_only_when_told(
+    import_: Callable[..., Any], home: Path
+) -> None:
+    before = (
+        FILE
+        + "\n[env.dev]\n# by hand\nbackend = 'vertex'\nproject = \"old\"\nreserved_ip_ranges = [\n "
+        " 'a',\n]\n"
+    )
+    before += (
+        "\n[env.dev.labels]\nteam = 'old'\n\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost"
+        " = 'https://k.example'\n"
+    )
     (home / "kfgcp.toml").write_text(before)
 
     refused = import_(outputs(growth=VERTEX))
@@ -122,13 +145,18 @@ def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Any], home: Path
     assert import_(outputs(growth=VERTEX)).code == 0
 
     assert (home / "kfgcp.toml").is_symlink()
-    assert tomllib.loads((home / "shared.toml").read_text())["env"]["dev"]["project"] == "acme-ml-dev"
+    assert (
+        tomllib.loads((home / "shared.toml").read_text())["env"]["dev"]["project"] == "acme-ml-dev"
+    )
 
 
 def test_texts_come_through_as_they_are(import_: Callable[..., Any], home: Path) -> None:
     labels = {"team": 'ml "é"\\ \t', "with.dot": "x"}
 
-    assert import_(outputs(growth=VERTEX | {"labels": labels, "reserved_ip_ranges": ["a", "b"]})).code == 0
+    assert (
+        import_(outputs(growth=VERTEX | {"labels": labels, "reserved_ip_ranges": ["a", "b"]})).code
+        == 0
+    )
 
     written = tomllib.loads((home / "kfgcp.toml").read_text())["env"]["dev"]
     assert written["labels"] == labels
@@ -136,7 +164,9 @@ def test_texts_come_through_as_they_are(import_: Callable[..., Any], home: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "project"), [(None, "of-dev"), ("other", "of-other")], ids=["named like it", "named by --from"]
+    ("key", "project"),
+    [(None, "of-dev"), ("other", "of-other")],
+    ids=["named like it", "named by --from"],
 )
 def test_which_of_several_is_said_by_name(
     import_: Callable[..., Any], home: Path, key: str | None, project: str
@@ -163,12 +193,27 @@ NO_OUTPUT = "There is no output kfgcp_environments with environments, only: "
         (json.dumps({"kfgcp_environments": 3}), f"{NO_OUTPUT}kfgcp_environments."),
         (outputs(), "Terraform's outputs have no environment 'dev'."),
         (outputs(a=VERTEX, b=VERTEX), "Terraform's outputs have no environment 'dev'."),
-        (outputs(a={"backend": "vertex", "project": "p"}), "outputs for 'dev' have no location, pipeline_root."),
-        (outputs(a=VERTEX | {"backend": "airflow"}), "kfgcp.toml [env.dev] has the unknown backend 'airflow'."),
+        (
+            outputs(a={"backend": "vertex", "project": "p"}),
+            "outputs for 'dev' have no location, pipeline_root.",
+        ),
+        (
+            outputs(a=VERTEX | {"backend": "airflow"}),
+            "kfgcp.toml [env.dev] has the unknown backend 'airflow'.",
+        ),
         (outputs(a=VERTEX | {"projct": "p"}), "kfgcp.toml [env.dev]: unknown key 'projct'."),
-        (outputs(a=VERTEX | {"pipeline_root": "s3://b"}), "[env.dev]: pipeline_root is 's3://b', not in Cloud"),
-        (outputs(a=VERTEX | {"labels": {"team": 3}}), "kfgcp.toml [env.dev]: label team must be a text, not 3."),
-        (outputs(a=VERTEX | {"labels": {"team": None}}), "Terraform's outputs for 'a' have a null in labels."),
+        (
+            outputs(a=VERTEX | {"pipeline_root": "s3://b"}),
+            "[env.dev]: pipeline_root is 's3://b', not in Cloud",
+        ),
+        (
+            outputs(a=VERTEX | {"labels": {"team": 3}}),
+            "kfgcp.toml [env.dev]: label team must be a text, not 3.",
+        ),
+        (
+            outputs(a=VERTEX | {"labels": {"team": None}}),
+            "Terraform's outputs for 'a' have a null in labels.",
+        ),
     ],
 )
 def test_what_is_not_an_environment_is_refused_in_one_line(
@@ -199,7 +244,9 @@ def test_a_name_that_is_none_is_refused(import_: Callable[..., Any], home: Path,
 
 
 @pytest.mark.parametrize(
-    "written", ["env.dev.backend = 'local'\n", "[env]\ndev = { backend = 'local' }\n"], ids=["dotted", "inline"]
+    "written",
+    ["env.dev.backend = 'local'\n", "[env]\ndev = { backend = 'local' }\n"],
+    ids=["dotted", "inline"],
 )
 def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
     import_: Callable[..., Any], home: Path, written: str
@@ -213,7 +260,9 @@ def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
     assert (home / "kfgcp.toml").read_text() == written
 
 
-def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(import_: Callable[..., Any], home: Path) -> None:
+def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(
+    import_: Callable[..., Any], home: Path
+) -> None:
     before = "[project]\nname = '''\n[env.dev]\n'''\n\n[env.dev]\nbackend = 'local'\n"
     (home / "kfgcp.toml").write_text(before)
 
@@ -248,7 +297,14 @@ def test_a_folder_that_cannot_be_written_is_named(somebody: Any) -> None:
 def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp: Any) -> None:
     (home / "outputs.json").write_text(outputs(a={"backend": "vertex", "project": "p"}))
 
-    done = kfgcp("env", "import", "dev", "--file", "outputs.json", env={"KFGCP_ENV_DEV_LOCATION": "us-central1"})
+    done = kfgcp(
+        "env",
+        "import",
+        "dev",
+        "--file",
+        "outputs.json",
+        env={"KFGCP_ENV_DEV_LOCATION": "us-central1"},
+    )
 
     assert done.code == 2
     assert "have no location, pipeline_root" in done.err

@@ -18,7 +18,12 @@ SECOND = "2026-01-02T03:04:0{}.000Z"
 @pytest.fixture(autouse=True)
 def recorded(store: Store, make_run: MakeRun) -> None:
     train = Task(
-        "train", TaskKind.CONTAINER, TaskState.FAILED, 2, started_at=SECOND.format(6), ended_at=SECOND.format(7)
+        "train",
+        TaskKind.CONTAINER,
+        TaskState.FAILED,
+        2,
+        started_at=SECOND.format(6),
+        ended_at=SECOND.format(7),
     )
     skipped = Task("evaluate", TaskKind.CONTAINER, TaskState.SKIPPED)
     run = make_run(
@@ -90,7 +95,9 @@ def test_a_note_says_when_an_earlier_version_recorded_the_run(kfgcp: Any, home: 
 
     assert (part.code, len(part.out.splitlines())) == (0, 2)
     assert (
-        part.err == "note: The first events of this run are missing: an earlier version of kfgcp recorded its start.\n"
+        part.err
+        == "note: The first events of this run are missing: an earlier version of kfgcp recorded"
+        " its start.\n"
     )
     assert (nothing.code, nothing.out) == (0, "")
     assert nothing.err == "note: This run has no events: an earlier version of kfgcp recorded it.\n"

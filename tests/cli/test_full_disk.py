@@ -1,4 +1,5 @@
-"""A state folder on a full disk is shown as it is, with one note; what would change it is refused in one line."""
+"""A state folder on a full disk is shown as it is, with one note; what would change it is refused
+in one line."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +20,9 @@ def state(mount: Callable[[str], Path], home: Path, make_run: Callable[..., Run]
     tasks = (Task("say", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)
     with Store(folder) as store:
         store.add_run(make_run("aaaa00000001", name="hamlet", tasks=tasks))
-        store.add_run(make_run("bbbb00000002", state=RunState.RUNNING, created_at="2026-02-02T03:04:05.678Z"))
+        store.add_run(
+            make_run("bbbb00000002", state=RunState.RUNNING, created_at="2026-02-02T03:04:05.678Z")
+        )
     log = folder / "logs" / "aaaa00000001" / "say" / "1.log"
     log.parent.mkdir(parents=True)
     log.write_text("to be\n")
@@ -52,14 +55,18 @@ def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any
     logs = kfgcp("logs", "hamlet", env=env)
     exported = kfgcp("export", env=env)
 
-    assert [result.code for result in (listed, shown, running, logs, exported)] == [0] * 5, listed.err + running.err
+    assert [result.code for result in (listed, shown, running, logs, exported)] == [0] * 5, (
+        listed.err + running.err
+    )
     assert [run["run_id"] for run in listed.json] == ["bbbb00000002", "aaaa00000001"]
     assert [task["path"] for task in shown.json["tasks"]] == ["say"]
     assert logs.out == "say | to be\n"
     assert len(exported.out.splitlines()) == 3
     for result in (listed, running):
         lines = result.err.splitlines()
-        assert [line.partition(":")[0] for line in lines] == ["note"], "the end of the second run cannot be recorded"
+        assert [line.partition(":")[0] for line in lines] == ["note"], (
+            "the end of the second run cannot be recorded"
+        )
         assert f"{state}/kfgcp.db is full: recorded runs are shown" in lines[0]
 
 

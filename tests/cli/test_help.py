@@ -46,7 +46,9 @@ def test_every_verb_has_an_example_that_it_understands(verb: str) -> None:
 
     assert f"Example: kfgcp {example}" in _help(verb)
     assert words[0] == verb
-    _command(verb).make_context(verb, words[1:])  # raises on an option or argument that is not there
+    _command(verb).make_context(
+        verb, words[1:]
+    )  # raises on an option or argument that is not there
 
 
 @pytest.mark.parametrize("verb", VERB_NAMES)
@@ -57,7 +59,9 @@ def test_every_option_has_help(verb: str) -> None:
             assert parameter.help.endswith("."), f"{verb} {parameter.name}"
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERB_NAMES) - {"init", "env", "export", "testing", "delete", "dashboard"}))
+@pytest.mark.parametrize(
+    "verb", sorted(set(VERB_NAMES) - {"init", "env", "export", "testing", "delete", "dashboard"})
+)
 def test_verbs_with_results_can_print_json(verb: str) -> None:
     assert "--json" in {name for parameter in _command(verb).params for name in parameter.opts}
 

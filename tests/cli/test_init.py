@@ -10,7 +10,10 @@ import pytest
 def test_a_new_project_runs_at_once(kfgcp: Any, home: Path) -> None:
     made = kfgcp("init")
 
-    assert (made.code, made.out.splitlines()) == (0, ["kfgcp.toml", "pipelines/long_words.py", ".gitignore"])
+    assert (made.code, made.out.splitlines()) == (
+        0,
+        ["kfgcp.toml", "pipelines/long_words.py", ".gitignore"],
+    )
     assert made.err == "next: kfgcp run pipelines/long_words.py\n"
     done = kfgcp(*made.err.split()[2:], "--json")
     assert done.code == 0, done.err
@@ -30,12 +33,16 @@ def test_a_project_in_another_folder(kfgcp: Any, home: Path) -> None:
 
     assert made.code == 0
     assert made.err == "next: cd 'a/new one' && kfgcp run pipelines/long_words.py\n"
-    assert tomllib.loads((home / "a/new one/kfgcp.toml").read_text())["project"]["name"] == "new one"
+    assert (
+        tomllib.loads((home / "a/new one/kfgcp.toml").read_text())["project"]["name"] == "new one"
+    )
     assert kfgcp("list", cwd=home / "a/new one").code == 0
 
 
 @pytest.mark.parametrize("taken", ["kfgcp.toml", "pipelines/long_words.py"])
-def test_a_file_that_is_there_stays_and_nothing_is_written(kfgcp: Any, home: Path, taken: str) -> None:
+def test_a_file_that_is_there_stays_and_nothing_is_written(
+    kfgcp: Any, home: Path, taken: str
+) -> None:
     (home / taken).parent.mkdir(exist_ok=True)
     (home / taken).write_text("mine")
 
@@ -60,7 +67,8 @@ def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Any, home: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ['say "hi"', "back\\slash", "new\nline", "Grüße 世界", "tab\tbell\x07", "{name}", "\u202e"]
+    "name",
+    ['say "hi"', "back\\slash", "new\nline", "Grüße 世界", "tab\tbell\x07", "{name}", "\u202e"],
 )
 def test_any_name_of_a_folder_makes_a_valid_file(kfgcp: Any, home: Path, name: str) -> None:
     assert kfgcp("init", name).code == 0
@@ -69,7 +77,9 @@ def test_any_name_of_a_folder_makes_a_valid_file(kfgcp: Any, home: Path, name: s
     }
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(kfgcp: Any, home: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(
+    kfgcp: Any, home: Path
+) -> None:
     (home / "pipelines").write_text("a file in the way")
     (home / "file").write_text("")
 

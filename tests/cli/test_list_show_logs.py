@@ -66,11 +66,23 @@ def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
 
     lines = _words(done.out)
     assert (done.code, done.err) == (0, "")
-    assert lines[0] == ["RUN", "STATE", "NAME", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"]
+    assert lines[0] == [
+        "RUN",
+        "STATE",
+        "NAME",
+        "PIPELINE",
+        "EXPERIMENT",
+        "ENV",
+        "CREATED",
+        "TOOK",
+        "METRICS",
+    ]
     assert lines[1][:6] == ["cccc33333333", "SUCCEEDED", "newest", "train", "spring", "local"]
     assert lines[2][:5] == ["bbbb22222222", "FAILED", "churn", "default", "local"]
     assert lines[3][:6] == ["aaaa11111111", "SUCCEEDED", "oldest", "train", "default", "local"]
-    assert lines[1][-7:] == ["1", "min", "05", "s", "a=0.333333", "b=0.333333", "c=0.333333", "…"][-7:]
+    assert (
+        lines[1][-7:] == ["1", "min", "05", "s", "a=0.333333", "b=0.333333", "c=0.333333", "…"][-7:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +102,8 @@ def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
 def test_the_list_shows_the_names_that_people_gave(
     kfgcp: Any, store: Store, make_run: Callable[..., Run], name: str, listed: bool
 ) -> None:
-    """The names that are not listed: those that kfgcp and the client of kfp make when nobody gives one."""
+    """The names that are not listed: those that kfgcp and the client of kfp make when nobody gives
+    one."""
     store.put(make_run("aaaa11111111", name=name))
 
     lines = kfgcp("list").out.splitlines()
@@ -169,12 +182,20 @@ def test_show_of_a_failed_run_ends_with_why(kfgcp: Any, run: str) -> None:
     done = kfgcp("show", run)
 
     assert done.code == 0
-    assert done.err.splitlines() == ["  Traceback", "  ValueError: no", "failed in task train: ValueError: no"]
+    assert done.err.splitlines() == [
+        "  Traceback",
+        "  ValueError: no",
+        "failed in task train: ValueError: no",
+    ]
 
 
 def test_show_of_metrics_without_a_file(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
     """Kubeflow Pipelines 3.0 keeps metrics without a file: the artifact has an empty URI."""
-    store.put(make_run("aaaa00000001", artifacts=(Artifact("eval", "metrics", "system.Metrics", "", {"a": 1}),)))
+    store.put(
+        make_run(
+            "aaaa00000001", artifacts=(Artifact("eval", "metrics", "system.Metrics", "", {"a": 1}),)
+        )
+    )
 
     assert ["eval/metrics", "system.Metrics", "metadata-only"] in _words(kfgcp("show").out)
 
@@ -216,7 +237,10 @@ def logged(store: Store, home: Path, make_run: MakeRun) -> None:
         (["latest", "b", "--attempt", "2"], ["zweiter Versuch: Grüße", "last"]),
         (["latest", "--attempt", "1"], ["b | first", "a | caf�"]),
         (["latest", "dag"], []),
-        (["latest", "--follow"], ["b | first", "b | zweiter Versuch: Grüße", "b | last", "a | caf�"]),
+        (
+            ["latest", "--follow"],
+            ["b | first", "b | zweiter Versuch: Grüße", "b | last", "a | caf�"],
+        ),
         (["latest", "a", "--follow"], ["caf�"]),
     ],
 )
@@ -227,8 +251,12 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
 
 
 @pytest.mark.usefixtures("logged")
-@pytest.mark.parametrize(("task", "attempts"), [("b", "Its attempts: 1 and 2."), ("a", "It has only attempt 1.")])
-def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(kfgcp: Any, task: str, attempts: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "attempts"), [("b", "Its attempts: 1 and 2."), ("a", "It has only attempt 1.")]
+)
+def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
+    kfgcp: Any, task: str, attempts: str
+) -> None:
     done = kfgcp("logs", "latest", task, "--attempt", "9")
 
     assert (done.code, done.out) == (2, "")
@@ -255,7 +283,9 @@ def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Any) -> Non
     assert done.err == "error: Run aaaa00000001 has no task 'bb'.\nhint: Its tasks: b, a, dag.\n"
 
 
-def test_a_reader_that_has_enough_is_no_bug(store: Store, home: Path, make_run: MakeRun, kfgcp: Any) -> None:
+def test_a_reader_that_has_enough_is_no_bug(
+    store: Store, home: Path, make_run: MakeRun, kfgcp: Any
+) -> None:
     store.add_run(make_run(tasks=(Task("t", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)))
     file = log_file(home / ".kfgcp", "aaaa00000001", "t", 1)
     file.parent.mkdir(parents=True)
@@ -272,7 +302,14 @@ def test_a_reader_that_has_enough_is_no_bug(store: Store, home: Path, make_run: 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s ago"), (59.9, "59 s ago"), (60, "1 min ago"), (3600, "1 h ago"), (90000, "1 d ago"), (-5, "0 s ago")],
+    [
+        (0, "0 s ago"),
+        (59.9, "59 s ago"),
+        (60, "1 min ago"),
+        (3600, "1 h ago"),
+        (90000, "1 d ago"),
+        (-5, "0 s ago"),
+    ],
 )
 def test_ages_are_in_the_largest_unit(seconds: float, text: str) -> None:
     assert ago("2020-01-01T00:00:00.000Z", 1577836800 + seconds) == text
@@ -284,14 +321,25 @@ def test_a_run_without_a_time_has_no_age() -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    "arguments", [("list",), ("compare",), ("export",), ("show", "nobody"), ("logs", "nobody"), ("rerun", "nobody")]
+    "arguments",
+    [
+        ("list",),
+        ("compare",),
+        ("export",),
+        ("show", "nobody"),
+        ("logs", "nobody"),
+        ("rerun", "nobody"),
+    ],
 )
-def test_a_backend_that_cannot_be_asked_is_named_in_a_note(kfgcp: Any, home: Path, arguments: tuple[str, ...]) -> None:
+def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
+    kfgcp: Any, home: Path, arguments: tuple[str, ...]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (home / "kfgcp.toml").write_text(
-        '[env.away]\nbackend = "vertex"\nproject = "acme"\nlocation = "europe-west4"\npipeline_root = "gs://acme/x"\n'
-        f'auth = "anonymous"\napi_endpoint = "http://127.0.0.1:{port}"\n'
+        '[env.away]\nbackend = "vertex"\nproject = "acme"\nlocation ='
+        ' "europe-west4"\npipeline_root = "gs://acme/x"\nauth = "anonymous"\napi_endpoint ='
+        f' "http://127.0.0.1:{port}"\n'
     )
 
     done = kfgcp(*arguments)

@@ -51,8 +51,11 @@ def run(home: Path) -> tuple[str, str]:
     handle = api.submit(home / "p.py", params={"gate": str(gate)})
     folder = home / ".kfgcp" / "logs" / handle.run_id / "speak"
     log, times = folder / "1.log", folder / "1.times"
-    # Times are noted once a second; both early lines are in the log by then or the next look covers them.
-    wait_for(lambda: times.exists() and log.read_text().count("\n") == 2 and _is_covered(log, times))
+    # Times are noted once a second; both early lines are in the log by then or the next look covers
+    # them.
+    wait_for(
+        lambda: times.exists() and log.read_text().count("\n") == 2 and _is_covered(log, times)
+    )
     between = log.stat().st_mtime + 2 * CLOCK_TICK_NS / 1e9
     wait_for(lambda: time.time() > between + 2 * CLOCK_TICK_NS / 1e9)
     gate.touch()
@@ -105,7 +108,9 @@ def test_a_filter_that_cannot_be_is_named(run: tuple[str, str]) -> None:
         api.logs(run[0], since="soon")
 
 
-def test_a_log_of_an_earlier_version_has_the_time_of_its_end(run: tuple[str, str], home: Path, kfgcp: Any) -> None:
+def test_a_log_of_an_earlier_version_has_the_time_of_its_end(
+    run: tuple[str, str], home: Path, kfgcp: Any
+) -> None:
     run_id, between = run
     (home / ".kfgcp" / "logs" / run_id / "speak" / "1.times").unlink()
 

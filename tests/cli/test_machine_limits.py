@@ -1,4 +1,5 @@
-"""What is wrong with this machine or with how a command was called is not a bug: one line, its own exit code."""
+"""What is wrong with this machine or with how a command was called is not a bug: one line, its own
+exit code."""
 
 import os
 import resource
@@ -41,7 +42,9 @@ main()
 
 
 @pytest.fixture
-def shell(environment: Callable[..., dict[str, str]]) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def shell(
+    environment: Callable[..., dict[str, str]],
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Runs a line of a shell in which `kfgcp` is ours; standard input is a file without a line."""
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
@@ -58,8 +61,12 @@ def shell(environment: Callable[..., dict[str, str]]) -> Callable[[str], subproc
 
 
 @needs_full
-@pytest.mark.parametrize("command", ["--help", "--version", "list", "list --json", "export", "run --help"])
-def test_a_result_that_cannot_be_written_is_an_error(command: str, store: Store, make_run: Any, shell: Any) -> None:
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "list", "list --json", "export", "run --help"]
+)
+def test_a_result_that_cannot_be_written_is_an_error(
+    command: str, store: Store, make_run: Any, shell: Any
+) -> None:
     store.add_run(make_run())
 
     done = shell(f"kfgcp {command} > /dev/full")
@@ -84,7 +91,9 @@ def test_messages_that_cannot_be_written_change_nothing(
     assert '"state": "SUCCEEDED"' in succeeded.stdout
 
 
-def test_a_reader_that_has_gone_ends_the_command_silently(store: Store, make_run: Any, shell: Any) -> None:
+def test_a_reader_that_has_gone_ends_the_command_silently(
+    store: Store, make_run: Any, shell: Any
+) -> None:
     store.add_run(make_run())
 
     done = shell("set -o pipefail; kfgcp list | head -0")
@@ -95,7 +104,8 @@ def test_a_reader_that_has_gone_ends_the_command_silently(store: Store, make_run
 def test_a_run_in_the_background_needs_no_standard_streams(
     home: Path, shell: Any, pipeline: Callable[[str], Path]
 ) -> None:
-    """Its lock must not get the number of a closed stream, which the engine's process has for itself."""
+    """Its lock must not get the number of a closed stream, which the engine's process has for
+    itself."""
     done = shell(f"kfgcp run {pipeline('echo')} --detach <&- >&- 2>&-")
 
     assert done.returncode == 0
@@ -104,24 +114,33 @@ def test_a_run_in_the_background_needs_no_standard_streams(
 
 
 @pytest.mark.parametrize("stdin", ["", "<&-"])
-def test_a_question_without_a_terminal_is_a_wrong_call(store: Store, make_run: Any, shell: Any, stdin: str) -> None:
+def test_a_question_without_a_terminal_is_a_wrong_call(
+    store: Store, make_run: Any, shell: Any, stdin: str
+) -> None:
     store.add_run(make_run("aaaa00000001"))
 
     done = shell(f"kfgcp delete aaaa {stdin}")
 
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To do it without a question, use --yes.\n"
+    assert (
+        done.stderr
+        == "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To do it without a"
+        " question, use --yes.\n"
     )
     assert store.known_ids() == {"aaaa00000001"}
 
 
-@pytest.mark.parametrize("command", ["init", "init new", "list", "show latest", "run p.py", "export", "diff a.py b.py"])
+@pytest.mark.parametrize(
+    "command", ["init", "init new", "list", "show latest", "run p.py", "export", "diff a.py b.py"]
+)
 def test_a_current_folder_that_was_deleted_is_named(command: str, home: Path, shell: Any) -> None:
     done = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp {command}")
 
     assert done.returncode == 5
-    assert done.stderr == "error: The current folder does not exist any more.\nhint: cd to one that does.\n"
+    assert (
+        done.stderr
+        == "error: The current folder does not exist any more.\nhint: cd to one that does.\n"
+    )
 
 
 def test_a_new_project_has_its_folder_anywhere(home: Path, shell: Any) -> None:
@@ -131,7 +150,9 @@ def test_a_new_project_has_its_folder_anywhere(home: Path, shell: Any) -> None:
     assert (home / "new" / "kfgcp.toml").exists()
 
 
-def test_a_scaffold_in_a_deleted_folder_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scaffold_in_a_deleted_folder_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "gone").mkdir()
     monkeypatch.chdir(home / "gone")
     (home / "gone").rmdir()
@@ -142,7 +163,10 @@ def test_a_scaffold_in_a_deleted_folder_is_refused(home: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("missing", ["processes", "threads", "processes and threads"])
 def test_a_run_without_processes_or_threads_fails_in_one_line(
-    missing: str, home: Path, environment: Callable[..., dict[str, str]], pipeline: Callable[[str], Path]
+    missing: str,
+    home: Path,
+    environment: Callable[..., dict[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", NOTHING_TO_START, missing, "run", str(pipeline("echo"))],
@@ -155,7 +179,11 @@ def test_a_run_without_processes_or_threads_fails_in_one_line(
     assert "Traceback" not in done.stderr
     assert "This is a bug" not in done.stderr
     assert done.returncode == 6
-    reason = "Resource temporarily unavailable" if "processes" in missing else "no more threads can be started"
+    reason = (
+        "Resource temporarily unavailable"
+        if "processes" in missing
+        else "no more threads can be started"
+    )
     assert f"failed in task say: cannot prepare the task: {reason}" in done.stderr
 
 
@@ -163,7 +191,15 @@ def test_a_run_in_the_background_without_processes_does_not_start(
     home: Path, environment: Callable[..., dict[str, str]], pipeline: Callable[[str], Path]
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", NOTHING_TO_START, "processes", "run", "--detach", str(pipeline("echo"))],
+        [
+            sys.executable,
+            "-c",
+            NOTHING_TO_START,
+            "processes",
+            "run",
+            "--detach",
+            str(pipeline("echo")),
+        ],
         env=environment(),
         capture_output=True,
         text=True,
@@ -171,10 +207,14 @@ def test_a_run_in_the_background_without_processes_does_not_start(
     )
 
     assert done.returncode == 5
-    assert done.stderr.splitlines()[0].startswith("error: The engine could not be started: Resource temporarily")
+    assert done.stderr.splitlines()[0].startswith(
+        "error: The engine could not be started: Resource temporarily"
+    )
 
 
-def test_too_little_memory_is_no_bug(environment: Callable[..., dict[str, str]], home: Path) -> None:
+def test_too_little_memory_is_no_bug(
+    environment: Callable[..., dict[str, str]], home: Path
+) -> None:
     """At its import this pipeline asks for more than the limit of the address space."""
     (home / "big.py").write_text("data = bytearray(1 << 40)\n")
 
@@ -197,13 +237,17 @@ def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
     assert isinstance(machine.machine_error(library), MachineError)
     assert machine.machine_error(ImportError("no module", path="/lib/a.py")) is None
     assert machine.machine_error(ImportError("no module")) is None
-    assert machine.machine_error(RuntimeError("can't start new thread")) is None  # not raised by a thread's start
+    assert (
+        machine.machine_error(RuntimeError("can't start new thread")) is None
+    )  # not raised by a thread's start
     problem = machine.machine_error(OSError(5, os.strerror(5), "/data/x"))
     assert problem is not None
     assert problem.message == "Input/output error: /data/x."
 
 
-def test_threads_of_libraries_that_cannot_start_are_told_from_bugs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_libraries_that_cannot_start_are_told_from_bugs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import threading
 
     def no_thread(*args: Any, **kwargs: Any) -> None:

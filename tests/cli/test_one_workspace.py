@@ -98,7 +98,12 @@ def test_a_run_in_the_cloud_has_one_of_each_too(
     pipeline: Callable[[str], Path],
     opened: Counter[str],
 ) -> None:
-    for command in (("run", str(pipeline("echo")), "--env", "dev"), ("list",), ("show",), ("logs",)):
+    for command in (
+        ("run", str(pipeline("echo")), "--env", "dev"),
+        ("list",),
+        ("show",),
+        ("logs",),
+    ):
         opened.clear()
 
         assert _exit_code(list(command)) == 0, command

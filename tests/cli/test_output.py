@@ -1,4 +1,5 @@
-"""What the terminal shows: colours only where they are wanted, texts of runs as texts, and the live table."""
+"""What the terminal shows: colours only where they are wanted, texts of runs as texts, and the live
+table."""
 
 import fcntl
 import json
@@ -29,7 +30,9 @@ COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-8]|4[0-8]|9[0-7])[\d;]*m")
 
 
 @pytest.fixture
-def terminal(kfgcp: Any, home: Path, environment: Callable[..., dict[str, str]]) -> Callable[..., tuple[int, str]]:
+def terminal(
+    kfgcp: Any, home: Path, environment: Callable[..., dict[str, str]]
+) -> Callable[..., tuple[int, str]]:
     """Runs `kfgcp` in a pseudo terminal of 100 columns; its exit code and all that it wrote."""
     command = Path(sys.executable).with_name("kfgcp")
 
@@ -76,23 +79,33 @@ def screen(written: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def test_the_live_table_ends_with_each_task_and_its_state(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+def test_the_live_table_ends_with_each_task_and_its_state(
+    terminal: Any, pipeline: Callable[[str], Path]
+) -> None:
     code, written = terminal("run", pipeline("one_fails"))
 
     lines = screen(written)
     rows = [line.split() for line in lines]
     assert code == 6
-    for wanted in (["✓", "fine", "SUCCEEDED"], ["✗", "boom", "FAILED"], ["✓", "below-2", "SUCCEEDED"]):
+    for wanted in (
+        ["✓", "fine", "SUCCEEDED"],
+        ["✗", "boom", "FAILED"],
+        ["✓", "below-2", "SUCCEEDED"],
+    ):
         assert [row[:3] for row in rows].count(wanted) == 1, "\n".join(lines)
     assert ["-", "below", "SKIPPED"] in [row[:3] for row in rows]
     assert [row for row in rows if row[:2] == ["FAILED", "one-fails"]] != []
     assert "boom │ about to fail" in lines
     assert any(line == "failed in task boom: ValueError: no luck with 7" for line in lines)
     assert COLOUR.search(written)
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is there again
+    assert (
+        written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+    )  # the cursor is there again
 
 
-def test_a_note_stands_above_the_live_table(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_stands_above_the_live_table(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     view = LiveView(make_run(state=RunState.RUNNING))
     view.begin()
     output.note("the backend is away [bold]")
@@ -111,7 +124,9 @@ def test_the_live_table_of_a_run_that_succeeds_stands_above_its_results(
     code, written = terminal("run", pipeline("chain"))
 
     rows = [line.split()[:3] for line in screen(written)]
-    tasks = [["✓", path, "SUCCEEDED"] for path in ("add", "inner", "inner/double", "inner/add", "add-2")]
+    tasks = [
+        ["✓", path, "SUCCEEDED"] for path in ("add", "inner", "inner/double", "inner/add", "add-2")
+    ]
     assert code == 0
     assert [row for row in rows if row in tasks] == tasks
     assert rows.index(["Output", "17"]) > rows.index(tasks[-1])
@@ -177,10 +192,17 @@ def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) ->
     assert not [line for line in written.split("\n") if DANGEROUS.search(line)]
 
 
-def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(terminal: Any, store: Store, make_run: MakeRun) -> None:
+def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(
+    terminal: Any, store: Store, make_run: MakeRun
+) -> None:
     run_id = "train-classifier-af37395e4533"
-    metrics = tuple(Metric("evaluate", "metrics", name, 0.123456) for name in ("accuracy", "precision", "recall"))
-    store.put(make_run(run_id, pipeline="train-classifier", state=RunState.CANCELLED, metrics=metrics))
+    metrics = tuple(
+        Metric("evaluate", "metrics", name, 0.123456)
+        for name in ("accuracy", "precision", "recall")
+    )
+    store.put(
+        make_run(run_id, pipeline="train-classifier", state=RunState.CANCELLED, metrics=metrics)
+    )
 
     code, written = terminal("list")
 
@@ -196,7 +218,11 @@ def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(terminal: Any, store: Sto
     [
         ("60", ["RUN", "STATE", "PIPELINE", "ENV", "CREATED", "TOOK"], "6f0c0000"),
         ("70", ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK"], "6f0c0000"),
-        ("90", ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"], "6f0c0000"),
+        (
+            "90",
+            ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"],
+            "6f0c0000",
+        ),
         (
             "160",
             ["RUN", "STATE", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK", "METRICS"],
@@ -211,7 +237,9 @@ def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
     metrics = (Metric("evaluate", "metrics", "accuracy", 0.123456),)
     for number in (1, 2):
         run_id = f"6f0c000{number - 1}-0000-4000-8000-00000000000{number}"
-        store.put(make_run(run_id, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics))
+        store.put(
+            make_run(run_id, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics)
+        )
 
     code, written = terminal("list", COLUMNS=columns)
 
@@ -225,7 +253,11 @@ def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
 @pytest.mark.parametrize(
     ("columns", "headers", "hamlet"),
     [
-        ("60", ["RUN", "STATE", "NAME", "PIPELINE", "CREATED", "TOOK"], ["6f0c0000", "CANCELLED", "hamlet"]),
+        (
+            "60",
+            ["RUN", "STATE", "NAME", "PIPELINE", "CREATED", "TOOK"],
+            ["6f0c0000", "CANCELLED", "hamlet"],
+        ),
         (
             "80",
             ["RUN", "STATE", "NAME", "PIPELINE", "EXPERIMENT", "ENV", "CREATED", "TOOK"],
@@ -239,13 +271,23 @@ def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
     ],
 )
 def test_the_name_of_a_run_is_listed_in_a_terminal_of_any_width(
-    terminal: Any, store: Store, make_run: MakeRun, columns: str, headers: list[str], hamlet: list[str]
+    terminal: Any,
+    store: Store,
+    make_run: MakeRun,
+    columns: str,
+    headers: list[str],
+    hamlet: list[str],
 ) -> None:
-    """The least widths are those of the test above and 8 for NAME, after a gap of 2: 83 with all columns."""
+    """The least widths are those of the test above and 8 for NAME, after a gap of 2: 83 with all
+    columns."""
     metrics = (Metric("evaluate", "metrics", "accuracy", 0.123456),)
     for number, name in enumerate(("hamlet", "a name that is much longer than its column")):
         run_id = f"6f0c000{number}-0000-4000-8000-00000000000{number + 1}"
-        store.put(make_run(run_id, name=name, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics))
+        store.put(
+            make_run(
+                run_id, name=name, pipeline="long-words", state=RunState.CANCELLED, metrics=metrics
+            )
+        )
 
     code, written = terminal("list", COLUMNS=columns)
 
@@ -269,7 +311,8 @@ def test_uuids_that_begin_the_same_stay_whole_in_a_narrow_terminal(
 
 
 def test_doctor_indents_what_does_not_fit_into_a_line(terminal: Any, home: Path) -> None:
-    """A sign, a blank, 15 characters for the name of the check, and two blanks come before what was found."""
+    """A sign, a blank, 15 characters for the name of the check, and two blanks come before what was
+    found."""
     (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\n"{"two words " * 20}" = 1\n')
 
     code, written = terminal("doctor")
@@ -296,7 +339,9 @@ def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None
 def test_a_log_in_a_terminal_keeps_its_colours_and_is_not_obeyed_otherwise(
     terminal: Any, home: Path, store: Store, make_run: MakeRun
 ) -> None:
-    store.add_run(make_run("aaaa", tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1),)))
+    store.add_run(
+        make_run("aaaa", tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1),))
+    )
     file = log_file(home / ".kfgcp", "aaaa", "train", 1)
     file.parent.mkdir(parents=True)
     file.write_bytes(b"\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07\n10%\r100%\n")
@@ -315,10 +360,14 @@ def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
     assert done.out.isascii()
 
 
-def test_a_hostile_parameter_goes_through_a_whole_run(kfgcp: Any, pipeline: Callable[[str], Path]) -> None:
+def test_a_hostile_parameter_goes_through_a_whole_run(
+    kfgcp: Any, pipeline: Callable[[str], Path]
+) -> None:
     text = HOSTILE.replace("\x00", "")
 
-    done = kfgcp("run", pipeline("echo"), "-p", f"text={text}", "--experiment", text, "--name", text)
+    done = kfgcp(
+        "run", pipeline("echo"), "-p", f"text={text}", "--experiment", text, "--name", text
+    )
     shown = kfgcp("show")
 
     assert done.code == 0
@@ -330,7 +379,9 @@ def test_a_hostile_parameter_goes_through_a_whole_run(kfgcp: Any, pipeline: Call
 
 
 @pytest.mark.usefixtures("hostile")
-def test_a_pipe_gets_no_colours_and_no_trailing_blanks(kfgcp: Any, pipeline: Callable[[str], Path]) -> None:
+def test_a_pipe_gets_no_colours_and_no_trailing_blanks(
+    kfgcp: Any, pipeline: Callable[[str], Path]
+) -> None:
     for arguments in (
         ["list"],
         ["show", "bbbb"],
@@ -363,7 +414,10 @@ def test_a_closed_stream_is_no_bug(environment: Callable[[], dict[str, str]], cl
 
     for verb, code in (("list", 0), ("nonsense", 2)):
         done = subprocess.run(
-            ["sh", "-c", f'exec "$0" "$@" {closed}', command, verb], env=environment(), capture_output=True, text=True
+            ["sh", "-c", f'exec "$0" "$@" {closed}', command, verb],
+            env=environment(),
+            capture_output=True,
+            text=True,
         )
         assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 

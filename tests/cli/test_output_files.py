@@ -27,7 +27,12 @@ def full(mount: Callable[[str], Path]) -> Path:
 
 @pytest.mark.parametrize("verb", ["export", "compile"])
 def test_a_full_disk_leaves_what_was_there(
-    verb: str, full: Path, kfgcp: Any, pipeline_file: Any, store: Store, make_run: Callable[..., Run]
+    verb: str,
+    full: Path,
+    kfgcp: Any,
+    pipeline_file: Any,
+    store: Store,
+    make_run: Callable[..., Run],
 ) -> None:
     store.add_run(make_run(params={"text": "x" * 20_000}))
     file = full / "old.yaml"
@@ -49,7 +54,10 @@ def test_export_and_compile_replace_a_file_and_keep_its_permissions(
     home: Path, kfgcp: Any, pipeline_file: Any, store: Store, make_run: Callable[..., Run]
 ) -> None:
     store.add_run(make_run())
-    for name, arguments in (("runs.csv", ["export"]), ("echo.yaml", ["compile", pipeline_file("echo")])):
+    for name, arguments in (
+        ("runs.csv", ["export"]),
+        ("echo.yaml", ["compile", pipeline_file("echo")]),
+    ):
         file = home / name
         file.write_text("old")
         file.chmod(0o640)
@@ -62,7 +70,9 @@ def test_export_and_compile_replace_a_file_and_keep_its_permissions(
         assert len(file.read_text()) > 100
 
 
-def test_export_to_standard_output_by_its_name(kfgcp: Any, store: Store, make_run: Callable[..., Run]) -> None:
+def test_export_to_standard_output_by_its_name(
+    kfgcp: Any, store: Store, make_run: Callable[..., Run]
+) -> None:
     store.add_run(make_run())
 
     done = kfgcp("export", "--format", "csv", "-o", "/dev/stdout")

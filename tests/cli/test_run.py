@@ -11,15 +11,50 @@ import pytest
 Pipeline = Callable[[str], Path]
 
 RUN_KEYS = [
-    *("run_id", "env", "backend", "backend_ref", "url", "pipeline", "version", "experiment", "name", "labels"),
+    *(
+        "run_id",
+        "env",
+        "backend",
+        "backend_ref",
+        "url",
+        "pipeline",
+        "version",
+        "experiment",
+        "name",
+        "labels",
+    ),
     *("tags", "note"),
-    *("state", "created_at", "started_at", "ended_at", "params", "outputs", "metrics", "artifacts", "tasks", "error"),
+    *(
+        "state",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "params",
+        "outputs",
+        "metrics",
+        "artifacts",
+        "tasks",
+        "error",
+    ),
 ]
-TASK_KEYS = ["path", "kind", "state", "attempts", "cache", "started_at", "ended_at", "inputs", "outputs", "error"]
+TASK_KEYS = [
+    "path",
+    "kind",
+    "state",
+    "attempts",
+    "cache",
+    "started_at",
+    "ended_at",
+    "inputs",
+    "outputs",
+    "error",
+]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(
+    kfgcp: Any, pipeline: Pipeline
+) -> None:
     done = kfgcp(
         *("run", pipeline("chain"), "-p", "n=5", "--experiment", "spring", "--name", "my run"),
         *("--label", "team=growth", "--label", "eq=a=b", "--json"),
@@ -32,7 +67,10 @@ def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(kfgcp: Any, p
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", run["version"])
     assert all(TIME.fullmatch(run[key]) for key in ("created_at", "started_at", "ended_at"))
     assert run["created_at"] <= run["started_at"] <= run["ended_at"]
-    assert {key: run[key] for key in ("env", "backend", "backend_ref", "url", "pipeline", "experiment", "name")} == {
+    assert {
+        key: run[key]
+        for key in ("env", "backend", "backend_ref", "url", "pipeline", "experiment", "name")
+    } == {
         "env": "local",
         "backend": "local",
         "backend_ref": None,
@@ -41,14 +79,19 @@ def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(kfgcp: Any, p
         "experiment": "spring",
         "name": "my run",
     }
-    assert {"team": "growth", "eq": "a=b", "pipeline": run["pipeline"], "submission": run["run_id"]}.items() <= (
-        run["labels"].items()
-    )
+    assert {
+        "team": "growth",
+        "eq": "a=b",
+        "pipeline": run["pipeline"],
+        "submission": run["run_id"],
+    }.items() <= (run["labels"].items())
     assert (run["state"], run["error"]) == ("SUCCEEDED", None)
     assert (run["params"], run["outputs"]) == ({"n": 5}, {"Output": 23})  # 2 (5 + 1) + 10, and 1
     assert (run["metrics"], run["artifacts"]) == ([], [])
     assert [list(task) for task in run["tasks"]] == [TASK_KEYS] * 5
-    assert [(task["path"], task["kind"], task["inputs"], task["outputs"]) for task in run["tasks"]] == [
+    assert [
+        (task["path"], task["kind"], task["inputs"], task["outputs"]) for task in run["tasks"]
+    ] == [
         ("add", "container", {"x": 5, "more": 1}, {"Output": 6}),
         ("inner", "dag", {"x": 6}, {"Output": 22}),
         ("inner/double", "container", {"x": 6}, {"Output": 12}),
@@ -85,10 +128,20 @@ def test_states_and_logs_go_to_stderr_and_results_to_stdout(kfgcp: Any, pipeline
     done = kfgcp("run", pipeline("chain"))
 
     assert done.code == 0
-    assert [line.split() for line in done.out.splitlines()] == [[], ["OUTPUT", "VALUE"], ["Output", "17"]]
-    lines = [re.sub(r"\d+\.\d\d s", "T s", re.sub(r"[0-9a-f]{12}", "ID", line)) for line in done.err.splitlines()]
+    assert [line.split() for line in done.out.splitlines()] == [
+        [],
+        ["OUTPUT", "VALUE"],
+        ["Output", "17"],
+    ]
+    lines = [
+        re.sub(r"\d+\.\d\d s", "T s", re.sub(r"[0-9a-f]{12}", "ID", line))
+        for line in done.err.splitlines()
+    ]
     assert lines[0] == "run ID  chain  env local  experiment default"
-    assert lines[-2:] == ["run ID  SUCCEEDED  T s", "next: kfgcp show ID   kfgcp compare   kfgcp list"]
+    assert lines[-2:] == [
+        "run ID  SUCCEEDED  T s",
+        "next: kfgcp show ID   kfgcp compare   kfgcp list",
+    ]
     shown = set(lines[1:-2])
     tasks = ("add", "inner", "inner/double", "inner/add", "add-2")
     assert shown == {
@@ -106,7 +159,8 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
     second = kfgcp("run", pipeline("two_scores"), "-p", "second=0.75", "--json").json
 
     assert sorted(
-        (metric["task"], metric["artifact"], metric["name"], metric["value"]) for metric in first["metrics"]
+        (metric["task"], metric["artifact"], metric["name"], metric["value"])
+        for metric in first["metrics"]
     ) == [
         ("evaluate", "metrics", "accuracy", 0.5),
         ("evaluate-2", "metrics", "accuracy", 0.25),
@@ -117,7 +171,11 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
         ("evaluate-2", "metrics", "system.Metrics"),
         ("evaluate-2", "predictions", "system.Dataset"),
     ]
-    [uri] = [each["uri"] for each in first["artifacts"] if (each["task"], each["name"]) == ("evaluate", "predictions")]
+    [uri] = [
+        each["uri"]
+        for each in first["artifacts"]
+        if (each["task"], each["name"]) == ("evaluate", "predictions")
+    ]
     assert uri.startswith("file:///")
     assert Path(uri.removeprefix("file://")).read_text() == "1,0,1"
 
@@ -138,7 +196,9 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
     ]
 
 
-def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
+    kfgcp: Any, pipeline: Pipeline
+) -> None:
     done = kfgcp("run", pipeline("one_fails"), "--json")
 
     assert done.code == 6
@@ -168,16 +228,22 @@ def test_many_lines_of_both_streams_keep_their_order(kfgcp: Any, pipeline: Pipel
     wanted = [*(f"line {number}" for number in range(2000)), "no newline at the end"]
 
     assert done.code == 0
-    assert [line.removeprefix("talk | ") for line in done.err.splitlines() if line.startswith("talk | ")] == wanted
+    assert [
+        line.removeprefix("talk | ") for line in done.err.splitlines() if line.startswith("talk | ")
+    ] == wanted
     assert kfgcp("logs", "latest", "talk").out.splitlines() == wanted
     assert kfgcp("logs").out.splitlines() == [f"talk | {line}" for line in wanted]
-    assert kfgcp("logs", "latest", "--follow").out.splitlines() == [f"talk | {line}" for line in wanted]
+    assert kfgcp("logs", "latest", "--follow").out.splitlines() == [
+        f"talk | {line}" for line in wanted
+    ]
 
 
 def test_params_from_a_file_and_from_options(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
     (home / "params.yaml").write_text("first: 0.125\nsecond: 0.25\n")
 
-    done = kfgcp("run", pipeline("two_scores"), "--params-file", "params.yaml", "-p", "second=1", "--json")
+    done = kfgcp(
+        "run", pipeline("two_scores"), "--params-file", "params.yaml", "-p", "second=1", "--json"
+    )
 
     assert (done.code, done.json["params"]) == (0, {"first": 0.125, "second": 1.0})
 
@@ -215,7 +281,9 @@ def test_a_file_that_does_not_compile_exits_with_3(kfgcp: Any, home: Path) -> No
     assert "broken.py" in python.err
 
 
-def test_a_backend_that_nobody_answers_for_exits_with_5(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
+def test_a_backend_that_nobody_answers_for_exits_with_5(
+    kfgcp: Any, pipeline: Pipeline, home: Path
+) -> None:
     (home / "kfgcp.toml").write_text(
         '[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:1"\nauth = "anonymous"\n'
     )
@@ -227,7 +295,9 @@ def test_a_backend_that_nobody_answers_for_exits_with_5(kfgcp: Any, pipeline: Pi
     assert kfgcp("list", "--no-refresh", "--json").json == []
 
 
-def test_a_damaged_store_exits_with_5_and_says_what_to_do(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
+def test_a_damaged_store_exits_with_5_and_says_what_to_do(
+    kfgcp: Any, pipeline: Pipeline, home: Path
+) -> None:
     file = home / ".kfgcp" / "kfgcp.db"
     file.parent.mkdir()
     file.write_bytes(b"this is no database, " * 1000)
@@ -240,7 +310,9 @@ def test_a_damaged_store_exits_with_5_and_says_what_to_do(kfgcp: Any, pipeline: 
     assert file.read_bytes() == b"this is no database, " * 1000
 
 
-def test_kfgcp_home_moves_all_state(kfgcp: Any, pipeline: Pipeline, home: Path, tmp_path: Path) -> None:
+def test_kfgcp_home_moves_all_state(
+    kfgcp: Any, pipeline: Pipeline, home: Path, tmp_path: Path
+) -> None:
     state = tmp_path / "elsewhere"
 
     assert kfgcp("run", pipeline("echo"), env={"KFGCP_HOME": str(state)}).code == 0

@@ -1,4 +1,5 @@
-"""The options of `run` and `rerun` are made from the fields of `RunOptions`, and reach the store and the engine."""
+"""The options of `run` and `rerun` are made from the fields of `RunOptions`, and reach the store
+and the engine."""
 
 import shutil
 import subprocess
@@ -119,7 +120,8 @@ def test_each_option_of_rerun_changes_that_of_the_run(
 
 
 def _assert_all_given(home: Path, attempts: list[Attempt]) -> None:
-    """Check that the newest run was stored and run with the value of `_other_value` for each option."""
+    """Check that the newest run was stored and run with the value of `_other_value` for each
+    option."""
     with Store(home / ".kfgcp") as store:
         request = store.request(package.show().run_id)
     assert request is not None
@@ -165,11 +167,17 @@ def pipeline() -> str:
 
 
 def test_a_new_option_is_one_field_and_its_use(
-    home: Path, tmp_path: Path, environment: Callable[[], dict[str, str]], parse_json: Callable[[str], Any]
+    home: Path,
+    tmp_path: Path,
+    environment: Callable[[], dict[str, str]],
+    parse_json: Callable[[str], Any],
 ) -> None:
-    """A copy of the package gets an option `weight`: a field of `RunOptions`, and its use in an executor."""
+    """A copy of the package gets an option `weight`: a field of `RunOptions`, and its use in an
+    executor."""
     copy = tmp_path / "copy" / "kfgcp"
-    shutil.copytree(Path(package.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(package.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
     _replace(copy / "options.py", "\n    def __post_init__", NEW_FIELD)
     use = '"env": {**attempt.env, "WEIGHTS": str(attempt.options.weight)}'
     _replace(copy / "engine" / "executors" / "python.py", '"env": dict(attempt.env)', use)
@@ -178,7 +186,9 @@ def test_a_new_option_is_one_field_and_its_use(
 
     def python(code: str, *arguments: str) -> str:
         command = [sys.executable, "-c", code, *arguments]
-        done = subprocess.run(command, env=variables, cwd=home, capture_output=True, text=True, timeout=PROCESS)
+        done = subprocess.run(
+            command, env=variables, cwd=home, capture_output=True, text=True, timeout=PROCESS
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -186,15 +196,23 @@ def test_a_new_option_is_one_field_and_its_use(
         return python("from kfgcp.cli.main import main; main()", *arguments)
 
     assert "--weight N" in command("run", "--help")
-    assert parse_json(command("run", "p.py", "--weight", "5", "--json"))["outputs"] == {"Output": "5"}
-    assert parse_json(command("rerun", "latest", "--from", "weights", "--json"))["outputs"] == {"Output": "5"}
-    assert parse_json(command("rerun", "latest", "--from", "weights", "--weight", "7", "--json"))["outputs"] == {
-        "Output": "7"
+    assert parse_json(command("run", "p.py", "--weight", "5", "--json"))["outputs"] == {
+        "Output": "5"
     }
-    by_keyword = 'import kfgcp; print(kfgcp.run("p.py", weight=3, cache=False).outputs, kfgcp.submit.__module__)'
+    assert parse_json(command("rerun", "latest", "--from", "weights", "--json"))["outputs"] == {
+        "Output": "5"
+    }
+    assert parse_json(command("rerun", "latest", "--from", "weights", "--weight", "7", "--json"))[
+        "outputs"
+    ] == {"Output": "7"}
+    by_keyword = (
+        'import kfgcp; print(kfgcp.run("p.py", weight=3, cache=False).outputs,'
+        " kfgcp.submit.__module__)"
+    )
     assert python(by_keyword) == "{'Output': '3'} kfgcp\n"
     wrong = (
-        'import kfgcp\ntry:\n    kfgcp.submit("p.py", weight=-1)\nexcept kfgcp.UsageError as error:\n    print(error)'
+        'import kfgcp\ntry:\n    kfgcp.submit("p.py", weight=-1)\nexcept kfgcp.UsageError as'
+        " error:\n    print(error)"
     )
     assert python(wrong) == "The option weight must be a whole number from 0, not -1.\n"
 

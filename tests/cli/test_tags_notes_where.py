@@ -41,7 +41,9 @@ def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
     assert (done.code, done.out, done.err) == (0, "", "")
 
     assert kfgcp("note", "1111").out == "the learning rate\nwas too high\n"
-    assert [run["run_id"][0] for run in kfgcp("list", "--where", "note ~ 'TOO high'", "--json").json] == ["1"]
+    assert [
+        run["run_id"][0] for run in kfgcp("list", "--where", "note ~ 'TOO high'", "--json").json
+    ] == ["1"]
     assert [run["run_id"][0] for run in kfgcp("list", "--text", "learning", "--json").json] == ["1"]
     assert kfgcp("note", "1111", "--remove").code == 0
     assert kfgcp("note", "1111").out == ""
@@ -49,7 +51,12 @@ def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tag", "0000", "two words"], ["tag", "zzzz", "a"], ["note", "zzzz", "a"], ["note", "0000", "a", "--remove"]],
+    [
+        ["tag", "0000", "two words"],
+        ["tag", "zzzz", "a"],
+        ["note", "zzzz", "a"],
+        ["note", "0000", "a", "--remove"],
+    ],
 )
 def test_wrong_usage_exits_with_2(kfgcp: Any, arguments: list[str]) -> None:
     done = kfgcp(*arguments)
@@ -85,7 +92,15 @@ def test_export_of_a_table_of_chosen_runs(kfgcp: Any) -> None:
         "222222222222,evaluate,metrics,accuracy,0.7",
     ]
     named = kfgcp("export", "0000", "--table", "metrics", "--format", "json").json
-    assert named == [{"run_id": "0" * 12, "task": "evaluate", "artifact": "metrics", "name": "accuracy", "value": 0.5}]
+    assert named == [
+        {
+            "run_id": "0" * 12,
+            "task": "evaluate",
+            "artifact": "metrics",
+            "name": "accuracy",
+            "value": 0.5,
+        }
+    ]
 
 
 def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Any) -> None:

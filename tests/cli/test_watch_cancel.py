@@ -1,4 +1,5 @@
-"""Runs that are ended from outside: cancelled, interrupted, out of time, killed; and runs that are let go."""
+"""Runs that are ended from outside: cancelled, interrupted, out of time, killed; and runs that are
+let go."""
 
 import json
 import os
@@ -26,7 +27,8 @@ local.EngineSettings = functools.partial(local.EngineSettings, grace=3600.0)
 main()
 """
 PATIENT_KFGCP = (sys.executable, "-c", AN_HOUR_OF_GRACE)
-"""`kfgcp` that gives a task an hour to end by itself, so that a task that is gone earlier was killed."""
+"""`kfgcp` that gives a task an hour to end by itself, so that a task that is gone earlier was
+killed."""
 INTERRUPT_AT_THE_START = """
 import os, signal
 from kfgcp.cli import output
@@ -48,12 +50,17 @@ def _leave_nothing_running(home: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def asleep(kfgcp: Any, pipeline: Pipeline, home: Path, eventually: Eventually) -> Callable[..., Any]:
-    """Starts `kfgcp run` of the sleeping pipeline; its process, and those of the task, which is under way."""
+def asleep(
+    kfgcp: Any, pipeline: Pipeline, home: Path, eventually: Eventually
+) -> Callable[..., Any]:
+    """Starts `kfgcp run` of the sleeping pipeline; its process, and those of the task, which is
+    under way."""
 
     def start(*arguments: str, **options: Any) -> tuple[subprocess.Popen[str], list[int]]:
         file = home / "pids"
-        process = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={file}", *arguments, **options)
+        process = kfgcp.start(
+            "run", pipeline("sleeps"), "-p", f"pids={file}", *arguments, **options
+        )
         eventually(lambda: file.exists() or process.poll() is not None)
         assert file.exists(), process.communicate()
         return process, [int(pid) for pid in file.read_text().split()]
@@ -99,8 +106,12 @@ def test_a_signal_cancels_the_run(
     assert kfgcp("list", "--json").json[0]["state"] == "CANCELLED"
 
 
-def test_an_interrupt_before_the_run_is_shown_cancels_it(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
-    process = kfgcp.start("run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", program=INTERRUPTED_KFGCP)
+def test_an_interrupt_before_the_run_is_shown_cancels_it(
+    kfgcp: Any, pipeline: Pipeline, home: Path
+) -> None:
+    process = kfgcp.start(
+        "run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", program=INTERRUPTED_KFGCP
+    )
 
     done = kfgcp.end(process)
 
@@ -126,7 +137,9 @@ def test_a_second_interrupt_kills_what_does_not_end(
     eventually(lambda: not any(map(alive, pids)))
 
 
-def test_a_run_that_is_out_of_time_is_cancelled_and_exits_with_7(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_a_run_that_is_out_of_time_is_cancelled_and_exits_with_7(
+    kfgcp: Any, pipeline: Pipeline
+) -> None:
     done = kfgcp("run", pipeline("sleeps"), "--timeout", "0.5", "--json")
 
     assert done.code == 7
@@ -156,7 +169,9 @@ def test_a_killed_run_is_failed_and_leaves_no_process(
     assert row["ended_at"] is not None
     shown = kfgcp("show")
     assert shown.err == f"failed: {message}\n"
-    assert {task["path"]: task["state"] for task in kfgcp("show", "--json").json["tasks"]}["sleep"] == "CANCELLED"
+    assert {task["path"]: task["state"] for task in kfgcp("show", "--json").json["tasks"]}[
+        "sleep"
+    ] == "CANCELLED"
     assert kfgcp("logs").out == "sleep | asleep\n"
 
 
@@ -230,7 +245,9 @@ def test_an_interrupted_watch_leaves_the_run_alone(kfgcp: Any, asleep: Any, aliv
     assert kfgcp.end(process).code == 6
 
 
-def test_cancelling_what_has_ended_changes_nothing_and_is_no_error(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_cancelling_what_has_ended_changes_nothing_and_is_no_error(
+    kfgcp: Any, pipeline: Pipeline
+) -> None:
     run = kfgcp("run", pipeline("echo"), "--json").json
 
     done = kfgcp("cancel", run["run_id"])

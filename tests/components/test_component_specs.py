@@ -37,7 +37,10 @@ PARAMETERS = {
 }
 ARTIFACTS = {
     "ingest_table": ({}, {"table": "system.Dataset"}),
-    "split_table": ({"table": "system.Dataset"}, {"train": "system.Dataset", "test": "system.Dataset"}),
+    "split_table": (
+        {"table": "system.Dataset"},
+        {"train": "system.Dataset", "test": "system.Dataset"},
+    ),
     "train_classifier": ({"train": "system.Dataset"}, {"classifier": "system.Model"}),
     "evaluate_classifier": (
         {"classifier": "system.Model", "test": "system.Dataset"},
@@ -66,11 +69,16 @@ def compiled(component: Any, folder: Path) -> dict[str, Any]:
 
 
 def artifact_types(definitions: dict[str, Any]) -> dict[str, str]:
-    return {name: value["artifactType"]["schemaTitle"] for name, value in definitions.get("artifacts", {}).items()}
+    return {
+        name: value["artifactType"]["schemaTitle"]
+        for name, value in definitions.get("artifacts", {}).items()
+    }
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_a_component_compiles_to_documented_typed_inputs_and_outputs(name: str, tmp_path: Path) -> None:
+def test_a_component_compiles_to_documented_typed_inputs_and_outputs(
+    name: str, tmp_path: Path
+) -> None:
     spec = compiled(getattr(kfgcp_components, name), tmp_path)
     (definition,) = spec["components"].values()
     inputs, outputs = definition["inputDefinitions"], definition["outputDefinitions"]
@@ -82,7 +90,9 @@ def test_a_component_compiles_to_documented_typed_inputs_and_outputs(name: str, 
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_a_component_runs_in_its_familys_image_and_installs_nothing(name: str, tmp_path: Path) -> None:
+def test_a_component_runs_in_its_familys_image_and_installs_nothing(
+    name: str, tmp_path: Path
+) -> None:
     spec = compiled(getattr(kfgcp_components, name), tmp_path)
     (executor,) = spec["deploymentSpec"]["executors"].values()
     assert executor["container"]["image"] == IMAGE
@@ -91,7 +101,9 @@ def test_a_component_runs_in_its_familys_image_and_installs_nothing(name: str, t
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
 def test_the_readme_of_a_component_names_every_input_and_output(name: str, tmp_path: Path) -> None:
-    readme = (ROOT / "components/kfgcp_components" / name.replace("_", "/") / "README.md").read_text()
+    readme = (
+        ROOT / "components/kfgcp_components" / name.replace("_", "/") / "README.md"
+    ).read_text()
     inputs, outputs = ARTIFACTS[name]
     for word in [*PARAMETERS[name], *inputs, *outputs]:
         assert f"| `{word}` |" in readme
@@ -100,13 +112,12 @@ def test_the_readme_of_a_component_names_every_input_and_output(name: str, tmp_p
 
 def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path: Path) -> None:
     output = run(
-        "import json, sys, warnings\n"
-        "warnings.simplefilter('error', FutureWarning)\n"
-        f"sys.path.insert(0, {str(ROOT / 'examples')!r})\n"
-        "import train_classifier as example\n"
-        "from kfp import compiler\n"
-        "compiler.Compiler().compile(example.train_classifier_pipeline, 'spec.yaml')\n"
-        "print(json.dumps([name for name in ('pandas', 'sklearn', 'pyarrow') if name in sys.modules]))\n",
+        "import json, sys, warnings\nwarnings.simplefilter('error',"
+        f" FutureWarning)\nsys.path.insert(0, {str(ROOT / 'examples')!r})\nimport train_classifier"
+        " as example\nfrom kfp import"
+        " compiler\ncompiler.Compiler().compile(example.train_classifier_pipeline,"
+        " 'spec.yaml')\nprint(json.dumps([name for name in ('pandas', 'sklearn', 'pyarrow') if"
+        " name in sys.modules]))\n",
         tmp_path,
     )
     assert json.loads(output) == []
@@ -161,7 +172,9 @@ def test_importing_the_package_loads_neither_kfp_nor_pandas(tmp_path: Path) -> N
 
 
 def test_logic_can_be_imported_where_kfp_is_missing(tmp_path: Path) -> None:
-    modules = ", ".join(f"kfgcp_components.{name.replace('_', '.')}.logic" for name in kfgcp_components.__all__)
+    modules = ", ".join(
+        f"kfgcp_components.{name.replace('_', '.')}.logic" for name in kfgcp_components.__all__
+    )
     run(f"import sys; sys.modules['kfp'] = None; import {modules}", tmp_path)
 
 
@@ -185,7 +198,10 @@ def test_the_registry_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("KFGCP_IMAGE_REGISTRY", raising=False)
     assert images.image("tabular") == IMAGE
     monkeypatch.setenv("KFGCP_IMAGE_REGISTRY", "europe-docker.pkg.dev/acme/ml/")
-    assert images.image("tabular") == f"europe-docker.pkg.dev/acme/ml/components-tabular:{version('kfgcp')}"
+    assert (
+        images.image("tabular")
+        == f"europe-docker.pkg.dev/acme/ml/components-tabular:{version('kfgcp')}"
+    )
     with pytest.raises(ValueError, match="no image family 'visual'; there are: tabular"):
         images.image("visual")
 

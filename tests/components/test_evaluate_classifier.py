@@ -32,7 +32,9 @@ class Fixed:
     def __init__(self, *classes: Any) -> None:
         self.classes_ = np.array(classes)
         self.feature_names_in_ = [f"p{i}" for i in range(len(classes))]
-        self.named_steps = {"columns": SimpleNamespace(transformers_=[("numeric", None, self.feature_names_in_)])}
+        self.named_steps = {
+            "columns": SimpleNamespace(transformers_=[("numeric", None, self.feature_names_in_)])
+        }
 
     def predict_proba(self, inputs: pd.DataFrame) -> Any:
         return inputs.to_numpy()
@@ -85,7 +87,9 @@ def test_a_case_computed_by_hand() -> None:
 def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
     data = load_breast_cancer(as_frame=True)
     names = data.target.map({0: "malignant", 1: "benign"})
-    fit, held, fit_names, held_names = train_test_split(data.data, names, random_state=7, stratify=names)
+    fit, held, fit_names, held_names = train_test_split(
+        data.data, names, random_state=7, stratify=names
+    )
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_names)
     predicted, positive = model.predict(held), model.predict_proba(held)[:, 1]
 
@@ -111,7 +115,9 @@ def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
 
 def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
     data = load_iris(as_frame=True)
-    fit, held, fit_y, held_y = train_test_split(data.data[["sepal width (cm)"]], data.target, random_state=1)
+    fit, held, fit_y, held_y = train_test_split(
+        data.data[["sepal width (cm)"]], data.target, random_state=1
+    )
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_y)
     predicted, probabilities = model.predict(held), model.predict_proba(held)
 
@@ -163,7 +169,12 @@ def test_precision_without_a_positive_prediction_is_left_out() -> None:
 
 def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None:
     frame = pd.DataFrame(
-        {"p0": [0.7, 0.2, 0.5], "p1": [0.2, 0.5, 0.1], "p2": [0.1, 0.3, 0.4], "label": ["a", "b", "a"]}
+        {
+            "p0": [0.7, 0.2, 0.5],
+            "p1": [0.2, 0.5, 0.1],
+            "p2": [0.1, 0.3, 0.4],
+            "label": ["a", "b", "a"],
+        }
     )
     result = evaluate(Fixed("a", "b", "c"), frame, "label")
     assert result.metrics["roc_auc"] == 1.0
@@ -187,7 +198,9 @@ def test_a_class_the_model_never_saw_counts_as_wrong_and_leaves_log_loss_out() -
 def test_a_model_without_probabilities_gets_the_other_metrics() -> None:
     result = evaluate(WithoutProbabilities("a", "b"), SIX, "label")
     assert result.metrics.keys() == {"accuracy", "balanced_accuracy", "precision", "recall", "f1"}
-    assert result.notes == ["the model gives no probabilities: no log_loss, no roc_auc, no ROC curve"]
+    assert result.notes == [
+        "the model gives no probabilities: no log_loss, no roc_auc, no ROC curve"
+    ]
 
 
 def test_a_long_roc_curve_is_thinned_but_keeps_its_ends_and_its_area() -> None:
@@ -221,7 +234,9 @@ def test_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c"], [True, False]])
-def test_the_component_logs_finite_json_through_kfp_artifacts(tmp_path: Path, labels: list[Any]) -> None:
+def test_the_component_logs_finite_json_through_kfp_artifacts(
+    tmp_path: Path, labels: list[Any]
+) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=90), "label": labels * (90 // len(labels))})
     write_parquet(frame, tmp_path / "test")
@@ -237,7 +252,9 @@ def test_the_component_logs_finite_json_through_kfp_artifacts(tmp_path: Path, la
     )
     json.dumps([metrics.metadata, curves.metadata], allow_nan=False)
     assert {type(value) for value in metrics.metadata.values()} == {float}
-    categories = [spec["displayName"] for spec in curves.metadata["confusionMatrix"]["annotationSpecs"]]
+    categories = [
+        spec["displayName"] for spec in curves.metadata["confusionMatrix"]["annotationSpecs"]
+    ]
     assert categories == sorted(str(label) for label in labels)
     assert sum(sum(row["row"]) for row in curves.metadata["confusionMatrix"]["rows"]) == 90
     assert curves.metadata["confidenceMetrics"][0] == {

@@ -42,7 +42,9 @@ def test_the_component_writes_parquet_and_its_metadata(tmp_path: Path) -> None:
 
 
 def test_parquet_is_recognised_by_its_content_whatever_its_name(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": [1, 2], "when": pd.to_datetime(["2024-01-01", None]), "ok": [True, None]})
+    frame = pd.DataFrame(
+        {"a": [1, 2], "when": pd.to_datetime(["2024-01-01", None]), "ok": [True, None]}
+    )
     facts = write_parquet(frame, tmp_path / "export.csv")
     table, _ = ingest(str(tmp_path / "export.csv"))
     assert facts["kinds"] == {"boolean": 1, "datetime": 1, "numeric": 1}
@@ -51,7 +53,9 @@ def test_parquet_is_recognised_by_its_content_whatever_its_name(tmp_path: Path) 
 
 
 def test_a_stored_parquet_index_comes_back_as_a_column(tmp_path: Path) -> None:
-    pd.DataFrame({"x": [1, 2]}, index=pd.Index(["p", "q"], name="key")).to_parquet(tmp_path / "t.parquet")
+    pd.DataFrame({"x": [1, 2]}, index=pd.Index(["p", "q"], name="key")).to_parquet(
+        tmp_path / "t.parquet"
+    )
     table, _ = ingest(str(tmp_path / "t.parquet"))
     assert sorted(table.columns) == ["key", "x"]
 
@@ -92,7 +96,9 @@ def test_integers_beyond_64_bits_are_kept_as_text(tmp_path: Path) -> None:
         (b"PAR1 and then nothing of use", "not readable as Parquet"),
     ],
 )
-def test_what_is_not_a_table_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_is_not_a_table_is_one_clear_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     with pytest.raises(ValueError, match=r"data\.csv") as caught:
         ingest(write(tmp_path, content))
     assert message in str(caught.value)
@@ -138,7 +144,9 @@ def test_a_file_url_works_with_escaped_characters(tmp_path: Path) -> None:
         (" ", ValueError, "source of the table is empty"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_named(source: str, error: type[Exception], message: str) -> None:
+def test_a_source_that_cannot_be_read_is_named(
+    source: str, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as caught:
         ingest(source)
     assert message in str(caught.value)
@@ -279,7 +287,8 @@ def test_a_missing_library_names_the_extra_to_install(url: str, module: str, ext
 
 
 class _Bucket(http.server.BaseHTTPRequestHandler):
-    """Speaks as much of the Cloud Storage JSON API as a download needs: one object, one denied, no other."""
+    """Speaks as much of the Cloud Storage JSON API as a download needs: one object, one denied, no
+    other."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -29,7 +29,9 @@ def test_the_rows_are_those_scikit_learn_chooses_for_the_seed() -> None:
 
 def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
     frame = table({"a": 60, "b": 40})
-    first, again, other = (split(frame, "label", seed=seed).test["row"].tolist() for seed in (1, 1, 2))
+    first, again, other = (
+        split(frame, "label", seed=seed).test["row"].tolist() for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
@@ -52,7 +54,9 @@ def test_the_only_row_of_a_class_goes_to_training_and_the_rest_stays_stratified(
 
 
 @pytest.mark.parametrize("counts", [{"a": 2, "b": 2, "c": 2}, dict.fromkeys(range(8), 1)])
-def test_sets_too_small_for_every_class_are_split_plainly_and_say_so(counts: dict[object, int]) -> None:
+def test_sets_too_small_for_every_class_are_split_plainly_and_say_so(
+    counts: dict[object, int],
+) -> None:
     parts = split(table(counts), "label", test_fraction=0.2)
     assert parts.facts["stratified"] is False
     assert len(parts.test) == 2
@@ -78,7 +82,9 @@ def test_a_fraction_outside_0_and_1_is_refused(fraction: float) -> None:
 
 
 def test_an_unknown_target_is_answered_with_the_closest_column() -> None:
-    with pytest.raises(ValueError, match=r"no target column 'Lable'.* Did you mean 'label'\? Columns: row, label"):
+    with pytest.raises(
+        ValueError, match=r"no target column 'Lable'.* Did you mean 'label'\? Columns: row, label"
+    ):
         split(table({"a": 5}), "Lable")
 
 
@@ -97,7 +103,9 @@ def test_the_component_writes_both_sets_and_how_they_were_made(tmp_path: Path) -
     write_parquet(table({"a": 6, "b": 6, None: 1}), tmp_path / "in")
     train, test = (dsl.Dataset(name=n, uri=str(tmp_path / n)) for n in ("train", "test"))
     source = dsl.Dataset(name="table", uri=str(tmp_path / "in"))
-    split_table.python_func(table=source, target="label", train=train, test=test, test_fraction=0.25, seed=1)
+    split_table.python_func(
+        table=source, target="label", train=train, test=test, test_fraction=0.25, seed=1
+    )
     assert len(read_parquet(train.path)) == 9
     assert len(read_parquet(test.path)) == 3
     assert test.metadata == {

@@ -64,17 +64,24 @@ def test_any_table_can_be_learnt_from_without_a_warning(hostile: pd.DataFrame, m
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_seed_gives_the_same_classifier(hostile: pd.DataFrame, model: str) -> None:
-    inputs = prepare(hostile, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"])
+    inputs = prepare(
+        hostile, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"]
+    )
     first, second = (
-        train(hostile, "label", model=model, hyperparameters=QUICK[model], seed=5).pipeline for _ in range(2)
+        train(hostile, "label", model=model, hyperparameters=QUICK[model], seed=5).pipeline
+        for _ in range(2)
     )
     np.testing.assert_array_equal(first.predict_proba(inputs), second.predict_proba(inputs))
 
 
 def test_another_seed_gives_another_forest(hostile: pd.DataFrame) -> None:
-    inputs = prepare(hostile, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"])
+    inputs = prepare(
+        hostile, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"]
+    )
     first, second = (
-        train(hostile, "label", model="random_forest", hyperparameters={"n_estimators": 5}, seed=seed)
+        train(
+            hostile, "label", model="random_forest", hyperparameters={"n_estimators": 5}, seed=seed
+        )
         for seed in (1, 2)
     )
     assert (first.pipeline.predict_proba(inputs) != second.pipeline.predict_proba(inputs)).any()
@@ -84,21 +91,33 @@ def test_logistic_regression_equals_scikit_learns_own_on_scaled_columns() -> Non
     data = load_breast_cancer(as_frame=True)
     trained = train(data.data.assign(label=data.target), "label", hyperparameters={"C": 0.3})
     scaled = StandardScaler().fit_transform(data.data)
-    expected = LogisticRegression(C=0.3, max_iter=1000).fit(scaled, data.target).predict_proba(scaled)
-    np.testing.assert_allclose(trained.pipeline.predict_proba(data.data.astype(float)), expected, atol=1e-9)
+    expected = (
+        LogisticRegression(C=0.3, max_iter=1000).fit(scaled, data.target).predict_proba(scaled)
+    )
+    np.testing.assert_allclose(
+        trained.pipeline.predict_proba(data.data.astype(float)), expected, atol=1e-9
+    )
 
 
 def test_the_model_file_holds_only_scikit_learns_own_steps(hostile: pd.DataFrame) -> None:
     pipeline = train(hostile, "label").pipeline
     steps = [step for _, step in pipeline.steps]
-    steps += [inner for _, part, _ in pipeline.named_steps["columns"].transformers_ for _, inner in part.steps]
+    steps += [
+        inner
+        for _, part, _ in pipeline.named_steps["columns"].transformers_
+        for _, inner in part.steps
+    ]
     assert {type(step).__module__.partition(".")[0] for step in steps} == {"sklearn"}
 
 
 def test_text_never_seen_in_training_is_not_an_error(hostile: pd.DataFrame) -> None:
     pipeline = train(hostile, "label").pipeline
-    other = hostile.assign(**{"city, or town": "Nowhere", "seen": "someday", "consent": None, "ratio": "n/a"})
-    inputs = prepare(other, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"])
+    other = hostile.assign(
+        **{"city, or town": "Nowhere", "seen": "someday", "consent": None, "ratio": "n/a"}
+    )
+    inputs = prepare(
+        other, ["size", "member", "consent", "ratio", "constant"], ["city, or town", "seen"]
+    )
     assert len(pipeline.predict(inputs)) == len(other)
 
 
@@ -119,7 +138,9 @@ def test_rare_categories_are_grouped() -> None:
         ([1, "a", 1, "a"], ["1", "a"]),
     ],
 )
-def test_classes_may_be_integers_booleans_or_text_and_are_sorted(values: list[Any], classes: list[str]) -> None:
+def test_classes_may_be_integers_booleans_or_text_and_are_sorted(
+    values: list[Any], classes: list[str]
+) -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "label": pd.Series(values)})
     facts = train(frame, "label").facts
     assert facts["classes"] == classes
@@ -132,12 +153,16 @@ def test_labels_keep_integers_exact() -> None:
 
 def test_short_tables_keep_text_that_long_ones_would_drop() -> None:
     assert choose_features(pd.DataFrame({"t": [f"v{i}" for i in range(19)]})).text == ["t"]
-    assert choose_features(pd.DataFrame({"t": [f"v{i}" for i in range(20)]})).dropped.keys() == {"t"}
+    assert choose_features(pd.DataFrame({"t": [f"v{i}" for i in range(20)]})).dropped.keys() == {
+        "t"
+    }
     assert choose_features(pd.DataFrame({"t": [f"v{i % 18}" for i in range(20)]})).text == ["t"]
 
 
 def test_whole_floats_become_integers_where_only_integers_make_sense() -> None:
-    estimator = build_estimator("random_forest", {"n_estimators": 30.0, "max_depth": 1.0, "max_features": 1.0}, 4)
+    estimator = build_estimator(
+        "random_forest", {"n_estimators": 30.0, "max_depth": 1.0, "max_features": 1.0}, 4
+    )
     values = estimator.get_params()
     assert (values["n_estimators"], type(values["n_estimators"])) == (30, int)
     assert (values["max_depth"], type(values["max_depth"])) == (1, int)
@@ -148,11 +173,17 @@ def test_whole_floats_become_integers_where_only_integers_make_sense() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": "random_forrest"}, "Did you mean 'random_forest'? There are: gradient_boosting, log"),
+        (
+            {"model": "random_forrest"},
+            "Did you mean 'random_forest'? There are: gradient_boosting, log",
+        ),
         ({"model": "svm"}, "There are: gradient_boosting, logistic_regression, random_forest"),
         ({"hyperparameters": {"c": 1}}, "has no hyperparameter 'c'. Did you mean 'C'? It has:"),
         ({"hyperparameters": {"C": -1}}, "could not be trained: The 'C' parameter"),
-        ({"hyperparameters": {"max_iter": "many"}}, "could not be trained: The 'max_iter' parameter"),
+        (
+            {"hyperparameters": {"max_iter": "many"}},
+            "could not be trained: The 'max_iter' parameter",
+        ),
         ({"target": "Label"}, "no target column 'Label' in the table. Did you mean 'label'?"),
         ({"target": "constant"}, "has only the class '1'"),
         ({"target": "nothing"}, "has no values"),
@@ -174,7 +205,9 @@ def test_a_table_without_usable_columns_is_refused(hostile: pd.DataFrame) -> Non
         train(hostile[["user_id", "nothing", "label"]], "label")
 
 
-def test_the_component_dumps_the_model_and_records_how_it_was_trained(hostile: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_component_dumps_the_model_and_records_how_it_was_trained(
+    hostile: pd.DataFrame, tmp_path: Path
+) -> None:
     write_parquet(hostile, tmp_path / "train")
     model = dsl.Model(name="classifier", uri=str(tmp_path / "classifier"))
     train_classifier.python_func(

@@ -1,7 +1,9 @@
-"""A project for each backend: a folder in a git repository, whose default environment is that backend.
+"""A project for each backend: a folder in a git repository, whose default environment is that
+backend.
 
-What is expected is written from the contract (run JSON, states, docstrings of kfgcp/backends/base.py), and is the same
-for all of them. A module shares its project, and the runs that it only looks at.
+What is expected is written from the contract (run JSON, states, docstrings of
+kfgcp/backends/base.py), and is the same for all of them. A module shares its project, and the runs
+that it only looks at.
 """
 
 import os
@@ -28,9 +30,9 @@ OTHER_BACKEND = os.environ.get("CONTRACT_BACKEND", "")
 OTHER_SETTINGS = os.environ.get("CONTRACT_SETTINGS", "")
 OTHER_ROOT = os.environ.get("CONTRACT_ROOT", "")
 OTHER_LIKE = os.environ.get("CONTRACT_LIKE", "")
-"""The backend of another distribution: its name, the lines of its environment, where its artifacts are from the folder
-of the project, and the backend of ours whose differences it shares. With these the suite runs on that backend alone
-(docs/contributing/backends.md)."""
+"""The backend of another distribution: its name, the lines of its environment, where its artifacts
+are from the folder of the project, and the backend of ours whose differences it shares. With these
+the suite runs on that backend alone (docs/contributing/backends.md)."""
 BACKENDS = (OTHER_BACKEND,) if OTHER_BACKEND else OWN_BACKENDS
 DATA = "one\ntwo\nthree\n"
 
@@ -69,21 +71,27 @@ class Place:
             shutil.copy(self.compiled(name), target)
         return target
 
-    def submit(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+    def submit(
+        self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> RunHandle:
         return api.submit(str(self.file(pipeline)), params=params, env=self.env, **options)
 
-    def run(self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+    def run(
+        self, pipeline: str, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> RunHandle:
         return self.submit(pipeline, params, **options).wait(PROCESS, check=False)
 
     def shared(self, pipeline: str, params: Mapping[str, Any] | None = None) -> RunHandle:
-        """The one run of a pipeline that tests of a module look at; started by the first that asks."""
+        """The one run of a pipeline that tests of a module look at; started by the first that
+        asks."""
         if pipeline not in self.known:
             self.known[pipeline] = self.run(pipeline, params)
         return self.known[pipeline]
 
 
 def _open_stand_in(stack: ExitStack, name: str) -> Any:
-    """Start the stand-in of a backend, which ends with the stack. name: one of BACKENDS, but not `local`."""
+    """Start the stand-in of a backend, which ends with the stack. name: one of BACKENDS, but not
+    `local`."""
     backend, _, version = name.partition(" ")
     options = {"version": version} if version else {}
     stand_in = stack.enter_context(getattr(testing, backend)(**options))
@@ -94,7 +102,8 @@ def _open_stand_in(stack: ExitStack, name: str) -> Any:
 
 
 def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterator[Place]:
-    """Yield the project of a backend. name: its name, and a version of the service if it is not the usual one."""
+    """Yield the project of a backend. name: its name, and a version of the service if it is not the
+    usual one."""
     backend, _, version = name.partition(" ")
     with ExitStack() as stack:
         change = stack.enter_context(pytest.MonkeyPatch.context())
@@ -112,7 +121,11 @@ def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterato
             url = f"{stand_in.storage_endpoint}/upload/storage/v1/b/{stand_in.bucket}/o"
             query = {"uploadType": "media", "name": "data.txt"}
             requests.post(url, params=query, data=DATA, timeout=REQUEST).raise_for_status()
-            env, data, root = "cloud", f"gs://{stand_in.bucket}/data.txt", f"{stand_in.pipeline_root}/"
+            env, data, root = (
+                "cloud",
+                f"gs://{stand_in.bucket}/data.txt",
+                f"{stand_in.pipeline_root}/",
+            )
             text += stand_in.toml(env)
         (folder / "kfgcp.toml").write_text(text)
         commit = _commit(folder)
@@ -124,7 +137,9 @@ def _places(folder: Path, name: str, compiled: Callable[[str], Path]) -> Iterato
 def _commit(folder: Path) -> str:
     def git(*arguments: str) -> str:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-        done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     git("init", "-q")
@@ -141,14 +156,18 @@ def open_stand_in() -> Callable[[ExitStack, str], Any]:
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def place(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pipeline: Callable[[str], Path],
 ) -> Iterator[Place]:
     """The project of a backend, which is the current folder."""
     yield from _places(tmp_path_factory.mktemp(request.param), request.param, pipeline)
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]) -> Iterator[Place]:
+def both(
+    tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
+) -> Iterator[Place]:
     """A project that has the environments `cloud` and `local`."""
     yield from _places(tmp_path_factory.mktemp("both"), "vertex", pipeline)
 

@@ -24,7 +24,11 @@ def test_a_comparison_shows_what_differs_and_nothing_else(both: Any) -> None:
 
     found = kfgcp.compare([here, there])
 
-    differences = {(each.group, each.name): each.values for each in found.differences if each.group != "durations"}
+    differences = {
+        (each.group, each.name): each.values
+        for each in found.differences
+        if each.group != "durations"
+    }
     assert differences == {
         ("run", "environment"): ("local", "cloud"),
         ("params", "second"): (0.75, 0.5),
@@ -60,7 +64,9 @@ def test_the_command_line_compares_them(both: Any, command: Any) -> None:
     done = command("compare", here.run_id, there.run_id, "--json")
 
     assert done.code == 0, done.err
-    assert {each["name"] for each in done.json["differences"] if each["group"] == "params"} == {"second"}
+    assert {each["name"] for each in done.json["differences"] if each["group"] == "params"} == {
+        "second"
+    }
 
 
 def test_a_run_is_repeated_on_another_backend(both: Any) -> None:

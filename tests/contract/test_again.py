@@ -116,7 +116,11 @@ def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> Non
 
     again = kfgcp.retry(handle.run_id, timeout=PROCESS)
 
-    assert (again.run_id, again.state, again.snapshot.error) == (handle.run_id, RunState.SUCCEEDED, None)
+    assert (again.run_id, again.state, again.snapshot.error) == (
+        handle.run_id,
+        RunState.SUCCEEDED,
+        None,
+    )
     assert states(again.snapshot) == {"note": OK, "need": OK}
     assert again.task("note").snapshot == before
     assert len((tmp_path / "noted").read_text().splitlines()) == 1, "it did not run a second time"
@@ -162,7 +166,9 @@ def test_the_command_line_repeats_a_run_too(place: Any, command: Any) -> None:
     done = command("rerun", first.run_id, "--from", "add-2", "-p", "n=6", "--json")
 
     assert done.code == 0, done.err
-    assert {task["path"]: task["state"] for task in done.json["tasks"] if task["kind"] == "container"} == {
+    assert {
+        task["path"]: task["state"] for task in done.json["tasks"] if task["kind"] == "container"
+    } == {
         "add": "CACHED",
         "inner/double": "CACHED",
         "inner/add": "CACHED",

@@ -1,4 +1,5 @@
-"""Artifacts that a pipeline is given, and lists of artifacts: the same on each backend, or refused."""
+"""Artifacts that a pipeline is given, and lists of artifacts: the same on each backend, or
+refused."""
 
 from typing import Any
 
@@ -22,7 +23,9 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
 @pytest.mark.feature("Tasks: a pipeline's input artifacts are given as URIs")
 def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
     if place.like == "kubeflow":
-        with pytest.raises(Unsupported, match="cannot take input artifacts of a pipeline: data") as caught:
+        with pytest.raises(
+            Unsupported, match="cannot take input artifacts of a pipeline: data"
+        ) as caught:
             place.submit("given_data", {"data": place.data})
         assert "dsl.importer" in caught.value.hint
         assert "given-data" not in [run.pipeline for run in api.list()]
@@ -36,11 +39,15 @@ def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
     assert two.params == {"text": "y", "data": place.data, "more": place.data}
     assert one.task("count").outputs == {"Output": 3}
     assert one.task("describe").outputs == {"Output": "system.Dataset:data.txt"}
-    assert two.task("describe").outputs == {"Output": "system.Dataset:data.txt system.Model:data.txt"}
+    assert two.task("describe").outputs == {
+        "Output": "system.Dataset:data.txt system.Model:data.txt"
+    }
     assert two.task("count").state is TaskState.CACHED, "it is the same artifact"
 
 
-@pytest.mark.feature("Tasks: a missing input artifact that is not optional is an error before anything starts")
+@pytest.mark.feature(
+    "Tasks: a missing input artifact that is not optional is an error before anything starts"
+)
 def test_a_missing_input_artifact_is_an_error_before_anything_starts(place: Any) -> None:
     before = [run.run_id for run in api.list()]
     with pytest.raises(ParamError, match="Wrong parameters: data is required") as caught:

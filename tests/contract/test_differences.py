@@ -1,4 +1,5 @@
-"""What not every backend can do: where it cannot, it says so, and the skip is what docs/reference/backends.md shows."""
+"""What not every backend can do: where it cannot, it says so, and the skip is what
+docs/reference/backends.md shows."""
 
 from typing import Any
 
@@ -29,7 +30,9 @@ def test_a_rerun_from_an_iteration(place: Any) -> None:
     first = place.run("shapes", {"uri": place.data})
     path = "for-loop-4[1]/double"
     once = "a spec has its loop once"
-    _lacks(place, {"vertex": once, "kubeflow": once}, lambda: kfgcp.rerun(first.run_id, from_task=path))
+    _lacks(
+        place, {"vertex": once, "kubeflow": once}, lambda: kfgcp.rerun(first.run_id, from_task=path)
+    )
 
     again = kfgcp.rerun(first.run_id, from_task=path, timeout=PROCESS)
 
@@ -50,11 +53,15 @@ def test_logs_by_time_and_severity(place: Any) -> None:
         assert errors == []  # there only a line of JSON has a severity, all others have DEFAULT
     else:
         assert errors[-1] == "ValueError: no luck with 7"
-    assert [line.text for line in handle.logs("boom", since=handle.snapshot.created_at)] == handle.task("boom").logs()
+    assert [
+        line.text for line in handle.logs("boom", since=handle.snapshot.created_at)
+    ] == handle.task("boom").logs()
     assert list(handle.logs(since="2100-01-01T00:00:00.000Z")) == []
 
 
-@pytest.mark.feature("Settings: --fail-fast starts nothing new after a failure, and without it all that can run does")
+@pytest.mark.feature(
+    "Settings: --fail-fast starts nothing new after a failure, and without it all that can run does"
+)
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
     if fail_fast and place.like == "kubeflow":
@@ -68,7 +75,9 @@ def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
     assert (states.get("after") is TaskState.SUCCEEDED) is not fail_fast
 
 
-@pytest.mark.feature("Settings: what a pipeline asks of a cluster and does not get is named before the run")
+@pytest.mark.feature(
+    "Settings: what a pipeline asks of a cluster and does not get is named before the run"
+)
 def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
     spec = api.compile(str(place.file("echo")))
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": CLUSTER}}}}
@@ -108,5 +117,10 @@ def test_the_official_client(place: Any) -> None:
     if place.like == "kubeflow":
         assert (job.run_id, job.run_info.state) == (handle.run_id, "SUCCEEDED")
         return
-    assert (job.resource_name.rpartition("/")[2], job.state.name) == (handle.run_id, "PIPELINE_STATE_SUCCEEDED")
-    assert open_backend(place.project, place.project.env(place.env)).get(handle.ref) == handle.snapshot
+    assert (job.resource_name.rpartition("/")[2], job.state.name) == (
+        handle.run_id,
+        "PIPELINE_STATE_SUCCEEDED",
+    )
+    assert (
+        open_backend(place.project, place.project.env(place.env)).get(handle.ref) == handle.snapshot
+    )

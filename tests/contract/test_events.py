@@ -1,4 +1,5 @@
-"""The events of a run: the same on every backend, and the same however often, and by whomever, it is observed."""
+"""The events of a run: the same on every backend, and the same however often, and by whomever, it
+is observed."""
 
 import time
 from pathlib import Path
@@ -26,7 +27,8 @@ CHAIN = [
     ("task.succeeded", "add-2"),
     ("run.succeeded", None),
 ]
-"""What the pipeline `chain` says: add, then the pipeline `inner` with double and add, then add-2."""
+"""What the pipeline `chain` says: add, then the pipeline `inner` with double and add, then
+add-2."""
 
 
 def steps(events: list[Event]) -> list[tuple[str, str | None]]:
@@ -34,7 +36,8 @@ def steps(events: list[Event]) -> list[tuple[str, str | None]]:
 
 
 def of_others(run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
-    """The events that somebody with another state folder records, who looks at the run for the first time."""
+    """The events that somebody with another state folder records, who looks at the run for the
+    first time."""
     with monkeypatch.context() as change:
         change.setenv("KFGCP_HOME", str(home))
         with kfgcp.Workspace.open() as other:
@@ -56,7 +59,11 @@ def test_a_chain_has_the_same_events_in_the_same_order(
     for path, (start, end) in ends.items():
         assert (times["task.started", path], times["task.succeeded", path]) == (start, end)
     run = handle.snapshot
-    assert [events[place].at for place in (0, 1, -1)] == [run.created_at, run.started_at, run.ended_at]
+    assert [events[place].at for place in (0, 1, -1)] == [
+        run.created_at,
+        run.started_at,
+        run.ended_at,
+    ]
     if place.like != "local":
         assert of_others(run.run_id, tmp_path / "other", monkeypatch) == events
 
@@ -73,7 +80,9 @@ def test_a_further_attempt_is_an_event_and_the_task_fails_once(
     own = [(event.kind.value, event.attempt) for event in events if event.task == broken]
     assert own == [("task.started", None), ("task.retried", 2), ("task.failed", 2)]
     assert steps(events)[-1] == ("run.failed", None)
-    assert steps(events).index(("task.failed", broken)) < steps(events).index(("task.started", "report"))
+    assert steps(events).index(("task.failed", broken)) < steps(events).index(
+        ("task.started", "report")
+    )
     assert len({event.key for event in events}) == len(events)
     if place.like != "local":
         assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
@@ -125,17 +134,23 @@ def test_a_run_that_was_continued_keeps_its_first_end(place: Any, tmp_path: Path
     assert again.state is RunState.SUCCEEDED
     assert events[: len(first)] == first
     assert steps(first)[-2:] == [("task.failed", "need"), ("run.failed", None)]
-    assert [step for step in steps(second) if "failed" in step[0]] == [("task.failed", "need"), ("run.failed", None)]
+    assert [step for step in steps(second) if "failed" in step[0]] == [
+        ("task.failed", "need"),
+        ("run.failed", None),
+    ]
     assert steps(events)[-2:] == [("task.succeeded", "need"), ("run.succeeded", None)]
     assert len({event.key for event in events}) == len(events)
 
 
 def _wait_for_the_next_second(ended_at: str) -> None:
-    """The service has whole seconds: two ends in the same second would be one. On a cluster pods take longer."""
+    """The service has whole seconds: two ends in the same second would be one. On a cluster pods
+    take longer."""
     wait_for(lambda: timestamp(time.time())[:19] > ended_at[:19])
 
 
-def test_two_processes_that_follow_a_run_record_each_event_once(place: Any, command: Any, tmp_path: Path) -> None:
+def test_two_processes_that_follow_a_run_record_each_event_once(
+    place: Any, command: Any, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     handle = place.submit("gated", {"gate": str(gate)})
     followers = [command.start("watch", handle.run_id) for _ in range(2)]

@@ -1,4 +1,5 @@
-"""Updates come in the order of the facts: a task starts after those before it have ended, its lines come in between."""
+"""Updates come in the order of the facts: a task starts after those before it have ended, its lines
+come in between."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,12 @@ from kfgcp import LogWritten, RunChanged, RunEnded, RunState, TaskChanged, TaskS
 from kfgcp.tracking.updates import RunUpdates
 
 INSIDE = ("inner", "inner/double", "inner/add")
-BEFORE = (("add", "inner"), ("add", "inner/double"), ("inner/double", "inner/add"), ("inner", "add-2"))
+BEFORE = (
+    ("add", "inner"),
+    ("add", "inner/double"),
+    ("inner/double", "inner/add"),
+    ("inner", "add-2"),
+)
 """Of the pipeline `chain`: which task has to end before which starts."""
 
 
@@ -19,7 +25,9 @@ def _check_order(updates: RunUpdates) -> None:
     for number, update in enumerate(taken):
         if isinstance(update, TaskChanged):
             moment = "end" if update.task.state.final else "start"
-            assert (update.task.path, moment) not in places, f"{update.task.path} has its {moment} twice"
+            assert (update.task.path, moment) not in places, (
+                f"{update.task.path} has its {moment} twice"
+            )
             places[update.task.path, moment] = number
         elif isinstance(update, LogWritten):
             places[update.line.task, "line"] = number

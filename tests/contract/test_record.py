@@ -17,7 +17,10 @@ from patience import PROCESS
 TEXT, NUMBER, TABLE, LIST = (str,), (int, float), (dict,), (list,)
 MAYBE_TEXT, MAYBE_TABLE = (str, type(None)), (dict, type(None))
 RUN_JSON = {
-    **dict.fromkeys(("run_id", "env", "backend", "pipeline", "version", "experiment", "name", "note", "state"), TEXT),
+    **dict.fromkeys(
+        ("run_id", "env", "backend", "pipeline", "version", "experiment", "name", "note", "state"),
+        TEXT,
+    ),
     **dict.fromkeys(("created_at", "started_at", "ended_at"), TEXT),
     **dict.fromkeys(("backend_ref", "url"), MAYBE_TEXT),
     **dict.fromkeys(("labels", "params", "outputs"), TABLE),
@@ -50,7 +53,11 @@ def test_the_run_json_has_the_keys_and_types_of_the_contract(place: Any) -> None
         data = place.shared(name).to_dict()
 
         check(data, RUN_JSON)
-        for key, form in (("tasks", TASK_JSON), ("metrics", METRIC_JSON), ("artifacts", ARTIFACT_JSON)):
+        for key, form in (
+            ("tasks", TASK_JSON),
+            ("metrics", METRIC_JSON),
+            ("artifacts", ARTIFACT_JSON),
+        ):
             for entry in data[key]:
                 check(entry, form)
         for found in (data, *data["tasks"]):
@@ -96,7 +103,9 @@ def test_two_tasks_report_the_same_metric_and_both_are_kept(place: Any) -> None:
     handle = place.shared("two_scores")
 
     assert handle.metrics == {"evaluate/metrics/accuracy": 0.5, "evaluate-2/metrics/accuracy": 0.75}
-    assert [(metric["task"], metric["value"]) for metric in sorted(handle.to_dict()["metrics"], key=str)] == [
+    assert [
+        (metric["task"], metric["value"]) for metric in sorted(handle.to_dict()["metrics"], key=str)
+    ] == [
         ("evaluate", 0.5),
         ("evaluate-2", 0.75),
     ]
@@ -104,7 +113,10 @@ def test_two_tasks_report_the_same_metric_and_both_are_kept(place: Any) -> None:
 
 @pytest.mark.feature("Runs: artifacts with type, URI and metadata")
 def test_artifacts_have_their_type_and_are_below_the_pipeline_root(place: Any) -> None:
-    found = {(artifact.task, artifact.name): artifact for artifact in place.shared("two_scores").artifacts}
+    found = {
+        (artifact.task, artifact.name): artifact
+        for artifact in place.shared("two_scores").artifacts
+    }
 
     assert {key: artifact.type for key, artifact in found.items()} == {
         (task, name): kind
@@ -113,7 +125,8 @@ def test_artifacts_have_their_type_and_are_below_the_pipeline_root(place: Any) -
     }
     assert found["evaluate", "metrics"].metadata == {"accuracy": 0.5}
     if place.version == "3.0":
-        # Metrics are values without a file there (tests/recorded/api-3.0-branch/artifact-create-metric.json).
+        # Metrics are values without a file there
+        # (tests/recorded/api-3.0-branch/artifact-create-metric.json).
         assert [found.pop((task, "metrics")).uri for task in ("evaluate", "evaluate-2")] == ["", ""]
     for artifact in found.values():
         assert artifact.uri.removeprefix("file://").startswith(place.root), artifact.uri
@@ -132,13 +145,17 @@ def test_parameters_keep_their_types(place: Any, typed_params: dict[str, Any]) -
     assert [run.params for run in api.list(RunFilter(pipeline="typed"))] == [handle.params]
 
 
-def test_parameters_reach_the_task_as_they_were_given(place: Any, typed_params: dict[str, Any]) -> None:
+def test_parameters_reach_the_task_as_they_were_given(
+    place: Any, typed_params: dict[str, Any]
+) -> None:
     handle = place.shared("typed", typed_params)
 
     task = handle.task("describe")
     assert task.inputs == typed_params
     assert ast.literal_eval(task.outputs["Output"]) == [*typed_params.values(), None]
-    assert ", 3, 1e+300, True, [1, 'two', [3.5, None, False]], " in task.outputs["Output"], "not 3.0, not 1"
+    assert ", 3, 1e+300, True, [1, 'two', [3.5, None, False]], " in task.outputs["Output"], (
+        "not 3.0, not 1"
+    )
 
 
 @pytest.mark.feature("Runs: whole numbers beyond 2**53 that a double can hold")
@@ -190,7 +207,9 @@ def test_a_new_look_and_a_new_process_see_the_same_run(place: Any) -> None:
             assert store.get(handle.run_id) == handle.snapshot
 
 
-@pytest.mark.feature("Runs: labels of the pipeline, its version, the git commit, the environment and the user")
+@pytest.mark.feature(
+    "Runs: labels of the pipeline, its version, the git commit, the environment and the user"
+)
 def test_every_run_carries_where_it_came_from(place: Any) -> None:
     run = place.shared("two_scores").snapshot
 
@@ -210,14 +229,18 @@ def test_every_run_carries_where_it_came_from(place: Any) -> None:
 
 
 @pytest.mark.feature("Verbs: list by label, by the beginning of a commit too")
-def test_a_run_is_found_by_the_beginning_of_its_commit_and_by_its_other_labels(place: Any, command: Any) -> None:
+def test_a_run_is_found_by_the_beginning_of_its_commit_and_by_its_other_labels(
+    place: Any, command: Any
+) -> None:
     run = place.shared("two_scores")
 
     def found(*arguments: str) -> list[str]:
         return [row["run_id"] for row in command("list", "--json", *arguments).json]
 
     assert run.run_id in found("--label", f"git={place.commit[:4]}")
-    assert found("--label", f"git={place.commit[:4]}", "--label", "pipeline=two-scores") == [run.run_id]
+    assert found("--label", f"git={place.commit[:4]}", "--label", "pipeline=two-scores") == [
+        run.run_id
+    ]
     assert found("--label", "git=0000") == []
     assert found("--label", "pipeline=two") == [], "only digests are found by their beginning"
 
@@ -227,11 +250,19 @@ def test_a_run_in_a_changed_repository_says_so(place: Any) -> None:
     before = file.read_text()
     file.write_text(before + "\n# changed\n")
     try:
-        run = place.submit("echo", labels={"team": "growth"}, experiment="other", name="named").wait(PROCESS).snapshot
+        run = (
+            place.submit("echo", labels={"team": "growth"}, experiment="other", name="named")
+            .wait(PROCESS)
+            .snapshot
+        )
     finally:
         file.write_text(before)
 
-    assert (run.labels["git"], run.labels["git-dirty"], run.labels["team"]) == (place.commit, "true", "growth")
+    assert (run.labels["git"], run.labels["git-dirty"], run.labels["team"]) == (
+        place.commit,
+        "true",
+        "growth",
+    )
     assert (run.experiment, run.name) == ("other", "named")
     assert [found.run_id for found in api.list(RunFilter(experiment="other"))] == [run.run_id]
     assert api.show("named").run_id == run.run_id

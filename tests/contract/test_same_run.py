@@ -1,8 +1,9 @@
-"""One pipeline on each backend: all that a run says of itself is the same, but for names, times and places.
+"""One pipeline on each backend: all that a run says of itself is the same, but for names, times and
+places.
 
-What is left out of the comparison, and nothing else: ids and what is made of them, times, the environment, URIs, the
-words in which a backend says why a task did not come from the cache, a label that Vertex AI adds, and the file of
-metrics, which Kubeflow Pipelines 3.0 does not have.
+What is left out of the comparison, and nothing else: ids and what is made of them, times, the
+environment, URIs, the words in which a backend says why a task did not come from the cache, a label
+that Vertex AI adds, and the file of metrics, which Kubeflow Pipelines 3.0 does not have.
 """
 
 import re
@@ -19,12 +20,24 @@ from patience import PROCESS
 
 BACKENDS = ("local", "vertex", "kubeflow", "kubeflow 3.0")
 ENVIRONMENTS = {name: re.sub("[ .]", "-", name) for name in BACKENDS}
-ITS_OWN = ("run_id", "env", "backend", "backend_ref", "url", "name", "created_at", "started_at", "ended_at")
+ITS_OWN = (
+    "run_id",
+    "env",
+    "backend",
+    "backend_ref",
+    "url",
+    "name",
+    "created_at",
+    "started_at",
+    "ended_at",
+)
 LABELS = ("env", "submission", "vertex-ai-pipelines-run-billing-id")
 URI = re.compile(r"(?:file|gs)://\S*?/everything/[0-9a-f]+/")
 WORKING_FOLDER = re.compile(r"/\S*/kfgcp-[0-9a-f]+/programs/[0-9a-f]+-")
 JOB = re.compile(r"\blocal/everything-[0-9a-f]{12}\b")
-PRODUCTS = {(row, column): x * y for row, x in enumerate((1, 2)) for column, y in enumerate((3, 4, 5))}
+PRODUCTS = {
+    (row, column): x * y for row, x in enumerate((1, 2)) for column, y in enumerate((3, 4, 5))
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +46,8 @@ def runs(
     pipeline: Callable[[str], Path],
     open_stand_in: Callable[[ExitStack, str], Any],
 ) -> Iterator[Callable[[bool], list[Any]]]:
-    """Gives the runs of the pipeline `everything` on all, in their order; the project is the current folder."""
+    """Gives the runs of the pipeline `everything` on all, in their order; the project is the
+    current folder."""
     folder = tmp_path_factory.mktemp("all")
     made: dict[bool, list[Any]] = {}
     file = pipeline("everything")
@@ -53,7 +67,9 @@ def runs(
                 for name in BACKENDS:
                     if name in opened:  # tasks reach the bucket of one stand-in at a time
                         change.setenv("STORAGE_EMULATOR_HOST", opened[name].storage_endpoint)
-                    handle = kfgcp.submit(str(file), env=ENVIRONMENTS[name], params=params, cache=False)
+                    handle = kfgcp.submit(
+                        str(file), env=ENVIRONMENTS[name], params=params, cache=False
+                    )
                     made[broken].append(handle.wait(PROCESS, check=False))
             return made[broken]
 
@@ -133,7 +149,10 @@ def test_a_failure_is_what_the_pipeline_says(runs: Any) -> None:
         run = handle.snapshot
         tasks = {task.path: task for task in run.tasks}
         assert run.state == "FAILED"
-        assert (run.error.task, run.error.message) == ("exit-handler-8/fragile", "ValueError: broken on purpose")
+        assert (run.error.task, run.error.message) == (
+            "exit-handler-8/fragile",
+            "ValueError: broken on purpose",
+        )
         assert tasks["exit-handler-8"].error == tasks["exit-handler-8/fragile"].error == run.error
         assert tasks["exit-handler-8/say-6"].state == "SKIPPED"
         assert tasks["report"].outputs == {"Output": "FAILED"}
@@ -141,7 +160,9 @@ def test_a_failure_is_what_the_pipeline_says(runs: Any) -> None:
 
 def test_tasks_are_in_the_order_they_started(runs: Any) -> None:
     for handle in runs(False):
-        started = [(task.started_at, task.path) for task in handle.snapshot.tasks if task.started_at]
+        started = [
+            (task.started_at, task.path) for task in handle.snapshot.tasks if task.started_at
+        ]
         assert started == sorted(started, key=lambda each: each[0]), handle.snapshot.backend
 
 
@@ -149,7 +170,11 @@ def test_tasks_are_in_the_order_they_started(runs: Any) -> None:
 def test_a_comparison_shows_the_environment_and_nothing_else(runs: Any, broken: bool) -> None:
     found = kfgcp.compare(runs(broken))
 
-    different = [(each.group, each.name, each.values) for each in found.differences if each.group != "durations"]
+    different = [
+        (each.group, each.name, each.values)
+        for each in found.differences
+        if each.group != "durations"
+    ]
     assert different == [("run", "environment", tuple(ENVIRONMENTS.values()))]
 
 

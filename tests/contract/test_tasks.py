@@ -23,7 +23,9 @@ def shapes(place: Any) -> Any:
 
 @pytest.mark.feature("Tasks: conditions, loops, nested pipelines and importers at their paths")
 def test_every_executed_unit_is_at_its_path(shapes: Any) -> None:
-    iterations = {f"for-loop-4[{number}]{below}": OK for number in range(3) for below in ("", "/double")}
+    iterations = {
+        f"for-loop-4[{number}]{below}": OK for number in range(3) for below in ("", "/double")
+    }
     assert shapes.state is RunState.SUCCEEDED, shapes.snapshot.error
     assert states(shapes.snapshot) == {
         "condition-branches-1": OK,
@@ -107,9 +109,16 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
     run = place.shared("guarded").snapshot
 
     assert run.state is RunState.FAILED
-    assert states(run) == {"exit-handler-1": "FAILED", "exit-handler-1/broken": "FAILED", "report": OK}
+    assert states(run) == {
+        "exit-handler-1": "FAILED",
+        "exit-handler-1/broken": "FAILED",
+        "report": OK,
+    }
     assert place.shared("guarded").task("report").outputs == {"Output": "FAILED"}
-    assert (run.error.task, run.error.message) == ("exit-handler-1/broken", "ValueError: on purpose")
+    assert (run.error.task, run.error.message) == (
+        "exit-handler-1/broken",
+        "ValueError: on purpose",
+    )
 
 
 @pytest.mark.feature("Tasks: retries, each attempt with its log")
@@ -161,7 +170,11 @@ def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: An
     try:
         eventually(running)
         seen = states(handle.snapshot)
-        assert (handle.state, seen["for-loop-2"], seen["for-loop-2[0]"]) == ("RUNNING", "RUNNING", "RUNNING")
+        assert (handle.state, seen["for-loop-2"], seen["for-loop-2[0]"]) == (
+            "RUNNING",
+            "RUNNING",
+            "RUNNING",
+        )
         assert "say" not in seen, "it has not started"
     finally:
         gate.touch()

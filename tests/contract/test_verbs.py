@@ -36,7 +36,9 @@ def _running(handle: Any, eventually: Any) -> None:
 
 
 @pytest.mark.feature("Verbs: submit returns at once")
-def test_submit_returns_at_once_and_the_run_goes_on(place: Any, asleep: Any, eventually: Any) -> None:
+def test_submit_returns_at_once_and_the_run_goes_on(
+    place: Any, asleep: Any, eventually: Any
+) -> None:
     assert asleep.state in GOING_ON
     assert asleep.snapshot.ended_at is None
     assert [run.run_id for run in api.list(RunFilter(states=GOING_ON))] == [asleep.run_id]
@@ -57,7 +59,9 @@ def test_waiting_ends_with_the_time_and_the_run_goes_on(place: Any, asleep: Any)
 
 
 @pytest.mark.feature("Verbs: cancel")
-def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(place: Any, eventually: Any) -> None:
+def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(
+    place: Any, eventually: Any
+) -> None:
     handle = place.submit("sleeps")
     _running(handle, eventually)
 
@@ -120,7 +124,10 @@ def test_a_wrong_parameter_makes_no_run(place: Any) -> None:
 
 @pytest.mark.feature("Verbs: list, in pages, by pipeline, experiment, state, label and age")
 def test_lists_are_in_pages_newest_first_and_filtered(place: Any) -> None:
-    made = [place.run("echo", {"text": f"page {n}"}, experiment="pages", labels={"n": str(n)}).run_id for n in range(3)]
+    made = [
+        place.run("echo", {"text": f"page {n}"}, experiment="pages", labels={"n": str(n)}).run_id
+        for n in range(3)
+    ]
     backend = _backend(place)
 
     first = backend.list(RunFilter(experiment="pages"), size=2)
@@ -162,7 +169,11 @@ def test_watching_shows_each_task_and_line_once_and_ends_with_the_run(place: Any
     assert {path: seen[-1] for path, seen in states.items()} == dict.fromkeys(
         ("add", "inner", "inner/double", "inner/add", "add-2"), TaskState.SUCCEEDED
     )
-    assert sorted(lines) == [("add", 1, "5 + 1"), ("add-2", 1, "22 + 1"), ("inner/add", 1, "12 + 10")]
+    assert sorted(lines) == [
+        ("add", 1, "5 + 1"),
+        ("add-2", 1, "22 + 1"),
+        ("inner/add", 1, "12 + 10"),
+    ]
 
 
 def test_watching_a_run_that_has_ended_gives_all_of_it(place: Any) -> None:
@@ -215,7 +226,9 @@ def test_a_handle_is_what_can_be_known_and_done(place: Any) -> None:
     assert list(handle.logs("add", 2)) == []
     assert handle.refresh() is handle
     assert handle.to_dict() == api.show(handle.run_id).to_dict()
-    assert kfgcp.show(handle.run_id[-12:][:6]).run_id == handle.run_id, "the beginning of what tells it apart"
+    assert kfgcp.show(handle.run_id[-12:][:6]).run_id == handle.run_id, (
+        "the beginning of what tells it apart"
+    )
     with pytest.raises(UsageError, match="no task 'innr/add'"):
         handle.task("innr/add")
     frame = kfgcp.runs(pipeline="chain")

@@ -72,7 +72,8 @@ def json_server() -> Iterator[Callable[[Mapping[str, Any]], str]]:
 
 @pytest.fixture
 def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
-    """A page of the dashboard of the current project after its first run: the name of a view, and its address."""
+    """A page of the dashboard of the current project after its first run: the name of a view, and
+    its address."""
     monkeypatch.setattr(server.options, "embedded", True)
 
     def open_(view: str, *, secrets: Mapping[str, Any] | None = None, **query: Any) -> AppTest:
@@ -91,7 +92,8 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with 100,000 runs of 10 parameters and 5 metrics each. It is made once for all workers."""
+    """A state folder with 100,000 runs of 10 parameters and 5 metrics each. It is made once for all
+    workers."""
     base = tmp_path_factory.getbasetemp()
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
     folder = (base.parent if is_worker else base) / "many-runs"

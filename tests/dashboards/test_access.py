@@ -1,4 +1,5 @@
-"""Who may look and who may act: assertions of Identity-Aware Proxy are verified, other headers are not believed."""
+"""Who may look and who may act: assertions of Identity-Aware Proxy are verified, other headers are
+not believed."""
 
 import base64
 import json
@@ -18,7 +19,8 @@ from kfgcp_dashboard import access
 
 AUDIENCE = "/projects/1/global/backendServices/2"
 NOW = 1_800_000_000
-"""Seconds since 1970, as `iat` and `exp` count them: the time at which the tests of this file happen."""
+"""Seconds since 1970, as `iat` and `exp` count them: the time at which the tests of this file
+happen."""
 
 
 def _key() -> tuple[str, str]:
@@ -26,7 +28,9 @@ def _key() -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     form = serialization.PrivateFormat.PKCS8
     private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return private.decode(), public.decode()
 
 
@@ -52,7 +56,9 @@ def _assertion(private: str = PRIVATE, kid: str = "one", **claims: Any) -> str:
     }
     whole |= claims
     signer = crypt.ES256Signer.from_string(private, kid)
-    return jwt.encode(signer, {key: value for key, value in whole.items() if value is not None}).decode()
+    return jwt.encode(
+        signer, {key: value for key, value in whole.items() if value is not None}
+    ).decode()
 
 
 def _part(value: Mapping[str, Any]) -> str:
@@ -128,7 +134,9 @@ def test_clocks_may_be_a_little_apart(assertions: access.Assertions) -> None:
     assert assertions.email(_assertion(iat=NOW - 600, exp=NOW - access.SKEW + 1))
 
 
-def test_a_key_that_is_new_is_fetched_but_not_all_the_time(assertions: access.Assertions, keys: _Keys) -> None:
+def test_a_key_that_is_new_is_fetched_but_not_all_the_time(
+    assertions: access.Assertions, keys: _Keys
+) -> None:
     assertions.email(_assertion())
     assertions.email(_assertion())
     assert keys.asked == 1
@@ -144,7 +152,9 @@ def test_a_key_that_is_new_is_fetched_but_not_all_the_time(assertions: access.As
     assert keys.asked == 2
 
 
-def test_keys_that_were_taken_back_are_not_believed_for_ever(assertions: access.Assertions, keys: _Keys) -> None:
+def test_keys_that_were_taken_back_are_not_believed_for_ever(
+    assertions: access.Assertions, keys: _Keys
+) -> None:
     assertions.email(_assertion())
     keys.keys = {"two": OTHER_PUBLIC}
     keys.now += access.KEYS_KEPT + 1
@@ -185,7 +195,9 @@ def _project(folder: Path, text: str) -> config.Project:
         (None, "ann@acme.example", False),
     ],
 )
-def test_who_may_act_is_a_list_of_patterns(tmp_path: Path, allow: str | None, email: str, may: bool) -> None:
+def test_who_may_act_is_a_list_of_patterns(
+    tmp_path: Path, allow: str | None, email: str, may: bool
+) -> None:
     project = _project(tmp_path, "[dashboard]\n" + (f"allow = {allow}\n" if allow else ""))
 
     found = access.visitor(project, email, read_only=False)
@@ -204,7 +216,12 @@ def test_at_this_machine_everything_is_allowed_but_when_read_only(tmp_path: Path
 
 @pytest.mark.parametrize(
     "claims",
-    [{}, {"email": "a@b.c"}, {"email": "a@b.c", "email_verified": False}, {"email": "a@b.c", "email_verified": "true"}],
+    [
+        {},
+        {"email": "a@b.c"},
+        {"email": "a@b.c", "email_verified": False},
+        {"email": "a@b.c", "email_verified": "true"},
+    ],
 )
 def test_a_login_has_to_vouch_for_the_address(claims: dict[str, Any]) -> None:
     with pytest.raises(access.DeniedError):
@@ -215,21 +232,34 @@ def test_a_login_has_to_vouch_for_the_address(claims: dict[str, Any]) -> None:
 def test_what_proves_identity(tmp_path: Path) -> None:
     assert not access.proves_identity(_project(tmp_path, ""), {})
     assert not access.proves_identity(_project(tmp_path, "[dashboard]\niap_audience = ''\n"), {})
-    assert access.proves_identity(_project(tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\n"), {})
+    assert access.proves_identity(
+        _project(tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\n"), {}
+    )
     assert access.proves_identity(_project(tmp_path, ""), {"auth": {"client_id": "x"}})
 
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("192.0.2.1", False), ("", False), (None, False)],
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("192.0.2.1", False),
+        ("", False),
+        (None, False),
+    ],
 )
 def test_loopback(host: str | None, loopback: bool) -> None:
     assert access.is_loopback(host) is loopback
 
 
-def test_keys_come_from_the_configured_address(tmp_path: Path, json_server: Callable[[Mapping[str, Any]], str]) -> None:
+def test_keys_come_from_the_configured_address(
+    tmp_path: Path, json_server: Callable[[Mapping[str, Any]], str]
+) -> None:
     url = json_server({"one": PUBLIC})
-    project = _project(tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\niap_keys_url = '{url}'\n")
+    project = _project(
+        tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\niap_keys_url = '{url}'\n"
+    )
 
     assertions = access.iap_assertions(project)
 

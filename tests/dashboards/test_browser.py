@@ -49,10 +49,13 @@ class Visit:
     def settle(self) -> "Visit":
         """Wait until the script is not running, and has not begun again shortly afterwards.
 
-        A rerun begins some time after the click that asks for it, and nothing announces it. What a test checks next
-        therefore waits for its own condition: `see`, `wait_for_query`.
+        A rerun begins some time after the click that asks for it, and nothing announces it. What a
+        test checks next therefore waits for its own condition: `see`, `wait_for_query`.
         """
-        idle = "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
+        idle = (
+            "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState ==="
+            " 'notRunning'"
+        )
         self.page.wait_for_function(idle)
         self.page.wait_for_timeout(300)
         self.page.wait_for_function(idle)
@@ -75,7 +78,8 @@ class Visit:
         self.page.get_by_text(text).first.wait_for()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = PROCESS) -> bool:
-        """Wait for a condition. The browser's events are handled only while a call to it lasts, so wait there."""
+        """Wait for a condition. The browser's events are handled only while a call to it lasts, so
+        wait there."""
 
         def look() -> bool:
             self.page.wait_for_timeout(PAUSE * 1000)
@@ -90,7 +94,8 @@ class Visit:
     def click_cell(self, row: int, x: int, effect: Callable[[], bool]) -> "Visit":
         """Click into a table, which is a canvas, until the click has its effect.
 
-        The rows are drawn some time after the canvas is there, and nothing says when: a click before that is lost.
+        The rows are drawn some time after the canvas is there, and nothing says when: a click
+        before that is lost.
 
         Args:
             row: counted from 0.
@@ -122,10 +127,13 @@ class Visit:
         dialog.dismiss()
 
     def _request(self, request: Any) -> None:
-        """One that the policy of a document stops is told as failed by `csp`: it has not left the browser."""
+        """One that the policy of a document stops is told as failed by `csp`: it has not left the
+        browser."""
         if request.failure == "csp":
             return
-        if not request.url.startswith((self.address, "data:", "blob:", "about:", self.address.replace("http", "ws"))):
+        if not request.url.startswith(
+            (self.address, "data:", "blob:", "about:", self.address.replace("http", "ws"))
+        ):
             self.strange.append(request.url)
 
     def _frame(self, payload: Any) -> None:
@@ -168,11 +176,15 @@ def visit(kfgcp: Any, home: Path, browser: "Browser", eventually: Any) -> Iterat
 def two_runs(home: Path, pipeline: Callable[[str], Path]) -> list[Run]:
     """Two runs of a pipeline that says something, of which the second is the newer one."""
     (home / "echo.yaml").write_bytes(pipeline("echo").read_bytes())
-    return [api.run("echo.yaml", params={"text": text}, name=text).snapshot for text in ("first", "second")]
+    return [
+        api.run("echo.yaml", params={"text": text}, name=text).snapshot
+        for text in ("first", "second")
+    ]
 
 
 def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually: Any) -> None:
-    """Open, filter, pick two runs, compare, open one, read its log, launch one and see it finish, reload the link."""
+    """Open, filter, pick two runs, compare, open one, read its log, launch one and see it finish,
+    reload the link."""
     tab = visit().go()
     tab.see("1 to 2 of 2")
 
@@ -208,7 +220,11 @@ def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually
     tab.see("launched")
     tab.see("✓ succeeded")
     launched = store.page()[0]
-    assert (launched.name, launched.state, launched.outputs) == ("launched", RunState.SUCCEEDED, {"Output": "third"})
+    assert (launched.name, launched.state, launched.outputs) == (
+        "launched",
+        RunState.SUCCEEDED,
+        {"Output": "third"},
+    )
 
     link = tab.page.url
     again = visit().page
@@ -285,7 +301,9 @@ def test_both_themes_are_readable(visit: Open, two_runs: list[Run], theme: Any) 
 def _luminance(colour: str) -> float:
     """Relative luminance, WCAG 2."""
     parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -295,21 +313,25 @@ def _contrast(one: str, other: str) -> float:
 
 
 BOMB = (
-    "<img src=x onerror=\"alert('html')\"><script>alert('script')</script>[link](javascript:alert('link'))"
-    ":red[colour] :smile: $x^2$ **bold** <b>tag</b> ![i](https://evil.example/i.png)"
+    "<img src=x"
+    " onerror=\"alert('html')\"><script>alert('script')</script>[link](javascript:alert('link')):red[colour]"
+    " :smile: $x^2$ **bold** <b>tag</b> ![i](https://evil.example/i.png)"
 )
 
 
-def test_nothing_of_a_run_is_carried_out(visit: Open, home: Path, store: Store, make_run: Callable[..., Run]) -> None:
+def test_nothing_of_a_run_is_carried_out(
+    visit: Open, home: Path, store: Store, make_run: Callable[..., Run]
+) -> None:
     folder = home / ".kfgcp" / "artifacts"
     folder.mkdir(parents=True)
     document = folder / "report.html"
     document.write_text(
-        "<p id=inside>report</p><script>alert('artifact')</script><img src=x onerror=alert('image')>"
-        "<iframe src='javascript:alert(1)'></iframe><form action='https://evil.example'><button>go</button></form>"
-        "<img src='https://evil.example/leak.png'><link rel=stylesheet href='https://evil.example/x.css'>"
-        "<style>body{background:url(https://evil.example/bg.png)}</style>"
-        "<meta http-equiv=refresh content='0;url=https://evil.example'>"
+        "<p id=inside>report</p><script>alert('artifact')</script><img src=x"
+        " onerror=alert('image')><iframe src='javascript:alert(1)'></iframe><form"
+        " action='https://evil.example'><button>go</button></form><img"
+        " src='https://evil.example/leak.png'><link rel=stylesheet"
+        " href='https://evil.example/x.css'><style>body{background:url(https://evil.example/bg.png)}</style><meta"
+        " http-equiv=refresh content='0;url=https://evil.example'>"
     )
     at = "2026-01-02T03:04:05.000Z"
     error = ErrorInfo(BOMB, task=BOMB, log_tail=(BOMB,))
@@ -359,7 +381,10 @@ def test_nothing_of_a_run_is_carried_out(visit: Open, home: Path, store: Store, 
         "/",
         f"/?where={BOMB[:20]}",
         "/compare?run=bomb00000001&run=bomb00000002",
-        *(f"/run?run=bomb00000001&tab={name}" for name in ("Overview", "Tasks", "Timeline", "Artifacts", "Logs")),
+        *(
+            f"/run?run=bomb00000001&tab={name}"
+            for name in ("Overview", "Tasks", "Timeline", "Artifacts", "Logs")
+        ),
         "/run?run=bomb00000001&tab=Artifacts&artifact=t/report",
         "/trends",
         "/versions",
@@ -371,17 +396,33 @@ def test_nothing_of_a_run_is_carried_out(visit: Open, home: Path, store: Store, 
         tab.go(path)
         tab.page.wait_for_timeout(400)
         assert "Traceback" not in tab.text
-        assert tab.page.locator("[data-testid=stApp] :is(b, strong):has-text('bold'), .katex").count() == 0
-        assert tab.page.locator("a[href^='javascript'], a[href*='evil.example'], img[src*='evil']").count() == 0
-    frame = tab.go("/run?run=bomb00000001&tab=Artifacts&artifact=t/report").page.frame_locator("iframe").first
+        assert (
+            tab.page.locator("[data-testid=stApp] :is(b, strong):has-text('bold'), .katex").count()
+            == 0
+        )
+        assert (
+            tab.page.locator(
+                "a[href^='javascript'], a[href*='evil.example'], img[src*='evil']"
+            ).count()
+            == 0
+        )
+    frame = (
+        tab.go("/run?run=bomb00000001&tab=Artifacts&artifact=t/report")
+        .page.frame_locator("iframe")
+        .first
+    )
     frame.frame_locator("iframe[sandbox='']").locator("#inside").wait_for()
 
     assert tab.dialogs == []
     assert tab.strange == []
 
 
-@pytest.mark.parametrize("path", ["/", "/run", "/compare", "/launch", "/trends", "/versions", "/health"])
-def test_without_an_assertion_no_page_shows_anything(visit: Open, home: Path, two_runs: list[Run], path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/", "/run", "/compare", "/launch", "/trends", "/versions", "/health"]
+)
+def test_without_an_assertion_no_page_shows_anything(
+    visit: Open, home: Path, two_runs: list[Run], path: str
+) -> None:
     """Also when it is the first page of a visit, which Streamlit could serve in another way."""
     (home / "kfgcp.toml").write_text("[dashboard]\niap_audience = '/projects/1/apps/x'\n")
     tab = visit().go(path)
@@ -391,8 +432,12 @@ def test_without_an_assertion_no_page_shows_anything(visit: Open, home: Path, tw
     assert tab.page.locator("[data-testid=stDataFrame]").count() == 0
 
 
-def test_a_forged_header_of_a_proxy_is_not_believed(visit: Open, home: Path, two_runs: list[Run]) -> None:
-    (home / "kfgcp.toml").write_text("[dashboard]\niap_audience = '/projects/1/apps/x'\nallow = ['*']\n")
+def test_a_forged_header_of_a_proxy_is_not_believed(
+    visit: Open, home: Path, two_runs: list[Run]
+) -> None:
+    (home / "kfgcp.toml").write_text(
+        "[dashboard]\niap_audience = '/projects/1/apps/x'\nallow = ['*']\n"
+    )
     forged = {
         "x-goog-authenticated-user-email": "accounts.google.com:ann@acme.example",
         "x-goog-iap-jwt-assertion": "eyJhbGciOiJub25lIn0.eyJlbWFpbCI6ImFubkBhY21lLmV4YW1wbGUifQ.",
@@ -407,14 +452,23 @@ def test_a_signed_assertion_lets_people_in_and_the_list_says_what_they_may_do(
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     pem = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    private = key.private_bytes(pem[0], serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        pem[0], serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     keys = json_server({"k": key.public_key().public_bytes(*pem).decode()})
     (home / "kfgcp.toml").write_text(
-        f"[dashboard]\niap_audience = '/projects/1/apps/x'\niap_keys_url = '{keys}'\nallow = ['ann@acme.example']\n"
+        f"[dashboard]\niap_audience = '/projects/1/apps/x'\niap_keys_url = '{keys}'\nallow ="
+        " ['ann@acme.example']\n"
     )
     for who, disabled in (("ann@acme.example", False), ("bob@acme.example", True)):
         now = int(time.time())
-        claims = {"iss": IAP_ISSUER, "aud": "/projects/1/apps/x", "iat": now, "exp": now + 3600, "email": who}
+        claims = {
+            "iss": IAP_ISSUER,
+            "aud": "/projects/1/apps/x",
+            "iat": now,
+            "exp": now + 3600,
+            "email": who,
+        }
         assertion = jwt.encode(crypt.ES256Signer.from_string(private, "k"), claims).decode()
         tab = visit(extra_http_headers={IAP_HEADER: assertion}).go(f"/run?run={two_runs[0].run_id}")
 
@@ -423,7 +477,9 @@ def test_a_signed_assertion_lets_people_in_and_the_list_says_what_they_may_do(
         assert tab.page.get_by_role("button", name="Rerun").is_disabled() is disabled
 
 
-def test_a_backend_that_is_down_is_a_banner_and_the_rest_works(visit: Open, home: Path, two_runs: list[Run]) -> None:
+def test_a_backend_that_is_down_is_a_banner_and_the_rest_works(
+    visit: Open, home: Path, two_runs: list[Run]
+) -> None:
     (home / "kfgcp.toml").write_text(
         '[env.dev]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:9"\nauth = "anonymous"\n'
     )
@@ -436,12 +492,19 @@ def test_a_backend_that_is_down_is_a_banner_and_the_rest_works(visit: Open, home
     tab.see("1 to 2 of 2")
 
 
-def test_with_a_hundred_thousand_runs_a_page_is_small(visit: Open, home: Path, many_runs: Path) -> None:
+def test_with_a_hundred_thousand_runs_a_page_is_small(
+    visit: Open, home: Path, many_runs: Path
+) -> None:
     """10 parameters and 5 metrics each: at most 1 MB a page."""
     (home / ".kfgcp").rmdir() if (home / ".kfgcp").exists() else None
     (home / ".kfgcp").symlink_to(many_runs)
     tab = visit()
-    for path in ("/", "/?where=metrics.metric_0 > 0.9 and params.param_1 < 0.1", "/trends", "/versions"):
+    for path in (
+        "/",
+        "/?where=metrics.metric_0 > 0.9 and params.param_1 < 0.1",
+        "/trends",
+        "/versions",
+    ):
         tab.go("/health")
         tab.received = 0
         tab.go(path)

@@ -23,7 +23,13 @@ HOSTILE = [
 ]
 
 
-def _task(path: str, state: str = "SUCCEEDED", kind: str = "container", start: int = 0, end: int | None = 10) -> Task:
+def _task(
+    path: str,
+    state: str = "SUCCEEDED",
+    kind: str = "container",
+    start: int = 0,
+    end: int | None = 10,
+) -> Task:
     at = "2026-01-01T00:00:{:02d}.000Z".format
     return Task(
         path,
@@ -51,10 +57,18 @@ def test_states_have_a_colour_and_a_sign_each() -> None:
 
 def test_bars_begin_and_end_as_their_tasks_did_and_what_goes_on_ends_now() -> None:
     spec = gantt.gantt(
-        [_task("a", start=1, end=4), _task("b", "RUNNING", start=4, end=None), _task("c", start=-1)], NOW
+        [
+            _task("a", start=1, end=4),
+            _task("b", "RUNNING", start=4, end=None),
+            _task("c", start=-1),
+        ],
+        NOW,
     )
 
-    bars = [(row["path"], row["start"][17:19], row["end"][14:19], row["took"]) for row in spec["data"]["values"]]
+    bars = [
+        (row["path"], row["start"][17:19], row["end"][14:19], row["took"])
+        for row in spec["data"]["values"]
+    ]
     assert bars == [("a", "01", "00:04", "3 s"), ("b", "04", "01:00", "56 s")]
     assert spec["encoding"]["y"]["sort"] == ["a", "b"]
 
@@ -99,7 +113,11 @@ SPEC: dict[str, Any] = {
     },
     "components": {
         "comp": {"executorLabel": "e"},
-        "inner": {"dag": {"tasks": {"step": {"componentRef": {"name": "comp"}, "taskInfo": {"name": "step"}}}}},
+        "inner": {
+            "dag": {
+                "tasks": {"step": {"componentRef": {"name": "comp"}, "taskInfo": {"name": "step"}}}
+            }
+        },
     },
     "deploymentSpec": {"executors": {"e": {"container": {"image": "i"}}}},
 }
@@ -134,7 +152,12 @@ def test_tasks_are_coloured_by_state_and_a_loop_is_one_box_with_its_iterations_c
 
 
 def test_iterations_are_a_table_in_the_order_of_their_numbers() -> None:
-    assert [task.path for task in graph.iterations("loop", LOOP)] == ["loop[0]", "loop[1]", "loop[2]", "loop[10]"]
+    assert [task.path for task in graph.iterations("loop", LOOP)] == [
+        "loop[0]",
+        "loop[1]",
+        "loop[2]",
+        "loop[10]",
+    ]
     assert graph.iterations("first", LOOP) == []
 
 
@@ -151,7 +174,8 @@ def test_a_pipeline_that_has_not_begun_is_drawn_pending() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_stays_inside_of_its_quotes(name: str) -> None:
-    """DOT ends a quoted string at the first quote without a backslash, and reads HTML entities in it."""
+    """DOT ends a quoted string at the first quote without a backslash, and reads HTML entities in
+    it."""
     dot = graph.dot(None, [_task(name)])
     line = next(line for line in dot.splitlines() if line.startswith("n0 "))
 
@@ -166,11 +190,16 @@ def test_a_name_stays_inside_of_its_quotes(name: str) -> None:
 
 
 def test_a_point_a_run_and_none_for_a_run_without_a_value() -> None:
-    spec = runs.scatter([("a", 1, 0.5), ("b", None, 0.6), ("c", 3, math.nan), ("d", 4, 0.7)], "lr", "accuracy")
+    spec = runs.scatter(
+        [("a", 1, 0.5), ("b", None, 0.6), ("c", 3, math.nan), ("d", 4, 0.7)], "lr", "accuracy"
+    )
 
     assert [row["run"] for row in spec["data"]["values"]] == ["a", "d"]
     assert spec["encoding"]["x"]["type"] == spec["encoding"]["y"]["type"] == "quantitative"
-    assert runs.scatter([("a", "x", 1), ("b", "y", 2)], "model", "m")["encoding"]["x"]["type"] == "nominal"
+    assert (
+        runs.scatter([("a", "x", 1), ("b", "y", 2)], "model", "m")["encoding"]["x"]["type"]
+        == "nominal"
+    )
 
 
 def test_bars_leave_out_what_is_not_finite() -> None:
@@ -181,7 +210,9 @@ def test_bars_leave_out_what_is_not_finite() -> None:
 
 
 def test_an_axis_a_column_and_a_line_a_run() -> None:
-    spec = runs.parallel(["a", "b"], {"lr": [0.1, None], "model": ["x", "y"], "deep": [[1, 2], None]})
+    spec = runs.parallel(
+        ["a", "b"], {"lr": [0.1, None], "model": ["x", "y"], "deep": [[1, 2], None]}
+    )
 
     assert [(axis["name"], axis["type"]) for axis in spec["parallelAxis"]] == [
         ("lr", "value"),
@@ -211,8 +242,16 @@ def test_a_roc_curve_a_run_over_the_line_of_chance() -> None:
 def test_a_confusion_matrix_has_a_row_a_true_class_and_shares_of_that_row() -> None:
     spec = curves.confusion(["no", "yes"], [[3, 1], [0, 0]])
 
-    found = [(row["actual"], row["predicted"], row["count"], row["share"]) for row in spec["data"]["values"]]
-    assert found == [("no", "no", 3, 0.75), ("no", "yes", 1, 0.25), ("yes", "no", 0, 0.0), ("yes", "yes", 0, 0.0)]
+    found = [
+        (row["actual"], row["predicted"], row["count"], row["share"])
+        for row in spec["data"]["values"]
+    ]
+    assert found == [
+        ("no", "no", 3, 0.75),
+        ("no", "yes", 1, 0.25),
+        ("yes", "no", 0, 0.0),
+        ("yes", "yes", 0, 0.0),
+    ]
 
 
 # -- trends
@@ -231,7 +270,8 @@ def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
         [10.0, 20.0, 30.0, 40.0],
     )
 
-    # eta of kind: groups 15 and 35 around 25, 4 * 10^2 between of 15^2 + 5^2 + 5^2 + 15^2 = 500 in all
+    # eta of kind: groups 15 and 35 around 25, 4 * 10^2 between of 15^2 + 5^2 + 5^2 + 15^2 = 500 in
+    # all
     assert [(each.name, round(each.strength, 6), each.sign) for each in found] == [
         ("down", 1.0, -1),
         ("up", 1.0, 1),

@@ -1,4 +1,5 @@
-"""The image of the dashboard: nobody is root in it, everything in it is pinned, and it says when it is ill."""
+"""The image of the dashboard: nobody is root in it, everything in it is pinned, and it says when it
+is ill."""
 
 import json
 import re
@@ -24,7 +25,9 @@ def test_it_ends_as_somebody_who_is_not_root() -> None:
 
     assert int(user) >= 1000
     assert int(group) >= 1000
-    assert names.index("USER") > max(at for at, name in enumerate(names) if name in ("FROM", "RUN", "COPY"))
+    assert names.index("USER") > max(
+        at for at, name in enumerate(names) if name in ("FROM", "RUN", "COPY")
+    )
 
 
 def test_it_is_asked_how_it_is_where_it_listens() -> None:
@@ -42,14 +45,19 @@ def test_it_is_slim_and_the_tools_that_build_it_stay_behind() -> None:
 
     assert re.fullmatch(r"PYTHON=python:3\.\d+-slim", _last("ARG"))
     assert len(stages) == 2
-    assert "pip install" not in " ".join(rest for name, rest in _instructions()[-9:] if name == "RUN")
+    assert "pip install" not in " ".join(
+        rest for name, rest in _instructions()[-9:] if name == "RUN"
+    )
 
 
 def test_all_that_is_installed_is_pinned_by_hash() -> None:
     installs = [rest for name, rest in _instructions() if name == "RUN" and "install" in rest]
     blocks = re.split(r"\n(?=[a-z0-9])", (FOLDER / "requirements.txt").read_text(encoding="utf-8"))
 
-    assert all("--require-hashes" in line or line.endswith("--no-deps --no-build-isolation /src") for line in installs)
+    assert all(
+        "--require-hashes" in line or line.endswith("--no-deps --no-build-isolation /src")
+        for line in installs
+    )
     assert len(blocks) > 50
     for block in blocks:
         assert re.match(r"[a-zA-Z0-9_.\[\]-]+==[^\s;]+", block), block[:60]
@@ -68,7 +76,9 @@ def test_it_has_the_streamlit_that_is_tested() -> None:
 def test_nothing_secret_and_nothing_from_elsewhere_goes_in() -> None:
     for name, rest in _instructions():
         assert name != "ADD"
-        assert name not in ("ENV", "ARG") or not re.search(r"(?i)secret|password|token|credential|_key", rest)
+        assert name not in ("ENV", "ARG") or not re.search(
+            r"(?i)secret|password|token|credential|_key", rest
+        )
         assert "curl" not in rest
         assert "wget" not in rest
     ignored = (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()

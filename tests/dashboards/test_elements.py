@@ -9,7 +9,11 @@ from kfgcp_dashboard.elements import Column
 
 def test_a_saved_table_has_no_formulas() -> None:
     columns = {"name": Column("=title"), "value": Column("Value", "number")}
-    rows = [{"name": "=1+1", "value": -1.5}, {"name": "@SUM(1)", "value": "-1.5"}, {"name": ["-"], "value": None}]
+    rows = [
+        {"name": "=1+1", "value": -1.5},
+        {"name": "@SUM(1)", "value": "-1.5"},
+        {"name": ["-"], "value": None},
+    ]
 
     saved = elements.csv(columns, rows).decode()
 

@@ -1,4 +1,5 @@
-"""A real Chromium on the page of an attacker: it starts no run on a stand-in, and does not get into the dashboard."""
+"""A real Chromium on the page of an attacker: it starts no run on a stand-in, and does not get into
+the dashboard."""
 
 import contextlib
 import http.server
@@ -39,7 +40,9 @@ OPEN_SOCKET = """url => new Promise(resolve => {
 @pytest.fixture(scope="session")
 def rebinding_browser(playwright: "Playwright") -> "Iterator[Browser]":
     rules = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
-    started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", rules])
+    started = playwright.chromium.launch(
+        executable_path="/usr/bin/chromium", args=["--no-sandbox", rules]
+    )
     yield started
     started.close()
 
@@ -100,17 +103,24 @@ def submission(stand_in: StandIn, pipeline: Callable[[str], Any]) -> tuple[str, 
 
 
 def _runs(stand_in: StandIn) -> int:
-    return len(stand_in.jobs() if isinstance(stand_in, VertexStandIn) else list(stand_in.runs.all()))
+    return len(
+        stand_in.jobs() if isinstance(stand_in, VertexStandIn) else list(stand_in.runs.all())
+    )
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
 def test_a_page_of_another_origin_starts_no_run(
-    page: "Page", stand_in: StandIn, submission: tuple[str, str], serve_page: Callable[[str], str], content_type: str
+    page: "Page",
+    stand_in: StandIn,
+    submission: tuple[str, str],
+    serve_page: Callable[[str], str],
+    content_type: str,
 ) -> None:
     path, body = submission
     page.goto(serve_page(""))
 
-    # In this mode the browser sends what it may send without asking, and shows nothing of the answer.
+    # In this mode the browser sends what it may send without asking, and shows nothing of the
+    # answer.
     blind = page.evaluate(POST, [stand_in.api_endpoint + path, content_type, body, "no-cors"])
     asking = page.evaluate(POST, [stand_in.api_endpoint + path, content_type, body, "cors"])
 
@@ -127,8 +137,8 @@ def test_a_form_of_another_origin_starts_no_run(
     field = body[:-1].replace("&", "&amp;").replace("'", "&#39;")
     page.goto(
         serve_page(
-            f"<form method=post enctype=text/plain action='{stand_in.api_endpoint}{path}'>"
-            f"<input name='{field}, &quot;x&quot;: &quot;' value='&quot;}}'><button>go</button></form>"
+            f"<form method=post enctype=text/plain action='{stand_in.api_endpoint}{path}'><input"
+            f" name='{field}, &quot;x&quot;: &quot;' value='&quot;}}'><button>go</button></form>"
         )
     )
 
@@ -155,7 +165,9 @@ def test_a_page_whose_name_is_rebound_starts_no_run(
     assert _runs(stand_in) == 0
 
 
-def test_a_page_of_the_same_origin_starts_a_run(page: "Page", stand_in: StandIn, submission: tuple[str, str]) -> None:
+def test_a_page_of_the_same_origin_starts_a_run(
+    page: "Page", stand_in: StandIn, submission: tuple[str, str]
+) -> None:
     """So the other tests attack in a way that works."""
     path, body = submission
     page.goto(stand_in.api_endpoint + path)

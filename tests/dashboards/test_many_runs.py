@@ -1,7 +1,9 @@
-"""With 100,000 runs of 10 parameters and 5 metrics each, a page costs less than reading a tenth of them.
+"""With 100,000 runs of 10 parameters and 5 metrics each, a page costs less than reading a tenth of
+them.
 
-Processor time is compared with processor time of the same process, so neither the speed of the machine nor other work
-on it decides. The seconds themselves are measured by benchmarks/dashboard.py.
+Processor time is compared with processor time of the same process, so neither the speed of the
+machine nor other work on it decides. The seconds themselves are measured by
+benchmarks/dashboard.py.
 """
 
 import time
@@ -53,7 +55,9 @@ def _assert_cheap(page: AppTest, limit: float) -> None:
         attempts.append(time.process_time() - start)
         if attempts[-1] < limit:
             return
-    pytest.fail(f"a rerun takes {min(attempts):.2f} s of processor time; the limit is {limit:.2f} s")
+    pytest.fail(
+        f"a rerun takes {min(attempts):.2f} s of processor time; the limit is {limit:.2f} s"
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,9 @@ def _assert_cheap(page: AppTest, limit: float) -> None:
     ],
     ids=IDS,
 )
-def test_any_filter_is_cheap(open_page: Callable[..., AppTest], query: dict[str, Any], limit: float) -> None:
+def test_any_filter_is_cheap(
+    open_page: Callable[..., AppTest], query: dict[str, Any], limit: float
+) -> None:
     page = open_page("runs", **query)
 
     assert not page.error
@@ -79,7 +85,9 @@ def test_any_filter_is_cheap(open_page: Callable[..., AppTest], query: dict[str,
     _assert_cheap(page, limit)
 
 
-def test_twenty_runs_are_compared_cheaply(open_page: Callable[..., AppTest], home: Path, limit: float) -> None:
+def test_twenty_runs_are_compared_cheaply(
+    open_page: Callable[..., AppTest], home: Path, limit: float
+) -> None:
     with Store(home / ".kfgcp") as store:
         ids = [run.run_id for run in store.page(limit=20)]
 

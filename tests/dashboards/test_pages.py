@@ -1,4 +1,5 @@
-"""Every page on real stores: what it shows, that it never shows a traceback, and that its address reproduces it."""
+"""Every page on real stores: what it shows, that it never shows a traceback, and that its address
+reproduces it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -54,7 +55,18 @@ def _odd(make_run: Callable[..., Run], number: int, name: str) -> Run:
     at = f"2026-01-02T03:04:{number % 60:02d}.000Z"
     error = ErrorInfo(name or "no message", task=name, log_tail=(name, name))
     tasks = (
-        Task(name or "t", TaskKind.CONTAINER, TaskState.FAILED, 2, Cache(False, name), at, at, {"x": name}, {}, error),
+        Task(
+            name or "t",
+            TaskKind.CONTAINER,
+            TaskState.FAILED,
+            2,
+            Cache(False, name),
+            at,
+            at,
+            {"x": name},
+            {},
+            error,
+        ),
         Task(f"{name}[0]", TaskKind.LOOP, TaskState.RUNNING, 1, started_at=at),
     )
     return make_run(
@@ -88,7 +100,9 @@ def test_a_project_without_runs_says_what_to_type(open_page: Page, view: str) ->
         assert "kfgcp" in " ".join(code.value for code in page.code)
 
 
-def test_the_page_health_says_why_an_environment_cannot_be_used(open_page: Page, home: Path) -> None:
+def test_the_page_health_says_why_an_environment_cannot_be_used(
+    open_page: Page, home: Path
+) -> None:
     (home / "kfgcp.toml").write_text('[dashboard]\nsync = ["dev"]\n[env.dev]\nbackend = "vertx"\n')
 
     page = open_page("health")
@@ -122,7 +136,12 @@ def test_any_text_may_stand_in_runs(
     for number, run_id in enumerate(ids):
         store.note(run_id, texts[number])
 
-    for query in [{}, {"run": ids[:3]}, {"run": ids[-1], "tab": "Tasks"}, {"run": ids[-1], "tab": "Artifacts"}]:
+    for query in [
+        {},
+        {"run": ids[:3]},
+        {"run": ids[-1], "tab": "Tasks"},
+        {"run": ids[-1], "tab": "Artifacts"},
+    ]:
         page = open_page(view, **query)
 
         assert not page.exception
@@ -134,18 +153,28 @@ def _assert_nothing_is_markup(page: AppTest, texts: list[str]) -> None:
     """What reads Markdown or HTML never gets a text of a run as it is."""
     marked = [text for text in texts if any(mark in text for mark in "<[$:`*")]
     read_as_markup = [
-        *(element.value for element in [*page.markdown, *page.caption, *page.error, *page.warning, *page.info]),
-        *(element.label for element in [*page.button, *page.expander, *page.metric, *page.selectbox]),
+        *(
+            element.value
+            for element in [*page.markdown, *page.caption, *page.error, *page.warning, *page.info]
+        ),
+        *(
+            element.label
+            for element in [*page.button, *page.expander, *page.metric, *page.selectbox]
+        ),
     ]
     for text in marked:
         assert not [shown for shown in read_as_markup if text in shown]
         assert "<" not in text or not [html for html in page.get("html") if text in html.proto.body]
 
 
-def test_runs_are_a_table_newest_first(open_page: Page, store: Store, make_run: Callable[..., Run]) -> None:
+def test_runs_are_a_table_newest_first(
+    open_page: Page, store: Store, make_run: Callable[..., Run]
+) -> None:
     _put(
         store,
-        make_run("aaaa00000001", name="old", created_at="2026-01-01T00:00:00.000Z", state=RunState.FAILED),
+        make_run(
+            "aaaa00000001", name="old", created_at="2026-01-01T00:00:00.000Z", state=RunState.FAILED
+        ),
         make_run(
             "aaaa00000002",
             name="new",
@@ -186,7 +215,10 @@ def _shown(page: AppTest) -> list[int]:
         ({"where": "keep"}, [9]),
         ({"where": "'keep' in tags"}, [9]),
         ({"where": "note ~ lucky"}, [7]),
-        ({"where": "name-11", "sort": "name", "up": "1"}, [11, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119]),
+        (
+            {"where": "name-11", "sort": "name", "up": "1"},
+            [11, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119],
+        ),
         ({"state": "FAILED", "sort": "params.lr", "up": "1"}, list(range(0, 120, 10))),
         ({"state": "FAILED", "sort": "metrics.evaluate.accuracy"}, list(range(0, 120, 10))),
         ({"pipeline": "no such pipeline"}, list(range(119, 69, -1))),
@@ -203,7 +235,9 @@ def test_an_address_says_which_runs_are_shown(
     assert _shown(page) == expected
 
 
-def test_what_is_chosen_on_the_page_goes_into_its_address(open_page: Page, several: list[str]) -> None:
+def test_what_is_chosen_on_the_page_goes_into_its_address(
+    open_page: Page, several: list[str]
+) -> None:
     page = open_page("runs")
 
     page.selectbox(key="pipeline").set_value("score").run()
@@ -226,10 +260,17 @@ def test_another_filter_begins_at_the_first_page(open_page: Page, several: list[
 def test_columns_are_picked(open_page: Page, several: list[str]) -> None:
     page = open_page("runs", columns=["name", "params.model", "metrics.evaluate.accuracy"])
 
-    assert list(page.dataframe[0].value.columns) == ["open", "name", "params.model", "metrics.evaluate.accuracy"]
+    assert list(page.dataframe[0].value.columns) == [
+        "open",
+        "name",
+        "params.model",
+        "metrics.evaluate.accuracy",
+    ]
 
 
-def test_the_exact_time_is_a_column_beside_the_relative_one(open_page: Page, several: list[str]) -> None:
+def test_the_exact_time_is_a_column_beside_the_relative_one(
+    open_page: Page, several: list[str]
+) -> None:
     page = open_page("runs", columns=["made_at", "created_at"])
 
     shown = page.dataframe[0].value
@@ -238,7 +279,9 @@ def test_the_exact_time_is_a_column_beside_the_relative_one(open_page: Page, sev
     assert shown["made_at"].notna().all()
 
 
-def test_an_expression_that_cannot_be_read_is_pointed_at(open_page: Page, several: list[str]) -> None:
+def test_an_expression_that_cannot_be_read_is_pointed_at(
+    open_page: Page, several: list[str]
+) -> None:
     page = open_page("runs", where="params.lr <<< 3")
 
     assert len(page.error) == 1
@@ -252,12 +295,16 @@ def test_no_match_offers_all(open_page: Page, several: list[str]) -> None:
     assert [button.label for button in page.button if button.label == "Show all"]
 
 
-def test_infinite_and_missing_metrics_have_names(open_page: Page, store: Store, make_run: Callable[..., Run]) -> None:
+def test_infinite_and_missing_metrics_have_names(
+    open_page: Page, store: Store, make_run: Callable[..., Run]
+) -> None:
     values = (math.nan, math.inf, -math.inf, 1.5, 10**400, 2**53 + 1)
     _put(
         store,
         *(
-            make_run(f"run{number}00000000", name=f"r{number}", metrics=(Metric("t", "m", "x", value),))
+            make_run(
+                f"run{number}00000000", name=f"r{number}", metrics=(Metric("t", "m", "x", value),)
+            )
             for number, value in enumerate(values)
         ),
     )

@@ -61,7 +61,9 @@ def test_the_configuration_says_where_they_are(home: Path) -> None:
 
 
 def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Project) -> None:
-    (project.root / "p.py").write_text("import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p"))
+    (project.root / "p.py").write_text(
+        "import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p")
+    )
     known = offers(project, [])
 
     spec = compiled(workspace, "p.py", known)
@@ -79,12 +81,16 @@ def test_what_is_wrong_with_a_file_is_said(workspace: Workspace, project: config
         compiled(workspace, "p.py", offers(project, []))
 
 
-def test_what_a_pipeline_prints_cannot_be_taken_for_the_error(workspace: Workspace, project: config.Project) -> None:
+def test_what_a_pipeline_prints_cannot_be_taken_for_the_error(
+    workspace: Workspace, project: config.Project
+) -> None:
     """Before, the error was the last line on stderr that began so."""
     (project.root / "p.py").write_text(
         "import atexit, sys\n"
         "atexit.register(lambda: print('error: the printed one', file=sys.stderr))\n"
-        "print('on the way', file=sys.stderr)\n" + ONE.format("p") + "\nraise ValueError('no luck')\n"
+        "print('on the way', file=sys.stderr)\n"
+        + ONE.format("p")
+        + "\nraise ValueError('no luck')\n"
     )
 
     with pytest.raises(SpecError, match="no luck") as caught:
@@ -92,10 +98,14 @@ def test_what_a_pipeline_prints_cannot_be_taken_for_the_error(workspace: Workspa
 
     lines = caught.value.hint.splitlines()
     assert lines[:2] == ["on the way", "error: the printed one"]
-    assert "raise ValueError('no luck')" in caught.value.hint, "the frames of the pipeline's own code"
+    assert "raise ValueError('no luck')" in caught.value.hint, (
+        "the frames of the pipeline's own code"
+    )
 
 
-def test_a_file_that_ends_the_process_does_not_compile(workspace: Workspace, project: config.Project) -> None:
+def test_a_file_that_ends_the_process_does_not_compile(
+    workspace: Workspace, project: config.Project
+) -> None:
     (project.root / "p.py").write_text(ONE.format("p") + "\nimport os\nos._exit(0)\n")
 
     with pytest.raises(SpecError, match=r"p\.py does not compile"):

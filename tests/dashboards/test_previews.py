@@ -37,8 +37,16 @@ def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str,
     ("content", "kind", "expected"),
     [
         (b"hello\nworld", "system.Artifact", ("text", "hello\nworld")),
-        (b'{"b": 1, "a": [2]}', "system.Artifact", ("json", json.dumps({"b": 1, "a": [2]}, indent=2))),
-        (b"x,y\n1,2\n3,4\n", "system.Dataset", ("table", [{"x": "1", "y": "2"}, {"x": "3", "y": "4"}])),
+        (
+            b'{"b": 1, "a": [2]}',
+            "system.Artifact",
+            ("json", json.dumps({"b": 1, "a": [2]}, indent=2)),
+        ),
+        (
+            b"x,y\n1,2\n3,4\n",
+            "system.Dataset",
+            ("table", [{"x": "1", "y": "2"}, {"x": "3", "y": "4"}]),
+        ),
         (b"x\tx\n1\t2\n", "system.Dataset", ("table", [{"x": "1", "x (2)": "2"}])),
         (b"<p>hi", "system.HTML", ("html", "<p>hi")),
         (b"<!DOCTYPE html><p>hi", "system.Artifact", ("html", "<!DOCTYPE html><p>hi")),
@@ -50,7 +58,9 @@ def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str,
         (b"<svg onload=alert(1)>", "system.Artifact", ("text", "<svg onload=alert(1)>")),
     ],
 )
-def test_what_a_file_holds(folder: Path, content: bytes, kind: str, expected: tuple[str, object]) -> None:
+def test_what_a_file_holds(
+    folder: Path, content: bytes, kind: str, expected: tuple[str, object]
+) -> None:
     (folder / "x").write_bytes(content)
 
     assert _look(folder / "x", folder, kind)[:2] == expected
@@ -60,7 +70,10 @@ def test_what_a_file_holds(folder: Path, content: bytes, kind: str, expected: tu
     ("uri", "reason"),
     [
         ("", "It has no file."),
-        ("s3://tables/a.csv", "It is not below the pipeline_root of an environment, so it is not read here."),
+        (
+            "s3://tables/a.csv",
+            "It is not below the pipeline_root of an environment, so it is not read here.",
+        ),
     ],
 )
 def test_an_artifact_that_is_not_read_says_why(folder: Path, uri: str, reason: str) -> None:
@@ -109,12 +122,21 @@ def test_files_that_runs_did_not_write_are_not_opened(folder: Path, tmp_path: Pa
     (folder / "link").symlink_to(secret)
     (folder / "up").symlink_to(tmp_path)
 
-    for place in (secret, folder / ".." / "secrets.toml", folder / "link", folder / "up" / "secrets.toml"):
+    for place in (
+        secret,
+        folder / ".." / "secrets.toml",
+        folder / "link",
+        folder / "up" / "secrets.toml",
+    ):
         kind, why, _ = _look(place, folder)
         assert kind == "none"
         assert "outside" in str(why)
     assert _look(Path("/etc/passwd"), folder)[0] == "none"
-    assert _look(folder / "gone", folder) == ("none", "It is not there any more, or was never written.", False)
+    assert _look(folder / "gone", folder) == (
+        "none",
+        "It is not there any more, or was never written.",
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,10 +158,14 @@ def test_addresses_on_this_machine(uri: str, path: Path | None) -> None:
 
 def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
     (tmp_path / "kfgcp.toml").write_text(
-        '[env.local]\nbackend = "local"\npipeline_root = "out"\n[env.b]\nbackend = "local"\npipeline_root = "gs://b/x"\n'
+        '[env.local]\nbackend = "local"\npipeline_root = "out"\n[env.b]\nbackend ='
+        ' "local"\npipeline_root = "gs://b/x"\n'
     )
 
-    assert folders_of(load_project(tmp_path, {})) == (tmp_path / ".kfgcp" / "artifacts", tmp_path / "out")
+    assert folders_of(load_project(tmp_path, {})) == (
+        tmp_path / ".kfgcp" / "artifacts",
+        tmp_path / "out",
+    )
 
 
 def test_html_cannot_leave_its_attribute() -> None:
@@ -154,7 +180,9 @@ def test_html_cannot_leave_its_attribute() -> None:
     assert made.index("default-src 'none'") < made.index("<iframe")
 
 
-def test_an_artifact_in_a_bucket_is_read_where_the_environment_of_its_run_says(tmp_path: Path) -> None:
+def test_an_artifact_in_a_bucket_is_read_where_the_environment_of_its_run_says(
+    tmp_path: Path,
+) -> None:
     """Two clusters may have the same root, each in a store of its own."""
     table = """
 [env.{name}]
@@ -182,7 +210,11 @@ RUN_ID = "12afc907-ed40-4e6a-bb53-23b559cebd64"
     ("uri", "namespace", "expected"),
     [
         (f"minio://mlpipeline/v2/artifacts/p/{RUN_ID}/train/x/note", "", True),
-        (f"minio://mlpipeline/private-artifacts/team-a/v2/artifacts/p/{RUN_ID}/train/x/note", "team-a", True),
+        (
+            f"minio://mlpipeline/private-artifacts/team-a/v2/artifacts/p/{RUN_ID}/train/x/note",
+            "team-a",
+            True,
+        ),
         ("minio://mlpipeline/v2/artifacts/p/of-an-earlier-run/train/x/note", "", True),
         ("minio://mlpipeline/v2/artifacts/p/of-an-earlier-run/train/x/note", "team-a", False),
         ("minio://mlpipeline/private-artifacts/team-b/secret", "team-a", False),
@@ -197,9 +229,12 @@ RUN_ID = "12afc907-ed40-4e6a-bb53-23b559cebd64"
 def test_what_is_read_in_the_store_of_a_server(
     tmp_path: Path, make_run: Callable[..., Run], uri: str, namespace: str, expected: bool
 ) -> None:
-    """Runs choose the addresses of their artifacts, and the dashboard may read what those who look may not."""
+    """Runs choose the addresses of their artifacts, and the dashboard may read what those who look
+    may not."""
     text = '[env.gke]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n'
-    (tmp_path / "kfgcp.toml").write_text(text + (f'namespace = "{namespace}"\n' if namespace else ""))
+    (tmp_path / "kfgcp.toml").write_text(
+        text + (f'namespace = "{namespace}"\n' if namespace else "")
+    )
     env = load_project(tmp_path, {}).env("gke")
 
     assert is_in_service_store(env, make_run(run_id=RUN_ID, env="gke"), uri) is expected
@@ -208,4 +243,6 @@ def test_what_is_read_in_the_store_of_a_server(
 def test_other_backends_have_no_such_store(tmp_path: Path, make_run: Callable[..., Run]) -> None:
     env = load_project(tmp_path, {}).env("local")
 
-    assert not is_in_service_store(env, make_run(run_id=RUN_ID), f"minio://mlpipeline/v2/artifacts/{RUN_ID}/x")
+    assert not is_in_service_store(
+        env, make_run(run_id=RUN_ID), f"minio://mlpipeline/v2/artifacts/{RUN_ID}/x"
+    )

@@ -38,13 +38,17 @@ def taken() -> Iterator[int]:
 
 def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=REQUEST) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/_stcore/health", timeout=REQUEST
+        ) as answer:
             return bool(answer.read() == b"ok")
     except OSError:
         return False
 
 
-def test_it_answers_on_this_machine_and_ends_with_the_signal(kfgcp: Any, port: int, eventually: Any) -> None:
+def test_it_answers_on_this_machine_and_ends_with_the_signal(
+    kfgcp: Any, port: int, eventually: Any
+) -> None:
     process = kfgcp.start("dashboard", "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
     listening = Path("/proc/net/tcp").read_text() if sys.platform == "linux" else ""
@@ -53,7 +57,10 @@ def test_it_answers_on_this_machine_and_ends_with_the_signal(kfgcp: Any, port: i
 
     assert ended.code == 0
     assert ended.out.splitlines()[0] == f"http://127.0.0.1:{port}"
-    assert ended.err == "note: nobody signs in, so it answers on this machine only\nnext: Ctrl-C ends it\n"
+    assert (
+        ended.err
+        == "note: nobody signs in, so it answers on this machine only\nnext: Ctrl-C ends it\n"
+    )
     if listening:
         assert re.search(rf"0100007F:{port:04X} 00000000:0000 0A", listening)
         assert not re.search(rf"00000000:{port:04X} 00000000:0000 0A", listening)
@@ -63,20 +70,26 @@ def test_another_address_needs_a_way_to_tell_who_looks(kfgcp: Any, port: int) ->
     refused = kfgcp("dashboard", "--host", EVERYWHERE, "--port", str(port))
 
     assert refused.code == 2
-    assert "cannot tell who looks, so it answers on this machine only, not on 0.0.0.0" in refused.err
+    assert (
+        "cannot tell who looks, so it answers on this machine only, not on 0.0.0.0" in refused.err
+    )
     assert "iap_audience" in refused.err
     assert not _healthy(port)
 
 
 @pytest.mark.parametrize("way", ["iap", "login"])
-def test_with_one_it_answers_elsewhere_too(kfgcp: Any, home: Path, port: int, way: str, eventually: Any) -> None:
+def test_with_one_it_answers_elsewhere_too(
+    kfgcp: Any, home: Path, port: int, way: str, eventually: Any
+) -> None:
     if way == "iap":
         (home / "kfgcp.toml").write_text(IAP)
     else:
         (home / ".streamlit").mkdir()
         (home / ".streamlit" / "secrets.toml").write_text(LOGIN)
 
-    process = kfgcp.start("dashboard", "--host", EVERYWHERE, "--port", str(port), "--no-browser", "--read-only")
+    process = kfgcp.start(
+        "dashboard", "--host", EVERYWHERE, "--port", str(port), "--no-browser", "--read-only"
+    )
     eventually(lambda: _healthy(port))
     process.terminate()
     ended = kfgcp.end(process)
@@ -91,7 +104,9 @@ def test_on_all_addresses_it_prints_and_opens_one_that_it_answers(
 ) -> None:
     (home / "kfgcp.toml").write_text(IAP)
     browser = home / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" >"{home}/opened.part"; mv "{home}/opened.part" "{home}/opened"\n')
+    browser.write_text(
+        f'#!/bin/sh\necho "$1" >"{home}/opened.part"; mv "{home}/opened.part" "{home}/opened"\n'
+    )
     browser.chmod(0o755)
 
     screen = {"DISPLAY": ":0", "BROWSER": f"{browser} %s"}
@@ -106,7 +121,9 @@ def test_on_all_addresses_it_prints_and_opens_one_that_it_answers(
     assert status == 200
 
 
-def test_port_0_is_a_free_port_that_it_prints_and_answers(command: Any, home: Path, eventually: Any) -> None:
+def test_port_0_is_a_free_port_that_it_prints_and_answers(
+    command: Any, home: Path, eventually: Any
+) -> None:
     program = (sys.executable, "-c", "import kfgcp; kfgcp.dashboard(port=0, browser=False)")
     process = command.start(program=program)
     printed = process.stdout.readline().strip()
@@ -135,7 +152,8 @@ def test_without_streamlit_it_says_what_to_install(kfgcp: Any, tmp_path: Path, p
 
 
 def _status(port: int, path: str, *headers: str) -> int:
-    """Send a request with these headers and no others; the status of the answer, 0 when there is none."""
+    """Send a request with these headers and no others; the status of the answer, 0 when there is
+    none."""
     with socket.create_connection(("127.0.0.1", port), timeout=REQUEST) as connection:
         connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *headers, "", ""]).encode())
         line = connection.makefile("rb").readline()
@@ -184,26 +202,37 @@ def test_pages_and_socket_are_for_names_and_origins_of_the_dashboard(
 @pytest.mark.parametrize(
     ("host", "authority"), [("192.0.2.2", "192.0.2.2:8615"), ("2001:db8::2", "[2001:db8::2]:8615")]
 )
-def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(home: Path, host: str, authority: str) -> None:
+def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(
+    home: Path, host: str, authority: str
+) -> None:
     (home / "kfgcp.toml").write_text('[dashboard]\nhost_names = ["dash.acme.example"]\n')
 
     assert server.host_names(load_project(), host, 8615) == ["dash.acme.example", authority]
 
 
-def test_behind_a_proxy_that_rewrites_host_the_socket_opens(kfgcp: Any, port: int, eventually: Any) -> None:
-    """nginx sends the address of the server behind it as `Host`, unless it is told to keep the browser's."""
+def test_behind_a_proxy_that_rewrites_host_the_socket_opens(
+    kfgcp: Any, port: int, eventually: Any
+) -> None:
+    """nginx sends the address of the server behind it as `Host`, unless it is told to keep the
+    browser's."""
     with socket.create_server(("127.0.0.1", 0)) as internet:
         proxy = f"http://127.0.0.1:{internet.getsockname()[1]}"
         proxies = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ""}
         names = {"KFGCP_DASHBOARD_HOST_NAMES": "dash.acme.example,forwarded.acme.example:8443"}
-        process = kfgcp.start("dashboard", "--port", str(port), "--no-browser", env={**proxies, **names})
+        process = kfgcp.start(
+            "dashboard", "--port", str(port), "--no-browser", env={**proxies, **names}
+        )
         eventually(lambda: _healthy(port))
 
         for host in (f"localhost:{port}", "dash.acme.example:443", "dash.acme.example"):
             for origin in ("https://dash.acme.example", "https://forwarded.acme.example:8443"):
                 assert _status(port, "/", f"Host: {host}", f"Origin: {origin}") == 200
                 assert _status(port, STREAM, f"Host: {host}", f"Origin: {origin}", *UPGRADE) == 101
-            for origin in ("https://evil.example", "https://dash.acme.example:3000", "https://forwarded.acme.example"):
+            for origin in (
+                "https://evil.example",
+                "https://dash.acme.example:3000",
+                "https://forwarded.acme.example",
+            ):
                 assert _status(port, STREAM, f"Host: {host}", f"Origin: {origin}", *UPGRADE) == 403
 
         process.terminate()
@@ -213,7 +242,9 @@ def test_behind_a_proxy_that_rewrites_host_the_socket_opens(kfgcp: Any, port: in
             internet.accept()  # nobody asked the internet for anything
 
 
-def test_every_answer_has_protective_headers(kfgcp: Any, home: Path, port: int, eventually: Any) -> None:
+def test_every_answer_has_protective_headers(
+    kfgcp: Any, home: Path, port: int, eventually: Any
+) -> None:
     (home / ".streamlit").mkdir()
     # Streamlit answers with `Access-Control-Allow-Origin: *` below /app/static then.
     (home / ".streamlit" / "config.toml").write_text("[server]\nenableStaticServing = true\n")
@@ -240,20 +271,28 @@ def test_every_answer_has_protective_headers(kfgcp: Any, home: Path, port: int, 
         assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
 
 
-def test_on_all_addresses_it_says_when_no_name_leads_there(kfgcp: Any, home: Path, port: int, eventually: Any) -> None:
+def test_on_all_addresses_it_says_when_no_name_leads_there(
+    kfgcp: Any, home: Path, port: int, eventually: Any
+) -> None:
     (home / "kfgcp.toml").write_text(IAP)
     process = kfgcp.start("dashboard", "--host", EVERYWHERE, "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
     process.terminate()
 
-    note = f"note: the only name of the dashboard is localhost:{port}; to add names, set host_names in [dashboard]"
+    note = (
+        f"note: the only name of the dashboard is localhost:{port}; to add names, set host_names in"
+        " [dashboard]"
+    )
     assert note in kfgcp.end(process).err
 
 
 def test_streamlit_knows_every_setting() -> None:
     from streamlit.config import _config_options_template
 
-    known = {re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_") for name in _config_options_template}
+    known = {
+        re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_")
+        for name in _config_options_template
+    }
     flags = server._flags("127.0.0.1", 1)
 
     assert set(flags) <= known
@@ -277,7 +316,14 @@ def test_the_theme_has_one_accent_a_mode(tmp_path: Path) -> None:
 
 
 def test_the_command_has_the_options_of_its_function() -> None:
-    command: Any = cli.get_command(cli.make_context("kfgcp", ["dashboard"], resilient_parsing=True), "dashboard")
+    command: Any = cli.get_command(
+        cli.make_context("kfgcp", ["dashboard"], resilient_parsing=True), "dashboard"
+    )
 
-    assert [parameter.name for parameter in command.params] == ["port", "host", "read_only", "no_browser"]
+    assert [parameter.name for parameter in command.params] == [
+        "port",
+        "host",
+        "read_only",
+        "no_browser",
+    ]
     assert isinstance(command.callback, Callable)  # type: ignore[arg-type]

@@ -53,7 +53,9 @@ def test_a_backend_that_is_down_is_said_and_the_others_go_on(
     service: VertexStandIn, home: Path, started: Callable[..., sync.Sync], eventually: Any
 ) -> None:
     text = (home / "kfgcp.toml").read_text()
-    down = text.replace("[env.dev]", "[env.down]").replace(service.api_endpoint, "http://127.0.0.1:9")
+    down = text.replace("[env.dev]", "[env.down]").replace(
+        service.api_endpoint, "http://127.0.0.1:9"
+    )
     (home / "kfgcp.toml").write_text(text + down)
     threads = started()
 
@@ -73,7 +75,9 @@ def test_only_chosen_environments_are_read(home: Path, started: Callable[..., sy
     assert [status.env for status in started().statuses] == ["b"]
 
 
-def test_threads_rest_when_nobody_looks(home: Path, started: Callable[..., sync.Sync], eventually: Any) -> None:
+def test_threads_rest_when_nobody_looks(
+    home: Path, started: Callable[..., sync.Sync], eventually: Any
+) -> None:
     clock = _Clock()
     threads = started(clock=clock)
     eventually(lambda: _status(threads, "local").read_at == clock.now)

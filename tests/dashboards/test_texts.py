@@ -64,7 +64,8 @@ def test_markdown_escapes_every_mark_of_ascii() -> None:
 
 def test_html_is_escaped_in_texts_and_attributes() -> None:
     assert (
-        text.tag("span", "<b>&", title='"><script>') == '<span title="&quot;&gt;&lt;script&gt;">&lt;b&gt;&amp;</span>'
+        text.tag("span", "<b>&", title='"><script>')
+        == '<span title="&quot;&gt;&lt;script&gt;">&lt;b&gt;&amp;</span>'
     )
 
 
@@ -111,11 +112,16 @@ def test_only_addresses_of_four_kinds_become_links(address: object, link: str | 
         ("https://amazonaws.com.acme.example", False),
     ],
 )
-def test_an_object_on_a_server_of_ones_own_has_no_page_at_amazon(endpoint: str | None, has_page: bool) -> None:
+def test_an_object_on_a_server_of_ones_own_has_no_page_at_amazon(
+    endpoint: str | None, has_page: bool
+) -> None:
     link = links.outside("s3://bucket/runs/x", endpoint)
 
     assert (link is not None) is has_page
-    assert links.outside("gs://bucket/x", endpoint) == "https://console.cloud.google.com/storage/browser/bucket/x"
+    assert (
+        links.outside("gs://bucket/x", endpoint)
+        == "https://console.cloud.google.com/storage/browser/bucket/x"
+    )
 
 
 def test_a_view_has_an_address() -> None:

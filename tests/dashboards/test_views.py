@@ -37,7 +37,9 @@ def test_the_error_comes_first(open_page: Page, failed: Run, tab: str) -> None:
 def test_a_task_that_is_picked_is_shown_whole(open_page: Page, failed: Run) -> None:
     page = open_page("run", run=failed.run_id, tab="Tasks", task="boom")
 
-    inputs = next(table.value for table in page.dataframe if list(table.value.columns) == ["name", "value"])
+    inputs = next(
+        table.value for table in page.dataframe if list(table.value.columns) == ["name", "value"]
+    )
     assert [list(row) for row in inputs.to_numpy()] == [["x", "7"]]
     assert "Not from the cache" in " ".join(text.value for text in page.text)
 
@@ -63,7 +65,10 @@ def test_notes_and_tags_are_kept_in_the_store(open_page: Page, failed: Run, stor
     page.multiselect[0].set_value(["baseline", "two words,three"]).run()
 
     kept = store.get(failed.run_id)
-    assert (kept.note, kept.tags) == ("first try\n<b>not bold</b>", ("baseline", "three", "two", "words"))
+    assert (kept.note, kept.tags) == (
+        "first try\n<b>not bold</b>",
+        ("baseline", "three", "two", "words"),
+    )
     assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [*kept.tags]
 
 
@@ -74,8 +79,13 @@ def test_only_looking_leaves_everything_as_it_is(
     page = open_page("run", run=failed.run_id)
 
     assert page.text_area[0].disabled
-    assert {button.label: button.disabled for button in page.button} == {"Compare": False, "Rerun": True}
-    assert next(button for button in open_page("launch").button if button.label == "Launch").disabled
+    assert {button.label: button.disabled for button in page.button} == {
+        "Compare": False,
+        "Rerun": True,
+    }
+    assert next(
+        button for button in open_page("launch").button if button.label == "Launch"
+    ).disabled
 
 
 def test_what_is_no_longer_allowed_is_refused(
@@ -101,7 +111,9 @@ def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, fai
     assert "Repeat it" not in [button.label for button in page.button]
 
 
-def test_it_is_repeated_after_a_confirmation(open_page: Page, failed: Run, store: Store, eventually: Any) -> None:
+def test_it_is_repeated_after_a_confirmation(
+    open_page: Page, failed: Run, store: Store, eventually: Any
+) -> None:
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
     assert store.count() == 1
@@ -136,12 +148,18 @@ def test_an_artifact_in_a_bucket_is_read_when_somebody_asks(
 
     with testing.vertex() as vertex:
         (home / "kfgcp.toml").write_text(vertex.toml("dev"))
-        inside, outside = f"{vertex.pipeline_root}/report.md", f"gs://{vertex.bucket}-other/secret.md"
+        inside, outside = (
+            f"{vertex.pipeline_root}/report.md",
+            f"gs://{vertex.bucket}-other/secret.md",
+        )
         folder = inside.removeprefix(f"gs://{vertex.bucket}/")
         url = f"{vertex.storage_endpoint}/upload/storage/v1/b/{vertex.bucket}/o"
         query = {"uploadType": "media", "name": folder}
         requests.post(url, params=query, data="# all is well", timeout=REQUEST).raise_for_status()
-        kinds = [Artifact("t", name, "system.Markdown", uri) for name, uri in (("in", inside), ("out", outside))]
+        kinds = [
+            Artifact("t", name, "system.Markdown", uri)
+            for name, uri in (("in", inside), ("out", outside))
+        ]
         store.add_run(make_run(artifacts=tuple(kinds)))
         page = open_page("run", tab="Artifacts", artifact="t/in")
         _press(page, "Read its beginning")
@@ -157,12 +175,16 @@ def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     run_id = recorded_runs.read("artifacts")["run_id"]
     with recorded_runs.serve(["artifacts"]) as recorded:
-        text = f'[env.recorded]\nbackend = "kubeflow"\nhost = "{recorded.url}"\nauth = "anonymous"\n'
+        text = (
+            f'[env.recorded]\nbackend = "kubeflow"\nhost = "{recorded.url}"\nauth = "anonymous"\n'
+        )
         (home / "kfgcp.toml").write_text(text)
         project = load_project()
         run = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
         (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
-        recorded.objects["minio", "mlpipeline", note.uri.removeprefix("minio://mlpipeline/")] = b"# all is well"
+        recorded.objects["minio", "mlpipeline", note.uri.removeprefix("minio://mlpipeline/")] = (
+            b"# all is well"
+        )
 
         page = open_page("run", run=run_id, tab="Artifacts", artifact="train/note")
         _press(page, "Read its beginning")
@@ -185,7 +207,9 @@ def test_runs_side_by_side(open_page: Page, several: list[str]) -> None:
     assert "pipeline" not in found
 
 
-def test_runs_that_are_gone_are_said_and_the_others_compared(open_page: Page, several: list[str]) -> None:
+def test_runs_that_are_gone_are_said_and_the_others_compared(
+    open_page: Page, several: list[str]
+) -> None:
     page = open_page("compare", run=["run000000001", "gone99999999", "run000000003"])
 
     assert "gone99999999" in page.warning[0].value.replace("\\", "")
@@ -211,7 +235,11 @@ def test_versions_are_counted(open_page: Page, store: Store, make_run: Callable[
     for number, version in enumerate("aab"):
         state = RunState.FAILED if number == 1 else RunState.SUCCEEDED
         at = f"2026-01-0{number + 1}T00:00:00.000Z"
-        store.add_run(make_run(f"run{number}00000000", version=f"sha256:{version * 64}", state=state, created_at=at))
+        store.add_run(
+            make_run(
+                f"run{number}00000000", version=f"sha256:{version * 64}", state=state, created_at=at
+            )
+        )
 
     table = open_page("versions").dataframe[0].value
 
@@ -235,7 +263,9 @@ def test_the_form_is_made_from_the_declared_parameters(
     assert {"p.text", "p.n", "p.ratio", "p.flag", "p.items", "p.config", "p.note"} <= keys
     assert page.text_input(key="p.n").value == "3"
     assert page.selectbox(key="p.flag").options == ["true", "false"]
-    assert "config, items, ratio, text are required" in page.error[0].value.replace("\\", "").replace("\u2060", "")
+    assert "config, items, ratio, text are required" in page.error[0].value.replace(
+        "\\", ""
+    ).replace("\u2060", "")
 
 
 def test_a_run_is_launched_after_a_confirmation(
@@ -258,7 +288,9 @@ def test_a_run_is_launched_after_a_confirmation(
     assert store.get(run.run_id).outputs == {"Output": "from the form"}
 
 
-def test_a_value_of_the_wrong_type_is_said_before(open_page: Page, home: Path, pipeline: Callable[[str], Path]) -> None:
+def test_a_value_of_the_wrong_type_is_said_before(
+    open_page: Page, home: Path, pipeline: Callable[[str], Path]
+) -> None:
     (home / "typed.yaml").write_bytes(pipeline("typed").read_bytes())
     page = open_page("launch", pipeline="typed.yaml", **{"p.n": "three"})
 
@@ -291,7 +323,9 @@ def test_with_iap_configured_nothing_is_shown_without_an_assertion(
         assert not page.dataframe
 
 
-def test_with_a_login_configured_people_are_asked_to_sign_in(open_page: Page, several: list[str]) -> None:
+def test_with_a_login_configured_people_are_asked_to_sign_in(
+    open_page: Page, several: list[str]
+) -> None:
     for view in PAGES:
         page = open_page(view, secrets={"auth": {"client_id": "x"}})
         assert [button.label for button in page.button] == ["Sign in"]
@@ -306,7 +340,13 @@ def test_with_a_login_configured_people_are_asked_to_sign_in(open_page: Page, se
     ],
 )
 def test_an_artifact_on_a_server_of_ones_own_has_no_link_to_amazon(
-    open_page: Any, home: Path, store: Store, make_run: Any, monkeypatch: pytest.MonkeyPatch, setting: str, links: Any
+    open_page: Any,
+    home: Path,
+    store: Store,
+    make_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    links: Any,
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
@@ -318,4 +358,6 @@ def test_an_artifact_on_a_server_of_ones_own_has_no_link_to_amazon(
     page = open_page("run", run="aaaa00000001", tab="Tasks", task="train")
 
     assert not page.exception
-    assert [button.proto.url for button in page.get("link_button") if button.proto.label == "Open"] == links
+    assert [
+        button.proto.url for button in page.get("link_button") if button.proto.label == "Open"
+    ] == links

@@ -16,7 +16,8 @@ from kfgcp.testing.stand_in import StandIn
 
 
 class Scripted(StandIn):
-    """Answers `METHOD path` patterns with what the test says, the newest that matches first; 404 else."""
+    """Answers `METHOD path` patterns with what the test says, the newest that matches first; 404
+    else."""
 
     def __init__(self, answers: Mapping[str, Response] | None = None) -> None:
         self._answers = dict(answers or {})
@@ -32,7 +33,9 @@ class Scripted(StandIn):
 
     def handle(self, request: Request) -> Response:
         asked = f"{request.method} {request.path}"
-        found = next((answer for what, answer in self._answers.items() if fnmatchcase(asked, what)), None)
+        found = next(
+            (answer for what, answer in self._answers.items() if fnmatchcase(asked, what)), None
+        )
         return found or self.refusal(404, "not found")
 
     def refusal(self, status: int, text: str) -> Response:
@@ -64,14 +67,17 @@ Diagnose = Callable[..., dict[str, Finding]]
 
 @pytest.fixture
 def diagnose(home: Path) -> Diagnose:
-    """The findings of an environment with these settings, and for a pipeline, by the names of the checks, in order."""
+    """The findings of an environment with these settings, and for a pipeline, by the names of the
+    checks, in order."""
 
     def look(pipeline: Any = None, **settings: Any) -> dict[str, Finding]:
         lines = [f'{key} = "{value}"' for key, value in settings.items()]
         (home / "kfgcp.toml").write_text("\n".join(["[env.dev]", *lines]), encoding="utf-8")
         found = doctor("dev", pipeline)
         assert len({each.check for each in found}) == len(found)
-        assert all(each.ok is not False for each in found[:-1])  # it stops at the first that is broken
+        assert all(
+            each.ok is not False for each in found[:-1]
+        )  # it stops at the first that is broken
         return {each.check: each for each in found}
 
     return look
@@ -82,15 +88,28 @@ def with_images() -> Callable[..., Spec]:
     """A pipeline whose tasks run in these images."""
 
     def make(*images: str) -> Spec:
-        executors = {f"exec-{number}": {"container": {"image": image}} for number, image in enumerate(images)}
-        components = {f"comp-{number}": {"executorLabel": f"exec-{number}"} for number in range(len(images))}
-        tasks = {f"task-{number}": {"componentRef": {"name": f"comp-{number}"}} for number in range(len(images))}
+        executors = {
+            f"exec-{number}": {"container": {"image": image}} for number, image in enumerate(images)
+        }
+        components = {
+            f"comp-{number}": {"executorLabel": f"exec-{number}"} for number in range(len(images))
+        }
+        tasks = {
+            f"task-{number}": {"componentRef": {"name": f"comp-{number}"}}
+            for number in range(len(images))
+        }
         document = {
             "schemaVersion": "2.1.0",
             "pipelineInfo": {"name": "images"},
             "deploymentSpec": {"executors": executors},
             "components": components,
-            "root": {"dag": {"tasks": {key: {"taskInfo": {"name": key}, **task} for key, task in tasks.items()}}},
+            "root": {
+                "dag": {
+                    "tasks": {
+                        key: {"taskInfo": {"name": key}, **task} for key, task in tasks.items()
+                    }
+                }
+            },
         }
         return from_documents([document], "images")
 

@@ -28,7 +28,10 @@ def test_it_is_so_wrong_that_sign_ins_fail(seconds: float, text: str) -> None:
     with pytest.raises(BackendError) as caught:
         clock_skew(HEADERS, lambda: NOON + seconds)
 
-    assert caught.value.message == f"The clock of this machine is {text} that of the server: sign-ins fail."
+    assert (
+        caught.value.message
+        == f"The clock of this machine is {text} that of the server: sign-ins fail."
+    )
     assert caught.value.hint.startswith("Set it: sudo ")
 
 

@@ -1,4 +1,5 @@
-"""The table of errors in the guide to Kubeflow Pipelines: each row is what is said in the situation that it is for."""
+"""The table of errors in the guide to Kubeflow Pipelines: each row is what is said in the situation
+that it is for."""
 
 import json
 import re
@@ -48,16 +49,21 @@ class Stage:
 
     @property
     def stand_in(self) -> Any:
-        """A stand-in with several users; the environment `gke` of the current project leads there."""
+        """A stand-in with several users; the environment `gke` of the current project leads
+        there."""
         return self._get("stand_in")
 
     def with_token(self, host: str, **settings: str) -> str:
         """What `doctor` says of the first thing that is broken."""
         (self.folder / "token").write_text("a-token")
-        return self.broken(host=host, auth="token-file", token_file=str(self.folder / "token"), **settings)
+        return self.broken(
+            host=host, auth="token-file", token_file=str(self.folder / "token"), **settings
+        )
 
     def broken(self, **settings: str) -> str:
-        return str(self._get("broken")(self._get("diagnose")(backend="kubeflow", **settings)).detail)
+        return str(
+            self._get("broken")(self._get("diagnose")(backend="kubeflow", **settings)).detail
+        )
 
     def found(self, **settings: str) -> dict[str, Any]:
         return dict(self._get("diagnose")(backend="kubeflow", **settings))
@@ -79,14 +85,26 @@ class Stage:
     def signed_in_as(self, login: dict[str, str], **settings: str) -> str:
         """What is said when IAP is in front and Google's services refuse whatever is asked."""
         google = self.server
-        google.says("POST /token", {"error": "invalid_audience", "error_description": "not in one project"}, 400)
-        google.says("POST /accounts/*", {"error": {"message": "Permission denied", "status": "PERMISSION_DENIED"}}, 403)
+        google.says(
+            "POST /token",
+            {"error": "invalid_audience", "error_description": "not in one project"},
+            400,
+        )
+        google.says(
+            "POST /accounts/*",
+            {"error": {"message": "Permission denied", "status": "PERMISSION_DENIED"}},
+            403,
+        )
         self.patch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{google.api_endpoint}/token")
-        self.patch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{google.api_endpoint}/accounts/")
+        self.patch.setattr(
+            "kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{google.api_endpoint}/accounts/"
+        )
         file = self.folder / "login.json"
         file.write_text(json.dumps(login))
         self.patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-        return self.broken(host=google.api_endpoint, auth="iap", iap_client_id="1234-abc", **settings)
+        return self.broken(
+            host=google.api_endpoint, auth="iap", iap_client_id="1234-abc", **settings
+        )
 
     def refused(self, call: Callable[[], Any]) -> str:
         with pytest.raises(KfgcpError) as caught:
@@ -130,10 +148,18 @@ def _(stage: Stage) -> str:
     return stage.kubectl(None)
 
 
-@situation("kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: … is forbidden: …")
+@situation(
+    "kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: … is"
+    " forbidden: …"
+)
 def _(stage: Stage) -> str:
-    user = 'User "me@example.com" cannot get resource "services" in API group "" in the namespace "kubeflow"'
-    return stage.kubectl(f'Error from server (Forbidden): services "ml-pipeline-ui" is forbidden: {user}')
+    user = (
+        'User "me@example.com" cannot get resource "services" in API group "" in the namespace'
+        ' "kubeflow"'
+    )
+    return stage.kubectl(
+        f'Error from server (Forbidden): services "ml-pipeline-ui" is forbidden: {user}'
+    )
 
 
 @situation("kubectl cannot forward a port to svc/ml-pipeline-ui in the namespace kubeflow: …")
@@ -151,7 +177,9 @@ def _(stage: Stage) -> str:
     return stage.with_token(stage.secure(stage.server))
 
 
-@situation("Identity-Aware Proxy, in front of …, did not accept the sign-in to Kubeflow Pipelines (…).")
+@situation(
+    "Identity-Aware Proxy, in front of …, did not accept the sign-in to Kubeflow Pipelines (…)."
+)
 def _(stage: Stage) -> str:
     server = stage.server
     server.says(HEALTH, b"Invalid IAP credentials", 401, X_Goog_IAP_Generated_Response="true")
@@ -175,7 +203,9 @@ def _(stage: Stage) -> str:
 @situation("You may not act as …")
 def _(stage: Stage) -> str:
     stage.patch.setattr("kfgcp.services.auth.iap.google_tokens", lambda login: _Tokens())
-    return stage.signed_in_as({"type": "authorized_user"}, impersonate_service_account="ci@p.iam.gserviceaccount.com")
+    return stage.signed_in_as(
+        {"type": "authorized_user"}, impersonate_service_account="ci@p.iam.gserviceaccount.com"
+    )
 
 
 class _Tokens:
@@ -201,7 +231,11 @@ def _(stage: Stage) -> str:
 @situation("… answered … with a web page, not with JSON: …")
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says("GET /apis/v2beta1/experiments", b"<html><title>Grafana</title></html>", Content_Type="text/html")
+    server.says(
+        "GET /apis/v2beta1/experiments",
+        b"<html><title>Grafana</title></html>",
+        Content_Type="text/html",
+    )
     (stage.folder / "kfgcp.toml").write_text(
         f'[env.gke]\nbackend = "kubeflow"\nhost = "{server.api_endpoint}"\nauth = "anonymous"\n'
     )
@@ -223,7 +257,9 @@ def _(stage: Stage) -> str:
     return stage.with_token(server.api_endpoint)
 
 
-@situation("The server is Kubeflow Pipelines … with the API v1beta1 only; kfgcp needs 2.0 or newer.")
+@situation(
+    "The server is Kubeflow Pipelines … with the API v1beta1 only; kfgcp needs 2.0 or newer."
+)
 def _(stage: Stage) -> str:
     server = stage.server
     server.says(HEALTH, {"message": "Not Found"}, 404)
@@ -236,7 +272,9 @@ def _(stage: Stage) -> str:
     with kubeflow(mode="instant", version="2.5.0") as older:
         (stage.folder / "kfgcp.toml").write_text(older.toml("gke"))
         stage.patch.chdir(stage.folder)
-        return stage.refused(lambda: stage.submit(stage.named("shapes"), params={"uri": "gs://b/x"}))
+        return stage.refused(
+            lambda: stage.submit(stage.named("shapes"), params={"uri": "gs://b/x"})
+        )
 
 
 @situation("Task … Kubeflow Pipelines does not support this.")
@@ -252,7 +290,9 @@ def _(stage: Stage) -> str:
 
 @situation("Environment 'gke' has no namespace, and the server is for several users.")
 def _(stage: Stage) -> str:
-    return stage.with_token(stage.stand_in.host).replace("'dev'", "'gke'")  # the environment of `diagnose`
+    return stage.with_token(stage.stand_in.host).replace(
+        "'dev'", "'gke'"
+    )  # the environment of `diagnose`
 
 
 @situation("Kubeflow Pipelines refused …: … is not authorized … (403 PERMISSION_DENIED).")

@@ -1,4 +1,5 @@
-"""What keeps runs from starting on a Kubeflow of one's own, against a server that answers as real ones do."""
+"""What keeps runs from starting on a Kubeflow of one's own, against a server that answers as real
+ones do."""
 
 import base64
 import json
@@ -24,11 +25,26 @@ from kfgcp.testing.server import Response
 from patience import REQUEST
 
 CHECKS = [
-    *("config", "host", "tls", "clock", "credentials", "sign-in", "server", "version", "namespace", "rbac"),
+    *(
+        "config",
+        "host",
+        "tls",
+        "clock",
+        "credentials",
+        "sign-in",
+        "server",
+        "version",
+        "namespace",
+        "rbac",
+    ),
     *("pipeline_root", "images", "metadata"),
 ]
 TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
-HEALTH, RUNS, METADATA = "GET /apis/v2beta1/healthz", "GET /apis/v2beta1/runs", "POST /ml_metadata.*"
+HEALTH, RUNS, METADATA = (
+    "GET /apis/v2beta1/healthz",
+    "GET /apis/v2beta1/runs",
+    "POST /ml_metadata.*",
+)
 TRAILERS = b"grpc-status:5\r\ngrpc-message:no such context\r\n"
 GRPC_WEB = b"\x80" + struct.pack(">I", len(TRAILERS)) + TRAILERS
 
@@ -37,7 +53,10 @@ GRPC_WEB = b"\x80" + struct.pack(">I", len(TRAILERS)) + TRAILERS
 def server(scripted: Any) -> Any:
     """A Kubeflow Pipelines that works."""
     scripted.says(HEALTH, {"multi_user": False, "pipeline_store": "database"})
-    scripted.says("GET /apis/v1beta1/healthz", {"commit_sha": "0a1b", "tag_name": "2.14.3", "multi_user": False})
+    scripted.says(
+        "GET /apis/v1beta1/healthz",
+        {"commit_sha": "0a1b", "tag_name": "2.14.3", "multi_user": False},
+    )
     scripted.says(RUNS, {"runs": [], "total_size": 0})
     scripted.says(METADATA, GRPC_WEB, Content_Type="application/grpc-web+proto")
     return scripted
@@ -50,7 +69,9 @@ def settings(server: Any, tmp_path: Path) -> dict[str, str]:
     return {"backend": "kubeflow", "host": server.api_endpoint} | signed
 
 
-def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+def test_all_is_well_and_nothing_is_written(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
     found = diagnose(**settings)
 
     assert list(found) == CHECKS
@@ -60,11 +81,17 @@ def test_all_is_well_and_nothing_is_written(settings: dict[str, str], server: An
         "images": "not checked: no pipeline was named",
     }
     assert found["version"].detail == "2.14.3"
-    assert found["metadata"].detail == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
-    assert (found["namespace"].detail, found["rbac"].detail) == ("growth", "runs can be listed in growth")
-    assert [f"{entry.method} {entry.path}" for entry in server.requests if entry.method != "GET"] == [
-        "POST /ml_metadata.MetadataStoreService/GetContextByTypeAndName"
-    ]
+    assert (
+        found["metadata"].detail
+        == "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
+    )
+    assert (found["namespace"].detail, found["rbac"].detail) == (
+        "growth",
+        "runs can be listed in growth",
+    )
+    assert [
+        f"{entry.method} {entry.path}" for entry in server.requests if entry.method != "GET"
+    ] == ["POST /ml_metadata.MetadataStoreService/GetContextByTypeAndName"]
     (listed,) = server.requests.select("GET", "*/runs")
     assert dict(listed.query) == {"namespace": "growth", "page_size": "1"}
     assert TOKEN not in str(found)
@@ -78,23 +105,34 @@ def test_the_stand_in_is_a_kubeflow_that_works(diagnose: Any, broken: Any) -> No
 
     assert [name for name, each in found.items() if not each.ok] == ["tls", "images"]
     assert found["server"].detail == "Kubeflow Pipelines for several users"
-    assert found["pipeline_root"].detail == "gs://stand-in-project-pipelines can be written and read"
+    assert (
+        found["pipeline_root"].detail == "gs://stand-in-project-pipelines can be written and read"
+    )
     assert (other.check, other.exit_code) == ("rbac", 5)
 
 
-def test_the_question_to_ml_metadata_is_grpc_web(settings: dict[str, str], server: Any, diagnose: Any) -> None:
-    """A frame: no flags, the length, the message; its two texts have the field numbers 1 and 2 (protobuf encoding)."""
+def test_the_question_to_ml_metadata_is_grpc_web(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
+    """A frame: no flags, the length, the message; its two texts have the field numbers 1 and 2
+    (protobuf encoding)."""
     diagnose(**settings)
 
     (asked,) = server.requests.select("POST", "/ml_metadata*")
     assert asked.headers["content-type"] == "application/grpc-web+proto"
-    assert asked.body == b"\x00\x00\x00\x00\x22" + b"\x0a\x12system.PipelineRun" + b"\x12\x0ckfgcp-doctor"
+    assert (
+        asked.body
+        == b"\x00\x00\x00\x00\x22" + b"\x0a\x12system.PipelineRun" + b"\x12\x0ckfgcp-doctor"
+    )
 
 
 def test_a_name_that_is_unknown(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
     finding = broken(diagnose(**settings | {"host": "https://kfp.invalid"}))
 
-    assert (finding.check, finding.detail) == ("host", "kfp.invalid cannot be found: its name is unknown.")
+    assert (finding.check, finding.detail) == (
+        "host",
+        "kfp.invalid cannot be found: its name is unknown.",
+    )
     assert finding.hint.startswith("Is host in [env.dev] of kfgcp.toml right?")
 
 
@@ -104,7 +142,9 @@ def test_a_host_that_refuses(settings: dict[str, str], diagnose: Any, broken: An
     assert (finding.check, finding.detail) == ("host", "127.0.0.1:9 refuses the connection.")
 
 
-def test_a_host_without_tls(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+def test_a_host_without_tls(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
     settings["host"] = server.api_endpoint.replace("http:", "https:")
 
     found = diagnose(**settings)
@@ -116,7 +156,13 @@ def test_a_host_without_tls(settings: dict[str, str], server: Any, diagnose: Any
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_certificate_of_a_private_authority(
-    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, certificates: Any, tls: Any, named: bool
+    settings: dict[str, str],
+    server: Any,
+    diagnose: Any,
+    broken: Any,
+    certificates: Any,
+    tls: Any,
+    named: bool,
 ) -> None:
     settings["host"] = tls(server)
 
@@ -131,7 +177,9 @@ def test_a_certificate_of_a_private_authority(
         assert "ca_file" in broken(found).hint
 
 
-def test_a_file_with_certificates_that_is_not_there(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_file_with_certificates_that_is_not_there(
+    settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     finding = broken(diagnose(**settings | {"ca_file": "/no/such/ca.pem"}))
 
     assert (finding.check, finding.exit_code) == ("config", 2)
@@ -145,7 +193,9 @@ def test_a_proxy_that_does_not_accept_the_sign_in(
     finding = broken(diagnose(**settings))
 
     assert finding.check == "sign-in"
-    assert "Identity-Aware Proxy, in front of 127.0.0.1, did not accept the sign-in" in finding.detail
+    assert (
+        "Identity-Aware Proxy, in front of 127.0.0.1, did not accept the sign-in" in finding.detail
+    )
     assert 'auth = "iap" and iap_client_id' in finding.hint
 
 
@@ -158,7 +208,13 @@ def test_a_proxy_that_does_not_accept_the_sign_in(
     ],
 )
 def test_a_token_that_is_not_accepted(
-    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, status: int, body: Any, headers: Any
+    settings: dict[str, str],
+    server: Any,
+    diagnose: Any,
+    broken: Any,
+    status: int,
+    body: Any,
+    headers: Any,
 ) -> None:
     server.says(HEALTH, body, status, **headers)
 
@@ -185,11 +241,23 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
             {"Content_Type": "text/html"},
             "is not Kubeflow Pipelines: it answers with the web page 'Grafana'.",
         ),
-        (200, {"status": "ok"}, {}, "is not Kubeflow Pipelines: its apis/v2beta1/healthz says other things."),
+        (
+            200,
+            {"status": "ok"},
+            {},
+            "is not Kubeflow Pipelines: its apis/v2beta1/healthz says other things.",
+        ),
     ],
 )
 def test_a_server_of_something_else(
-    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, status: int, body: Any, headers: Any, detail: str
+    settings: dict[str, str],
+    server: Any,
+    diagnose: Any,
+    broken: Any,
+    status: int,
+    body: Any,
+    headers: Any,
+    detail: str,
 ) -> None:
     server.says(HEALTH, body, status, **headers)
     server.says("GET /apis/v1beta1/healthz", status=404)
@@ -201,7 +269,9 @@ def test_a_server_of_something_else(
     assert "https://HOST/pipeline" in finding.hint
 
 
-def test_a_server_that_is_too_old(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+def test_a_server_that_is_too_old(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
     server.says(HEALTH, {"message": "Not Found", "code": 5}, 404)
     server.says("GET /apis/v1beta1/healthz", {"tag_name": "1.8.5", "multi_user": False})
 
@@ -214,7 +284,9 @@ def test_a_server_that_is_too_old(settings: dict[str, str], server: Any, diagnos
     assert finding.hint.startswith("Upgrade the server: https://")
 
 
-def test_a_server_that_fails(settings: dict[str, str], server: Any, diagnose: Any, broken: Any) -> None:
+def test_a_server_that_fails(
+    settings: dict[str, str], server: Any, diagnose: Any, broken: Any
+) -> None:
     server.says(HEALTH, b"no healthy upstream", 503)
 
     finding = broken(diagnose(**settings))
@@ -223,14 +295,20 @@ def test_a_server_that_fails(settings: dict[str, str], server: Any, diagnose: An
     assert "no healthy upstream" in finding.detail
 
 
-def test_the_health_that_the_ui_answers(settings: dict[str, str], server: Any, diagnose: Any) -> None:
-    server.says(HEALTH, {"apiServerTagName": "2.15.0", "apiServerReady": True, "frontendTagName": "2.15.0"})
+def test_the_health_that_the_ui_answers(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
+    server.says(
+        HEALTH, {"apiServerTagName": "2.15.0", "apiServerReady": True, "frontendTagName": "2.15.0"}
+    )
     server.says("GET /apis/v1beta1/healthz", status=404)
 
     assert diagnose(**settings)["version"].detail == "2.15.0"
 
 
-def test_a_server_that_does_not_tell_its_version(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+def test_a_server_that_does_not_tell_its_version(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
     server.says("GET /apis/v1beta1/healthz", status=404)
 
     found = diagnose(**settings)
@@ -254,14 +332,20 @@ def test_a_server_for_several_users_without_a_namespace(
 def _jwt(**claims: str) -> str:
     """A token that says whose it is; nobody here checks its signature."""
     parts = [json.dumps(each).encode() for each in ({"alg": "RS256"}, claims)]
-    return ".".join([*(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in parts), "signature"])
+    return ".".join(
+        [*(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in parts), "signature"]
+    )
 
 
 @pytest.mark.parametrize(
     ("token", "whose", "subject"),
     [
         (TOKEN, "signed in; the token does not tell as whom", "--user=YOUR_ACCOUNT"),
-        (_jwt(email="ada@acme.example", sub="1"), "signed in as ada@acme.example", "--user=ada@acme.example"),
+        (
+            _jwt(email="ada@acme.example", sub="1"),
+            "signed in as ada@acme.example",
+            "--user=ada@acme.example",
+        ),
         (
             _jwt(sub="system:serviceaccount:jobs:nightly"),
             "signed in as system:serviceaccount:jobs:nightly",
@@ -270,10 +354,19 @@ def _jwt(**claims: str) -> str:
     ],
 )
 def test_a_namespace_that_is_not_ones_own(
-    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, token: str, whose: str, subject: str
+    settings: dict[str, str],
+    server: Any,
+    diagnose: Any,
+    broken: Any,
+    token: str,
+    whose: str,
+    subject: str,
 ) -> None:
     Path(settings["token_file"]).write_text(token)
-    text = "User 'ada@acme.example' is not authorized with reason: this service account cannot list runs"
+    text = (
+        "User 'ada@acme.example' is not authorized with reason: this service account cannot list"
+        " runs"
+    )
     server.says(RUNS, {"error": text, "code": 7, "message": text}, 403)
 
     found = diagnose(**settings)
@@ -281,15 +374,20 @@ def test_a_namespace_that_is_not_ones_own(
     assert found["credentials"].detail == whose
     assert broken(found).check == "rbac"
     assert text in broken(found).detail
-    assert broken(found).hint == (
-        f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject} --namespace=growth"
+    assert (
+        broken(found).hint
+        == f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject}"
+        " --namespace=growth"
     )
     assert token not in str(found)
 
 
 @pytest.fixture
-def behind_iap(server: Any, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An environment that signs in at Identity-Aware Proxy, which sends those who do not to Google's sign-in."""
+def behind_iap(
+    server: Any, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """An environment that signs in at Identity-Aware Proxy, which sends those who do not to
+    Google's sign-in."""
     answer, token = server.handle, _jwt(email="ada@acme.example")
     place = "https://accounts.google.com/o/oauth2/v2/auth?client_id=right.apps.googleusercontent.com&response_type=code"
 
@@ -297,7 +395,9 @@ def behind_iap(server: Any, settings: dict[str, str], monkeypatch: pytest.Monkey
         return answer(request) if request.token else Response(302, b"", {"Location": place})
 
     def tokens(audience: str, account: str | None = None) -> Any:
-        return RenewedTokens(lambda: (Token(token, account="ada@acme.example"), None), sign_in_hint="Sign in.")
+        return RenewedTokens(
+            lambda: (Token(token, account="ada@acme.example"), None), sign_in_hint="Sign in."
+        )
 
     monkeypatch.setattr(server, "handle", proxied)
     monkeypatch.setattr(iap_login, "iap_tokens", tokens)
@@ -316,13 +416,21 @@ def test_identity_aware_proxy_takes_the_token(behind_iap: dict[str, str], diagno
 def test_a_token_for_another_client_of_the_proxy(
     behind_iap: dict[str, str], server: Any, diagnose: Any, broken: Any
 ) -> None:
-    server.says(HEALTH, b"Invalid IAP credentials: JWT audience", 401, X_Goog_IAP_Generated_Response="true")
+    server.says(
+        HEALTH, b"Invalid IAP credentials: JWT audience", 401, X_Goog_IAP_Generated_Response="true"
+    )
 
     finding = broken(diagnose(**behind_iap | {"iap_client_id": "wrong.apps.googleusercontent.com"}))
 
     assert finding.check == "iap"
-    assert "it is of the client right.apps.googleusercontent.com, iap_client_id of wrong.apps" in finding.detail
-    assert finding.hint == 'Set iap_client_id = "right.apps.googleusercontent.com" in [env.dev] of kfgcp.toml.'
+    assert (
+        "it is of the client right.apps.googleusercontent.com, iap_client_id of wrong.apps"
+        in finding.detail
+    )
+    assert (
+        finding.hint
+        == 'Set iap_client_id = "right.apps.googleusercontent.com" in [env.dev] of kfgcp.toml.'
+    )
 
 
 def test_somebody_whom_the_proxy_does_not_let_through(
@@ -333,30 +441,49 @@ def test_somebody_whom_the_proxy_does_not_let_through(
     finding = broken(diagnose(**behind_iap))
 
     assert finding.check == "iap"
-    assert finding.hint == (
-        "gcloud iap web add-iam-policy-binding --resource-type=backend-services --service=BACKEND_SERVICE "
-        "--member=user:ada@acme.example --role=roles/iap.httpsResourceAccessor"
+    assert (
+        finding.hint == "gcloud iap web add-iam-policy-binding --resource-type=backend-services"
+        " --service=BACKEND_SERVICE --member=user:ada@acme.example"
+        " --role=roles/iap.httpsResourceAccessor"
     )
 
 
 def test_the_bucket_of_runs(
-    settings: dict[str, str], server: Any, diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str],
+    server: Any,
+    diagnose: Any,
+    broken: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is the account of the pods that writes to it, so what you may do there is no reason to stop."""
-    settings |= {"api_endpoint": server.api_endpoint, "pipeline_root": "gs://acme-kfp/runs", "project": "acme"}
+    """It is the account of the pods that writes to it, so what you may do there is no reason to
+    stop."""
+    settings |= {
+        "api_endpoint": server.api_endpoint,
+        "pipeline_root": "gs://acme-kfp/runs",
+        "project": "acme",
+    }
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.api_endpoint)
     asked = "GET /storage/v1/b/acme-kfp/iam/testPermissions"
 
     missing = broken(diagnose(**settings))
     server.says(asked, {"permissions": ["storage.objects.get"]})
     read_only = diagnose(**settings)
-    server.says(asked, {"permissions": ["storage.objects.create", "storage.objects.get", "storage.objects.list"]})
+    server.says(
+        asked,
+        {"permissions": ["storage.objects.create", "storage.objects.get", "storage.objects.list"]},
+    )
     good = diagnose(**settings)
 
     assert (missing.check, missing.detail) == ("pipeline_root", "There is no bucket 'acme-kfp'.")
-    assert missing.hint == "gcloud storage buckets create gs://acme-kfp --project=acme --location=LOCATION"
+    assert (
+        missing.hint
+        == "gcloud storage buckets create gs://acme-kfp --project=acme --location=LOCATION"
+    )
     assert (read_only["pipeline_root"].ok, read_only["metadata"].ok) == (None, True)
-    assert "You lack storage.objects.create, storage.objects.list on gs://acme-kfp" in read_only["pipeline_root"].detail
+    assert (
+        "You lack storage.objects.create, storage.objects.list on gs://acme-kfp"
+        in read_only["pipeline_root"].detail
+    )
     assert good["pipeline_root"].detail == "gs://acme-kfp can be written and read"
 
 
@@ -369,7 +496,9 @@ def test_an_image_that_is_not_there(
     finding = broken(diagnose(with_images(image), **settings))
 
     assert (finding.check, finding.detail) == ("images", f"There is no image {image}.")
-    server.says("GET /v1/projects/acme/locations/eu/repositories/ml/packages/train/tags/v1", {"name": "v1"})
+    server.says(
+        "GET /v1/projects/acme/locations/eu/repositories/ml/packages/train/tags/v1", {"name": "v1"}
+    )
     assert diagnose(with_images(image), **settings)["images"].detail == "1 in Artifact Registry"
 
 
@@ -394,7 +523,8 @@ def test_a_service_account_that_only_kubectl_knows(settings: dict[str, str], dia
 def test_a_service_account_that_kubectl_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, ok: bool | None, detail: str
 ) -> None:
-    """With --ignore-not-found kubectl ends with status 0 and prints nothing when there is no such object.
+    """With --ignore-not-found kubectl ends with status 0 and prints nothing when there is no such
+    object.
 
     Source: kubectl's help of `get`, option `--ignore-not-found`.
     """
@@ -402,8 +532,15 @@ def test_a_service_account_that_kubectl_is_asked_for(
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{answer}\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    given = {"auth": "port-forward", "kube_context": "prod", "namespace": "growth", "service_account": "runner"}
-    env = Environment("dev", "kubeflow", {key: Setting(value, "test") for key, value in given.items()})
+    given = {
+        "auth": "port-forward",
+        "kube_context": "prod",
+        "namespace": "growth",
+        "service_account": "runner",
+    }
+    env = Environment(
+        "dev", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+    )
 
     (found,) = walk([("service_account", kubeflow.Cluster(env).service_account)])
 
@@ -411,15 +548,21 @@ def test_a_service_account_that_kubectl_is_asked_for(
     assert (tmp_path / "asked").read_text() == (
         "--context prod get serviceaccount runner -n growth --ignore-not-found -o name\n"
     )
-    assert found.hint == ("kubectl create serviceaccount runner --namespace=growth" if ok is False else "")
+    assert found.hint == (
+        "kubectl create serviceaccount runner --namespace=growth" if ok is False else ""
+    )
 
 
-def test_inside_of_a_cluster(server: Any, diagnose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_inside_of_a_cluster(
+    server: Any, diagnose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The names of services lead to the server of the test."""
     (tmp_path / "token").write_text(_jwt(sub="system:serviceaccount:growth:default"))
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     port, look_up = urlsplit(server.api_endpoint).port, socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: look_up("127.0.0.1", *rest, **more))
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: look_up("127.0.0.1", *rest, **more)
+    )
     inside = {"backend": "kubeflow", "auth": "in-cluster", "namespace": "growth"}
 
     ui = diagnose(**inside, host=f"http://ml-pipeline-ui.kubeflow.svc:{port}")
@@ -430,7 +573,9 @@ def test_inside_of_a_cluster(server: Any, diagnose: Any, monkeypatch: pytest.Mon
     assert ui["credentials"].detail == "signed in as system:serviceaccount:growth:default"
     assert ui["metadata"].ok
     assert api["metadata"].ok is None
-    assert api["metadata"].hint.startswith("The service ml-pipeline has the API alone; ml-pipeline-ui has metadata")
+    assert api["metadata"].hint.startswith(
+        "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata"
+    )
 
 
 @pytest.mark.parametrize("how", ["missing", "silent", "no grpc", "refused"])
@@ -460,23 +605,34 @@ def test_without_ml_metadata_runs_have_no_metrics(
 
     assert (found["metadata"].ok, found["metadata"].exit_code) == (None, 0)
     assert found["metadata"].detail.startswith("Runs are shown without metrics. ")
-    assert "kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment" in found["metadata"].hint
+    assert (
+        "kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment"
+        in found["metadata"].hint
+    )
     assert how != "silent" or "did not answer within 0.3 s" in found["metadata"].detail
 
 
-def test_a_server_that_keeps_tasks_itself(settings: dict[str, str], server: Any, diagnose: Any) -> None:
-    """Kubeflow Pipelines 3.0 (api-3.0-branch/artifacts-list-empty.json); ML Metadata may still be there."""
+def test_a_server_that_keeps_tasks_itself(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
+    """Kubeflow Pipelines 3.0 (api-3.0-branch/artifacts-list-empty.json); ML Metadata may still be
+    there."""
     server.says("GET /apis/v2beta1/artifacts", {})
 
     found = diagnose(**settings)["metadata"]
 
     assert found.ok
-    assert found.detail == "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
+    assert (
+        found.detail
+        == "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
+    )
     (asked,) = server.requests.select("GET", "*/artifacts")
     assert dict(asked.query) == {"namespace": "growth", "page_size": "1"}
 
 
-def test_status_in_the_headers_is_enough(settings: dict[str, str], server: Any, diagnose: Any) -> None:
+def test_status_in_the_headers_is_enough(
+    settings: dict[str, str], server: Any, diagnose: Any
+) -> None:
     """A gRPC answer without a message may have all in its headers."""
     server.says(METADATA, b"", Grpc_Status="5", Content_Type="application/grpc-web+proto")
 

@@ -1,4 +1,5 @@
-"""What keeps runs from starting on this machine: each fault is made for real, found, and mended as the hint says."""
+"""What keeps runs from starting on this machine: each fault is made for real, found, and mended as
+the hint says."""
 
 import json
 import shutil
@@ -35,7 +36,9 @@ def test_all_is_well_in_an_empty_folder_and_nothing_is_written(home: Path) -> No
     assert list(found) == CHECKS
     assert [name for name, each in found.items() if not each.ok] == ["docker"]
     assert found["docker"].ok is None
-    assert found["docker"].hint == ("Start Docker, or set DOCKER_HOST. Lightweight Python components need none.")
+    assert found["docker"].hint == (
+        "Start Docker, or set DOCKER_HOST. Lightweight Python components need none."
+    )
     assert found["config"].detail == "no kfgcp.toml, environment local: local"
     assert found["kfp"].detail.startswith("2.")
     assert found["uv"].detail.startswith("uv ")
@@ -65,7 +68,9 @@ def test_an_index_of_an_older_kfgcp_is_not_brought_up_to_date(diagnose: Any, hom
 
 
 @pytest.mark.parametrize("version", [None, 10**6])
-def test_an_index_that_cannot_be_used(diagnose: Any, broken: Any, home: Path, version: int | None) -> None:
+def test_an_index_that_cannot_be_used(
+    diagnose: Any, broken: Any, home: Path, version: int | None
+) -> None:
     file = home / ".kfgcp/kfgcp.db"
     file.parent.mkdir()
     if version is None:
@@ -88,7 +93,9 @@ def test_an_index_that_cannot_be_used(diagnose: Any, broken: Any, home: Path, ve
         assert finding.hint == "Upgrade: pip install --upgrade kfgcp"
 
 
-def test_an_index_with_a_page_that_was_overwritten(diagnose: Any, broken: Any, home: Path, store: Any) -> None:
+def test_an_index_with_a_page_that_was_overwritten(
+    diagnose: Any, broken: Any, home: Path, store: Any
+) -> None:
     store.close()
     with (home / ".kfgcp/kfgcp.db").open("r+b") as file:
         file.seek(4096)  # the header of the second page: it is no tree any more
@@ -101,13 +108,18 @@ def test_too_little_room(home: Path) -> None:
     with pytest.raises(StateError) as caught:
         local.disk(home / ".kfgcp", needed=10**18)
 
-    assert f"for the state folder {home}/.kfgcp, and 1000000000000 MB are needed." in caught.value.message
+    assert (
+        f"for the state folder {home}/.kfgcp, and 1000000000000 MB are needed."
+        in caught.value.message
+    )
     assert "export KFGCP_HOME=FOLDER" in caught.value.hint
 
 
 def test_a_kfp_that_cannot_be_imported(kfgcp: Any, home: Path, tmp_path: Path) -> None:
     (tmp_path / "bad" / "kfp").mkdir(parents=True)
-    (tmp_path / "bad" / "kfp" / "__init__.py").write_text("raise ImportError('built for another Python')")
+    (tmp_path / "bad" / "kfp" / "__init__.py").write_text(
+        "raise ImportError('built for another Python')"
+    )
 
     done = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "bad")})
 
@@ -127,7 +139,10 @@ def test_an_old_kfp(kfgcp: Any, home: Path, tmp_path: Path) -> None:
 
     done = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "old")})
 
-    assert (done.code, "kfp 1.8.22 is installed; this kfgcp works with kfp 2." in done.out) == (5, True)
+    assert (done.code, "kfp 1.8.22 is installed; this kfgcp works with kfp 2." in done.out) == (
+        5,
+        True,
+    )
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -149,12 +164,17 @@ def test_a_state_folder_that_cannot_be_written(somebody: Any, made: bool) -> Non
 
     finding = json.loads(done.out)[-1]
     assert (done.code, elsewhere.code) == (5, 0)
-    assert (finding["check"], finding["detail"]) == ("store", f"The state folder {home} cannot be written.")
+    assert (finding["check"], finding["detail"]) == (
+        "store",
+        f"The state folder {home} cannot be written.",
+    )
     assert finding["hint"] == "Make it writable, or point KFGCP_HOME at a folder that is."
 
 
 def test_a_pipeline_root_here(diagnose: Any, home: Path) -> None:
-    assert diagnose(backend="local", pipeline_root="out/runs")["pipeline_root"].detail == str(home / "out/runs")
+    assert diagnose(backend="local", pipeline_root="out/runs")["pipeline_root"].detail == str(
+        home / "out/runs"
+    )
     assert not (home / "out").exists()
 
 
@@ -162,7 +182,8 @@ def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in
     finding = broken(diagnose(backend="local", pipeline_root="gs://not-there/runs"))
     assert finding.check == "pipeline_root"
     assert finding.detail.startswith(
-        "The pipeline root of environment 'dev' cannot be used: gs://not-there/runs cannot be listed: "
+        "The pipeline root of environment 'dev' cannot be used: gs://not-there/runs cannot be"
+        " listed: "
     )
 
     vertex_stand_in.make_bucket("not-there")
@@ -173,11 +194,17 @@ def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("[env.dev]\nbackend = 'local'\nparallel = 3\n", "kfgcp.toml [env.dev]: unknown key 'parallel'."),
+        (
+            "[env.dev]\nbackend = 'local'\nparallel = 3\n",
+            "kfgcp.toml [env.dev]: unknown key 'parallel'.",
+        ),
         ("", "There is no environment 'dev' (kfgcp.toml)."),
         (
             "[env.dev]\nbackend = 'vertex'\n",
-            "Environment 'dev' has no project, location and pipeline_root, which the backend 'vertex' needs.",
+            (
+                "Environment 'dev' has no project, location and pipeline_root, which the backend"
+                " 'vertex' needs."
+            ),
         ),
     ],
 )

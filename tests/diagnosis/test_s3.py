@@ -18,7 +18,9 @@ CheckRoot = Callable[..., Finding]
 @pytest.fixture(scope="module")
 def store() -> Iterator[S3Server]:
     with moto() as server:
-        server.client().create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        server.client().create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
         yield server
 
 
@@ -39,7 +41,8 @@ def sign_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def check_root(scripted: Any, diagnose: Any, store: S3Server) -> CheckRoot:
-    """Returns what doctor finds about a pipeline root, of an environment that leads to the store."""
+    """Returns what doctor finds about a pipeline root, of an environment that leads to the
+    store."""
     scripted.says("GET /apis/v2beta1/healthz", {"multi_user": False})
     scripted.says("GET /apis/v2beta1/runs", {"runs": []})
 
@@ -53,8 +56,12 @@ def check_root(scripted: Any, diagnose: Any, store: S3Server) -> CheckRoot:
     return check
 
 
-@pytest.mark.parametrize("root", [f"s3://{BUCKET}/runs", f"minio://{BUCKET}/runs", f"s3://{BUCKET}"])
-def test_a_bucket_that_can_be_used(store: S3Server, check_root: CheckRoot, sign_in: Any, root: str) -> None:
+@pytest.mark.parametrize(
+    "root", [f"s3://{BUCKET}/runs", f"minio://{BUCKET}/runs", f"s3://{BUCKET}"]
+)
+def test_a_bucket_that_can_be_used(
+    store: S3Server, check_root: CheckRoot, sign_in: Any, root: str
+) -> None:
     sign_in(store.access_key, store.secret_key)
 
     finding = check_root(root)
@@ -75,7 +82,9 @@ def test_a_bucket_that_is_not_there(store: S3Server, check_root: CheckRoot, sign
     assert finding.hint == f"aws s3 mb s3://nowhere --endpoint-url {store.url}"
 
 
-def test_who_may_only_read_is_told_what_is_missing(store: S3Server, check_root: CheckRoot, sign_in: Any) -> None:
+def test_who_may_only_read_is_told_what_is_missing(
+    store: S3Server, check_root: CheckRoot, sign_in: Any
+) -> None:
     """Pods have their own credentials, so this is no reason to stop."""
     sign_in(store.reader_key, store.reader_secret)
 
@@ -102,13 +111,17 @@ def test_missing_credentials_are_named(check_root: CheckRoot) -> None:
     finding = check_root(f"s3://{BUCKET}/runs")
 
     assert finding.ok is None
-    assert finding.detail == (
-        f"not checked: this machine has no credentials for s3://{BUCKET}/runs: Unable to locate credentials"
+    assert (
+        finding.detail
+        == f"not checked: this machine has no credentials for s3://{BUCKET}/runs: Unable to locate"
+        " credentials"
     )
     assert finding.hint == "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
 
 
-def test_an_unknown_profile_is_named(check_root: CheckRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_profile_is_named(
+    check_root: CheckRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "acme")
 
     finding = check_root(f"s3://{BUCKET}/runs")

@@ -1,4 +1,5 @@
-"""What keeps runs from starting on Vertex AI: faults of the stand-in are found, named, and mended as the hint says."""
+"""What keeps runs from starting on Vertex AI: faults of the stand-in are found, named, and mended
+as the hint says."""
 
 import os
 import time
@@ -20,7 +21,18 @@ from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn
 
 CHECKS = [
-    *("config", "service", "clock", "credentials", "api", "region", "bucket", "runner", "service_account", "images"),
+    *(
+        "config",
+        "service",
+        "clock",
+        "credentials",
+        "api",
+        "region",
+        "bucket",
+        "runner",
+        "service_account",
+        "images",
+    ),
     *("quota", "logs"),
 ]
 RUNNER = "runner@acme.iam.gserviceaccount.com"
@@ -41,7 +53,9 @@ class Vertex(VertexStandIn):
 
     def handle(self, request: Request) -> Response:
         asked = f"{request.method} {request.path}"
-        found = next((error for what, error in self.refusals.items() if fnmatchcase(asked, what)), None)
+        found = next(
+            (error for what, error in self.refusals.items() if fnmatchcase(asked, what)), None
+        )
         return found.response if found else super().handle(request)
 
 
@@ -55,7 +69,11 @@ def vertex() -> Iterator[Vertex]:
 def settings(vertex: Vertex, tmp_path: Path) -> dict[str, str]:
     """An environment that signs in with a token."""
     (tmp_path / "token").write_text(TOKEN)
-    signed = {"auth": "token-file", "token_file": str(tmp_path / "token"), "service_account": RUNNER}
+    signed = {
+        "auth": "token-file",
+        "token_file": str(tmp_path / "token"),
+        "service_account": RUNNER,
+    }
     return vertex.settings() | signed
 
 
@@ -65,7 +83,9 @@ def test_all_is_well_and_nothing_is_written(
     found = diagnose(**settings)
 
     assert list(found) == CHECKS
-    assert [name for name, each in found.items() if not each.ok] == ["images"], "no pipeline is named"
+    assert [name for name, each in found.items() if not each.ok] == ["images"], (
+        "no pipeline is named"
+    )
     assert found["images"].hint == "kfgcp doctor PIPELINE --env dev"
     assert found["credentials"].detail == "signed in as somebody@stand-in.example"
     assert found["clock"].detail == "right"
@@ -94,19 +114,24 @@ def test_a_location_that_is_none(
 ) -> None:
     """`.invalid` never resolves (RFC 6761)."""
     monkeypatch.setattr(
-        "kfgcp.backends.vertex.doctor.address", lambda location: f"https://{location}-aiplatform.invalid"
+        "kfgcp.backends.vertex.doctor.address",
+        lambda location: f"https://{location}-aiplatform.invalid",
     )
     del settings["api_endpoint"]
 
     finding = broken(diagnose(**settings | {"location": "europe-west99"}))
 
     assert (finding.check, finding.exit_code) == ("service", 5)
-    assert finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
+    assert (
+        finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
+    )
     assert finding.hint.startswith("Is 'europe-west99' a location of Vertex AI")
     assert "Mend it in [env.dev] of kfgcp.toml" in finding.hint
 
 
-def test_a_service_that_does_not_answer(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_service_that_does_not_answer(
+    settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     finding = broken(diagnose(**settings | {"api_endpoint": "http://127.0.0.1:9"}))
 
     assert (finding.check, finding.detail) == ("service", "127.0.0.1:9 refuses the connection.")
@@ -140,7 +165,9 @@ def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Any, broken: An
     assert diagnose(**settings)["logs"].ok
 
 
-def test_a_token_that_is_not_accepted(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_token_that_is_not_accepted(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     vertex.accept_tokens("another")
 
     found = diagnose(**settings)
@@ -154,9 +181,16 @@ def test_a_token_that_is_not_accepted(vertex: Vertex, settings: dict[str, str], 
     assert diagnose(**settings)["api"].ok
 
 
-def test_an_api_that_is_not_enabled(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
-    text = f"Vertex AI API has not been used in project stand-in-project before or it is disabled. {TOKEN}"
-    vertex.refuses("GET */pipelineJobs", 403, text, "SERVICE_DISABLED", service="aiplatform.googleapis.com")
+def test_an_api_that_is_not_enabled(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
+    text = (
+        "Vertex AI API has not been used in project stand-in-project before or it is disabled."
+        f" {TOKEN}"
+    )
+    vertex.refuses(
+        "GET */pipelineJobs", 403, text, "SERVICE_DISABLED", service="aiplatform.googleapis.com"
+    )
 
     finding = broken(diagnose(**settings))
 
@@ -168,17 +202,30 @@ def test_an_api_that_is_not_enabled(vertex: Vertex, settings: dict[str, str], di
     assert TOKEN not in str(finding)
 
 
-def test_runs_that_may_not_be_listed(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_runs_that_may_not_be_listed(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     text = "Permission 'aiplatform.pipelineJobs.list' denied on resource (or it may not exist)."
-    vertex.refuses("GET */pipelineJobs", 403, text, "IAM_PERMISSION_DENIED", permission="aiplatform.pipelineJobs.list")
+    vertex.refuses(
+        "GET */pipelineJobs",
+        403,
+        text,
+        "IAM_PERMISSION_DENIED",
+        permission="aiplatform.pipelineJobs.list",
+    )
 
     finding = broken(diagnose(**settings))
 
     assert finding.check == "api"
     assert finding.hint.splitlines() == [
-        "Ask for a role with aiplatform.pipelineJobs.list on project stand-in-project, such as roles/aiplatform.user.",
-        "gcloud projects add-iam-policy-binding stand-in-project --member=user:somebody@stand-in.example "
-        "--role=roles/aiplatform.user",
+        (
+            "Ask for a role with aiplatform.pipelineJobs.list on project stand-in-project, such as"
+            " roles/aiplatform.user."
+        ),
+        (
+            "gcloud projects add-iam-policy-binding stand-in-project"
+            " --member=user:somebody@stand-in.example --role=roles/aiplatform.user"
+        ),
     ]
 
 
@@ -210,24 +257,34 @@ def test_a_bad_request_that_is_not_about_the_location(
     assert "Request contains an invalid argument." in finding.detail
 
 
-def test_a_bucket_that_is_not_there(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_bucket_that_is_not_there(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     settings["pipeline_root"] = "gs://acme-runs/x"
 
     finding = broken(diagnose(**settings))
 
     assert (finding.check, finding.detail) == ("bucket", "There is no bucket 'acme-runs'.")
-    assert finding.hint == (
-        f"gcloud storage buckets create gs://acme-runs --project=stand-in-project --location={vertex.location}"
+    assert (
+        finding.hint == "gcloud storage buckets create gs://acme-runs --project=stand-in-project"
+        f" --location={vertex.location}"
     )
     vertex.make_bucket("acme-runs")
     assert diagnose(**settings)["bucket"].ok
 
 
 def test_a_bucket_that_may_not_be_written(
-    settings: dict[str, str], scripted: Any, diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str],
+    scripted: Any,
+    diagnose: Any,
+    broken: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", scripted.api_endpoint)
-    scripted.says("GET */iam/testPermissions", {"permissions": ["storage.objects.get", "storage.objects.list"]})
+    scripted.says(
+        "GET */iam/testPermissions",
+        {"permissions": ["storage.objects.get", "storage.objects.list"]},
+    )
 
     finding = broken(diagnose(**settings))
 
@@ -254,10 +311,16 @@ def test_a_bucket_that_nobody_can_tell_of(
     assert "STORAGE_EMULATOR_HOST" in found["bucket"].detail
 
 
-def test_a_pipeline_root_that_is_in_no_bucket(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_pipeline_root_that_is_in_no_bucket(
+    settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     finding = broken(diagnose(**settings | {"pipeline_root": "runs"}))
 
-    assert (finding.check, finding.exit_code, finding.hint) == ("config", 2, "Write gs://BUCKET/FOLDER.")
+    assert (finding.check, finding.exit_code, finding.hint) == (
+        "config",
+        2,
+        "Write gs://BUCKET/FOLDER.",
+    )
 
 
 def test_a_service_account_that_one_may_not_act_as(
@@ -269,9 +332,9 @@ def test_a_service_account_that_one_may_not_act_as(
 
     assert finding.check == "service_account"
     assert finding.detail == f"You may not start runs as {RUNNER} (iam.serviceAccounts.actAs)."
-    assert finding.hint == (
-        f"gcloud iam service-accounts add-iam-policy-binding {RUNNER} --member=user:somebody@stand-in.example "
-        "--role=roles/iam.serviceAccountUser"
+    assert (
+        finding.hint == f"gcloud iam service-accounts add-iam-policy-binding {RUNNER}"
+        " --member=user:somebody@stand-in.example --role=roles/iam.serviceAccountUser"
     )
     vertex.service_accounts = {RUNNER}
     assert diagnose(**settings)["service_account"].ok
@@ -288,9 +351,17 @@ def test_a_service_account_that_is_not_there(
     assert finding.hint == "gcloud iam service-accounts create runner --project=stand-in-project"
 
 
-def test_a_project_without_the_api_of_iam(vertex: Vertex, settings: dict[str, str], diagnose: Any) -> None:
+def test_a_project_without_the_api_of_iam(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any
+) -> None:
     """A submission does not need it."""
-    vertex.refuses("POST */serviceAccounts/*", 403, "disabled", "SERVICE_DISABLED", service="iam.googleapis.com")
+    vertex.refuses(
+        "POST */serviceAccounts/*",
+        403,
+        "disabled",
+        "SERVICE_DISABLED",
+        service="iam.googleapis.com",
+    )
 
     found = diagnose(**settings)
 
@@ -298,16 +369,21 @@ def test_a_project_without_the_api_of_iam(vertex: Vertex, settings: dict[str, st
     assert "gcloud services enable iam.googleapis.com" in found["service_account"].hint
 
 
-def test_a_runner_that_may_not_write(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_runner_that_may_not_write(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     vertex.permissions.denied = {(RUNNER, "storage.objects.create")}
 
     finding = broken(diagnose(**settings))
 
     assert finding.check == "runner"
-    assert finding.detail == f"{RUNNER} may not write to gs://{vertex.bucket} (storage.objects.create)."
-    assert finding.hint == (
-        f"gcloud storage buckets add-iam-policy-binding gs://{vertex.bucket} --member=serviceAccount:{RUNNER} "
-        "--role=roles/storage.objectUser"
+    assert (
+        finding.detail
+        == f"{RUNNER} may not write to gs://{vertex.bucket} (storage.objects.create)."
+    )
+    assert (
+        finding.hint == f"gcloud storage buckets add-iam-policy-binding gs://{vertex.bucket}"
+        f" --member=serviceAccount:{RUNNER} --role=roles/storage.objectUser"
     )
     (asked,) = vertex.requests.select("POST", "/v1/iam:troubleshoot")
     assert asked.body["accessTuple"] == {
@@ -322,9 +398,12 @@ def test_a_runner_that_may_not_write(vertex: Vertex, settings: dict[str, str], d
 def test_a_runner_that_nobody_can_tell_of(
     vertex: Vertex, settings: dict[str, str], diagnose: Any, scripted: Any
 ) -> None:
-    """Neither the API of the troubleshooter nor the right to see policies is needed to start runs."""
+    """Neither the API of the troubleshooter nor the right to see policies is needed to start
+    runs."""
     service = "policytroubleshooter.googleapis.com"
-    vertex.refuses("POST /v1/iam:troubleshoot", 403, "disabled", "SERVICE_DISABLED", service=service)
+    vertex.refuses(
+        "POST /v1/iam:troubleshoot", 403, "disabled", "SERVICE_DISABLED", service=service
+    )
     disabled = diagnose(**settings)
     vertex.refuses("POST /v1/iam:troubleshoot", 403, "Permission denied")
     denied = diagnose(**settings)
@@ -356,7 +435,13 @@ def test_an_image_that_may_not_be_pulled(
     vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any, with_images: Any
 ) -> None:
     text = "Permission 'artifactregistry.tags.get' denied on resource"
-    vertex.refuses("GET */packages/*", 403, text, "IAM_PERMISSION_DENIED", permission="artifactregistry.tags.get")
+    vertex.refuses(
+        "GET */packages/*",
+        403,
+        text,
+        "IAM_PERMISSION_DENIED",
+        permission="artifactregistry.tags.get",
+    )
 
     finding = broken(diagnose(with_images("eu-docker.pkg.dev/acme/ml/train"), **settings))
 
@@ -373,45 +458,68 @@ def test_images_of_other_registries_are_not_asked_for(
     found = diagnose(with_images("python:3.11", "ghcr.io/acme/train"), **settings)["images"]
 
     assert found.ok is None
-    assert found.detail == "outside of Artifact Registry, not checked: ghcr.io/acme/train, python:3.11"
+    assert (
+        found.detail == "outside of Artifact Registry, not checked: ghcr.io/acme/train, python:3.11"
+    )
 
 
-@pytest.mark.parametrize(("cpus", "said"), [(42, "42 CPUs for tasks"), (-1, "any number of CPUs for tasks")])
-def test_a_quota(vertex: Vertex, settings: dict[str, str], diagnose: Any, cpus: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("cpus", "said"), [(42, "42 CPUs for tasks"), (-1, "any number of CPUs for tasks")]
+)
+def test_a_quota(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, cpus: int, said: str
+) -> None:
     vertex.permissions.training_cpus = cpus
 
     assert diagnose(**settings)["quota"].detail == f"{said} in europe-west4"
 
 
 def test_a_region_has_a_quota_of_its_own(vertex: Vertex) -> None:
-    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in vertex.settings().items()})
+    env = Environment(
+        "dev", "vertex", {key: Setting(value, "test") for key, value in vertex.settings().items()}
+    )
 
     assert Cloud(env, Anonymous()).quota("asia-east1") == "7 CPUs for tasks in asia-east1"
 
 
-def test_a_quota_of_nothing(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_a_quota_of_nothing(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     vertex.permissions.training_cpus = 0
 
     finding = broken(diagnose(**settings))
 
     assert finding.check == "quota"
     assert finding.detail.startswith("The quota custom_model_training_cpus is 0 in europe-west4: ")
-    assert finding.hint.endswith("https://console.cloud.google.com/iam-admin/quotas?project=stand-in-project")
+    assert finding.hint.endswith(
+        "https://console.cloud.google.com/iam-admin/quotas?project=stand-in-project"
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "field"),
     [
         ({"consumerQuotaLimits": "x"}, "consumerQuotaLimits is 'x', not a list"),
-        ({"consumerQuotaLimits": [{"quotaBuckets": ["x"]}]}, "consumerQuotaLimits[0].quotaBuckets[0] is 'x'"),
-        ({"consumerQuotaLimits": [{"quotaBuckets": [{"effectiveLimit": "all"}]}]}, "effectiveLimit is 'all'"),
-        ({"consumerQuotaLimits": [{"quotaBuckets": [{"dimensions": 1}]}]}, "dimensions is 1, not an object"),
+        (
+            {"consumerQuotaLimits": [{"quotaBuckets": ["x"]}]},
+            "consumerQuotaLimits[0].quotaBuckets[0] is 'x'",
+        ),
+        (
+            {"consumerQuotaLimits": [{"quotaBuckets": [{"effectiveLimit": "all"}]}]},
+            "effectiveLimit is 'all'",
+        ),
+        (
+            {"consumerQuotaLimits": [{"quotaBuckets": [{"dimensions": 1}]}]},
+            "dimensions is 1, not an object",
+        ),
     ],
 )
 def test_a_quota_in_another_form_is_named(scripted: Any, answer: Any, field: str) -> None:
     scripted.says("GET /v1beta1/*", answer)
     settings = {"project": "acme", "api_endpoint": scripted.api_endpoint}
-    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+    env = Environment(
+        "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
+    )
 
     with pytest.raises(BadAnswer) as caught:
         Cloud(env, Anonymous()).quota("europe-west4")
@@ -424,13 +532,19 @@ def test_a_quota_in_another_form_is_named(scripted: Any, answer: Any, field: str
 def test_permissions_in_another_form_are_named(scripted: Any, permissions: Any) -> None:
     scripted.says("POST /v1/*", {"permissions": permissions})
     settings = {"project": "acme", "api_endpoint": scripted.api_endpoint, "service_account": RUNNER}
-    env = Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+    env = Environment(
+        "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
+    )
 
-    with pytest.raises(BadAnswer, match="IAM answered with a list of permissions whose permissions"):
+    with pytest.raises(
+        BadAnswer, match="IAM answered with a list of permissions whose permissions"
+    ):
         Cloud(env, Anonymous()).act_as()
 
 
-def test_a_quota_that_may_not_be_seen(vertex: Vertex, settings: dict[str, str], diagnose: Any) -> None:
+def test_a_quota_that_may_not_be_seen(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any
+) -> None:
     vertex.refuses("GET */consumerQuotaMetrics/*", 403, "Permission denied to get service")
 
     found = diagnose(**settings)
@@ -439,7 +553,9 @@ def test_a_quota_that_may_not_be_seen(vertex: Vertex, settings: dict[str, str], 
     assert "--role=roles/serviceusage.serviceUsageViewer" in found["quota"].hint
 
 
-def test_logs_that_may_not_be_read(vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_logs_that_may_not_be_read(
+    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+) -> None:
     vertex.permissions.account = RUNNER
     vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
 
@@ -469,7 +585,11 @@ def test_the_command(kfgcp: Any, vertex: Vertex, home: Path) -> None:
     assert listed.code == 5
     assert [set(each) for each in listed.json] == [{"check", "ok", "detail", "hint"}] * len(CHECKS)
     told = {each["check"]: each["ok"] for each in listed.json}
-    assert [name for name, ok in told.items() if ok is None] == ["runner", "service_account", "images"]
+    assert [name for name, ok in told.items() if ok is None] == [
+        "runner",
+        "service_account",
+        "images",
+    ]
     assert [name for name, ok in told.items() if ok is False] == ["logs"]
     assert listed.err == ""
     assert os.environ["STORAGE_EMULATOR_HOST"] == vertex.storage_endpoint

@@ -25,7 +25,10 @@ def blocks() -> Callable[[str, str], list[str]]:
 
     def find(text: str, language: str) -> list[str]:
         fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-        return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in fence.findall(text)]
+        return [
+            re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
+            for indent, block in fence.findall(text)
+        ]
 
     return find
 
@@ -76,21 +79,32 @@ class Shell:
 
 
 class Terminal(Shell):
-    """A shell whose output goes to a terminal of 100 columns: `stdout` has both streams, redrawn lines too."""
+    """A shell whose output goes to a terminal of 100 columns: `stdout` has both streams, redrawn
+    lines too."""
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
         environment = {**self.environment, "TERM": "xterm"}
         with subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
         ) as process:
             os.close(theirs)
             shown = b""
-            with open(ours, "rb", buffering=0) as screen, suppress(OSError):  # EIO: all who wrote have gone
+            with (
+                open(ours, "rb", buffering=0) as screen,
+                suppress(OSError),
+            ):  # EIO: all who wrote have gone
                 while data := screen.read(65536):
                     shown += data
-        text = ESCAPES.sub("", shown.decode("utf-8", "replace").replace("\r\n", "\n")).replace("\r", "\n")
+        text = ESCAPES.sub("", shown.decode("utf-8", "replace").replace("\r\n", "\n")).replace(
+            "\r", "\n"
+        )
         return subprocess.CompletedProcess(command, process.returncode, text, "")
 
 
@@ -98,7 +112,11 @@ class Terminal(Shell):
 def shell_environment(environment: Callable[..., dict[str, str]]) -> dict[str, str]:
     """The environment of a person who has `kfgcp` on the PATH."""
     return environment(
-        {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+        {
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+            )
+        }
     )
 
 

@@ -1,4 +1,5 @@
-"""The backend of the guide: built as it stands there, installed in a fresh environment, and tested by the contract."""
+"""The backend of the guide: built as it stands there, installed in a fresh environment, and tested
+by the contract."""
 
 import os
 import site
@@ -25,7 +26,8 @@ def toy_python(
     blocks: Callable[[str, str], list[str]],
     section: Callable[[str, str], str],
 ) -> Path:
-    """Return the Python of an environment that has the distribution of the guide, and else what this one has."""
+    """Return the Python of an environment that has the distribution of the guide, and else what
+    this one has."""
     folder = tmp_path_factory.mktemp("toy")
     text = section(GUIDE.read_text(encoding="utf-8"), "## The distribution")
     (metadata,) = blocks(text, "toml")
@@ -59,7 +61,9 @@ def _run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.trial("contract suite on the backend of the guide")
-def test_the_backend_of_the_guide_passes_the_contract(toy_python: Path, trial: Trial, tmp_path: Path) -> None:
+def test_the_backend_of_the_guide_passes_the_contract(
+    toy_python: Path, trial: Trial, tmp_path: Path
+) -> None:
     files = [ROOT / "tests" / "contract" / name for name in SAMPLE]
     if trial.size(sample=0, proof=1):
         files = [ROOT / "tests" / "contract"]
@@ -91,7 +95,10 @@ def test_the_backend_of_the_guide_passes_the_contract(toy_python: Path, trial: T
 
 
 def test_the_environment_of_the_guide_is_one(
-    toy_python: Path, blocks: Callable[[str, str], list[str]], section: Callable[[str, str], str], tmp_path: Path
+    toy_python: Path,
+    blocks: Callable[[str, str], list[str]],
+    section: Callable[[str, str], str],
+    tmp_path: Path,
 ) -> None:
     (settings,) = blocks(section(GUIDE.read_text(encoding="utf-8"), "## Use it"), "toml")
     (tmp_path / "kfgcp.toml").write_text(settings)

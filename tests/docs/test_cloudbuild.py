@@ -1,4 +1,5 @@
-"""cloudbuild.yaml: what Cloud Build would run is there and works; its compile step is run here as it is."""
+"""cloudbuild.yaml: what Cloud Build would run is there and works; its compile step is run here as
+it is."""
 
 import re
 import subprocess
@@ -25,7 +26,9 @@ def test_it_checks_tests_and_compiles_in_this_order() -> None:
 
 def test_every_make_target_that_it_names_is_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = [name for step in STEPS.values() if step.get("entrypoint") == "make" for name in step["args"]]
+    targets = [
+        name for step in STEPS.values() if step.get("entrypoint") == "make" for name in step["args"]
+    ]
 
     assert targets == ["lint", "test"]
     for target in targets:
@@ -72,7 +75,12 @@ def _compile(workspace: Path, environment: dict[str, str]) -> subprocess.Complet
     script.write_text(STEPS["compile"]["script"], encoding="utf-8")
     script.chmod(0o755)
     return subprocess.run(
-        [script], cwd=workspace, env=environment, capture_output=True, encoding="utf-8", timeout=PROCESS
+        [script],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PROCESS,
     )
 
 
@@ -83,7 +91,10 @@ def test_the_compile_step_compiles_every_example_to_what_is_kept(
 
     assert done.returncode == 0, done.stderr
     (pattern,) = BUILD["artifacts"]["objects"]["paths"]
-    kept = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in workspace.glob(pattern)}
+    kept = {
+        file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))
+        for file in workspace.glob(pattern)
+    }
     assert set(kept) == {file.stem for file in (ROOT / "examples").glob("*.py")}
     assert all(spec["schemaVersion"] for spec in kept.values())
 

@@ -1,5 +1,5 @@
-"""The guide to Kubeflow Pipelines: what it prints is what is printed, and its commands work as they are, against a
-stand-in: at its own address, and behind a kubectl that forwards to it."""
+"""The guide to Kubeflow Pipelines: what it prints is what is printed, and its commands work as they
+are, against a stand-in: at its own address, and behind a kubectl that forwards to it."""
 
 import os
 import re
@@ -28,7 +28,8 @@ VARIES = (
     (r" +", r" +"),
     (r"…", r".*"),
 )
-"""What differs from run to run, and how it looks: ids, durations, ports, the width of columns; … stands for more."""
+"""What differs from run to run, and how it looks: ids, durations, ports, the width of columns; …
+stands for more."""
 Parts = Callable[[str, str], list[str]]
 Section = Callable[[str, str], str]
 
@@ -36,7 +37,10 @@ Section = Callable[[str, str], str]
 def _pattern(shown: str) -> str:
     """What matches the output that a guide shows."""
     parts = re.split("(" + "|".join(what for what, _ in VARIES) + ")", shown)
-    return "".join(next((how for what, how in VARIES if re.fullmatch(what, part)), re.escape(part)) for part in parts)
+    return "".join(
+        next((how for what, how in VARIES if re.fullmatch(what, part)), re.escape(part))
+        for part in parts
+    )
 
 
 def _shows(output: str, lines: list[str]) -> None:
@@ -71,7 +75,9 @@ def free_port() -> str:
 def test_the_way_without_a_cluster_is_as_it_is_told(
     command: Any, terminal: Any, section: Section, free_port: str
 ) -> None:
-    (_, install), (_, start), (_, init), *rest = BLOCK.findall(section(GUIDE, "## Without a cluster"))
+    (_, install), (_, start), (_, init), *rest = BLOCK.findall(
+        section(GUIDE, "## Without a cluster")
+    )
     assert install == ".venv/bin/pip install 'kfgcp[testing]'\n"
     first, *introduced = start.replace("8080", free_port).splitlines()
     *printed, hint = introduced
@@ -122,7 +128,10 @@ def cluster(programs: Path, shell_environment: dict[str, str]) -> Iterator[Any]:
     with kubeflow(host_names=["127.0.0.1"]) as env:
         env.make_bucket("my-project-kfp")
         _program(programs / "kubectl", f'exec "{sys.executable}" "{KUBECTL}" "$@"')
-        shell_environment |= {"FAKE_LOG": str(programs / "log"), "FAKE_TARGET": env.host.rpartition(":")[2]}
+        shell_environment |= {
+            "FAKE_LOG": str(programs / "log"),
+            "FAKE_TARGET": env.host.rpartition(":")[2],
+        }
         yield env
 
 
@@ -148,8 +157,17 @@ def test_the_commands_for_a_cluster_run_as_they_are_through_kubectl(
     assert "measure  SUCCEEDED" in said["kfgcp rerun latest --from measure"]
     assert "make-words  SUCCEEDED" in said["kfgcp run pipelines/long_words.py --env gke --no-cache"]
     assert "deleted" in said["kfgcp delete latest --yes"]
-    wanted = ["--context", "gke_my-project_europe-west4_my-cluster", "port-forward", "-n", "kubeflow"]
-    assert (programs / "log").read_text().splitlines()[0].split()[1:7] == [*wanted, "svc/ml-pipeline-ui"]
+    wanted = [
+        "--context",
+        "gke_my-project_europe-west4_my-cluster",
+        "port-forward",
+        "-n",
+        "kubeflow",
+    ]
+    assert (programs / "log").read_text().splitlines()[0].split()[1:7] == [
+        *wanted,
+        "svc/ml-pipeline-ui",
+    ]
 
 
 def test_the_commands_that_give_permissions_say_what_their_table_says(
@@ -169,23 +187,41 @@ def test_the_commands_that_give_permissions_say_what_their_table_says(
     for wanted in (
         f"{bucket} --member serviceAccount:{runner} --role roles/storage.objectUser",
         f"{bucket} --member user:me@example.com --role roles/storage.objectUser",
-        f"gcloud iam service-accounts add-iam-policy-binding {runner} --project my-project --member "
-        "serviceAccount:my-project.svc.id.goog[kubeflow/pipeline-runner] --role roles/iam.workloadIdentityUser",
-        f"kubectl annotate serviceaccount pipeline-runner --namespace kubeflow iam.gke.io/gcp-service-account={runner}",
-        "gcloud projects add-iam-policy-binding my-project --member user:me@example.com --role roles/logging.viewer",
+        (
+            f"gcloud iam service-accounts add-iam-policy-binding {runner} --project my-project"
+            " --member serviceAccount:my-project.svc.id.goog[kubeflow/pipeline-runner] --role"
+            " roles/iam.workloadIdentityUser"
+        ),
+        (
+            "kubectl annotate serviceaccount pipeline-runner --namespace kubeflow"
+            f" iam.gke.io/gcp-service-account={runner}"
+        ),
+        (
+            "gcloud projects add-iam-policy-binding my-project --member user:me@example.com --role"
+            " roles/logging.viewer"
+        ),
     ):
         assert wanted in called, called
     given = {role for line in called for role in re.findall(r"roles/[\w.]+", line)}
-    told = set(re.findall(r"^\|[^|]*\| `(roles/[\w.]+)`", section(GUIDE, "### The bucket"), re.MULTILINE))
-    assert told - given == {"roles/container.defaultNodeServiceAccount", "roles/artifactregistry.reader"}
+    told = set(
+        re.findall(r"^\|[^|]*\| `(roles/[\w.]+)`", section(GUIDE, "### The bucket"), re.MULTILINE)
+    )
+    assert told - given == {
+        "roles/container.defaultNodeServiceAccount",
+        "roles/artifactregistry.reader",
+    }
     assert given <= told
 
 
-def test_the_role_for_port_forwarding_has_what_its_table_has(section: Section, blocks: Parts) -> None:
+def test_the_role_for_port_forwarding_has_what_its_table_has(
+    section: Section, blocks: Parts
+) -> None:
     part = section(GUIDE, "#### By kubectl")
     (manifest,) = blocks(part, "yaml")
     role, binding = yaml.safe_load_all(manifest)
-    rows = re.findall(r"^\| you \| `([a-z/]+)`: (.*?) \| namespace `kubeflow` \|", part, re.MULTILINE)
+    rows = re.findall(
+        r"^\| you \| `([a-z/]+)`: (.*?) \| namespace `kubeflow` \|", part, re.MULTILINE
+    )
 
     assert {(rule["resources"][0], *rule["verbs"]) for rule in role["rules"]} == {
         (resource, *re.findall(r"`(\w+)`", verbs)) for resource, verbs in rows

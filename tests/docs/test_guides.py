@@ -1,4 +1,5 @@
-"""What guides show can be typed: configuration loads, commands are those of kfgcp, shell and YAML are valid."""
+"""What guides show can be typed: configuration loads, commands are those of kfgcp, shell and YAML
+are valid."""
 
 import re
 import shlex
@@ -27,8 +28,12 @@ guides = pytest.mark.parametrize("guide", TEXTS)
 def _commands(text: str, blocks: Parts) -> Iterator[str]:
     """The calls of kfgcp in blocks of shell, after prompts and between backticks."""
     yield from INLINE.findall(text)
-    yield from (line.removeprefix("$ ") for block in blocks(text, "text") for line in block.splitlines())
-    yield from (line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").splitlines())
+    yield from (
+        line.removeprefix("$ ") for block in blocks(text, "text") for line in block.splitlines()
+    )
+    yield from (
+        line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").splitlines()
+    )
 
 
 def _calls(line: str) -> Iterator[list[str]]:
@@ -46,7 +51,9 @@ def _calls(line: str) -> Iterator[list[str]]:
             yield call[1 : call.index(">") if ">" in call else None]
 
 
-def _parse(command: Any, name: str, arguments: list[str], above: click.Context | None = None) -> None:
+def _parse(
+    command: Any, name: str, arguments: list[str], above: click.Context | None = None
+) -> None:
     """Raises click's error when the arguments are not those of the command; runs nothing."""
     with command.make_context(name, list(arguments), parent=above) as context:
         rest = [*context._protected_args, *context.args]
@@ -68,21 +75,27 @@ def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
         try:
             _parse(cli, "kfgcp", call)
         except click.ClickException as error:
-            if "No such file" in error.format_message():  # one that an earlier command of the guide has made
+            if (
+                "No such file" in error.format_message()
+            ):  # one that an earlier command of the guide has made
                 continue
             raise AssertionError(f"kfgcp {shlex.join(call)}: {error.format_message()}") from error
         except click.exceptions.Exit:  # help
             pass
 
 
-@pytest.mark.parametrize("call", [["rnu", "a.py"], ["run", "--no-such", "a.py"], ["testing", "k8s"]])
+@pytest.mark.parametrize(
+    "call", [["rnu", "a.py"], ["run", "--no-such", "a.py"], ["testing", "k8s"]]
+)
 def test_what_is_no_command_is_found(call: list[str]) -> None:
     with pytest.raises(click.ClickException):
         _parse(cli, "kfgcp", call)
 
 
 @guides
-def test_every_configuration_loads_and_has_what_it_needs(guide: str, blocks: Parts, tmp_path: Path) -> None:
+def test_every_configuration_loads_and_has_what_it_needs(
+    guide: str, blocks: Parts, tmp_path: Path
+) -> None:
     for block in blocks(TEXTS[guide], "toml"):
         (tmp_path / "kfgcp.toml").write_text(block, encoding="utf-8")
 
@@ -102,7 +115,8 @@ def test_every_auth_is_told_in_the_guide_to_signing_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guide", "heading", "backend"), [("vertex", "### kfgcp.toml", "vertex"), ("gke", "### All keys", "kubeflow")]
+    ("guide", "heading", "backend"),
+    [("vertex", "### kfgcp.toml", "vertex"), ("gke", "### All keys", "kubeflow")],
 )
 def test_every_key_of_an_environment_is_in_its_table(
     guide: str, heading: str, backend: str, section: Callable[[str, str], str]
@@ -116,7 +130,9 @@ def test_every_key_of_an_environment_is_in_its_table(
 @guides
 def test_every_block_of_shell_is_valid(guide: str, blocks: Parts) -> None:
     for block in blocks(TEXTS[guide], "sh"):
-        checked = subprocess.run(["sh", "-n"], input=block, capture_output=True, encoding="utf-8", timeout=PROCESS)
+        checked = subprocess.run(
+            ["sh", "-n"], input=block, capture_output=True, encoding="utf-8", timeout=PROCESS
+        )
         assert checked.returncode == 0, f"{block}{checked.stderr}"
 
 

@@ -93,13 +93,19 @@ def test_every_exit_code_is_in_the_table(section: Callable[[str, str], str]) -> 
 
     codes = {0, *(found.exit_code for found in classes(errors.KfgcpError))}
 
-    assert [int(cell) for cell in _first_cells(section(README, "## Exit codes"))[2:]] == sorted(codes)
+    assert [int(cell) for cell in _first_cells(section(README, "## Exit codes"))[2:]] == sorted(
+        codes
+    )
 
 
 def test_the_make_targets_that_it_names_are_there(blocks: Parts) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
-    assert set(re.findall(r"^make ([a-z]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"^make ([a-z]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)) <= set(
+        targets
+    )
 
 
 def test_the_place_for_the_status_of_the_engine_is_marked_once() -> None:
@@ -129,5 +135,7 @@ def test_every_relative_link_leads_somewhere(file: Path) -> None:
 
 
 def _anchors(file: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", FENCE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE
+    )
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -29,7 +29,9 @@ def test_the_command_line_reference_is_up_to_date() -> None:
 def test_the_keywords_that_type_checkers_read_are_the_fields_of_run_options() -> None:
     generator = _generator("generate_options")
 
-    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), "write it again: make reference"
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), (
+        "write it again: make reference"
+    )
 
 
 def test_it_has_a_section_with_an_example_for_every_verb() -> None:
@@ -38,7 +40,10 @@ def test_it_has_a_section_with_an_example_for_every_verb() -> None:
     text = _generator().render()
 
     for verb in VERBS:
-        assert f"Example: kfgcp {verb}" in text.partition(f"## kfgcp {verb}\n")[2].partition("\n## ")[0], verb
+        assert (
+            f"Example: kfgcp {verb}"
+            in text.partition(f"## kfgcp {verb}\n")[2].partition("\n## ")[0]
+        ), verb
 
 
 def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +62,12 @@ def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) ->
 
     assert generator.capabilities() in page, "write it anew: make docs"
     contract = page.partition(generator.RECORDED)[0]
-    features = [line.removeprefix("| ").split(" | ") for line in contract.splitlines() if "::" in line]
-    assert [(what, test.strip("`| ")) for what, *_, test in features] == generator.listed(), "write it anew: make docs"
+    features = [
+        line.removeprefix("| ").split(" | ") for line in contract.splitlines() if "::" in line
+    ]
+    assert [(what, test.strip("`| ")) for what, *_, test in features] == generator.listed(), (
+        "write it anew: make docs"
+    )
     cells = [cell for _, *cells, _ in features for cell in cells]
     assert not {"no", "not run"} & set(cells)
     assert all(cell == "yes" or cell.startswith(("refused: ", "there is none")) for cell in cells)
@@ -79,9 +88,17 @@ def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(REFERENCE)
     table = _generator("generate_backends").capabilities()
 
-    rows = {row.split(" | ")[0]: [cell.strip() for cell in row.strip("|").split("|")[2:]] for row in table.splitlines()}
+    rows = {
+        row.split(" | ")[0]: [cell.strip() for cell in row.strip("|").split("|")[2:]]
+        for row in table.splitlines()
+    }
     assert rows["| protocol"] == ["`local`", "`vertex`", "`kubeflow`"]
-    assert rows["| `Backend`"] == rows["| `SupportsLogs`"] == rows["| `SupportsDelete`"] == ["yes", "yes", "yes"]
+    assert (
+        rows["| `Backend`"]
+        == rows["| `SupportsLogs`"]
+        == rows["| `SupportsDelete`"]
+        == ["yes", "yes", "yes"]
+    )
     assert rows["| `SupportsForeground`"] == ["yes", "", ""], "runs in the calling process"
     assert rows["| `SupportsRefresh`"] == ["", "yes", "yes"]
     assert rows["| `SupportsNative`"] == ["", "yes", "yes"]
@@ -92,4 +109,8 @@ def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatc
 def test_the_guides_of_remote_backends_name_all_options_of_local_runs(guide: str) -> None:
     text = (REFERENCE.parent / "guides" / guide).read_text(encoding="utf-8")
 
-    assert [field.flag for field in option_fields() if field.option.local_only and f"`{field.flag}`" not in text] == []
+    assert [
+        field.flag
+        for field in option_fields()
+        if field.option.local_only and f"`{field.flag}`" not in text
+    ] == []

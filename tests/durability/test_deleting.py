@@ -1,5 +1,5 @@
-"""Runs are cached from each other and deleted in any order, by processes that are killed: a file is there exactly as
-long as a run uses it."""
+"""Runs are cached from each other and deleted in any order, by processes that are killed: a file is
+there exactly as long as a run uses it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,16 @@ def project(home: Path, spec: Spec) -> Project:
 
 @dataclass
 class Project:
-    """A project, and what must be true of its files, told from the outside: by the words in them."""
+    """A project, and what must be true of its files, told from the outside: by the words in
+    them."""
 
     home: Path
     spec: Spec
     runs: dict[str, Words] = field(default_factory=dict)
     makers: dict[str, str] = field(default_factory=dict)  # word -> the run that wrote it
-    cache: dict[tuple[str, int], list[str]] = field(default_factory=dict)  # (task, x) -> the words that were cached
+    cache: dict[tuple[str, int], list[str]] = field(
+        default_factory=dict
+    )  # (task, x) -> the words that were cached
     params: dict[str, int] = field(default_factory=dict)  # run -> its x
     uncached: set[str] = field(default_factory=set)  # runs without caching
 
@@ -77,31 +80,48 @@ class Project:
             words = [word for word in self.cache.get((task, x), ()) if word in self._living()]
             if words:
                 expected[task] = words[-1]  # the newest success whose files are there
-        run = api.submit(self.spec, params={"x": x}, cache=cache, in_process=True).wait(PROCESS, check=False).snapshot
+        run = (
+            api.submit(self.spec, params={"x": x}, cache=cache, in_process=True)
+            .wait(PROCESS, check=False)
+            .snapshot
+        )
         self._add(run, x, expected, is_cached=cache is None)
 
     def rerun(self, run_id: str, from_task: str | None) -> None:
         """Repeat a run. All is taken from it, except for the task that must run again.
 
-        The repeated run has the settings of the run, so without caching the new outputs are not cached either.
+        The repeated run has the settings of the run, so without caching the new outputs are not
+        cached either.
         """
         expected = {task: word for task, word in self.runs[run_id].items() if task != from_task}
-        run = api.rerun(run_id, from_task=from_task, cache=None, in_process=True, check=False).snapshot
+        run = api.rerun(
+            run_id, from_task=from_task, cache=None, in_process=True, check=False
+        ).snapshot
         self._add(run, self.params[run_id], expected, is_cached=run_id not in self.uncached)
 
     def delete(self, run_id: str) -> None:
         deleted = api.delete(run_id)
         words = self._forget(run_id)
-        kept = {task: word for task, word in words.items() if self.makers[word] == run_id and word in self._living()}
-        users = {run for run, others in self.runs.items() if set(others.values()) & set(kept.values())}
+        kept = {
+            task: word
+            for task, word in words.items()
+            if self.makers[word] == run_id and word in self._living()
+        }
+        users = {
+            run for run, others in self.runs.items() if set(others.values()) & set(kept.values())
+        }
         assert deleted.kept_files == sum(FILES[task] for task in kept)
         assert deleted.kept_logs == len(kept)
         assert len(deleted.used_by) == len(users)
 
     def delete_killed(self, run_id: str, after: int) -> bool:
-        """Delete a run in a process that is killed at one of its calls of the system. Return whether it was killed."""
+        """Delete a run in a process that is killed at one of its calls of the system. Return
+        whether it was killed."""
         done = subprocess.run(
-            [sys.executable, "-c", KILLED_DELETION, run_id, str(after)], capture_output=True, text=True, timeout=PROCESS
+            [sys.executable, "-c", KILLED_DELETION, run_id, str(after)],
+            capture_output=True,
+            text=True,
+            timeout=PROCESS,
         )
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         with Store(self.home) as store:
@@ -118,7 +138,11 @@ class Project:
         living = self._living()
         assert self._words_of_files("artifacts") == living
         assert self._words_of_files("logs") == living
-        folders = {path.name for parent in ("artifacts/keeps-files", "logs") for path in (self.home / parent).glob("*")}
+        folders = {
+            path.name
+            for parent in ("artifacts/keeps-files", "logs")
+            for path in (self.home / parent).glob("*")
+        }
         assert folders == {self.makers[word] for word in living}
 
     def check_living(self) -> None:
@@ -175,9 +199,13 @@ def words_of(run: Run) -> Words:
     return words
 
 
-@pytest.mark.trial("runs cached, repeated and deleted in random order, with deletions that are killed")
+@pytest.mark.trial(
+    "runs cached, repeated and deleted in random order, with deletions that are killed"
+)
 @pytest.mark.parametrize("part", range(2))
-def test_a_file_is_there_as_long_as_a_run_uses_it(part: int, project: Project, trial: Trial) -> None:
+def test_a_file_is_there_as_long_as_a_run_uses_it(
+    part: int, project: Project, trial: Trial
+) -> None:
     chance = trial.random(part)
     for _ in range(trial.size(sample=30, proof=1500) // 2):
         trial.count(_step(project, chance))
@@ -204,7 +232,9 @@ def _step(project: Project, chance: random.Random) -> str:
 
 
 @pytest.mark.trial("a run deleted while another run is cached from it")
-def test_a_run_that_is_cached_while_its_source_is_deleted(project: Project, spec: Spec, trial: Trial) -> None:
+def test_a_run_that_is_cached_while_its_source_is_deleted(
+    project: Project, spec: Spec, trial: Trial
+) -> None:
     chance = trial.random()
     rounds = trial.size(sample=6, proof=200)
     for number in range(rounds):
@@ -212,7 +242,9 @@ def test_a_run_that_is_cached_while_its_source_is_deleted(project: Project, spec
         cached: list[Run] = []
         together = threading.Barrier(2, timeout=REQUEST)
 
-        def run_again(x: int = number, found: list[Run] = cached, start: threading.Barrier = together) -> None:
+        def run_again(
+            x: int = number, found: list[Run] = cached, start: threading.Barrier = together
+        ) -> None:
             start.wait()
             again = api.submit(spec, params={"x": x}, in_process=True)
             found.append(again.wait(PROCESS, check=False).snapshot)
@@ -237,7 +269,9 @@ def test_a_run_that_is_cached_while_its_source_is_deleted(project: Project, spec
 
 
 @pytest.mark.trial("a deletion killed at each of its calls of the system")
-def test_a_deletion_that_was_killed_is_finished_by_the_next_look(project: Project, trial: Trial) -> None:
+def test_a_deletion_that_was_killed_is_finished_by_the_next_look(
+    project: Project, trial: Trial
+) -> None:
     step = trial.size(sample=9, proof=1)  # of its calls, the process is killed at every ninth
     after, killed, outcomes = 0, True, set()
     while killed:
@@ -264,7 +298,9 @@ def test_what_an_earlier_version_left_behind_goes_with_the_next_deletion(project
         for run_id in (lost, alive):
             store.forget(run_id)
         # As in a database that was an earlier version's until now.
-        store._db.execute("UPDATE state_folder SET until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 minute')")
+        store._db.execute(
+            "UPDATE state_folder SET until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 minute')"
+        )
     for run_id in (lost, alive):
         project._forget(run_id)
     other = project.home / "artifacts" / "keeps-files" / "my-notes"
@@ -284,8 +320,11 @@ def test_what_an_earlier_version_left_behind_goes_with_the_next_deletion(project
 
 
 @pytest.mark.parametrize("same_inode", [False, True])
-def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, home: Path, same_inode: bool) -> None:
-    """A damaged database was moved aside, or an old copy took its place: what was made without it is not touched."""
+def test_the_files_of_runs_that_a_database_does_not_know_stay(
+    project: Project, home: Path, same_inode: bool
+) -> None:
+    """A damaged database was moved aside, or an old copy took its place: what was made without it
+    is not touched."""
     project.run(0, None)
     [old] = project.runs
     database = project.home / "kfgcp.db"
@@ -314,7 +353,10 @@ def test_the_files_of_runs_that_a_database_does_not_know_stay(project: Project, 
         api.delete(old)
     handle = api.submit(project.spec, params={"x": 7}, in_process=True).wait(check=False)
     api.delete(handle.run_id)
-    assert {path.name for path in (project.home / "artifacts" / "keeps-files").iterdir()} == {old, *since}
+    assert {path.name for path in (project.home / "artifacts" / "keeps-files").iterdir()} == {
+        old,
+        *since,
+    }
 
 
 def test_a_folder_that_cannot_be_removed_is_named_and_tried_again(project: Project) -> None:

@@ -1,4 +1,5 @@
-"""kill -9 at any moment loses no finished task, leaves no process behind, and the run can go on to the same end."""
+"""kill -9 at any moment loses no finished task, leaves no process behind, and the run can go on to
+the same end."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ KFGCP = Path(sys.executable).with_name("kfgcp")
 PARTS = 4
 """The trials are cut into parts, so that two processes share them."""
 KILLS_A_PROJECT = 25
-EXPECTED = f"{sum(n**4 for n in range(1, 10))} {''.join(f'number {n**4}' + chr(10) for n in range(1, 10))!r}"
+EXPECTED = (
+    f"{sum(n**4 for n in range(1, 10))}"
+    f" {''.join(f'number {n**4}' + chr(10) for n in range(1, 10))!r}"
+)
 
 CHAINS = [
     *(
@@ -44,7 +48,9 @@ CHAINS = [
 ]
 """Tasks of the pipeline, each of which starts only when the one before has ended."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a run in /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="finds the processes of a run in /proc"
+)
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +62,26 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Seconds of a run that nobody kills: kills come at random moments of that time, on any machine."""
+    """Seconds of a run that nobody kills: kills come at random moments of that time, on any
+    machine."""
     project = tmp_path_factory.mktemp("undisturbed")
     start = time.monotonic()
-    subprocess.run(_command(spec, project), cwd=project, capture_output=True, timeout=PROCESS, check=True)
+    subprocess.run(
+        _command(spec, project), cwd=project, capture_output=True, timeout=PROCESS, check=True
+    )
     return time.monotonic() - start
 
 
 def _command(spec: Path, project: Path) -> list[str]:
-    return [str(KFGCP), "run", str(spec), "-p", f"journal={project}/journal", "-p", f"counter={project}/counter"]
+    return [
+        str(KFGCP),
+        "run",
+        str(spec),
+        "-p",
+        f"journal={project}/journal",
+        "-p",
+        f"counter={project}/counter",
+    ]
 
 
 @pytest.mark.trial("kill -9 of a run: its engine, the server of its tasks, or all its processes")
@@ -85,7 +102,9 @@ def test_a_run_that_is_killed_often_ends_as_if_it_never_was(
         kills += kills_here
 
 
-def _run_killed_often(spec: Path, project: Path, chance: random.Random, *, most: int, undisturbed: float) -> int:
+def _run_killed_often(
+    spec: Path, project: Path, chance: random.Random, *, most: int, undisturbed: float
+) -> int:
     """Run the pipeline in a new project and kill it on its way. Return how often it was killed."""
     arguments = _command(spec, project)
     done_before: dict[str, int] = {}
@@ -111,7 +130,8 @@ def _run_killed_often(spec: Path, project: Path, chance: random.Random, *, most:
 
 
 def _killed(arguments: list[str], project: Path, after: float, chance: random.Random) -> bool:
-    """Whether it had to be killed: the engine, or the server of its tasks, or all of its processes at once."""
+    """Whether it had to be killed: the engine, or the server of its tasks, or all of its processes
+    at once."""
     with (project / "stderr").open("ab") as said:
         process = subprocess.Popen(
             arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
@@ -122,7 +142,13 @@ def _killed(arguments: list[str], project: Path, after: float, chance: random.Ra
     except subprocess.TimeoutExpired:
         victims = chance.choice(["engine", "everything", "server"])
         family = _family(process.pid)
-        for pid in family if victims == "everything" else family[1:2] if victims == "server" else family[:1]:
+        for pid in (
+            family
+            if victims == "everything"
+            else family[1:2]
+            if victims == "server"
+            else family[:1]
+        ):
             _kill(pid)
         if victims == "server":
             return process.wait(timeout=PROCESS) != 0
@@ -179,7 +205,9 @@ def _journal(project: Path) -> Counter[str]:
 def _journal_of_finished(project: Path, run: Run) -> dict[str, int]:
     """How often each task that the store calls done has written to the journal."""
     journal = _journal(project)
-    return {task.path: journal[task.path] for task in run.tasks if task.state is TaskState.SUCCEEDED}
+    return {
+        task.path: journal[task.path] for task in run.tasks if task.state is TaskState.SUCCEEDED
+    }
 
 
 def _check_nothing_done_twice(project: Path, done_before: dict[str, int]) -> None:
@@ -192,7 +220,9 @@ def _check_end(project: Path) -> None:
     assert run is not None
     assert run.state is RunState.SUCCEEDED, (run.error, (project / "stderr").read_text()[-2000:])
     states = {task.path: task.state for task in run.tasks}
-    assert {task.path: task.outputs for task in run.tasks}["exit-handler-1/total"] == {"Output": EXPECTED}
+    assert {task.path: task.outputs for task in run.tasks}["exit-handler-1/total"] == {
+        "Output": EXPECTED
+    }
     assert set(states.values()) == {TaskState.SUCCEEDED}
     assert sum(task.kind == "container" for task in run.tasks) == 31
     assert "exit SUCCEEDED" in _journal(project)
@@ -206,8 +236,8 @@ class Witness:
     """What the final record of a run does not tell any more.
 
     Attributes:
-        first_starts: when the first attempt of each task started, by its path. A task that was interrupted starts
-            again, and its record then has the later start.
+        first_starts: when the first attempt of each task started, by its path. A task that was
+            interrupted starts again, and its record then has the later start.
         failures: when the run was recorded as FAILED, because its engine was gone.
     """
 
@@ -215,7 +245,8 @@ class Witness:
     failures: list[str] = field(default_factory=list)
 
     def look(self, run: Run, project: Path) -> None:
-        """Look at the record that a killed process left, and let kfgcp find out that nobody runs the run."""
+        """Look at the record that a killed process left, and let kfgcp find out that nobody runs
+        the run."""
         for task in run.tasks:
             if task.kind is TaskKind.CONTAINER and task.started_at is not None:
                 self.first_starts.setdefault(task.path, task.started_at)
@@ -227,16 +258,21 @@ class Witness:
 
 
 def _check_events(project: Path, witness: Witness) -> None:
-    """Check that the events are those of the final record and of the witness: none is missing, none is there twice."""
+    """Check that the events are those of the final record and of the witness: none is missing, none
+    is there twice."""
     run = _only_run(project)
     assert run is not None
     with sqlite3.connect(project / ".kfgcp" / "kfgcp.db") as database:
-        rows = database.execute("SELECT kind, task, attempt, metric, at FROM events ORDER BY seq").fetchall()
+        rows = database.execute(
+            "SELECT kind, task, attempt, metric, at FROM events ORDER BY seq"
+        ).fetchall()
     database.close()
     retries = [row for row in rows if row[0] == "task.retried"]
     others = [row for row in rows if row[0] != "task.retried"]
     assert Counter(others) == Counter(_implied_events(run, witness))
-    expected_retries = [(task.path, number) for task in run.tasks for number in range(2, task.attempts + 1)]
+    expected_retries = [
+        (task.path, number) for task in run.tasks for number in range(2, task.attempts + 1)
+    ]
     assert Counter((path, number) for _, path, number, *_ in retries) == Counter(expected_retries)
 
     places = {(kind, task, attempt): place for place, (kind, task, attempt, *_) in enumerate(rows)}
@@ -250,11 +286,16 @@ def _check_events(project: Path, witness: Witness) -> None:
             assert times[before] <= times[after]
     for chain in CHAINS:
         for upstream, downstream in pairwise(chain):
-            assert places["task.succeeded", upstream, None] < places["task.started", downstream, None]
+            assert (
+                places["task.succeeded", upstream, None] < places["task.started", downstream, None]
+            )
 
 
-def _implied_events(run: Run, witness: Witness) -> list[tuple[str, str | None, None, str | None, str | None]]:
-    """Return all events that a run must have, but those of further attempts: kind, task, attempt, metric, time."""
+def _implied_events(
+    run: Run, witness: Witness
+) -> list[tuple[str, str | None, None, str | None, str | None]]:
+    """Return all events that a run must have, but those of further attempts: kind, task, attempt,
+    metric, time."""
     events: list[tuple[str, str | None, None, str | None, str | None]] = [
         ("run.created", None, None, None, run.created_at),
         ("run.started", None, None, None, run.started_at),
@@ -273,8 +314,11 @@ def _implied_events(run: Run, witness: Witness) -> list[tuple[str, str | None, N
 
 
 @pytest.mark.trial("kill -9 of the processes of tasks")
-def test_killed_workers_cost_a_repetition_at_most(spec: Path, undisturbed: float, tmp_path: Path, trial: Trial) -> None:
-    """A task whose process was killed has failed, as on a cluster. A rerun repeats only what is still missing."""
+def test_killed_workers_cost_a_repetition_at_most(
+    spec: Path, undisturbed: float, tmp_path: Path, trial: Trial
+) -> None:
+    """A task whose process was killed has failed, as on a cluster. A rerun repeats only what is
+    still missing."""
     size = trial.size(sample=10, proof=100)
     chance = trial.random()
     kills, runs = 0, 0
@@ -289,10 +333,14 @@ def test_killed_workers_cost_a_repetition_at_most(spec: Path, undisturbed: float
             if code == 0:
                 break
             rerun = [str(KFGCP), "rerun"]
-            killed, code = _with_killed_workers(rerun, project, chance, undisturbed=undisturbed, most=1)
+            killed, code = _with_killed_workers(
+                rerun, project, chance, undisturbed=undisturbed, most=1
+            )
             kills += killed
         if code != 0:
-            done = subprocess.run([KFGCP, "rerun"], cwd=project, capture_output=True, timeout=PROCESS, check=False)
+            done = subprocess.run(
+                [KFGCP, "rerun"], cwd=project, capture_output=True, timeout=PROCESS, check=False
+            )
             assert done.returncode == 0, done.stderr
         with Store(project / ".kfgcp") as store:
             run = store.get(store.select(limit=1)[0].run_id)
@@ -308,7 +356,11 @@ def _with_killed_workers(
     """Return how many processes of tasks were killed while the command ran, and its exit code."""
     kills = 0
     with subprocess.Popen(
-        arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        arguments,
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         while process.poll() is None:
             time.sleep(chance.uniform(0.03, 0.15) * undisturbed)

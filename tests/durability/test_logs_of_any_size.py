@@ -1,4 +1,5 @@
-"""Logs of any size and content: kept on disk as they were written, read in bounded memory, their end in the error."""
+"""Logs of any size and content: kept on disk as they were written, read in bounded memory, their
+end in the error."""
 
 import json
 import subprocess
@@ -43,8 +44,8 @@ def log_of(home: Path, run: Run) -> Path:
 def test_a_gigabyte_is_kept_and_shown_in_bounded_memory(home: Path) -> None:
     write(
         home,
-        'import sys\nline = "x" * 65535 + "\\n"\nfor _ in range(16384):\n    sys.stdout.write(line)\n'
-        'raise ValueError("after a gigabyte")',
+        'import sys\nline = "x" * 65535 + "\\n"\nfor _ in range(16384):\n   '
+        ' sys.stdout.write(line)\nraise ValueError("after a gigabyte")',
     )
     measure = (
         "import resource, subprocess, sys\n"
@@ -67,19 +68,27 @@ def test_a_gigabyte_is_kept_and_shown_in_bounded_memory(home: Path) -> None:
     log = home / ".kfgcp" / "logs" / run["run_id"] / "task" / "1.log"
     assert log.stat().st_size > 2**30
     kilobytes = peak if sys.platform == "linux" else peak // 1024
-    assert kilobytes < 250 * 1024, "compiling the pipeline takes 120 MB; the log must not be held in memory"
+    assert kilobytes < 250 * 1024, (
+        "compiling the pipeline takes 120 MB; the log must not be held in memory"
+    )
     log.unlink()
 
 
-def test_a_hundred_thousand_lines_keep_their_order(execute: Callable[[str], Run], home: Path) -> None:
+def test_a_hundred_thousand_lines_keep_their_order(
+    execute: Callable[[str], Run], home: Path
+) -> None:
     run = execute(
-        "import sys\nfor n in range(100_000):\n    print(n, file=sys.stderr if n % 3 else sys.stdout)",
+        "import sys\nfor n in range(100_000):\n    print(n, file=sys.stderr if n % 3 else"
+        " sys.stdout)",
     )
     assert [line.text for line in api.logs(run.run_id)] == [str(n) for n in range(100_000)]
 
 
 def test_binary_output_is_kept_to_the_byte(execute: Callable[[str], Run], home: Path) -> None:
-    run = execute("import sys\nsys.stdout.buffer.write(bytes(range(256)) * 4)\nsys.stdout.flush()\nprint('end')")
+    run = execute(
+        "import sys\nsys.stdout.buffer.write(bytes(range(256)) *"
+        " 4)\nsys.stdout.flush()\nprint('end')"
+    )
     assert log_of(home, run).read_bytes() == bytes(range(256)) * 4 + b"end\n"
     assert [line.text for line in api.logs(run.run_id)][-1].endswith("end")
 
@@ -88,7 +97,10 @@ def test_a_last_line_without_newline_is_shown(execute: Callable[[str], Run], hom
     run = execute("print('one')\nprint('two', end='')\nraise SystemExit(3)")
     assert [line.text for line in api.logs(run.run_id)] == ["one", "two"]
     assert run.error is not None
-    assert (run.error.message, run.error.log_tail) == ("the process exited with code 3", ("one", "two"))
+    assert (run.error.message, run.error.log_tail) == (
+        "the process exited with code 3",
+        ("one", "two"),
+    )
 
 
 def test_a_line_of_ten_megabytes_fits(execute: Callable[[str], Run], home: Path) -> None:
@@ -96,6 +108,8 @@ def test_a_line_of_ten_megabytes_fits(execute: Callable[[str], Run], home: Path)
     assert sum(len(line.text) for line in api.logs(run.run_id)) == 10_000_000
 
 
-def test_a_task_that_closes_its_output_still_ends(execute: Callable[[str], Run], home: Path) -> None:
+def test_a_task_that_closes_its_output_still_ends(
+    execute: Callable[[str], Run], home: Path
+) -> None:
     run = execute("import os\nprint('before')\nos.close(1)\nos.close(2)")
     assert [line.text for line in api.logs(run.run_id)] == ["before"]

@@ -29,14 +29,17 @@ def pipeline(folder: Path, body: str, decorator: str = "", task: str = "") -> No
     (folder / "pipeline.py").write_text(
         "from kfp import dsl\n\n"
         f'@dsl.component(base_image="python:3.11"{decorator})\ndef task(folder: str):\n{lines}\n'
-        f'@dsl.pipeline(name="processes")\ndef pipeline(folder: str):\n    task(folder=folder){task}\n',
+        '@dsl.pipeline(name="processes")\ndef pipeline(folder: str):\n   '
+        f" task(folder=folder){task}\n",
         encoding="utf-8",
     )
 
 
 def execute(folder: Path, **options: Any) -> Run:
     return (
-        api.submit("pipeline.py", params={"folder": str(folder)}, **options, in_process=True).wait(check=False).snapshot
+        api.submit("pipeline.py", params={"folder": str(folder)}, **options, in_process=True)
+        .wait(check=False)
+        .snapshot
     )
 
 
@@ -60,7 +63,10 @@ while time.monotonic() < end:
     found.release()
 print(two)
 """
-    racers = [subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) for _ in range(4)]
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
     assert [int(racer.communicate()[0]) for racer in racers] == [0, 0, 0, 0]
 
 
@@ -84,7 +90,9 @@ def test_a_run_starts_although_a_dying_task_still_writes_to_its_scratch_folder(
         "import os, sys, time\nend = time.monotonic() + 0.5\nprint('up', flush=True)\n"
         "while time.monotonic() < end:\n    os.makedirs(sys.argv[1] + '/1', exist_ok=True)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, layout.scratch], stdout=subprocess.PIPE) as task:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, layout.scratch], stdout=subprocess.PIPE
+    ) as task:
         assert task.stdout is not None
         task.stdout.readline()
         layout.prepare()
@@ -98,7 +106,18 @@ def test_a_run_under_nohup_survives_the_terminal(home: Path) -> None:
         "while not os.path.exists(folder + '/go'):\n    time.sleep(0.01)",
     )
     process = subprocess.Popen(
-        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", KFGCP, "run", "pipeline.py", "-p", f"folder={home}", "--json"],
+        [
+            "sh",
+            "-c",
+            'trap "" HUP; exec "$@"',
+            "sh",
+            KFGCP,
+            "run",
+            "pipeline.py",
+            "-p",
+            f"folder={home}",
+            "--json",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -128,16 +147,26 @@ def test_a_run_under_nohup_survives_the_terminal(home: Path) -> None:
     ],
     ids=["a program", "a fork of the task"],
 )
-def test_what_a_task_sent_into_the_background_ends_with_the_run(home: Path, background: str) -> None:
+def test_what_a_task_sent_into_the_background_ends_with_the_run(
+    home: Path, background: str
+) -> None:
     pipeline(home, background)
     assert execute(home).state is RunState.SUCCEEDED
     pid = int((home / "pid").read_text())
-    wait_for(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    wait_for(
+        lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
+    )
 
 
 def test_a_store_shared_by_threads_loses_nothing(tmp_path: Path) -> None:
     run = Run(
-        "aaaa00000000", "local", "local", "p", "sha256:0", RunState.RUNNING, created_at="2026-01-01T00:00:00.000Z"
+        "aaaa00000000",
+        "local",
+        "local",
+        "p",
+        "sha256:0",
+        RunState.RUNNING,
+        created_at="2026-01-01T00:00:00.000Z",
     )
     with Store(tmp_path) as store:
         store.add_run(run)
@@ -177,7 +206,9 @@ def pipeline(items: List[int]):
 """,
         encoding="utf-8",
     )
-    handle = api.submit("loop.py", params={"items": list(range(300))}, in_process=True).wait(check=False)
+    handle = api.submit("loop.py", params={"items": list(range(300))}, in_process=True).wait(
+        check=False
+    )
     run = handle.refresh().snapshot
     assert run.state is RunState.SUCCEEDED
     inputs = {task.path: task.inputs for task in run.tasks}
@@ -195,7 +226,11 @@ def test_a_failure_before_an_interruption_counts_as_a_try(home: Path) -> None:
     )
     command = [KFGCP, "run", "pipeline.py", "-p", f"folder={home}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: any(task.state == "PENDING" for run in api.list() for task in api.show(run).snapshot.tasks))
+    wait_for(
+        lambda: any(
+            task.state == "PENDING" for run in api.list() for task in api.show(run).snapshot.tasks
+        )
+    )
     process.kill()
     process.wait()
     resumed = api.resume(check=False)
@@ -218,7 +253,10 @@ def test_interruptions_do_not_count_as_tries(home: Path) -> None:
     arguments = ["pipeline.py", "-p", f"folder={home}"]
     for interruption in range(3):
         process = subprocess.Popen(
-            [KFGCP, "run", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            [KFGCP, "run", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         wait_for((home / "tries" / str(interruption)).exists)
         process.kill()
@@ -272,8 +310,14 @@ def test_stopping_does_not_wait_for_another_builder(tmp_path: Path) -> None:
 
 
 def test_trusted_hosts_are_hosts() -> None:
-    assert _trusted_host("--trusted-host http://bob:pw@127.0.0.1:9/simple") == ("--allow-insecure-host", "127.0.0.1:9")
-    assert _trusted_host("--trusted-host example.invalid") == ("--allow-insecure-host", "example.invalid")
+    assert _trusted_host("--trusted-host http://bob:pw@127.0.0.1:9/simple") == (
+        "--allow-insecure-host",
+        "127.0.0.1:9",
+    )
+    assert _trusted_host("--trusted-host example.invalid") == (
+        "--allow-insecure-host",
+        "example.invalid",
+    )
 
 
 def test_names_of_any_length_and_script_are_different_files() -> None:
@@ -292,7 +336,8 @@ def test_resuming_takes_no_other_options(home: Path, kfgcp: Any) -> None:
 def test_output_that_c_libraries_hold_back_is_kept(home: Path) -> None:
     pipeline(
         home,
-        "import ctypes, sys\nctypes.CDLL(None).printf(b'from C\\n')\nsys.__stdout__.write('from the first stdout\\n')",
+        "import ctypes, sys\nctypes.CDLL(None).printf(b'from C\\n')\nsys.__stdout__.write('from the"
+        " first stdout\\n')",
     )
     run = execute(home)
     assert sorted(line.text for line in api.logs(run.run_id)) == ["from C", "from the first stdout"]

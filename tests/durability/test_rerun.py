@@ -59,7 +59,11 @@ def start(home: Path) -> Callable[..., Run]:
     (home / "repeat.py").write_text(SOURCE, encoding="utf-8")
 
     def run(**params: Any) -> Run:
-        return finish(api.submit("repeat.py:pipeline", params={"journal": str(home), **params}, in_process=True))
+        return finish(
+            api.submit(
+                "repeat.py:pipeline", params={"journal": str(home), **params}, in_process=True
+            )
+        )
 
     return run
 
@@ -72,7 +76,9 @@ def states(run: Run) -> dict[str, str]:
     return {task.path: task.state.value for task in run.tasks}
 
 
-def test_what_failed_runs_again_and_what_succeeded_does_not(start: Callable[..., Run], home: Path) -> None:
+def test_what_failed_runs_again_and_what_succeeded_does_not(
+    start: Callable[..., Run], home: Path
+) -> None:
     failed = start(limit=10)
     assert states(failed)["length"] == "FAILED"
     assert failed.error is not None
@@ -160,17 +166,29 @@ def pipeline(data: str) -> int:
     [
         ("for-loop-2[1]/for-loop-4[0]/add", {"for-loop-2[1]/for-loop-4[0]/add", "total"}),
         ("for-loop-2[1]/for-loop-4[0]", {"for-loop-2[1]/for-loop-4[0]/add", "total"}),
-        ("for-loop-2[0]", {"for-loop-2[0]/for-loop-4[0]/add", "for-loop-2[0]/for-loop-4[1]/add", "total"}),
-        ("for-loop-2", {f"for-loop-2[{i}]/for-loop-4[{j}]/add" for i in (0, 1) for j in (0, 1)} | {"total"}),
+        (
+            "for-loop-2[0]",
+            {"for-loop-2[0]/for-loop-4[0]/add", "for-loop-2[0]/for-loop-4[1]/add", "total"},
+        ),
+        (
+            "for-loop-2",
+            {f"for-loop-2[{i}]/for-loop-4[{j}]/add" for i in (0, 1) for j in (0, 1)} | {"total"},
+        ),
         ("importer", {"size"}),
     ],
 )
-def test_from_a_loop_an_iteration_or_an_importer(home: Path, from_task: str, again: set[str]) -> None:
+def test_from_a_loop_an_iteration_or_an_importer(
+    home: Path, from_task: str, again: set[str]
+) -> None:
     (home / "loops.py").write_text(LOOPS, encoding="utf-8")
-    first = finish(api.submit("loops.py:pipeline", params={"data": str(home / "loops.py")}, in_process=True))
+    first = finish(
+        api.submit("loops.py:pipeline", params={"data": str(home / "loops.py")}, in_process=True)
+    )
     assert first.outputs == {"Output": 66}
     run = finish(api.rerun(first, from_task=from_task, in_process=True, wait=False))
-    assert {task.path for task in run.tasks if task.kind == "container" and task.state == "SUCCEEDED"} == again
+    assert {
+        task.path for task in run.tasks if task.kind == "container" and task.state == "SUCCEEDED"
+    } == again
     assert run.outputs == {"Output": 66}
 
 
@@ -199,7 +217,9 @@ def pipeline(folder: str) -> int:
     (home / "wait").touch()
     (home / "wait.started").unlink()
     command = [Path(sys.executable).with_name("kfgcp"), "rerun", first.run_id, "--from", "step"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     wait_for((home / "wait.started").exists)
     process.kill()
     process.wait()
@@ -263,9 +283,18 @@ def pipeline(journal: str, go: str) -> str:
 """,
         encoding="utf-8",
     )
-    command = [Path(sys.executable).with_name("kfgcp"), "run", "slow.py", "-p", f"journal={home}/journal"]
+    command = [
+        Path(sys.executable).with_name("kfgcp"),
+        "run",
+        "slow.py",
+        "-p",
+        f"journal={home}/journal",
+    ]
     process = subprocess.Popen(
-        [*command, "-p", f"go={home}/go"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*command, "-p", f"go={home}/go"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     wait_for(lambda: (home / "go.started").exists())
     running = api.show()
@@ -289,9 +318,15 @@ def pipeline(journal: str, go: str) -> str:
         "fails": "FAILED",
         "waits": "SUCCEEDED",
     }
-    assert {task["path"]: task["attempts"] for task in run["tasks"]} == {"once": 1, "fails": 1, "waits": 2}
+    assert {task["path"]: task["attempts"] for task in run["tasks"]} == {
+        "once": 1,
+        "fails": 1,
+        "waits": 2,
+    }
     assert run["error"]["message"] == "ValueError: for good"
-    assert sorted((home / "journal").read_text().split()) == ["fails", "once"], "neither ran a second time"
+    assert sorted((home / "journal").read_text().split()) == ["fails", "once"], (
+        "neither ran a second time"
+    )
     assert [run["run_id"] for run in kfgcp("list", "--json").json] == [running.run_id]
 
 
@@ -320,7 +355,9 @@ def say(text: str) -> str:
 """
 
 
-def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(kfgcp: Any, home: Path) -> None:
+def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(
+    kfgcp: Any, home: Path
+) -> None:
     (home / "pipelines").mkdir()
     (home / "pipelines" / "p.py").write_text(EDITED)
     (home / "steps_of_us.py").write_text(STEP)
@@ -335,9 +372,10 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(kfgcp: Any
     again = kfgcp("rerun", run_id, "-p", "text=after", "--json")
     assert again.json["outputs"] == {"Output": "after"}
     assert (
-        f"note: steps_of_us.py was edited after run {run_id}. The rerun uses the code that was recorded with that run."
-        " To run the new code: kfgcp run pipelines/p.py:pipeline"
-    ) in again.err.splitlines()
+        f"note: steps_of_us.py was edited after run {run_id}. The rerun uses the code that was"
+        " recorded with that run. To run the new code: kfgcp run pipelines/p.py:pipeline"
+        in again.err.splitlines()
+    )
 
     # A rerun of a rerun knows it too, from any folder of the project.
     (home / "pipelines" / "p.py").write_text(EDITED + "\n# edited\n")
@@ -348,11 +386,16 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(kfgcp: Any
     assert "To run the new code: kfgcp run p.py:pipeline" in third.err
 
 
-def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(kfgcp: Any, home: Path, pipeline: Any) -> None:
+def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(
+    kfgcp: Any, home: Path, pipeline: Any
+) -> None:
     compiled = home / "chain.yaml"
     compiled.write_text(pipeline("chain").read_text())
     run_id = kfgcp("run", "chain.yaml", "--json").json["run_id"]
     compiled.write_text("# edited\n" + compiled.read_text())
 
-    with pytest.warns(api.RecordedCode, match=rf"chain\.yaml was edited after run {run_id}.* kfgcp run chain\.yaml"):
+    with pytest.warns(
+        api.RecordedCode,
+        match=rf"chain\.yaml was edited after run {run_id}.* kfgcp run chain\.yaml",
+    ):
         api.rerun(run_id, in_process=True)

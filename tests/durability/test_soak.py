@@ -1,4 +1,5 @@
-"""One process that does the same thing for a long time needs no more of anything at the end than at the beginning."""
+"""One process that does the same thing for a long time needs no more of anything at the end than at
+the beginning."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 WARM_UP = 5
 """Rounds before the first measurement: modules are imported, pools are filled."""
 FILES = 8
-"""Files by which the process may have more: SQLite closes some late. A leak grows with the rounds."""
+"""Files by which the process may have more: SQLite closes some late. A leak grows with the
+rounds."""
 GROWTH = 40 * 2**20
-"""Bytes of memory by which the process may grow, for fragmentation of the heap; a leak grows with the rounds."""
+"""Bytes of memory by which the process may grow, for fragmentation of the heap; a leak grows with
+the rounds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def _usage() -> Usage:
 
 
 def _check_no_growth(before: Usage) -> None:
-    """Fail when the process holds more than before. What it lets go of may take a moment to be gone."""
+    """Fail when the process holds more than before. What it lets go of may take a moment to be
+    gone."""
     wait_for(lambda: _usage().files <= before.files + FILES)
     wait_for(lambda: _usage().threads <= before.threads)
     wait_for(lambda: _usage().children <= before.children)
@@ -63,7 +67,11 @@ def _check_no_growth(before: Usage) -> None:
 
 @pytest.mark.trial("runs of the engine in one process, one after the other")
 def test_runs_leave_nothing_behind(
-    home: Path, pipeline: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: Trial
+    home: Path,
+    pipeline: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trial: Trial,
 ) -> None:
     """Runs that succeed, that fail and that are cached take turns."""
     temporary = tmp_path / "temporary"
@@ -96,7 +104,9 @@ def _one_run(pipeline: Callable[[str], Path], number: int) -> None:
 
 
 @pytest.mark.trial("refreshes of a remote backend in one process, with faults")
-def test_refreshes_leave_nothing_behind(service: VertexStandIn, pipeline: Callable[[str], Path], trial: Trial) -> None:
+def test_refreshes_leave_nothing_behind(
+    service: VertexStandIn, pipeline: Callable[[str], Path], trial: Trial
+) -> None:
     size = trial.size(sample=40, proof=1000)
     api.submit(str(pipeline("echo")), env="dev", params={"text": "one"})
 

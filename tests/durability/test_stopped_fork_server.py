@@ -1,4 +1,5 @@
-"""A fork server that was stopped (SIGSTOP): its run can still be cancelled, and timeouts still end its tasks."""
+"""A fork server that was stopped (SIGSTOP): its run can still be cancelled, and timeouts still end
+its tasks."""
 
 import functools
 import os
@@ -23,7 +24,9 @@ from kfgcp.spec.load import from_documents
 from kfgcp.tracking.handle import RunHandle
 from patience import PROCESS, wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a run in /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="finds the processes of a run in /proc"
+)
 
 
 @dsl.component(base_image="python:3.11")
@@ -67,7 +70,9 @@ def processes(run_id: str) -> dict[int, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                parents[int(folder.name)] = int(
+                    (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                )
     return parents
 
 
@@ -108,7 +113,9 @@ def run(home: Path) -> RunHandle:
     return run
 
 
-def test_a_second_cancel_ends_a_run_whose_fork_server_is_stopped(run: RunHandle, stop: Callable[[str], None]) -> None:
+def test_a_second_cancel_ends_a_run_whose_fork_server_is_stopped(
+    run: RunHandle, stop: Callable[[str], None]
+) -> None:
     stop(run.run_id)
 
     run.cancel()
@@ -120,10 +127,18 @@ def test_a_second_cancel_ends_a_run_whose_fork_server_is_stopped(run: RunHandle,
     wait_for(lambda: processes(run.run_id) == {})
 
 
-def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.1))
+def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.1)
+    )
     executor = {"activeDeadlineSeconds": 1}
-    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-stop-the-server": executor}}}}}
+    platform = {
+        "platforms": {
+            "kubernetes": {"deploymentSpec": {"executors": {"exec-stop-the-server": executor}}}
+        }
+    }
     spec = from_documents([json_format.MessageToDict(stopping.pipeline_spec), platform], "test")
 
     handle = api.submit(spec, in_process=True).wait(check=False)
@@ -161,7 +176,9 @@ def test_what_a_busy_server_does_not_take_at_once_arrives_later(
     for number in range(1, 4):
         scratch = tmp_path / str(number)
         (scratch / ".tmp").mkdir(parents=True)
-        attempt = Attempt(number, Lightweight("f", "", ()), {}, {}, scratch, tmp_path / f"{number}.log")
+        attempt = Attempt(
+            number, Lightweight("f", "", ()), {}, {}, scratch, tmp_path / f"{number}.log"
+        )
         values = {"text": "x" * number * 1_000_000}
         executor_input = {
             "inputs": {"parameterValues": values},

@@ -1,4 +1,5 @@
-"""Thirty tasks with loops, a retry and an exit handler, whose outputs are the same however often it is interrupted."""
+"""Thirty tasks with loops, a retry and an exit handler, whose outputs are the same however often it
+is interrupted."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output, PipelineTaskFinalStatus
@@ -56,5 +57,7 @@ def thirty_tasks(journal: str, counter: str):
             again = number(n=squared.output, journal=journal)
             written = write(n=again.output)
         fails_twice(counter=counter).set_retry(5)
-        result = total(numbers=dsl.Collected(again.output), texts=dsl.Collected(written.outputs["text"]))
+        result = total(
+            numbers=dsl.Collected(again.output), texts=dsl.Collected(written.outputs["text"])
+        )
         number(n=7, journal=journal).after(result)

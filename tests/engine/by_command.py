@@ -1,4 +1,5 @@
-"""Pipelines through `kfgcp run SPEC --json`, for a run of these tests with KFGCP_TESTS_BY_COMMAND=1."""
+"""Pipelines through `kfgcp run SPEC --json`, for a run of these tests with
+KFGCP_TESTS_BY_COMMAND=1."""
 
 import json
 import subprocess
@@ -13,19 +14,33 @@ from kfgcp.spec.load import Spec
 from patience import PROCESS
 
 ERRORS = {ParamError.exit_code: ParamError, BackendError.exit_code: BackendError}
-SWITCHES = {"cache": ("--cache", "--no-cache"), "fail_fast": ("--fail-fast", ""), "strict_env": ("--strict-env", "")}
+SWITCHES = {
+    "cache": ("--cache", "--no-cache"),
+    "fail_fast": ("--fail-fast", ""),
+    "strict_env": ("--strict-env", ""),
+}
 
 
 def run(spec: Spec, params: Mapping[str, Any], folder: Path, options: Mapping[str, Any]) -> Run:
-    """The run that the command printed; its errors as those of Python. folder: where the files for it go."""
+    """The run that the command printed; its errors as those of Python. folder: where the files for
+    it go."""
     number = len(list(folder.glob("spec-*.json")))
     file, values = folder / f"spec-{number}.json", folder / f"values-{number}.json"
     file.write_text(json.dumps(spec.pipeline_spec))
     values.write_text(json.dumps(dict(params)))
-    command = [Path(sys.executable).with_name("kfgcp"), "run", file, "--params-file", values, "--json"]
+    command = [
+        Path(sys.executable).with_name("kfgcp"),
+        "run",
+        file,
+        "--params-file",
+        values,
+        "--json",
+    ]
     for name, value in options.items():
         if name in SWITCHES:
-            command += [switch for switch in (SWITCHES[name][not value],) if switch and value is not None]
+            command += [
+                switch for switch in (SWITCHES[name][not value],) if switch and value is not None
+            ]
         else:
             command += [f"--{name.replace('_', '-')}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROCESS)

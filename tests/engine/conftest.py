@@ -1,4 +1,5 @@
-"""Running real pipelines: compiled from the KFP DSL, executed by the real engine in this process."""
+"""Running real pipelines: compiled from the KFP DSL, executed by the real engine in this
+process."""
 
 import copy
 import importlib.util
@@ -23,8 +24,12 @@ from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import resolve
 from kfgcp.tracking.submit import prepare_repetition
 
-BY_COMMAND = os.environ.get("KFGCP_TESTS_BY_COMMAND") == "1"  # read before `home` clears the variables of kfgcp
-_found = importlib.util.spec_from_file_location("by_command", Path(__file__).with_name("by_command.py"))
+BY_COMMAND = (
+    os.environ.get("KFGCP_TESTS_BY_COMMAND") == "1"
+)  # read before `home` clears the variables of kfgcp
+_found = importlib.util.spec_from_file_location(
+    "by_command", Path(__file__).with_name("by_command.py")
+)
 assert _found is not None
 assert _found.loader is not None
 by_command = importlib.util.module_from_spec(_found)
@@ -32,14 +37,19 @@ _found.loader.exec_module(by_command)
 
 
 def compile_to_dict(pipeline: Any) -> dict[str, Any]:
-    """The PipelineSpec that the KFP compiler makes of a pipeline function; a dict is taken for one."""
+    """The PipelineSpec that the KFP compiler makes of a pipeline function; a dict is taken for
+    one."""
     if isinstance(pipeline, Mapping):
         return copy.deepcopy(dict(pipeline))
     return json_format.MessageToDict(pipeline.pipeline_spec)
 
 
 def to_spec(pipeline: Any) -> Spec:
-    return pipeline if isinstance(pipeline, Spec) else from_documents([compile_to_dict(pipeline)], "test")
+    return (
+        pipeline
+        if isinstance(pipeline, Spec)
+        else from_documents([compile_to_dict(pipeline)], "test")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -58,14 +68,19 @@ def execute(home: Path, tmp_path: Path) -> Callable[..., Run]:
     def run(pipeline: Any, params: Mapping[str, Any] | None = None, **options: Any) -> Run:
         if BY_COMMAND:
             return by_command.run(to_spec(pipeline), params or {}, tmp_path, options)
-        return api.submit(to_spec(pipeline), params=params, **options, in_process=True).wait(check=False).snapshot
+        return (
+            api.submit(to_spec(pipeline), params=params, **options, in_process=True)
+            .wait(check=False)
+            .snapshot
+        )
 
     return run
 
 
 @pytest.fixture
 def record_repetition(home: Path) -> Callable[..., ForegroundRun]:
-    """Records the repetition of a run, as `kfgcp.rerun` does, and returns its engine, which has not started."""
+    """Records the repetition of a run, as `kfgcp.rerun` does, and returns its engine, which has not
+    started."""
 
     def record(run_id: str, **options: Any) -> ForegroundRun:
         backend, request = prepare_repetition(Workspace.default(), run_id, None, None, options)
@@ -79,7 +94,9 @@ def record_repetition(home: Path) -> Callable[..., ForegroundRun]:
 @pytest.fixture
 def log(home: Path) -> Callable[..., list[str]]:
     """The lines that a task of a run wrote."""
-    return lambda run, task, attempt=None: [line.text for line in api.logs(run.run_id, task, attempt)]
+    return lambda run, task, attempt=None: [
+        line.text for line in api.logs(run.run_id, task, attempt)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +120,9 @@ def task() -> Callable[[Run, str], Task]:
 @pytest.fixture(scope="session")
 def written() -> Callable[[Run, str], Any]:
     """The parameter `Output` of a task, which is JSON text."""
-    return lambda run, path: json.loads(next(t for t in run.tasks if t.path == path).outputs["Output"])
+    return lambda run, path: json.loads(
+        next(t for t in run.tasks if t.path == path).outputs["Output"]
+    )
 
 
 def every_node(root: Node) -> list[Node]:
@@ -119,8 +138,9 @@ def every_node(root: Node) -> list[Node]:
 def simulate() -> Callable[..., Scheduler[Node]]:
     """Drives a scheduler to its end without processes.
 
-    Args: the pipeline; `behave`, which gives a node's outputs or, as text, why its attempt failed; the parameters;
-    `choose`, which of N running tasks ends next; `limit`, tasks at the same time; `watch`, called with what runs.
+    Args: the pipeline; `behave`, which gives a node's outputs or, as text, why its attempt failed;
+    the parameters; `choose`, which of N running tasks ends next; `limit`, tasks at the same time;
+    `watch`, called with what runs.
     """
 
     def run(
@@ -133,7 +153,9 @@ def simulate() -> Callable[..., Scheduler[Node]]:
         **options: Any,
     ) -> Scheduler[Node]:
         spec = to_spec(pipeline)
-        scheduler = Scheduler(build(spec.pipeline_spec), Node, Values(resolve(spec.params, params or {})), **options)
+        scheduler = Scheduler(
+            build(spec.pipeline_spec), Node, Values(resolve(spec.params, params or {})), **options
+        )
         scheduler.start()
         running: list[Node] = []
         while not scheduler.done:

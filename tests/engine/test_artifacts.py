@@ -66,9 +66,17 @@ def test_what_a_consumer_sees(execute, task, written):
     run = execute(consumes)
 
     content, metadata, kind, _name = written(run, "inspect")
-    assert (content, metadata, kind) == ("it's\n{{$}}", {"rows": 3, "schema": {"x": [1, 2]}}, "system.Dataset")
+    assert (content, metadata, kind) == (
+        "it's\n{{$}}",
+        {"rows": 3, "schema": {"x": [1, 2]}},
+        "system.Dataset",
+    )
     model = next(artifact for artifact in run.artifacts if artifact.name == "model")
-    assert (model.type, model.metadata, model.task) == ("system.Model", {"framework": "none"}, "write")
+    assert (model.type, model.metadata, model.task) == (
+        "system.Model",
+        {"framework": "none"},
+        "write",
+    )
 
 
 @pytest.mark.rule("Artifacts: values in the executor's output file win over the parameter files")
@@ -96,7 +104,9 @@ def test_the_output_file_wins(execute, task, compiled):
     import os
 
     spec = compiled(wins)
-    spec["deploymentSpec"]["executors"]["exec-overwrites"]["container"]["env"][0]["value"] = os.getcwd() + "/.kfgcp"
+    spec["deploymentSpec"]["executors"]["exec-overwrites"]["container"]["env"][0]["value"] = (
+        os.getcwd() + "/.kfgcp"
+    )
     run = execute(spec, {"folder": ""})
 
     assert task(run, "overwrites").outputs == {"Output": 99}
@@ -160,7 +170,9 @@ def writing(compiled, kind):
         writes(text=text)
 
     spec = compiled(pipeline)
-    spec["components"]["comp-writes"]["outputDefinitions"]["parameters"]["out"]["parameterType"] = kind
+    spec["components"]["comp-writes"]["outputDefinitions"]["parameters"]["out"]["parameterType"] = (
+        kind
+    )
     return spec
 
 
@@ -241,7 +253,10 @@ def test_lists_of_artifacts(execute, written):
 def test_custom_uris_and_paths(execute, written, tmp_path):
     @dsl.component(base_image=IMAGE)
     def custom(
-        folder: str, data: dsl.Output[dsl.Dataset], other: dsl.Output[dsl.Artifact], tree: dsl.Output[dsl.Artifact]
+        folder: str,
+        data: dsl.Output[dsl.Dataset],
+        other: dsl.Output[dsl.Artifact],
+        tree: dsl.Output[dsl.Artifact],
     ):
         import os
 
@@ -257,10 +272,14 @@ def test_custom_uris_and_paths(execute, written, tmp_path):
             file.write("leaf")
 
     @dsl.component(base_image=IMAGE)
-    def read(data: dsl.Input[dsl.Dataset], other: dsl.Input[dsl.Artifact], tree: dsl.Input[dsl.Artifact]) -> str:
+    def read(
+        data: dsl.Input[dsl.Dataset], other: dsl.Input[dsl.Artifact], tree: dsl.Input[dsl.Artifact]
+    ) -> str:
         import json
 
-        return json.dumps([open(path).read() for path in (data.path, other.path, f"{tree.path}/sub/leaf")])
+        return json.dumps(
+            [open(path).read() for path in (data.path, other.path, f"{tree.path}/sub/leaf")]
+        )
 
     @dsl.pipeline(name="custom")
     def pipeline(folder: str):
@@ -270,7 +289,10 @@ def test_custom_uris_and_paths(execute, written, tmp_path):
     run = execute(pipeline, {"folder": str(tmp_path)})
 
     assert written(run, "read") == ["mine", "custom", "leaf"]
-    assert next(found.uri for found in run.artifacts if found.name == "data") == (tmp_path / "mine").as_uri()
+    assert (
+        next(found.uri for found in run.artifacts if found.name == "data")
+        == (tmp_path / "mine").as_uri()
+    )
 
 
 @pytest.mark.rule("Artifacts: the executor's output file holds uri, metadata and custom path")
@@ -306,10 +328,15 @@ def test_google_types(execute, compiled, task):
 
     spec = compiled(pipeline)
     model = {"schemaTitle": "google.VertexModel", "schemaVersion": "0.0.1"}
-    spec["components"]["comp-write"]["outputDefinitions"]["artifacts"]["model"]["artifactType"] = model
+    spec["components"]["comp-write"]["outputDefinitions"]["artifacts"]["model"]["artifactType"] = (
+        model
+    )
     run = execute(spec)
 
-    assert next(artifact for artifact in run.artifacts if artifact.name == "model").type == "google.VertexModel"
+    assert (
+        next(artifact for artifact in run.artifacts if artifact.name == "model").type
+        == "google.VertexModel"
+    )
 
 
 @pytest.mark.rule("Artifacts: metrics live in artifact metadata")
@@ -327,7 +354,9 @@ def test_metrics(execute, task):
         scalars.metadata["note"] = "text"
         classes.log_confusion_matrix(["a", "b"], [[1, 2], [3, 4]])
         classes.log_roc_curve([0.0, 0.5], [0.0, 1.0], [1.0, 0.5])
-        sliced.metadata["evaluationSlices"] = [{"slice": "a", "sliceClassificationMetrics": {"recall": 0.5}}]
+        sliced.metadata["evaluationSlices"] = [
+            {"slice": "a", "sliceClassificationMetrics": {"recall": 0.5}}
+        ]
         with open(page.path, "w") as file:
             file.write("<p>")
         with open(text.path, "w") as file:
@@ -359,31 +388,51 @@ def test_metrics(execute, task):
     json.dumps(run.to_dict(), allow_nan=False)
 
 
-@pytest.mark.rule("Running a task: a metric that is NaN or infinite fails the task with the metric's name")
+@pytest.mark.rule(
+    "Running a task: a metric that is NaN or infinite fails the task with the metric's name"
+)
 def test_the_pipelines_with_odd_metrics_end_as_recorded_on_kubeflow(execute, states, task):
-    """There, the launcher refused the NaN as JSON: "proto: syntax error (line 1:447): invalid value NaN"."""
+    """There, the launcher refused the NaN as JSON: "proto: syntax error (line 1:447): invalid value
+    NaN"."""
     failed = execute(load(str(recorded_runs.pipeline("nan-metrics"))))
     succeeded = execute(load(str(recorded_runs.pipeline("odd-metrics"))))
 
     for name, run in (("nan-metrics", failed), ("odd-metrics", succeeded)):
-        recorded = argo_record.expected_tasks(recorded_runs.workflow(name), recorded_runs.metadata(name))
+        recorded = argo_record.expected_tasks(
+            recorded_runs.workflow(name), recorded_runs.metadata(name)
+        )
         assert states(run) == {path: task.state for path, task in recorded.items()}
     assert states(failed) == {"nan": "FAILED"}
-    assert task(failed, "nan").error.message.startswith("the metric 'nan' of output artifact 'metrics' is nan")
+    assert task(failed, "nan").error.message.startswith(
+        "the metric 'nan' of output artifact 'metrics' is nan"
+    )
     assert failed.metrics == ()
     assert states(succeeded) == {"odd": "SUCCEEDED"}
     # ML Metadata has six decimals; here they are as they were logged.
-    assert {metric.name: metric.value for metric in succeeded.metrics} == {"big": 2**60, "tiny": 1e-300, "neg": -1}
+    assert {metric.name: metric.value for metric in succeeded.metrics} == {
+        "big": 2**60,
+        "tiny": 1e-300,
+        "neg": -1,
+    }
 
 
-@pytest.mark.rule("Running a task: a metric that is NaN or infinite fails the task with the metric's name")
+@pytest.mark.rule(
+    "Running a task: a metric that is NaN or infinite fails the task with the metric's name"
+)
 @pytest.mark.parametrize(
     ("number", "place", "problem"),
     [
         ("nan", "scalar", "the metric 'loss' of output artifact 'metrics' is nan"),
         ("inf", "scalar", "the metric 'loss' of output artifact 'metrics' is inf"),
         ("-inf", "scalar", "the metric 'loss' of output artifact 'metrics' is -inf"),
-        ("inf", "curve", "the metric 'confidenceMetrics' of output artifact 'curve' at [0].confidenceThreshold is inf"),
+        (
+            "inf",
+            "curve",
+            (
+                "the metric 'confidenceMetrics' of output artifact 'curve' at"
+                " [0].confidenceThreshold is inf"
+            ),
+        ),
         ("nan", "metadata", "the metadata 'loss' of output artifact 'data' is nan"),
         ("nan", "output", "output 'Output' at [1].k is nan"),
     ],
@@ -456,4 +505,7 @@ def test_a_uri_that_is_no_text_fails_the_task(execute, states):
     run = execute(renames, {"uri": '"/\\ud800"'})
 
     assert states(run) == {"rename": "FAILED"}
-    assert run.error.message == "the URI of output artifact 'data' holds characters that are not Unicode text"
+    assert (
+        run.error.message
+        == "the URI of output artifact 'data' holds characters that are not Unicode text"
+    )

@@ -17,7 +17,9 @@ from kfgcp.store.store import Store
 @pytest.mark.parametrize("gone", ["file", "run"])
 def test_gone_artifacts(gone, execute, states):
     first = execute(cached)
-    file = next(Path(found.uri.removeprefix("file://")) for found in first.artifacts if found.name == "data")
+    file = next(
+        Path(found.uri.removeprefix("file://")) for found in first.artifacts if found.name == "data"
+    )
     if gone == "file":
         file.unlink()
     else:
@@ -35,7 +37,9 @@ def test_reasons(execute, one):
     assert reason(first) == "no earlier success of this task"
     assert reason(execute(one)) == f"same code and inputs as in run {first.run_id}"
     assert reason(execute(one, {"x": 2})) == "inputs changed: x"
-    one["root"]["dag"]["tasks"]["add"]["inputs"]["parameters"]["y"]["runtimeValue"]["constant"] = 7.0
+    one["root"]["dag"]["tasks"]["add"]["inputs"]["parameters"]["y"]["runtimeValue"]["constant"] = (
+        7.0
+    )
     assert reason(execute(one, {"x": 3})) == "inputs changed: x, y"
 
 
@@ -45,7 +49,9 @@ def test_a_deleted_run_is_the_reason(execute):
     api.delete(first.run_id)
     run = execute(cached)
 
-    assert reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
+    assert (
+        reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
+    )
     assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
     assert reason(execute(cached, {"x": 2}), "add") == "inputs changed: x"
 
@@ -56,7 +62,10 @@ def test_a_deleted_run_with_the_same_cache_key_is_the_reason(execute, one):
     first = execute(one, {"x": 1})
     api.delete(first.run_id)
 
-    assert reason(execute(one, {"x": 2})) == f"run {first.run_id}, which had the same cache key, was deleted"
+    assert (
+        reason(execute(one, {"x": 2}))
+        == f"run {first.run_id}, which had the same cache key, was deleted"
+    )
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
@@ -67,11 +76,15 @@ def test_a_repeated_run_that_was_deleted_is_the_reason(execute, record_repetitio
     repetition.execute()
     run = api.show(repetition.run_id).snapshot
 
-    assert reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
+    assert (
+        reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
+    )
     assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
 
 
-@pytest.mark.rule("Caching: when the newest of several equal successes is gone, an older one gives the outputs")
+@pytest.mark.rule(
+    "Caching: when the newest of several equal successes is gone, an older one gives the outputs"
+)
 @pytest.mark.parametrize("gone", ["run", "files"])
 def test_an_older_success_is_used_when_the_newest_is_gone(gone, execute, states):
     first = execute(cached)
@@ -104,7 +117,9 @@ def test_a_hit_does_not_name_a_run_that_only_imported_a_file(execute, states):
     run = execute(cached)
 
     assert states(run)["write"] == "CACHED"
-    assert reason(run, "write") == f"same code and inputs as in run {first.run_id}, which was deleted"
+    assert (
+        reason(run, "write") == f"same code and inputs as in run {first.run_id}, which was deleted"
+    )
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
@@ -134,8 +149,10 @@ def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
         execute(twins, {"x": 5})
     run = execute(twins)
 
-    assert reason(run, "add-2") == (
-        "only an identical task of this run succeeded before, and tasks of one run do not share outputs"
+    assert (
+        reason(run, "add-2")
+        == "only an identical task of this run succeeded before, and tasks of one run do not share"
+        " outputs"
     )
 
 
@@ -148,7 +165,9 @@ def test_iterations_are_not_compared_with_those_of_the_same_run(execute):
 
     run = execute(loops, {"items": ["a", "b"]})
 
-    assert [reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)] == ["no earlier success of this task"] * 2
+    assert [reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)] == [
+        "no earlier success of this task"
+    ] * 2
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
@@ -161,7 +180,9 @@ def test_changed_code_of_a_loop_is_not_called_a_changed_item(execute, compiled):
     spec = compiled(loops)
     # More items than successes that a task is compared with.
     execute(spec, {"items": ["b", "a", *map(str, range(30))]})
-    spec["deploymentSpec"]["executors"]["exec-read-text"]["container"]["command"][-1] += "\n# changed\n"
+    spec["deploymentSpec"]["executors"]["exec-read-text"]["container"]["command"][-1] += (
+        "\n# changed\n"
+    )
     run = execute(spec, {"items": ["a", "b"]})
 
     reasons = {reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)}
@@ -175,7 +196,9 @@ def test_all_that_changed_is_named(execute, one):
     container["image"] = "python:3.12"
     container["command"][-1] += "\n# changed\n"
 
-    assert reason(execute(one, {"x": 2})) == ("inputs changed: x; the image changed; the code of the component changed")
+    assert reason(execute(one, {"x": 2})) == (
+        "inputs changed: x; the image changed; the code of the component changed"
+    )
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
@@ -214,7 +237,8 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     unusable = cache.why_unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa")
     assert unusable is not None
     assert unusable.is_unreachable
-    assert unusable.reason == (
-        "the files of run aaaa cannot be reached: minio://bucket/key cannot be looked at: the address of the"
-        " server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set"
+    assert (
+        unusable.reason
+        == "the files of run aaaa cannot be reached: minio://bucket/key cannot be looked at: the"
+        " address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set"
     )

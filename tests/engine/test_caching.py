@@ -6,7 +6,9 @@ from kfp import dsl
 from cached_pipelines import IMAGE, add, bad, cached, nests, read_text, reason, write
 
 
-@pytest.mark.rule("Caching: a key stored by an earlier success gives the outputs, CACHED, without running")
+@pytest.mark.rule(
+    "Caching: a key stored by an earlier success gives the outputs, CACHED, without running"
+)
 def test_a_second_run_takes_the_outputs_of_the_first(execute, states, task, log):
     first = execute(cached)
     second = execute(cached)
@@ -26,7 +28,9 @@ def test_a_second_run_takes_the_outputs_of_the_first(execute, states, task, log)
     ]
 
 
-@pytest.mark.rule("Caching: a key stored by an earlier success gives the outputs, CACHED, without running")
+@pytest.mark.rule(
+    "Caching: a key stored by an earlier success gives the outputs, CACHED, without running"
+)
 def test_enable_cache_false(execute, states):
     @dsl.pipeline(name="off")
     def off():
@@ -40,7 +44,8 @@ def test_enable_cache_false(execute, states):
 
 
 def test_a_nested_pipeline_that_was_all_cached_has_the_times_of_its_tasks(execute, task):
-    """It ends in the turn in which it begins. The same happens to a nested pipeline that ended before a kill."""
+    """It ends in the turn in which it begins. The same happens to a nested pipeline that ended
+    before a kill."""
     execute(nests)
     second = execute(nests)
 
@@ -79,7 +84,11 @@ def test_changed_inputs(execute, states):
 
     assert states(run) == {"add": "SUCCEEDED", "write": "SUCCEEDED", "read": "SUCCEEDED"}
     assert reason(run) == "inputs changed: x"
-    assert states(execute(cached, {"x": 1, "z": 5})) == {"add": "CACHED", "write": "CACHED", "read": "CACHED"}
+    assert states(execute(cached, {"x": 1, "z": 5})) == {
+        "add": "CACHED",
+        "write": "CACHED",
+        "read": "CACHED",
+    }
 
 
 @pytest.mark.rule("Caching: the key holds identities of input artifacts")
@@ -93,7 +102,9 @@ def test_changed_artifacts(execute, compiled, states):
     assert reason(run, "read") == "inputs changed: data"
 
 
-@pytest.mark.rule("Caching: the key holds output specs without URIs, image, command and unresolved args")
+@pytest.mark.rule(
+    "Caching: the key holds output specs without URIs, image, command and unresolved args"
+)
 @pytest.mark.parametrize("part", ["image", "command", "args", "output type", "output artifact"])
 def test_changed_code(part, execute, one, states):
     execute(one)
@@ -113,10 +124,14 @@ def test_changed_code(part, execute, one, states):
     run = execute(one)
 
     assert states(run) == {"add": "SUCCEEDED"}
-    assert reason(run) == ("the image changed" if part == "image" else "the code of the component changed")
+    assert reason(run) == (
+        "the image changed" if part == "image" else "the code of the component changed"
+    )
 
 
-@pytest.mark.rule("Caching: the key holds output specs without URIs, image, command and unresolved args")
+@pytest.mark.rule(
+    "Caching: the key holds output specs without URIs, image, command and unresolved args"
+)
 @pytest.mark.parametrize("part", ["env", "resources", "display name", "retry", "spec version"])
 def test_what_is_no_part_of_the_key(part, execute, one, states):
     execute(one)
@@ -170,17 +185,23 @@ def test_two_components_with_one_key_do_not_mix(execute, compiled, states):
     assert run.tasks[0].outputs != run.tasks[1].outputs
 
 
-@pytest.mark.rule("Caching: the run-level override reaches every task and never erases a custom cacheKey")
+@pytest.mark.rule(
+    "Caching: the run-level override reaches every task and never erases a custom cacheKey"
+)
 def test_no_cache_reaches_nested_tasks(execute, states):
     execute(nests)
     run = execute(nests, cache=False)
 
     assert "CACHED" not in states(run).values()
     assert reason(run, "inner/add") == "caching is off for this run"
-    assert [state for path, state in states(execute(nests)).items() if path.endswith("add")] == ["CACHED"] * 3
+    assert [state for path, state in states(execute(nests)).items() if path.endswith("add")] == [
+        "CACHED"
+    ] * 3
 
 
-@pytest.mark.rule("Caching: the run-level override reaches every task and never erases a custom cacheKey")
+@pytest.mark.rule(
+    "Caching: the run-level override reaches every task and never erases a custom cacheKey"
+)
 def test_cache_reaches_tasks_that_switched_it_off(execute, compiled, states):
     spec = compiled(nests)
     for component in spec["components"].values():
@@ -190,12 +211,19 @@ def test_cache_reaches_tasks_that_switched_it_off(execute, compiled, states):
     run = execute(spec, cache=True)
 
     assert [state for path, state in states(run).items() if path.endswith("add")] == ["CACHED"] * 3
-    assert [state for path, state in states(execute(spec)).items() if path.endswith("add")] == ["SUCCEEDED"] * 3
+    assert [state for path, state in states(execute(spec)).items() if path.endswith("add")] == [
+        "SUCCEEDED"
+    ] * 3
 
 
-@pytest.mark.rule("Caching: the run-level override reaches every task and never erases a custom cacheKey")
+@pytest.mark.rule(
+    "Caching: the run-level override reaches every task and never erases a custom cacheKey"
+)
 def test_the_override_keeps_a_custom_key(execute, one, states):
-    one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {"enableCache": False, "cacheKey": "mine"}
+    one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {
+        "enableCache": False,
+        "cacheKey": "mine",
+    }
     execute(one, {"x": 1}, cache=True)
 
     assert states(execute(one, {"x": 2}, cache=True)) == {"add": "CACHED"}
@@ -212,7 +240,11 @@ def test_loop_iterations_are_cached_by_their_item(execute, states):
     execute(loops, {"items": ["a", "b"]})
     run = execute(loops, {"items": ["c", "b", "a"]})
 
-    assert [states(run)[f"for-loop-1[{i}]/read-text"] for i in range(3)] == ["SUCCEEDED", "CACHED", "CACHED"]
+    assert [states(run)[f"for-loop-1[{i}]/read-text"] for i in range(3)] == [
+        "SUCCEEDED",
+        "CACHED",
+        "CACHED",
+    ]
 
 
 @dsl.component(base_image=IMAGE)
@@ -228,7 +260,9 @@ def counts(path: str = "table.csv") -> int:
     return count(path=path).output
 
 
-@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+@pytest.mark.rule(
+    "Caching: a file of this machine that a parameter names is read again when it has changed"
+)
 def test_an_edited_file_is_a_changed_input(execute, home):
     table = home / "table.csv"
     table.write_text("1\n2\n")
@@ -252,7 +286,9 @@ def count_lines(uri: str) -> int:
         return len(file.readlines())
 
 
-@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+@pytest.mark.rule(
+    "Caching: a file of this machine that a parameter names is read again when it has changed"
+)
 def test_an_edited_file_is_a_changed_input_also_by_its_uri(execute, home):
     @dsl.pipeline(name="counts-lines")
     def counts_lines(uri: str) -> int:

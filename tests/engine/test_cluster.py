@@ -1,4 +1,5 @@
-"""What a pipeline asks of a Kubernetes cluster, by kfp-kubernetes: given in another way, failed, or named."""
+"""What a pipeline asks of a Kubernetes cluster, by kfp-kubernetes: given in another way, failed, or
+named."""
 
 import functools
 import os
@@ -52,11 +53,15 @@ def deaf(seconds: float) -> str:
 
 def spec_of(pipeline: Any) -> Spec:
     """Both documents of a compiled pipeline."""
-    documents = [json_format.MessageToDict(each) for each in (pipeline.pipeline_spec, pipeline.platform_spec)]
+    documents = [
+        json_format.MessageToDict(each) for each in (pipeline.pipeline_spec, pipeline.platform_spec)
+    ]
     return from_documents([each for each in documents if each], "test")
 
 
-def with_task(task: Callable[[], Any], configure: Callable[[Any], None], name: str = "asks") -> Spec:
+def with_task(
+    task: Callable[[], Any], configure: Callable[[Any], None], name: str = "asks"
+) -> Spec:
     @dsl.pipeline(name=name)
     def pipeline() -> str:
         made = task()
@@ -75,7 +80,9 @@ def run(home: Path, capsys: Any) -> Callable[[Spec], Run]:
 
 
 def secret(task: Any, *, optional: bool = False) -> None:
-    kubernetes.use_secret_as_env(task, "db", {"password": "DB_PASSWORD", "user": "DB_USER"}, optional=optional)
+    kubernetes.use_secret_as_env(
+        task, "db", {"password": "DB_PASSWORD", "user": "DB_USER"}, optional=optional
+    )
 
 
 @pytest.mark.rule("Running a task: a secret's variables are taken from the user's environment")
@@ -107,11 +114,17 @@ def test_a_secret_that_is_not_there_fails_the_task_before_it_starts(
     assert done.error.log_tail == ()
 
 
-def test_an_optional_secret_may_be_missing(run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optional_secret_may_be_missing(
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DB_PASSWORD", raising=False)
     monkeypatch.delenv("DB_USER", raising=False)
 
-    done = run(with_task(lambda: variables(names=["DB_PASSWORD"]), lambda task: secret(task, optional=True)))
+    done = run(
+        with_task(
+            lambda: variables(names=["DB_PASSWORD"]), lambda task: secret(task, optional=True)
+        )
+    )
 
     assert done.outputs == {"Output": "-"}, done.error
 
@@ -135,7 +148,10 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
 
     assert there.outputs == {"Output": "rows"}, there.error
     assert absent.error is not None
-    assert absent.error.message == "/no/such/folder is the volume claim 'claim' on a cluster; here, make that folder"
+    assert (
+        absent.error.message
+        == "/no/such/folder is the volume claim 'claim' on a cluster; here, make that folder"
+    )
 
 
 @pytest.mark.rule("Running a task: timeouts are honoured")
@@ -143,9 +159,13 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
 def test_an_attempt_that_takes_too_long_is_ended(
     run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
 ) -> None:
-    monkeypatch.setattr("kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.5))
+    monkeypatch.setattr(
+        "kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.5)
+    )
 
-    done = run(with_task(lambda: task(seconds=3600.0), lambda made: kubernetes.set_timeout(made, 1)))
+    done = run(
+        with_task(lambda: task(seconds=3600.0), lambda made: kubernetes.set_timeout(made, 1))
+    )
 
     assert done.error is not None
     assert done.error.message == "took longer than its timeout of 1 s"
@@ -166,14 +186,20 @@ def test_a_timeout_counts_for_each_attempt(run: Callable[[Spec], Run]) -> None:
     assert done.tasks[0].error.message == "took longer than its timeout of 1 s"
 
 
-def test_a_task_that_is_quick_enough_does_not_notice_its_timeout(run: Callable[[Spec], Run]) -> None:
-    done = run(with_task(lambda: sleep(seconds=0.1), lambda task: kubernetes.set_timeout(task, 300)))
+def test_a_task_that_is_quick_enough_does_not_notice_its_timeout(
+    run: Callable[[Spec], Run],
+) -> None:
+    done = run(
+        with_task(lambda: sleep(seconds=0.1), lambda task: kubernetes.set_timeout(task, 300))
+    )
 
     assert done.outputs == {"Output": "rested"}
 
 
 @pytest.mark.rule("Running a task: what cannot change a result is reported as ignored")
-def test_the_rest_is_named_before_the_run_and_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_is_named_before_the_run_and_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DB_PASSWORD", "x")
     monkeypatch.setenv("DB_USER", "x")
 
@@ -189,19 +215,27 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(home: Path, monkey
 
     assert list(handle.notes) == [
         "variables takes DB_PASSWORD, DB_USER from this environment, not from the secret 'db'",
-        "not heeded on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of variables; "
-        "node selector of variables; tolerations of variables; pod labels and annotations of variables",
+        (
+            "not heeded on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of"
+            " variables; node selector of variables; tolerations of variables; pod labels and"
+            " annotations of variables"
+        ),
     ]
     assert handle.refresh().state == "SUCCEEDED"
 
 
-def test_what_will_fail_is_named_before_the_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_will_fail_is_named_before_the_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DB_PASSWORD", raising=False)
     monkeypatch.delenv("DB_USER", raising=False)
 
     with pytest.warns(
         api.NotHeeded,
-        match="variables will fail if it starts: DB_PASSWORD, DB_USER of the secret 'db' is not set here",
+        match=(
+            "variables will fail if it starts: DB_PASSWORD, DB_USER of the secret 'db' is not set"
+            " here"
+        ),
     ):
         handle = api.submit(with_task(lambda: variables(names=[]), secret))
 
@@ -209,7 +243,9 @@ def test_what_will_fail_is_named_before_the_run(home: Path, monkeypatch: pytest.
 
 
 def test_a_plain_pipeline_has_no_notes(home: Path) -> None:
-    handle = api.submit(with_task(lambda: variables(names=[]), lambda task: None), in_process=True).wait(check=False)
+    handle = api.submit(
+        with_task(lambda: variables(names=[]), lambda task: None), in_process=True
+    ).wait(check=False)
 
     assert list(handle.notes) == []
 
@@ -218,17 +254,23 @@ def test_a_plain_pipeline_has_no_notes(home: Path) -> None:
 def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(home: Path) -> None:
     @dsl.pipeline(name="makes-a-volume")
     def pipeline() -> None:
-        made = kubernetes.CreatePVC(access_modes=["ReadWriteOnce"], size="1Gi", pvc_name_suffix="-x")
+        made = kubernetes.CreatePVC(
+            access_modes=["ReadWriteOnce"], size="1Gi", pvc_name_suffix="-x"
+        )
         task = variables(names=[])
         kubernetes.mount_pvc(task, made.outputs["name"], "/data")
 
-    with pytest.raises(Unsupported, match=r"no cluster to make or delete the volume of comp-createpvc\."):
+    with pytest.raises(
+        Unsupported, match=r"no cluster to make or delete the volume of comp-createpvc\."
+    ):
         api.submit(spec_of(pipeline), in_process=True)
 
     assert api.list() == []
 
 
-def test_a_repeated_run_asks_for_the_same(run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_run_asks_for_the_same(
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DB_PASSWORD", raising=False)
     monkeypatch.setenv("DB_USER", "ann")
     first = run(with_task(lambda: variables(names=["DB_PASSWORD"]), secret))

@@ -170,7 +170,8 @@ def test_tasks_below_a_false_condition(execute, compiled, states):
 
 @pytest.mark.rule("Control flow: a skipped task blocks those below it, which become SKIPPED")
 def test_what_is_left_out_because_of_others_was_given_nothing(execute, task):
-    """Not its defaults either, as on the other backends; what a false condition looked at is there."""
+    """Not its defaults either, as on the other backends; what a false condition looked at is
+    there."""
 
     @dsl.component(base_image=IMAGE)
     def add(a: int, b: int = 2) -> int:
@@ -269,7 +270,9 @@ def test_comparisons(operator, x, taken, execute, states):
         ):
             number(x=1)
 
-    assert states(execute(compares, {"x": x}))["condition-1"] == ("SUCCEEDED" if taken else "SKIPPED")
+    assert states(execute(compares, {"x": x}))["condition-1"] == (
+        "SUCCEEDED" if taken else "SKIPPED"
+    )
 
 
 @pytest.mark.rule("Control flow: a condition is a CEL bool over the inputs")
@@ -315,7 +318,13 @@ def test_conditions_of_every_type(execute, states):
         ("int(inputs.parameter_values['x']) > 1 && inputs.parameter_values['s'] == 'a'", True),
         ("int(inputs.parameter_values['x']) > 9 || inputs.parameter_values['s'] == 'a'", True),
         ("int(inputs.parameter_values['x']) > 9 || inputs.parameter_values['s'] == \"b\"", False),
-        ("!(int(inputs.parameter_values['x']) == 1) && !(int(inputs.parameter_values['x']) == 3)", False),
+        (
+            (
+                "!(int(inputs.parameter_values['x']) == 1) && !(int(inputs.parameter_values['x'])"
+                " == 3)"
+            ),
+            False,
+        ),
         ("inputs.parameter_values['l'][1] == 'two'", True),
         ("inputs.parameter_values['d']['k']['n'] == 2", True),
         ("'nobody' in inputs.parameter_values", False),
@@ -401,7 +410,11 @@ def test_hostile_texts_compare_as_data(value, execute, states, task):
 
     run = execute(hostile, {"value": value, "other": value + "x"})
 
-    assert [states(run)[f"condition-{n}"] for n in (1, 2, 3)] == ["SUCCEEDED", "SKIPPED", "SUCCEEDED"]
+    assert [states(run)[f"condition-{n}"] for n in (1, 2, 3)] == [
+        "SUCCEEDED",
+        "SKIPPED",
+        "SUCCEEDED",
+    ]
     assert task(run, "condition-1/text-2").outputs == {"Output": value}
 
 

@@ -33,7 +33,8 @@ ISSUE_SECONDS = 10.0
 
 
 class Listener:
-    """A socket of this machine that accepts connections and then hangs up, or never says anything."""
+    """A socket of this machine that accepts connections and then hangs up, or never says
+    anything."""
 
     def __init__(self, *, silent: bool) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -81,7 +82,14 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
 
     def run(uri: str, **variables: str) -> Any:
         done = subprocess.run(
-            [Path(sys.executable).with_name("kfgcp"), "run", "imports.py", "-p", f"uri={uri}", "--json"],
+            [
+                Path(sys.executable).with_name("kfgcp"),
+                "run",
+                "imports.py",
+                "-p",
+                f"uri={uri}",
+                "--json",
+            ],
             env={**environment(), "no_proxy": "127.0.0.1", "NO_GCE_CHECK": "true", **variables},
             capture_output=True,
             text=True,
@@ -95,8 +103,8 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
 
 def test_the_limits_add_up_to_less_than_ten_seconds() -> None:
     assert contact.LIMIT_SECONDS < ISSUE_SECONDS
-    # Connecting and reading come on top of the search for the metadata server: three tries, with pauses of 1 and 2 s
-    # that google.auth may stretch by a fifth. Only the first one is sent.
+    # Connecting and reading come on top of the search for the metadata server: three tries, with
+    # pauses of 1 and 2 s that google.auth may stretch by a fifth. Only the first one is sent.
     assert contact.CONNECT_SECONDS + contact.READ_SECONDS < contact.LIMIT_SECONDS
     assert contact.METADATA_SECONDS + 1.2 * (1 + 2) < contact.LIMIT_SECONDS
 
@@ -124,7 +132,9 @@ def test_a_refused_connection_is_the_reason(run: Callable[..., Any]) -> None:
     assert "Connection refused" in error["message"]
 
 
-def test_the_metadata_server_is_looked_for_once(listen: Callable[..., Listener], environment: Any) -> None:
+def test_the_metadata_server_is_looked_for_once(
+    listen: Callable[..., Listener], environment: Any
+) -> None:
     metadata = listen(silent=False)
     code = "from kfgcp.engine.contact import google_credentials; print(google_credentials())"
     variables = {
@@ -133,10 +143,19 @@ def test_the_metadata_server_is_looked_for_once(listen: Callable[..., Listener],
         "HOME": "/no/such/home",
         "CLOUDSDK_CONFIG": "/no/such/configuration",
     }
-    kept = {name: value for name, value in environment().items() if name != "GOOGLE_APPLICATION_CREDENTIALS"}
+    kept = {
+        name: value
+        for name, value in environment().items()
+        if name != "GOOGLE_APPLICATION_CREDENTIALS"
+    }
 
     done = subprocess.run(
-        [sys.executable, "-c", code], env=kept | variables, capture_output=True, text=True, timeout=PROCESS, check=True
+        [sys.executable, "-c", code],
+        env=kept | variables,
+        capture_output=True,
+        text=True,
+        timeout=PROCESS,
+        check=True,
     )
 
     assert done.stdout == "(None, None)\n"
@@ -147,7 +166,9 @@ def test_what_hangs_is_left_alone_after_the_limit() -> None:
     release = threading.Event()
     contacts = Contacts(limit=0.01)
 
-    with pytest.raises(NoAnswerError, match=r"^no answer within 0\.01 s; check the network and the proxy$"):
+    with pytest.raises(
+        NoAnswerError, match=r"^no answer within 0\.01 s; check the network and the proxy$"
+    ):
         contacts.ensure("store", lambda: release.wait(REQUEST) and None)
     release.set()
 

@@ -131,7 +131,9 @@ def test_what_no_other_run_uses_goes_at_once(execute, state):
     kept = files_below(state / "artifacts", state / "logs")
     of_first = [path for path in kept if first.run_id in str(path)]
     # A log that was written over more than a second has a file of times beside it.
-    assert {path.parent.parent.name for path in of_first if path.suffix not in (".log", ".times")} == {"train"}
+    assert {
+        path.parent.parent.name for path in of_first if path.suffix not in (".log", ".times")
+    } == {"train"}
     assert [path.parent.name for path in of_first if path.suffix == ".log"] == ["train"]
 
 
@@ -147,7 +149,10 @@ def test_nested_pipelines_loops_and_folders(execute, state, states):
     parts = path_of(second, "parts", "split")
     assert (parts / "deep" / "b.csv").read_text() == "deep/b.csv"
     assert path_of(second, task="for-loop-2[1]/train").read_text() == "model 3"
-    assert set(states(api.rerun(second.run_id).snapshot).values()) == {"CACHED", "SUCCEEDED"}  # DAGs are not cached
+    assert set(states(api.rerun(second.run_id).snapshot).values()) == {
+        "CACHED",
+        "SUCCEEDED",
+    }  # DAGs are not cached
 
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
@@ -169,7 +174,8 @@ def test_an_imported_artifact_of_another_run_is_used_by_the_importer(execute):
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
 def test_an_output_that_is_the_file_of_another_task(execute):
-    """A component may say that its output is the file that it read. Here the task that made it runs again."""
+    """A component may say that its output is the file that it read. Here the task that made it runs
+    again."""
 
     @dsl.component(base_image=IMAGE)
     def choose(model: dsl.Input[dsl.Model], chosen: dsl.Output[dsl.Model]):
@@ -261,7 +267,9 @@ def test_a_hit_names_a_run_that_is_there(execute):
 
 
 @pytest.mark.rule("Caching: a hit whose artifacts are gone is a miss")
-def test_a_repeated_run_that_is_deleted_before_the_repetition_starts_gives_nothing(execute, record_repetition, states):
+def test_a_repeated_run_that_is_deleted_before_the_repetition_starts_gives_nothing(
+    execute, record_repetition, states
+):
     """Its outputs were read already, but their log is gone: nothing must refer to it."""
     first = execute(adds)
     repetition = record_repetition(first.run_id)
@@ -299,7 +307,8 @@ def test_a_run_that_was_resumed_meanwhile_is_not_deleted(execute, store):
 
 
 def test_processes_that_delete_at_the_same_time(execute, state):
-    """Each run is deleted once, whoever was first; two runs that use the same files take them along together."""
+    """Each run is deleted once, whoever was first; two runs that use the same files take them along
+    together."""
     runs = [execute(trains) for _ in range(4)]
     code = (
         "import sys\n"
@@ -317,7 +326,10 @@ def test_processes_that_delete_at_the_same_time(execute, state):
     orders = [ids, ids[::-1], ids[2:] + ids[:2]]
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, *order], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, *order],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for order in orders
     ]
@@ -336,8 +348,13 @@ def test_show_says_which_files_were_deleted(execute, home, kfgcp):
     assert [line.split() for line in shown.out.splitlines() if line.startswith("train/model")] == [
         ["train/model", "system.Model", "deleted"]
     ]
-    assert ["evaluate/metrics", "system.Metrics", "metadata-only"] in [line.split() for line in shown.out.splitlines()]
-    artifacts = {artifact["task"]: artifact for artifact in kfgcp("show", run.run_id, "--json").json["artifacts"]}
+    assert ["evaluate/metrics", "system.Metrics", "metadata-only"] in [
+        line.split() for line in shown.out.splitlines()
+    ]
+    artifacts = {
+        artifact["task"]: artifact
+        for artifact in kfgcp("show", run.run_id, "--json").json["artifacts"]
+    }
     assert artifacts["train"]["deleted"] is True
     assert "deleted" not in artifacts["evaluate"]
 

@@ -152,7 +152,11 @@ def test_a_failed_exit_task_fails_the_run(execute, states):
     run = execute(handled)
 
     assert run.state == "FAILED"
-    assert states(run) == {"exit-handler-1": "SUCCEEDED", "exit-handler-1/good": "SUCCEEDED", "bad": "FAILED"}
+    assert states(run) == {
+        "exit-handler-1": "SUCCEEDED",
+        "exit-handler-1/good": "SUCCEEDED",
+        "bad": "FAILED",
+    }
 
 
 @pytest.mark.rule("Control flow: failure_policy fast stops launching anything new")
@@ -200,11 +204,14 @@ def test_the_exit_task_of_a_cancelled_run(home, tmp_path, eventually, states):
         "exit-handler-1/good": "CANCELLED",
         "state-of": "SUCCEEDED",
     }
-    assert next(task for task in run.tasks if task.path == "state-of").outputs == {"Output": "CANCELLED"}
+    assert next(task for task in run.tasks if task.path == "state-of").outputs == {
+        "Output": "CANCELLED"
+    }
 
 
 @pytest.mark.rule(
-    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did not produce"
+    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did"
+    " not produce"
 )
 def test_ignore_upstream_failure(execute, states, task):
     @dsl.pipeline(name="ignores")
@@ -217,12 +224,18 @@ def test_ignore_upstream_failure(execute, states, task):
     run = execute(ignores)
 
     assert run.state == "FAILED"
-    assert states(run) == {"bad": "FAILED", "good": "SUCCEEDED", "good-2": "SUCCEEDED", "good-3": "SKIPPED"}
+    assert states(run) == {
+        "bad": "FAILED",
+        "good": "SUCCEEDED",
+        "good-2": "SUCCEEDED",
+        "good-3": "SKIPPED",
+    }
     assert task(run, "good").outputs == {"Output": 1}
 
 
 @pytest.mark.rule(
-    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did not produce"
+    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did"
+    " not produce"
 )
 def test_ignore_upstream_failure_takes_what_was_produced(execute, task):
     @dsl.pipeline(name="ignores")
@@ -234,7 +247,8 @@ def test_ignore_upstream_failure_takes_what_was_produced(execute, task):
 
 
 @pytest.mark.rule(
-    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did not produce"
+    "Control flow: ignore_upstream_failure runs with the defaults of what the failed upstream did"
+    " not produce"
 )
 def test_the_status_of_an_ignored_failure(execute, written):
     @dsl.pipeline(name="plain")
@@ -260,7 +274,10 @@ def test_an_ignored_failure_without_a_default_fails(execute, compiled, states, t
     run = execute(spec)
 
     assert states(run) == {"bad": "FAILED", "good": "FAILED"}
-    assert "input 'x' has no value: task 'bad' has no output 'Output'" in task(run, "good").error.message
+    assert (
+        "input 'x' has no value: task 'bad' has no output 'Output'"
+        in task(run, "good").error.message
+    )
 
 
 @pytest.mark.rule("Control flow: the final status is state, task name, job resource name and error")

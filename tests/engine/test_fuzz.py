@@ -1,4 +1,5 @@
-"""Whatever a spec holds: a run that ends, or one of our errors. Never a hang, never another exception."""
+"""Whatever a spec holds: a run that ends, or one of our errors. Never a hang, never another
+exception."""
 
 import contextlib
 import copy
@@ -32,8 +33,12 @@ json_values = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
-    | st.sampled_from(["{{$}}", "{{$.inputs.parameters['x']}}", "[1, 2]", '{"a": 1}', "[[", "0s", "", "true"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    | st.sampled_from(
+        ["{{$}}", "{{$.inputs.parameters['x']}}", "[1, 2]", '{"a": 1}', "[[", "0s", "", "true"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 settings.register_profile("engine", deadline=None, suppress_health_check=list(HealthCheck))
@@ -48,14 +53,21 @@ def originals():
 def places(value, at=()):
     """Every place below a value."""
     found = [at] if at else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         found += places(item, (*at, key))
     return found
 
 
 def mutated(spec, data):
-    """The spec after a few changes: a part removed, replaced, or swapped for another one of the spec."""
+    """The spec after a few changes: a part removed, replaced, or swapped for another one of the
+    spec."""
     spec = copy.deepcopy(spec)
     for _ in range(data.draw(st.integers(1, 3))):
         body = {key: spec[key] for key in ("root", "components", "deploymentSpec") if key in spec}
@@ -118,7 +130,13 @@ def put_out(node, layout, data):
         arguments.resolve((*container.command, *container.args), wire, {})
     written = {name: data.draw(json_values) for name in node.component.output_params}
     for name, declared in node.component.output_params.items():
-        plain = {"NUMBER_INTEGER": 8, "STRING": "text", "LIST": [1, 2], "STRUCT": {"a": 1}, "BOOLEAN": True}
+        plain = {
+            "NUMBER_INTEGER": 8,
+            "STRING": "text",
+            "LIST": [1, 2],
+            "STRUCT": {"a": 1},
+            "BOOLEAN": True,
+        }
         if data.draw(st.integers(0, 3)):
             written[name] = plain.get(declared.type, 0.5)
     output_file = Path(wire["outputs"]["outputFile"])
@@ -128,7 +146,9 @@ def put_out(node, layout, data):
 
 
 @pytest.mark.trial("specs with random changes, run to their end")
-@pytest.mark.rule("Running a task: whatever passes validation ends in a finished run or one of our errors")
+@pytest.mark.rule(
+    "Running a task: whatever passes validation ends in a finished run or one of our errors"
+)
 @given(data=st.data())
 @settings(settings.get_profile("engine"), max_examples=examples(sample=80, proof=5_000))
 def test_mutated_specs_end(originals, tmp_path_factory, data, trial):
@@ -163,8 +183,29 @@ texts = st.text(max_size=40) | st.lists(
                 ")",
                 "(",
             ),
-            *("parseJson(string_value)", '["k"]', "[0]", "string_value", "list_value", "{", "}", "{{$", "}}", "."),
-            *(".inputs.parameters['x']", ".artifacts['a']", ".uri", ".json_escape[1]", "?", ":", "size(", "\0", "'"),
+            *(
+                "parseJson(string_value)",
+                '["k"]',
+                "[0]",
+                "string_value",
+                "list_value",
+                "{",
+                "}",
+                "{{$",
+                "}}",
+                ".",
+            ),
+            *(
+                ".inputs.parameters['x']",
+                ".artifacts['a']",
+                ".uri",
+                ".json_escape[1]",
+                "?",
+                ":",
+                "size(",
+                "\0",
+                "'",
+            ),
         ]
     ),
     max_size=8,
@@ -177,7 +218,9 @@ texts = st.text(max_size=40) | st.lists(
 @settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
 def test_any_condition_ends_in_a_bool_or_a_problem(expression, value, trial):
     trial.count("conditions")
-    inputs = Values({"x": value, "d": {"k": [value]}}, {"a": (ArtifactValue("a", "t", "u", {"m": value}),)})
+    inputs = Values(
+        {"x": value, "d": {"k": [value]}}, {"a": (ArtifactValue("a", "t", "u", {"m": value}),)}
+    )
     message = expression
     try:
         assert expressions.condition(expression, inputs) in (True, False)
@@ -187,7 +230,9 @@ def test_any_condition_ends_in_a_bool_or_a_problem(expression, value, trial):
 
 
 @pytest.mark.trial("selectors of random text")
-@pytest.mark.rule('Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes')
+@pytest.mark.rule(
+    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
+)
 @given(expression=texts, value=json_values)
 @settings(settings.get_profile("engine"), max_examples=examples(sample=400, proof=20_000))
 def test_any_selector_ends_in_a_value_or_a_problem(expression, value, trial):
@@ -200,9 +245,12 @@ def test_any_selector_ends_in_a_value_or_a_problem(expression, value, trial):
     assert expression in message
 
 
-@pytest.mark.rule('Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes')
+@pytest.mark.rule(
+    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
+)
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, "[" * 500 + "]" * 500, "no json", '"a\\u0000b"', "1e999", "NaN", "9" * 5000]
+    "text",
+    ["[" * 100_000, "[" * 500 + "]" * 500, "no json", '"a\\u0000b"', "1e999", "NaN", "9" * 5000],
 )
 def test_hostile_json_ends_in_a_value_or_a_problem(text):
     with contextlib.suppress(ValueProblem):
@@ -211,7 +259,8 @@ def test_hostile_json_ends_in_a_value_or_a_problem(text):
 
 @pytest.mark.rule("Control flow: a condition that cannot be evaluated is a failed task")
 @pytest.mark.parametrize(
-    "expression", ["(" * 100_000, "!" * 100_000 + "true", "1+" * 50_000 + "1", "[" * 5000 + "]" * 5000]
+    "expression",
+    ["(" * 100_000, "!" * 100_000 + "true", "1+" * 50_000 + "1", "[" * 5000 + "]" * 5000],
 )
 def test_enormous_expressions(expression):
     with pytest.raises(ValueProblem):
@@ -235,9 +284,13 @@ def test_any_template_ends_in_a_value_or_a_problem(template, value, trial):
     trial.count("templates")
     for constant in (template, [template], {template: [template]}):
         with contextlib.suppress(ValueProblem):
-            placeholders.fill_constant(constant, {"x": value}, {"pipeline_job_name": "j"}, "input 'y'")
+            placeholders.fill_constant(
+                constant, {"x": value}, {"pipeline_job_name": "j"}, "input 'y'"
+            )
     with contextlib.suppress(ValueProblem):
-        assert all(isinstance(word, str) for word in arguments.resolve([template, template], WIRE, {}))
+        assert all(
+            isinstance(word, str) for word in arguments.resolve([template, template], WIRE, {})
+        )
 
 
 @pytest.mark.trial("IfPresent and Concat of random structure")
@@ -251,12 +304,23 @@ def test_any_structure_ends_in_words_or_a_problem(structure, key, trial):
     trial.count("structures")
     for part in ({"Concat": structure}, {"IfPresent": {"InputName": "x", key: structure}}):
         with contextlib.suppress(ValueProblem):
-            assert all(isinstance(word, str) for word in arguments.resolve([json.dumps(part)], WIRE, {}))
+            assert all(
+                isinstance(word, str) for word in arguments.resolve([json.dumps(part)], WIRE, {})
+            )
 
 
 @pytest.mark.rule("Placeholders: several may stand inside one string")
 @pytest.mark.parametrize(
-    "piece", ["{{$", "{{$.a'", "{{$}", "{{$.inputs.parameters['", "{{$}}", "{{channel:task=", "{{channel:task=;name=a"]
+    "piece",
+    [
+        "{{$",
+        "{{$.a'",
+        "{{$}",
+        "{{$.inputs.parameters['",
+        "{{$}}",
+        "{{channel:task=",
+        "{{channel:task=;name=a",
+    ],
 )
 def test_templates_are_read_in_linear_time(piece):
     text = piece * 20_000
@@ -269,7 +333,11 @@ def test_templates_are_read_in_linear_time(piece):
     written=json_values
     | st.fixed_dictionaries({"parameterValues": json_values, "artifacts": json_values})
     | st.fixed_dictionaries(
-        {"artifacts": st.fixed_dictionaries({"a": json_values | st.fixed_dictionaries({"artifacts": json_values})})}
+        {
+            "artifacts": st.fixed_dictionaries(
+                {"a": json_values | st.fixed_dictionaries({"artifacts": json_values})}
+            )
+        }
     )
     | st.fixed_dictionaries(
         {
@@ -279,7 +347,10 @@ def test_templates_are_read_in_linear_time(piece):
                         {
                             "artifacts": st.lists(
                                 st.dictionaries(
-                                    st.sampled_from(["uri", "name", "type", "metadata", "custom_path"]), json_values
+                                    st.sampled_from(
+                                        ["uri", "name", "type", "metadata", "custom_path"]
+                                    ),
+                                    json_values,
                                 ),
                                 max_size=2,
                             )
@@ -302,7 +373,13 @@ def test_any_output_file_ends_in_values_or_a_problem(written, tmp_path_factory, 
         "outputs": {
             "outputFile": str(folder / "out.json"),
             "parameters": {"p": {"outputFile": str(folder / "nothing")}},
-            "artifacts": {"a": {"artifacts": [{"name": "a", "uri": str(folder / "a"), "type": {"schemaTitle": "t"}}]}},
+            "artifacts": {
+                "a": {
+                    "artifacts": [
+                        {"name": "a", "uri": str(folder / "a"), "type": {"schemaTitle": "t"}}
+                    ]
+                }
+            },
         }
     }
     try:

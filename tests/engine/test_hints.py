@@ -89,13 +89,18 @@ def needs_an_extra():
 
 
 @pytest.mark.parametrize("component", [read, read_quietly, read_and_wrap])
-def test_a_relative_path_of_the_submitting_folder(component: Any, execute: Execute, home: Path) -> None:
+def test_a_relative_path_of_the_submitting_folder(
+    component: Any, execute: Execute, home: Path
+) -> None:
     (home / "data").mkdir()
     (home / "data" / "table.csv").write_text("a")
 
     error = error_of(execute(component, {"path": "data/table.csv"}))
 
-    assert error.hint == f"Tasks run in an empty folder: give an absolute path, such as {home}/data/table.csv"
+    assert (
+        error.hint
+        == f"Tasks run in an empty folder: give an absolute path, such as {home}/data/table.csv"
+    )
     assert "hint" not in error.message
     assert ErrorInfo.from_dict(error.to_dict()) == error
 
@@ -105,7 +110,9 @@ def read_model(name: str):
     raise FileNotFoundError(f"no model of {name!r} yet" if name == "table" else "no model yet")
 
 
-@pytest.mark.parametrize(("name", "has_hint"), [("data", False), ("table", True), ("data/table", True)])
+@pytest.mark.parametrize(
+    ("name", "has_hint"), [("data", False), ("table", True), ("data/table", True)]
+)
 def test_a_word_is_a_path_only_where_the_message_names_it(
     name: str, has_hint: bool, execute: Execute, home: Path
 ) -> None:
@@ -128,9 +135,10 @@ def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None
 
 
 def test_an_address_is_no_file(execute: Execute) -> None:
-    assert error_of(execute(read, {"path": "gs://bucket/key"})).hint == (
-        "gs://bucket/key is an address, not a file. Only artifacts at gs://, s3:// and minio:// are copied for a task:"
-        " import it with dsl.importer, or download it in the component."
+    assert (
+        error_of(execute(read, {"path": "gs://bucket/key"})).hint
+        == "gs://bucket/key is an address, not a file. Only artifacts at gs://, s3:// and minio://"
+        " are copied for a task: import it with dsl.importer, or download it in the component."
     )
 
 
@@ -138,9 +146,10 @@ def test_a_name_that_only_the_file_of_the_component_has(execute: Execute) -> Non
     error = error_of(execute(wait_for_nothing))
 
     assert error.message == "NameError: name 'sleep' is not defined"
-    assert error.hint == (
-        "KFP ships only the function of a component, not the rest of its file: import or define sleep inside the"
-        " function."
+    assert (
+        error.hint
+        == "KFP ships only the function of a component, not the rest of its file: import or define"
+        " sleep inside the function."
     )
 
 
@@ -150,10 +159,11 @@ def test_other_undefined_names_have_no_hint(component: Any, execute: Execute) ->
 
 
 def test_a_library_that_the_base_image_would_have(execute: Execute) -> None:
-    assert error_of(execute(needs_the_image)).hint == (
-        "The base_image tensorflow/tensorflow:2.15.0 is not used here, tasks run in this Python: add"
-        ' packages_to_install=["no_such_library_of_an_image"] to the component, or run it in the image with'
-        " --executor docker."
+    assert (
+        error_of(execute(needs_the_image)).hint
+        == "The base_image tensorflow/tensorflow:2.15.0 is not used here, tasks run in this Python:"
+        ' add packages_to_install=["no_such_library_of_an_image"] to the component, or run it in'
+        " the image with --executor docker."
     )
 
 
@@ -164,13 +174,17 @@ def test_a_library_that_a_plain_image_has_not_either(execute: Execute) -> None:
 
 
 @pytest.mark.parametrize("place", ["steps_of_us/clean.py", "pipelines/steps_of_us/clean.py"])
-def test_for_a_module_of_the_project_no_package_is_suggested(place: str, execute: Execute, home: Path) -> None:
+def test_for_a_module_of_the_project_no_package_is_suggested(
+    place: str, execute: Execute, home: Path
+) -> None:
     (home / place).parent.mkdir(parents=True)
     (home / place).write_text("def clean(): ...\n")
 
     hint = error_of(execute(needs_a_neighbour)).hint
 
-    assert hint.startswith(f"{(home / place).parent} is on this machine, but KFP ships only the function")
+    assert hint.startswith(
+        f"{(home / place).parent} is on this machine, but KFP ships only the function"
+    )
     assert "packages_to_install" not in hint
     assert "pip install" not in hint
 
@@ -184,7 +198,8 @@ def test_a_ready_made_component_without_its_extra(execute: Execute) -> None:
 def test_the_command_prints_the_hint_below_the_error(kfgcp: Any, home: Path) -> None:
     (home / "table.csv").write_text("a")
     (home / "p.py").write_text(
-        "from kfp import dsl\n\n@dsl.component(base_image='python:3.11')\ndef read(path: str):\n    open(path)\n"
+        "from kfp import dsl\n\n@dsl.component(base_image='python:3.11')\ndef read(path: str):\n   "
+        " open(path)\n"
     )
 
     done = kfgcp("run", "p.py", "-p", "path=table.csv")
@@ -192,8 +207,13 @@ def test_the_command_prints_the_hint_below_the_error(kfgcp: Any, home: Path) -> 
 
     assert done.code == 6
     lines = done.err.splitlines()
-    at = next(number for number, line in enumerate(lines) if line.startswith("failed in task read:"))
-    assert lines[at + 1] == f"hint: Tasks run in an empty folder: give an absolute path, such as {home}/table.csv"
+    at = next(
+        number for number, line in enumerate(lines) if line.startswith("failed in task read:")
+    )
+    assert (
+        lines[at + 1]
+        == f"hint: Tasks run in an empty folder: give an absolute path, such as {home}/table.csv"
+    )
     assert lines[at + 1] in shown.err.splitlines()
     assert kfgcp("show", "--json").json["error"]["hint"] == lines[at + 1].removeprefix("hint: ")
 
@@ -206,11 +226,19 @@ CONTAINER = TaskPlace("acme/train:1", True, "", {})
     [
         (
             "ModuleNotFoundError: No module named 'sklearn.svm'",
-            'acme/train:1 does not have it: use another base_image, or add packages_to_install=["scikit-learn"] to the'
-            " component.",
+            (
+                "acme/train:1 does not have it: use another base_image, or add"
+                ' packages_to_install=["scikit-learn"] to the component.'
+            ),
         ),
-        ("NameError: name 'pd' is not defined. Did you mean: 'id'?", "import or define pd inside the function."),
-        ("FileNotFoundError: [Errno 2] No such file or directory: 'data.csv'", "import it with dsl.importer."),
+        (
+            "NameError: name 'pd' is not defined. Did you mean: 'id'?",
+            "import or define pd inside the function.",
+        ),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: 'data.csv'",
+            "import it with dsl.importer.",
+        ),
         ("ValueError: No module named 'x'", None),
         ("said: ModuleNotFoundError: No module named 'x'", None),
         ("", None),

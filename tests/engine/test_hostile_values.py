@@ -6,7 +6,9 @@ from kfp import dsl
 IMAGE = "python:3.11"
 
 
-@pytest.mark.rule("Running a task: values are data and reach the component unchanged, however large")
+@pytest.mark.rule(
+    "Running a task: values are data and reach the component unchanged, however large"
+)
 @pytest.mark.parametrize(
     "value",
     [
@@ -43,7 +45,10 @@ def test_hostile_texts(value, execute, task):
         same(text=second.output)
         return same(text=first.output).output
 
-    run = execute(pipeline, {"text": value, "items": [value], "config": {"k": {"n": [value]}, "names": {value: 1}}})
+    run = execute(
+        pipeline,
+        {"text": value, "items": [value], "config": {"k": {"n": [value]}, "names": {value: 1}}},
+    )
 
     assert run.state == "SUCCEEDED"
     assert run.outputs == {"Output": value}
@@ -51,7 +56,9 @@ def test_hostile_texts(value, execute, task):
     assert task(run, "inside").inputs["items"] == [value]
 
 
-@pytest.mark.rule("Running a task: values are data and reach the component unchanged, however large")
+@pytest.mark.rule(
+    "Running a task: values are data and reach the component unchanged, however large"
+)
 def test_deep_and_odd_structures(execute, written):
     @dsl.component(base_image=IMAGE)
     def same(config: dict) -> dict:
@@ -68,7 +75,9 @@ def test_deep_and_odd_structures(execute, written):
     assert execute(pipeline, {"config": deep}).outputs == {"Output": deep}
 
 
-@pytest.mark.rule("Running a task: values are data and reach the component unchanged, however large")
+@pytest.mark.rule(
+    "Running a task: values are data and reach the component unchanged, however large"
+)
 @pytest.mark.parametrize("depth", [250, 480, 900])
 def test_an_output_that_nests_too_deep_fails_the_task(depth, execute, task):
     @dsl.component(base_image=IMAGE)

@@ -21,7 +21,9 @@ def locate(path: str) -> str:
 
 @dsl.pipeline(name="imports")
 def imports(uri: str, note: str = "n"):
-    made = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, metadata={"note": note, "k": "v"})
+    made = dsl.importer(
+        artifact_uri=uri, artifact_class=dsl.Dataset, metadata={"note": note, "k": "v"}
+    )
     read(data=made.output)
 
 
@@ -70,7 +72,13 @@ def test_metadata(execute, written, file):
         made = dsl.importer(
             artifact_uri=uri,
             artifact_class=dsl.Dataset,
-            metadata={"note": note, "number": n, "nested": {"list": [note, "x"]}, note: "key", "text": f"<{note}>"},
+            metadata={
+                "note": note,
+                "number": n,
+                "nested": {"list": [note, "x"]},
+                note: "key",
+                "text": f"<{note}>",
+            },
         )
         read(data=made.output)
 
@@ -86,16 +94,21 @@ def test_metadata(execute, written, file):
 
 
 @pytest.mark.rule(
-    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true"
+    " makes a new one"
 )
 def test_without_reimport_tasks_below_are_cached(execute, states, file):
     execute(imports, {"uri": str(file)})
 
-    assert states(execute(imports, {"uri": str(file)})) == {"importer": "SUCCEEDED", "read": "CACHED"}
+    assert states(execute(imports, {"uri": str(file)})) == {
+        "importer": "SUCCEEDED",
+        "read": "CACHED",
+    }
 
 
 @pytest.mark.rule(
-    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true"
+    " makes a new one"
 )
 def test_other_metadata_is_another_artifact(execute, states, written, file):
     execute(imports, {"uri": str(file)})
@@ -106,12 +119,16 @@ def test_other_metadata_is_another_artifact(execute, states, written, file):
 
 
 @pytest.mark.rule(
-    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true makes a new one"
+    "Importer: reimport false reuses a known artifact of the same type, URI and metadata; true"
+    " makes a new one"
 )
 def test_reimport_makes_a_new_artifact(execute, states, file):
     execute(reimports, {"uri": str(file)})
 
-    assert states(execute(reimports, {"uri": str(file)})) == {"importer": "SUCCEEDED", "read": "SUCCEEDED"}
+    assert states(execute(reimports, {"uri": str(file)})) == {
+        "importer": "SUCCEEDED",
+        "read": "SUCCEEDED",
+    }
 
 
 @pytest.mark.rule("Importer: not cached")
@@ -132,7 +149,9 @@ def test_what_is_not_there_fails(uri, execute, states):
     assert states(run) == {"importer": "FAILED", "read": "SKIPPED"}
 
 
-@pytest.mark.parametrize("uri", ["foo://bucket/key", "GS://bucket/key", "://key", "models://churn/1"])
+@pytest.mark.parametrize(
+    "uri", ["foo://bucket/key", "GS://bucket/key", "://key", "models://churn/1"]
+)
 def test_a_uri_of_an_unknown_scheme_fails_the_importer(uri, execute, task):
     run = execute(imports, {"uri": uri})
 
@@ -154,7 +173,9 @@ def test_what_cannot_be_copied_is_passed_on_and_a_task_that_opens_it_is_told(uri
 
 
 @pytest.mark.rule("Artifacts: escapes of a file:// URI are decoded, those of a path are not")
-def test_the_uri_of_a_file_is_read_with_its_escapes_and_a_path_without(execute, written, states, tmp_path):
+def test_the_uri_of_a_file_is_read_with_its_escapes_and_a_path_without(
+    execute, written, states, tmp_path
+):
     for name in ("a[0].csv", "a%5B0%5D.csv"):
         (tmp_path / name).write_text(name)
     uri = (tmp_path / "a[0].csv").as_uri()

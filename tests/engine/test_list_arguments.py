@@ -26,7 +26,9 @@ def number(value: int) -> int:
 
 
 @dsl.component(base_image=IMAGE)
-def every_type() -> NamedTuple("All", [("s", str), ("r", float), ("b", bool), ("l", list), ("d", dict)]):
+def every_type() -> NamedTuple(
+    "All", [("s", str), ("r", float), ("b", bool), ("l", list), ("d", dict)]
+):
     return "hello", 2.5, True, [1, "two"], {"k": 1}
 
 
@@ -60,15 +62,24 @@ def metadata_of(data: dsl.Input[dsl.Dataset]) -> str:
 
 @pytest.mark.rule("Values: constants may be lists and structs that hold placeholders at any depth")
 def test_the_pipeline_recorded_on_kubeflow_gives_the_same_outputs(execute, task):
-    """Of the tasks that succeed there; the others get text here, see the table at the end of semantics.md.
+    """Of the tasks that succeed there; the others get text here, see the table at the end of
+    semantics.md.
 
-    They failed there because a quote, a list or a dict inside a list argument breaks the JSON of their input.
+    They failed there because a quote, a list or a dict inside a list argument breaks the JSON of
+    their input.
     """
-    workflow, metadata = recorded_runs.workflow("list-arguments"), recorded_runs.metadata("list-arguments")
+    workflow, metadata = (
+        recorded_runs.workflow("list-arguments"),
+        recorded_runs.metadata("list-arguments"),
+    )
     recorded = argo_record.expected_tasks(workflow, metadata)
     run = execute(load(str(recorded_runs.pipeline("list-arguments"))))
 
-    succeeded = {path: found.outputs["Output"] for path, found in recorded.items() if found.state == "SUCCEEDED"}
+    succeeded = {
+        path: found.outputs["Output"]
+        for path, found in recorded.items()
+        if found.state == "SUCCEEDED"
+    }
     assert len(succeeded) == 14
     for path, output in succeeded.items():
         found = task(run, path)
@@ -89,10 +100,18 @@ def test_values_inside_lists_and_dicts_become_text(execute, written):
     def inside(n: int = 7, ratio: float = 2.0):
         made = every_type()
         three = number(value=3)
-        see_list(xs=[made.outputs["s"], made.outputs["r"], made.outputs["b"], three.output, n, ratio, 4])
+        see_list(
+            xs=[made.outputs["s"], made.outputs["r"], made.outputs["b"], three.output, n, ratio, 4]
+        )
         see_list(xs=[made.outputs["l"], made.outputs["d"], [[f"run-{made.outputs['s']}"]]])
         with dsl.ParallelFor([1, 2]) as item:
-            see_dict(d={"acc": three.output, "deep": {"k": item, "list": [item, {"x": item}]}, "plain": 1})
+            see_dict(
+                d={
+                    "acc": three.output,
+                    "deep": {"k": item, "list": [item, {"x": item}]},
+                    "plain": 1,
+                }
+            )
 
     run = execute(inside)
 
@@ -150,7 +169,9 @@ def test_values_never_change_the_structure(value, execute, written):
     assert written(run, "see-dict") == {"k": value, "l": {"m": [value]}}
 
 
-@pytest.mark.rule("Values: the same holds for arguments of nested pipelines and for importer metadata")
+@pytest.mark.rule(
+    "Values: the same holds for arguments of nested pipelines and for importer metadata"
+)
 def test_arguments_of_nested_pipelines(execute, written):
     @dsl.pipeline(name="inner")
     def inner(xs: list, d: dict):
@@ -181,7 +202,9 @@ def test_items_of_a_loop(execute, written, compiled):
     spec = compiled(items)
     loop = spec["root"]["dag"]["tasks"]["for-loop-2"]
     loop["inputs"] = {
-        "parameters": {"n": {"taskOutputParameter": {"producerTask": "number", "outputParameterKey": "Output"}}}
+        "parameters": {
+            "n": {"taskOutputParameter": {"producerTask": "number", "outputParameterKey": "Output"}}
+        }
     }
     loop["parameterIterator"]["items"]["raw"] = json.dumps(
         [["{{$.inputs.parameters['n']}}", "{{$.pipeline_task_name}}"], ["b"]]
@@ -205,7 +228,9 @@ def test_items_that_are_values_of_the_user_are_not_searched_for_placeholders(exe
     assert written(run, "for-loop-1[1]/see-list") == [PARAMETER]
 
 
-@pytest.mark.rule("Values: the same holds for arguments of nested pipelines and for importer metadata")
+@pytest.mark.rule(
+    "Values: the same holds for arguments of nested pipelines and for importer metadata"
+)
 def test_metadata_of_an_importer(execute, written, tmp_path):
     (tmp_path / "data").write_text("content")
 
@@ -236,7 +261,9 @@ def test_variables_of_the_environment(execute, task):
 # -- placeholders without a value
 
 
-@pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
+@pytest.mark.rule(
+    "Values: a placeholder that is still unfilled when a task is about to start fails the task"
+)
 @pytest.mark.parametrize(
     "value",
     [
@@ -256,7 +283,9 @@ def test_an_unfilled_placeholder_fails_the_task(value, execute, compiled, task, 
         see_list(xs=[])
 
     spec = compiled(unfilled)
-    spec["root"]["dag"]["tasks"]["see-list"]["inputs"]["parameters"]["xs"]["runtimeValue"]["constant"] = value
+    spec["root"]["dag"]["tasks"]["see-list"]["inputs"]["parameters"]["xs"]["runtimeValue"][
+        "constant"
+    ] = value
     run = execute(spec)
 
     failed = task(run, "see-list")
@@ -265,7 +294,9 @@ def test_an_unfilled_placeholder_fails_the_task(value, execute, compiled, task, 
     assert "\n" not in failed.error.message
 
 
-@pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
+@pytest.mark.rule(
+    "Values: a placeholder that is still unfilled when a task is about to start fails the task"
+)
 def test_null_inside_a_list_or_text_fails_the_task(execute, task):
     """A parameter that is null is not passed on, so Kubeflow leaves its placeholder as it is."""
 
@@ -276,11 +307,19 @@ def test_null_inside_a_list_or_text_fails_the_task(execute, task):
 
     run = execute(null)
 
-    assert task(run, "see-list").error.message == "input 'xs' contains the value of maybe, which is null"
-    assert task(run, "text").error.message == "input 'value' contains the value of maybe, which is null"
+    assert (
+        task(run, "see-list").error.message
+        == "input 'xs' contains the value of maybe, which is null"
+    )
+    assert (
+        task(run, "text").error.message
+        == "input 'value' contains the value of maybe, which is null"
+    )
 
 
-@pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
+@pytest.mark.rule(
+    "Values: a placeholder that is still unfilled when a task is about to start fails the task"
+)
 def test_an_output_where_kfp_cannot_compile_it_fails_the_task(execute, task):
     """KFP leaves its own note of the output there, which would reach the component as text."""
 
@@ -307,7 +346,9 @@ def test_two_keys_that_become_one_fail_the_task(execute, compiled, task):
         see_dict(d={})
 
     spec = compiled(keys)
-    spec["root"]["dag"]["tasks"]["see-dict"]["inputs"]["parameters"]["d"]["runtimeValue"]["constant"] = {
+    spec["root"]["dag"]["tasks"]["see-dict"]["inputs"]["parameters"]["d"]["runtimeValue"][
+        "constant"
+    ] = {
         "see-dict": 1,
         "{{$.pipeline_task_name}}": 2,
     }
@@ -346,7 +387,11 @@ def test_a_dict_key_of_the_user_that_looks_like_a_placeholder_is_data(execute, w
     def keys(d: dict):
         see_dict(d=d)
 
-    given = {PARAMETER: 1, "{{$}}": {"{{$.pipeline_job_name}}": 2}, "{{channel:task=a;name=b;type=c;}}": 3}
+    given = {
+        PARAMETER: 1,
+        "{{$}}": {"{{$.pipeline_job_name}}": 2},
+        "{{channel:task=a;name=b;type=c;}}": 3,
+    }
 
     assert written(execute(keys, {"d": given}), "see-dict") == given
 

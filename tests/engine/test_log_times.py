@@ -49,7 +49,9 @@ def log(tmp_path: Path) -> Log:
         (4500, []),
     ],
 )
-def test_lines_are_found_by_the_time_they_were_written(log: Log, since: int, lines: list[str]) -> None:
+def test_lines_are_found_by_the_time_they_were_written(
+    log: Log, since: int, lines: list[str]
+) -> None:
     log.write("one\n", at=1000)
     log.write("two\n", at=2000)
     log.write("three\n", at=3000)
@@ -122,4 +124,9 @@ def test_the_times_of_a_log_that_another_run_uses_are_kept(tmp_path: Path) -> No
 
     remove_files(tmp_path, "aaaa00000001", [Origin("aaaa00000001", "train", 2)])
 
-    assert sorted(file.name for file in folder.iterdir()) == ["1.log", "1.times", "2.log", "2.times"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "1.log",
+        "1.times",
+        "2.log",
+        "2.times",
+    ]

@@ -79,7 +79,9 @@ def outputs(run, task):
     }
 
 
-@pytest.mark.rule("Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string")
+@pytest.mark.rule(
+    "Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string"
+)
 def test_items_written_in_the_pipeline(execute, states):
     @dsl.pipeline(name="raw")
     def raw():
@@ -95,7 +97,9 @@ def test_items_written_in_the_pipeline(execute, states):
     assert set(outputs(run, "text").values()) == {"it's", '"x"', "{{$}}\n"}
 
 
-@pytest.mark.rule("Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string")
+@pytest.mark.rule(
+    "Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string"
+)
 def test_items_from_an_input_and_from_a_task(execute):
     @dsl.pipeline(name="sources")
     def sources(items: List[int]):  # noqa: UP006
@@ -111,7 +115,9 @@ def test_items_from_an_input_and_from_a_task(execute):
     assert sorted(outputs(run, "add").values()) == [100, 101]
 
 
-@pytest.mark.rule("Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string")
+@pytest.mark.rule(
+    "Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string"
+)
 def test_items_from_a_json_string(execute, compiled):
     @dsl.pipeline(name="string")
     def string(items: List[int] = [1]):  # noqa: B006, UP006
@@ -120,16 +126,20 @@ def test_items_from_a_json_string(execute, compiled):
 
     spec = compiled(string)
     spec["root"]["inputDefinitions"]["parameters"]["items"] = {"parameterType": "STRING"}
-    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]["pipelinechannel--items"] = {
-        "parameterType": "STRING"
-    }
+    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"][
+        "pipelinechannel--items"
+    ] = {"parameterType": "STRING"}
     run = execute(spec, {"items": "[1, 2.0, 3]"})
 
     assert outputs(run, "double") == {"for-loop-1[0]": 2, "for-loop-1[1]": 4, "for-loop-1[2]": 6}
 
 
-@pytest.mark.rule("Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string")
-@pytest.mark.parametrize("items", ["no json", '{"a": 1}', "3", "", "null", "[" * 5000, "[" * 300 + "]" * 300])
+@pytest.mark.rule(
+    "Control flow: ParallelFor items from raw JSON text or an input, a LIST or a JSON string"
+)
+@pytest.mark.parametrize(
+    "items", ["no json", '{"a": 1}', "3", "", "null", "[" * 5000, "[" * 300 + "]" * 300]
+)
 def test_what_is_no_list_fails_the_loop(items, execute, compiled, states, task):
     @dsl.pipeline(name="bad")
     def bad(items: list):
@@ -138,9 +148,9 @@ def test_what_is_no_list_fails_the_loop(items, execute, compiled, states, task):
 
     spec = compiled(bad)
     spec["root"]["inputDefinitions"]["parameters"]["items"] = {"parameterType": "STRING"}
-    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]["pipelinechannel--items"] = {
-        "parameterType": "STRING"
-    }
+    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"][
+        "pipelinechannel--items"
+    ] = {"parameterType": "STRING"}
     run = execute(spec, {"items": items})
 
     assert states(run) == {"for-loop-1": "FAILED"}
@@ -224,7 +234,10 @@ def test_iterations_do_not_mix(execute):
     run = execute(siblings, max_parallel=2)
 
     assert outputs(run, "add") == {f"for-loop-2[{i}]": 3 * (i + 1) for i in range(4)}
-    assert outputs(run, "text") == {"for-loop-2[2]/condition-3": "6 9", "for-loop-2[3]/condition-3": "8 12"}
+    assert outputs(run, "text") == {
+        "for-loop-2[2]/condition-3": "6 9",
+        "for-loop-2[3]/condition-3": "8 12",
+    }
 
 
 @pytest.mark.rule("Control flow: parallelismLimit is per loop instance, 0 is unlimited")
@@ -241,7 +254,9 @@ def test_the_limit_of_a_loop(limit, most, simulate):
     def watch(running):
         seen.append(len({node.parent.path for node in running}))
 
-    simulate(limited, lambda node: Values({"Output": 1}), choose=lambda count: count - 1, watch=watch)
+    simulate(
+        limited, lambda node: Values({"Output": 1}), choose=lambda count: count - 1, watch=watch
+    )
 
     assert max(seen) == most
 
@@ -250,7 +265,10 @@ def test_the_limit_of_a_loop(limit, most, simulate):
 def test_the_limit_of_nested_loops_is_of_each_instance(simulate):
     @dsl.pipeline(name="nested")
     def nested():
-        with dsl.ParallelFor([1, 2, 3], parallelism=2), dsl.ParallelFor([1, 2, 3, 4], parallelism=3) as item:
+        with (
+            dsl.ParallelFor([1, 2, 3], parallelism=2),
+            dsl.ParallelFor([1, 2, 3, 4], parallelism=3) as item,
+        ):
             double(x=item)
 
     seen = []
@@ -268,7 +286,8 @@ def test_the_limit_of_nested_loops_is_of_each_instance(simulate):
 def test_the_limit_in_real_time(execute, tmp_path):
     @dsl.component(base_image=IMAGE)
     def count(x: int, folder: str) -> int:
-        """Wait until another iteration runs too, or all others have ended. Return how many ran at most."""
+        """Wait until another iteration runs too, or all others have ended. Return how many ran at
+        most."""
         import os
         import pathlib
         import time
@@ -369,7 +388,9 @@ def test_collected_leaves_out_skipped_iterations(execute, compiled):
     assert json.loads(read.outputs["Output"]) == ["data 1", "data 3", "data 4"]
 
 
-@pytest.mark.rule("Control flow: other branches keep running (fail-slow), nothing new starts below the failure")
+@pytest.mark.rule(
+    "Control flow: other branches keep running (fail-slow), nothing new starts below the failure"
+)
 def test_a_failed_iteration(execute, states, task):
     @dsl.pipeline(name="fails")
     def fails() -> str:
@@ -411,7 +432,9 @@ def test_items_of_an_undeclared_type_are_text_as_on_kubeflow(execute, states, ta
     }
 
 
-@pytest.mark.rule("Running a task: independent tasks, conditions and loops of one DAG run at the same time")
+@pytest.mark.rule(
+    "Running a task: independent tasks, conditions and loops of one DAG run at the same time"
+)
 def test_a_loop_a_condition_and_a_task_run_at_the_same_time(simulate):
     @dsl.pipeline(name="together")
     def together(x: int = 1):
@@ -422,7 +445,11 @@ def test_a_loop_a_condition_and_a_task_run_at_the_same_time(simulate):
             double(x=item)
 
     seen = []
-    simulate(together, lambda node: Values({"Output": 1}), watch=lambda running: seen.append(len(running)))
+    simulate(
+        together,
+        lambda node: Values({"Output": 1}),
+        watch=lambda running: seen.append(len(running)),
+    )
 
     assert seen[0] == 4
 
@@ -443,7 +470,9 @@ def test_the_limit_of_an_artifact_loop(simulate):
     seen = []
 
     def behave(node):
-        return Values({"Output": "x"}, {"data": (ArtifactValue("data", "system.Dataset", node.path),)})
+        return Values(
+            {"Output": "x"}, {"data": (ArtifactValue("data", "system.Dataset", node.path),)}
+        )
 
     def watch(running):
         if running[0].path.endswith("read"):

@@ -57,7 +57,8 @@ def level1(text: Optional[str] = None, n: int = 1):  # noqa: UP045
 
 
 @pytest.mark.rule(
-    "Values: an optional input without default is null and left out for children that declare it optional"
+    "Values: an optional input without default is null and left out for children that declare it"
+    " optional"
 )
 @pytest.mark.rule("Control flow: a nested pipeline is a DAG component")
 def test_optional_inputs_and_defaults_at_every_level(execute, written):
@@ -95,7 +96,9 @@ def test_outputs_of_nested_pipelines(execute, task):
 
 
 @pytest.mark.rule("Control flow: a failing child fails the DAG")
-@pytest.mark.rule("Control flow: other branches keep running (fail-slow), nothing new starts below the failure")
+@pytest.mark.rule(
+    "Control flow: other branches keep running (fail-slow), nothing new starts below the failure"
+)
 def test_a_failing_child(execute, states, task):
     @dsl.pipeline(name="inner")
     def inner() -> int:
@@ -137,7 +140,9 @@ def test_fail_fast(execute, states):
 
     run = execute(outer, fail_fast=True, max_parallel=1)
 
-    assert states(run) == {"add": "SKIPPED", "add-2": "SKIPPED", "bad": "FAILED"} or states(run) == {
+    assert states(run) == {"add": "SKIPPED", "add-2": "SKIPPED", "bad": "FAILED"} or states(
+        run
+    ) == {
         "add": "SUCCEEDED",
         "add-2": "SKIPPED",
         "bad": "FAILED",

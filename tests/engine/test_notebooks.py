@@ -1,6 +1,8 @@
-"""Notebook components: a notebook that KFP embeds in a Python component, run with parameters by a kernel of its own.
+"""Notebook components: a notebook that KFP embeds in a Python component, run with parameters by a
+kernel of its own.
 
-Their packages (nbclient, ipykernel and what these need) are among those of the tests, so nothing is installed.
+Their packages (nbclient, ipykernel and what these need) are among those of the tests, so nothing is
+installed.
 """
 
 import json
@@ -15,7 +17,8 @@ from kfp import dsl
 from kfgcp.model import Run, RunState
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(dsl, "notebook_component"), reason="the installed kfp has no notebook components (2.15 and newer have)"
+    not hasattr(dsl, "notebook_component"),
+    reason="the installed kfp has no notebook components (2.15 and newer have)",
 )
 
 
@@ -32,7 +35,9 @@ def notebook(home: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     def make(*cells: str, parameters: str = "factor = 1\ntext = 'unset'") -> Any:
         code = [_cell(parameters, "parameters"), *map(_cell, cells)]
         file = home / "sums.ipynb"
-        file.write_text(json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+        file.write_text(
+            json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+        )
 
         @dsl.notebook_component(notebook_path=str(file), base_image="python:3.11")
         def sums(factor: int, text: str, numbers: list, table: dsl.Output[dsl.Dataset]) -> str:
@@ -70,8 +75,12 @@ def _cell(source: str, *tags: str) -> dict[str, Any]:
 PARAMS = {"factor": 3, "text": 'it\'s {{$}} "x"\n', "numbers": [1, 2, 4]}
 
 
-@pytest.mark.rule("Running a task: a notebook component runs its notebook with the parameters it is given")
-def test_a_notebook_runs_with_its_parameters(execute: Callable[..., Run], notebook: Any, log: Any, task: Any) -> None:
+@pytest.mark.rule(
+    "Running a task: a notebook component runs its notebook with the parameters it is given"
+)
+def test_a_notebook_runs_with_its_parameters(
+    execute: Callable[..., Run], notebook: Any, log: Any, task: Any
+) -> None:
     pipeline = notebook(
         "total = sum(numbers) * factor\nprint('total', total)",
         "with open(target, 'w') as file:\n    file.write(f'{text}{total}')",
@@ -86,7 +95,9 @@ def test_a_notebook_runs_with_its_parameters(execute: Callable[..., Run], notebo
     assert task(execute(pipeline, PARAMS), "sums").state == "CACHED"
 
 
-@pytest.mark.rule("Running a task: a notebook component runs its notebook with the parameters it is given")
+@pytest.mark.rule(
+    "Running a task: a notebook component runs its notebook with the parameters it is given"
+)
 def test_a_cell_that_fails_fails_the_task(
     execute: Callable[..., Run], notebook: Any, states: Any, log: Any, task: Any
 ) -> None:

@@ -31,7 +31,8 @@ STATUSES = {"denied.txt": 403, "unsigned.txt": 401, "strange.txt": 418}
 
 @dataclass
 class Bucket:
-    """The bucket `shared`, in the words of Cloud Storage and of S3. sent: bytes of objects that were sent."""
+    """The bucket `shared`, in the words of Cloud Storage and of S3. sent: bytes of objects that
+    were sent."""
 
     url: str = ""
     sent: int = 0
@@ -59,7 +60,11 @@ def served(bucket: Bucket) -> type[http.server.BaseHTTPRequestHandler]:
                 first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
                 part = content[first : last + 1]
                 bucket.sent += len(part)
-                self.answer(206, part, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(content)}"})
+                self.answer(
+                    206,
+                    part,
+                    {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(content)}"},
+                )
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
@@ -76,7 +81,9 @@ def served(bucket: Bucket) -> type[http.server.BaseHTTPRequestHandler]:
 
 def listing(names: list[str], *, as_xml: bool) -> bytes:
     if not as_xml:
-        return json.dumps({"items": [{"name": name, "bucket": "shared"} for name in names]}).encode()
+        return json.dumps(
+            {"items": [{"name": name, "bucket": "shared"} for name in names]}
+        ).encode()
     items = "".join(f"<Contents><Key>{name}</Key></Contents>" for name in names)
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{items}</ListBucketResult>".encode()
 
@@ -138,7 +145,9 @@ def test_what_is_no_object_may_be_a_folder(root: str) -> None:
         ("strange.txt", Refused, "cannot be read: "),
     ],
 )
-def test_a_refusal_is_told_in_a_line(root: str, name: str, kind: type[Exception], said: str) -> None:
+def test_a_refusal_is_told_in_a_line(
+    root: str, name: str, kind: type[Exception], said: str
+) -> None:
     with pytest.raises(kind) as raised:
         objects.beginning(f"{root}/{name}", 10)
 
@@ -165,24 +174,39 @@ def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPat
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 
-    with pytest.raises(ConfigError, match="neither s3_endpoint nor AWS_ENDPOINT_URL is set") as raised:
+    with pytest.raises(
+        ConfigError, match="neither s3_endpoint nor AWS_ENDPOINT_URL is set"
+    ) as raised:
         objects.beginning("minio://mlpipeline/v2/page.html", 10)
-    assert raised.value.hint == "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+    assert (
+        raised.value.hint
+        == "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+    )
 
 
 @pytest.mark.parametrize(
-    ("uri", "module", "extra"), [("gs://b/k", "google.cloud.storage", "gcp"), ("s3://b/k", "boto3", "s3")]
+    ("uri", "module", "extra"),
+    [("gs://b/k", "google.cloud.storage", "gcp"), ("s3://b/k", "boto3", "s3")],
 )
 def test_a_missing_library_names_the_extra(uri: str, module: str, extra: str) -> None:
     code = (
-        f"import sys; sys.modules[{module!r}] = None\nfrom kfgcp.engine import objects\nobjects.beginning({uri!r}, 1)"
+        f"import sys; sys.modules[{module!r}] = None\nfrom kfgcp.engine import"
+        f" objects\nobjects.beginning({uri!r}, 1)"
     )
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("STORAGE_", "AWS_"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("STORAGE_", "AWS_"))
+    }
 
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
 
-    assert done.stderr.splitlines()[-1] == (
-        f"kfgcp.errors.MissingExtra: Reading {uri} needs the extra '{extra}', which is not installed."
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"kfgcp.errors.MissingExtra: Reading {uri} needs the extra '{extra}', which is not"
+        " installed."
     )
 
 

@@ -1,4 +1,5 @@
-"""Output artifacts below a pipeline root of the user: a folder, or a bucket behind a real emulator of Cloud Storage."""
+"""Output artifacts below a pipeline root of the user: a folder, or a bucket behind a real emulator
+of Cloud Storage."""
 
 import http.server
 import os
@@ -65,7 +66,8 @@ def writes_elsewhere() -> None:
 
 @pytest.fixture
 def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Client]:
-    """A client of an emulator that has the bucket `kfgcp-tests`; what runs in this test finds it too."""
+    """A client of an emulator that has the bucket `kfgcp-tests`; what runs in this test finds it
+    too."""
     from gcp_storage_emulator.server import create_server
 
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="kfgcp-tests")
@@ -79,21 +81,33 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Client]:
 
 
 @pytest.fixture
-def in_bucket(home: Path, buckets: storage.Client, execute: Callable[..., Run]) -> Callable[..., Run]:
-    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n')
+def in_bucket(
+    home: Path, buckets: storage.Client, execute: Callable[..., Run]
+) -> Callable[..., Run]:
+    (home / "kfgcp.toml").write_text(
+        '[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n'
+    )
     return execute
 
 
-@pytest.mark.rule("Artifacts: outputs go below the pipeline root, each attempt's into a folder of its own")
-def test_outputs_are_uploaded_and_read_back(in_bucket: Callable[..., Run], buckets: storage.Client) -> None:
+@pytest.mark.rule(
+    "Artifacts: outputs go below the pipeline root, each attempt's into a folder of its own"
+)
+def test_outputs_are_uploaded_and_read_back(
+    in_bucket: Callable[..., Run], buckets: storage.Client
+) -> None:
     run = in_bucket(pipeline)
 
     assert run.outputs == {"Output": "héllo w:héllo"}, run.error
     uris = {artifact.name: artifact.uri for artifact in run.artifacts}
     root = f"gs://kfgcp-tests/runs/two-steps/{run.run_id}/write/1"
     assert uris == {"data": f"{root}/data", "model": f"{root}/model"}
-    assert {artifact.name: dict(artifact.metadata) for artifact in run.artifacts}["data"] == {"rows": 2}
-    objects = {blob.name: blob.download_as_text() for blob in buckets.bucket("kfgcp-tests").list_blobs()}
+    assert {artifact.name: dict(artifact.metadata) for artifact in run.artifacts}["data"] == {
+        "rows": 2
+    }
+    objects = {
+        blob.name: blob.download_as_text() for blob in buckets.bucket("kfgcp-tests").list_blobs()
+    }
     folder = f"runs/two-steps/{run.run_id}/write/1"
     assert objects == {f"{folder}/data": "héllo", f"{folder}/model/weights.txt": "w:héllo"}
 
@@ -149,9 +163,14 @@ def test_an_upload_that_is_refused_fails_the_task(in_bucket: Callable[..., Run])
 def test_a_bucket_that_is_not_there_is_found_before_anything_starts(
     home: Path, buckets: storage.Client, execute: Callable[..., Run]
 ) -> None:
-    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\npipeline_root = "gs://no-such-bucket/x"\n')
+    (home / "kfgcp.toml").write_text(
+        '[env.local]\nbackend = "local"\npipeline_root = "gs://no-such-bucket/x"\n'
+    )
 
-    with pytest.raises(BackendError, match=r"pipeline root of environment 'local' cannot be used: gs://no-such-bucket"):
+    with pytest.raises(
+        BackendError,
+        match=r"pipeline root of environment 'local' cannot be used: gs://no-such-bucket",
+    ):
         execute(pipeline)
 
     assert api.list() == []
@@ -193,13 +212,18 @@ class _Stalls(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> None:
-    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n')
+    (home / "kfgcp.toml").write_text(
+        '[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n'
+    )
     write_spec(from_documents([compiled(pipeline)], "test"), home / "pipeline.yaml")
     _Stalls.uploading, _Stalls.over = threading.Event(), threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stalls)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kfgcp = Path(sys.executable).with_name("kfgcp")
-    environ = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}", "NO_GCE_CHECK": "true"}
+    environ = {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}",
+        "NO_GCE_CHECK": "true",
+    }
     try:
         with subprocess.Popen([kfgcp, "run", "pipeline.yaml"], env=os.environ | environ) as process:
             assert _Stalls.uploading.wait(PROCESS)
@@ -215,5 +239,8 @@ def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> No
         server.shutdown()
         server.server_close()
     run = api.show().snapshot
-    assert {task.path: task.state for task in run.tasks} == {"write": "CANCELLED", "read": "CANCELLED"}
+    assert {task.path: task.state for task in run.tasks} == {
+        "write": "CANCELLED",
+        "read": "CANCELLED",
+    }
     assert run.state == "CANCELLED"

@@ -1,4 +1,5 @@
-"""Placeholders: in constants, on the real engine; in commands, with the ExecutorInput that a task would get."""
+"""Placeholders: in constants, on the real engine; in commands, with the ExecutorInput that a task
+would get."""
 
 import json
 from typing import Optional
@@ -74,7 +75,12 @@ def test_several_in_one_constant(execute, task):
     def several(name: str = "x", ratio: float = 2.0):
         made = number()
         deep = structure()
-        same(text=f"{name}/{made.output}-{name} {ratio} {deep.output} {dsl.PIPELINE_TASK_NAME_PLACEHOLDER}")
+        same(
+            text=(
+                f"{name}/{made.output}-{name} {ratio} {deep.output}"
+                f" {dsl.PIPELINE_TASK_NAME_PLACEHOLDER}"
+            )
+        )
 
     run = execute(several)
 
@@ -135,17 +141,26 @@ def test_the_order_of_inputs_does_not_matter(execute, compiled, task):
     errors = []
     for names in ("abc", "cba", "bca"):
         spec = compiled(order)
-        constants = {"a": "<{{$.inputs.parameters['b']}}>", "b": "plain", "c": "<{{$.inputs.parameters['a']}}>"}
+        constants = {
+            "a": "<{{$.inputs.parameters['b']}}>",
+            "b": "plain",
+            "c": "<{{$.inputs.parameters['a']}}>",
+        }
         spec["root"]["dag"]["tasks"]["three"]["inputs"]["parameters"] = {
             name: {"runtimeValue": {"constant": constants[name]}} for name in names
         }
         errors.append(task(execute(spec), "three").error.message)
 
     # An input that holds placeholders itself is not a value to put in.
-    assert errors == ["input 'c' holds the placeholder {{$.inputs.parameters['a']}}, which has no value"] * 3
+    assert (
+        errors
+        == ["input 'c' holds the placeholder {{$.inputs.parameters['a']}}, which has no value"] * 3
+    )
 
 
-@pytest.mark.rule("Values: a placeholder that is still unfilled when a task is about to start fails the task")
+@pytest.mark.rule(
+    "Values: a placeholder that is still unfilled when a task is about to start fails the task"
+)
 @pytest.mark.parametrize(
     "text",
     [
@@ -222,16 +237,22 @@ def command(simulate, tmp_path):
 
         def behave(node):
             if node.path == "make":
-                data = ArtifactValue("data", "system.Dataset", "gs://bucket/a b/data", {"rows": 3, "k": {"n": 2.0}})
+                data = ArtifactValue(
+                    "data", "system.Dataset", "gs://bucket/a b/data", {"rows": 3, "k": {"n": 2.0}}
+                )
                 return Values({}, {"data": (data,)})
             wire = files.executor_input(
-                node, with_defaults(node.inputs, node.component), Layout(tmp_path, "p", "aaaa00000001")
+                node,
+                with_defaults(node.inputs, node.component),
+                Layout(tmp_path, "p", "aaaa00000001"),
             )
             container = node.component.executor
             job = {"pipeline_job_name": "job", "pipeline_task_name": "tool"}
             found.append(
                 (
-                    arguments.resolve((*container.command, *container.args, *extra_args), wire, job),
+                    arguments.resolve(
+                        (*container.command, *container.args, *extra_args), wire, job
+                    ),
                     json.loads(json.dumps(wire)),
                 )
             )
@@ -288,10 +309,16 @@ def test_the_command_with_the_optional_input(command):
         ('{"IfPresent": {"InputName": "data", "Then": "yes", "Else": "no"}}', ["yes"]),
         ('{"IfPresent": {"InputName": "nobody", "Then": ["yes"]}}', []),
         (
-            '{"IfPresent": {"InputName": "maybe", "Then": ["a"], "Else": ["b", "{{$.inputs.parameters[\'ratio\']}}"]}}',
+            (
+                '{"IfPresent": {"InputName": "maybe", "Then": ["a"], "Else": ["b",'
+                " \"{{$.inputs.parameters['ratio']}}\"]}}"
+            ),
             ["b", "2"],
         ),
-        ('{"Concat": ["a", {"Concat": ["b", "{{$.inputs.parameters[\'ratio\']}}"]}, "c"]}', ["ab2c"]),
+        (
+            '{"Concat": ["a", {"Concat": ["b", "{{$.inputs.parameters[\'ratio\']}}"]}, "c"]}',
+            ["ab2c"],
+        ),
         ('{"Concat": []}', [""]),
         ('{"Other": 1}', ['{"Other": 1}']),
         ('{"IfPresent": broken', ['{"IfPresent": broken']),
@@ -351,8 +378,12 @@ def test_a_name_that_the_task_does_not_have(argument, command):
 
 
 @pytest.mark.rule("Placeholders: a list of artifacts as a whole argument is refused")
-@pytest.mark.parametrize("side", ["inputs.artifacts['data']", 'inputs.artifacts["data"]', "outputs.artifacts['model']"])
+@pytest.mark.parametrize(
+    "side", ["inputs.artifacts['data']", 'inputs.artifacts["data"]', "outputs.artifacts['model']"]
+)
 def test_a_whole_artifact_in_a_command(side, command):
     """It is refused before the run; this is for what reaches the engine by another way."""
-    with pytest.raises(ValueProblem, match=r"takes the whole artifact '(data|model)', which is not defined"):
+    with pytest.raises(
+        ValueProblem, match=r"takes the whole artifact '(data|model)', which is not defined"
+    ):
         command(tools, {"text": "", "items": [], "ratio": 2.0}, [f"--x={{{{$.{side}}}}}"])

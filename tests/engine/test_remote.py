@@ -48,8 +48,14 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         elif name in OBJECTS:
             self.answer(200, json.dumps(metadata(name)).encode())
         elif path.endswith("/o"):
-            asked = {key: unquote(value) for key, _, value in (pair.partition("=") for pair in query.split("&"))}
-            self.answer(200, json.dumps(listing(asked.get("prefix", ""), asked.get("delimiter", ""))).encode())
+            asked = {
+                key: unquote(value)
+                for key, _, value in (pair.partition("=") for pair in query.split("&"))
+            }
+            self.answer(
+                200,
+                json.dumps(listing(asked.get("prefix", ""), asked.get("delimiter", ""))).encode(),
+            )
         elif name == "denied.csv":
             self.answer(403, b'{"error": {"code": 403, "message": "not\\nallowed"}}')
         else:
@@ -78,7 +84,8 @@ def metadata(name: str) -> dict[str, str]:
 
 
 def listing(prefix: str, delimiter: str) -> dict[str, Any]:
-    """The objects below a prefix; with a delimiter those deeper down only as the prefixes they share."""
+    """The objects below a prefix; with a delimiter those deeper down only as the prefixes they
+    share."""
     rest = {name: name.removeprefix(prefix) for name in OBJECTS if name.startswith(prefix)}
     deeper = {name for name, tail in rest.items() if delimiter and delimiter in tail}
     items = [metadata(name) for name in rest if name not in deeper]
@@ -103,7 +110,14 @@ def run(home: Path, bucket: str, environment: Any) -> Any:
 
     def run(uri: str) -> dict[str, Any]:
         done = subprocess.run(
-            [Path(sys.executable).with_name("kfgcp"), "run", "imports.py", "-p", f"uri={uri}", "--json"],
+            [
+                Path(sys.executable).with_name("kfgcp"),
+                "run",
+                "imports.py",
+                "-p",
+                f"uri={uri}",
+                "--json",
+            ],
             env={
                 **environment(),
                 "STORAGE_EMULATOR_HOST": bucket,
@@ -137,7 +151,9 @@ def test_all_below_a_prefix_is_copied(run: Any) -> None:
 
 @pytest.mark.rule("Running a task: what cannot be honoured here fails the task before it starts")
 @pytest.mark.parametrize("name", ["denied.csv", "absent.csv"])
-def test_what_the_store_refuses_fails_the_task_before_it_starts(run: Any, home: Path, name: str) -> None:
+def test_what_the_store_refuses_fails_the_task_before_it_starts(
+    run: Any, home: Path, name: str
+) -> None:
     found = run(f"gs://shared/{name}")
     assert found["state"] == "FAILED"
     assert found["error"]["task"] == "read"
@@ -161,8 +177,12 @@ def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert remote.place("gs://../../etc//passwd", tmp_path) == tmp_path / "gcs" / "etc" / "passwd"
 
 
-def test_a_minio_server_whose_address_is_not_known_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minio_server_whose_address_is_not_known_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"):
+    with pytest.raises(
+        ValueProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+    ):
         remote.copy("minio://b/k", tmp_path)

@@ -33,7 +33,8 @@ def status_of(status: dsl.PipelineTaskFinalStatus) -> str:
 
 @pytest.mark.rule("Control flow: maxRetryCount N means N extra attempts, after failure only")
 @pytest.mark.parametrize(
-    ("retries", "state", "attempts"), [(0, "FAILED", 1), (1, "FAILED", 2), (2, "SUCCEEDED", 3), (5, "SUCCEEDED", 3)]
+    ("retries", "state", "attempts"),
+    [(0, "FAILED", 1), (1, "FAILED", 2), (2, "SUCCEEDED", 3), (5, "SUCCEEDED", 3)],
 )
 def test_extra_attempts(retries, state, attempts, execute, task, tmp_path, log):
     @dsl.pipeline(name="retries")
@@ -61,11 +62,13 @@ def test_a_success_is_not_repeated(execute, task, tmp_path):
 
 
 @pytest.mark.rule(
-    "Control flow: retry on a nested pipeline applies to each container inside without a policy of its own"
+    "Control flow: retry on a nested pipeline applies to each container inside without a policy of"
+    " its own"
 )
 @pytest.mark.parametrize("name", ["retry-sub", "retry-bad", "retry-good", "retry-loop"])
 def test_attempts_are_those_recorded_on_kubeflow(name, simulate):
-    """The recorded servers had no defaults of workflows: with those that 2.17.0 ships nothing is retried."""
+    """The recorded servers had no defaults of workflows: with those that 2.17.0 ships nothing is
+    retried."""
     workflow = recorded_runs.workflow(name)
     attempts = argo_record.phases_of_attempts(workflow)
     tried = {path: [] for path in attempts}
@@ -82,7 +85,8 @@ def test_attempts_are_those_recorded_on_kubeflow(name, simulate):
 
 
 @pytest.mark.rule(
-    "Control flow: retry on a nested pipeline applies to each container inside without a policy of its own"
+    "Control flow: retry on a nested pipeline applies to each container inside without a policy of"
+    " its own"
 )
 def test_a_policy_of_a_nested_pipeline_is_that_of_its_containers(execute, compiled, task, tmp_path):
     @dsl.pipeline(name="innermost")
@@ -100,11 +104,15 @@ def test_a_policy_of_a_nested_pipeline_is_that_of_its_containers(execute, compil
         inner(file=file, others=others)
 
     spec = compiled(pipeline)
-    spec["root"]["dag"]["tasks"]["inner"]["retryPolicy"] = {"maxRetryCount": 2, "backoffDuration": "0s"}
+    spec["root"]["dag"]["tasks"]["inner"]["retryPolicy"] = {
+        "maxRetryCount": 2,
+        "backoffDuration": "0s",
+    }
     run = execute(spec, {"file": str(tmp_path / "count"), "others": str(tmp_path / "others")})
 
     found = {
-        path: task(run, path) for path in ("inner/fails-until", "inner/fails-until-2", "inner/innermost/fails-until")
+        path: task(run, path)
+        for path in ("inner/fails-until", "inner/fails-until-2", "inner/innermost/fails-until")
     }
     assert {path: (one.state, one.attempts) for path, one in found.items()} == {
         "inner/fails-until": ("SUCCEEDED", 3),
@@ -120,7 +128,9 @@ def test_an_importer_is_not_retried(simulate):
 
     @dsl.pipeline(name="retries")
     def pipeline():
-        dsl.importer(artifact_uri="/nobody/has/this", artifact_class=dsl.Dataset).set_retry(2, backoff_duration="0s")
+        dsl.importer(artifact_uri="/nobody/has/this", artifact_class=dsl.Dataset).set_retry(
+            2, backoff_duration="0s"
+        )
 
     def behave(node):
         tried.append(node.path)
@@ -130,18 +140,26 @@ def test_an_importer_is_not_retried(simulate):
     assert tried == ["importer"]
 
 
-@pytest.mark.rule("Control flow: the wait is backoffDuration times factor^k, capped by backoffMaxDuration")
+@pytest.mark.rule(
+    "Control flow: the wait is backoffDuration times factor^k, capped by backoffMaxDuration"
+)
 @pytest.mark.parametrize(
     ("policy", "waits"),
     [
         ({"backoffDuration": "2s", "backoffFactor": 3.0}, [2, 6, 18, 54]),
         ({"backoffDuration": "1.5s"}, [1.5, 3, 6, 12]),
-        ({"backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "30s"}, [10, 20, 30, 30]),
+        (
+            {"backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "30s"},
+            [10, 20, 30, 30],
+        ),
         ({"backoffDuration": "1000s", "backoffFactor": 10.0}, [1000, 3600, 3600, 3600]),
         ({"backoffDuration": "7200s", "backoffMaxDuration": "9000s"}, [3600, 3600, 3600, 3600]),
         ({"backoffDuration": "4s", "backoffFactor": 1.0}, [4, 4, 4, 4]),
         ({}, [0, 0, 0, 0]),
-        ({"backoffDuration": "1s", "backoffFactor": 1e200, "backoffMaxDuration": "5s"}, [1, 5, 5, 5]),
+        (
+            {"backoffDuration": "1s", "backoffFactor": 1e200, "backoffMaxDuration": "5s"},
+            [1, 5, 5, 5],
+        ),
     ],
 )
 def test_the_waits(policy, waits, compiled, simulate, monkeypatch):
@@ -155,14 +173,18 @@ def test_the_waits(policy, waits, compiled, simulate, monkeypatch):
     spec["root"]["dag"]["tasks"]["fails-until"]["retryPolicy"] = {"maxRetryCount": 4, **policy}
     told = []
     failed = Scheduler.failed
-    monkeypatch.setattr(Scheduler, "failed", lambda self, *args: told.append(failed(self, *args)) or told[-1])
+    monkeypatch.setattr(
+        Scheduler, "failed", lambda self, *args: told.append(failed(self, *args)) or told[-1]
+    )
     simulate(spec, lambda node: "no", {"file": ""})
 
     assert told == [*waits, None]
 
 
 @pytest.mark.rule("Control flow: maxRetryCount N means N extra attempts, after failure only")
-def test_the_final_status_of_a_task_that_succeeded_after_a_failure_has_no_error(execute, task, tmp_path, compiled):
+def test_the_final_status_of_a_task_that_succeeded_after_a_failure_has_no_error(
+    execute, task, tmp_path, compiled
+):
     @dsl.pipeline(name="retries")
     def pipeline(file: str):
         with dsl.ExitHandler(status_of()):
@@ -208,4 +230,8 @@ def test_fail_fast_launches_nothing_that_waits(simulate, states):
 
     found = simulate(pipeline, lambda node: "no", limit=1, fail_fast=True)
 
-    assert states(found) == {"fails-until": "FAILED", "fails-until-2": "SKIPPED", "fails-until-3": "SKIPPED"}
+    assert states(found) == {
+        "fails-until": "FAILED",
+        "fails-until-2": "SKIPPED",
+        "fails-until-3": "SKIPPED",
+    }

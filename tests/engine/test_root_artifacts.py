@@ -50,13 +50,22 @@ def given_list(data: dsl.Input[list[dsl.Dataset]]):
 def test_a_file_of_this_machine_is_an_artifact_of_the_declared_type(form, execute, written, home):
     file = home / "some data.csv"
     file.write_text("content")
-    uri = {"absolute": str(file), "relative": "some data.csv", "file": f"file://{file}", "escaped": file.as_uri()}[form]
+    uri = {
+        "absolute": str(file),
+        "relative": "some data.csv",
+        "file": f"file://{file}",
+        "escaped": file.as_uri(),
+    }[form]
 
     run = execute(given, {"data": uri})
 
     assert run.state == "SUCCEEDED"
     assert run.params == {"data": uri}
-    assert written(run, "read") == written(run, "inner/read") == ["content", "system.Dataset", str(file)]
+    assert (
+        written(run, "read")
+        == written(run, "inner/read")
+        == ["content", "system.Dataset", str(file)]
+    )
 
 
 @pytest.mark.rule("Values: root input artifacts are given as URIs")
@@ -76,11 +85,16 @@ def test_a_list_of_artifacts(execute, written, home):
     for name in ("a", "b"):
         (home / name).write_text(f"content of {name}")
 
-    assert written(execute(given_list, {"data": ["a", "b"]}), "read-all") == ["content of a", "content of b"]
+    assert written(execute(given_list, {"data": ["a", "b"]}), "read-all") == [
+        "content of a",
+        "content of b",
+    ]
     assert written(execute(given_list, {"data": "a"}), "read-all") == ["content of a"]
 
 
-@pytest.mark.rule("Values: a missing root input artifact that is not optional is refused before anything starts")
+@pytest.mark.rule(
+    "Values: a missing root input artifact that is not optional is refused before anything starts"
+)
 @pytest.mark.parametrize(
     ("params", "problem"),
     [
@@ -117,7 +131,9 @@ def test_from_the_command_line(kfgcp, home, compiled):
 
 
 @pytest.mark.parametrize("form", ["relative", "absolute", "path"])
-def test_a_new_path_of_a_rerun_starts_from_the_current_folder(form, execute, written, home, monkeypatch):
+def test_a_new_path_of_a_rerun_starts_from_the_current_folder(
+    form, execute, written, home, monkeypatch
+):
     (home / "data").write_text("first")
     elsewhere = home / "elsewhere"
     elsewhere.mkdir()
@@ -182,9 +198,13 @@ def folder(home):
     return home / "data"
 
 
-@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
+@pytest.mark.rule(
+    "Caching: a folder that an artifact names is read again when something in it has changed"
+)
 @pytest.mark.parametrize("pipeline", [given_folder, imports_folder], ids=["given", "imported"])
-@pytest.mark.parametrize("change", ["content", "time", "new file", "new folder", "name", "removed", "linked file"])
+@pytest.mark.parametrize(
+    "change", ["content", "time", "new file", "new folder", "name", "removed", "linked file"]
+)
 def test_a_changed_folder_is_read_again(change, pipeline, execute, states, folder):
     execute(pipeline, {"data": "data"})
     assert states(execute(pipeline, {"data": "data"}))["read-folder"] == "CACHED"
@@ -207,11 +227,18 @@ def test_a_changed_folder_is_read_again(change, pipeline, execute, states, folde
     run = execute(pipeline, {"data": "data"})
 
     assert states(run)["read-folder"] == "SUCCEEDED"
-    assert next(task for task in run.tasks if task.path == "read-folder").cache.reason == "inputs changed: data"
+    assert (
+        next(task for task in run.tasks if task.path == "read-folder").cache.reason
+        == "inputs changed: data"
+    )
 
 
-@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
-def test_a_folder_with_more_files_than_are_looked_at_is_read_again(execute, states, folder, monkeypatch):
+@pytest.mark.rule(
+    "Caching: a folder that an artifact names is read again when something in it has changed"
+)
+def test_a_folder_with_more_files_than_are_looked_at_is_read_again(
+    execute, states, folder, monkeypatch
+):
     monkeypatch.setattr(file_states, "MOST_ENTRIES", 5)
     execute(given_folder, {"data": "data"})
     assert states(execute(given_folder, {"data": "data"})) == {"read-folder": "CACHED"}
@@ -219,7 +246,9 @@ def test_a_folder_with_more_files_than_are_looked_at_is_read_again(execute, stat
     execute(given_folder, {"data": "data"})
     last = execute(given_folder, {"data": "data"})
 
-    reason = f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
+    reason = (
+        f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
+    )
     assert states(last) == {"read-folder": "SUCCEEDED"}
     assert last.tasks[0].cache.reason == reason
     handle = api.rerun(last.run_id, in_process=True, check=False)
@@ -228,7 +257,9 @@ def test_a_folder_with_more_files_than_are_looked_at_is_read_again(execute, stat
     assert rerun.tasks[0].cache.reason == reason
 
 
-@pytest.mark.rule("Caching: a folder that an artifact names is read again when something in it has changed")
+@pytest.mark.rule(
+    "Caching: a folder that an artifact names is read again when something in it has changed"
+)
 def test_outputs_of_runs_are_not_looked_through(tmp_path):
     outputs = tmp_path / "artifacts"
     attempt = outputs / "pipeline" / "0123456789ab" / "task" / "1"
@@ -240,11 +271,15 @@ def test_outputs_of_runs_are_not_looked_through(tmp_path):
     assert states.of_artifact(str(outputs / "pipeline" / "0123456789ab"), 0) is not None
 
 
-@pytest.mark.rule("Caching: a file of this machine that a parameter names is read again when it has changed")
+@pytest.mark.rule(
+    "Caching: a file of this machine that a parameter names is read again when it has changed"
+)
 def test_the_folder_that_a_text_names_is_not_looked_through(tmp_path):
     states = file_states.FileStates(str(tmp_path), [])
 
-    assert [states.of_parameter(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)] == [None] * 7
+    assert [
+        states.of_parameter(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)
+    ] == [None] * 7
 
 
 class Clock:
@@ -307,7 +342,9 @@ def reads_in_a_loop(data: dsl.Input[dsl.Artifact]):
 
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("most_entries", [1, 10_000])
-def test_the_tasks_of_a_loop_do_not_each_look_through_a_folder(execute, folder, monkeypatch, cache, most_entries):
+def test_the_tasks_of_a_loop_do_not_each_look_through_a_folder(
+    execute, folder, monkeypatch, cache, most_entries
+):
     """Also when it has more files than are looked at."""
     looks = []
     real_look = file_states._entries

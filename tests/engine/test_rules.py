@@ -13,7 +13,13 @@ def test_the_committed_table_lists_the_rules_that_are_tested():
     spec.loader.exec_module(module)
 
     page = (REFERENCE / "semantics.md").read_text(encoding="utf-8")
-    rows = [re.split(r"(?<!\\) \| ", line.removeprefix("| ")) for line in page.splitlines() if "::" in line]
+    rows = [
+        re.split(r"(?<!\\) \| ", line.removeprefix("| "))
+        for line in page.splitlines()
+        if "::" in line
+    ]
 
-    assert [(rule.replace("\\|", "|"), test.strip("`")) for rule, test, _ in rows] == module.listed()
+    assert [
+        (rule.replace("\\|", "|"), test.strip("`")) for rule, test, _ in rows
+    ] == module.listed()
     assert {passes for _, _, passes in rows} == {"yes |"}

@@ -1,4 +1,5 @@
-"""Artifacts on servers of other people that speak the protocol of S3, and that break a connection now and then."""
+"""Artifacts on servers of other people that speak the protocol of S3, and that break a connection
+now and then."""
 
 import hashlib
 import json
@@ -22,7 +23,16 @@ from kfgcp.semantics.values import ValueProblem
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import artifact_contents
 from patience import PROCESS
-from s3_servers import HOST, REGION, SERVERS, CuttingProxy, S3Server, forget_s3_settings, free_port, tree
+from s3_servers import (
+    HOST,
+    REGION,
+    SERVERS,
+    CuttingProxy,
+    S3Server,
+    forget_s3_settings,
+    free_port,
+    tree,
+)
 from trials import Trial
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
@@ -49,7 +59,9 @@ ODD_NAMES = (
 @pytest.fixture(scope="module", params=sorted(SERVERS))
 def server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
     with SERVERS[request.param]() as server:
-        server.client().create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        server.client().create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
         yield server
 
 
@@ -106,7 +118,11 @@ def test_an_artifact_goes_there_and_comes_back(
     """With virtual addressing the bucket is in the name of the host, and nowhere else."""
     hosts: list[str] = []
     look_up = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: hosts.append(host) or look_up(host, *rest))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: hosts.append(host) or look_up(host, *rest),
+    )
     host = HOST if addressing == "virtual" else server.path_host
     where = settings(f"http://{host}:{server.port}", s3_addressing=addressing)
     uri = f"{scheme}://{BUCKET}/{addressing or 'none'}/model.txt"
@@ -120,7 +136,12 @@ def test_an_artifact_goes_there_and_comes_back(
     assert remote.place(uri, tmp_path / "back").read_bytes() == b"weights"
     assert objects.beginning(uri, 4, where) == b"weig"
     assert objects.below(uri.removesuffix("/model.txt"), 10, where) == ["model.txt"]
-    assert artifact_contents.text(Artifact("train", "model", "system.Model", uri), buckets=where).content == "weights"
+    assert (
+        artifact_contents.text(
+            Artifact("train", "model", "system.Model", uri), buckets=where
+        ).content
+        == "weights"
+    )
     assert remote.exists(uri, where)
     assert not remote.exists(f"{uri}.gone", where)
     remote.check(f"{scheme}://{BUCKET}/any/where", where)
@@ -134,12 +155,14 @@ def test_an_artifact_goes_there_and_comes_back(
 
 @pytest.mark.usefixtures("signed_in")
 def test_the_region_is_signed(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The credential scope of a signature has the region: see "Authenticating Requests" in the API of S3."""
+    """The credential scope of a signature has the region: see "Authenticating Requests" in the API
+    of S3."""
     scopes: list[str] = []
     where = BucketSettings(s3_endpoint=server.url, s3_region="ap-south-1")
     client = s3.s3_client(where.endpoint, where.s3_region, where.s3_addressing)
     client.meta.events.register(
-        "before-send.s3", lambda request, **_: scopes.append(request.headers["Authorization"].decode())
+        "before-send.s3",
+        lambda request, **_: scopes.append(request.headers["Authorization"].decode()),
     )
 
     remote.exists(f"s3://{BUCKET}/x", where)
@@ -148,22 +171,32 @@ def test_the_region_is_signed(server: S3Server, monkeypatch: pytest.MonkeyPatch)
     assert all("/ap-south-1/s3/aws4_request" in scope for scope in scopes)
 
 
-def test_credentials_of_a_file(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_a_file(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "credentials"
-    file.write_text(f"[team]\naws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret_key}\n")
+    file.write_text(
+        f"[team]\naws_access_key_id = {server.access_key}\naws_secret_access_key ="
+        f" {server.secret_key}\n"
+    )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "team")
 
     remote.check(f"s3://{BUCKET}", settings(server.url))
 
 
-def test_wrong_credentials(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not server.checks_signatures:
         pytest.skip("gofakes3 does not check who asks")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 
-    with pytest.raises(ValueProblem, match=r"^s3://artifacts/x cannot be read: .*\(?(SignatureDoesNotMatch|403)\)?$"):
+    with pytest.raises(
+        ValueProblem,
+        match=r"^s3://artifacts/x cannot be read: .*\(?(SignatureDoesNotMatch|403)\)?$",
+    ):
         remote.copy(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
     with pytest.raises(Refused) as caught:
         objects.beginning(f"s3://{BUCKET}/x", 1, settings(server.url))
@@ -172,7 +205,9 @@ def test_wrong_credentials(server: S3Server, tmp_path: Path, monkeypatch: pytest
 
 
 def test_no_credentials(server: S3Server, tmp_path: Path) -> None:
-    with pytest.raises(ValueProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"):
+    with pytest.raises(
+        ValueProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"
+    ):
         remote.copy(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
 
 
@@ -185,11 +220,17 @@ def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
 
     for attempt in (remote.check, remote.exists):
         if attempt is remote.check:
-            with pytest.raises(ValueProblem, match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$"):
+            with pytest.raises(
+                ValueProblem, match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$"
+            ):
                 attempt("s3://no-such-bucket/x", where)
-    with pytest.raises(ValueProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"):
+    with pytest.raises(
+        ValueProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"
+    ):
         remote.copy("s3://no-such-bucket/y", tmp_path, where)
-    with pytest.raises(ValueProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"):
+    with pytest.raises(
+        ValueProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"
+    ):
         remote.upload("s3://no-such-bucket/x", tmp_path, where)
     with pytest.raises(NotFound):
         objects.below("s3://no-such-bucket/x", 5, where)
@@ -198,7 +239,8 @@ def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("signed_in")
 def test_nothing_at_an_address(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueProblem, match=r"^s3://artifacts/nothing cannot be read: there is nothing at this address$"
+        ValueProblem,
+        match=r"^s3://artifacts/nothing cannot be read: there is nothing at this address$",
     ):
         remote.copy(f"s3://{BUCKET}/nothing", tmp_path, settings(server.url))
 
@@ -270,7 +312,11 @@ def test_an_empty_file_and_an_empty_folder_in_a_folder(server: S3Server, tmp_pat
     ],
 )
 def test_keys_that_cannot_be_files(
-    server: S3Server, names: tuple[str, ...], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server,
+    names: tuple[str, ...],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the list is ours: some servers refuse such keys, but S3 does not."""
     stored = [s3.StoredObject(f"clash/{name}", 1, "") for name in names]
@@ -284,7 +330,9 @@ def test_keys_that_cannot_be_files(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_folder_of_cloud_storage_with_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_cloud_storage_with_odd_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same with the emulator of Cloud Storage."""
     with closing(Storage(1)) as storage:
         storage.make_bucket(BUCKET)
@@ -336,7 +384,10 @@ def proxy(server: S3Server) -> Iterator[Callable[..., CuttingProxy]]:
 
 @pytest.mark.usefixtures("signed_in")
 def test_a_download_continues_where_it_was_cut(
-    server: S3Server, proxy: Callable[..., CuttingProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server,
+    proxy: Callable[..., CuttingProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
@@ -348,7 +399,8 @@ def test_a_download_continues_where_it_was_cut(
 
     assert digest_of(remote.place(f"s3://{BUCKET}/cut.bin", tmp_path)) == digest
     assert between.cuts == 8
-    # Each cut costs what was read since the last whole piece, and no more. Starting again would cost megabytes.
+    # Each cut costs what was read since the last whole piece, and no more. Starting again would
+    # cost megabytes.
     assert between.passed < size + 9 * transfer.PIECE_BYTES
 
 
@@ -357,10 +409,17 @@ def test_a_download_from_cloud_storage_continues_where_it_was_cut(
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
-    digest = random_file(remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "there"), size, random.Random(3))  # noqa: S311
+    digest = random_file(
+        remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "there"),
+        size,
+        random.Random(3),  # noqa: S311
+    )
     port = free_port()
     between = CuttingProxy(port, cut_after=MIB, cuts=8)
-    with closing(between), closing(Storage(1, port, [between.url.removeprefix("http://")])) as storage:
+    with (
+        closing(between),
+        closing(Storage(1, port, [between.url.removeprefix("http://")])) as storage,
+    ):
         storage.make_bucket(BUCKET)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.endpoint)
         remote.upload(f"gs://{BUCKET}/cut.bin", tmp_path / "there")
@@ -375,7 +434,10 @@ def test_a_download_from_cloud_storage_continues_where_it_was_cut(
 
 @pytest.mark.usefixtures("signed_in")
 def test_a_download_that_is_cut_again_and_again_leaves_nothing(
-    server: S3Server, proxy: Callable[..., CuttingProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server,
+    proxy: Callable[..., CuttingProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
     random_file(tmp_path / "file", 3 * MIB, random.Random(2))  # noqa: S311
@@ -391,7 +453,10 @@ def test_a_download_that_is_cut_again_and_again_leaves_nothing(
 
 @pytest.mark.usefixtures("signed_in")
 def test_an_object_that_changes_while_it_is_copied(
-    server: S3Server, proxy: Callable[..., CuttingProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server,
+    proxy: Callable[..., CuttingProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No file is put together from two versions."""
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
@@ -411,7 +476,10 @@ def test_an_object_that_changes_while_it_is_copied(
 
 @pytest.mark.usefixtures("signed_in")
 def test_a_folder_is_whole_after_cuts(
-    server: S3Server, proxy: Callable[..., CuttingProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server,
+    proxy: Callable[..., CuttingProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
     uri = f"s3://{BUCKET}/cut folder"
@@ -483,7 +551,8 @@ def test_a_folder_of_many_small_files(server: S3Server, trial: Trial, tmp_path: 
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.trial("a large file copied to an S3 server and back")
 def test_a_large_file(server: S3Server, trial: Trial, tmp_path: Path) -> None:
-    """It is uploaded in parts and downloaded in spans. The proof has 2 GiB, more than 31 bits can count."""
+    """It is uploaded in parts and downloaded in spans. The proof has 2 GiB, more than 31 bits can
+    count."""
     size = trial.size(sample=70 * MIB + 1, proof=2048 * MIB + 1)
     uri = f"s3://{BUCKET}/large.bin"
     place = remote.place(uri, tmp_path / "there")
@@ -535,7 +604,8 @@ def pipeline(uri: str) -> str:
 def test_a_run_reads_and_writes_where_the_environment_says(
     server: S3Server, home: Path, environment: Any, tmp_path: Path
 ) -> None:
-    """Also in an engine of its own process, and again from the cache, which looks whether the files are there."""
+    """Also in an engine of its own process, and again from the cache, which looks whether the files
+    are there."""
     server.client().put_object(Bucket=BUCKET, Key="input.txt", Body=b"weights")
     (home / "pipe.py").write_text(PIPELINE, encoding="utf-8")
     (home / "kfgcp.toml").write_text(
@@ -544,7 +614,8 @@ def test_a_run_reads_and_writes_where_the_environment_says(
     )
     credentials = tmp_path / "credentials"
     credentials.write_text(
-        f"[default]\naws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret_key}\n"
+        f"[default]\naws_access_key_id = {server.access_key}\naws_secret_access_key ="
+        f" {server.secret_key}\n"
     )
     variables = {
         **environment(),
@@ -555,7 +626,9 @@ def test_a_run_reads_and_writes_where_the_environment_says(
 
     def kfgcp(*arguments: str) -> dict[str, Any]:
         command = [Path(sys.executable).with_name("kfgcp"), *arguments, "--json"]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=PROCESS)
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, check=False, timeout=PROCESS
+        )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 

@@ -72,7 +72,11 @@ def outputs(scheduler):
     found, todo = {}, [scheduler.root]
     while todo:
         node = todo.pop()
-        found[node.path] = (node.state, dict(node.outputs.params), node.error and node.error.message)
+        found[node.path] = (
+            node.state,
+            dict(node.outputs.params),
+            node.error and node.error.message,
+        )
         todo += node.children.values()
     return found
 
@@ -89,8 +93,14 @@ PATHS = [
 ]
 
 
-@pytest.mark.rule("Control flow: deterministic: the same spec, inputs and seed give the same states and outputs")
-@given(seed=st.integers(0, 2**32), limit=st.integers(1, 9), failing=st.sets(st.sampled_from(PATHS), max_size=2))
+@pytest.mark.rule(
+    "Control flow: deterministic: the same spec, inputs and seed give the same states and outputs"
+)
+@given(
+    seed=st.integers(0, 2**32),
+    limit=st.integers(1, 9),
+    failing=st.sets(st.sampled_from(PATHS), max_size=2),
+)
 @settings(max_examples=60, deadline=None)
 def test_any_order_of_ends_gives_the_same(simulate, seed, limit, failing):
     order = random.Random(seed)  # noqa: S311
@@ -101,7 +111,9 @@ def test_any_order_of_ends_gives_the_same(simulate, seed, limit, failing):
     assert outputs(found) == expected
 
 
-@pytest.mark.rule("Control flow: deterministic: the same spec, inputs and seed give the same states and outputs")
+@pytest.mark.rule(
+    "Control flow: deterministic: the same spec, inputs and seed give the same states and outputs"
+)
 def test_the_order_of_launches_does_not_depend_on_the_order_in_the_spec(simulate, compiled):
     def shuffled(value, order):
         if isinstance(value, dict):
@@ -126,7 +138,11 @@ def test_the_order_of_launches_does_not_depend_on_the_order_in_the_spec(simulate
 
 
 @pytest.mark.rule("Control flow: a task runs only when every upstream task is SUCCEEDED or CACHED")
-@given(failing=st.sets(st.sampled_from(PATHS), max_size=3), fast=st.booleans(), seed=st.integers(0, 1000))
+@given(
+    failing=st.sets(st.sampled_from(PATHS), max_size=3),
+    fast=st.booleans(),
+    seed=st.integers(0, 1000),
+)
 @settings(max_examples=40, deadline=None)
 def test_nothing_runs_below_what_did_not_succeed(simulate, failing, fast, seed):
     order = random.Random(seed)  # noqa: S311
@@ -149,10 +165,14 @@ def test_the_exit_task_always_runs(simulate, failing, fast):
     found = outputs(simulate(everything, behaviour(failing), fail_fast=fast))
 
     assert found["state-of"][0] == "SUCCEEDED"
-    assert found["state-of"][1]["Output"] == ("FAILED" if found["exit-handler-1"][0] == "FAILED" else "SUCCEEDED")
+    assert found["state-of"][1]["Output"] == (
+        "FAILED" if found["exit-handler-1"][0] == "FAILED" else "SUCCEEDED"
+    )
 
 
-@pytest.mark.rule("Running a task: independent tasks, conditions and loops of one DAG run at the same time")
+@pytest.mark.rule(
+    "Running a task: independent tasks, conditions and loops of one DAG run at the same time"
+)
 def test_a_wide_loop_is_scheduled_in_linear_time(simulate, compiled):
     @dsl.pipeline(name="wide")
     def wide(items: list):

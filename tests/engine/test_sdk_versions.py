@@ -12,11 +12,15 @@ VERSIONS = ["2.0.1", "2.7.0", "2.14.6", "2.16.1", "installed"]
 
 def spec_of(pipeline, version):
     installed = f"features.py:{pipeline}"
-    return load(str(SPECS / (installed if version == "installed" else f"{pipeline}-{version}.yaml")))
+    return load(
+        str(SPECS / (installed if version == "installed" else f"{pipeline}-{version}.yaml"))
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.rule("Running a task: lightweight Python components are recognised by their compiled command")
+@pytest.mark.rule(
+    "Running a task: lightweight Python components are recognised by their compiled command"
+)
 def test_a_pipeline_compiled_by_any_kfp_runs(version, execute, states, task, written):
     run = execute(spec_of("features", version))
 
@@ -37,11 +41,20 @@ def test_a_pipeline_compiled_by_any_kfp_runs(version, execute, states, task, wri
         **{f"for-loop-3[{i}]/double-3": "SUCCEEDED" for i in range(3)},
         "total": "SUCCEEDED",
     }
-    assert written(run, "describe") == ['it\'s "quoted" {{$}}', 2, 0.5, True, [1, 2, 3], {"depth": {"of": 2}}]
+    assert written(run, "describe") == [
+        'it\'s "quoted" {{$}}',
+        2,
+        0.5,
+        True,
+        [1, 2, 3],
+        {"depth": {"of": 2}},
+    ]
     assert task(run, "two").outputs == {"name": "n2", "value": 2}
     assert task(run, "inner").outputs == {"Output": 8}
     assert task(run, "consume").outputs == {"Output": 2}
-    assert [(m.task, m.artifact, m.name, m.value) for m in run.metrics] == [("produce", "metrics", "rows", 2)]
+    assert [(m.task, m.artifact, m.name, m.value) for m in run.metrics] == [
+        ("produce", "metrics", "rows", 2)
+    ]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -50,6 +63,10 @@ def test_an_exit_handler_compiled_by_any_kfp_runs(version, execute, states, task
     run = execute(spec_of("guarded", version))
 
     assert run.state == "FAILED"
-    assert states(run) == {"exit-handler-1": "FAILED", "exit-handler-1/broken": "FAILED", "report": "SUCCEEDED"}
+    assert states(run) == {
+        "exit-handler-1": "FAILED",
+        "exit-handler-1/broken": "FAILED",
+        "report": "SUCCEEDED",
+    }
     assert task(run, "exit-handler-1/broken").attempts == 2
     assert task(run, "report").outputs == {"Output": "FAILED exit-handler-1"}

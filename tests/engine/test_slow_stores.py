@@ -1,4 +1,5 @@
-"""A store that sends its answer a byte at a time, or never ends, does not keep a look or a transfer busy for ever."""
+"""A store that sends its answer a byte at a time, or never ends, does not keep a look or a transfer
+busy for ever."""
 
 import json
 import ssl
@@ -35,7 +36,8 @@ def trickle_body(connection: Connection) -> None:
 
 
 def answer(connection: Connection, body: bytes, *headers: bytes) -> None:
-    # The connection is closed after the answer. A client that is not told so may send its next request on it.
+    # The connection is closed after the answer. A client that is not told so may send its next
+    # request on it.
     lines = b"".join(header + b"\r\n" for header in (*headers, b"Connection: close"))
     connection.send(FIRST_LINE + b"Content-Length: %d\r\n%s\r\n%s" % (len(body), lines, body))
 
@@ -46,7 +48,13 @@ def trickle_content(connection: Connection) -> None:
     if method == b"HEAD":
         connection.send(FIRST_LINE + b'Content-Length: %d\r\nETag: "1"\r\n\r\n' % SIZE)
     elif target.startswith(b"/storage/"):
-        fields = {"kind": "storage#object", "name": "key", "bucket": "bucket", "size": str(SIZE), "generation": "1"}
+        fields = {
+            "kind": "storage#object",
+            "name": "key",
+            "bucket": "bucket",
+            "size": str(SIZE),
+            "generation": "1",
+        }
         answer(connection, json.dumps(fields).encode(), b"Content-Type: application/json")
     else:
         trickle_body(connection)
@@ -62,7 +70,9 @@ def endless_list(connection: Connection) -> None:
     elif url.path.startswith("/storage/"):
         number = int(query.get("pageToken", ["0"])[0])
         items = [{"name": f"key/{number}", "bucket": "bucket", "size": "1", "generation": "1"}]
-        body = json.dumps({"kind": "storage#objects", "items": items, "nextPageToken": str(number + 1)})
+        body = json.dumps(
+            {"kind": "storage#objects", "items": items, "nextPageToken": str(number + 1)}
+        )
         answer(connection, body.encode(), b"Content-Type: application/json")
     else:
         number = int(query.get("continuation-token", ["0"])[0])
@@ -129,7 +139,9 @@ def test_a_look_before_a_task_starts(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_download_of_a_byte_at_a_time(serve: Callable[..., HostileServer], scheme: str, tmp_path: Path) -> None:
+def test_a_download_of_a_byte_at_a_time(
+    serve: Callable[..., HostileServer], scheme: str, tmp_path: Path
+) -> None:
     serve(trickle_content)
 
     with pytest.raises(ValueProblem) as caught:
@@ -140,10 +152,14 @@ def test_a_download_of_a_byte_at_a_time(serve: Callable[..., HostileServer], sch
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_folder_whose_list_never_ends(serve: Callable[..., HostileServer], scheme: str, tmp_path: Path) -> None:
+def test_a_folder_whose_list_never_ends(
+    serve: Callable[..., HostileServer], scheme: str, tmp_path: Path
+) -> None:
     serve(endless_list)
 
-    with pytest.raises(ValueProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"):
+    with pytest.raises(
+        ValueProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"
+    ):
         remote.copy(f"{scheme}://bucket/key", tmp_path, SETTINGS)
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -151,19 +167,27 @@ def test_a_folder_whose_list_never_ends(serve: Callable[..., HostileServer], sch
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_folder_with_too_many_objects(
-    serve: Callable[..., HostileServer], scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., HostileServer],
+    scheme: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(endless_list)
     monkeypatch.setattr(transfer, "MOST_OBJECTS", 3)
 
-    with pytest.raises(ValueProblem, match="cannot be read: there are more than 3 objects below it"):
+    with pytest.raises(
+        ValueProblem, match="cannot be read: there are more than 3 objects below it"
+    ):
         remote.copy(f"{scheme}://bucket/key", tmp_path)
 
 
 @pytest.mark.parametrize("answer", [trickle_headers, never_read], ids=["headers", "silence"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_upload_that_gets_no_answer(
-    serve: Callable[..., HostileServer], scheme: str, answer: Callable[[Connection], None], tmp_path: Path
+    serve: Callable[..., HostileServer],
+    scheme: str,
+    answer: Callable[[Connection], None],
+    tmp_path: Path,
 ) -> None:
     serve(answer)
     place = remote.place(f"{scheme}://bucket/key", tmp_path)
@@ -206,7 +230,9 @@ def test_a_store_with_tls(
     monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
 
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
-        objects.beginning("s3://bucket/key", 100, BucketSettings(s3_endpoint=server.url, request_seconds=1))
+        objects.beginning(
+            "s3://bucket/key", 100, BucketSettings(s3_endpoint=server.url, request_seconds=1)
+        )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

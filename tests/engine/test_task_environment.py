@@ -76,7 +76,9 @@ def ending(how: str):
     ends(how=how)
 
 
-@pytest.mark.rule("Running a task: a task has its own working folder, temporary folder and environment")
+@pytest.mark.rule(
+    "Running a task: a task has its own working folder, temporary folder and environment"
+)
 def test_folders(execute, written, home):
     @dsl.pipeline(name="folders")
     def folders():
@@ -105,8 +107,12 @@ def test_folders(execute, written, home):
     assert {path for path in set(home.rglob("*")) - before if ".kfgcp" not in path.parts} == set()
 
 
-@pytest.mark.rule("Running a task: a task has its own working folder, temporary folder and environment")
-def test_the_users_environment_reaches_the_task_and_comes_back_unchanged(execute, written, monkeypatch):
+@pytest.mark.rule(
+    "Running a task: a task has its own working folder, temporary folder and environment"
+)
+def test_the_users_environment_reaches_the_task_and_comes_back_unchanged(
+    execute, written, monkeypatch
+):
     @dsl.pipeline(name="env")
     def pipeline():
         surroundings(x=1).set_env_variable("HOME", "/nowhere")
@@ -120,7 +126,10 @@ def test_the_users_environment_reaches_the_task_and_comes_back_unchanged(execute
     assert dict(os.environ) == before
 
 
-@pytest.mark.rule("Running a task: variables that an interpreter or a library reads at its start have their effect")
+@pytest.mark.rule(
+    "Running a task: variables that an interpreter or a library reads at its start have their"
+    " effect"
+)
 def test_variables_that_are_read_at_start(execute, task):
     @dsl.component(base_image=IMAGE)
     def hashes(x: str) -> int:
@@ -231,7 +240,9 @@ def test_output_in_order(execute, log):
     assert log(run, "talks")[7] == "9 x" * 100_000
 
 
-@pytest.mark.rule("Running a task: a task has its own working folder, temporary folder and environment")
+@pytest.mark.rule(
+    "Running a task: a task has its own working folder, temporary folder and environment"
+)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(method, execute, task):
     @dsl.component(base_image=IMAGE)
@@ -248,7 +259,9 @@ def test_multiprocessing(method, execute, task):
     assert task(execute(pipeline, {"method": method}), "uses").outputs == {"Output": 55}
 
 
-@pytest.mark.rule("Running a task: a task has its own working folder, temporary folder and environment")
+@pytest.mark.rule(
+    "Running a task: a task has its own working folder, temporary folder and environment"
+)
 def test_tasks_do_not_share_random_numbers_or_modules(execute, task):
     @dsl.component(base_image=IMAGE)
     def draws(x: int) -> str:
@@ -274,7 +287,9 @@ def test_tasks_do_not_share_random_numbers_or_modules(execute, task):
     assert [one[2] for one in found] == [1, 1, 1, 1]
 
 
-@pytest.mark.rule("Running a task: env is honoured; cpu, memory and accelerator settings are recorded")
+@pytest.mark.rule(
+    "Running a task: env is honoured; cpu, memory and accelerator settings are recorded"
+)
 def test_resources_do_not_hinder(execute, states):
     @dsl.pipeline(name="resources")
     def pipeline():
@@ -283,7 +298,9 @@ def test_resources_do_not_hinder(execute, states):
     assert states(execute(pipeline)) == {"surroundings": "SUCCEEDED"}
 
 
-@pytest.mark.rule("Running a task: nothing is installed, and a folder that the user gave is never deleted")
+@pytest.mark.rule(
+    "Running a task: nothing is installed, and a folder that the user gave is never deleted"
+)
 def test_a_folder_of_the_user_stays(execute, tmp_path, home):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -306,7 +323,9 @@ def test_a_folder_of_the_user_stays(execute, tmp_path, home):
     assert (folder / "file").read_text() == "mine"
 
 
-@pytest.mark.rule("Control flow: deterministic: the same spec, inputs and seed give the same states and outputs")
+@pytest.mark.rule(
+    "Control flow: deterministic: the same spec, inputs and seed give the same states and outputs"
+)
 def test_the_same_whatever_the_parallelism(execute, states, task):
     @dsl.component(base_image=IMAGE)
     def mixes(x: int) -> str:
@@ -352,7 +371,10 @@ def raising(kind: str):
         ("lines", "ValueError: Input X contains NaN."),
         (
             "json",
-            "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+            (
+                "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes:"
+                " line 1 column 2 (char 1)"
+            ),
         ),
         ("exit", "no data today"),
         ("empty", "KeyError"),

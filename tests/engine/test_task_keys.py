@@ -50,5 +50,7 @@ def test_files_of_an_odd_key_stay_in_the_state_folder(key, execute, compiled, ta
     assert task(run, key).state == "SUCCEEDED"
     assert log(run, key) == ["at work"]
     artifacts = home / ".kfgcp" / "artifacts" / "keys" / run.run_id
-    files = [path for path in artifacts.rglob("*") if path.is_file() and path.read_text() == "content"]
+    files = [
+        path for path in artifacts.rglob("*") if path.is_file() and path.read_text() == "content"
+    ]
     assert len(files) == 1

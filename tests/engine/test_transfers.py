@@ -27,7 +27,8 @@ class MemoryBucket:
     """A bucket in memory.
 
     Args:
-        lost_answers: how many requests to put parts together are carried out, or not, without an answer.
+        lost_answers: how many requests to put parts together are carried out, or not, without an
+            answer.
         carries_out: whether they are carried out.
     """
 
@@ -73,7 +74,9 @@ class MemoryBucket:
                 lost = bucket._lost_answers > 0
                 if not lost or bucket._carries_out:
                     self.is_open = False
-                    bucket.objects[key] = b"".join(bucket.parts[number] for number in sorted(bucket.parts))
+                    bucket.objects[key] = b"".join(
+                        bucket.parts[number] for number in sorted(bucket.parts)
+                    )
                     bucket.versions += 1
                 if lost:
                     bucket._lost_answers -= 1
@@ -99,10 +102,16 @@ def test_the_parts_are_in_order(file: Path) -> None:
     transfer.upload(bucket, "key", file, REQUEST)
 
     assert bucket.objects == {"key": file.read_bytes()}
-    assert {number: len(part) for number, part in bucket.parts.items()} == {1: 1000, 2: 1000, 3: 560}
+    assert {number: len(part) for number, part in bucket.parts.items()} == {
+        1: 1000,
+        2: 1000,
+        3: 560,
+    }
 
 
-@pytest.mark.parametrize("before", [None, bytes(2560)], ids=["nothing before", "an object of the same size before"])
+@pytest.mark.parametrize(
+    "before", [None, bytes(2560)], ids=["nothing before", "an object of the same size before"]
+)
 def test_an_object_whose_last_answer_was_lost_is_there(file: Path, before: bytes | None) -> None:
     """MinIO and moto answer the repeated request with an error."""
     bucket = MemoryBucket(lost_answers=1)

@@ -51,7 +51,9 @@ def maybe(text: Optional[str] = None) -> str:  # noqa: UP045
 
 
 @dsl.component(base_image=IMAGE)
-def everything() -> NamedTuple("All", [("s", str), ("n", int), ("r", float), ("b", bool), ("l", list), ("d", dict)]):
+def everything() -> NamedTuple(
+    "All", [("s", str), ("n", int), ("r", float), ("b", bool), ("l", list), ("d", dict)]
+):
     return "s", 3, 0.1, True, [1, {"a": 2}], {"k": [1, 2]}
 
 
@@ -99,7 +101,8 @@ def test_a_missing_required_input_is_an_error_before_anything_starts(execute, ho
 
 
 @pytest.mark.rule(
-    "Values: an optional input without default is null and left out for children that declare it optional"
+    "Values: an optional input without default is null and left out for children that declare it"
+    " optional"
 )
 def test_an_optional_input_without_default_is_left_out_at_every_level(execute, task):
     @dsl.pipeline(name="inner")
@@ -120,7 +123,8 @@ def test_an_optional_input_without_default_is_left_out_at_every_level(execute, t
 
 
 @pytest.mark.rule(
-    "Values: an optional input without default is null and left out for children that declare it optional"
+    "Values: an optional input without default is null and left out for children that declare it"
+    " optional"
 )
 def test_null_for_a_child_that_requires_it_fails_the_child(execute, states, task):
     @dsl.pipeline(name="outer")
@@ -153,7 +157,9 @@ def test_a_changed_default_does_not_change_the_cache_key(execute, compiled, stat
 
     spec = compiled(defaults)
     execute(spec)
-    spec["components"]["comp-as-json"]["inputDefinitions"]["parameters"]["number"]["defaultValue"] = 7.0
+    spec["components"]["comp-as-json"]["inputDefinitions"]["parameters"]["number"][
+        "defaultValue"
+    ] = 7.0
 
     assert states(execute(spec)) == {"as-json": "CACHED"}
 
@@ -177,7 +183,9 @@ def test_a_string_given_another_kind_receives_its_json_text(value, text, execute
         same(text="x")
 
     spec = compiled(texts)
-    spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"]["runtimeValue"]["constant"] = value
+    spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"]["runtimeValue"][
+        "constant"
+    ] = value
 
     assert task(execute(spec), "same").outputs == {"Output": text}
 
@@ -190,8 +198,16 @@ def test_a_string_given_an_upstream_struct_receives_its_json_text(execute, compi
         same(text=made.outputs["s"])
 
     spec = compiled(texts)
-    source = spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"]["taskOutputParameter"]
-    for name, text in (("n", "3"), ("r", "0.1"), ("b", "true"), ("l", '[1,{"a":2}]'), ("d", '{"k":[1,2]}')):
+    source = spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"][
+        "taskOutputParameter"
+    ]
+    for name, text in (
+        ("n", "3"),
+        ("r", "0.1"),
+        ("b", "true"),
+        ("l", '[1,{"a":2}]'),
+        ("d", '{"k":[1,2]}'),
+    ):
         source["outputParameterKey"] = name
         assert task(execute(spec), "same").outputs == {"Output": text}
 
@@ -219,11 +235,15 @@ def test_every_other_type_must_match(name, value, execute, compiled, states, tas
         as_json(number=1, ratio=0.5, flag=True, items=[1], config={})
 
     spec = compiled(types)
-    spec["root"]["dag"]["tasks"]["as-json"]["inputs"]["parameters"][name]["runtimeValue"]["constant"] = value
+    spec["root"]["dag"]["tasks"]["as-json"]["inputs"]["parameters"][name]["runtimeValue"][
+        "constant"
+    ] = value
     run = execute(spec)
 
     assert states(run) == {"as-json": "FAILED"}
-    kind = spec["components"]["comp-as-json"]["inputDefinitions"]["parameters"][name]["parameterType"]
+    kind = spec["components"]["comp-as-json"]["inputDefinitions"]["parameters"][name][
+        "parameterType"
+    ]
     assert f"input '{name}' must be {kind}" in task(run, "as-json").error.message
 
 
@@ -234,7 +254,9 @@ def test_an_output_of_the_wrong_type_fails_the_task(execute, task, compiled):
         half(x=3)
 
     spec = compiled(outputs)
-    spec["components"]["comp-half"]["outputDefinitions"]["parameters"]["Output"]["parameterType"] = "NUMBER_INTEGER"
+    spec["components"]["comp-half"]["outputDefinitions"]["parameters"]["Output"][
+        "parameterType"
+    ] = "NUMBER_INTEGER"
     run = execute(spec)
 
     assert run.state == "FAILED"
@@ -276,7 +298,9 @@ def test_big_integers_arrive_unchanged(number, execute, task):
     assert task(execute(big, {"x": number}), "add").outputs == {"Output": number}
 
 
-@pytest.mark.rule("Values: integers of the compiled spec arrive as they are, also from 2**53 upwards")
+@pytest.mark.rule(
+    "Values: integers of the compiled spec arrive as they are, also from 2**53 upwards"
+)
 def test_big_integers_of_the_compiled_spec_arrive_as_integers(execute, written):
     """The compiler writes them as doubles: `1.7e+18`."""
 
@@ -297,13 +321,25 @@ def test_big_integers_of_the_compiled_spec_arrive_as_integers(execute, written):
 
     assert run.params == {"ts": 1700000000000000000}
     assert type(run.params["ts"]) is int
-    assert written(run, "typed") == [1700000000000000000, [2**62, -(2**53)], {"k": {"n": 10**20}}, 2**60]
+    assert written(run, "typed") == [
+        1700000000000000000,
+        [2**62, -(2**53)],
+        {"k": {"n": 10**20}},
+        2**60,
+    ]
     # the double nearest to 10**30, as the compiler wrote it
-    assert written(run, "typed-2") == [1000000000000000019884624838656, ["1700000000000000000"], {}, 2**60]
+    assert written(run, "typed-2") == [
+        1000000000000000019884624838656,
+        ["1700000000000000000"],
+        {},
+        2**60,
+    ]
     assert written(run, "for-loop-2[0]/typed-3") == [2**61, [], {}, 2**60]
 
 
-@pytest.mark.rule("Values: integers of the compiled spec arrive as they are, also from 2**53 upwards")
+@pytest.mark.rule(
+    "Values: integers of the compiled spec arrive as they are, also from 2**53 upwards"
+)
 def test_an_integer_of_a_spec_that_is_not_a_double_arrives_as_it_is(execute, compiled, written):
     @dsl.pipeline(name="exact")
     def exact():
@@ -329,7 +365,10 @@ def test_literals_of_a_components_input(execute, compiled, states, task):
     spec = compiled(literals)
     spec["components"]["comp-same-2"] = json.loads(json.dumps(spec["components"]["comp-same"]))
     spec["root"]["dag"]["tasks"]["same-2"]["componentRef"]["name"] = "comp-same-2"
-    spec["components"]["comp-same-2"]["inputDefinitions"]["parameters"]["text"]["literals"] = ["b", "c"]
+    spec["components"]["comp-same-2"]["inputDefinitions"]["parameters"]["text"]["literals"] = [
+        "b",
+        "c",
+    ]
     spec["root"]["dag"]["tasks"]["same-3"]["componentRef"]["name"] = "comp-same-2"
     run = execute(spec)
 
@@ -380,7 +419,9 @@ def status_of(status: dsl.PipelineTaskFinalStatus) -> str:
     return status.state
 
 
-@pytest.mark.rule("Values: input sources: constant, DAG input, task output parameter and artifact, final status")
+@pytest.mark.rule(
+    "Values: input sources: constant, DAG input, task output parameter and artifact, final status"
+)
 def test_every_source_of_an_input(execute, task):
     @dsl.pipeline(name="inner")
     def inner(data: dsl.Input[dsl.Dataset], x: int) -> str:
@@ -405,7 +446,9 @@ def test_every_source_of_an_input(execute, task):
     assert task(run, "status-of").outputs == {"Output": "SUCCEEDED"}
 
 
-@pytest.mark.rule("Values: input sources: constant, DAG input, task output parameter and artifact, final status")
+@pytest.mark.rule(
+    "Values: input sources: constant, DAG input, task output parameter and artifact, final status"
+)
 def test_constants_in_the_form_of_schema_2_0_0(execute, compiled, written):
     @dsl.pipeline(name="old")
     def old(number: int = 4):
@@ -420,7 +463,9 @@ def test_constants_in_the_form_of_schema_2_0_0(execute, compiled, written):
     assert written(execute(spec), "as-json")[:3] == ["a", 4, 0.25]
 
 
-@pytest.mark.rule('Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes')
+@pytest.mark.rule(
+    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
+)
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
@@ -445,13 +490,21 @@ def selecting(compiled, selector):
         "parameterType": "STRUCT",
         "defaultValue": {"a": {"b": ["one", "two"], "n": 2.0}, "list": [{"x": 'it\'s "x"'}]},
     }
-    spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"]["parameterExpressionSelector"] = selector
+    spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"][
+        "parameterExpressionSelector"
+    ] = selector
     return spec
 
 
-@pytest.mark.rule('Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes')
-@pytest.mark.parametrize("selector", ['parseJson(string_value)["nope"]', "struct_value[", "1 / 0", "no_such_name"])
-def test_a_selector_that_cannot_be_applied_fails_the_task(selector, execute, compiled, states, task):
+@pytest.mark.rule(
+    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
+)
+@pytest.mark.parametrize(
+    "selector", ['parseJson(string_value)["nope"]', "struct_value[", "1 / 0", "no_such_name"]
+)
+def test_a_selector_that_cannot_be_applied_fails_the_task(
+    selector, execute, compiled, states, task
+):
     run = execute(selecting(compiled, selector))
 
     assert states(run) == {"same": "FAILED"}
@@ -459,7 +512,8 @@ def test_a_selector_that_cannot_be_applied_fails_the_task(selector, execute, com
 
 
 @pytest.mark.rule(
-    "Values: number text in arguments has no trailing zeros; booleans are true/false; lists and structs are JSON"
+    "Values: number text in arguments has no trailing zeros; booleans are true/false; lists and"
+    " structs are JSON"
 )
 @pytest.mark.parametrize(
     ("value", "text"),

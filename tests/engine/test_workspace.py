@@ -23,14 +23,20 @@ def find(workspace: str) -> str:
         return file.read()
 
 
-@dsl.pipeline(name="workspace", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+@dsl.pipeline(
+    name="workspace", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi"))
+)
 def pipeline(text: str) -> str:
     left = leave(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER, text=text)
     return find(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER).after(left).output
 
 
-@pytest.mark.rule("Artifacts: the workspace is shared by the tasks of a run and gone when it has ended")
-def test_tasks_of_a_run_share_a_folder_that_is_gone_afterwards(execute: Callable[..., Run], compiled: Any) -> None:
+@pytest.mark.rule(
+    "Artifacts: the workspace is shared by the tasks of a run and gone when it has ended"
+)
+def test_tasks_of_a_run_share_a_folder_that_is_gone_afterwards(
+    execute: Callable[..., Run], compiled: Any
+) -> None:
     run = execute(compiled(pipeline), params={"text": "for the next"})
     assert run.state is RunState.SUCCEEDED, run.error
     assert run.outputs == {"Output": "for the next"}

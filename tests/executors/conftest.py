@@ -1,4 +1,5 @@
-"""Running a pipeline file on the real engine, small wheels that need no index, and images made of this machine."""
+"""Running a pipeline file on the real engine, small wheels that need no index, and images made of
+this machine."""
 
 import io
 import shutil
@@ -16,7 +17,22 @@ from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
 
 IMAGE = "kfgcp-tests/busybox:1"
-LINKS = ("cat", "chmod", "chown", "dirname", "echo", "env", "head", "id", "ls", "mkdir", "sh", "sleep", "stat", "yes")
+LINKS = (
+    "cat",
+    "chmod",
+    "chown",
+    "dirname",
+    "echo",
+    "env",
+    "head",
+    "id",
+    "ls",
+    "mkdir",
+    "sh",
+    "sleep",
+    "stat",
+    "yes",
+)
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
@@ -40,7 +56,9 @@ def wheel(tmp_path: Path) -> Callable[[str, str], Path]:
         info = f"{name}-{version}.dist-info"
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(f"{name}.py", f"VERSION = {version!r}\n")
-            archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            archive.writestr(
+                f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            )
             archive.writestr(f"{info}/WHEEL", WHEEL)
             archive.writestr(f"{info}/RECORD", "")
         return file
@@ -67,20 +85,29 @@ def docker() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def import_image() -> Callable[..., None]:
-    """Makes an image: name, its files as files of this machine, names of busybox commands, Dockerfile lines."""
+    """Makes an image: name, its files as files of this machine, names of busybox commands,
+    Dockerfile lines."""
     return _import
 
 
 def _kind(program: str) -> str:
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-    return "statically linked" if "not a dynamic executable" in done.stdout + done.stderr else done.stdout
+    return (
+        "statically linked"
+        if "not a dynamic executable" in done.stdout + done.stderr
+        else done.stdout
+    )
 
 
-def _import(name: str, files: dict[str, Path], links: Sequence[str] = (), changes: Sequence[str] = ()) -> None:
+def _import(
+    name: str, files: dict[str, Path], links: Sequence[str] = (), changes: Sequence[str] = ()
+) -> None:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", dereference=True) as archive:
         for target, file in files.items():
-            archive.add(file, target, filter=lambda info: None if "__pycache__" in info.name else info)
+            archive.add(
+                file, target, filter=lambda info: None if "__pycache__" in info.name else info
+            )
         for link in links:
             entry = tarfile.TarInfo(f"bin/{link}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
@@ -89,4 +116,9 @@ def _import(name: str, files: dict[str, Path], links: Sequence[str] = (), change
         temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
         archive.addfile(temporary)
     options = [word for change in changes for word in ("--change", change)]
-    subprocess.run(["docker", "import", *options, "-", name], input=data.getvalue(), check=True, capture_output=True)
+    subprocess.run(
+        ["docker", "import", *options, "-", name],
+        input=data.getvalue(),
+        check=True,
+        capture_output=True,
+    )

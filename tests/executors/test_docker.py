@@ -1,4 +1,5 @@
-"""Container components in real containers. Skipped, with the reason, where no Docker engine answers."""
+"""Container components in real containers. Skipped, with the reason, where no Docker engine
+answers."""
 
 import shutil
 import signal
@@ -27,7 +28,9 @@ IMAGE = {IMAGE!r}
 
 
 @pytest.mark.usefixtures("docker")
-def test_parameters_artifacts_and_logs_pass_between_containers_and_functions(execute: Execute, home: Path) -> None:
+def test_parameters_artifacts_and_logs_pass_between_containers_and_functions(
+    execute: Execute, home: Path
+) -> None:
     run = execute(
         HEAD
         + """
@@ -62,7 +65,9 @@ def pipeline(text: str) -> str:
     assert (home / ".kfgcp" / "logs" / run.run_id / "show" / "1.log").read_text() == (
         'it\'s "quoted" {{$.x}}\nand two lines\n'
     )
-    assert sorted((home / ".kfgcp" / "logs" / run.run_id / "make" / "1.log").read_text().split()) == ["err", "out"]
+    assert sorted(
+        (home / ".kfgcp" / "logs" / run.run_id / "make" / "1.log").read_text().split()
+    ) == ["err", "out"]
 
 
 @pytest.mark.usefixtures("docker")
@@ -111,7 +116,9 @@ def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
 
     def watch() -> None:
         while not seen and not over.is_set():
-            for container in docker.containers.list(filters={"label": "kfgcp.run"}, ignore_removed=True):
+            for container in docker.containers.list(
+                filters={"label": "kfgcp.run"}, ignore_removed=True
+            ):
                 if container.attrs["HostConfig"]["Memory"]:
                     seen.append(container.attrs["HostConfig"])
                     container.exec_run(["sh", "-c", "echo > /tmp/seen"])
@@ -141,7 +148,9 @@ def pipeline():
     assert run.state is RunState.FAILED, "reading 200 MB into a shell variable is beyond 32 MiB"
 
 
-def test_a_cancelled_container_is_gone(execute: Execute, docker: Any, home: Path, kfgcp: Any) -> None:
+def test_a_cancelled_container_is_gone(
+    execute: Execute, docker: Any, home: Path, kfgcp: Any
+) -> None:
     (home / "slow.py").write_text(
         HEAD
         + """
@@ -165,7 +174,10 @@ def pipeline():
     assert done.code == 6
     assert done.json["state"] == "CANCELLED"
     assert [task["state"] for task in done.json["tasks"]] == [TaskState.CANCELLED]
-    assert docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"}) == []
+    assert (
+        docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"})
+        == []
+    )
 
 
 @pytest.mark.usefixtures("docker")
@@ -184,7 +196,9 @@ def pipeline():
     )
     assert run.state is RunState.FAILED
     assert run.error is not None
-    assert run.error.message.startswith("the image 127.0.0.1:9/no-such-image:9 is not here and cannot be pulled: ")
+    assert run.error.message.startswith(
+        "the image 127.0.0.1:9/no-such-image:9 is not here and cannot be pulled: "
+    )
 
 
 @pytest.mark.usefixtures("docker")
@@ -229,7 +243,9 @@ def pipeline() -> str:
     assert run.outputs == {"Output": "True 5"}, run.error
 
 
-def test_without_an_engine_nothing_is_started(execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_nothing_is_started(
+    execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no-docker.sock")
     with pytest.raises(Unsupported) as caught:
         execute(

@@ -88,7 +88,8 @@ CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
 
 @pytest.mark.usefixtures("docker")
 def test_a_shell_that_waits_ends_when_it_is_asked_to(home: Path, kfgcp: Any, docker: Any) -> None:
-    """As process 1 a shell ignores SIGTERM, so that it lasts until SIGKILL, unless there is an init."""
+    """As process 1 a shell ignores SIGTERM, so that it lasts until SIGKILL, unless there is an
+    init."""
     (home / "slow.py").write_text(HEAD + SLOW, encoding="utf-8")
     process = kfgcp.start("run", "slow.py", "--json")
     run_id = wait_for(lambda: [run.run_id for run in api.list()])[0]
@@ -110,17 +111,37 @@ def engine_without_init(docker: Any) -> Iterator[str]:
         pytest.skip("starting another Docker engine takes root and dockerd")
     folder = Path(tempfile.mkdtemp(prefix="kfgcp-engine-"))  # short: it holds sockets
     address = f"unix://{folder}/sock"
-    paths = [f"--{option}={folder}/{option}" for option in ("data-root", "exec-root", "pidfile", "init-path")]
+    paths = [
+        f"--{option}={folder}/{option}"
+        for option in ("data-root", "exec-root", "pidfile", "init-path")
+    ]
     with (folder / "log").open("wb") as log:
-        command = ["unshare", "--net", "dockerd", f"--host={address}", *paths, "--bridge=none", "--iptables=false"]
+        command = [
+            "unshare",
+            "--net",
+            "dockerd",
+            f"--host={address}",
+            *paths,
+            "--bridge=none",
+            "--iptables=false",
+        ]
         engine = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         ask = ["docker", "-H", address, "info"]
-        wait_for(lambda: engine.poll() is not None or subprocess.run(ask, capture_output=True).returncode == 0)
+        wait_for(
+            lambda: (
+                engine.poll() is not None
+                or subprocess.run(ask, capture_output=True).returncode == 0
+            )
+        )
         if engine.poll() is not None:
-            pytest.skip(f"another Docker engine does not start here: {(folder / 'log').read_text()[-300:]}")
+            pytest.skip(
+                f"another Docker engine does not start here: {(folder / 'log').read_text()[-300:]}"
+            )
         image = subprocess.run(["docker", "save", IMAGE], capture_output=True, check=True).stdout
-        subprocess.run(["docker", "-H", address, "load"], input=image, capture_output=True, check=True)
+        subprocess.run(
+            ["docker", "-H", address, "load"], input=image, capture_output=True, check=True
+        )
         yield address
     finally:
         engine.terminate()
@@ -147,7 +168,9 @@ def _image_of_user(user: str) -> str:
 
 @pytest.mark.usefixtures("docker")
 @pytest.mark.parametrize("user", ["root", "54322:54322"])
-def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import_image: Any, user: str) -> None:
+def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
+    somebody: Any, import_image: Any, user: str
+) -> None:
     image = IMAGE if user == "root" else _image_of_user(user)
     (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")
 
@@ -159,19 +182,27 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(somebody: Any, import
     assert {path.name for path in written} >= {"a", "b", "c"}
     assert {path.lstat().st_uid for path in written} == {somebody.uid}
     [attempt] = [path.parent.parent for path in written if path.name == "a"]
-    assert oct(attempt.stat().st_mode & 0o777) == "0o700", "open to all while the container ran, not longer"
+    assert oct(attempt.stat().st_mode & 0o777) == "0o700", (
+        "open to all while the container ran, not longer"
+    )
     ran_as = next((somebody.folder / ".kfgcp" / "logs").glob("*/make/1.log")).read_text()
     assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
     assert somebody.run("rm", "-r", ".kfgcp").code == 0
-    assert sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-")) == []
+    assert (
+        sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-"))
+        == []
+    )
 
 
 @pytest.mark.usefixtures("docker")
-@pytest.mark.parametrize("names", [("link", "state"), ("state", "link"), ("../project/state", "state")])
+@pytest.mark.parametrize(
+    "names", [("link", "state"), ("state", "link"), ("../project/state", "state")]
+)
 def test_another_user_reads_artifacts_of_a_state_folder_with_two_names(
     execute: Execute, home: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
 ) -> None:
-    """The artifact was recorded below one name of the state folder, and a container reads it below the other."""
+    """The artifact was recorded below one name of the state folder, and a container reads it below
+    the other."""
     (home / "state").mkdir()
     (home / "link").symlink_to("state")
     source = HEAD.replace(IMAGE, _image_of_user("54322:54322")) + CACHED
@@ -182,7 +213,10 @@ def test_another_user_reads_artifacts_of_a_state_folder_with_two_names(
     run = execute(source.replace("# then", "show(data=made.output)"))
 
     assert run.state is RunState.SUCCEEDED, run.error
-    assert {task.path: task.state.value for task in run.tasks} == {"make": "CACHED", "show": "SUCCEEDED"}
+    assert {task.path: task.state.value for task in run.tasks} == {
+        "make": "CACHED",
+        "show": "SUCCEEDED",
+    }
     assert (home / "state" / "logs" / run.run_id / "show" / "1.log").read_text() == "deep"
 
 
@@ -250,8 +284,13 @@ def test_containers_get_the_credentials_when_asked(
         monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)
         (home / ".config" / "gcloud").mkdir(parents=True)
         credentials.rename(home / ".config" / "gcloud" / "application_default_credentials.json")
-    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\ncontainer_credentials = true\n')
-    run = execute(HEAD + ENVIRONMENT.replace("cat ", '(echo x >> "$GOOGLE_APPLICATION_CREDENTIALS") 2>&1; cat '))
+    (home / "kfgcp.toml").write_text(
+        '[env.local]\nbackend = "local"\ncontainer_credentials = true\n'
+    )
+    run = execute(
+        HEAD
+        + ENVIRONMENT.replace("cat ", '(echo x >> "$GOOGLE_APPLICATION_CREDENTIALS") 2>&1; cat ')
+    )
     variables, read = _looked(run, home)
     assert json.dumps(CREDENTIALS) in read
     assert "Read-only file system" in read, "the container cannot change them"
@@ -268,4 +307,7 @@ def test_credentials_that_are_not_there_fail_the_task(
     run = execute(HEAD + ENVIRONMENT)
     assert run.state is RunState.FAILED
     assert run.error is not None
-    assert run.error.message == f"container_credentials is set, but there is no file {home / 'gone.json'}"
+    assert (
+        run.error.message
+        == f"container_credentials is set, but there is no file {home / 'gone.json'}"
+    )

@@ -1,6 +1,8 @@
-"""packages_to_install that name folders and git repositories: what is installed is what is there now.
+"""packages_to_install that name folders and git repositories: what is installed is what is there
+now.
 
-The packages are built by a backend that lies beside them, so that nothing but kfp comes from the index.
+The packages are built by a backend that lies beside them, so that nothing but kfp comes from the
+index.
 """
 
 import subprocess
@@ -36,8 +38,17 @@ def pipeline() -> str:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    settings = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"]
-    done = subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    settings = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.invalid",
+        "-c",
+        "init.defaultBranch=main",
+    ]
+    done = subprocess.run(
+        ["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -116,12 +127,17 @@ def test_git_references_lead_to_commits(repository: Path, tmp_path: Path) -> Non
     assert pinned(f"{at}@feature/x") == f"{at}@{second}"
     assert pinned(at) == f"{at}@{second}", "without a reference: what is checked out there"
     assert pinned(f"mine[x] @ {at}@main#subdirectory=a") == f"mine[x] @ {at}@{first}#subdirectory=a"
-    assert pinned(f"mine @ {at}@main ; python_version > '3'") == f"mine @ {at}@{first} ; python_version > '3'"
+    assert (
+        pinned(f"mine @ {at}@main ; python_version > '3'")
+        == f"mine @ {at}@{first} ; python_version > '3'"
+    )
     assert pinned(f"{at}@{first}") == f"{at}@{first}"
     assert pinned(f"{at}@no-such") == f"{at}@no-such"
 
 
-def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(repository: Path, tmp_path: Path) -> None:
+def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(
+    repository: Path, tmp_path: Path
+) -> None:
     text = f"git+{repository.as_uri()}@main"
     online = pin(wanted(text), tmp_path, tmp_path / "refs")
     repository.rename(tmp_path / "away")
@@ -143,7 +159,13 @@ def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
         return pin(wanted("./lib"), tmp_path, tmp_path / "refs").key
 
     first = key()
-    for made in (".git/index", "build/lib/mine.py", "__pycache__/mine.pyc", "mine.egg-info/PKG-INFO", "env/x.py"):
+    for made in (
+        ".git/index",
+        "build/lib/mine.py",
+        "__pycache__/mine.pyc",
+        "mine.egg-info/PKG-INFO",
+        "env/x.py",
+    ):
         (lib / made).parent.mkdir(parents=True, exist_ok=True)
         (lib / made).write_text(made)
         if made == "env/x.py":
@@ -153,7 +175,12 @@ def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
     assert key() == first
 
     seen = {first}
-    for file, text in (("mine.py", "VALUE = 'eno'\n"), ("sub/build/x.py", "1"), ("data.txt", ""), ("setup.cfg", "[x]")):
+    for file, text in (
+        ("mine.py", "VALUE = 'eno'\n"),
+        ("sub/build/x.py", "1"),
+        ("data.txt", ""),
+        ("setup.cfg", "[x]"),
+    ):
         (lib / file).parent.mkdir(parents=True, exist_ok=True)
         (lib / file).write_text(text)
         assert key() not in seen, file
@@ -162,13 +189,23 @@ def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
     assert key() not in seen
 
 
-@pytest.mark.parametrize("words", ["-e ./lib", "'-e ./lib'", "--editable ./lib", "--editable=./lib", "-e./lib"])
+@pytest.mark.parametrize(
+    "words", ["-e ./lib", "'-e ./lib'", "--editable ./lib", "--editable=./lib", "-e./lib"]
+)
 def test_editable_requirements_are_read_from_the_compiled_command(words: str) -> None:
     script = 'x $program_path/ephemeral_component.py kfp.dsl.executor_main "$@"'
     found = recognise(
         Container(
             image="python:3.11",
-            command=("sh", "-c", f"python3 -m pip install --quiet {words} 'other==1'", "sh", "-ec", script, "source"),
+            command=(
+                "sh",
+                "-c",
+                f"python3 -m pip install --quiet {words} 'other==1'",
+                "sh",
+                "-ec",
+                script,
+                "source",
+            ),
             args=("--executor_input", "{{$}}", "--function_to_execute", "f"),
             env={},
             resources={},

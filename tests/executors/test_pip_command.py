@@ -1,4 +1,5 @@
-"""Package indexes with passwords: pip in a container gets them by its environment, as a real shell shows."""
+"""Package indexes with passwords: pip in a container gets them by its environment, as a real shell
+shows."""
 
 import os
 import subprocess
@@ -25,12 +26,16 @@ PYTHON = """#!/bin/sh
 """
 
 
-@dsl.component(base_image="python:3.11", packages_to_install=["six==1.16.0"], pip_index_urls=[FIRST, SECOND])
+@dsl.component(
+    base_image="python:3.11", packages_to_install=["six==1.16.0"], pip_index_urls=[FIRST, SECOND]
+)
 def private():
     pass
 
 
-@dsl.component(base_image="python:3.11", packages_to_install=["six==1.16.0"], pip_index_urls=[SECOND])
+@dsl.component(
+    base_image="python:3.11", packages_to_install=["six==1.16.0"], pip_index_urls=[SECOND]
+)
 def public():
     pass
 
@@ -93,7 +98,10 @@ def test_a_command_without_passwords_is_left_as_it_is(tmp_path: Path) -> None:
         ),
         (
             f"pip --version\npython -m pip install six -i {SECOND} --index-url={FIRST}\necho done",
-            'pip --version\nPIP_INDEX_URL="$KFGCP_PIP_INDEX_URL_0" python -m pip install six \necho done',
+            (
+                'pip --version\nPIP_INDEX_URL="$KFGCP_PIP_INDEX_URL_0" python -m pip install six'
+                " \necho done"
+            ),
             {"KFGCP_PIP_INDEX_URL_0": FIRST},
         ),
         ("echo --index-url https://bob:pw@host", "echo --index-url https://bob:pw@host", {}),
@@ -107,7 +115,9 @@ def test_forms_of_options(script: str, expected: str, variables: dict[str, str])
 def test_a_password_cannot_leave_its_variable() -> None:
     """The shell does not look into the values of variables."""
     url = 'https://bob:$(id)`id`\\"@host/simple'
-    command, variables = hide_index_passwords(["sh", "-c", f"python3 -m pip install --index-url '{url}' six"])
+    command, variables = hide_index_passwords(
+        ["sh", "-c", f"python3 -m pip install --index-url '{url}' six"]
+    )
 
     assert variables == {"KFGCP_PIP_INDEX_URL_0": url}
     assert "id" not in command[2].replace("INDEX", "")

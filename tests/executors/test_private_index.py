@@ -1,4 +1,5 @@
-"""An index that wants a password: the password is on no command line, and in nothing that is shown."""
+"""An index that wants a password: the password is on no command line, and in nothing that is
+shown."""
 
 import base64
 import http.server
@@ -28,8 +29,8 @@ MakeWheel = Callable[[str, str], Path]
 class Index:
     """A server with wheels, for who knows the password.
 
-    files: more of what it has, by path. command_lines: of all processes, seen during requests. served: the paths of
-    requests with the password.
+    files: more of what it has, by path. command_lines: of all processes, seen during requests.
+    served: the paths of requests with the password.
     """
 
     address: str
@@ -73,7 +74,10 @@ def index() -> Iterator[Index]:
             self.send_response(status)
             if not allowed:
                 self.send_header("WWW-Authenticate", "Basic")
-            self.send_header("Content-Type", "text/html" if self.path.startswith("/simple") else "application/zip")
+            self.send_header(
+                "Content-Type",
+                "text/html" if self.path.startswith("/simple") else "application/zip",
+            )
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
             if self.command != "HEAD":
@@ -99,9 +103,15 @@ def _assert_hidden(index: Index) -> None:
 
 
 @pytest.mark.parametrize("option", ["--index-url", "-i", "--extra-index-url"])
-def test_an_index_with_a_password_is_used(index: Index, wheel: MakeWheel, tmp_path: Path, option: str) -> None:
+def test_an_index_with_a_password_is_used(
+    index: Index, wheel: MakeWheel, tmp_path: Path, option: str
+) -> None:
     index.wheels["probe_private"] = wheel("probe_private", "1")
-    base = () if option != "--extra-index-url" else (f"--index-url http://bob:{PASSWORD}@{index.address}/empty",)
+    base = (
+        ()
+        if option != "--extra-index-url"
+        else (f"--index-url http://bob:{PASSWORD}@{index.address}/empty",)
+    )
     options = (*base, f"{option} {index.url}", f"--trusted-host {index.url}")
     builder = Builder(Requirements(("probe-private==1",), options, None), tmp_path / "envs")
 
@@ -114,7 +124,9 @@ def test_an_index_with_a_password_is_used(index: Index, wheel: MakeWheel, tmp_pa
     _assert_hidden(index)
 
 
-def test_a_package_whose_address_has_a_password_is_installed(index: Index, wheel: MakeWheel, tmp_path: Path) -> None:
+def test_a_package_whose_address_has_a_password_is_installed(
+    index: Index, wheel: MakeWheel, tmp_path: Path
+) -> None:
     file = wheel("probe_direct", "2")
     index.wheels["probe_direct"] = file
     other = f"probe_beside @ {wheel('probe_beside', '1').as_uri()}"
@@ -130,9 +142,18 @@ def test_a_package_whose_address_has_a_password_is_installed(index: Index, wheel
 
 
 def _serve_repository(index: Index, folder: Path) -> str:
-    """Let a server have a git repository with a package, in the way that needs no program; return its address."""
+    """Let a server have a git repository with a package, in the way that needs no program; return
+    its address."""
     write(folder / "source", "served")
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main")
+    git = (
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.invalid",
+        "-c",
+        "init.defaultBranch=main",
+    )
     for words in (
         (*git, "-C", "source", "init", "-q"),
         (*git, "-C", "source", "add", "."),
@@ -142,7 +163,9 @@ def _serve_repository(index: Index, folder: Path) -> str:
     ):
         subprocess.run(words, cwd=folder, check=True)
     bare = folder / "bare.git"
-    index.files |= {f"/mine.git/{file.relative_to(bare)}": file for file in bare.rglob("*") if file.is_file()}
+    index.files |= {
+        f"/mine.git/{file.relative_to(bare)}": file for file in bare.rglob("*") if file.is_file()
+    }
     return f"http://bob:{PASSWORD}@{index.address}/mine.git"
 
 
@@ -150,7 +173,8 @@ def _serve_repository(index: Index, folder: Path) -> str:
 def test_a_repository_with_a_password_is_installed(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: str
 ) -> None:
-    """Also when git has settings in its environment already; the second one is for another repository."""
+    """Also when git has settings in its environment already; the second one is for another
+    repository."""
     if count:
         monkeypatch.setenv("GIT_CONFIG_COUNT", count)
         monkeypatch.setenv("GIT_CONFIG_KEY_0", f"http.http://{index.address}/other.extraHeader")
@@ -160,7 +184,9 @@ def test_a_repository_with_a_password_is_installed(
 
     python = builder.build()
 
-    commit = subprocess.check_output(["git", "-C", tmp_path / "git" / "source", "rev-parse", "HEAD"], text=True).strip()
+    commit = subprocess.check_output(
+        ["git", "-C", tmp_path / "git" / "source", "rev-parse", "HEAD"], text=True
+    ).strip()
     assert commit in builder.output
     installed = list(python.parents[1].rglob("mine.py"))
     assert [file.read_text() for file in installed] == ["VALUE = 'served'\n"]
@@ -189,8 +215,12 @@ def test_a_repository_whose_password_does_not_belong_in_a_url_is_not_asked(
         assert asked == expected
 
 
-def test_a_package_that_the_index_does_not_have_is_told_without_the_password(index: Index, tmp_path: Path) -> None:
-    builder = Builder(Requirements(("absent-package",), (f"--index-url {index.url}",), None), tmp_path / "envs")
+def test_a_package_that_the_index_does_not_have_is_told_without_the_password(
+    index: Index, tmp_path: Path
+) -> None:
+    builder = Builder(
+        Requirements(("absent-package",), (f"--index-url {index.url}",), None), tmp_path / "envs"
+    )
 
     with pytest.raises(BuildError) as caught:
         builder.build()
@@ -200,7 +230,9 @@ def test_a_package_that_the_index_does_not_have_is_told_without_the_password(ind
     _assert_hidden(index)
 
 
-@pytest.mark.parametrize("password", ["p#wsecret9", "p/wsecret9", "p?wsecret9", "wsecret9#p", "p wsecret9"])
+@pytest.mark.parametrize(
+    "password", ["p#wsecret9", "p/wsecret9", "p?wsecret9", "wsecret9#p", "p wsecret9"]
+)
 def test_a_password_that_does_not_belong_in_a_url_is_not_shown(
     execute: Callable[..., Run], kfgcp: Any, home: Path, password: str
 ) -> None:
@@ -226,7 +258,11 @@ def pipeline() -> str:
 
     assert run.state is RunState.FAILED
     texts = [json.dumps(run.to_dict()), diff.out + diff.err]
-    texts += [file.read_text(errors="replace") for file in (home / ".kfgcp" / "logs").rglob("*") if file.is_file()]
+    texts += [
+        file.read_text(errors="replace")
+        for file in (home / ".kfgcp" / "logs").rglob("*")
+        if file.is_file()
+    ]
     assert len(texts) > 2
     assert not [text for text in texts if "wsecret9" in text]
 
@@ -234,7 +270,8 @@ def pipeline() -> str:
 def test_the_record_of_a_failed_run_does_not_show_the_password(
     execute: Callable[..., Run], kfgcp: Any, home: Path, index: Index
 ) -> None:
-    """The component names a file on the index that is not there, so that uv says the whole address."""
+    """The component names a file on the index that is not there, so that uv says the whole
+    address."""
     source = f"""
 from kfp import dsl
 
@@ -261,7 +298,11 @@ def pipeline() -> str:
     assert run.error is not None
     assert index.address in run.error.message
     texts = [json.dumps(run.to_dict()), *(done.out + done.err for done in shown)]
-    texts += [file.read_text(errors="replace") for file in (home / ".kfgcp" / "logs").rglob("*") if file.is_file()]
+    texts += [
+        file.read_text(errors="replace")
+        for file in (home / ".kfgcp" / "logs").rglob("*")
+        if file.is_file()
+    ]
     assert not [text for text in texts if PASSWORD in text]
     assert all(done.code in (0, 4, 6) for done in shown)
     _assert_hidden(index)

@@ -22,7 +22,9 @@ from kfgcp.spec.lightweight import Lightweight
 from kfgcp.spec.load import load
 from patience import REQUEST, wait_for
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="libraries are imported ahead on Linux only")
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="libraries are imported ahead on Linux only"
+)
 
 
 @pytest.fixture
@@ -31,8 +33,11 @@ def ended() -> "queue.SimpleQueue[Ended]":
 
 
 @pytest.fixture
-def start(ended: "queue.SimpleQueue[Ended]", tmp_path: Path) -> Iterator[Callable[..., tuple[PythonExecutor, Any]]]:
-    """An executor with these libraries, and a function that starts `body` in it and gives what it wrote."""
+def start(
+    ended: "queue.SimpleQueue[Ended]", tmp_path: Path
+) -> Iterator[Callable[..., tuple[PythonExecutor, Any]]]:
+    """An executor with these libraries, and a function that starts `body` in it and gives what it
+    wrote."""
     made: list[PythonExecutor] = []
 
     def make(*libraries: str) -> tuple[PythonExecutor, Callable[[int, str], str]]:
@@ -41,10 +46,20 @@ def start(ended: "queue.SimpleQueue[Ended]", tmp_path: Path) -> Iterator[Callabl
 
         def run(number: int, body: str, **env: str) -> str:
             log = tmp_path / f"{number}.log"
-            wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / str(number) / "out.json")}}
+            wire = {
+                "inputs": {},
+                "outputs": {"outputFile": str(tmp_path / str(number) / "out.json")},
+            }
             source = f"def f():\n    {body}\n"
             executor.start(
-                Attempt(number, Lightweight("f", source), wire, env, tmp_path / "scratch" / str(number), log)
+                Attempt(
+                    number,
+                    Lightweight("f", source),
+                    wire,
+                    env,
+                    tmp_path / "scratch" / str(number),
+                    log,
+                )
             )
             found = ended.get(timeout=REQUEST)
             assert found == Ended(number, None)
@@ -67,14 +82,19 @@ def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(
 def test_random_numbers_of_tasks_differ(start: Any) -> None:
     executor, run = start("numpy.random")
     wait_for(lambda: executor._warm.ready)
-    drawn = {run(number, "import numpy, random; print(numpy.random.rand(), random.random())") for number in range(5)}
+    drawn = {
+        run(number, "import numpy, random; print(numpy.random.rand(), random.random())")
+        for number in range(5)
+    }
     assert len({line.split()[0] for line in drawn}) == 5
     assert len({line.split()[1] for line in drawn}) == 5
 
 
 def fresh(code: str, **env: str) -> str:
     """What an interpreter prints that is started with these variables."""
-    return subprocess.check_output([sys.executable, "-c", code], env=os.environ | env, text=True).strip()
+    return subprocess.check_output(
+        [sys.executable, "-c", code], env=os.environ | env, text=True
+    ).strip()
 
 
 def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path: Path) -> None:
@@ -90,7 +110,10 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path
     (tmp_path / "lib" / "only_there.py").write_text("print('found')")
     assert run(4, "import only_there", PYTHONPATH=str(tmp_path / "lib")) == "found"
     assert run(
-        5, "import sys; print(sys.flags.utf8_mode, sys.warnoptions)", PYTHONUTF8="1", PYTHONWARNINGS="error"
+        5,
+        "import sys; print(sys.flags.utf8_mode, sys.warnoptions)",
+        PYTHONUTF8="1",
+        PYTHONWARNINGS="error",
     ) == ("1 ['error']")
     assert run(6, "import sys; print(sys.flags.utf8_mode, sys.warnoptions)") == "0 []"
     assert len(executor._others) == 4
@@ -101,8 +124,8 @@ def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(st
     executor, run = start("sklearn.ensemble")
     wait_for(lambda: executor._warm.ready)
     body = (
-        "import sklearn.ensemble, threadpoolctl; "
-        "print(*{p['num_threads'] for p in threadpoolctl.threadpool_info() if p['user_api'] == 'openmp'})"
+        "import sklearn.ensemble, threadpoolctl; print(*{p['num_threads'] for p in"
+        " threadpoolctl.threadpool_info() if p['user_api'] == 'openmp'})"
     )
     assert run(1, body, OMP_NUM_THREADS="5") == "5"
     assert run(2, body) == fresh(body) != "5"
@@ -121,11 +144,18 @@ def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> N
         check=True,
     )
     _, run = start()
-    assert run(1, "import ctypes; print(ctypes.CDLL(None).getpagesize())", LD_PRELOAD=str(library)) == "7"
-    assert run(2, "import ctypes; print(ctypes.CDLL(None).getpagesize())") == str(os.sysconf("SC_PAGE_SIZE"))
+    assert (
+        run(1, "import ctypes; print(ctypes.CDLL(None).getpagesize())", LD_PRELOAD=str(library))
+        == "7"
+    )
+    assert run(2, "import ctypes; print(ctypes.CDLL(None).getpagesize())") == str(
+        os.sysconf("SC_PAGE_SIZE")
+    )
 
 
-def test_output_is_not_held_back_when_it_is_to_be_unbuffered(start: Any, tmp_path: Path, ended: Any) -> None:
+def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
+    start: Any, tmp_path: Path, ended: Any
+) -> None:
     executor, _ = start()
     source = "def f():\n    import time\n    print('half a line', end='')\n    time.sleep(3600)\n"
     log = tmp_path / "half.log"
@@ -151,7 +181,9 @@ def test_servers_that_are_killed_are_replaced(start: Any) -> None:
     assert run(2, "print('again')") == "again"
 
 
-def test_an_attempt_whose_server_is_killed_is_reported_as_lost(start: Any, ended: Any, tmp_path: Path) -> None:
+def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
+    start: Any, ended: Any, tmp_path: Path
+) -> None:
     executor, _ = start()
     wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
     source = "def f():\n    import time\n    print('up', flush=True)\n    time.sleep(3600)\n"
@@ -177,7 +209,9 @@ def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
     for number in range(3):
         wait_for(lambda: len(waiting(executor._plain)) == 1)
         seen += waiting(executor._plain)
-        assert run(number, "import os; print(os.getpid(), os.getpgid(0))") == f"{seen[-1]} {seen[-1]}"
+        assert (
+            run(number, "import os; print(os.getpid(), os.getpgid(0))") == f"{seen[-1]} {seen[-1]}"
+        )
     assert len(set(seen)) == 3
 
 
@@ -197,13 +231,18 @@ def test_processes_that_wait_end_with_their_server(start: Any) -> None:
     wait_for(lambda: len(waiting(executor._plain)) == 1)
     pid = waiting(executor._plain)[0]
     kill(executor._plain)
-    wait_for(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    wait_for(
+        lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
+    )
 
 
 def test_an_input_of_megabytes_reaches_a_task(start: Any, ended: Any, tmp_path: Path) -> None:
     executor, _ = start()
     text = "x" * 3_000_000
-    wire = {"inputs": {"parameterValues": {"text": text}}, "outputs": {"outputFile": str(tmp_path / "o" / "out.json")}}
+    wire = {
+        "inputs": {"parameterValues": {"text": text}},
+        "outputs": {"outputFile": str(tmp_path / "o" / "out.json")},
+    }
     function = Lightweight("f", "def f(text: str):\n    print(len(text))\n")
     for number in range(2):
         log = tmp_path / f"{number}.log"
@@ -257,7 +296,11 @@ def pipeline():
         encoding="utf-8",
     )
     spec = load("uses.py")
-    assert common_libraries(build(spec.pipeline_spec)) == ["numpy.linalg", "pandas", "sklearn.linear_model"]
+    assert common_libraries(build(spec.pipeline_spec)) == [
+        "numpy.linalg",
+        "pandas",
+        "sklearn.linear_model",
+    ]
 
 
 def test_a_library_that_breaks_at_import_fails_only_who_imports_it(
@@ -284,6 +327,9 @@ def pipeline():
     does_not()
 """
     )
-    assert {task.path: task.state.value for task in run.tasks} == {"uses": "FAILED", "does-not": "SUCCEEDED"}
+    assert {task.path: task.state.value for task in run.tasks} == {
+        "uses": "FAILED",
+        "does-not": "SUCCEEDED",
+    }
     assert run.error is not None
     assert run.error.message == "RuntimeError: broken here"

@@ -61,7 +61,9 @@ def test_strict_takes_the_pin_of_the_compiled_command() -> None:
 
 def test_the_key_is_that_of_the_set_and_of_where_it_comes_from() -> None:
     one, other = missing(function("b-x", "a-x")), missing(function("a-x", "b-x"))
-    elsewhere = missing(function("a-x", "b-x", options=("--index-url https://example.invalid/simple",)))
+    elsewhere = missing(
+        function("a-x", "b-x", options=("--index-url https://example.invalid/simple",))
+    )
     fewer = missing(function("a-x"))
     assert one and other and elsewhere and fewer  # noqa: PT018
     assert one.key == other.key

@@ -1,6 +1,8 @@
-"""packages_to_install: environments built once, shared, isolated, and safe under races and interruptions.
+"""packages_to_install: environments built once, shared, isolated, and safe under races and
+interruptions.
 
-The packages are wheels made here; of the index only kfp itself is asked for, as the installed one's version.
+The packages are wheels made here; of the index only kfp itself is asked for, as the installed one's
+version.
 """
 
 import fcntl
@@ -44,7 +46,9 @@ def pipeline() -> str:
 """
 
 
-def test_a_component_gets_its_packages_and_nothing_of_ours(execute: Execute, wheel: MakeWheel, home: Path) -> None:
+def test_a_component_gets_its_packages_and_nothing_of_ours(
+    execute: Execute, wheel: MakeWheel, home: Path
+) -> None:
     body = """
     import importlib.util
     import probe_one
@@ -55,14 +59,22 @@ def test_a_component_gets_its_packages_and_nothing_of_ours(execute: Execute, whe
     assert run.outputs == {"Output": "1.2 []"}, run.error
     [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
     built = (environment / READY).stat().st_mtime_ns
-    assert execute(source(wheel("probe_one", "1.2"), "probe_one", body), cache=False).state is RunState.SUCCEEDED
-    assert (environment / READY).stat().st_mtime_ns == built, "the second run uses the environment of the first"
+    assert (
+        execute(source(wheel("probe_one", "1.2"), "probe_one", body), cache=False).state
+        is RunState.SUCCEEDED
+    )
+    assert (environment / READY).stat().st_mtime_ns == built, (
+        "the second run uses the environment of the first"
+    )
 
 
 def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the_task(
     execute: Execute, wheel: MakeWheel, home: Path
 ) -> None:
-    body = "    import warnings\n    warnings.simplefilter('ignore')\n    import pkg_resources\n    return 'there'"
+    body = (
+        "    import warnings\n    warnings.simplefilter('ignore')\n    import pkg_resources\n   "
+        " return 'there'"
+    )
     text = source(wheel("probe_nine", "1"), "probe_nine", body)
 
     first = execute(text)
@@ -71,7 +83,9 @@ def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the
     assert first.outputs == second.outputs == {"Output": "there"}, first.error
     lines = [line.text for line in api.logs(first.run_id)]
     assert lines[0].startswith("kfgcp: installing probe_nine @ file:///")
-    assert re.fullmatch(r"kfgcp: installed in \d+\.\d s, which the time of the task does not include", lines[1])
+    assert re.fullmatch(
+        r"kfgcp: installed in \d+\.\d s, which the time of the task does not include", lines[1]
+    )
     assert [line.text for line in api.logs(second.run_id)] == []
     [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
     started = first.tasks[0].started_at
@@ -86,11 +100,18 @@ def test_a_newer_setuptools_that_a_component_asks_for_is_kept() -> None:
     asked = Lightweight("f", "", ("setuptools>=82", "no-such-package==1"))
 
     assert venv.wants_setuptools(missing(asked)) is None
-    assert venv.wants_setuptools(missing(Lightweight("f", "", ("setuptools-scm==99999",)))) == "setuptools<82"
+    assert (
+        venv.wants_setuptools(missing(Lightweight("f", "", ("setuptools-scm==99999",))))
+        == "setuptools<82"
+    )
 
 
-def test_an_environment_that_was_interrupted_is_built_anew(execute: Execute, wheel: MakeWheel, home: Path) -> None:
-    text = source(wheel("probe_two", "3"), "probe_two", "    import probe_two\n    return probe_two.VERSION")
+def test_an_environment_that_was_interrupted_is_built_anew(
+    execute: Execute, wheel: MakeWheel, home: Path
+) -> None:
+    text = source(
+        wheel("probe_two", "3"), "probe_two", "    import probe_two\n    return probe_two.VERSION"
+    )
     assert execute(text).outputs == {"Output": "3"}
     [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
     (environment / READY).unlink()
@@ -100,7 +121,9 @@ def test_an_environment_that_was_interrupted_is_built_anew(execute: Execute, whe
     assert execute(text, cache=False).outputs == {"Output": "3"}
 
 
-def test_packages_that_cannot_be_had_fail_the_task_with_what_uv_says(execute: Execute, tmp_path: Path) -> None:
+def test_packages_that_cannot_be_had_fail_the_task_with_what_uv_says(
+    execute: Execute, tmp_path: Path
+) -> None:
     gone = tmp_path / "gone-1-py3-none-any.whl"
     run = execute(source(gone, "gone", "    return ''"))
     assert run.state is RunState.FAILED
@@ -121,10 +144,15 @@ def test_two_builders_of_one_environment_install_it_once(tmp_path: Path, wheel: 
         thread.join()
     assert sum("probe-three==1" in builder.output for builder in builders) == 1
     python = builders[0].build()
-    assert subprocess.check_output([python, "-c", "import probe_three; print(probe_three.VERSION)"]) == b"1\n"
+    assert (
+        subprocess.check_output([python, "-c", "import probe_three; print(probe_three.VERSION)"])
+        == b"1\n"
+    )
 
 
-def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, wheel: MakeWheel) -> None:
+def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(
+    tmp_path: Path, wheel: MakeWheel
+) -> None:
     wanted = Requirements((f"probe_four @ {wheel('probe_four', '1').as_uri()}",), (), None)
     code = f"""
 from pathlib import Path
@@ -143,7 +171,9 @@ Builder(Requirements({wanted.packages!r}, (), None), Path({str(tmp_path / "envs"
 
 def test_the_lock_is_held_while_the_installer_of_a_killed_builder_lives(tmp_path: Path) -> None:
     installer = tmp_path / "uv"
-    installer.write_text(f"#!/bin/sh\ntouch {tmp_path}/up\nuntil test -e {tmp_path}/go; do sleep 0.01; done\n")
+    installer.write_text(
+        f"#!/bin/sh\ntouch {tmp_path}/up\nuntil test -e {tmp_path}/go; do sleep 0.01; done\n"
+    )
     installer.chmod(0o755)
     code = f"""
 import uv
@@ -235,7 +265,8 @@ router.close()
 
 
 def test_two_builders_can_look_for_the_installer_at_the_same_time(tmp_path: Path) -> None:
-    """In Python 3.11 a first call of sysconfig hands out None to a second thread that asks meanwhile."""
+    """In Python 3.11 a first call of sysconfig hands out None to a second thread that asks
+    meanwhile."""
     command = [sys.executable, "-c", SLOW_FIRST_CALL, str(tmp_path), str(REQUEST)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS, check=True)
 

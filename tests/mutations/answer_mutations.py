@@ -1,4 +1,5 @@
-"""Random changes of one answer of a service: of its JSON, of its protobuf message, or of its bytes."""
+"""Random changes of one answer of a service: of its JSON, of its protobuf message, or of its
+bytes."""
 
 from __future__ import annotations
 
@@ -71,10 +72,38 @@ WRONG_TIMES = (
     "1767322800",
     "tomorrow",
 )
-NUMBERS = (0, -1, 1, 7, 0.5, -0.0, 1e308, 2**53 + 1, 2**63, 2**70, -(2**70), 10**400, float("nan"), float("inf"))
-CONTAINERS = ([], {}, [[]], [None], [1, "two"], {"": None}, {"a": {"b": [1, {}]}}, {"list": 1}, {"struct": []})
+NUMBERS = (
+    0,
+    -1,
+    1,
+    7,
+    0.5,
+    -0.0,
+    1e308,
+    2**53 + 1,
+    2**63,
+    2**70,
+    -(2**70),
+    10**400,
+    float("nan"),
+    float("inf"),
+)
+CONTAINERS = (
+    [],
+    {},
+    [[]],
+    [None],
+    [1, "two"],
+    {"": None},
+    {"a": {"b": [1, {}]}},
+    {"list": 1},
+    {"struct": []},
+)
 DEPTHS = (50, 300, 900, 100_000)
-HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your account</body></html>"
+HTML = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your"
+    b" account</body></html>"
+)
 LARGE_SUBTREES = ("pipelineSpec", "pipeline_spec")
 """Their nodes are most of an answer, so that few mutations would reach anything else."""
 
@@ -112,7 +141,8 @@ def mutate(answer: WireAnswer, random: Random) -> Mutated:
 
 
 def encode_json(value: Any) -> bytes:
-    """Return JSON as a careless server writes it: NaN, infinities and halves of surrogate pairs included."""
+    """Return JSON as a careless server writes it: NaN, infinities and halves of surrogate pairs
+    included."""
     if isinstance(value, DeepList):
         return b"[" * value.depth + b"]" * value.depth
     text = json.dumps(value, default=lambda deep: f"<deep {deep.depth}>")
@@ -161,7 +191,8 @@ def mutate_json(value: Any, random: Random) -> tuple[Any, str]:
 
 
 def _any_value(before: Any, places: list[Place], random: Random) -> Any:
-    """Return a value that is wrong: most often of another type, sometimes a wrong one of the same type."""
+    """Return a value that is wrong: most often of another type, sometimes a wrong one of the same
+    type."""
     kinds: list[Callable[[], Any]] = [
         lambda: None,
         lambda: random.choice(NUMBERS),
@@ -184,7 +215,9 @@ def _mutate_whole(answer: WireAnswer, random: Random) -> Mutated:
     body = answer.body
     page = WireAnswer(200, {"content-type": "text/html"}, HTML)
     unlabelled = {name: value for name, value in answer.headers.items() if name != "content-type"}
-    error = {"error": {"code": 404, "message": "It is not there.", "status": "NOT_FOUND", "details": []}}
+    error = {
+        "error": {"code": 404, "message": "It is not there.", "status": "NOT_FOUND", "details": []}
+    }
     changed_error, change = mutate_json(error, random)
     status = random.choice((301, 400, 401, 403, 404, 409, 412, 429, 500, 501, 503))
     wholes = [
@@ -195,7 +228,10 @@ def _mutate_whole(answer: WireAnswer, random: Random) -> Mutated:
         (replace(answer, body=b"\xef\xbb\xbf" + body), "the body begins with a byte order mark"),
         (replace(answer, body=body.decode("latin-1").encode("utf-16")), "the body is UTF-16"),
         (replace(answer, body=b'{"a": "\xff\xfe"}'), "the body is not UTF-8"),
-        (replace(answer, body=b'{"a": "\xed\xa0\x80"}'), "the body has half a surrogate pair as bytes"),
+        (
+            replace(answer, body=b'{"a": "\xed\xa0\x80"}'),
+            "the body has half a surrogate pair as bytes",
+        ),
         (replace(answer, body=b"[" * 100_000), "the body nests 100,000 lists"),
         (replace(answer, body=b"9" * 5000), "the body is a number of 5,000 digits"),
         (replace(answer, body=b'{"a": 1, "a": ' + b"9" * 5000 + b"}"), "a number has 5,000 digits"),
@@ -205,13 +241,23 @@ def _mutate_whole(answer: WireAnswer, random: Random) -> Mutated:
         (replace(answer, headers={"content-type": "text/plain"}), "the content type is text/plain"),
         (replace(answer, headers={"content-type": "\xff/\x01;"}), "the content type is garbage"),
         (replace(answer, headers=unlabelled), "the content type is missing"),
-        (replace(answer, headers=dict(answer.headers) | {"content-encoding": "gzip"}), "it claims to be gzip"),
         (
-            replace(answer, body=gzip.compress(body), headers=dict(answer.headers) | {"content-encoding": "gzip"}),
+            replace(answer, headers=dict(answer.headers) | {"content-encoding": "gzip"}),
+            "it claims to be gzip",
+        ),
+        (
+            replace(
+                answer,
+                body=gzip.compress(body),
+                headers=dict(answer.headers) | {"content-encoding": "gzip"},
+            ),
             "it is packed with gzip",
         ),
         (WireAnswer(204, {}, b""), "the status is 204"),
-        (WireAnswer(302, {"location": "http://[::1"}, b""), "it redirects to what is not an address"),
+        (
+            WireAnswer(302, {"location": "http://[::1"}, b""),
+            "it redirects to what is not an address",
+        ),
         (
             WireAnswer(status, {"content-type": "application/json"}, encode_json(changed_error)),
             f"the status is {status}, in its error {change}",
@@ -273,7 +319,10 @@ def _mutate_frames(answer: WireAnswer, random: Random) -> Mutated:
     length = random.choice((0, 1, size + 1, size - 1 if size else 0, 2**32 - 1))
     framed = bytes([flag]) + length.to_bytes(4, "big") + data[5:] + answer.body[5 + size :]
     choices = [
-        (data + b"\x80" + len(trailer).to_bytes(4, "big") + trailer, f"the trailers are {trailer[:40]!r}"),
+        (
+            data + b"\x80" + len(trailer).to_bytes(4, "big") + trailer,
+            f"the trailers are {trailer[:40]!r}",
+        ),
         (data, "there are no trailers"),
         (framed, f"the first frame has the flag {flag:#x} and the length {length}"),
         (answer.body[5 + size :], "there is no data"),
@@ -291,7 +340,9 @@ def _messages(message: Any) -> Iterator[Any]:
             continue
         if field.message_type.GetOptions().map_entry:
             values = [value[key] for key in value]
-            yield from (inner for item in values if hasattr(item, "ListFields") for inner in _messages(item))
+            yield from (
+                inner for item in values if hasattr(item, "ListFields") for inner in _messages(item)
+            )
         elif _is_repeated(value):
             yield from (inner for item in value for inner in _messages(item))
         else:
@@ -340,7 +391,9 @@ def _scalar(field: Any, random: Random) -> Any:
     if field.type == field.TYPE_DOUBLE:
         return random.choice((0.0, -1.5, 1e308, float("nan"), float("inf"), float("-inf"), 2.0**70))
     if field.type in (field.TYPE_INT32, field.TYPE_ENUM):
-        return random.choice((0, -1, 1, 6, 99, 2**31 - 1, -(2**31)) if field.type == field.TYPE_INT32 else (0,))
+        return random.choice(
+            (0, -1, 1, 6, 99, 2**31 - 1, -(2**31)) if field.type == field.TYPE_INT32 else (0,)
+        )
     return random.choice((0, -1, 1, 2, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)))
 
 
@@ -373,7 +426,9 @@ def _at(value: Any, place: Place) -> Any:
 
 
 def _dotted(place: Place) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(
+        "."
+    )
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""What the trial of mutated answers does with a project: every verb that asks a service something."""
+"""What the trial of mutated answers does with a project: every verb that asks a service
+something."""
 
 from __future__ import annotations
 
@@ -127,7 +128,9 @@ def _submitted(ground: Ground, random: Random) -> RunHandle:
 
 def _logs(ground: Ground, random: Random, run: str) -> None:
     env = random.choice(("cloud", "logged")) if ground.backend == "kubeflow" else "cloud"
-    severity = random.choice((None, "INFO")) if env == "logged" or ground.backend == "vertex" else None
+    severity = (
+        random.choice((None, "INFO")) if env == "logged" or ground.backend == "vertex" else None
+    )
     list(kfgcp.logs(_of_env(run, env), severity=severity))
 
 
@@ -146,7 +149,9 @@ def _read_artifacts(ground: Ground, random: Random, _: Any) -> None:
         artifact_contents.text(artifact, local=False)
         artifact_contents.filled(artifact, local=False)
     with suppress(NotFound):
-        artifact_contents.text(Artifact("task", "report", "system.HTML", f"{ground.object_uri}.gone"), local=False)
+        artifact_contents.text(
+            Artifact("task", "report", "system.HTML", f"{ground.object_uri}.gone"), local=False
+        )
 
 
 def _frames(ground: Ground, random: Random, _: Any) -> None:
@@ -167,7 +172,11 @@ def _list(ground: Ground, random: Random, _: Any) -> None:
 
     env = random.choice(("cloud", "cloud", None))
     states = random.choice(((), (kfgcp.RunState.FAILED,)))
-    kfgcp.list(RunFilter(env=env, states=states), limit=random.choice((None, 2)), metrics=random.random() < 0.5)
+    kfgcp.list(
+        RunFilter(env=env, states=states),
+        limit=random.choice((None, 2)),
+        metrics=random.random() < 0.5,
+    )
 
 
 def _watch(ground: Ground, random: Random, run: RunHandle) -> None:
@@ -201,7 +210,10 @@ def _cli(*arguments: str) -> Callable[[Ground, Random, Any], list[str]]:
         filled = []
         for argument in arguments:
             filled += runs if argument == "RUN" else [argument]
-        return [str(ground.pipelines["scores"]) if argument == "PIPELINE" else argument for argument in filled]
+        return [
+            str(ground.pipelines["scores"]) if argument == "PIPELINE" else argument
+            for argument in filled
+        ]
 
     return fill
 
@@ -217,13 +229,23 @@ VERBS = (
         lambda ground, random, _: ground.submit("everything").wait(SECONDS, check=False),
         arguments=_cli("run", "PIPELINE", "--env", "cloud"),
     ),
-    Verb("submit with experiment tracking", lambda ground, *_: ground.submit(env="tracked"), backends=("vertex",)),
+    Verb(
+        "submit with experiment tracking",
+        lambda ground, *_: ground.submit(env="tracked"),
+        backends=("vertex",),
+    ),
     Verb(
         "run of a template",
         lambda ground, *_: kfgcp.submit(ground.template, env="cloud"),
         backends=("vertex",),
     ),
-    Verb("list", _list, arguments=_cli("list", "--env", "cloud", "--json"), weight=4, makes_runs=False),
+    Verb(
+        "list",
+        _list,
+        arguments=_cli("list", "--env", "cloud", "--json"),
+        weight=4,
+        makes_runs=False,
+    ),
     Verb(
         "show",
         lambda ground, random, run: kfgcp.show(run),
@@ -245,7 +267,12 @@ VERBS = (
         lambda ground, random: ground.submit_unfinished(),
         arguments=_cli("cancel", "RUN"),
     ),
-    Verb("delete", lambda ground, random, run: kfgcp.delete(run), _submitted, arguments=_cli("delete", "RUN", "--yes")),
+    Verb(
+        "delete",
+        lambda ground, random, run: kfgcp.delete(run),
+        _submitted,
+        arguments=_cli("delete", "RUN", "--yes"),
+    ),
     Verb("rerun", _rerun, _ended, arguments=_cli("rerun", "RUN", "--env", "cloud")),
     Verb(
         "retry",
@@ -262,7 +289,13 @@ VERBS = (
         weight=2,
         makes_runs=False,
     ),
-    Verb("export", _export, arguments=_cli("export", "--env", "cloud", "--format", "json"), weight=2, makes_runs=False),
+    Verb(
+        "export",
+        _export,
+        arguments=_cli("export", "--env", "cloud", "--format", "json"),
+        weight=2,
+        makes_runs=False,
+    ),
     Verb("frames", _frames, weight=2, makes_runs=False),
     Verb("native", _native, _submitted),
     Verb("doctor", _doctor, arguments=_cli("doctor", "--env", "cloud"), weight=2, makes_runs=False),

@@ -1,4 +1,5 @@
-"""A proxy in front of a stand-in. It changes the answers that it is told to change, and hands on the others."""
+"""A proxy in front of a stand-in. It changes the answers that it is told to change, and hands on
+the others."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ Change = Callable[[WireAnswer], Mutated]
 
 
 def kind_of(method: str, target: str) -> str:
-    """Return what requests of one kind have in common: `GET /v1/projects/p/locations/l/pipelineJobs/*`."""
+    """Return what requests of one kind have in common: `GET
+    /v1/projects/p/locations/l/pipelineJobs/*`."""
     return f"{method} {IDS.sub('*', unquote(urlsplit(target).path))}"
 
 
@@ -30,7 +32,8 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Print nothing: a client may close its connection, and its output is what the tests look at."""
+        """Print nothing: a client may close its connection, and its output is what the tests look
+        at."""
 
 
 class MutatingProxy:
@@ -99,7 +102,9 @@ class MutatingProxy:
             change = planned.pop(0) if planned else None
         if change is not None:
             mutated = change(answer)
-            self.changes.append(f"{handler.command} {unquote(handler.path)[:200]}: {mutated.change}")
+            self.changes.append(
+                f"{handler.command} {unquote(handler.path)[:200]}: {mutated.change}"
+            )
             answer = mutated.answer
         with suppress(OSError):
             self._send(handler, answer)
@@ -107,7 +112,9 @@ class MutatingProxy:
     def _ask(self, handler: BaseHTTPRequestHandler, body: bytes) -> WireAnswer:
         connection = http.client.HTTPConnection(self._target, timeout=REQUEST)
         hidden = ("host", "connection", "accept-encoding")
-        headers = {name: value for name, value in handler.headers.items() if name.lower() not in hidden}
+        headers = {
+            name: value for name, value in handler.headers.items() if name.lower() not in hidden
+        }
         try:
             connection.request(handler.command, handler.path, body or None, headers)
             response = connection.getresponse()

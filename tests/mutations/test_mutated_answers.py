@@ -1,8 +1,9 @@
-"""Services answer with anything: each verb then does its work, or ends with an error that says whose answer it was.
+"""Services answer with anything: each verb then does its work, or ends with an error that says
+whose answer it was.
 
-A failing case prints what it needs to be repeated: the seed, its number, the verb, the request and the change. The same
-seed makes the same changes: `pytest tests/mutations --seed SEED`. When several requests of one kind are under way, the
-first to arrive gets the changed answer.
+A failing case prints what it needs to be repeated: the seed, its number, the verb, the request and
+the change. The same seed makes the same changes: `pytest tests/mutations --seed SEED`. When several
+requests of one kind are under way, the first to arrive gets the changed answer.
 """
 
 import json
@@ -40,9 +41,12 @@ from mutated_verbs import VERBS, Ground, Verb, quietly
 from mutating_proxy import proxy_of
 from trials import Trial
 
-GROUNDS = [(backend, makes_runs) for backend in ("vertex", "kubeflow") for makes_runs in (False, True)]
+GROUNDS = [
+    (backend, makes_runs) for backend in ("vertex", "kubeflow") for makes_runs in (False, True)
+]
 GROUNDS.append(("kubeflow 3.0", False))
-"""A stand-in for each: verbs that make runs would make the lists of the others longer and longer."""
+"""A stand-in for each: verbs that make runs would make the lists of the others longer and
+longer."""
 NAMES = (
     "Vertex AI",
     "Kubeflow Pipelines",
@@ -64,7 +68,8 @@ COMMANDS = 25
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended: with the error of the product, with another exception, or well (both are None)."""
+    """How a case ended: with the error of the product, with another exception, or well (both are
+    None)."""
 
     error: KfgcpError | None = None
     unknown: BaseException | None = None
@@ -83,9 +88,12 @@ def _id(parameters: tuple[str, bool]) -> str:
 
 @pytest.fixture(scope="module", params=GROUNDS, ids=_id)
 def ground(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pipeline: Callable[[str], Path]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pipeline: Callable[[str], Path],
 ) -> Iterator[Ground]:
-    """A project, its stand-in and the proxies, with runs to look at; nothing in the product waits."""
+    """A project, its stand-in and the proxies, with runs to look at; nothing in the product
+    waits."""
     name, makes_runs = request.param
     backend, _, version = name.partition(" ")
     folder = tmp_path_factory.mktemp(backend)
@@ -100,7 +108,14 @@ def ground(
         storage = stack.enter_context(proxy_of(service.storage_endpoint))
         patch.setenv("STORAGE_EMULATOR_HOST", storage.url)
         (folder / "kfgcp.toml").write_text(_settings(service, proxy.url))
-        ground = Ground(backend, service, proxy, storage, _pipelines(folder, pipeline), _verbs(backend, makes_runs))
+        ground = Ground(
+            backend,
+            service,
+            proxy,
+            storage,
+            _pipelines(folder, pipeline),
+            _verbs(backend, makes_runs),
+        )
         patch.setenv("KFGCP_HOME", str(folder / "base"))
         _add_runs(ground)
         yield ground
@@ -165,7 +180,8 @@ def _add_runs(ground: Ground) -> None:
 
 @pytest.fixture
 def homes(tmp_path: Path) -> Iterator[Path]:
-    """A folder for state folders, in memory where there is such a file system: each case makes a database."""
+    """A folder for state folders, in memory where there is such a file system: each case makes a
+    database."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else tmp_path))
     yield folder
@@ -196,7 +212,9 @@ def test_any_answer_ends_in_success_or_in_one_of_our_errors(
         outcomes[f"{verb.name}: {outcome.word}"] += 1
         problem = _problem_with(outcome) or _problem_with_records()
         if problem:
-            problems.append(f"--seed {trial.seed}, case {case}, {verb.name}, {'; '.join(changes)}\n{problem}")
+            problems.append(
+                f"--seed {trial.seed}, case {case}, {verb.name}, {'; '.join(changes)}\n{problem}"
+            )
         trial.count("mutated answers", len(changes))
     print(*sorted(outcomes.items()), sep="\n")
     assert trial.counts["mutated answers"] >= cases * 0.9
@@ -230,20 +248,26 @@ def test_any_answer_ends_commands_with_a_line_and_never_with_code_1(
             code = main._exit_code(arguments)
             _, text = capsys.readouterr()
         else:
-            result = command(*arguments, env={"KFGCP_HOME": home, "STORAGE_EMULATOR_HOST": ground.storage.url})
+            result = command(
+                *arguments, env={"KFGCP_HOME": home, "STORAGE_EMULATOR_HOST": ground.storage.url}
+            )
             code, text = result.code, result.err
         changes = [*ground.proxy.changes, *ground.storage.changes]
         _clear(ground)
         problem = _problem_with_output(arguments[0], code, text)
         if problem:
             shown = " ".join(arguments)
-            problems.append(f"--seed {trial.seed}, case {case}, kfgcp {shown}, {'; '.join(changes)}\n{problem}")
+            problems.append(
+                f"--seed {trial.seed}, case {case}, kfgcp {shown}, {'; '.join(changes)}\n{problem}"
+            )
         trial.count("mutated answers", len(changes))
     assert trial.counts["mutated answers"] >= cases * 0.5
     assert not problems, f"{len(problems)} of {cases} cases:\n\n" + "\n\n".join(problems)
 
 
-def _kinds_of(ground: Ground, verb: Verb, homes: Path, patch: pytest.MonkeyPatch, trial: Trial) -> list[str]:
+def _kinds_of(
+    ground: Ground, verb: Verb, homes: Path, patch: pytest.MonkeyPatch, trial: Trial
+) -> list[str]:
     """The kinds of requests of a verb, from trying it without a mutation, which must succeed."""
     if verb.name in ground.kinds:
         return ground.kinds[verb.name]
@@ -302,7 +326,11 @@ def _problem_with(outcome: Outcome) -> str:
     if "\n" in error.message or len(error.message) > LONGEST_MESSAGE:
         return f"the message is not one short line: {error.message!r}"
     named = any(name in error.message for name in NAMES) or "127.0.0.1" in error.message
-    if isinstance(error, BackendError) and not named and not error.message.startswith(("There is no", "Run ")):
+    if (
+        isinstance(error, BackendError)
+        and not named
+        and not error.message.startswith(("There is no", "Run "))
+    ):
         return f"the message names no service: {error.message!r}"
     return ""
 

@@ -1,4 +1,5 @@
-"""Branches, loops in loops, an exit task, a retry that helps, a metric, and a failure when one is asked for."""
+"""Branches, loops in loops, an exit task, a retry that helps, a metric, and a failure when one is
+asked for."""
 
 from typing import List, NamedTuple  # noqa: UP035
 
@@ -81,7 +82,10 @@ def everything(
     chosen = say(text=dsl.OneOf(large.output, middle.output, small.output))
     with dsl.If(n > 9, name="never"):
         say(text="never")
-    with dsl.ParallelFor(rows, name="rows") as row, dsl.ParallelFor(columns, name="columns") as column:
+    with (
+        dsl.ParallelFor(rows, name="rows") as row,
+        dsl.ParallelFor(columns, name="columns") as column,
+    ):
         product = times(x=row, y=column)
     sums = total(numbers=dsl.Collected(product.output))
     again = second_time(marker=marker).set_retry(2, backoff_duration="0s")

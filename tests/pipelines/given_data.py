@@ -18,6 +18,10 @@ def describe(data: dsl.Input[dsl.Dataset], more: Optional[dsl.Input[dsl.Model]] 
 
 
 @dsl.pipeline(name="given-data")
-def given_data(data: dsl.Input[dsl.Dataset], more: Optional[dsl.Input[dsl.Model]] = None, text: str = "x"):  # noqa: UP045
+def given_data(
+    data: dsl.Input[dsl.Dataset],
+    more: Optional[dsl.Input[dsl.Model]] = None,  # noqa: UP045
+    text: str = "x",
+):
     count(data=data)
     describe(data=data, more=more)

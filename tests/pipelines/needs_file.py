@@ -1,4 +1,5 @@
-"""A task that writes its process id into a folder, and one below it that fails unless there is a file `go` in it."""
+"""A task that writes its process id into a folder, and one below it that fails unless there is a
+file `go` in it."""
 
 from kfp import dsl
 

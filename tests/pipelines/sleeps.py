@@ -5,7 +5,8 @@ from kfp import dsl
 
 @dsl.component(base_image="python:3.11")
 def sleep(seconds: float, pids: str, stubborn: bool) -> float:
-    """Writes the ids of its process and of its child to a file; a stubborn one does not end when asked to."""
+    """Writes the ids of its process and of its child to a file; a stubborn one does not end when
+    asked to."""
     import os
     import signal
     import subprocess

@@ -1,4 +1,5 @@
-"""Conditions that may be false: over the output of a task, in a loop, with an artifact for what is below."""
+"""Conditions that may be false: over the output of a task, in a loop, with an artifact for what is
+below."""
 
 from typing import List  # noqa: UP035
 

@@ -15,7 +15,16 @@ import pytest
 
 from exchanges import VERSIONS, exchange
 from kfgcp.backends.kubeflow.filters import PAGE_KEYS
-from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, NotFound, Refused, Unreachable, UsageError
+from kfgcp.errors import (
+    AuthError,
+    BackendError,
+    BadAnswer,
+    ConfigError,
+    NotFound,
+    Refused,
+    Unreachable,
+    UsageError,
+)
 from kfgcp.services.client import ServiceClient
 from patience import REQUEST
 
@@ -23,10 +32,14 @@ Client = Callable[..., ServiceClient]
 
 
 def _busy(reply: Any, status: int = 503, **headers: str) -> Any:
-    return reply({"error": {"code": status, "message": "busy", "status": "UNAVAILABLE"}}, status, headers)
+    return reply(
+        {"error": {"code": status, "message": "busy", "status": "UNAVAILABLE"}}, status, headers
+    )
 
 
-def test_a_request_carries_its_token_parameters_and_body(server: Any, client: Client, secret: str) -> None:
+def test_a_request_carries_its_token_parameters_and_body(
+    server: Any, client: Client, secret: str
+) -> None:
     server.answers({"name": "made"})
 
     answer = client().post("v1/jobs", params={"id": "a b", "mask": None}, body={"x": [1, "é"]})
@@ -43,7 +56,12 @@ def test_the_verbs(server: Any, client: Client) -> None:
     server.answers(*({"n": n} for n in range(4)))
     http = client(f"{server.url}/base/")
 
-    found = [http.get("/a"), http.post("a", body={}), http.patch("a", body={"b": 1}), http.delete("a")]
+    found = [
+        http.get("/a"),
+        http.post("a", body={}),
+        http.patch("a", body={"b": 1}),
+        http.delete("a"),
+    ]
 
     assert found == [{"n": n} for n in range(4)]
     assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
@@ -69,14 +87,18 @@ def test_the_answer_as_it_came(server: Any, client: Client, reply: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_it_is_tried_again_with_growing_waits(server: Any, client: Client, reply: Any, clock: Any, status: int) -> None:
+def test_it_is_tried_again_with_growing_waits(
+    server: Any, client: Client, reply: Any, clock: Any, status: int
+) -> None:
     server.answers(*[_busy(reply, status)] * 4, {"ok": True})
 
     assert client().get("x") == {"ok": True}
     assert clock.slept == [1, 2, 4, 8]
 
 
-def test_waits_are_jittered_from_nothing_to_the_whole(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_waits_are_jittered_from_nothing_to_the_whole(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     server.answers(*[_busy(reply)] * 3, {})
     shares = iter([0.0, 0.5, 0.25])
 
@@ -86,18 +108,26 @@ def test_waits_are_jittered_from_nothing_to_the_whole(server: Any, client: Clien
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 408, 409, 412, 413, 422, 499, 501])
-def test_other_refusals_are_final(server: Any, client: Client, reply: Any, clock: Any, status: int) -> None:
+def test_other_refusals_are_final(
+    server: Any, client: Client, reply: Any, clock: Any, status: int
+) -> None:
     server.answers(_busy(reply, status))
 
     with pytest.raises(Refused) as caught:
         client().get("x")
 
-    assert (caught.value.status, caught.value.reason, caught.value.retried) == (status, "UNAVAILABLE", False)
+    assert (caught.value.status, caught.value.reason, caught.value.retried) == (
+        status,
+        "UNAVAILABLE",
+        False,
+    )
     assert clock.slept == []
 
 
 def test_retry_after_in_seconds(server: Any, client: Client, reply: Any, clock: Any) -> None:
-    server.answers(_busy(reply, 429, **{"Retry-After": "17"}), _busy(reply, 503, **{"Retry-After": "0"}), {})
+    server.answers(
+        _busy(reply, 429, **{"Retry-After": "17"}), _busy(reply, 503, **{"Retry-After": "0"}), {}
+    )
 
     client().get("x")
 
@@ -120,7 +150,9 @@ def test_retry_after_as_a_date(
     assert clock.slept == [30, 2]
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "1e3", "\u0661", "Mon, 99 Foo 2026 99:99:99 GMT", ""])
+@pytest.mark.parametrize(
+    "value", ["soon", "-5", "1e3", "\u0661", "Mon, 99 Foo 2026 99:99:99 GMT", ""]
+)
 def test_a_retry_after_that_makes_no_sense_is_ignored(
     server: Any, client: Client, reply: Any, clock: Any, value: str
 ) -> None:
@@ -131,7 +163,9 @@ def test_a_retry_after_that_makes_no_sense_is_ignored(
     assert clock.slept == [1]
 
 
-def test_a_wait_beyond_the_budget_ends_it_at_once(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_a_wait_beyond_the_budget_ends_it_at_once(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     server.answers(_busy(reply, 503, **{"Retry-After": "3600"}))
 
     with pytest.raises(Unreachable) as caught:
@@ -164,7 +198,9 @@ def test_the_budget_bounds_all_tries(server: Any, client: Client, reply: Any, cl
     assert str(caught.value) == caught.value.message
 
 
-def test_budget_and_retries_of_one_call(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_budget_and_retries_of_one_call(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     http = client(budget=2.5)
     server.answers(*[_busy(reply)] * (2 + 1 + 1 + 3))
 
@@ -182,7 +218,9 @@ def test_no_budget_is_one_try_even_without_jitter(server: Any, client: Client, r
         client(budget=0, jitter=lambda: 0.0).get("x")
 
 
-def test_the_time_that_answers_take_counts(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_the_time_that_answers_take_counts(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     def slow(_: Any) -> Any:
         clock.now += 40
         return _busy(reply)
@@ -219,28 +257,41 @@ def test_a_conflict_after_a_retry_says_so(server: Any, client: Client, reply: An
     with pytest.raises(Refused) as first:
         client().post("jobs", body={}, repeatable=True)
 
-    assert (after.value.status, after.value.reason, after.value.retried) == (409, "ALREADY_EXISTS", True)
+    assert (after.value.status, after.value.reason, after.value.retried) == (
+        409,
+        "ALREADY_EXISTS",
+        True,
+    )
     assert first.value.retried is False
 
 
-def test_a_connection_that_ends_without_an_answer(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_a_connection_that_ends_without_an_answer(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     server.answers(reply(hang_up=True), {"ok": 1}, reply(hang_up=True))
 
     assert client().get("x") == {"ok": 1}
     with pytest.raises(Unreachable) as caught:
         client().post("jobs", body={})
 
-    assert caught.value.message == (
-        "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). It may have been carried out all "
-        "the same."
+    assert (
+        caught.value.message
+        == "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). It may have"
+        " been carried out all the same."
     )
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(server: Any, client: Client, reply: Any) -> None:
-    server.answers(reply({"half": 1}, missing=500), {"whole": 1}, *[reply({"half": 1}, missing=1)] * 2)
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    server: Any, client: Client, reply: Any
+) -> None:
+    server.answers(
+        reply({"half": 1}, missing=500), {"whole": 1}, *[reply({"half": 1}, missing=1)] * 2
+    )
 
     assert client().get("x") == {"whole": 1}
-    with pytest.raises(Unreachable, match=r"broke off in the middle of its answer \(GET x\)\. Tried 2 times"):
+    with pytest.raises(
+        Unreachable, match=r"broke off in the middle of its answer \(GET x\)\. Tried 2 times"
+    ):
         client(retries=1).get("x")
 
 
@@ -264,13 +315,18 @@ def test_a_server_that_says_nothing(server: Any, client: Client, reply: Any) -> 
         client().get("x", read_timeout=0.2, retries=0)
 
 
-def test_a_refused_token_is_renewed_once(server: Any, client: Client, reply: Any, tokens: Any, secret: str) -> None:
+def test_a_refused_token_is_renewed_once(
+    server: Any, client: Client, reply: Any, tokens: Any, secret: str
+) -> None:
     source = tokens("second")
     server.answers(reply(status=401), {"ok": 1}, reply(status=401))
     http = client(source=source)
 
     assert http.get("x") == {"ok": 1}
-    assert [asked.headers["authorization"] for asked in server.asked] == [f"Bearer {secret}", "Bearer second"]
+    assert [asked.headers["authorization"] for asked in server.asked] == [
+        f"Bearer {secret}",
+        "Bearer second",
+    ]
     with pytest.raises(AuthError) as caught:
         http.get("x")  # there is no third
 
@@ -278,17 +334,26 @@ def test_a_refused_token_is_renewed_once(server: Any, client: Client, reply: Any
     assert len(source.refused) == 2
 
 
-def test_a_token_that_is_refused_again_is_an_error(server: Any, client: Client, reply: Any, tokens: Any) -> None:
-    denied = reply({"error": {"code": 401, "message": "Bad token.", "status": "UNAUTHENTICATED"}}, 401)
+def test_a_token_that_is_refused_again_is_an_error(
+    server: Any, client: Client, reply: Any, tokens: Any
+) -> None:
+    denied = reply(
+        {"error": {"code": 401, "message": "Bad token.", "status": "UNAUTHENTICATED"}}, 401
+    )
     server.answers(denied, denied)
 
     with pytest.raises(AuthError) as caught:
         client(source=tokens("second", "third")).post("x")
 
-    assert caught.value.message == "Vertex AI did not accept the sign-in: Bad token. (401 UNAUTHENTICATED)."
+    assert (
+        caught.value.message
+        == "Vertex AI did not accept the sign-in: Bad token. (401 UNAUTHENTICATED)."
+    )
 
 
-def test_a_service_of_tokens_that_fails_is_tried_again(server: Any, client: Client, tokens: Any, clock: Any) -> None:
+def test_a_service_of_tokens_that_fails_is_tried_again(
+    server: Any, client: Client, tokens: Any, clock: Any
+) -> None:
     class Flaky(tokens):  # type: ignore[misc]
         failures = 2
 
@@ -328,7 +393,11 @@ def test_eight_threads_share_a_client(server: Any, client: Client, reply: Any) -
 
 
 def test_pages_follow_one_another(server: Any, client: Client) -> None:
-    server.answers({"jobs": [1, 2], "nextPageToken": "p2"}, {"nextPageToken": "p3"}, {"jobs": [3], "nextPageToken": ""})
+    server.answers(
+        {"jobs": [1, 2], "nextPageToken": "p2"},
+        {"nextPageToken": "p3"},
+        {"jobs": [3], "nextPageToken": ""},
+    )
 
     assert list(client().pages("jobs", {"filter": "f"}, "jobs", size=2)) == [1, 2, 3]
     assert [asked.query for asked in server.asked] == [
@@ -355,7 +424,8 @@ def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -
 def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     server: Any, client: Client, reply: Any, version: str
 ) -> None:
-    """The server answers as recorded: it refuses a later page that repeats `filter` or `sort_by`."""
+    """The server answers as recorded: it refuses a later page that repeats `filter` or
+    `sort_by`."""
     first = exchange("runs-list-since-page-1", version)
     second = exchange("runs-list-since-page-2", version)
     refused = exchange("runs-list-since-page-2-refused", version)
@@ -385,14 +455,17 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
 def test_pages_that_are_too_large_are_halved(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked for."""
+    """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked
+    for."""
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     runs = [{"run_id": str(number), "pipeline_spec": "x" * 300_000} for number in range(7)]
 
     def answer(asked: Any) -> Any:
         start = int(asked.query.get("page_token", "0"))
         end = start + int(asked.query["page_size"])
-        return reply({"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""})
+        return reply(
+            {"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""}
+        )
 
     server.always(answer)
 
@@ -404,14 +477,20 @@ def test_pages_that_are_too_large_are_halved(
 def test_pages_grow_again_after_short_ones(
     server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the first two of 40 runs are large. A page may be longer again when the last one had at most 250 kB."""
+    """Only the first two of 40 runs are large. A page may be longer again when the last one had at
+    most 250 kB."""
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
-    runs = [{"run_id": str(number), "pipeline_spec": "x" * (600_000 if number < 2 else 10_000)} for number in range(40)]
+    runs = [
+        {"run_id": str(number), "pipeline_spec": "x" * (600_000 if number < 2 else 10_000)}
+        for number in range(40)
+    ]
 
     def answer(asked: Any) -> Any:
         start = int(asked.query.get("page_token", "0"))
         end = start + int(asked.query["page_size"])
-        return reply({"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""})
+        return reply(
+            {"runs": runs[start:end], "next_page_token": str(end) if end < len(runs) else ""}
+        )
 
     server.always(answer)
 
@@ -437,7 +516,9 @@ def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply
     server.answers({"entries": [1], "nextPageToken": "t"}, reply(hang_up=True), {"entries": [2]})
     body = {"filter": "f"}
 
-    assert list(client().pages("entries:list", None, "entries", method="POST", body=body, size=5)) == [1, 2]
+    assert list(
+        client().pages("entries:list", None, "entries", method="POST", body=body, size=5)
+    ) == [1, 2]
     assert [asked.json for asked in server.asked] == [
         {"filter": "f", "pageSize": 5},
         {"filter": "f", "pageSize": 5, "pageToken": "t"},
@@ -447,31 +528,41 @@ def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "a"]])
-def test_a_page_token_that_comes_again_is_an_error(server: Any, client: Client, names: list[str]) -> None:
+def test_a_page_token_that_comes_again_is_an_error(
+    server: Any, client: Client, names: list[str]
+) -> None:
     server.answers(*({"jobs": [name], "nextPageToken": name} for name in names))
     jobs = client().pages("jobs", None, "jobs")
 
     assert [next(jobs) for _ in names] == names
     with pytest.raises(BadAnswer) as caught:
         next(jobs)
-    assert caught.value.message == (
-        "Vertex AI answered GET jobs with the token of a page that was read before, so the list has no end."
+    assert (
+        caught.value.message
+        == "Vertex AI answered GET jobs with the token of a page that was read before, so the list"
+        " has no end."
     )
 
 
 @pytest.mark.parametrize("jobs", [[], ["a"]])
-def test_pages_without_anything_new_have_an_end(server: Any, client: Client, reply: Any, jobs: list[str]) -> None:
+def test_pages_without_anything_new_have_an_end(
+    server: Any, client: Client, reply: Any, jobs: list[str]
+) -> None:
     """Each has a token of its own; the first page with an item is new."""
     tokens = iter(range(1000))
     server.always(lambda _: reply({"jobs": jobs, "nextPageToken": str(next(tokens))}))
 
-    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 100 pages without anything new"):
+    with pytest.raises(
+        BadAnswer, match="Vertex AI answered GET jobs with 100 pages without anything new"
+    ):
         list(client().pages("jobs", None, "jobs"))
 
     assert len(server.asked) == 100 + len(jobs)
 
 
-def test_pages_without_anything_new_end_after_ten_minutes(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_pages_without_anything_new_end_after_ten_minutes(
+    server: Any, client: Client, reply: Any, clock: Any
+) -> None:
     tokens = iter(range(1000))
 
     def late(_: Any) -> Any:
@@ -485,10 +576,13 @@ def test_pages_without_anything_new_end_after_ten_minutes(server: Any, client: C
 
 
 def test_empty_pages_among_others_are_passed_over(server: Any, client: Client) -> None:
-    """Cloud Logging sends them while it searches. Each page with a new item starts the count again."""
+    """Cloud Logging sends them while it searches. Each page with a new item starts the count
+    again."""
     tokens = iter(range(1000))
     pages = [*[[]] * 99, ["a"], *[[]] * 99, ["b"]]
-    server.answers(*({"jobs": jobs, "nextPageToken": str(next(tokens))} for jobs in pages), {"jobs": ["c"]})
+    server.answers(
+        *({"jobs": jobs, "nextPageToken": str(next(tokens))} for jobs in pages), {"jobs": ["c"]}
+    )
 
     assert list(client().pages("jobs", None, "jobs")) == ["a", "b", "c"]
 
@@ -497,7 +591,9 @@ def test_empty_pages_among_others_are_passed_over(server: Any, client: Client) -
 def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
     server.answers(page)
 
-    with pytest.raises(BackendError, match="Vertex AI answered GET jobs with 'jobs' that is not a list"):
+    with pytest.raises(
+        BackendError, match="Vertex AI answered GET jobs with 'jobs' that is not a list"
+    ):
         list(client().pages("jobs", None, "jobs"))
 
 
@@ -506,7 +602,9 @@ def test_a_page_token_that_is_not_text_is_refused(server: Any, client: Client, t
     """Else a list would end in its middle, and nobody would know."""
     server.answers({"jobs": [1], "nextPageToken": token})
 
-    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with a page token that is not text"):
+    with pytest.raises(
+        BadAnswer, match="Vertex AI answered GET jobs with a page token that is not text"
+    ):
         list(client().pages("jobs", None, "jobs"))
 
 
@@ -521,7 +619,9 @@ def test_a_list_ends_without_a_page_token(server: Any, client: Client, token: An
 def test_what_is_empty_and_not_a_list_is_refused(server: Any, client: Client, items: Any) -> None:
     server.answers({"jobs": items})
 
-    with pytest.raises(BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is not a list"):
+    with pytest.raises(
+        BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is not a list"
+    ):
         list(client().pages("jobs", None, "jobs"))
 
 
@@ -538,7 +638,9 @@ def test_a_service_of_the_same_cluster_is_spoken_to_in_clear_and_without_a_proxy
     look_up = socket.getaddrinfo
 
     def inside(host: Any, *rest: Any, **more: Any) -> Any:
-        return look_up("127.0.0.1" if host == "ml-pipeline-ui.kubeflow.svc" else host, *rest, **more)
+        return look_up(
+            "127.0.0.1" if host == "ml-pipeline-ui.kubeflow.svc" else host, *rest, **more
+        )
 
     monkeypatch.setattr(socket, "getaddrinfo", inside)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -551,7 +653,9 @@ def test_a_service_of_the_same_cluster_is_spoken_to_in_clear_and_without_a_proxy
     assert asked.headers["authorization"].startswith("Bearer ")
 
 
-@pytest.mark.parametrize(("base", "in_cluster"), [(IN_CLUSTER, False), ("http://kfp.svc.evil.example", True)])
+@pytest.mark.parametrize(
+    ("base", "in_cluster"), [(IN_CLUSTER, False), ("http://kfp.svc.evil.example", True)]
+)
 def test_other_services_are_not(client: Client, base: str, in_cluster: bool) -> None:
     with pytest.raises(ConfigError, match="Plain http is allowed for this machine only"):
         client(base, in_cluster=in_cluster)
@@ -578,7 +682,14 @@ def test_addresses_that_get_no_token(client: Client, base: str, message: str) ->
 
 
 @pytest.mark.parametrize(
-    "body", [{"lr": float("nan")}, {"x": float("inf")}, {"x": {1, 2}}, {"x": object()}, {"x": "half of one: \udc80"}]
+    "body",
+    [
+        {"lr": float("nan")},
+        {"x": float("inf")},
+        {"x": {1, 2}},
+        {"x": object()},
+        {"x": "half of one: \udc80"},
+    ],
 )
 def test_what_json_cannot_say_is_not_sent(client: Client, body: Any) -> None:
     with pytest.raises(UsageError, match="The request to Vertex AI cannot be written as JSON"):
@@ -591,5 +702,7 @@ def test_not_found_is_a_refusal(server: Any, client: Client, reply: Any) -> None
     with pytest.raises(NotFound) as caught:
         client().get("apis/v2beta1/tasks")
 
-    assert caught.value.message == ("Vertex AI refused GET apis/v2beta1/tasks: '404 page not found' (404 NOT_FOUND).")
+    assert caught.value.message == (
+        "Vertex AI refused GET apis/v2beta1/tasks: '404 page not found' (404 NOT_FOUND)."
+    )
     assert json.dumps([caught.value.status, caught.value.reason]) == '[404, "NOT_FOUND"]'

@@ -13,7 +13,13 @@ JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
 def entry(at: str, text: str, id: str | None = None, **more: Any) -> dict[str, Any]:
     """An entry of 2026-01-02, written at `at`: 03:04:05.1"""
     stamp = f"2026-01-02T{at}Z"
-    return {"insertId": id or text, "timestamp": stamp, "severity": "INFO", "resource": JOB, "textPayload": text} | more
+    return {
+        "insertId": id or text,
+        "timestamp": stamp,
+        "severity": "INFO",
+        "resource": JOB,
+        "textPayload": text,
+    } | more
 
 
 @pytest.fixture
@@ -38,11 +44,17 @@ def test_entries_are_asked_for_page_after_page(logging: CloudLogging, server: An
         "orderBy": "timestamp asc",
         "pageSize": 7,
     }
-    assert [each.json for each in server.asked] == [asked, asked | {"pageToken": "t1"}, asked | {"pageToken": "t2"}]
+    assert [each.json for each in server.asked] == [
+        asked,
+        asked | {"pageToken": "t1"},
+        asked | {"pageToken": "t2"},
+    ]
 
 
 def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server: Any) -> None:
-    server.answers({"entries": [entry("03:00:02", "b"), entry("03:00:01", "a")], "nextPageToken": "t1"})
+    server.answers(
+        {"entries": [entry("03:00:02", "b"), entry("03:00:01", "a")], "nextPageToken": "t1"}
+    )
 
     newest = next(logging.entries([], newest_first=True, size=2))
 
@@ -54,13 +66,21 @@ def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server
     ("bad", "problem"),
     [
         ("text", "with 'text' instead of a log entry"),
-        ({"insertId": "x", "resource": []}, "a log entry x whose resource is a list, not an object"),
-        ({"insertId": "x", "resource": {"labels": {"job_id": 7}}}, "whose resource.labels.job_id is 7, not text"),
+        (
+            {"insertId": "x", "resource": []},
+            "a log entry x whose resource is a list, not an object",
+        ),
+        (
+            {"insertId": "x", "resource": {"labels": {"job_id": 7}}},
+            "whose resource.labels.job_id is 7, not text",
+        ),
         ({"insertId": "x", "timestamp": "soon"}, "whose timestamp is 'soon', not a time"),
         ({"insertId": "x", "jsonPayload": "a"}, "whose jsonPayload is 'a', not an object"),
     ],
 )
-def test_an_entry_that_cannot_be_read_is_left_out(logging: CloudLogging, server: Any, bad: Any, problem: str) -> None:
+def test_an_entry_that_cannot_be_read_is_left_out(
+    logging: CloudLogging, server: Any, bad: Any, problem: str
+) -> None:
     server.answers({"entries": [bad, entry("03:00:01", "a"), bad]})
 
     with pytest.warns(NotWhole) as caught:
@@ -73,7 +93,9 @@ def test_an_entry_that_cannot_be_read_is_left_out(logging: CloudLogging, server:
 
 
 def test_a_tail_looks_back_from_the_first_year_of_all(logging: CloudLogging, server: Any) -> None:
-    server.answers({"entries": [entry("03:00:01", "a", timestamp="0001-01-01T00:00:00Z")]}, {"entries": []})
+    server.answers(
+        {"entries": [entry("03:00:01", "a", timestamp="0001-01-01T00:00:00Z")]}, {"entries": []}
+    )
     tail = Tail(logging, [])
 
     assert [each.text for each in tail.read(["x"])] == ["a"]
@@ -99,7 +121,9 @@ def test_a_failing_page_is_asked_for_again(logging: CloudLogging, server: Any, r
         ({}, "{}"),
     ],
 )
-def test_the_text_of_an_entry(logging: CloudLogging, server: Any, payload: dict[str, Any], text: str) -> None:
+def test_the_text_of_an_entry(
+    logging: CloudLogging, server: Any, payload: dict[str, Any], text: str
+) -> None:
     made = {key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"}
     server.answers({"entries": [made | payload]})
 
@@ -109,7 +133,15 @@ def test_the_text_of_an_entry(logging: CloudLogging, server: Any, payload: dict[
 
 
 def test_an_entry_may_lack_everything(logging: CloudLogging, server: Any) -> None:
-    server.answers({"entries": [{}, "no entry", {"receiveTimestamp": "2026-01-02T03:00:00Z", "resource": None}]})
+    server.answers(
+        {
+            "entries": [
+                {},
+                "no entry",
+                {"receiveTimestamp": "2026-01-02T03:00:00Z", "resource": None},
+            ]
+        }
+    )
 
     found = list(logging.entries([]))
 
@@ -121,11 +153,15 @@ def test_values_in_filters_are_quoted() -> None:
     assert quoted('a "b" \\ ü') == '"a \\"b\\" \\\\ ü"'
 
 
-def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(logging: CloudLogging, server: Any) -> None:
+def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
+    logging: CloudLogging, server: Any
+) -> None:
     tail = Tail(logging, ["base"])
     one, two = entry("03:00:01", "one"), entry("03:00:30.5", "two")
     late, three = entry("03:00:12", "late"), entry("03:00:31", "three")
-    server.answers({"entries": [one, two]}, {"entries": [late, two]}, {"entries": [late, two, three]}, {})
+    server.answers(
+        {"entries": [one, two]}, {"entries": [late, two]}, {"entries": [late, two, three]}, {}
+    )
 
     read = [[each.text for each in tail.read(["this"])] for _ in range(4)]
 
@@ -138,17 +174,25 @@ def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(logging: Clou
     ]
 
 
-def test_entries_of_the_same_time_are_told_apart_by_their_ids(logging: CloudLogging, server: Any) -> None:
+def test_entries_of_the_same_time_are_told_apart_by_their_ids(
+    logging: CloudLogging, server: Any
+) -> None:
     tail = Tail(logging, [])
     same = [entry("03:00:01", "tick", id=f"i{number}") for number in range(3)]
-    server.answers({"entries": same[:2]}, {"entries": same}, {"entries": [*same, entry("03:00:02", "tock", id="i0")]})
+    server.answers(
+        {"entries": same[:2]},
+        {"entries": same},
+        {"entries": [*same, entry("03:00:02", "tock", id="i0")]},
+    )
 
     read = [[each.text for each in tail.read(["this"])] for _ in range(3)]
 
     assert read == [["tick", "tick"], ["tick"], ["tock"]]
 
 
-def test_each_alternative_is_asked_for_and_none_is_no_request(logging: CloudLogging, server: Any) -> None:
+def test_each_alternative_is_asked_for_and_none_is_no_request(
+    logging: CloudLogging, server: Any
+) -> None:
     tail = Tail(logging, ["base"])
     server.answers({"entries": [entry("03:00:09", "b")]}, {"entries": [entry("03:00:01", "a")]})
 

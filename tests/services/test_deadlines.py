@@ -1,4 +1,5 @@
-"""A request ends at its deadline, however slowly bytes come: looking up, connecting, sending, headers and body."""
+"""A request ends at its deadline, however slowly bytes come: looking up, connecting, sending,
+headers and body."""
 
 import ssl
 import threading
@@ -12,7 +13,14 @@ from requests.adapters import HTTPAdapter
 
 from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_server
 from kfgcp.config import Environment
-from kfgcp.deadlines import DeadlineError, MovingDeadline, call_within, current_deadline, obey, within
+from kfgcp.deadlines import (
+    DeadlineError,
+    MovingDeadline,
+    call_within,
+    current_deadline,
+    obey,
+    within,
+)
 from kfgcp.errors import Unreachable
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.auth.tokens import Anonymous
@@ -108,12 +116,16 @@ def test_a_request_that_nobody_reads(serve: Serve) -> None:
     """The body is larger than what the buffers of both sides take."""
     server = serve(say_nothing, reads_requests=False)
 
-    _ends_at_its_deadline(lambda: _http(server.url).post("x", body="x" * 50_000_000, repeatable=True))
+    _ends_at_its_deadline(
+        lambda: _http(server.url).post("x", body="x" * 50_000_000, repeatable=True)
+    )
 
 
 def test_a_handshake_that_does_not_end(serve: Serve) -> None:
     """The client of TLS waits for a record of 16 KB."""
-    server = serve(lambda connection: connection.trickle(b"\x16\x03\x03\x40\x00" + LONG), reads_requests=False)
+    server = serve(
+        lambda connection: connection.trickle(b"\x16\x03\x03\x40\x00" + LONG), reads_requests=False
+    )
 
     _ends_at_its_deadline(lambda: _http(server.url.replace("http://", "https://")).get("x"))
 
@@ -152,7 +164,9 @@ def test_all_tries_share_one_deadline(server: Any, client: Any, reply: Any, cloc
     assert clock.slept == [1, 2, 4]
 
 
-def test_a_deadline_that_passes_during_the_answer(server: Any, client: Any, reply: Any, clock: Any) -> None:
+def test_a_deadline_that_passes_during_the_answer(
+    server: Any, client: Any, reply: Any, clock: Any
+) -> None:
     """By the clock of the client: nothing waits. The answer is too long to be read at once."""
 
     def late(_: Any) -> Any:
@@ -169,13 +183,22 @@ def test_getting_a_token_is_part_of_the_request(
     serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = serve(trickle_body)
-    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{tokens.url}/token")
-    sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
+    monkeypatch.setattr(
+        "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{tokens.url}/token"
+    )
+    sign_in(
+        {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}
+    )
     http = ServiceClient(
-        "https://kfp.example", token_source(Environment("dev", "vertex")), service="Vertex AI", seconds=1
+        "https://kfp.example",
+        token_source(Environment("dev", "vertex")),
+        service="Vertex AI",
+        seconds=1,
     )
 
-    with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
+    with pytest.raises(
+        Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"
+    ):
         http.get("x")
 
 
@@ -184,12 +207,20 @@ def test_getting_a_token_for_a_proxy_is_part_of_the_request(
 ) -> None:
     tokens = serve(trickle_headers)
     monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{tokens.url}/token")
-    sign_in({"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"})
+    sign_in(
+        {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}
+    )
     settings = {"auth": "iap", "iap_client_id": "client"}
-    env = Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
-    http = ServiceClient("https://kfp.example", token_source(env), service="Kubeflow Pipelines", seconds=1)
+    env = Environment(
+        "gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()}
+    )
+    http = ServiceClient(
+        "https://kfp.example", token_source(env), service="Kubeflow Pipelines", seconds=1
+    )
 
-    with pytest.raises(Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"):
+    with pytest.raises(
+        Unreachable, match="Google's sign-in service did not send a whole answer within 1 s"
+    ):
         http.get("x")
 
 
@@ -197,7 +228,8 @@ def test_getting_a_token_for_a_proxy_is_part_of_the_request(
 
 
 def test_a_stream_may_take_longer_than_a_request(serve: Serve, clock: Any) -> None:
-    """Each piece comes in time by the client's clock, all together do not; and each is there as soon as it comes."""
+    """Each piece comes in time by the client's clock, all together do not; and each is there as
+    soon as it comes."""
 
     def answer(connection: Connection) -> None:
         connection.send(STREAM)
@@ -275,7 +307,9 @@ def test_a_call_in_time_returns_or_raises() -> None:
 
 def test_request_seconds_of_an_environment() -> None:
     assert Environment("dev", "vertex").request_seconds == 120
-    assert Environment("dev", "vertex", {"request_seconds": Setting(7, "test")}).request_seconds == 7
+    assert (
+        Environment("dev", "vertex", {"request_seconds": Setting(7, "test")}).request_seconds == 7
+    )
 
 
 def test_a_session_with_deadlines_repeats_as_often_as_before() -> None:

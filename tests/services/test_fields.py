@@ -1,4 +1,5 @@
-"""Fields of answers have the types that services document, or the error names the service and the field."""
+"""Fields of answers have the types that services document, or the error names the service and the
+field."""
 
 from typing import Any
 
@@ -21,7 +22,11 @@ from kfgcp.services.fields import (
 )
 
 THING = message(
-    {"name": required_text, "labels": map_of(text), "tasks": list_of(message({"state": text, "started": time}))},
+    {
+        "name": required_text,
+        "labels": map_of(text),
+        "tasks": list_of(message({"state": text, "started": time})),
+    },
     required=("name",),
 )
 
@@ -48,9 +53,18 @@ def message_of(answer: Any) -> str:
         ({"name": "a", "labels": {"a b": 1}}, 'with a job a whose labels["a b"] is 1, not text.'),
         ({"name": "a", "tasks": {}}, "with a job a whose tasks is an object, not a list."),
         ({"name": "a", "tasks": [{}, None]}, "with a job a whose tasks[1] is null, not an object."),
-        ({"name": "a", "tasks": [{"state": 2**70}]}, f"with a job a whose tasks[0].state is {2**70}, not text."),
-        ({"name": "a", "tasks": [{"started": "noon"}]}, "with a job a whose tasks[0].started is 'noon', not a time."),
-        ({"name": "a\nb\x1b[31m", "labels": 1}, "with a job a b [31m whose labels is 1, not an object."),
+        (
+            {"name": "a", "tasks": [{"state": 2**70}]},
+            f"with a job a whose tasks[0].state is {2**70}, not text.",
+        ),
+        (
+            {"name": "a", "tasks": [{"started": "noon"}]},
+            "with a job a whose tasks[0].started is 'noon', not a time.",
+        ),
+        (
+            {"name": "a\nb\x1b[31m", "labels": 1},
+            "with a job a b [31m whose labels is 1, not an object.",
+        ),
     ],
 )
 def test_an_error_names_the_service_and_the_field(answer: Any, problem: str) -> None:
@@ -96,10 +110,16 @@ def test_values_of_each_kind(kind: Kind, value: Any, found: Any) -> None:
     ("kind", "value"),
     [
         *((text, value) for value in (3, True, [], {}, None)),
-        *((whole_number, value) for value in ("", "x", "1.0", 1.0, True, 2**63, str(2**63), "9" * 5000, [], None)),
+        *(
+            (whole_number, value)
+            for value in ("", "x", "1.0", 1.0, True, 2**63, str(2**63), "9" * 5000, [], None)
+        ),
         *((truth, value) for value in (0, "true", None)),
         *((mapping, value) for value in ("", [], 3, None)),
-        *((time, value) for value in (3, None, "soon", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00")),
+        *(
+            (time, value)
+            for value in (3, None, "soon", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00")
+        ),
         (time, "9999-12-31T23:59:59-14:00"),
     ],
 )

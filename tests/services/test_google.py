@@ -30,7 +30,11 @@ def _user(**more: str) -> dict[str, Any]:
 
 
 def _source(**settings: str) -> TokenSource:
-    return token_source(Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}))
+    return token_source(
+        Environment(
+            "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
+        )
+    )
 
 
 def _error(source: TokenSource) -> BackendError:
@@ -58,12 +62,18 @@ def test_a_login_of_gcloud(server: Any, another_server: Any, client: Client, sig
 
     assert [http.get("x"), http.get("x")] == [{"n": 1}, {"n": 2}]
     (asked,) = server.asked
-    assert (asked.path, asked.form["grant_type"], asked.form["refresh_token"]) == ("/token", "refresh_token", REFRESH)
+    assert (asked.path, asked.form["grant_type"], asked.form["refresh_token"]) == (
+        "/token",
+        "refresh_token",
+        REFRESH,
+    )
     assert another_server.asked[1].headers["authorization"] == "Bearer ya29.granted"
     assert another_server.asked[1].headers["x-goog-user-project"] == "payer"
 
 
-def test_a_login_needs_no_gcloud(server: Any, sign_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_needs_no_gcloud(
+    server: Any, sign_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """google.auth.default() would start it, for a second, to learn a project that we do not use."""
     gcloud = tmp_path / "bin" / "gcloud"
     gcloud.parent.mkdir()
@@ -77,7 +87,9 @@ def test_a_login_needs_no_gcloud(server: Any, sign_in: Any, tmp_path: Path, monk
     assert not (tmp_path / "started").exists()
 
 
-def test_a_token_that_ends_soon_is_renewed_ahead(server: Any, sign_in: Any, eventually: Any) -> None:
+def test_a_token_that_ends_soon_is_renewed_ahead(
+    server: Any, sign_in: Any, eventually: Any
+) -> None:
     """At half of its life, when that is short."""
     sign_in(_user())
     server.answers(_granted("ya29.one", 1), _granted("ya29.two"))
@@ -98,14 +110,19 @@ def test_eight_threads_sign_in_once(server: Any, sign_in: Any) -> None:
 
 def test_a_login_that_was_revoked(server: Any, sign_in: Any, reply: Any) -> None:
     sign_in(_user())
-    said = {"error": "invalid_grant", "error_description": f"Token has been expired or revoked. {REFRESH}"}
+    said = {
+        "error": "invalid_grant",
+        "error_description": f"Token has been expired or revoked. {REFRESH}",
+    }
     server.answers(reply(said, 400))
 
     error = _error(_source())
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        "The Google login has expired or was revoked: invalid_grant: Token has been expired or revoked. [hidden]."
+    assert (
+        error.message
+        == "The Google login has expired or was revoked: invalid_grant: Token has been expired or"
+        " revoked. [hidden]."
     )
     assert error.hint == SIGN_IN
 
@@ -124,7 +141,9 @@ def test_signing_in_anew_mends_it_at_once(server: Any, sign_in: Any, reply: Any)
 
 
 @pytest.mark.parametrize("subtype", ["invalid_rapt", "rapt_required"])
-def test_an_organisation_that_limits_sessions(server: Any, sign_in: Any, reply: Any, subtype: str) -> None:
+def test_an_organisation_that_limits_sessions(
+    server: Any, sign_in: Any, reply: Any, subtype: str
+) -> None:
     sign_in(_user())
     server.answers(reply({"error": "invalid_grant", "error_subtype": subtype}, 400))
 
@@ -143,7 +162,9 @@ def test_an_organisation_that_limits_sessions(server: Any, sign_in: Any, reply: 
         (({"expires_in": 3}, 200), "Google refused the sign-in: No access token in response."),
     ],
 )
-def test_other_refusals(server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str) -> None:
+def test_other_refusals(
+    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+) -> None:
     sign_in(_user())
     server.answers(reply(*answer))
 
@@ -197,7 +218,9 @@ def test_a_sign_in_service_that_says_nothing(
 
 def test_a_sign_in_service_that_is_not_there(sign_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sign_in(_user())
-    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", "http://127.0.0.1:9/token")
+    monkeypatch.setattr(
+        "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", "http://127.0.0.1:9/token"
+    )
 
     error = _error(_source())
 
@@ -212,8 +235,10 @@ def test_nobody_is_signed_in() -> None:
     error = _error(_source())
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        "You are not signed in to Google: there are no Application Default Credentials on this machine."
+    assert (
+        error.message
+        == "You are not signed in to Google: there are no Application Default Credentials on this"
+        " machine."
     )
     assert error.hint.startswith("gcloud auth application-default login ")
 
@@ -223,7 +248,10 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
 
     error = _error(_source())
 
-    assert error.message == "The Google credentials cannot be used: File /no/such/key.json was not found."
+    assert (
+        error.message
+        == "The Google credentials cannot be used: File /no/such/key.json was not found."
+    )
     assert "GOOGLE_APPLICATION_CREDENTIALS" in error.hint
 
 
@@ -232,8 +260,14 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
     [
         (f'{{"refresh_token": "{REFRESH}"', "is not a valid json file"),
         ({"type": "magic", "refresh_token": REFRESH}, "does not have a valid type. Type is magic"),
-        ({"type": "authorized_user", "refresh_token": REFRESH}, "Failed to load authorized user credentials from"),
-        ({"type": "service_account", "private_key": "x"}, "Failed to load service account credentials from"),
+        (
+            {"type": "authorized_user", "refresh_token": REFRESH},
+            "Failed to load authorized user credentials from",
+        ),
+        (
+            {"type": "service_account", "private_key": "x"},
+            "Failed to load service account credentials from",
+        ),
         ([1], "The Google credentials cannot be used: they are not of the right form"),
     ],
 )
@@ -253,8 +287,10 @@ def test_credentials_of_another_universe_are_refused_by_its_name(sign_in: Any) -
     error = _error(_source())
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        "The Google credentials are for the universe domain cloud.acme.example; kfgcp reaches googleapis.com only."
+    assert (
+        error.message
+        == "The Google credentials are for the universe domain cloud.acme.example; kfgcp reaches"
+        " googleapis.com only."
     )
 
 
@@ -277,15 +313,22 @@ def test_the_key_of_a_service_account(server: Any, key_file: Path) -> None:
 
     assert _source().get().value == "ya29.granted"  # type: ignore[union-attr]
     claims = google.auth.jwt.decode(server.asked[0].form["assertion"], verify=False)
-    assert (claims["iss"], claims["scope"]) == (ACCOUNT, "https://www.googleapis.com/auth/cloud-platform")
+    assert (claims["iss"], claims["scope"]) == (
+        ACCOUNT,
+        "https://www.googleapis.com/auth/cloud-platform",
+    )
 
 
 def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
-    server.answers(reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400))
+    server.answers(
+        reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
+    )
 
     error = _error(_source())
 
-    assert error.message == ("Google does not accept the service account's key: invalid_grant: Invalid JWT Signature.")
+    assert error.message == (
+        "Google does not accept the service account's key: invalid_grant: Invalid JWT Signature."
+    )
     assert error.hint.startswith("Is the key deleted, or the clock of this machine wrong?")
 
 
@@ -296,7 +339,8 @@ def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None
 def impersonation(another_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stand-in of iamcredentials.googleapis.com."""
     monkeypatch.setattr(
-        "google.auth.iam._IAM_ENDPOINT", another_server.url + "/v1/projects/-/serviceAccounts/{}:generateAccessToken"
+        "google.auth.iam._IAM_ENDPOINT",
+        another_server.url + "/v1/projects/-/serviceAccounts/{}:generateAccessToken",
     )
     return another_server
 
@@ -321,7 +365,10 @@ def test_acting_as_a_service_account(server: Any, impersonation: Any, sign_in: A
     [
         (
             403,
-            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",
+            (
+                "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not"
+                " exist)."
+            ),
             "IAM_PERMISSION_DENIED",
             f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name.",
         ),
@@ -333,18 +380,33 @@ def test_acting_as_a_service_account(server: Any, impersonation: Any, sign_in: A
         ),
         (
             403,
-            "IAM Service Account Credentials API has not been used in project 1 before or it is disabled.",
+            (
+                "IAM Service Account Credentials API has not been used in project 1 before or it is"
+                " disabled."
+            ),
             "SERVICE_DISABLED",
-            "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com",
+            (
+                "Enable the API in the project of your credentials: gcloud services enable"
+                " iamcredentials.googleapis.com"
+            ),
         ),
     ],
 )
 def test_one_may_not_act_as_it(
-    server: Any, impersonation: Any, sign_in: Any, reply: Any, status: int, message: str, detail: str, hint: str
+    server: Any,
+    impersonation: Any,
+    sign_in: Any,
+    reply: Any,
+    status: int,
+    message: str,
+    detail: str,
+    hint: str,
 ) -> None:
     sign_in(_user())
     server.answers(_granted("ya29.source"))
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": detail}] if detail else []
+    details = (
+        [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": detail}] if detail else []
+    )
     said = {"error": {"code": status, "message": f"{message} ya29.source", "details": details}}
     impersonation.answers(reply(said, status))
 
@@ -363,14 +425,22 @@ def test_a_login_that_was_revoked_before_one_could_act(
 
     error = _error(_source(impersonate_service_account=ACCOUNT))
 
-    assert error.message == "The Google login has expired or was revoked: invalid_grant: Bad Request."
+    assert (
+        error.message == "The Google login has expired or was revoked: invalid_grant: Bad Request."
+    )
     assert impersonation.asked == []
 
 
-def test_credentials_that_act_by_themselves(server: Any, impersonation: Any, sign_in: Any, reply: Any) -> None:
+def test_credentials_that_act_by_themselves(
+    server: Any, impersonation: Any, sign_in: Any, reply: Any
+) -> None:
     """As `gcloud auth application-default login --impersonate-service-account` writes them."""
     url = f"{impersonation.url}/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
-    content = {"type": "impersonated_service_account", "source_credentials": _user(), "delegates": []}
+    content = {
+        "type": "impersonated_service_account",
+        "source_credentials": _user(),
+        "delegates": [],
+    }
     sign_in(content | {"service_account_impersonation_url": url})
     server.answers(_granted("ya29.source"))
     impersonation.answers(reply({"error": {"code": 403, "message": "Permission denied."}}, 403))
@@ -386,7 +456,9 @@ def test_a_federated_login(server: Any, sign_in: Any, tmp_path: Path) -> None:
     sign_in(
         {
             "type": "external_account",
-            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+            "audience": (
+                "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x"
+            ),
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
             "token_url": f"{server.url}/v1/token",
             "credential_source": {"file": str(tmp_path / "subject")},
@@ -405,7 +477,8 @@ GOOGLE_TEXT = {"Metadata-Flavor": "Google", "Content-Type": "text/plain"}
 
 @pytest.fixture
 def machine(metadata: Any, reply: Any) -> Callable[..., None]:
-    """Makes this machine one at Google. universe: the answer to a question for its universe domain."""
+    """Makes this machine one at Google. universe: the answer to a question for its universe
+    domain."""
 
     def make(universe: Any) -> None:
         def answer(asked: Any) -> Any:
@@ -415,7 +488,9 @@ def machine(metadata: Any, reply: Any) -> Callable[..., None]:
             if asked.path.endswith("/token"):
                 return reply(_granted("ya29.machine"), headers=google)
             if asked.path.endswith("/service-accounts/default/"):
-                return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
+                return reply(
+                    {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google
+                )
             return reply(b"acme", headers=GOOGLE_TEXT)
 
         metadata.always(answer)
@@ -425,18 +500,30 @@ def machine(metadata: Any, reply: Any) -> Callable[..., None]:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"googleapis.com", 200), (b"googleapis.com\n", 200), (b"", 200), (b"no such path", 404), (b"not now", 503)],
+    [
+        (b"googleapis.com", 200),
+        (b"googleapis.com\n", 200),
+        (b"", 200),
+        (b"no such path", 404),
+        (b"not now", 503),
+    ],
     ids=["public", "line", "empty", "older", "fails"],
 )
-def test_a_machine_at_google(metadata: Any, machine: Any, reply: Any, body: bytes, status: int) -> None:
+def test_a_machine_at_google(
+    metadata: Any, machine: Any, reply: Any, body: bytes, status: int
+) -> None:
     machine(reply(body, status, GOOGLE_TEXT))
 
     assert _source().get().value == "ya29.machine"  # type: ignore[union-attr]
     assert all(asked.headers["metadata-flavor"] == "Google" for asked in metadata.asked)
-    assert [asked.path for asked in metadata.asked].count("/computeMetadata/v1/universe/universe-domain") == 1
+    assert [asked.path for asked in metadata.asked].count(
+        "/computeMetadata/v1/universe/universe-domain"
+    ) == 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"impersonate_service_account": ACCOUNT}], ids=["itself", "impersonates"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"impersonate_service_account": ACCOUNT}], ids=["itself", "impersonates"]
+)
 def test_a_machine_of_another_universe_is_refused_by_its_name(
     metadata: Any, machine: Any, reply: Any, settings: dict[str, str]
 ) -> None:
@@ -466,16 +553,27 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
     assert error.message == "This machine at Google has no service account."
 
 
-def test_a_metadata_server_that_fails(metadata: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metadata_server_that_fails(
+    metadata: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
 
     def answer(asked: Any) -> Any:
-        broken = "/service-accounts/" in asked.path or asked.path.endswith("/universe/universe-domain")
-        return reply(b"acme", 503 if broken else 200, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+        broken = "/service-accounts/" in asked.path or asked.path.endswith(
+            "/universe/universe-domain"
+        )
+        return reply(
+            b"acme",
+            503 if broken else 200,
+            {"Metadata-Flavor": "Google", "Content-Type": "text/plain"},
+        )
 
     metadata.always(answer)
 
     error = _error(_source())
 
     assert isinstance(error, Unreachable)
-    assert error.message == "The metadata server of this machine, which gives its tokens, does not answer."
+    assert (
+        error.message
+        == "The metadata server of this machine, which gives its tokens, does not answer."
+    )

@@ -1,4 +1,5 @@
-"""Id tokens for Identity-Aware Proxy: of a key, of a machine, of a person, and by acting as a service account."""
+"""Id tokens for Identity-Aware Proxy: of a key, of a machine, of a person, and by acting as a
+service account."""
 
 import base64
 import traceback
@@ -21,19 +22,30 @@ Client = Callable[..., ServiceClient]
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
 REFRESH = "1//0e-a-refresh-token-that-is-long"
-USER = {"type": "authorized_user", "client_id": "desktop", "client_secret": "GOCSPX-secret", "refresh_token": REFRESH}
+USER = {
+    "type": "authorized_user",
+    "client_id": "desktop",
+    "client_secret": "GOCSPX-secret",
+    "refresh_token": REFRESH,
+}
 
 
 @pytest.fixture(autouse=True)
 def addresses(server: Any, another_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`server` is the token endpoint, `another_server` IAM Credentials."""
     monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{server.url}/token")
-    monkeypatch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
+    monkeypatch.setattr(
+        "kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/"
+    )
 
 
 def _source(**settings: str) -> TokenSource:
     given = {"auth": "iap", "host": "https://kfp.example", "iap_client_id": PROXY} | settings
-    return token_source(Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}))
+    return token_source(
+        Environment(
+            "gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+        )
+    )
 
 
 def _value(source: TokenSource) -> str:
@@ -56,7 +68,10 @@ def test_the_client_of_the_proxy_has_to_be_named() -> None:
     with pytest.raises(ConfigError) as caught:
         _source(iap_client_id="")
 
-    assert caught.value.message == "Environment 'gke' has no iap_client_id, which auth = \"iap\" needs."
+    assert (
+        caught.value.message
+        == "Environment 'gke' has no iap_client_id, which auth = \"iap\" needs."
+    )
 
 
 # -- a person with a desktop client
@@ -82,7 +97,13 @@ def test_a_person(server: Any, sign_in: Any, id_token: Any) -> None:
 
 
 def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
-    server: Any, another_server: Any, sign_in: Any, client: Client, id_token: Any, reply: Any, eventually: Any
+    server: Any,
+    another_server: Any,
+    sign_in: Any,
+    client: Client,
+    id_token: Any,
+    reply: Any,
+    eventually: Any,
 ) -> None:
     """Tokens that live two seconds, over the wire, to the third of them."""
     sign_in(USER)
@@ -101,7 +122,14 @@ def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
 
 @pytest.mark.parametrize("kind", ["key", "machine", "acting"])
 def test_tokens_of_service_accounts_are_renewed_too(
-    server: Any, another_server: Any, sign_in: Any, request: Any, id_token: Any, reply: Any, eventually: Any, kind: str
+    server: Any,
+    another_server: Any,
+    sign_in: Any,
+    request: Any,
+    id_token: Any,
+    reply: Any,
+    eventually: Any,
+    kind: str,
 ) -> None:
     """Tokens that live two seconds, to the third of them."""
     google = {"Metadata-Flavor": "Google"}
@@ -111,13 +139,23 @@ def test_tokens_of_service_accounts_are_renewed_too(
             fresh = id_token(PROXY, 2, n=len(server.asked))
             return reply(fresh.encode(), headers=google | {"Content-Type": "text/plain"})
         if asked.path.endswith("/service-accounts/default/"):
-            return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google)
+            return reply(
+                {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=google
+            )
         if asked.path == "/token":
-            return reply({"id_token": id_token(PROXY, 2, n=len(server.asked)), "access_token": "a", "expires_in": 3600})
+            return reply(
+                {
+                    "id_token": id_token(PROXY, 2, n=len(server.asked)),
+                    "access_token": "a",
+                    "expires_in": 3600,
+                }
+            )
         return reply(b"acme", headers=google | {"Content-Type": "text/plain"})
 
     server.always(answer)
-    another_server.always(lambda asked: reply({"token": id_token(PROXY, 2, n=len(another_server.asked))}))
+    another_server.always(
+        lambda asked: reply({"token": id_token(PROXY, 2, n=len(another_server.asked))})
+    )
     if kind == "acting":
         sign_in(USER)
         source = _source(impersonate_service_account=ACCOUNT)
@@ -148,17 +186,28 @@ def test_a_refused_token_is_renewed_once(
     [
         (
             (
-                {"error": "invalid_audience", "error_description": "The audience client must be in the same project."},
+                {
+                    "error": "invalid_audience",
+                    "error_description": "The audience client must be in the same project.",
+                },
                 400,
             ),
-            f"Your login gets no token for the IAP client {PROXY}: "
-            "invalid_audience: The audience client must be in the same project.",
+            (
+                f"Your login gets no token for the IAP client {PROXY}: "
+                "invalid_audience: The audience client must be in the same project."
+            ),
         ),
         (
             ({"access_token": "ya29.source"}, 200),
-            f"Your login gets no token for the IAP client {PROXY}: the login lacks the scope openid.",
+            (
+                f"Your login gets no token for the IAP client {PROXY}: the login lacks the scope"
+                " openid."
+            ),
         ),
-        (({"error": "invalid_client"}, 401), f"Your login gets no token for the IAP client {PROXY}: invalid_client."),
+        (
+            ({"error": "invalid_client"}, 401),
+            f"Your login gets no token for the IAP client {PROXY}: invalid_client.",
+        ),
         ((b"no", 400), f"Your login gets no token for the IAP client {PROXY}: 400."),
     ],
 )
@@ -172,7 +221,9 @@ def test_a_login_of_another_client(
 
     assert isinstance(error, AuthError)
     assert error.message == message
-    assert error.hint.startswith("Sign in with a desktop OAuth client of the same project as the IAP client: gcloud ")
+    assert error.hint.startswith(
+        "Sign in with a desktop OAuth client of the same project as the IAP client: gcloud "
+    )
     assert "--client-id-file=FILE --scopes=openid," in error.hint
 
 
@@ -181,7 +232,10 @@ def test_a_login_of_another_client(
     [
         (
             {"error": "invalid_grant", "error_description": f"Token has been revoked. {REFRESH}"},
-            "The Google login has expired or was revoked: invalid_grant: Token has been revoked. [hidden].",
+            (
+                "The Google login has expired or was revoked: invalid_grant: Token has been"
+                " revoked. [hidden]."
+            ),
         ),
         (
             {"error": "invalid_grant", "error_subtype": "invalid_rapt"},
@@ -189,20 +243,28 @@ def test_a_login_of_another_client(
         ),
     ],
 )
-def test_a_login_that_has_ended(server: Any, sign_in: Any, reply: Any, answer: Any, message: str) -> None:
+def test_a_login_that_has_ended(
+    server: Any, sign_in: Any, reply: Any, answer: Any, message: str
+) -> None:
     sign_in(USER)
     server.answers(reply(answer, 400))
 
     error = _error(_source())
 
-    assert (error.message, error.hint) == (message, "Sign in again: gcloud auth application-default login")
+    assert (error.message, error.hint) == (
+        message,
+        "Sign in again: gcloud auth application-default login",
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (({}, 503), "Google's sign-in service failed (503)."),
-        ((b"<html>blocked</html>", 200), "A web page came instead of an answer of Google's sign-in service."),
+        (
+            (b"<html>blocked</html>", 200),
+            "A web page came instead of an answer of Google's sign-in service.",
+        ),
         ((b"", 302), "A web page came instead of an answer of Google's sign-in service."),
     ],
 )
@@ -222,7 +284,10 @@ def test_a_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
     sign_in(USER)
     server.answers(reply(hang_up=True))
 
-    assert _error(_source()).message == "Google's sign-in service closed the connection without an answer."
+    assert (
+        _error(_source()).message
+        == "Google's sign-in service closed the connection without an answer."
+    )
 
 
 def _unsigned(payload: str) -> str:
@@ -252,7 +317,10 @@ def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
     [
         ("{", "is no JSON."),
         ("[]", "is not of the right form."),
-        ({"type": "authorized_user"}, "the login of a person lacks client_id or client_secret or refresh_token."),
+        (
+            {"type": "authorized_user"},
+            "the login of a person lacks client_id or client_secret or refresh_token.",
+        ),
     ],
 )
 def test_a_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
@@ -264,8 +332,10 @@ def test_a_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
 def test_nobody_is_signed_in() -> None:
     error = _error(_source())
 
-    assert error.message == (
-        "You are not signed in to Google: there are no Application Default Credentials on this machine."
+    assert (
+        error.message
+        == "You are not signed in to Google: there are no Application Default Credentials on this"
+        " machine."
     )
 
 
@@ -284,9 +354,13 @@ def test_the_key_of_a_service_account(server: Any, key_file: Path, id_token: Any
 
 
 def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
-    server.answers(reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400))
+    server.answers(
+        reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
+    )
 
-    assert _error(_source()).hint.startswith("Is the key deleted, or the clock of this machine wrong?")
+    assert _error(_source()).hint.startswith(
+        "Is the key deleted, or the clock of this machine wrong?"
+    )
 
 
 def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
@@ -299,7 +373,8 @@ def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
             return reply(expected.encode(), headers=text)
         if asked.path.endswith("/service-accounts/default/"):
             return reply(
-                {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers={"Metadata-Flavor": "Google"}
+                {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]},
+                headers={"Metadata-Flavor": "Google"},
             )
         return reply(b"acme", headers=text)
 
@@ -311,7 +386,11 @@ def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
 def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
     def answer(asked: Any) -> Any:
         found = "/service-accounts/" not in asked.path
-        return reply(b"acme", 200 if found else 404, {"Metadata-Flavor": "Google", "Content-Type": "text/plain"})
+        return reply(
+            b"acme",
+            200 if found else 404,
+            {"Metadata-Flavor": "Google", "Content-Type": "text/plain"},
+        )
 
     metadata.always(answer)
 
@@ -321,7 +400,9 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
 # -- acting as a service account
 
 
-def test_acting_as_a_service_account(server: Any, another_server: Any, sign_in: Any, id_token: Any) -> None:
+def test_acting_as_a_service_account(
+    server: Any, another_server: Any, sign_in: Any, id_token: Any
+) -> None:
     """Any login of gcloud will do for that."""
     sign_in(USER | {"quota_project_id": "payer"})
     server.answers({"access_token": "ya29.source", "expires_in": 3600})
@@ -335,11 +416,17 @@ def test_acting_as_a_service_account(server: Any, another_server: Any, sign_in: 
     (asked,) = another_server.asked
     assert asked.path == f"/accounts/{ACCOUNT}:generateIdToken"
     assert asked.json == {"audience": PROXY, "includeEmail": True, "delegates": []}
-    assert (asked.headers["authorization"], asked.headers["x-goog-user-project"]) == ("Bearer ya29.source", "payer")
+    assert (asked.headers["authorization"], asked.headers["x-goog-user-project"]) == (
+        "Bearer ya29.source",
+        "payer",
+    )
 
 
-def test_credentials_that_act_by_themselves(server: Any, another_server: Any, sign_in: Any, id_token: Any) -> None:
-    """As `gcloud auth application-default login --impersonate-service-account` writes them: by the login inside."""
+def test_credentials_that_act_by_themselves(
+    server: Any, another_server: Any, sign_in: Any, id_token: Any
+) -> None:
+    """As `gcloud auth application-default login --impersonate-service-account` writes them: by the
+    login inside."""
     url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
     content = {
         "type": "impersonated_service_account",
@@ -354,7 +441,9 @@ def test_credentials_that_act_by_themselves(server: Any, another_server: Any, si
     first, second = source.get(), source.get(source.get())
 
     assert first != second
-    assert [asked.path for asked in another_server.asked] == [f"/accounts/{ACCOUNT}:generateIdToken"] * 2
+    assert [asked.path for asked in another_server.asked] == [
+        f"/accounts/{ACCOUNT}:generateIdToken"
+    ] * 2
     assert another_server.asked[0].json["delegates"] == ["between@acme.example"]
     assert len(server.asked) == 1  # the login inside is kept
 
@@ -362,16 +451,26 @@ def test_credentials_that_act_by_themselves(server: Any, another_server: Any, si
 def test_one_may_not_act_as_it(server: Any, another_server: Any, sign_in: Any, reply: Any) -> None:
     sign_in(USER)
     server.answers({"access_token": "ya29.source", "expires_in": 3600})
-    said = {"error": {"code": 403, "message": "Permission 'iam.serviceAccounts.getOpenIdToken' denied. ya29.source"}}
+    said = {
+        "error": {
+            "code": 403,
+            "message": "Permission 'iam.serviceAccounts.getOpenIdToken' denied. ya29.source",
+        }
+    }
     another_server.answers(reply(said, 403))
 
     error = _error(_source(impersonate_service_account=ACCOUNT))
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        f"You may not act as {ACCOUNT}: Permission 'iam.serviceAccounts.getOpenIdToken' denied. [hidden]."
+    assert (
+        error.message
+        == f"You may not act as {ACCOUNT}: Permission 'iam.serviceAccounts.getOpenIdToken' denied."
+        " [hidden]."
     )
-    assert error.hint == f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name."
+    assert (
+        error.hint
+        == f"Ask for roles/iam.serviceAccountTokenCreator on {ACCOUNT}, and check its name."
+    )
 
 
 def test_a_federated_login_has_to_act_as_somebody(sign_in: Any) -> None:

@@ -1,4 +1,5 @@
-"""What comes back from a service, or from something that stands in its way: which error, in which words."""
+"""What comes back from a service, or from something that stands in its way: which error, in which
+words."""
 
 import gzip
 import traceback
@@ -17,7 +18,10 @@ Client = Callable[..., ServiceClient]
 EUROPE = "https://europe-west4-aiplatform.googleapis.com"
 JOBS = "v1/projects/acme/locations/europe-west4/pipelineJobs"
 HTML = {"Content-Type": "text/html; charset=utf-8"}
-LOGIN = b"<!DOCTYPE html>\n<html><head><title>Sign in - Google\nAccounts</title></head><body>password</body></html>"
+LOGIN = (
+    b"<!DOCTYPE html>\n<html><head><title>Sign in -"
+    b" Google\nAccounts</title></head><body>password</body></html>"
+)
 
 
 def _google(status: int, message: str, code: str = "", *details: Any) -> dict[str, Any]:
@@ -58,25 +62,48 @@ def test_an_error_of_google(client: Client) -> None:
 
 
 def test_an_error_of_kubeflow(server: Any, client: Client, reply: Any) -> None:
-    body = {"error": "Run r not found.", "code": 5, "message": "Failed to get run: Run r not found.", "details": []}
+    body = {
+        "error": "Run r not found.",
+        "code": 5,
+        "message": "Failed to get run: Run r not found.",
+        "details": [],
+    }
 
     error = _error(server, client, reply(body, 404))
 
     assert isinstance(error, NotFound)
     assert (error.status, error.reason) == (404, "NOT_FOUND")
-    assert error.message == "Vertex AI refused GET x: Failed to get run: Run r not found. (404 NOT_FOUND)."
+    assert (
+        error.message
+        == "Vertex AI refused GET x: Failed to get run: Run r not found. (404 NOT_FOUND)."
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "message", "code"),
     [
-        ('{"error": {"code": 403, "message": "m", "status": "PERMISSION_DENIED"}}', "m", "PERMISSION_DENIED"),
-        ('[{"error": {"code": 403, "message": "m", "status": "PERMISSION_DENIED"}}]', "m", "PERMISSION_DENIED"),
+        (
+            '{"error": {"code": 403, "message": "m", "status": "PERMISSION_DENIED"}}',
+            "m",
+            "PERMISSION_DENIED",
+        ),
+        (
+            '[{"error": {"code": 403, "message": "m", "status": "PERMISSION_DENIED"}}]',
+            "m",
+            "PERMISSION_DENIED",
+        ),
         ('{"error": "e", "code": 3, "message": "m"}', "m", "INVALID_ARGUMENT"),
         ('{"error": "e", "code": 16, "message": ""}', "e", "UNAUTHENTICATED"),
         ('{"error": "invalid_grant", "error_description": "Bad."}', "Bad.", ""),
         ('{"error": {"message": 5, "status": 6, "details": "x", "code": true}}', "", "CANCELLED"),
-        ('{"error": {"details": [1, {"reason": 2}, {"reason": "R", "metadata": []}]}, "code": 99}', "", ""),
+        (
+            (
+                '{"error": {"details": [1, {"reason": 2}, {"reason": "R", "metadata": []}]},'
+                ' "code": 99}'
+            ),
+            "",
+            "",
+        ),
         ("{}", "", ""),
         ("[]", "", ""),
         ("[1]", "", ""),
@@ -93,10 +120,17 @@ def test_errors_of_any_form(body: str, message: str, code: str) -> None:
 
 def test_codes_have_the_numbers_of_google_rpc() -> None:
     """google/rpc/code.proto."""
-    assert [CODES.index(name) for name in ("CANCELLED", "NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")] == [
+    assert [
+        CODES.index(name)
+        for name in ("CANCELLED", "NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
+    ] == [
         *(1, 5, 7, 8),
     ]
-    assert [CODES.index(name) for name in ("UNIMPLEMENTED", "UNAVAILABLE", "UNAUTHENTICATED")] == [12, 14, 16]
+    assert [CODES.index(name) for name in ("UNIMPLEMENTED", "UNAVAILABLE", "UNAUTHENTICATED")] == [
+        12,
+        14,
+        16,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,18 +143,33 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "Vertex AI API has not been used in project 123 before or it is disabled.",
                 "PERMISSION_DENIED",
                 {"@type": "type.googleapis.com/google.rpc.Help", "links": []},
-                _info("SERVICE_DISABLED", service="aiplatform.googleapis.com", consumer="projects/123"),
+                _info(
+                    "SERVICE_DISABLED", service="aiplatform.googleapis.com", consumer="projects/123"
+                ),
             ),
-            "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme",
+            (
+                "Enable the API, then wait a minute: gcloud services enable"
+                " aiplatform.googleapis.com --project acme"
+            ),
         ),
         (
             403,
-            _google(403, "Cloud Logging API has not been used in project 5 before or it is disabled."),
-            "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme",
+            _google(
+                403, "Cloud Logging API has not been used in project 5 before or it is disabled."
+            ),
+            (
+                "Enable the API, then wait a minute: gcloud services enable"
+                " aiplatform.googleapis.com --project acme"
+            ),
         ),
         (
             403,
-            _google(403, "Permission denied on resource project acme.", "PERMISSION_DENIED", _info("CONSUMER_INVALID")),
+            _google(
+                403,
+                "Permission denied on resource project acme.",
+                "PERMISSION_DENIED",
+                _info("CONSUMER_INVALID"),
+            ),
             "Is acme the id of the project, and may you see it? gcloud projects describe acme",
         ),
         (
@@ -135,24 +184,38 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
         ),
         (
             403,
-            _google(403, "No.", "PERMISSION_DENIED", _info("USER_PROJECT_DENIED", consumer="projects/payer")),
-            "Let your account use the project payer for quotas (roles/serviceusage.serviceUsageConsumer), or choose "
-            "another: gcloud auth application-default set-quota-project PROJECT",
+            _google(
+                403,
+                "No.",
+                "PERMISSION_DENIED",
+                _info("USER_PROJECT_DENIED", consumer="projects/payer"),
+            ),
+            (
+                "Let your account use the project payer for quotas"
+                " (roles/serviceusage.serviceUsageConsumer), or choose another: gcloud auth"
+                " application-default set-quota-project PROJECT"
+            ),
         ),
         (
             403,
             _google(
                 403,
-                "Permission 'aiplatform.pipelineJobs.create' denied on resource '//aiplatform.googleapis.com/projects/"
-                "acme/locations/europe-west4' (or it may not exist).",
+                "Permission 'aiplatform.pipelineJobs.create' denied on resource"
+                " '//aiplatform.googleapis.com/projects/acme/locations/europe-west4' (or it may not"
+                " exist).",
                 "PERMISSION_DENIED",
                 _info("IAM_PERMISSION_DENIED", permission="aiplatform.pipelineJobs.create"),
             ),
-            "Ask for a role with aiplatform.pipelineJobs.create on project acme, such as roles/aiplatform.user.",
+            (
+                "Ask for a role with aiplatform.pipelineJobs.create on project acme, such as"
+                " roles/aiplatform.user."
+            ),
         ),
         (
             403,
-            _google(403, "Permission 'logging.logEntries.list' denied on resource.", "PERMISSION_DENIED"),
+            _google(
+                403, "Permission 'logging.logEntries.list' denied on resource.", "PERMISSION_DENIED"
+            ),
             "Ask for a role with logging.logEntries.list on project acme.",
         ),
         (
@@ -164,42 +227,66 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
             403,
             _google(
                 403,
-                "You do not have permission to act as service account: run@acme.iam.gserviceaccount.com. "
-                "(or it may not exist).",
+                "You do not have permission to act as service account:"
+                " run@acme.iam.gserviceaccount.com. (or it may not exist).",
                 "PERMISSION_DENIED",
             ),
-            "Ask for roles/iam.serviceAccountUser on run@acme.iam.gserviceaccount.com (iam.serviceAccounts.actAs).",
+            (
+                "Ask for roles/iam.serviceAccountUser on run@acme.iam.gserviceaccount.com"
+                " (iam.serviceAccounts.actAs)."
+            ),
         ),
         (
             400,
             _google(400, "Needs iam.serviceAccounts.actAs permission.", "INVALID_ARGUMENT"),
-            "Ask for roles/iam.serviceAccountUser on the service account (iam.serviceAccounts.actAs).",
+            (
+                "Ask for roles/iam.serviceAccountUser on the service account"
+                " (iam.serviceAccounts.actAs)."
+            ),
         ),
         (
             403,
             _google(403, "Scopes.", "PERMISSION_DENIED", _info("ACCESS_TOKEN_SCOPE_INSUFFICIENT")),
-            "The sign-in lacks the scope cloud-platform. Sign in again: gcloud auth application-default login",
+            (
+                "The sign-in lacks the scope cloud-platform. Sign in again: gcloud auth"
+                " application-default login"
+            ),
         ),
         (
             403,
-            _google(403, "Prohibited by policy. vpcServiceControlsUniqueIdentifier: abc", "PERMISSION_DENIED"),
-            "VPC Service Controls protect acme: ask its administrator to let your network or account in.",
+            _google(
+                403,
+                "Prohibited by policy. vpcServiceControlsUniqueIdentifier: abc",
+                "PERMISSION_DENIED",
+            ),
+            (
+                "VPC Service Controls protect acme: ask its administrator to let your network or"
+                " account in."
+            ),
         ),
         (
             429,
             _google(429, "Quota exceeded.", "RESOURCE_EXHAUSTED"),
-            "Wait a minute and start less at once, or ask for more quota: "
-            "https://console.cloud.google.com/iam-admin/quotas?project=acme",
+            (
+                "Wait a minute and start less at once, or ask for more quota: "
+                "https://console.cloud.google.com/iam-admin/quotas?project=acme"
+            ),
         ),
         (
             404,
             _google(404, "Not found.", "NOT_FOUND"),
-            "Check the id, and that the environment's project (acme) and location (europe-west4) are right.",
+            (
+                "Check the id, and that the environment's project (acme) and location"
+                " (europe-west4) are right."
+            ),
         ),
         (
             400,
             _google(400, "Unsupported region for Vertex AI.", "FAILED_PRECONDITION"),
-            "Check the id, and that the environment's project (acme) and location (europe-west4) are right.",
+            (
+                "Check the id, and that the environment's project (acme) and location"
+                " (europe-west4) are right."
+            ),
         ),
         (409, _google(409, "Exists.", "ALREADY_EXISTS"), ""),
     ],
@@ -285,7 +372,9 @@ def test_numbers_and_depths_that_json_cannot_carry_are_refused(
     assert error.message.startswith(f"The answer of Vertex AI to GET x cannot be used: {problem}")
 
 
-@pytest.mark.parametrize("kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", "application/problem+json"])
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", "application/problem+json"]
+)
 def test_json_by_its_other_names(server: Any, client: Client, reply: Any, kind: str) -> None:
     server.answers(reply(b'{"a": "\xc3\xa9"}', headers={"Content-Type": kind}))
 
@@ -306,18 +395,24 @@ def test_an_answer_without_end_is_cut_off(
 ) -> None:
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
 
-    error = _error(server, client, reply(gzip.compress(b" " * 2_000_000), headers={"Content-Encoding": "gzip"}))
+    error = _error(
+        server, client, reply(gzip.compress(b" " * 2_000_000), headers={"Content-Encoding": "gzip"})
+    )
 
     assert error.message == "Vertex AI: 127.0.0.1 sent more than 1 MB (GET x)."
 
 
 @pytest.mark.parametrize("headers", [HTML, {}, {"Content-Type": "text/plain"}])
-def test_a_sign_in_page_with_status_200(server: Any, client: Client, reply: Any, headers: dict[str, str]) -> None:
+def test_a_sign_in_page_with_status_200(
+    server: Any, client: Client, reply: Any, headers: dict[str, str]
+) -> None:
     error = _error(server, client, reply(LOGIN, headers=headers))
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        "Vertex AI answered GET x with a web page, not with JSON, as a sign-in does: 'Sign in - Google Accounts'."
+    assert (
+        error.message
+        == "Vertex AI answered GET x with a web page, not with JSON, as a sign-in does: 'Sign in -"
+        " Google Accounts'."
     )
     assert error.hint == "Sign in again. Check the address (127.0.0.1) and the proxy, too."
 
@@ -327,8 +422,10 @@ def test_a_sign_in_page_with_an_error(server: Any, client: Client, reply: Any, s
     error = _error(server, client, reply(LOGIN, status, HTML))
 
     assert isinstance(error, AuthError)
-    assert error.message == (
-        f"A sign-in page came instead of an answer of Vertex AI to GET x: 'Sign in - Google Accounts' ({status})."
+    assert (
+        error.message
+        == "A sign-in page came instead of an answer of Vertex AI to GET x: 'Sign in - Google"
+        f" Accounts' ({status})."
     )
     assert error.hint == "Sign in again."
 
@@ -336,13 +433,18 @@ def test_a_sign_in_page_with_an_error(server: Any, client: Client, reply: Any, s
 @pytest.mark.parametrize(
     ("place", "host"),
     [
-        ("https://accounts.google.com/o/oauth2/v2/auth?client_id=1&state=hush", "accounts.google.com"),
+        (
+            "https://accounts.google.com/o/oauth2/v2/auth?client_id=1&state=hush",
+            "accounts.google.com",
+        ),
         ("/dex/auth?client_id=kubeflow", "127.0.0.1"),
         ("https://idp.example/login", "idp.example"),
         ("https://idp.example/x?client_id=5", "idp.example"),
     ],
 )
-def test_a_redirect_to_a_sign_in(server: Any, client: Client, reply: Any, place: str, host: str) -> None:
+def test_a_redirect_to_a_sign_in(
+    server: Any, client: Client, reply: Any, place: str, host: str
+) -> None:
     error = _error(server, client, reply(b"", 302, {"Location": place}))
 
     assert isinstance(error, AuthError)
@@ -350,7 +452,9 @@ def test_a_redirect_to_a_sign_in(server: Any, client: Client, reply: Any, place:
     assert len(server.asked) == 1
 
 
-def test_a_token_does_not_follow_a_redirect(server: Any, another_server: Any, client: Client, reply: Any) -> None:
+def test_a_token_does_not_follow_a_redirect(
+    server: Any, another_server: Any, client: Client, reply: Any
+) -> None:
     for status in (301, 302, 303, 307, 308):
         error = _error(server, client, reply(b"", status, {"Location": f"{another_server.url}/x"}))
 
@@ -366,14 +470,19 @@ def test_a_redirect_to_nowhere(server: Any, client: Client, reply: Any, place: s
 
 @pytest.mark.parametrize("status", [302, 401, 403])
 def test_identity_aware_proxy(server: Any, client: Client, reply: Any, status: int) -> None:
-    headers = HTML | {"X-Goog-IAP-Generated-Response": "true", "Location": "https://accounts.google.com/x"}
+    headers = HTML | {
+        "X-Goog-IAP-Generated-Response": "true",
+        "Location": "https://accounts.google.com/x",
+    }
     server.answers(*[reply(b"no", status, headers)])
 
     with pytest.raises(AuthError) as caught:
         client().get("x")
 
-    assert caught.value.message == (
-        f"Identity-Aware Proxy, in front of 127.0.0.1, did not accept the sign-in to Vertex AI ({status})."
+    assert (
+        caught.value.message
+        == "Identity-Aware Proxy, in front of 127.0.0.1, did not accept the sign-in to Vertex AI"
+        f" ({status})."
     )
     assert 'auth = "iap"' in caught.value.hint
 
@@ -416,20 +525,27 @@ def test_what_a_page_is(body: bytes, page: bool) -> None:
 def test_a_token_that_is_sent_back_does_not_show(
     server: Any, client: Client, reply: Any, tokens: Any, status: int, form: str
 ) -> None:
-    """Nor a part of it, nor it in another spelling; neither of a known form nor of an unknown one."""
+    """Nor a part of it, nor it in another spelling; neither of a known form nor of an unknown
+    one."""
     opaque = "a1/b2+c3=" * 6
 
     def echo(asked: Any) -> Any:
         header = asked.headers["authorization"]
-        text = f"denied: {header} {header[7:40]}~ {header[7:].replace('/', '%2F').replace('+', '%2B')}"
+        text = (
+            f"denied: {header} {header[7:40]}~ {header[7:].replace('/', '%2F').replace('+', '%2B')}"
+        )
         bodies: dict[str, Any] = {
-            "json": _google(status, text, text, _info(text, service=text, consumer=f"projects/{header[7:]}")),
+            "json": _google(
+                status, text, text, _info(text, service=text, consumer=f"projects/{header[7:]}")
+            ),
             "text": text.encode(),
             "html": f"<html><title>Log in {text}</title>".encode(),
             "list": [text],
         }
         kind = {"html": "text/html", "text": "text/plain"}.get(form, "application/json")
-        return reply(bodies[form], status, {"Content-Type": kind, "Location": f"https://h/login?{text}"})
+        return reply(
+            bodies[form], status, {"Content-Type": kind, "Location": f"https://h/login?{text}"}
+        )
 
     for value in (opaque, "ya29.xyz-ABC_1234567890"):
         server.always(echo)
@@ -438,7 +554,11 @@ def test_a_token_that_is_sent_back_does_not_show(
         with pytest.raises(BackendError) as caught:
             client(source=source, retries=0).get(f"x/{value}" if form == "text" else "x")
 
-        shown = "".join(traceback.format_exception(caught.value)) + caught.value.hint + repr(caught.value)
+        shown = (
+            "".join(traceback.format_exception(caught.value))
+            + caught.value.hint
+            + repr(caught.value)
+        )
         shown += str(getattr(caught.value, "reason", ""))
         assert value not in shown
         assert value[:12] not in shown
@@ -458,7 +578,9 @@ def test_a_token_in_an_answer_of_status_200_does_not_show(
     assert "[hidden]" in caught.value.message
 
 
-def test_objects_do_not_show_their_token(server: Any, client: Client, tokens: Any, secret: str) -> None:
+def test_objects_do_not_show_their_token(
+    server: Any, client: Client, tokens: Any, secret: str
+) -> None:
     server.answers({})
     http = client()
     found = http.exchange("GET", "x")

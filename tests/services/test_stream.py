@@ -1,4 +1,5 @@
-"""Answers that are read as they come: of any length; what goes wrong is an error as of other answers."""
+"""Answers that are read as they come: of any length; what goes wrong is an error as of other
+answers."""
 
 from typing import Any
 
@@ -58,7 +59,9 @@ def test_what_breaks_off_is_no_whole_answer(server: Any, client: Any, reply: Any
 
 
 def test_a_sign_in_page_is_not_taken_for_a_log(server: Any, client: Any, reply: Any) -> None:
-    server.answers(reply(b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"}))
+    server.answers(
+        reply(b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"})
+    )
 
     with pytest.raises(AuthError, match="Sign in"):
         client().stream("log")

@@ -1,4 +1,5 @@
-"""Where tokens come from, but for Google's: the settings, files, and the renewal that all of them share."""
+"""Where tokens come from, but for Google's: the settings, files, and the renewal that all of them
+share."""
 
 import os
 import subprocess
@@ -23,7 +24,9 @@ Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
-    return Environment("dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()})
+    return Environment(
+        "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
+    )
 
 
 # -- anonymous
@@ -47,7 +50,9 @@ def test_an_emulator_is_spoken_to_without_a_token(server: Any, client: Client) -
     ],
 )
 def test_anonymous_is_for_this_machine(settings: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match='auth = "anonymous" is allowed for an emulator on this machine only'):
+    with pytest.raises(
+        ConfigError, match='auth = "anonymous" is allowed for an emulator on this machine only'
+    ):
         token_source(_env(auth="anonymous", **settings))
 
 
@@ -64,10 +69,15 @@ def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any)
     with pytest.raises(AuthError) as caught:
         client(source=token_source(_env(auth="anonymous", api_endpoint=server.url))).get("x")
 
-    assert caught.value.hint == "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+    assert (
+        caught.value.hint
+        == "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+    )
 
 
-def test_an_emulator_needs_no_google(server: Any, environment: Callable[[], dict[str, str]], home: Path) -> None:
+def test_an_emulator_needs_no_google(
+    server: Any, environment: Callable[[], dict[str, str]], home: Path
+) -> None:
     """Importing google.auth would cost a fifth of a second."""
     server.answers({"ok": 1})
     code = f"""
@@ -86,7 +96,12 @@ assert "requests" in sys.modules
 print([name for name in sys.modules if name.startswith(("google.auth", "google.oauth2"))])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=PROCESS
+        [sys.executable, "-c", code],
+        env=environment(),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=PROCESS,
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -95,7 +110,9 @@ print([name for name in sys.modules if name.startswith(("google.auth", "google.o
 
 
 def test_a_token_file_has_to_be_named() -> None:
-    with pytest.raises(ConfigError, match="Environment 'dev' has no token_file, which auth = \"token-file\" needs"):
+    with pytest.raises(
+        ConfigError, match="Environment 'dev' has no token_file, which auth = \"token-file\" needs"
+    ):
         token_source(_env(auth="token-file"))
 
 
@@ -117,7 +134,9 @@ def test_a_token_from_a_file(file: Path, server: Any, client: Client) -> None:
     assert server.asked[0].headers["authorization"] == "Bearer first-token"
 
 
-def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+def test_a_file_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert TokenFile(Path("~/token")).get() == Token("first-token")
@@ -166,7 +185,9 @@ def test_a_refused_token_of_a_file_that_was_replaced_meanwhile(
     assert server.asked[1].headers["authorization"] == "Bearer second"
 
 
-def test_a_refused_token_of_a_file_that_is_the_same(file: Path, server: Any, client: Client, reply: Any) -> None:
+def test_a_refused_token_of_a_file_that_is_the_same(
+    file: Path, server: Any, client: Client, reply: Any
+) -> None:
     server.answers(reply(status=401))
 
     with pytest.raises(AuthError) as caught:
@@ -195,7 +216,8 @@ def test_an_empty_file(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"hush two", b"hush\r\nX-Evil: 1", b"hush\xc3\xa9", b"\x00hush", b"{'t': 'hush'}\x7f"]
+    "content",
+    [b"hush two", b"hush\r\nX-Evil: 1", b"hush\xc3\xa9", b"\x00hush", b"{'t': 'hush'}\x7f"],
 )
 def test_a_file_with_something_else(file: Path, content: bytes) -> None:
     file.write_bytes(content)
@@ -208,7 +230,10 @@ def test_a_file_with_something_else(file: Path, content: bytes) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, why in (
+        (tmp_path / "none", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
         with pytest.raises(AuthError) as caught:
             TokenFile(path).get()
         assert caught.value.message == f"The token file {path} cannot be read: {why}."
@@ -216,7 +241,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_way_to_sign_in_is_not_that_of_google() -> None:
-    with pytest.raises(ConfigError, match="Environment 'dev': auth is 'oauth', which is not a way to sign in"):
+    with pytest.raises(
+        ConfigError, match="Environment 'dev': auth is 'oauth', which is not a way to sign in"
+    ):
         token_source(_env(auth="oauth"))
 
 
@@ -231,7 +258,8 @@ def test_a_file_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("content", "wrong"), [(None, "cannot be read: No such file or directory"), ("x", "contains no certificates")]
+    ("content", "wrong"),
+    [(None, "cannot be read: No such file or directory"), ("x", "contains no certificates")],
 )
 def test_a_file_without_certificates(tmp_path: Path, content: str | None, wrong: str) -> None:
     file = tmp_path / "ca.pem"
@@ -282,7 +310,9 @@ def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: Rene
     assert found == ["token-1", "token-1", "token-2", "token-2", "token-2"]
 
 
-def test_a_token_of_a_short_life_is_kept_for_half_of_it(mint: Mint, renewing: RenewedTokens) -> None:
+def test_a_token_of_a_short_life_is_kept_for_half_of_it(
+    mint: Mint, renewing: RenewedTokens
+) -> None:
     mint.life = 60
     found = []
     for _ in range(4):
@@ -369,7 +399,9 @@ def test_a_failure_is_told_to_all_that_waited() -> None:
     source._lock = lock  # type: ignore[assignment]
 
     with ThreadPoolExecutor(8) as pool:
-        errors = [each.exception(timeout=REQUEST) for each in [pool.submit(source.get) for _ in range(8)]]
+        errors = [
+            each.exception(timeout=REQUEST) for each in [pool.submit(source.get) for _ in range(8)]
+        ]
 
     assert [str(error) for error in errors] == ["no"] * 8
     assert len(set(map(id, errors))) == 8

@@ -1,4 +1,5 @@
-"""The network itself: hosts that are not there, certificates, proxies, and what must not be sent by accident."""
+"""The network itself: hosts that are not there, certificates, proxies, and what must not be sent by
+accident."""
 
 import datetime
 import ipaddress
@@ -27,7 +28,13 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 @pytest.fixture(autouse=True)
 def plain_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, certificates or ~/.netrc of whoever runs the tests."""
-    for name in [*PROXIES, *map(str.lower, PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"]:
+    for name in [
+        *PROXIES,
+        *map(str.lower, PROXIES),
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "NETRC",
+    ]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -66,7 +73,10 @@ def test_a_connection_that_is_refused(client: Client) -> None:
         free.bind(("127.0.0.1", 0))  # bound, but nobody listens
         error = _error(client(f"http://127.0.0.1:{free.getsockname()[1]}"))
 
-    assert error.message == "Vertex AI: 127.0.0.1 refuses the connection (GET x). Tried 3 times in 3 s."
+    assert (
+        error.message
+        == "Vertex AI: 127.0.0.1 refuses the connection (GET x). Tried 3 times in 3 s."
+    )
 
 
 def test_a_server_that_comes_up_meanwhile(client: Client) -> None:
@@ -85,7 +95,9 @@ def test_a_server_that_comes_up_meanwhile(client: Client) -> None:
             listener.listen()
             thread.start()
 
-        assert client(f"http://127.0.0.1:{listener.getsockname()[1]}", sleep=sleep).get("x") == {"ok": 1}
+        assert client(f"http://127.0.0.1:{listener.getsockname()[1]}", sleep=sleep).get("x") == {
+            "ok": 1
+        }
         thread.join(REQUEST)
 
 
@@ -107,7 +119,9 @@ def test_bytes_that_are_no_http(client: Client) -> None:
     assert "127.0.0.1 sent an answer that is not HTTP" in error.message
 
 
-def test_netrc_does_not_replace_the_token(server: Any, client: Client, tmp_path: Path, secret: str) -> None:
+def test_netrc_does_not_replace_the_token(
+    server: Any, client: Client, tmp_path: Path, secret: str
+) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password pw\n")
     (tmp_path / ".netrc").chmod(0o600)
     server.answers({})
@@ -173,7 +187,10 @@ def test_https_goes_through_the_proxy(
         "Vertex AI: kfp.example is behind a proxy that does not let the request through (GET x)."
     )
     assert blocked.hint == "Check HTTPS_PROXY, or list the host in NO_PROXY."
-    assert unsigned.message == "Vertex AI: kfp.example is behind a proxy that asks for a sign-in (GET x)."
+    assert (
+        unsigned.message
+        == "Vertex AI: kfp.example is behind a proxy that asks for a sign-in (GET x)."
+    )
     assert "hush" not in blocked.message + unsigned.message
     for asked in another_server.asked:
         assert asked.method == "CONNECT"
@@ -200,7 +217,8 @@ def test_no_proxy(another_server: Any, client: Client, monkeypatch: pytest.Monke
 def test_this_machine_is_reached_without_a_proxy_and_without_a_change_of_the_environment(
     server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """`requests` can be told to set `no_proxy` for a moment. Threads that do so at once get in each other's way."""
+    """`requests` can be told to set `no_proxy` for a moment. Threads that do so at once get in each
+    other's way."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     during: list[str | None] = []
@@ -241,7 +259,9 @@ def tls(server: Any, tmp_path: Path) -> Path:
     file, key_file = tmp_path / "ca.pem", tmp_path / "key.pem"
     file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     form = serialization.PrivateFormat.PKCS8
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
     _serve_tls(server, file, key_file)
     return file
 
@@ -250,11 +270,15 @@ def _serve_tls(server: Any, certificate: Path, key: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-    server.http.handle_error = lambda *_: None  # a client that goes away is what the tests are about
+    server.http.handle_error = lambda *_: (
+        None
+    )  # a client that goes away is what the tests are about
     server.url = server.url.replace("http://", "https://")
 
 
-def test_a_certificate_of_ones_own(server: Any, client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_of_ones_own(
+    server: Any, client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls))
     server.answers({"ok": 1})
 
@@ -263,13 +287,16 @@ def test_a_certificate_of_ones_own(server: Any, client: Client, tls: Path, monke
 
 @pytest.fixture
 def authority(server: Any, certificates: Any) -> Path:
-    """Makes the server one of https whose certificate is from a private authority; the file with that one's own."""
+    """Makes the server one of https whose certificate is from a private authority; the file with
+    that one's own."""
     _serve_tls(server, certificates.leaf, certificates.key)
     found: Path = certificates.authority
     return found
 
 
-def test_a_private_authority(server: Any, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_private_authority(
+    server: Any, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file of the environment wins over that of the variable."""
     server.answers({"ok": 1})
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
@@ -281,28 +308,35 @@ def test_a_private_authority_that_is_not_named(client: Client, authority: Path) 
     error = _error(client())
 
     assert "127.0.0.1 has a certificate that is not trusted: " in error.message
-    assert error.hint == (
-        "For a company's own certificates let ca_file of the environment (backend kubeflow), or REQUESTS_CA_BUNDLE, "
-        "name the file with them."
+    assert (
+        error.hint
+        == "For a company's own certificates let ca_file of the environment (backend kubeflow), or"
+        " REQUESTS_CA_BUNDLE, name the file with them."
     )
 
 
 def test_a_certificate_that_is_not_trusted(client: Client, tls: Path, clock: Any) -> None:
     error = _error(client())
 
-    assert error.message == (
-        "Vertex AI: 127.0.0.1 has a certificate that is not trusted: self-signed certificate (GET x)."
+    assert (
+        error.message
+        == "Vertex AI: 127.0.0.1 has a certificate that is not trusted: self-signed certificate"
+        " (GET x)."
     )
     assert "REQUESTS_CA_BUNDLE" in error.hint
     assert clock.slept == []
 
 
-def test_a_file_with_certificates_that_is_not_there(client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_certificates_that_is_not_there(
+    client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
 
     error = _error(client())
 
-    assert error.message == ("Vertex AI: 127.0.0.1 cannot be checked: the file with certificates is not there (GET x).")
+    assert error.message == (
+        "Vertex AI: 127.0.0.1 cannot be checked: the file with certificates is not there (GET x)."
+    )
 
 
 def test_https_to_a_server_without_tls(server: Any, client: Client) -> None:

@@ -69,7 +69,11 @@ def rich_documents(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     path = tmp_path_factory.mktemp("rich") / "rich.py"
     path.write_text(textwrap.dedent(RICH))
     spec = load(f"{path}:rich")
-    platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-make": {"nodeSelector": {}}}}}}}
+    platforms = {
+        "platforms": {
+            "kubernetes": {"deploymentSpec": {"executors": {"exec-make": {"nodeSelector": {}}}}}
+        }
+    }
     return [spec.pipeline_spec, platforms]
 
 

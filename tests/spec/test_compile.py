@@ -49,7 +49,10 @@ def test_a_file_with_one_component_and_no_pipeline_names_the_component(tmp_path)
 
 
 def test_a_container_component_can_be_loaded(tmp_path):
-    text = HEAD + "@dsl.container_component\ndef box():\n    return dsl.ContainerSpec(image='alpine')\n"
+    text = (
+        HEAD
+        + "@dsl.container_component\ndef box():\n    return dsl.ContainerSpec(image='alpine')\n"
+    )
     assert load(str(write(tmp_path, text))).name == "box"
 
 
@@ -72,9 +75,16 @@ def test_two_components_without_a_pipeline_must_be_chosen_between(tmp_path):
 
 
 def test_imported_components_and_pipelines_do_not_compete_with_the_files_own(tmp_path):
-    lib = HEAD + COMPONENT.format("step") + COMPONENT.format("other") + PIPELINE.format("sub", "step")
+    lib = (
+        HEAD + COMPONENT.format("step") + COMPONENT.format("other") + PIPELINE.format("sub", "step")
+    )
     write(tmp_path, lib, "lib.py")
-    path = write(tmp_path, HEAD + "from lib import *\nfrom lib import sub as again\n" + PIPELINE.format("mine", "step"))
+    path = write(
+        tmp_path,
+        HEAD
+        + "from lib import *\nfrom lib import sub as again\n"
+        + PIPELINE.format("mine", "step"),
+    )
     assert load(str(path)).name == "mine"
 
 
@@ -84,7 +94,10 @@ def test_an_imported_pipeline_is_taken_when_the_file_has_nothing_else(tmp_path):
 
 
 def test_a_pipeline_made_by_a_function_of_another_module_is_the_files_own(tmp_path):
-    make = "def make(name):\n    @dsl.pipeline(name=name)\n    def p():\n        step()\n    return p\n"
+    make = (
+        "def make(name):\n    @dsl.pipeline(name=name)\n    def p():\n        step()\n   "
+        " return p\n"
+    )
     write(tmp_path, HEAD + COMPONENT.format("step") + make, "lib.py")
     path = write(tmp_path, "from lib import make, step\nchurn = make('churn')\nalias = churn\n")
     assert load(str(path)).name == "churn"
@@ -137,7 +150,11 @@ def test_an_edited_file_and_its_edited_neighbours_are_loaded_anew(tmp_path):
 
 def test_the_process_is_left_as_it_was(tmp_path):
     write(tmp_path, "", "neighbour_of_a_pipeline.py")
-    text = "import sys, neighbour_of_a_pipeline\nsys.path.append('/nowhere')\n" + HEAD + COMPONENT.format("step")
+    text = (
+        "import sys, neighbour_of_a_pipeline\nsys.path.append('/nowhere')\n"
+        + HEAD
+        + COMPONENT.format("step")
+    )
     path = write(tmp_path, text)
     load(str(path))
     before = (sys.path[:], sys.meta_path[:], set(sys.modules))
@@ -167,7 +184,11 @@ def test_an_error_shows_the_users_frames_only(tmp_path):
     write(tmp_path, "def go():\n    return {}['missing']\n", "lib/deep.py")
     error = failure(write(tmp_path, "from lib.deep import go\n\ngo()\n"))
     assert error.message == f"{tmp_path / 'lib' / 'deep.py'}:2: KeyError: 'missing'."
-    files = [line.split('"')[1] for line in error.user_traceback.splitlines() if line.startswith("  File ")]
+    files = [
+        line.split('"')[1]
+        for line in error.user_traceback.splitlines()
+        if line.startswith("  File ")
+    ]
     assert files == [str(tmp_path / "pipe.py"), str(tmp_path / "lib" / "deep.py")]
     assert error.user_traceback.splitlines()[-1] == "KeyError: 'missing'"
 
@@ -181,7 +202,9 @@ def test_a_relative_name_is_shown_as_the_user_typed_it(tmp_path, monkeypatch):
 def test_a_type_error_of_kfp_keeps_its_message_and_the_users_line(tmp_path):
     text = HEAD + COMPONENT.format("step") + "@dsl.pipeline\ndef p(s: str):\n    step(x=s)\n"
     error = failure(write(tmp_path, text))
-    assert error.message.startswith(f"{tmp_path / 'pipe.py'}:{text.splitlines().index('    step(x=s)') + 1}: ")
+    assert error.message.startswith(
+        f"{tmp_path / 'pipe.py'}:{text.splitlines().index('    step(x=s)') + 1}: "
+    )
     assert "NUMBER_INTEGER" in error.message
     assert "kfp/" not in error.user_traceback
 
@@ -227,7 +250,11 @@ def test_a_missing_module_is_told_how_to_be_had(tmp_path, monkeypatch, line, pac
             "container_component",
         ),
         ("from kfp.components import func_to_container_op\n", 1, "@dsl.component"),
-        ("import kfp\n\nop = kfp.components.create_component_from_func(print)\n", 3, "@dsl.component"),
+        (
+            "import kfp\n\nop = kfp.components.create_component_from_func(print)\n",
+            3,
+            "@dsl.component",
+        ),
         ("import kfp.dsl as d\nd.VolumeOp(name='v')\n", 2, "CreatePVC"),
         ("import kfp.dsl as d\nd.ResourceOp(\n    name='v')\n", 2, "kfp.kubernetes"),
         ("from kfp.v2.google.client import AIPlatformClient\n", 1, "kfgcp run"),
@@ -243,7 +270,11 @@ def test_kfp_1_code_is_told_what_to_write_today(tmp_path, text, line, today):
 
 
 def test_methods_of_kfp_1_tasks_are_told_what_to_write_today(tmp_path):
-    text = HEAD + COMPONENT.format("step") + "@dsl.pipeline\ndef p():\n    step().add_env_variable(1)\n"
+    text = (
+        HEAD
+        + COMPONENT.format("step")
+        + "@dsl.pipeline\ndef p():\n    step().add_env_variable(1)\n"
+    )
     error = failure(write(tmp_path, text))
     assert "task.add_env_variable is of KFP 1" in error.message
     assert "set_env_variable" in error.hint
@@ -254,7 +285,9 @@ def test_an_ordinary_error_in_a_file_that_mentions_kfp_1_is_not_blamed_on_it(tmp
     assert "no_such_method" in failure(write(tmp_path, text)).message
 
 
-@pytest.mark.parametrize("data", [b"\x00\x01\x02", b"\xff\xfe\xfa", b"# coding: nonsense\n", b"x = '\xe9'\n"])
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01\x02", b"\xff\xfe\xfa", b"# coding: nonsense\n", b"x = '\xe9'\n"]
+)
 def test_a_python_file_that_is_not_text_is_a_spec_error(tmp_path, data):
     path = tmp_path / "pipe.py"
     path.write_bytes(data)
@@ -265,7 +298,8 @@ def test_loading_a_compiled_file_imports_neither_kfp_nor_other_heavy_modules(tmp
     code = (
         "import sys; before = set(sys.modules)\n"  # .pth files make namespace packages known
         "import kfgcp.spec.load, kfgcp.spec.params\n"
-        "heavy = {'kfp', 'yaml', 'pydantic', 'pandas', 'numpy', 'google', 'click', 'rich', 'difflib', 'asyncio'}\n"
+        "heavy = {'kfp', 'yaml', 'pydantic', 'pandas', 'numpy', 'google', 'click', 'rich',"
+        " 'difflib', 'asyncio'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

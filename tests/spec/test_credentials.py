@@ -36,7 +36,9 @@ def test_users_and_passwords_of_urls_are_masked(text: str, masked: str) -> None:
         ("wsecret@127.0.0.1:9/simple", "not wsecret@127.0.0.1:9/simple", "not ***@127.0.0.1:9/simple"),
     ],
 )  # fmt: skip
-def test_a_password_that_does_not_belong_in_a_url_is_masked(known: str, text: str, masked: str) -> None:
+def test_a_password_that_does_not_belong_in_a_url_is_masked(
+    known: str, text: str, masked: str
+) -> None:
     assert mask_credentials(text, [known]) == masked
     assert has_credentials(known)
 

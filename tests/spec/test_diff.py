@@ -24,7 +24,9 @@ PIPELINES = [
     "two_scores.py",
     "typed.py",
 ]
-PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+PROPERTY = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def spec(tasks=None, components=None, executors=None, **root):
@@ -32,9 +34,13 @@ def spec(tasks=None, components=None, executors=None, **root):
     tasks = {"load": task("comp-load"), "train": train()} | (tasks or {})
     components = {
         "comp-load": component("exec-load", outputs={"rows": {"parameterType": "NUMBER_INTEGER"}}),
-        "comp-train": component("exec-train", inputs={"lr": {"parameterType": "NUMBER_DOUBLE"}, "n": {}}),
+        "comp-train": component(
+            "exec-train", inputs={"lr": {"parameterType": "NUMBER_DOUBLE"}, "n": {}}
+        ),
     } | (components or {})
-    executors = {"exec-load": container("alpine:3"), "exec-train": container("python:3.11")} | (executors or {})
+    executors = {"exec-load": container("alpine:3"), "exec-train": container("python:3.11")} | (
+        executors or {}
+    )
     return {
         "schemaVersion": "2.1.0",
         "pipelineInfo": {"name": "small"},
@@ -98,7 +104,13 @@ def told(changes):
         ({"command": ["go"]}, "command", "", ["run"], ["go"]),
         ({"args": ["--slow"]}, "args", "", ["--fast"], ["--slow"]),
         ({"env": [{"name": "A", "value": "1"}]}, "env", "A", None, "1"),
-        ({"resources": {"cpuLimit": 2.0, "resourceCpuLimit": "2"}}, "resource", "resourceCpuLimit", None, "2"),
+        (
+            {"resources": {"cpuLimit": 2.0, "resourceCpuLimit": "2"}},
+            "resource",
+            "resourceCpuLimit",
+            None,
+            "2",
+        ),
         (
             {"resources": {"accelerator": {"count": "1", "resourceCount": "1"}}},
             "accelerator",
@@ -125,13 +137,34 @@ def test_what_a_container_runs(fields, what, name, before, after):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        (train(lr=0.2), Change("train", "input", "changed", {"constant": 0.1}, {"constant": 0.2}, "lr")),
-        (train(retryPolicy={"maxRetryCount": 2.0}), Change("train", "retry", "added", None, 2, "maxRetryCount")),
-        (train(cachingOptions={"enableCache": True}), Change("train", "caching", "added", None, True)),
-        (train(cachingOptions={"cacheKey": "k"}), Change("train", "caching", "added", None, "k", "cacheKey")),
-        (train(iteratorPolicy={"parallelismLimit": 3}), Change("train", "parallelism", "added", None, 3)),
-        (train(triggerPolicy={"condition": "a == 1"}), Change("train", "condition", "added", None, "a == 1")),
-        (train(triggerPolicy={"strategy": "ALL"}), Change("train", "trigger", "added", None, "ALL")),
+        (
+            train(lr=0.2),
+            Change("train", "input", "changed", {"constant": 0.1}, {"constant": 0.2}, "lr"),
+        ),
+        (
+            train(retryPolicy={"maxRetryCount": 2.0}),
+            Change("train", "retry", "added", None, 2, "maxRetryCount"),
+        ),
+        (
+            train(cachingOptions={"enableCache": True}),
+            Change("train", "caching", "added", None, True),
+        ),
+        (
+            train(cachingOptions={"cacheKey": "k"}),
+            Change("train", "caching", "added", None, "k", "cacheKey"),
+        ),
+        (
+            train(iteratorPolicy={"parallelismLimit": 3}),
+            Change("train", "parallelism", "added", None, 3),
+        ),
+        (
+            train(triggerPolicy={"condition": "a == 1"}),
+            Change("train", "condition", "added", None, "a == 1"),
+        ),
+        (
+            train(triggerPolicy={"strategy": "ALL"}),
+            Change("train", "trigger", "added", None, "ALL"),
+        ),
         (train(dependentTasks=[]), Change("train", "dependency", "removed", "load", None, "load")),
         (train(taskInfo={"name": "Learn"}), Change("train", "name", "added", None, "Learn")),
     ],
@@ -145,7 +178,9 @@ def test_an_input_that_comes_from_elsewhere_tells_its_dependency_too():
     other["inputs"]["parameters"]["n"] = constant(5)
     other["dependentTasks"] = []
     change = one(spec(), spec({"train": other}))
-    assert change == Change("train", "input", "changed", {"task": "load", "output": "rows"}, {"constant": 5}, "n")
+    assert change == Change(
+        "train", "input", "changed", {"task": "load", "output": "rows"}, {"constant": 5}, "n"
+    )
 
 
 def test_what_a_loop_goes_over():
@@ -163,7 +198,9 @@ def test_the_interface_of_a_component():
     inputs = other["components"]["comp-train"]["inputDefinitions"]["parameters"]
     inputs["lr"] = {"parameterType": "NUMBER_DOUBLE", "defaultValue": 1.0, "isOptional": True}
     outputs = other["components"]["comp-train"]["outputDefinitions"]
-    outputs["artifacts"] = {"model": {"artifactType": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"}}}
+    outputs["artifacts"] = {
+        "model": {"artifactType": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"}}
+    }
     assert diff(spec(), other) == (
         Change(
             "train",
@@ -173,7 +210,9 @@ def test_the_interface_of_a_component():
             {"type": "NUMBER_DOUBLE", "default": 1, "optional": True},
             "lr",
         ),
-        Change("train", "output", "added", None, {"type": "system.Model", "version": "0.0.1"}, "model"),
+        Change(
+            "train", "output", "added", None, {"type": "system.Model", "version": "0.0.1"}, "model"
+        ),
     )
 
 
@@ -185,18 +224,28 @@ def test_the_pipelines_own_parameters_and_outputs_have_no_path():
     inputs = {"inputDefinitions": {"parameters": {"lr": {"parameterType": "NUMBER_DOUBLE"}}}}
     assert diff(spec(), spec(**inputs, **outputs)) == (
         Change("", "parameter", "added", None, {"type": "NUMBER_DOUBLE"}, "lr"),
-        Change("", "output", "added", None, {"from": [{"task": "load", "output": "rows"}]}, "Output"),
+        Change(
+            "", "output", "added", None, {"from": [{"task": "load", "output": "rows"}]}, "Output"
+        ),
     )
 
 
 def test_a_task_that_comes_or_goes_is_one_change():
-    more = spec({"report": task("comp-report")}, {"comp-report": component("exec-r")}, {"exec-r": container("r")})
+    more = spec(
+        {"report": task("comp-report")},
+        {"comp-report": component("exec-r")},
+        {"exec-r": container("r")},
+    )
     assert diff(spec(), more) == (Change("report", "task", "added", None, "report"),)
     assert diff(more, spec()) == (Change("report", "task", "removed", "report", None),)
 
 
 def test_names_of_components_and_executors_do_not_count():
-    text = json.dumps(spec()).replace("comp-train", "comp-train-2").replace("exec-train", "exec-train-7")
+    text = (
+        json.dumps(spec())
+        .replace("comp-train", "comp-train-2")
+        .replace("exec-train", "exec-train-7")
+    )
     assert digest(json.loads(text)) != digest(spec())
     assert diff(spec(), json.loads(text)) == ()
 
@@ -221,11 +270,15 @@ def test_of_two_equal_tasks_none_is_told_to_have_another_name():
 
 
 def test_a_task_that_moved_into_a_group_is_told_once():
-    flat = spec({"tidy": task("comp-tidy")}, {"comp-tidy": component("exec-t")}, {"exec-t": container("t")})
+    flat = spec(
+        {"tidy": task("comp-tidy")}, {"comp-tidy": component("exec-t")}, {"exec-t": container("t")}
+    )
     grouped = copy.deepcopy(flat)
     inside = {"tidy": grouped["root"]["dag"]["tasks"].pop("tidy")}
     grouped["components"]["comp-condition-1"] = {"dag": {"tasks": inside}}
-    grouped["root"]["dag"]["tasks"]["condition-1"] = task("comp-condition-1", triggerPolicy={"condition": "true"})
+    grouped["root"]["dag"]["tasks"]["condition-1"] = task(
+        "comp-condition-1", triggerPolicy={"condition": "true"}
+    )
     assert diff(flat, grouped) == (
         Change("condition-1", "task", "added", None, "condition-1"),
         Change("condition-1/tidy", "task", "changed", "tidy", "condition-1/tidy"),
@@ -248,15 +301,25 @@ def steps():
 
 
 def test_a_task_between_others_of_its_name_shifts_their_numbers_only(tmp_path):
-    before = compiled(tmp_path, STEPS.format("a = say(text='a'); count(text=say(text='b').output)"), "a.py")
-    after = compiled(
-        tmp_path, STEPS.format("a = say(text='a'); say(text='new'); count(text=say(text='b').output)"), "b.py"
+    before = compiled(
+        tmp_path, STEPS.format("a = say(text='a'); count(text=say(text='b').output)"), "a.py"
     )
-    assert told(diff(before, after)) == [("say-2", "task", "", "added"), ("say-3", "task", "", "changed")]
+    after = compiled(
+        tmp_path,
+        STEPS.format("a = say(text='a'); say(text='new'); count(text=say(text='b').output)"),
+        "b.py",
+    )
+    assert told(diff(before, after)) == [
+        ("say-2", "task", "", "added"),
+        ("say-3", "task", "", "changed"),
+    ]
 
 
 def test_a_group_between_others_shifts_their_numbers_only(tmp_path):
-    body = "\n    with dsl.ParallelFor(['b']) as item:\n        say(text=a.output)\n        say(text=item)"
+    body = (
+        "\n    with dsl.ParallelFor(['b']) as item:\n        say(text=a.output)\n       "
+        " say(text=item)"
+    )
     first = "a = say(text='a')" + body
     new = "\n    with dsl.ParallelFor(['c']):\n        count(text='x')"
     before = compiled(tmp_path, STEPS.format(first), "a.py")
@@ -271,11 +334,16 @@ def test_a_group_between_others_shifts_their_numbers_only(tmp_path):
 def test_a_changed_function_is_told_as_lines_of_source(tmp_path):
     before = compiled(tmp_path, STEPS.format("count(text='a')"), "a.py")
     after = compiled(
-        tmp_path, STEPS.format("count(text='a')").replace("return len(text)", "return len(text) + 1"), "b.py"
+        tmp_path,
+        STEPS.format("count(text='a')").replace("return len(text)", "return len(text) + 1"),
+        "b.py",
     )
     (change,) = diff(before, after)
     assert (change.path, change.what, change.kind) == ("count", "code", "changed")
-    assert [line for line in change.lines if line[0] in "+-"] == ["-    return len(text)", "+    return len(text) + 1"]
+    assert [line for line in change.lines if line[0] in "+-"] == [
+        "-    return len(text)",
+        "+    return len(text) + 1",
+    ]
     assert change.lines[0].startswith("@@ ")
     assert change.to_dict()["diff"] == list(change.lines)
 
@@ -283,7 +351,11 @@ def test_a_changed_function_is_told_as_lines_of_source(tmp_path):
 def test_packages_to_install_are_told_one_by_one(tmp_path):
     before = compiled(tmp_path, STEPS.format("count(text='a')"), "a.py")
     packed = "@dsl.component(packages_to_install=['pandas==2.2.0', 'scipy'])\ndef count"
-    after = compiled(tmp_path, STEPS.format("count(text='a')").replace("@dsl.component\ndef count", packed), "b.py")
+    after = compiled(
+        tmp_path,
+        STEPS.format("count(text='a')").replace("@dsl.component\ndef count", packed),
+        "b.py",
+    )
     assert diff(before, after) == (
         Change("count", "package", "added", None, "pandas==2.2.0", "pandas==2.2.0"),
         Change("count", "package", "added", None, "scipy", "scipy"),
@@ -301,15 +373,26 @@ def test_the_sdks_version_and_the_order_of_keys_do_not_count(rich):
 
 def test_what_a_platform_says_of_a_task_follows_its_label():
     def platform(label, value):
-        return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {label: {"nodeSelector": value}}}}}}
+        return {
+            "platforms": {
+                "kubernetes": {"deploymentSpec": {"executors": {label: {"nodeSelector": value}}}}
+            }
+        }
 
     renamed = json.loads(json.dumps(spec()).replace("exec-train", "exec-9"))
-    assert diff(spec(), renamed, platform("exec-train", {"a": "b"}), platform("exec-9", {"a": "b"})) == ()
-    assert diff(spec(), renamed, platform("exec-train", {"a": "b"}), platform("exec-9", {"a": "c"})) == (
+    assert (
+        diff(spec(), renamed, platform("exec-train", {"a": "b"}), platform("exec-9", {"a": "b"}))
+        == ()
+    )
+    assert diff(
+        spec(), renamed, platform("exec-train", {"a": "b"}), platform("exec-9", {"a": "c"})
+    ) == (
         Change("train", "platform", "changed", {"a": "b"}, {"a": "c"}, "kubernetes.nodeSelector"),
     )
     workspace = {"platforms": {"kubernetes": {"pipelineConfig": {"workspace": {"size": "1Gi"}}}}}
-    assert told(diff(spec(), spec(), None, workspace)) == [("", "platform", "kubernetes.pipelineConfig", "added")]
+    assert told(diff(spec(), spec(), None, workspace)) == [
+        ("", "platform", "kubernetes.pipelineConfig", "added")
+    ]
 
 
 def test_an_order_that_only_the_version_knows_counts():
@@ -327,7 +410,9 @@ def test_a_pipeline_does_not_differ_from_itself(name):
 
 @pytest.fixture(scope="module")
 def specs(rich_documents):
-    return [load(f"tests/pipelines/{name}").pipeline_spec for name in PIPELINES] + [rich_documents[0]]
+    return [load(f"tests/pipelines/{name}").pipeline_spec for name in PIPELINES] + [
+        rich_documents[0]
+    ]
 
 
 def places(value, place=()):
@@ -380,8 +465,12 @@ def test_a_change_is_json_and_has_a_word_and_a_side(specs, data):
 
 
 def test_what_differs_is_told_in_one_order(rich):
-    other = from_documents([json.loads(json.dumps(rich).replace("python:3.11", "python:3.12"))], "x").pipeline_spec
+    other = from_documents(
+        [json.loads(json.dumps(rich).replace("python:3.11", "python:3.12"))], "x"
+    ).pipeline_spec
     changes = diff(rich, other)
     assert {change.what for change in changes} == {"image"}
-    assert [change.path for change in changes] == sorted((c.path for c in changes), key=lambda path: path.split("/"))
+    assert [change.path for change in changes] == sorted(
+        (c.path for c in changes), key=lambda path: path.split("/")
+    )
     assert len(changes) == 7

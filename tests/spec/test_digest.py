@@ -13,7 +13,9 @@ from kfgcp.spec.digest import canonical, digest
 from kfgcp.spec.load import load
 
 FIXTURE = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -46,14 +48,19 @@ def shuffled(value, random):
 
 
 def test_canonical_json_is_sorted_compact_and_has_no_needless_fractions():
-    assert canonical({"b": [1.0, 0.5, None], "a": "é", "c": {}}) == '{"a":"é","b":[1,0.5,null],"c":{}}'
+    assert (
+        canonical({"b": [1.0, 0.5, None], "a": "é", "c": {}}) == '{"a":"é","b":[1,0.5,null],"c":{}}'
+    )
     assert canonical(1e300) == "1e+300"
     with pytest.raises(ValueError):
         canonical([float("nan")])
 
 
 def test_a_digest_says_how_it_was_made():
-    assert digest({"a": 1.0}) == "sha256:015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+    assert (
+        digest({"a": 1.0})
+        == "sha256:015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+    )
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest({}))
 
 
@@ -91,7 +98,11 @@ def test_a_kfp_version_that_the_user_wrote_counts(rich, pin):
 def test_a_pin_in_an_ordinary_container_counts():
     def spec(version):
         command = ["sh", "-c", f"pip install 'kfp=={version}' '--no-deps'", "x"]
-        return {"deploymentSpec": {"executors": {"e": {"container": {"image": "i", "command": command}}}}}
+        return {
+            "deploymentSpec": {
+                "executors": {"e": {"container": {"image": "i", "command": command}}}
+            }
+        }
 
     assert digest(spec("1")) != digest(spec("2"))
 
@@ -127,9 +138,13 @@ def test_an_empty_default_counts(rich, name):
 
 def test_an_empty_constant_counts(rich):
     before = digest(rich)
-    rich["root"]["dag"]["tasks"]["double-2"]["inputs"]["parameters"]["x"] = {"runtimeValue": {"constant": {}}}
+    rich["root"]["dag"]["tasks"]["double-2"]["inputs"]["parameters"]["x"] = {
+        "runtimeValue": {"constant": {}}
+    }
     other = digest(rich)
-    rich["root"]["dag"]["tasks"]["double-2"]["inputs"]["parameters"]["x"] = {"runtimeValue": {"constant": []}}
+    rich["root"]["dag"]["tasks"]["double-2"]["inputs"]["parameters"]["x"] = {
+        "runtimeValue": {"constant": []}
+    }
     assert len({before, other, digest(rich)}) == 3
 
 

@@ -69,12 +69,21 @@ def test_a_compiled_json_is_loaded(write):
 
 
 def test_two_documents_are_a_pipeline_and_its_platforms(write):
-    spec = load(write(f"{SMALL}---\nplatforms:\n  kubernetes:\n    deploymentSpec: {{executors: {{}}}}\n---\n"))
-    assert spec.platform_spec == {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+    spec = load(
+        write(
+            f"{SMALL}---\nplatforms:\n  kubernetes:\n    deploymentSpec: {{executors: {{}}}}\n---\n"
+        )
+    )
+    assert spec.platform_spec == {
+        "platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}
+    }
 
 
 def test_a_pipeline_job_of_vertex_gives_its_pipeline(write):
-    job = {"runtimeConfig": {"parameterValues": {"n": 9}}, "pipelineSpec": yaml.safe_load(SMALL.replace("2024", "x"))}
+    job = {
+        "runtimeConfig": {"parameterValues": {"n": 9}},
+        "pipelineSpec": yaml.safe_load(SMALL.replace("2024", "x")),
+    }
     spec = load(write(json.dumps(job), "job.json"))
     assert (spec.name, spec.params["n"].default) == ("small", 3)
 
@@ -83,7 +92,10 @@ def test_a_pipeline_version_manifest_gives_its_pipeline(write):
     manifest = {
         "apiVersion": "pipelines.kubeflow.org/v2beta1",
         "kind": "PipelineVersion",
-        "spec": {"pipelineSpec": yaml.safe_load(SMALL.replace("2024-01-01", "x")), "platformSpec": {"platforms": {}}},
+        "spec": {
+            "pipelineSpec": yaml.safe_load(SMALL.replace("2024-01-01", "x")),
+            "platformSpec": {"platforms": {}},
+        },
     }
     spec = load(write(yaml.dump(manifest)))
     assert (spec.name, spec.platform_spec) == ("small", {"platforms": {}})
@@ -93,9 +105,9 @@ def test_a_pipeline_version_manifest_gives_its_pipeline(write):
 
 
 def test_aliases_are_accepted_as_long_as_they_do_not_multiply(write):
-    text = SMALL.replace("    exec-a:\n      container:", "    exec-b: &b\n      container:").replace(
-        "        image: python:3.11\n", "        image: python:3.11\n    exec-a: *b\n"
-    )
+    text = SMALL.replace(
+        "    exec-a:\n      container:", "    exec-b: &b\n      container:"
+    ).replace("        image: python:3.11\n", "        image: python:3.11\n    exec-a: *b\n")
     assert load(write(text)).pipeline_spec["deploymentSpec"]["executors"]["exec-a"] == {
         "container": {"image": "python:3.11"}
     }
@@ -116,7 +128,10 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("root:\n  dag: [\n", "pipeline.yaml:3:1: not valid YAML"),
         ("a: 'open\n", "not valid YAML"),
         ("a: \tb\n\t- c", "not valid YAML"),
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", "pipeline.yaml:4:3: not valid YAML: the key 'c' is given twice"),
+        (
+            "a: 1\nb:\n  c: 1\n  c: 2\n",
+            "pipeline.yaml:4:3: not valid YAML: the key 'c' is given twice",
+        ),
         ("a: {b: 1, b: 2}", "the key 'b' is given twice"),
         ("a: \x01\n", "not valid YAML"),
         ("a: !!int ''\n", "not valid YAML"),
@@ -168,7 +183,9 @@ def test_a_broken_json_is_an_error_that_names_the_place(write, text, message):
     assert message in refused(write(text, "p.json")).message
 
 
-@pytest.mark.parametrize("data", [b"\x00\x01", b"\x1f\x8b\x08\x00binary", b"\xff\xfe", b"PK\x03\x04\xe9"])
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01", b"\x1f\x8b\x08\x00binary", b"\xff\xfe", b"PK\x03\x04\xe9"]
+)
 @pytest.mark.parametrize("name", ["p.yaml", "p.json"])
 def test_a_binary_file_is_an_error(write, data, name):
     assert "not a text file" in refused(write(data, name)).message
@@ -186,7 +203,11 @@ def test_a_huge_file_is_refused_unread(tmp_path):
     [
         ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {}\n", "Argo Workflow", "KFP 2"),
         ("apiVersion: tekton.dev/v1beta1\nkind: PipelineRun\n", "Tekton PipelineRun", "KFP 2"),
-        ("name: t\nimplementation:\n  container: {image: i}\n", "KFP 1 component", "load_component_from_file"),
+        (
+            "name: t\nimplementation:\n  container: {image: i}\n",
+            "KFP 1 component",
+            "load_component_from_file",
+        ),
         ("apiVersion: v1\nkind: Pod\n", "Kubernetes manifest of kind Pod", ""),
     ],
 )
@@ -218,7 +239,10 @@ def test_a_wrong_field_is_named_with_its_line(write):
 
 def test_a_missing_field_is_named_with_the_line_of_its_parent(write):
     path = write(SMALL.replace("        image: python:3.11\n", "        args: []\n"))
-    assert refused(path).message == f"{path}:8: deploymentSpec.executors.exec-a.container.image is missing."
+    assert (
+        refused(path).message
+        == f"{path}:8: deploymentSpec.executors.exec-a.container.image is missing."
+    )
 
 
 def test_documents_that_no_file_could_hold_are_spec_errors():
@@ -230,7 +254,18 @@ def test_documents_that_no_file_could_hold_are_spec_errors():
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "pipeline", "pipeline.txt", "name@version", "nowhere.py", "nowhere.yaml", "nowhere.py:f", ":"]
+    "name",
+    [
+        "",
+        ".",
+        "pipeline",
+        "pipeline.txt",
+        "name@version",
+        "nowhere.py",
+        "nowhere.yaml",
+        "nowhere.py:f",
+        ":",
+    ],
 )
 def test_what_names_no_file_is_a_usage_error_that_shows_the_forms(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -254,4 +289,7 @@ def test_a_compiled_file_has_no_functions(write, name):
 
 def test_a_file_name_may_hold_a_colon(write):
     assert load(write(SMALL, "a:b.yaml")).name == "small"
-    assert load(write("from kfp import dsl\n@dsl.component\ndef c():\n    pass\n", "a:b.py")).name == "c"
+    assert (
+        load(write("from kfp import dsl\n@dsl.component\ndef c():\n    pass\n", "a:b.py")).name
+        == "c"
+    )

@@ -1,4 +1,5 @@
-"""What a pipeline file may import from the user's own project, and what an error says of a local name."""
+"""What a pipeline file may import from the user's own project, and what an error says of a local
+name."""
 
 import importlib
 import sys
@@ -11,7 +12,8 @@ import pytest
 from kfgcp.errors import SpecError
 from kfgcp.spec.load import load
 
-# No name here is that of a folder of this repository, which an editable installation has on the import path too.
+# No name here is that of a folder of this repository, which an editable installation has on the
+# import path too.
 COMPONENT = "from kfp import dsl\n\n\n@dsl.component\ndef step(x: int = 1) -> int:\n    return x\n"
 PIPELINE = "from kfp import dsl\n\n{0}\n\n\n@dsl.pipeline\ndef p():\n    step()\n"
 
@@ -51,7 +53,9 @@ def test_a_pipeline_in_a_folder_imports_from_the_current_folder(write: Write) ->
 
     assert load("pipelines/p.py").name == "p"
     assert sys.path == path
-    assert {name for name in set(sys.modules) - modules if name.partition(".")[0] == "steps_of_us"} == set()
+    assert {
+        name for name in set(sys.modules) - modules if name.partition(".")[0] == "steps_of_us"
+    } == set()
 
 
 def test_a_pipeline_imports_from_the_folder_of_its_kfgcp_toml_wherever_it_is_compiled(
@@ -67,7 +71,9 @@ def test_a_pipeline_imports_from_the_folder_of_its_kfgcp_toml_wherever_it_is_com
     assert load(str(file)).name == "p"
 
 
-def test_modules_of_the_project_are_read_again_when_they_were_edited(write: Write, repository: Path) -> None:
+def test_modules_of_the_project_are_read_again_when_they_were_edited(
+    write: Write, repository: Path
+) -> None:
     write("kfgcp.toml", "")
     module = write("steps_of_us/x.py", COMPONENT)
     write("pipelines/p.py", PIPELINE.format("from steps_of_us.x import step"))
@@ -89,7 +95,9 @@ def test_the_folder_of_the_file_comes_before_the_project(write: Write) -> None:
     assert load("pipelines/p.py").name == "p"
 
 
-def test_modules_are_forgotten_from_a_package_that_was_imported_before(write: Write, tmp_path: Path) -> None:
+def test_modules_are_forgotten_from_a_package_that_was_imported_before(
+    write: Write, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere" / "more_of_us").mkdir(parents=True)
     sys.path.append(str(tmp_path / "elsewhere"))
     package = importlib.import_module("more_of_us")
@@ -117,7 +125,11 @@ def test_an_error_in_a_module_of_the_project_shows_its_line(write: Write) -> Non
 @pytest.mark.parametrize(
     ("files", "line", "hint"),
     [
-        (["steps_of_us/x.py"], "import steps_of_us.y", "steps_of_us is steps_of_us, which has no y."),
+        (
+            ["steps_of_us/x.py"],
+            "import steps_of_us.y",
+            "steps_of_us is steps_of_us, which has no y.",
+        ),
         (["steps_of_us/__init__.py"], "from steps_of_us.y import z", "which has no y."),
         (["lib/helpers.py"], "import helpers", "set PYTHONPATH=lib."),
         (["src/churn/steps.py"], "import churn.steps", "set PYTHONPATH=src."),
@@ -136,7 +148,9 @@ def test_pip_is_never_suggested_for_the_name_of_a_local_file_or_folder(
     assert "ModuleNotFoundError" in error.message
     assert hint in error.hint
     names_of_files = {Path(file).parts[0] for file in files}
-    assert not any(f"pip install {name}" in error.hint for name in (*names_of_files, "helpers", "churn"))
+    assert not any(
+        f"pip install {name}" in error.hint for name in (*names_of_files, "helpers", "churn")
+    )
 
 
 def test_a_module_above_the_folder_where_kfgcp_runs_is_named(
@@ -163,7 +177,10 @@ def test_a_name_that_is_nowhere_in_the_project_is_still_told_how_to_be_had(write
 
 def test_a_folder_without_python_does_not_pass_for_a_library(write: Write) -> None:
     write("images_of_us/Dockerfile", "")
-    lines = "try:\n    import images_of_us\nexcept ImportError:\n    images_of_us = None\nassert images_of_us is None"
+    lines = (
+        "try:\n    import images_of_us\nexcept ImportError:\n    images_of_us = None\nassert"
+        " images_of_us is None"
+    )
     write("steps_of_us/x.py", COMPONENT)
     write("pipelines/p.py", PIPELINE.format(f"{lines}\nfrom steps_of_us.x import step"))
 
@@ -185,14 +202,21 @@ def test_an_installed_package_that_hides_a_local_folder_is_named(
     finally:
         sys.modules.pop("steps_of_us", None)
 
-    assert f"steps_of_us was imported from {installed / 'steps_of_us' / '__init__.py'}" in error.hint
+    assert (
+        f"steps_of_us was imported from {installed / 'steps_of_us' / '__init__.py'}" in error.hint
+    )
     assert "steps_of_us/__init__.py" in error.hint
     assert "pip" not in error.hint
 
 
-def test_what_looks_for_installed_distributions_still_finds_them_in_a_pipeline_file(write: Write) -> None:
+def test_what_looks_for_installed_distributions_still_finds_them_in_a_pipeline_file(
+    write: Write,
+) -> None:
     write("steps_of_us/x.py", COMPONENT)
-    lines = "import importlib, importlib.metadata\nimportlib.invalidate_caches()\nimportlib.metadata.version('kfp')"
+    lines = (
+        "import importlib,"
+        " importlib.metadata\nimportlib.invalidate_caches()\nimportlib.metadata.version('kfp')"
+    )
     write("pipelines/p.py", PIPELINE.format(f"{lines}\nfrom steps_of_us.x import step"))
     finders: list[object] = sys.meta_path[:]
 

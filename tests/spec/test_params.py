@@ -36,7 +36,12 @@ def refused(call, *args):
 
 def test_declared_parameters_come_in_the_order_of_the_spec():
     parameters = {
-        "b": {"parameterType": "NUMBER_INTEGER", "defaultValue": 2.0, "isOptional": True, "description": "the b"},
+        "b": {
+            "parameterType": "NUMBER_INTEGER",
+            "defaultValue": 2.0,
+            "isOptional": True,
+            "description": "the b",
+        },
         "a": {"parameterType": "STRING", "literals": ["x", "y"]},
         "c": {"parameterType": "LIST", "isOptional": True},
     }
@@ -143,16 +148,21 @@ def test_everything_wrong_is_named_at_once():
         "tag": ParamSpec("tag", "STRING"),
     }
     error = refused(parse, params, ["rat=1", "steps=ten", "tag=a", "tag=b"])
-    assert error.message == (
-        "Wrong parameters: rat is unknown (did you mean rate?); steps must be int, not 'ten'; tag is given twice."
+    assert (
+        error.message
+        == "Wrong parameters: rat is unknown (did you mean rate?); steps must be int, not 'ten';"
+        " tag is given twice."
     )
-    assert error.hint == (
-        "The pipeline's parameters:\n  rate   float  required  Step size.\n  steps  int    10\n  tag    str    required"
+    assert (
+        error.hint
+        == "The pipeline's parameters:\n  rate   float  required  Step size.\n  steps  int    10\n "
+        " tag    str    required"
     )
     error = refused(resolve, params, {"stepz": 1, "steps": 2.5})
-    assert error.message == (
-        "Wrong parameters: stepz is unknown (did you mean steps?); steps must be int, not float 2.5; "
-        "rate, tag are required."
+    assert (
+        error.message
+        == "Wrong parameters: stepz is unknown (did you mean steps?); steps must be int, not float"
+        " 2.5; rate, tag are required."
     )
 
 
@@ -163,7 +173,12 @@ def test_resolve_gives_every_parameter_in_the_declared_order():
         "o": ParamSpec("o", "LIST", optional=True),
         "f": ParamSpec("f", "TASK_FINAL_STATUS"),
     }
-    assert list(resolve(params, {"a": 1}).items()) == [("c", "d"), ("a", 1), ("o", None), ("f", None)]
+    assert list(resolve(params, {"a": 1}).items()) == [
+        ("c", "d"),
+        ("a", 1),
+        ("o", None),
+        ("f", None),
+    ]
     assert resolve(params, {"a": 2.0, "c": "", "o": []}) == {"c": "", "a": 2, "o": [], "f": None}
 
 
@@ -242,7 +257,10 @@ def test_the_numbers_and_tuples_of_other_libraries_become_plain():
 def test_a_value_must_be_one_of_the_literals():
     params = one("NUMBER_INTEGER", literals=(1, 2))
     assert resolve(params, {"x": 2.0}) == {"x": 2}
-    assert refused(resolve, params, {"x": 3}).message == "Wrong parameters: x must be one of 1, 2, not 3."
+    assert (
+        refused(resolve, params, {"x": 3}).message
+        == "Wrong parameters: x must be one of 1, 2, not 3."
+    )
     assert "one of 'a', 'b'" in refused(parse, one("STRING", literals=("a", "b")), ["x=c"]).message
 
 
@@ -258,8 +276,8 @@ def test_a_wrong_parameter_of_a_pipeline_without_any_says_so():
 def test_a_parameter_file_reads_scalars_as_a_person_means_them(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(
-        "day: 2024-01-01\nrate: 1e-3\nat: 12:30\ncountry: no\nflag: true\nnone: ~\ncode: 010\nn: -5\nx: 2.5\n"
-        "items: [1, two]\nempty:\nnested: {a: 2020-02-02T10:00:00Z}\n"
+        "day: 2024-01-01\nrate: 1e-3\nat: 12:30\ncountry: no\nflag: true\nnone: ~\ncode: 010\nn:"
+        " -5\nx: 2.5\nitems: [1, two]\nempty:\nnested: {a: 2020-02-02T10:00:00Z}\n"
     )
     assert read_file(path) == {
         "day": "2024-01-01",
@@ -368,8 +386,14 @@ def test_a_double_stays_one():
 
 @pytest.mark.parametrize("text", ["9" * 4301, "9" * 5000])
 def test_an_integer_that_python_cannot_convert_is_refused(text):
-    assert "x has more than 4,300 digits" in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
-    assert "is a number of more than 4300 digits" in refused(resolve, one("NUMBER_INTEGER"), {"x": 10**4300}).message
+    assert (
+        "x has more than 4,300 digits"
+        in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
+    )
+    assert (
+        "is a number of more than 4300 digits"
+        in refused(resolve, one("NUMBER_INTEGER"), {"x": 10**4300}).message
+    )
 
 
 @given(st.text())

@@ -8,7 +8,21 @@ from kfgcp.errors import SpecError
 from kfgcp.spec.load import from_documents
 from kfgcp.spec.validate import validate
 
-OTHERS = (None, True, 7, -0.5, "", "text", [], ["x"], {}, {"x": {"y": 1}}, {1: 2}, [[]], float("nan"))
+OTHERS = (
+    None,
+    True,
+    7,
+    -0.5,
+    "",
+    "text",
+    [],
+    ["x"],
+    {},
+    {"x": {"y": 1}},
+    {1: 2},
+    [[]],
+    float("nan"),
+)
 
 
 def smallest():
@@ -24,7 +38,12 @@ def smallest():
         "deploymentSpec": {"executors": {"exec-a": {"container": {"image": "i"}}}},
         "root": {
             "inputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}},
-            "dag": {"tasks": {"a": {"componentRef": {"name": "comp-a"}}, "b": {"componentRef": {"name": "comp-a"}}}},
+            "dag": {
+                "tasks": {
+                    "a": {"componentRef": {"name": "comp-a"}},
+                    "b": {"componentRef": {"name": "comp-a"}},
+                }
+            },
         },
     }
 
@@ -52,7 +71,12 @@ def message(spec):
 
 def test_the_smallest_spec_is_valid():
     spec = from_documents([smallest()], "origin")
-    assert (spec.name, spec.platform_spec, spec.origin, list(spec.params)) == ("p", None, "origin", ["n"])
+    assert (spec.name, spec.platform_spec, spec.origin, list(spec.params)) == (
+        "p",
+        None,
+        "origin",
+        ["n"],
+    )
 
 
 def test_unknown_fields_are_tolerated_anywhere():
@@ -87,10 +111,18 @@ def test_unknown_fields_are_tolerated_anywhere():
             "exec-b",
             "components.comp-a.executorLabel is 'exec-b', which is not in deploymentSpec.executors",
         ),
-        ("components/comp-a/executorLabel", DROP, "components.comp-a has neither a dag nor an executorLabel"),
+        (
+            "components/comp-a/executorLabel",
+            DROP,
+            "components.comp-a has neither a dag nor an executorLabel",
+        ),
         ("components/comp-a/dag", {"tasks": {}}, "components.comp-a has both"),
         (f"{TASK}/dependentTasks", ["a", "c"], "root.dag.tasks.b.dependentTasks[1] is 'c'"),
-        (f"{TASK}/dependentTasks", "a", "root.dag.tasks.b.dependentTasks is text; a list is expected"),
+        (
+            f"{TASK}/dependentTasks",
+            "a",
+            "root.dag.tasks.b.dependentTasks is text; a list is expected",
+        ),
         (
             f"{TASK}/inputs/parameters/x",
             {"taskOutputParameter": {"producerTask": "c", "outputParameterKey": "o"}},
@@ -99,18 +131,41 @@ def test_unknown_fields_are_tolerated_anywhere():
         (
             f"{TASK}/inputs/parameters/x",
             {"taskOutputParameter": {"producerTask": "a", "outputParameterKey": "q"}},
-            "taskOutputParameter.outputParameterKey is 'q', which is not in the output parameters of comp-a",
+            (
+                "taskOutputParameter.outputParameterKey is 'q', which is not in the output"
+                " parameters of comp-a"
+            ),
         ),
         (
             f"{TASK}/inputs/parameters/x",
             {"componentInputParameter": "m"},
             "root.dag.tasks.b.inputs.parameters.x.componentInputParameter is 'm'",
         ),
-        (f"{TASK}/inputs/parameters/x", {}, "root.dag.tasks.b.inputs.parameters.x needs exactly one of"),
-        (f"{TASK}/inputs/artifacts/x.y", {}, 'root.dag.tasks.b.inputs.artifacts["x.y"] needs exactly one of'),
-        (f"{TASK}/cachingOptions", {"enableCache": "yes"}, "cachingOptions.enableCache is text; true or false"),
-        (f"{TASK}/retryPolicy", {"maxRetryCount": 1.5}, "retryPolicy.maxRetryCount is 1.5; a whole number"),
-        (f"{TASK}/retryPolicy", {"backoffDuration": "5m"}, "retryPolicy.backoffDuration is '5m'; seconds"),
+        (
+            f"{TASK}/inputs/parameters/x",
+            {},
+            "root.dag.tasks.b.inputs.parameters.x needs exactly one of",
+        ),
+        (
+            f"{TASK}/inputs/artifacts/x.y",
+            {},
+            'root.dag.tasks.b.inputs.artifacts["x.y"] needs exactly one of',
+        ),
+        (
+            f"{TASK}/cachingOptions",
+            {"enableCache": "yes"},
+            "cachingOptions.enableCache is text; true or false",
+        ),
+        (
+            f"{TASK}/retryPolicy",
+            {"maxRetryCount": 1.5},
+            "retryPolicy.maxRetryCount is 1.5; a whole number",
+        ),
+        (
+            f"{TASK}/retryPolicy",
+            {"backoffDuration": "5m"},
+            "retryPolicy.backoffDuration is '5m'; seconds",
+        ),
         (f"{TASK}/triggerPolicy", {"strategy": "NOW"}, "triggerPolicy.strategy is 'NOW'; one of"),
         (
             "root/dag/outputs/parameters/r",
@@ -120,11 +175,26 @@ def test_unknown_fields_are_tolerated_anywhere():
         (
             "root/inputDefinitions/parameters/n/parameterType",
             "INT",
-            "root.inputDefinitions.parameters.n.parameterType is 'INT'; one of STRING, NUMBER_INTEGER",
+            (
+                "root.inputDefinitions.parameters.n.parameterType is 'INT'; one of STRING,"
+                " NUMBER_INTEGER"
+            ),
         ),
-        ("root/inputDefinitions/parameters/n", {"type": "INT"}, "parameters.n.type is how KFP 1 declared"),
-        ("deploymentSpec/executors/exec-a", {}, "deploymentSpec.executors.exec-a needs exactly one of container"),
-        ("deploymentSpec/executors/exec-a/container/image", DROP, "executors.exec-a.container.image is missing"),
+        (
+            "root/inputDefinitions/parameters/n",
+            {"type": "INT"},
+            "parameters.n.type is how KFP 1 declared",
+        ),
+        (
+            "deploymentSpec/executors/exec-a",
+            {},
+            "deploymentSpec.executors.exec-a needs exactly one of container",
+        ),
+        (
+            "deploymentSpec/executors/exec-a/container/image",
+            DROP,
+            "executors.exec-a.container.image is missing",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(place, value, expected):
@@ -158,13 +228,19 @@ def test_a_task_that_waits_for_itself_is_named():
 def test_components_that_contain_each_other_are_named():
     spec = smallest()
     for name, other in (("comp-x", "comp-y"), ("comp-y", "comp-x")):
-        put(spec, f"components/{name}", {"dag": {"tasks": {"t": {"componentRef": {"name": other}}}}})
+        put(
+            spec, f"components/{name}", {"dag": {"tasks": {"t": {"componentRef": {"name": other}}}}}
+        )
     assert "the components contain each other: comp-x -> comp-y -> comp-x" in message(spec)
 
 
 def test_whole_numbers_written_as_floats_are_accepted():
     spec = smallest()
-    put(spec, f"{TASK}/retryPolicy", {"maxRetryCount": 2.0, "backoffDuration": "3.5s", "backoffFactor": 2.0})
+    put(
+        spec,
+        f"{TASK}/retryPolicy",
+        {"maxRetryCount": 2.0, "backoffDuration": "3.5s", "backoffFactor": 2.0},
+    )
     put(spec, f"{TASK}/iteratorPolicy", {"parallelismLimit": 3.0})
     validate(spec)
 
@@ -174,7 +250,10 @@ def test_whole_numbers_written_as_floats_are_accepted():
     [
         ({}, "platforms is missing"),
         ({"platforms": []}, "platforms is a list"),
-        ({"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"e": 1}}}}}, "executors.e is a number"),
+        (
+            {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"e": 1}}}}},
+            "executors.e is a number",
+        ),
     ],
 )
 def test_a_wrong_platform_document_is_named_by_its_place(document, place):
@@ -263,7 +342,9 @@ def test_a_key_of_a_task_that_would_be_another_path_is_refused(key, nested):
     assert f"{place} has the task {key!r}, whose key " in message(spec)
 
 
-@pytest.mark.parametrize("key", ["a-2", "a b", "A_1", "ü", ".a", "a.b", "...", "a[x]", "a[]", "%2F", "a\\b"])
+@pytest.mark.parametrize(
+    "key", ["a-2", "a b", "A_1", "ü", ".a", "a.b", "...", "a[x]", "a[]", "%2F", "a\\b"]
+)
 def test_other_keys_of_tasks_are_accepted(key):
     spec = smallest()
     spec["root"]["dag"]["tasks"] = {key: {"componentRef": {"name": "comp-a"}}}

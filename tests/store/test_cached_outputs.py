@@ -16,7 +16,10 @@ def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> Non
 
     old, new = entry("k1", 1), entry("k2", 2)
     store.add_run(make_run())
-    store.apply("aaaa00000001", Changes(cached=[new, old, entry("k3", 3, task="other"), entry("k1", 4, "another")]))
+    store.apply(
+        "aaaa00000001",
+        Changes(cached=[new, old, entry("k3", 3, task="other"), entry("k1", 4, "another")]),
+    )
 
     assert store.find_cached("train", "k1") == old
     assert store.find_cached("train", "k4") is None
@@ -25,11 +28,15 @@ def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> Non
     assert store.find_cached("train", "k1") == again
 
 
-def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(store: Store, make_run: MakeRun) -> None:
+def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(
+    store: Store, make_run: MakeRun
+) -> None:
     for number in (1, 2, 3):
         run_id, day = f"aaaa0000000{number}", f"2026-01-0{number}T00:00:00.000Z"
         store.add_run(make_run(run_id))
-        entry = CacheEntry("train", f"k{number}", "fit", Origin(run_id, "fit", 1), day, {"n": number}, {})
+        entry = CacheEntry(
+            "train", f"k{number}", "fit", Origin(run_id, "fit", 1), day, {"n": number}, {}
+        )
         store.apply(run_id, Changes(cached=[entry]))
 
     assert store.earlier_parts("train", "fit", "aaaa00000003", 100) == [{"n": 2}, {"n": 1}]
@@ -37,11 +44,15 @@ def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(store: Store, 
     assert store.earlier_parts("train", "nothing", "none", 100) == []
 
 
-def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(store: Store, make_run: MakeRun) -> None:
+def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run())
     day = "2026-01-01T00:00:00.000Z"
     origin = Origin("aaaa00000001", "fit", 1)
-    entry = CacheEntry("train", "k1", "fit", origin, day, {"n": 1}, {"params": {"Output": "secret"}})
+    entry = CacheEntry(
+        "train", "k1", "fit", origin, day, {"n": 1}, {"params": {"Output": "secret"}}
+    )
     store.apply("aaaa00000001", Changes(cached=[entry]))
     assert store.find_deleted("train", "k1") is None
 
@@ -52,18 +63,25 @@ def test_of_a_deleted_run_the_cache_only_knows_that_it_was_there(store: Store, m
     assert store.earlier_parts("train", "fit", "another", 100) == [{"n": 1}]
 
 
-def test_an_older_success_remains_when_the_newest_is_deleted(store: Store, make_run: MakeRun) -> None:
+def test_an_older_success_remains_when_the_newest_is_deleted(
+    store: Store, make_run: MakeRun
+) -> None:
     ids = [f"aaaa0000000{number}" for number in range(4)]
     entries = {}
     for number, run_id in enumerate(ids):
         store.add_run(make_run(run_id))
         day, origin = f"2026-01-0{number + 1}T00:00:00.000Z", Origin(run_id, "fit", 1)
-        entries[run_id] = CacheEntry("train", "k1", "fit", origin, day, {}, {"o": number}, has_files=number == 1)
+        entries[run_id] = CacheEntry(
+            "train", "k1", "fit", origin, day, {}, {"o": number}, has_files=number == 1
+        )
         store.apply(run_id, Changes(cached=[entries[run_id]]))
     newest = entries[ids[3]]
     assert store.find_cached("train", "k1") == newest
     assert store.find_cached("train", "k1", older_than=newest) == entries[ids[2]]
-    assert store.find_cached("train", "k1", other_than=ids[3], older_than=entries[ids[2]]) == entries[ids[1]]
+    assert (
+        store.find_cached("train", "k1", other_than=ids[3], older_than=entries[ids[2]])
+        == entries[ids[1]]
+    )
     assert store.find_cached("train", "k1", older_than=entries[ids[0]]) is None
 
     for deleted, remaining in ((3, 2), (0, 2), (2, 1)):
@@ -76,11 +94,16 @@ def test_an_older_success_remains_when_the_newest_is_deleted(store: Store, make_
     assert len(store.earlier_parts("train", "fit", "another", 100)) == 1
 
 
-def test_equal_successes_of_one_deleted_run_leave_one_behind(store: Store, make_run: MakeRun) -> None:
+def test_equal_successes_of_one_deleted_run_leave_one_behind(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run())
     day = "2026-01-01T00:00:00.000Z"
     paths = [f"loop[{number}]/fit" for number in range(3)]
-    entries = [CacheEntry("train", "k1", "loop/fit", Origin("aaaa00000001", path, 1), day, {}, {}) for path in paths]
+    entries = [
+        CacheEntry("train", "k1", "loop/fit", Origin("aaaa00000001", path, 1), day, {}, {})
+        for path in paths
+    ]
     store.apply("aaaa00000001", Changes(cached=entries))
     assert store.find_cached("train", "k1", older_than=entries[2]) == entries[1]
 
@@ -89,13 +112,17 @@ def test_equal_successes_of_one_deleted_run_leave_one_behind(store: Store, make_
     assert len(store.earlier_parts("train", "loop/fit", "another", 100)) == 1
 
 
-def test_a_run_that_uses_one_file_of_a_success_does_not_have_that_success(store: Store, make_run: MakeRun) -> None:
+def test_a_run_that_uses_one_file_of_a_success_does_not_have_that_success(
+    store: Store, make_run: MakeRun
+) -> None:
     made, retried = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "fit", 1)
     for number in (1, 2, 3):
         store.add_run(make_run(f"aaaa0000000{number}"))
     entry = CacheEntry("train", "k1", "fit", made, "2026-01-01T00:00:00.000Z", {}, {})
     store.apply(made.run_id, Changes(cached=[entry]))
-    store.apply("aaaa00000002", Changes(uses=[Use("importer", made), Use("other", retried, cached=True)]))
+    store.apply(
+        "aaaa00000002", Changes(uses=[Use("importer", made), Use("other", retried, cached=True)])
+    )
 
     store.forget(made.run_id)
 
@@ -108,7 +135,9 @@ def test_a_run_that_uses_one_file_of_a_success_does_not_have_that_success(store:
     assert cached.known_run == "aaaa00000003"
 
 
-def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(store: Store, make_run: MakeRun) -> None:
+def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(
+    store: Store, make_run: MakeRun
+) -> None:
     made, other = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "other", 1)
     ids = [f"aaaa0000000{number}" for number in (1, 2, 3)]
     for number, run_id in enumerate(ids):

@@ -19,7 +19,9 @@ from patience import PROCESS
 MakeRun = Callable[..., Run]
 
 
-def test_threads_that_write_at_once_lose_nothing(store: Store, home: Path, make_run: MakeRun) -> None:
+def test_threads_that_write_at_once_lose_nothing(
+    store: Store, home: Path, make_run: MakeRun
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     failures: list[BaseException] = []
 
@@ -27,7 +29,9 @@ def test_threads_that_write_at_once_lose_nothing(store: Store, home: Path, make_
         try:
             with Store(home / ".kfgcp") as own:
                 for number in range(100):
-                    own.apply("aaaa00000001", Changes(metrics=[Metric(name, "m", str(number), number)]))
+                    own.apply(
+                        "aaaa00000001", Changes(metrics=[Metric(name, "m", str(number), number)])
+                    )
         except BaseException as error:
             failures.append(error)
 
@@ -66,7 +70,9 @@ def _writer(home: Path, name: str, count: str = "") -> "subprocess.Popen[str]":
     )
 
 
-def test_processes_that_write_at_once_lose_nothing(store: Store, home: Path, make_run: MakeRun) -> None:
+def test_processes_that_write_at_once_lose_nothing(
+    store: Store, home: Path, make_run: MakeRun
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     writers = [_writer(home / ".kfgcp", name, "150") for name in ("one", "two")]
     for writer in writers:
@@ -102,7 +108,9 @@ def test_what_a_killed_process_had_written_is_there(home: Path, make_run: MakeRu
     assert intact == "ok"
 
 
-def test_a_value_that_damage_made_unreadable_is_a_state_error(store: Store, home: Path, make_run: MakeRun) -> None:
+def test_a_value_that_damage_made_unreadable_is_a_state_error(
+    store: Store, home: Path, make_run: MakeRun
+) -> None:
     store.add_run(make_run(params={"p": [1, 2, 3]}))
     with sqlite3.connect(home / ".kfgcp/kfgcp.db") as connection:
         connection.execute("UPDATE params SET value = '[1,2'")

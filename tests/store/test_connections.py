@@ -18,7 +18,9 @@ from patience import REQUEST
 MakeRun = Callable[..., Run]
 
 
-def test_a_reader_sees_the_last_commit_while_another_thread_writes(store: Store, make_run: MakeRun) -> None:
+def test_a_reader_sees_the_last_commit_while_another_thread_writes(
+    store: Store, make_run: MakeRun
+) -> None:
     """With one connection for both, the reader would wait, or see what is not committed yet."""
     store.add_run(make_run(state=RunState.RUNNING))
     writing, read = threading.Event(), threading.Event()
@@ -77,7 +79,9 @@ def test_a_closed_store_is_one_clear_error_in_every_thread(store: Store, home: P
 
         for use in (store.select, store.removals, lambda: store.add_removals(["x"])):
             for call in (use, lambda use=use: pool.submit(use).result(REQUEST)):
-                with pytest.raises(UsageError, match=r"The store .*kfgcp\.db was closed\.") as caught:
+                with pytest.raises(
+                    UsageError, match=r"The store .*kfgcp\.db was closed\."
+                ) as caught:
                     call()
                 assert "kfgcp.Workspace.open" in caught.value.hint
     store.close()
@@ -103,7 +107,9 @@ def test_a_store_that_is_kept_open_is_closed_later(store: Store) -> None:
         store.select()
 
 
-def test_close_lets_a_thread_finish_what_it_does(store: Store, make_run: MakeRun, home: Path) -> None:
+def test_close_lets_a_thread_finish_what_it_does(
+    store: Store, make_run: MakeRun, home: Path
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     writing, closed = threading.Event(), threading.Event()
 

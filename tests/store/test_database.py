@@ -37,7 +37,10 @@ def recorded(tmp_path: Path, make_run: MakeRun) -> Path:
 def _tables(file: Path) -> set[str]:
     connection = sqlite3.connect(file)
     try:
-        return {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return {
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
     finally:
         connection.close()
 
@@ -47,7 +50,9 @@ MIGRATIONS = Path(database.__file__).parent / "migrations"
 
 
 @pytest.mark.parametrize("there_before", [False, True], ids=["no-file", "empty-file"])
-def test_nothing_becomes_a_database_of_the_newest_schema(tmp_path: Path, there_before: bool) -> None:
+def test_nothing_becomes_a_database_of_the_newest_schema(
+    tmp_path: Path, there_before: bool
+) -> None:
     file = tmp_path / "deep" / "kfgcp.db"
     if there_before:
         file.parent.mkdir()
@@ -69,12 +74,15 @@ def test_there_is_one_migration_a_version() -> None:
 
 
 @pytest.mark.parametrize("version", range(1, database.SCHEMA_VERSION + 1))
-def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(tmp_path: Path, version: int) -> None:
+def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(
+    tmp_path: Path, version: int
+) -> None:
     file = tmp_path / "kfgcp.db"
     old = _old_database(file, version)
     old.execute(
-        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
-        " VALUES ('old', 'local', 'local', 'p', 'v', 'default', 'n', 'SUCCEEDED', '2020-01-01T00:00:00.000Z')"
+        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state,"
+        " created_at) VALUES ('old', 'local', 'local', 'p', 'v', 'default', 'n', 'SUCCEEDED',"
+        " '2020-01-01T00:00:00.000Z')"
     )
     old.close()
 
@@ -85,7 +93,10 @@ def test_a_database_of_an_older_kfgcp_is_brought_up_and_keeps_its_runs(tmp_path:
 
 
 OLD_ERRORS = [
-    ("the engine was killed or crashed before the run ended; go on with: kfgcp run --resume r", "INTERRUPTED"),
+    (
+        "the engine was killed or crashed before the run ended; go on with: kfgcp run --resume r",
+        "INTERRUPTED",
+    ),
     ("the engine could not be started: no memory", None),
     ("the run was deleted before it had ended here", "DELETED"),
     ("the task failed; its log says why", "LOG_UNREAD"),
@@ -106,8 +117,9 @@ def test_what_a_message_meant_is_the_kind_of_the_error_after_a_migration(
     backend = "local" if "engine" in message else "kubeflow"
     old = _old_database(tmp_path / "kfgcp.db", 12)
     old.execute(
-        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at, error)"
-        " VALUES ('old', 'e', ?, 'p', 'v', 'default', 'n', 'FAILED', '2020-01-01T00:00:00.000Z', ?)",
+        "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state,"
+        " created_at, error) VALUES ('old', 'e', ?, 'p', 'v', 'default', 'n', 'FAILED',"
+        " '2020-01-01T00:00:00.000Z', ?)",
         (backend, json.dumps(error.to_dict(), separators=(",", ":"))),
     )
     old.close()
@@ -122,14 +134,20 @@ def test_errors_of_tasks_have_a_kind_after_a_migration(tmp_path: Path) -> None:
     old = _old_database(tmp_path / "kfgcp.db", 12)
     for run_id, backend in (("gke", "kubeflow"), ("here", "local")):
         old.execute(
-            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
-            " VALUES (?, 'e', ?, 'p', 'v', 'default', 'n', 'FAILED', '2020-01-01T00:00:00.000Z')",
+            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state,"
+            " created_at) VALUES (?, 'e', ?, 'p', 'v', 'default', 'n', 'FAILED',"
+            " '2020-01-01T00:00:00.000Z')",
             (run_id, backend),
         )
         old.executemany(
-            "INSERT INTO tasks VALUES (?, ?, 1, 1, 'container', 'FAILED', 1, NULL, NULL, NULL, '{}', '{}', ?)",
+            "INSERT INTO tasks VALUES (?, ?, 1, 1, 'container', 'FAILED', 1, NULL, NULL, NULL,"
+            " '{}', '{}', ?)",
             [
-                (run_id, "unread", '{"task":"unread","message":"the task failed; its log says why","log_tail":[]}'),
+                (
+                    run_id,
+                    "unread",
+                    '{"task":"unread","message":"the task failed; its log says why","log_tail":[]}',
+                ),
                 (run_id, "read", '{"task":"read","message":"ValueError: no","log_tail":[]}'),
             ],
         )
@@ -151,14 +169,18 @@ def test_errors_of_tasks_have_a_kind_after_a_migration(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("ending", "count"), [(None, 0), ("", 1), (" again", 2), (" again again", 3)])
-def test_requests_to_cancel_are_counted_after_a_migration(tmp_path: Path, ending: str | None, count: int) -> None:
+@pytest.mark.parametrize(
+    ("ending", "count"), [(None, 0), ("", 1), (" again", 2), (" again again", 3)]
+)
+def test_requests_to_cancel_are_counted_after_a_migration(
+    tmp_path: Path, ending: str | None, count: int
+) -> None:
     at = "2020-01-01T00:00:01.000Z"
     old = _old_database(tmp_path / "kfgcp.db", 12)
     old.execute(
-        "INSERT INTO runs (run_id, env, backend, backend_ref, pipeline, version, experiment, name, state, created_at,"
-        " cancel_requested_at)"
-        " VALUES ('old', 'e', 'local', 'ref', 'p', 'v', 'default', 'n', 'RUNNING', '2020-01-01T00:00:00.000Z', ?)",
+        "INSERT INTO runs (run_id, env, backend, backend_ref, pipeline, version, experiment, name,"
+        " state, created_at, cancel_requested_at) VALUES ('old', 'e', 'local', 'ref', 'p', 'v',"
+        " 'default', 'n', 'RUNNING', '2020-01-01T00:00:00.000Z', ?)",
         (None if ending is None else at + ending,),
     )
     old.close()
@@ -195,8 +217,9 @@ def _old_database(file: Path, version: int) -> sqlite3.Connection:
 
 
 def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path: Path) -> None:
-    """Version 8 did not say where the outputs of a cached task came from: they are the same as those of the task that
-    ran. The run `use` was cached from `mak`, the run `imp` imported a file of it, and `oth` is another pipeline."""
+    """Version 8 did not say where the outputs of a cached task came from: they are the same as
+    those of the task that ran. The run `use` was cached from `mak`, the run `imp` imported a file
+    of it, and `oth` is another pipeline."""
     old = sqlite3.connect(tmp_path / "kfgcp.db", isolation_level=None)
     for number in range(1, 9):
         old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
@@ -205,8 +228,8 @@ def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path:
     number = '{"params":{"Output":3},"artifacts":{}}'
     for seq, (run, pipeline) in enumerate((("mak", "p"), ("use", "p"), ("imp", "i"), ("oth", "o"))):
         old.execute(
-            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state, created_at)"
-            " VALUES (?, 'local', 'local', ?, 'v', 'default', 'n', 'SUCCEEDED', ?)",
+            "INSERT INTO runs (run_id, env, backend, pipeline, version, experiment, name, state,"
+            " created_at) VALUES (?, 'local', 'local', ?, 'v', 'default', 'n', 'SUCCEEDED', ?)",
             (run, pipeline, f"2020-01-0{seq + 1}"),
         )
     for run, task, kind, state, attempts, key, outputs, ended in (
@@ -223,9 +246,19 @@ def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path:
         )
         old.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?)", (run, task, key, outputs))
         if outputs == model:
-            old.execute("INSERT INTO artifacts VALUES (?, 0, ?, 'model', 'system.Model', ?, '{}')", (run, task, uri))
-    for key, task, outputs in (("k1", "loop/train", model), ("k2", "add", number), ("k3", "lost", '{"params":{}}')):
-        old.execute("INSERT INTO cache VALUES ('p', ?, ?, 'mak', '2020-01-01', '{}', ?)", (key, task, outputs))
+            old.execute(
+                "INSERT INTO artifacts VALUES (?, 0, ?, 'model', 'system.Model', ?, '{}')",
+                (run, task, uri),
+            )
+    for key, task, outputs in (
+        ("k1", "loop/train", model),
+        ("k2", "add", number),
+        ("k3", "lost", '{"params":{}}'),
+    ):
+        old.execute(
+            "INSERT INTO cache VALUES ('p', ?, ?, 'mak', '2020-01-01', '{}', ?)",
+            (key, task, outputs),
+        )
     old.execute("PRAGMA user_version = 8")
     old.close()
 
@@ -240,10 +273,13 @@ def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path:
 
 def test_processes_that_open_a_new_store_at_once_all_get_one(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from kfgcp.store.store import Store; Store(Path(sys.argv[1])).select()"
+        "import sys; from pathlib import Path; from kfgcp.store.store import Store;"
+        " Store(Path(sys.argv[1])).select()"
     )
     starting = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path / "new"], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "new"], stderr=subprocess.PIPE, text=True
+        )
         for _ in range(5)
     ]
 
@@ -270,7 +306,9 @@ def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -
     connection.close()
     before = recorded.read_bytes()
 
-    with pytest.raises(StateError, match=r"written by a newer kfgcp \(schema 99, this one knows \d+\)") as caught:
+    with pytest.raises(
+        StateError, match=r"written by a newer kfgcp \(schema 99, this one knows \d+\)"
+    ) as caught:
         Store(recorded.parent)
 
     assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
@@ -299,7 +337,9 @@ def _overwritten(good: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [_random_bytes, _truncated, _short, _overwritten])
-def test_a_damaged_database_is_refused_and_left_alone(recorded: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_database_is_refused_and_left_alone(
+    recorded: Path, damage: Callable[[bytes], bytes]
+) -> None:
     damaged = damage(recorded.read_bytes())
     recorded.write_bytes(damaged)
 
@@ -321,7 +361,9 @@ def test_a_write_to_a_damaged_database_is_refused(recorded: Path, make_run: Make
 def test_a_state_folder_that_is_no_folder_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(StateError, match=r"The state folder .*/file/.kfgcp cannot be used") as caught:
+    with pytest.raises(
+        StateError, match=r"The state folder .*/file/.kfgcp cannot be used"
+    ) as caught:
         Store(tmp_path / "file" / ".kfgcp")
 
     assert "KFGCP_HOME" in caught.value.hint
@@ -341,17 +383,24 @@ def test_a_read_only_file_system_is_a_state_error(mount: Mount, make_run: MakeRu
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
 
     for home in (folder, folder / "new"):
-        with pytest.raises(StateError, match=r"cannot be (written|used)") as caught, Store(home) as store:
+        with (
+            pytest.raises(StateError, match=r"cannot be (written|used)") as caught,
+            Store(home) as store,
+        ):
             store.add_run(make_run("another"))
         assert "KFGCP_HOME" in caught.value.hint
 
 
-def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(mount: Mount, make_run: MakeRun) -> None:
+def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(
+    mount: Mount, make_run: MakeRun
+) -> None:
     folder = mount("size=700k")
     written: list[str] = []
 
     with Store(folder) as store:
-        with pytest.raises(StateError, match=r"The disk of .* is full; what was recorded before is kept") as caught:
+        with pytest.raises(
+            StateError, match=r"The disk of .* is full; what was recorded before is kept"
+        ) as caught:
             _write_for_ever(store, make_run, written)
         assert [run.run_id for run in store.select()] == written[::-1]
 
@@ -361,19 +410,25 @@ def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(mount: Mount, 
         assert [run.run_id for run in store.select()] == written[::-1]
 
 
-def test_a_disk_that_is_full_when_the_store_is_opened_says_so(mount: Mount, make_run: MakeRun) -> None:
+def test_a_disk_that_is_full_when_the_store_is_opened_says_so(
+    mount: Mount, make_run: MakeRun
+) -> None:
     folder = mount("size=600k")
     with Store(folder) as store:
         store.add_run(make_run("before"))
     _fill(folder / "ballast")
 
-    with pytest.warns(database.DiskFullNote, match=r"The disk of .* is full: recorded runs are shown"):
+    with pytest.warns(
+        database.DiskFullNote, match=r"The disk of .* is full: recorded runs are shown"
+    ):
         store = Store(folder)
     with store:
         assert store.get("before").state == "SUCCEEDED"
         with (
             pytest.warns(database.DiskFullNote),
-            pytest.raises(DiskFull, match=r"The disk of .* is full; what was recorded before is kept"),
+            pytest.raises(
+                DiskFull, match=r"The disk of .* is full; what was recorded before is kept"
+            ),
         ):
             store.add_run(make_run("new"))
         (folder / "ballast").unlink()
@@ -381,16 +436,18 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(mount: Mount, make
         assert {run.run_id for run in store.select()} == {"before", "new"}
 
 
-def test_what_a_killed_process_recorded_last_is_read_from_a_full_disk(mount: Mount, make_run: MakeRun) -> None:
+def test_what_a_killed_process_recorded_last_is_read_from_a_full_disk(
+    mount: Mount, make_run: MakeRun
+) -> None:
     """It is in the file of SQLite that is merged into the database later."""
     folder = mount("size=1m")
     with Store(folder) as store:
         store.add_run(make_run("before"))
     code = (
-        "import os, signal, sys; from pathlib import Path; from kfgcp.model import Run, RunState\n"
-        "from kfgcp.store.store import Store\n"
-        "run = Run('last', 'local', 'local', 'p', 'v', RunState.SUCCEEDED, created_at='2026-01-02T03:04:05.678Z')\n"
-        "store = Store(Path(sys.argv[1])); store.add_run(run); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from kfgcp.model import Run,"
+        " RunState\nfrom kfgcp.store.store import Store\nrun = Run('last', 'local', 'local', 'p',"
+        " 'v', RunState.SUCCEEDED, created_at='2026-01-02T03:04:05.678Z')\nstore ="
+        " Store(Path(sys.argv[1])); store.add_run(run); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, folder], timeout=PROCESS, check=False)
     assert (folder / "kfgcp.db-wal").stat().st_size > 0
@@ -433,7 +490,9 @@ def _fill(file: Path) -> None:
             ballast.write(b"x" * 4096)
 
 
-def test_a_locked_database_is_a_state_error(recorded: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_a_state_error(
+    recorded: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     holder = sqlite3.connect(recorded, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -449,7 +508,8 @@ def test_a_locked_database_is_a_state_error(recorded: Path, make_run: MakeRun, m
 def test_an_engine_of_the_version_before_can_go_on_after_the_migration(tmp_path: Path) -> None:
     """It keeps its connection open, and writes the statements of schema 10 for the cache."""
     add = (
-        "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at, parts, outputs)"
+        "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at,"
+        " parts, outputs)"
         """ VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}', '{"params":{"Output":1},"artifacts":{}}')"""
     )
     delete = (

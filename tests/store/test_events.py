@@ -1,4 +1,5 @@
-"""Events are recorded in the transaction that changes the run, each fact once, whoever records it and however often."""
+"""Events are recorded in the transaction that changes the run, each fact once, whoever records it
+and however often."""
 
 import sqlite3
 import threading
@@ -17,7 +18,9 @@ from patience import PROCESS
 
 MakeRun = Callable[..., Run]
 
-TASK = Task("train", TaskKind.CONTAINER, TaskState.RUNNING, 1, started_at="2026-01-01T00:00:02.000Z")
+TASK = Task(
+    "train", TaskKind.CONTAINER, TaskState.RUNNING, 1, started_at="2026-01-01T00:00:02.000Z"
+)
 RUNNING = {
     "state": RunState.RUNNING,
     "backend": "kubeflow",
@@ -37,7 +40,9 @@ def keys(store: Store) -> list[str]:
 def ended(run: Run, second: int, state: RunState = RunState.SUCCEEDED) -> Run:
     at = f"2026-01-01T00:00:0{second}.500Z"
     task_state = TaskState.SUCCEEDED if state is RunState.SUCCEEDED else TaskState.FAILED
-    return replace(run, state=state, ended_at=at, tasks=(replace(TASK, state=task_state, ended_at=at),))
+    return replace(
+        run, state=state, ended_at=at, tasks=(replace(TASK, state=task_state, ended_at=at),)
+    )
 
 
 def test_a_run_that_is_observed_often_has_the_events_of_one_that_is_observed_once(
@@ -70,26 +75,40 @@ def test_a_run_that_is_observed_often_has_the_events_of_one_that_is_observed_onc
     ], "the metric came late"
 
 
-def test_a_run_that_was_continued_by_its_service_keeps_its_first_end(store: Store, make_run: MakeRun) -> None:
+def test_a_run_that_was_continued_by_its_service_keeps_its_first_end(
+    store: Store, make_run: MakeRun
+) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
     again = replace(TASK, attempts=2, started_at="2026-01-01T00:00:06.000Z")
 
     store.put(ended(running, 5, RunState.FAILED))
     store.reopen(running.run_id)
     store.put(replace(running, tasks=(again,)))
-    store.put(replace(ended(running, 8), tasks=(replace(again, state=TaskState.SUCCEEDED, ended_at="8"),)))
+    store.put(
+        replace(ended(running, 8), tasks=(replace(again, state=TaskState.SUCCEEDED, ended_at="8"),))
+    )
 
     assert keys(store) == [
-        *("run.created", "run.started", "task.started/train", "task.failed/train/2026-01-01T00:00:05"),
+        *(
+            "run.created",
+            "run.started",
+            "task.started/train",
+            "task.failed/train/2026-01-01T00:00:05",
+        ),
         *("run.failed/2026-01-01T00:00:05", "task.retried/train/2", "task.succeeded/train"),
         "run.succeeded/2026-01-01T00:00:08",
     ]
 
 
-def test_a_task_that_fails_again_after_its_run_was_continued_has_failed_twice(store: Store, make_run: MakeRun) -> None:
+def test_a_task_that_fails_again_after_its_run_was_continued_has_failed_twice(
+    store: Store, make_run: MakeRun
+) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
     second = replace(
-        TASK, state=TaskState.FAILED, started_at="2026-01-01T00:00:07.000Z", ended_at="2026-01-01T00:00:08.000Z"
+        TASK,
+        state=TaskState.FAILED,
+        started_at="2026-01-01T00:00:07.000Z",
+        ended_at="2026-01-01T00:00:08.000Z",
     )
 
     store.put(ended(running, 5, RunState.FAILED))
@@ -105,7 +124,9 @@ def test_a_task_that_fails_again_after_its_run_was_continued_has_failed_twice(st
     ]
 
 
-def test_a_failure_whose_time_a_service_tells_in_two_ways_is_one_event(store: Store, make_run: MakeRun) -> None:
+def test_a_failure_whose_time_a_service_tells_in_two_ways_is_one_event(
+    store: Store, make_run: MakeRun
+) -> None:
     """While ML Metadata is out of reach, a task has the times of its pod."""
     running = make_run(**RUNNING, tasks=(TASK,))
     ends = ("2026-01-01T00:00:07Z", "2026-01-01T00:00:05.500Z", "2026-01-01T00:00:07Z")
@@ -124,11 +145,15 @@ def test_a_changed_value_of_a_metric_is_not_an_event(store: Store, make_run: Mak
     for value in (0.5, 0.4999):
         store.put(replace(end, metrics=(Metric("train", "metrics", "accuracy", value),)))
 
-    assert [key for key in keys(store) if key.startswith("metric")] == ["metric.recorded/train/metrics/accuracy"]
+    assert [key for key in keys(store) if key.startswith("metric")] == [
+        "metric.recorded/train/metrics/accuracy"
+    ]
     assert [metric.value for metric in store.get(end.run_id).metrics] == [0.4999]
 
 
-def test_a_list_does_not_tell_the_end_before_the_ends_of_the_tasks(store: Store, make_run: MakeRun) -> None:
+def test_a_list_does_not_tell_the_end_before_the_ends_of_the_tasks(
+    store: Store, make_run: MakeRun
+) -> None:
     end = ended(make_run(**RUNNING), 5)
 
     store.put(replace(end, tasks=()), read_level=ReadLevel.LISTED)
@@ -138,12 +163,20 @@ def test_a_list_does_not_tell_the_end_before_the_ends_of_the_tasks(store: Store,
 
 def test_the_engine_records_the_same_fact_once(store: Store, make_run: MakeRun) -> None:
     store.add_run(make_run(state=RunState.PENDING))
-    begin = Changes(state=RunState.RUNNING, started_at="1", tasks=[TASK], events=task_events("aaaa00000001", [TASK]))
+    begin = Changes(
+        state=RunState.RUNNING,
+        started_at="1",
+        tasks=[TASK],
+        events=task_events("aaaa00000001", [TASK]),
+    )
     for _ in range(2):
         store.apply("aaaa00000001", begin)
     failed = Changes(state=RunState.FAILED, ended_at="2")
 
-    assert [store.end("aaaa00000001", failed), store.end("aaaa00000001", replace(failed, ended_at="3"))] == [
+    assert [
+        store.end("aaaa00000001", failed),
+        store.end("aaaa00000001", replace(failed, ended_at="3")),
+    ] == [
         True,
         False,
     ]
@@ -161,7 +194,9 @@ def test_the_engine_records_the_same_fact_once(store: Store, make_run: MakeRun) 
     assert store.get("aaaa00000001").started_at == "1"
 
 
-def test_a_write_that_fails_leaves_neither_the_change_nor_its_event(store: Store, make_run: MakeRun) -> None:
+def test_a_write_that_fails_leaves_neither_the_change_nor_its_event(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     store._db.execute(
         "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.events WHEN NEW.kind = 'run.succeeded'"
@@ -175,7 +210,9 @@ def test_a_write_that_fails_leaves_neither_the_change_nor_its_event(store: Store
     assert keys(store) == ["run.created"]
 
 
-def test_two_observers_at_the_same_time_record_each_event_once(store: Store, make_run: MakeRun, home: Path) -> None:
+def test_two_observers_at_the_same_time_record_each_event_once(
+    store: Store, make_run: MakeRun, home: Path
+) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
     states = [running, ended(running, 5, RunState.FAILED), running, ended(running, 8)]
     together = threading.Barrier(2)
@@ -193,7 +230,12 @@ def test_two_observers_at_the_same_time_record_each_event_once(store: Store, mak
         observer.join(PROCESS)
 
     assert sorted(keys(store)) == [
-        *("run.created", "run.failed/2026-01-01T00:00:05", "run.started", "run.succeeded/2026-01-01T00:00:08"),
+        *(
+            "run.created",
+            "run.failed/2026-01-01T00:00:05",
+            "run.started",
+            "run.succeeded/2026-01-01T00:00:08",
+        ),
         *("task.failed/train/2026-01-01T00:00:05", "task.started/train", "task.succeeded/train"),
     ]
 
@@ -216,7 +258,9 @@ def test_events_are_deleted_with_their_run_and_their_numbers_are_not_given_again
     assert min(numbers()) > delivered
 
 
-def test_a_run_that_an_earlier_version_recorded_has_the_events_from_then_on(tmp_path: Path, make_run: MakeRun) -> None:
+def test_a_run_that_an_earlier_version_recorded_has_the_events_from_then_on(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
     home = tmp_path / "old"
     with Store(home) as store:
         store.add_run(make_run(state=RunState.RUNNING))
@@ -232,8 +276,12 @@ def test_a_run_that_an_earlier_version_recorded_has_the_events_from_then_on(tmp_
         assert keys(store) == ["run.succeeded/2"]
 
 
-def test_texts_that_the_database_cannot_hold_are_escaped_as_elsewhere(store: Store, make_run: MakeRun) -> None:
-    end = replace(ended(make_run(**RUNNING), 5), metrics=(Metric("train", "metrics", "half \ud83d", 1),))
+def test_texts_that_the_database_cannot_hold_are_escaped_as_elsewhere(
+    store: Store, make_run: MakeRun
+) -> None:
+    end = replace(
+        ended(make_run(**RUNNING), 5), metrics=(Metric("train", "metrics", "half \ud83d", 1),)
+    )
 
     for _ in range(2):
         store.put(end)
@@ -242,12 +290,16 @@ def test_texts_that_the_database_cannot_hold_are_escaped_as_elsewhere(store: Sto
     assert names == ["half \\ud83d"]
 
 
-def test_a_start_that_becomes_more_exact_is_corrected_in_place(store: Store, make_run: MakeRun) -> None:
+def test_a_start_that_becomes_more_exact_is_corrected_in_place(
+    store: Store, make_run: MakeRun
+) -> None:
     """The engine moves the start of a task behind the installation of its packages."""
     store.add_run(make_run(state=RunState.PENDING))
     installed = replace(TASK, started_at="2026-01-01T00:00:04.000Z")
 
     for task in (TASK, installed):
-        store.apply("aaaa00000001", Changes(tasks=[task], events=task_events("aaaa00000001", [task])))
+        store.apply(
+            "aaaa00000001", Changes(tasks=[task], events=task_events("aaaa00000001", [task]))
+        )
 
     assert recorded(store)[1:] == [("task.started/train", "2026-01-01T00:00:04.000Z")]

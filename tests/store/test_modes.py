@@ -62,7 +62,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_a_run_leaves_nothing_that_others_can_use(umask: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leaves_nothing_that_others_can_use(
+    umask: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(log_times, "NOTE_SECONDS", 0.0)
     (home / "writes.py").write_text(SOURCE.replace("WAITS", str(int(PROCESS / 0.05))))
 
@@ -81,7 +83,9 @@ def test_a_run_leaves_nothing_that_others_can_use(umask: int, home: Path, monkey
     assert _mode(file.parent) == 0o700
 
 
-def test_the_files_beside_the_database_are_private(umask: int, home: Path, make_run: Callable[..., Run]) -> None:
+def test_the_files_beside_the_database_are_private(
+    umask: int, home: Path, make_run: Callable[..., Run]
+) -> None:
     with Store(home / ".kfgcp") as store:
         store.add_run(make_run())
         modes = {path.name: _mode(path) for path in (home / ".kfgcp").glob("kfgcp.db*")}
@@ -95,9 +99,20 @@ def old(home: Path, make_run: Callable[..., Run]) -> Path:
     state = home / ".kfgcp"
     with Store(state) as store:
         store.add_run(make_run())
-    for folder in ("logs/run/task", "artifacts/pipe/run/task/1/model", "envs/key/bin", "locks", "workspaces/run"):
+    for folder in (
+        "logs/run/task",
+        "artifacts/pipe/run/task/1/model",
+        "envs/key/bin",
+        "locks",
+        "workspaces/run",
+    ):
         (state / folder).mkdir(parents=True)
-    for file in ("logs/run/task/1.log", "artifacts/pipe/run/task/1/model/weights", "envs/key/bin/python", "locks/run"):
+    for file in (
+        "logs/run/task/1.log",
+        "artifacts/pipe/run/task/1/model/weights",
+        "envs/key/bin/python",
+        "locks/run",
+    ):
         (state / file).write_text("x")
     (state / "artifacts" / "link").symlink_to(home / "outside")
     (home / "outside").write_text("x")
@@ -108,17 +123,27 @@ def old(home: Path, make_run: Callable[..., Run]) -> Path:
     return state
 
 
-def test_an_old_state_folder_is_closed_once(old: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_state_folder_is_closed_once(
+    old: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     walks: list[Path] = []
     real_walk = private.close_tree
-    monkeypatch.setattr(private, "close_tree", lambda folder: (walks.append(folder), real_walk(folder)))
+    monkeypatch.setattr(
+        private, "close_tree", lambda folder: (walks.append(folder), real_walk(folder))
+    )
 
     for _ in range(2):
         Store(old).close()
 
     assert (_mode(old), _mode(old / "kfgcp.db")) == (0o700, 0o600)
     # Files of environments may be the files of uv's own cache.
-    left = ["artifacts/second name", "envs/key", "envs/key/bin", "envs/key/bin/python", "workspaces/run"]
+    left = [
+        "artifacts/second name",
+        "envs/key",
+        "envs/key/bin",
+        "envs/key/bin/python",
+        "workspaces/run",
+    ]
     assert sorted(_open_to_others(old)) == left
     assert _mode(home / "outside") == 0o644
     assert sorted(path.name for path in walks) == ["artifacts", "locks", "logs"]
@@ -161,7 +186,8 @@ def test_closing_an_old_state_folder_is_told_once(old: Path) -> None:
 
 
 def test_a_folder_that_is_shared_with_a_group_stays_shared(old: Path, home: Path) -> None:
-    """Its group may write, and the setgid bit gives new files to the group: that is nobody's default."""
+    """Its group may write, and the setgid bit gives new files to the group: that is nobody's
+    default."""
     for path in (old, *old.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o2770 if path.is_dir() else 0o660)
@@ -174,11 +200,17 @@ def test_a_folder_that_is_shared_with_a_group_stays_shared(old: Path, home: Path
 
     [log] = (old / "logs").glob(f"{run.run_id}/write/1.log")
     [file] = (old / "artifacts").rglob("file")
-    assert (_mode(old), _mode(old / "kfgcp.db"), _mode(old / "artifacts")) == (0o2770, 0o660, 0o2770)
+    assert (_mode(old), _mode(old / "kfgcp.db"), _mode(old / "artifacts")) == (
+        0o2770,
+        0o660,
+        0o2770,
+    )
     assert (_mode(log), _mode(log.parent), _mode(file)) == (0o660, 0o2770, 0o660)
 
 
-def test_a_folder_with_other_things_keeps_its_mode(home: Path, make_run: Callable[..., Run]) -> None:
+def test_a_folder_with_other_things_keeps_its_mode(
+    home: Path, make_run: Callable[..., Run]
+) -> None:
     (home / "page.html").write_text("x")
     (home / "page.html").chmod(0o644)
     home.chmod(0o755)
@@ -186,7 +218,11 @@ def test_a_folder_with_other_things_keeps_its_mode(home: Path, make_run: Callabl
         with Store(home) as store:
             store.count()
 
-    assert (_mode(home), _mode(home / "page.html"), _mode(home / "kfgcp.db")) == (0o755, 0o644, 0o600)
+    assert (_mode(home), _mode(home / "page.html"), _mode(home / "kfgcp.db")) == (
+        0o755,
+        0o644,
+        0o600,
+    )
 
 
 def test_what_kfgcp_did_not_make_is_left_as_it_is(old: Path) -> None:
@@ -204,10 +240,16 @@ def test_a_folder_of_all_users_keeps_its_mode(tmp_path: Path) -> None:
         Store(tmp_path).close()
     private.make_folders(tmp_path / "logs" / "run")
 
-    assert (_mode(tmp_path), _mode(tmp_path / "kfgcp.db"), _mode(tmp_path / "logs")) == (0o1777, 0o600, 0o700)
+    assert (_mode(tmp_path), _mode(tmp_path / "kfgcp.db"), _mode(tmp_path / "logs")) == (
+        0o1777,
+        0o600,
+        0o700,
+    )
 
 
-def test_the_folder_of_another_user_is_left_as_it_is(somebody: Any, make_run: Callable[..., Run]) -> None:
+def test_the_folder_of_another_user_is_left_as_it_is(
+    somebody: Any, make_run: Callable[..., Run]
+) -> None:
     if not somebody.become:
         pytest.skip("only root can use what belongs to another user")
     state = somebody.folder / ".kfgcp"
@@ -229,7 +271,9 @@ def test_the_folder_of_another_user_is_left_as_it_is(somebody: Any, make_run: Ca
 
 def test_a_pipeline_root_of_the_user_is_not_changed(home: Path) -> None:
     (home / "writes.py").write_text(SOURCE.replace("WAITS", "0"))
-    (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\npipeline_root = "{home}/own"\n')
+    (home / "kfgcp.toml").write_text(
+        f'[env.local]\nbackend = "local"\npipeline_root = "{home}/own"\n'
+    )
     before = os.umask(0o022)
     try:
         api.run("writes.py")
@@ -237,7 +281,11 @@ def test_a_pipeline_root_of_the_user_is_not_changed(home: Path) -> None:
         os.umask(before)
 
     [file] = (home / "own").rglob("file")
-    assert (_mode(file), _mode(file.parent), _mode(home / "own" / "writes")) == (0o644, 0o755, 0o755)
+    assert (_mode(file), _mode(file.parent), _mode(home / "own" / "writes")) == (
+        0o644,
+        0o755,
+        0o755,
+    )
 
 
 def test_folders_above_the_state_folder_are_ordinary_ones(tmp_path: Path) -> None:

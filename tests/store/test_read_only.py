@@ -19,7 +19,8 @@ from kfgcp.store.store import Store
 
 @pytest.fixture
 def recorded(somebody: Any, make_run: Any) -> Iterator[Path]:
-    """The state folder of somebody's project, with an ended run and one that seems to run; not theirs to write."""
+    """The state folder of somebody's project, with an ended run and one that seems to run; not
+    theirs to write."""
     home = somebody.folder / ".kfgcp"
     with Store(home) as store:
         tasks = (Task("say", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)
@@ -73,10 +74,16 @@ def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any)
     os.chown(recorded, somebody.uid, somebody.uid)  # a folder of root's would be closed to them
     with Store(recorded) as store:
         store.add_run(make_run("cccc00000003", created_at="2030-01-01T00:00:00.000Z"))
-        assert (recorded / "kfgcp.db-wal").stat().st_size > 0, "it is not in the database itself yet"
+        assert (recorded / "kfgcp.db-wal").stat().st_size > 0, (
+            "it is not in the database itself yet"
+        )
         listed = somebody.kfgcp("list", "--json")
         assert listed.code == 0, listed.err
-        assert [run["run_id"] for run in json.loads(listed.out)] == ["cccc00000003", "bbbb00000002", "aaaa00000001"]
+        assert [run["run_id"] for run in json.loads(listed.out)] == [
+            "cccc00000003",
+            "bbbb00000002",
+            "aaaa00000001",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -119,14 +126,18 @@ def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
     assert "a copy of the folder" in done.err.splitlines()[1]
 
 
-def test_a_read_only_file_system(somebody: Any, recorded: Path, command: Any, pipeline_file: Any) -> None:
+def test_a_read_only_file_system(
+    somebody: Any, recorded: Path, command: Any, pipeline_file: Any
+) -> None:
     """A bind mount; for root too, who may write anything else."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
     read_only = somebody.folder / "mounted"
     read_only.mkdir()
     for options in (["--bind", recorded], ["-o", "remount,bind,ro"]):
-        done = subprocess.run(["mount", *options, read_only], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", *options, read_only], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             pytest.skip(f"mount says: {done.stderr.strip()}")
     try:
@@ -137,7 +148,10 @@ def test_a_read_only_file_system(somebody: Any, recorded: Path, command: Any, pi
         assert len(json.loads(listed.out)) == 2, listed.err
         before = contents(recorded)
         shutil.copy(pipeline_file("echo"), somebody.folder / "echo.py")
-        for arguments, where in ((("delete", "hamlet", "--yes"), ""), (("run", "echo.py"), "/locks")):
+        for arguments, where in (
+            (("delete", "hamlet", "--yes"), ""),
+            (("run", "echo.py"), "/locks"),
+        ):
             done = command(*arguments, cwd=somebody.folder, env={"KFGCP_HOME": str(read_only)})
             assert (done.code, done.out) == (5, "")
             assert done.err.splitlines() == [

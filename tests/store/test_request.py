@@ -25,7 +25,8 @@ LOCAL = (
     '"source":{"pipeline":"p.py","folder":"/home/ann/churn","files":{"/home/ann/churn/p.py":'
     '"b93cc070fe219fa0d700064102ae4c0ad17c3972922b529efa334ee519d62428"}},"max_parallel":3}'
 )
-"""Of `kfgcp run p.py --no-cache --fail-fast --executor process --strict-env --max-parallel 3`, with another folder."""
+"""Of `kfgcp run p.py --no-cache --fail-fast --executor process --strict-env --max-parallel 3`, with
+another folder."""
 RERUN = (
     '{"uses_docker":false,"submit_dir":"/home/ann/churn","caching":null,"fail_fast":false,"executor":"auto",'
     '"strict_env":false,"container_credentials":false,"repeats":"e39b497c96e7","from_task":"double",'
@@ -74,14 +75,25 @@ def test_a_run_that_was_not_submitted_from_here_has_none(store: Store, make_run:
         (
             LOCAL,
             StoredRequest(
-                options=RunOptions(cache=False, max_parallel=3, fail_fast=True, executor="process", strict_env=True),
+                options=RunOptions(
+                    cache=False, max_parallel=3, fail_fast=True, executor="process", strict_env=True
+                ),
                 submit_dir="/home/ann/churn",
                 source=Source(
                     "p.py",
                     "/home/ann/churn",
-                    {"/home/ann/churn/p.py": "b93cc070fe219fa0d700064102ae4c0ad17c3972922b529efa334ee519d62428"},
+                    {
+                        "/home/ann/churn/p.py": (
+                            "b93cc070fe219fa0d700064102ae4c0ad17c3972922b529efa334ee519d62428"
+                        )
+                    },
                 ),
-                buckets={"s3_endpoint": "", "s3_region": "", "s3_addressing": "", "request_seconds": 120.0},
+                buckets={
+                    "s3_endpoint": "",
+                    "s3_region": "",
+                    "s3_addressing": "",
+                    "request_seconds": 120.0,
+                },
             ),
         ),
         (
@@ -90,13 +102,19 @@ def test_a_run_that_was_not_submitted_from_here_has_none(store: Store, make_run:
                 submit_dir="/home/ann/churn",
                 repeats="e39b497c96e7",
                 from_task="double",
-                buckets={"s3_endpoint": "", "s3_region": "", "s3_addressing": "", "request_seconds": 120.0},
+                buckets={
+                    "s3_endpoint": "",
+                    "s3_region": "",
+                    "s3_addressing": "",
+                    "request_seconds": 120.0,
+                },
             ),
         ),
         (
             REMOTE,
             StoredRequest(
-                options=RunOptions(cache=True, fail_fast=True), platform_spec={"platforms": {"kubernetes": {}}}
+                options=RunOptions(cache=True, fail_fast=True),
+                platform_spec={"platforms": {"kubernetes": {}}},
             ),
         ),
     ],

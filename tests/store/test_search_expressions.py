@@ -30,13 +30,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Any:
                 created_at=DAY.format(1),
                 started_at=DAY.format(1),
                 ended_at="2026-01-01T00:01:30.000Z",
-                params={"lr": 0.1, "model": "forest", "layers": [64, 32], "debug": True, "n": 10, "Lernrate ü": 1},
+                params={
+                    "lr": 0.1,
+                    "model": "forest",
+                    "layers": [64, 32],
+                    "debug": True,
+                    "n": 10,
+                    "Lernrate ü": 1,
+                },
                 metrics=(
                     Metric("evaluate", "metrics", "accuracy", 0.9),
                     Metric("evaluate", "other", "accuracy", 0.2),
                     Metric("train-model", "metrics", "loss", math.nan),
                 ),
-                labels={"team": "growth", "git": "ab12cd", "build": "007", "release": "1.10", "dirty": "True"},
+                labels={
+                    "team": "growth",
+                    "git": "ab12cd",
+                    "build": "007",
+                    "release": "1.10",
+                    "dirty": "True",
+                },
                 tags=("good", "reviewed", "2e3"),
                 note="Größer als zuvor,\nand slower",
             ),
@@ -44,7 +57,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Any:
                 "b",
                 created_at=DAY.format(2),
                 params={"lr": 0.05, "model": "linear", "debug": False, "n": 9, "text": "9"},
-                metrics=(Metric("evaluate", "metrics", "accuracy", 0.95), Metric("for-loop-1[2]/eval", "m", "f1", 1)),
+                metrics=(
+                    Metric("evaluate", "metrics", "accuracy", 0.95),
+                    Metric("for-loop-1[2]/eval", "m", "f1", 1),
+                ),
                 labels={"team": "ads"},
                 version=DIGEST,
                 tags=("bad",),
@@ -58,7 +74,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Any:
                 error=ErrorInfo("Out of memory", "train-model"),
                 tasks=(Task("train-model", TaskKind.CONTAINER, TaskState.FAILED),),
             ),
-            make_run("d", created_at=DAY.format(4), experiment="spring", pipeline="other", params={"n": "10"}),
+            make_run(
+                "d",
+                created_at=DAY.format(4),
+                experiment="spring",
+                pipeline="other",
+                params={"n": "10"},
+            ),
         ):
             store.add_run(run)
         yield store
@@ -176,7 +198,9 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
 
     assert "".join(sorted(run.run_id for run in runs.page(wanted))) == found
     assert runs.count(wanted) == len(found)
-    assert "".join(sorted(run.run_id for run in runs.page(wanted, limit=max(len(found), 1)))) == found
+    assert (
+        "".join(sorted(run.run_id for run in runs.page(wanted, limit=max(len(found), 1)))) == found
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +239,9 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
         ("params.lr < 1; DROP TABLE runs", 13, "';' is not known here", "One expression"),
     ],
 )
-def test_what_cannot_be_read_is_pointed_at(runs: Store, where: str, place: int, said: str, hint: str) -> None:
+def test_what_cannot_be_read_is_pointed_at(
+    runs: Store, where: str, place: int, said: str, hint: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         runs.page(RunFilter(where=where or " "), limit=1) if where else parse(where)
 
@@ -285,7 +311,9 @@ def test_texts_are_never_sql(runs: Store, text: str) -> None:
         ("note", "adcb"),
     ],
 )
-def test_runs_are_ordered_by_any_column_those_without_it_last(runs: Store, order: str, found: str) -> None:
+def test_runs_are_ordered_by_any_column_those_without_it_last(
+    runs: Store, order: str, found: str
+) -> None:
     assert "".join(run.run_id for run in runs.page(order=order)) == found
 
 
@@ -295,11 +323,17 @@ def test_an_order_that_cannot_be_read_is_a_usage_error(runs: Store, order: str) 
         runs.page(order=order)
 
 
-def test_a_page_of_what_most_runs_match_is_the_same_as_of_all(tmp_path: Any, make_run: MakeRun) -> None:
+def test_a_page_of_what_most_runs_match_is_the_same_as_of_all(
+    tmp_path: Any, make_run: MakeRun
+) -> None:
     """A page is looked for among the newest runs first, and among all when they do not have it."""
     with Store(tmp_path) as store:
         for number in range(2100):
-            at = f"2026-01-01T{number // 60:02d}:{number % 60:02d}:00.000Z" if number < 1440 else DAY.format(5)
+            at = (
+                f"2026-01-01T{number // 60:02d}:{number % 60:02d}:00.000Z"
+                if number < 1440
+                else DAY.format(5)
+            )
             store.add_run(make_run(f"r{number:04d}", created_at=at, params={"n": number}))
         wanted = RunFilter(where="params.n < 1500 or params.n = 2000")
 

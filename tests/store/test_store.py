@@ -73,8 +73,14 @@ def test_the_run_of_these_tests_sets_every_field(value: Run | Task) -> None:
             assert getattr(value, field.name) != field.default_factory(), field.name
 
 
-def test_params_and_metrics_keep_their_order_and_number_types(store: Store, make_run: MakeRun) -> None:
-    metrics = (Metric("t", "m", "whole", 1), Metric("t", "m", "real", 1.0), Metric("a", "m", "first", -0.0))
+def test_params_and_metrics_keep_their_order_and_number_types(
+    store: Store, make_run: MakeRun
+) -> None:
+    metrics = (
+        Metric("t", "m", "whole", 1),
+        Metric("t", "m", "real", 1.0),
+        Metric("a", "m", "first", -0.0),
+    )
     store.add_run(make_run(params={"z": 1, "y": 1.0, "a": True}, metrics=metrics))
 
     run = store.get("aaaa00000001")
@@ -88,10 +94,14 @@ def test_params_and_metrics_keep_their_order_and_number_types(store: Store, make
     ]
 
 
-def test_tasks_stay_in_the_order_they_were_first_written_in(store: Store, make_run: MakeRun) -> None:
+def test_tasks_stay_in_the_order_they_were_first_written_in(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     for path in ("z", "m", "a"):
-        store.apply("aaaa00000001", Changes(tasks=[Task(path, TaskKind.CONTAINER, TaskState.RUNNING)]))
+        store.apply(
+            "aaaa00000001", Changes(tasks=[Task(path, TaskKind.CONTAINER, TaskState.RUNNING)])
+        )
     done = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
     store.apply("aaaa00000001", Changes(tasks=[done]))
 
@@ -129,11 +139,19 @@ def test_the_end_of_a_run_is_recorded_in_one_write(store: Store, make_run: MakeR
     store.add_run(make_run(state=RunState.PENDING))
     error = ErrorInfo("no", "train", ("tail",))
     end = "2026-01-02T03:05:00.000Z"
-    store.apply("aaaa00000001", Changes(state=RunState.FAILED, ended_at=end, outputs={"Output": 1}, error=error))
+    store.apply(
+        "aaaa00000001",
+        Changes(state=RunState.FAILED, ended_at=end, outputs={"Output": 1}, error=error),
+    )
 
     run = store.get("aaaa00000001")
 
-    assert (run.state, run.ended_at, run.outputs, run.error) == (RunState.FAILED, end, {"Output": 1}, error)
+    assert (run.state, run.ended_at, run.outputs, run.error) == (
+        RunState.FAILED,
+        end,
+        {"Output": 1},
+        error,
+    )
 
 
 def test_a_row_of_the_list_has_no_tasks_and_artifacts(store: Store) -> None:
@@ -232,7 +250,9 @@ class TestFind:
         with pytest.raises(UsageError) as caught:
             store.find("twice")
 
-        assert caught.value.message == "'twice' means more than one run: abcd33334444, ffff55556666."
+        assert (
+            caught.value.message == "'twice' means more than one run: abcd33334444, ffff55556666."
+        )
 
 
 def test_latest_is_the_last_recorded_of_a_second_as_kubeflow_has_no_parts_of_it(
@@ -243,7 +263,9 @@ def test_latest_is_the_last_recorded_of_a_second_as_kubeflow_has_no_parts_of_it(
     store.add_run(make_run("cccc11112222", created_at="2026-01-02T03:04:07.000Z"))
     assert store.find("latest") == "cccc11112222"
 
-    store.add_run(make_run("dddd11112222", created_at="2026-01-02T03:04:06.900Z"))  # one of others, read later
+    store.add_run(
+        make_run("dddd11112222", created_at="2026-01-02T03:04:06.900Z")
+    )  # one of others, read later
     assert store.find("latest") == "cccc11112222"
 
 
@@ -254,7 +276,9 @@ def test_latest_of_nothing_says_how_to_start(store: Store) -> None:
     assert "kfgcp run" in caught.value.hint
 
 
-def test_rev_grows_with_each_change_and_tasks_tell_what_changed_after_one(store: Store, make_run: MakeRun) -> None:
+def test_rev_grows_with_each_change_and_tasks_tell_what_changed_after_one(
+    store: Store, make_run: MakeRun
+) -> None:
     one, two = (Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in ("one", "two"))
     store.add_run(make_run(tasks=(one, two)))
     before = store.rev("aaaa00000001")
@@ -269,7 +293,9 @@ def test_rev_grows_with_each_change_and_tasks_tell_what_changed_after_one(store:
 
 def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
     spec = {"root": {"dag": {}}, "schemaVersion": "2.1.0"}
-    store.add_run(make_run(version="v1"), pipeline_spec=spec, request=StoredRequest(submit_dir="/x"))
+    store.add_run(
+        make_run(version="v1"), pipeline_spec=spec, request=StoredRequest(submit_dir="/x")
+    )
     store.add_run(make_run("aaaa00000002", version="v1"), pipeline_spec={"other": 1})
 
     assert store.spec("v1") == spec
@@ -277,7 +303,9 @@ def test_spec_and_request_come_back(store: Store, make_run: MakeRun) -> None:
     assert store.request("aaaa00000002") is None
 
 
-def test_a_cancel_request_is_seen_by_other_connections(store: Store, home: Path, make_run: MakeRun) -> None:
+def test_a_cancel_request_is_seen_by_other_connections(
+    store: Store, home: Path, make_run: MakeRun
+) -> None:
     store.add_run(make_run(state=RunState.RUNNING))
     with Store(home / ".kfgcp") as other:
         assert other.cancel_requests("aaaa00000001") == 0
@@ -336,17 +364,28 @@ def test_a_write_that_fails_leaves_nothing_behind(store: Store, make_run: MakeRu
 )
 def test_odd_values_come_back_equal(store: Store, make_run: MakeRun, value: object) -> None:
     store.add_run(make_run(params={"p": value}, outputs={"o": value}))
-    store.apply("aaaa00000001", Changes(tasks=[Task("t", TaskKind.CONTAINER, TaskState.RUNNING, inputs={"i": value})]))
+    store.apply(
+        "aaaa00000001",
+        Changes(tasks=[Task("t", TaskKind.CONTAINER, TaskState.RUNNING, inputs={"i": value})]),
+    )
 
     run = store.get("aaaa00000001")
 
-    assert (run.params, run.outputs, run.tasks[0].inputs) == ({"p": value}, {"o": value}, {"i": value})
+    assert (run.params, run.outputs, run.tasks[0].inputs) == (
+        {"p": value},
+        {"o": value},
+        {"i": value},
+    )
 
 
 @pytest.mark.parametrize("text", ["Grüße 世界 سلام \U0001f600", "\u202eabc", "a\nb\x00c", " "])
 def test_odd_names_come_back_equal(store: Store, make_run: MakeRun, text: str) -> None:
     run = make_run(
-        name=text, experiment=text, labels={text: text}, params={text: 1}, metrics=(Metric("t", text, text, 1),)
+        name=text,
+        experiment=text,
+        labels={text: text},
+        params={text: 1},
+        metrics=(Metric("t", text, text, 1),),
     )
     store.add_run(run)
 
@@ -355,18 +394,26 @@ def test_odd_names_come_back_equal(store: Store, make_run: MakeRun, text: str) -
     assert store.select(RunFilter(experiment=text, labels={text: text})) == [run]
 
 
-def test_a_name_that_is_no_unicode_is_kept_as_escapes_and_found_by_itself(store: Store, make_run: MakeRun) -> None:
+def test_a_name_that_is_no_unicode_is_kept_as_escapes_and_found_by_itself(
+    store: Store, make_run: MakeRun
+) -> None:
     metric = Metric("t", "m", "acc\ud800", 1.0)
     store.add_run(make_run(name="caf\udce9", labels={"k": "\udcff"}, metrics=(metric,)))
 
     run = store.get(store.find("caf\udce9"))
 
-    assert (run.name, run.labels, run.metrics[0].name) == ("caf\\udce9", {"k": "\\udcff"}, "acc\\ud800")
+    assert (run.name, run.labels, run.metrics[0].name) == (
+        "caf\\udce9",
+        {"k": "\\udcff"},
+        "acc\\ud800",
+    )
     assert store.select(RunFilter(labels={"k": "\udcff"})) != []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_metrics_that_are_no_numbers_come_back(store: Store, make_run: MakeRun, value: float) -> None:
+def test_metrics_that_are_no_numbers_come_back(
+    store: Store, make_run: MakeRun, value: float
+) -> None:
     store.add_run(make_run(metrics=(Metric("t", "m", "loss", value),)))
 
     assert repr(store.get("aaaa00000001").metrics[0].value) == repr(value)
@@ -385,7 +432,9 @@ def test_names_of_a_place_are_kept_by_their_kind_until_they_are_gone(store: Stor
     assert store.names("nowhere/", "experiment") == {}
 
 
-def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Store, make_run: MakeRun) -> None:
+def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(
+    store: Store, make_run: MakeRun
+) -> None:
     end = "2026-01-02T04:00:00.000Z"
     for number, (state, ended_at, read) in enumerate(
         [
@@ -395,7 +444,9 @@ def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Sto
             (RunState.RUNNING, None, ReadLevel.LISTED),
         ]
     ):
-        run = make_run(f"run-{number}", backend_ref=f"here/{number}", state=state, ended_at=ended_at)
+        run = make_run(
+            f"run-{number}", backend_ref=f"here/{number}", state=state, ended_at=ended_at
+        )
         store.put(run, read_level=read)
     store.put(make_run("other", backend_ref="there/1"))
 
@@ -406,7 +457,9 @@ def test_ended_are_the_runs_of_a_place_with_how_much_of_them_was_read(store: Sto
     }
 
 
-def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(store: Store, make_run: MakeRun) -> None:
+def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(
+    store: Store, make_run: MakeRun
+) -> None:
     store.put(make_run(pipeline="nightly 7", version=""), read_level=ReadLevel.LISTED)
 
     store.put(make_run(), pipeline_spec={"root": {}})
@@ -417,7 +470,8 @@ def test_a_run_whose_spec_was_not_known_has_its_pipeline_once_it_is(store: Store
 
 
 def test_a_store_that_is_not_closed_is_closed_with_its_last_use(tmp_path: Path) -> None:
-    """Without the garbage collector. A long process would otherwise collect open files of the database."""
+    """Without the garbage collector. A long process would otherwise collect open files of the
+    database."""
     gc.collect()
     gc.disable()
     try:

@@ -23,9 +23,22 @@ def test_tags_are_put_on_and_taken_off(store: Store, make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["", "two words", "a,b", "line\nbreak", "tab\t", "no\u00a0break", "x" * 65, "\x1b[31m", "\u202e"]
+    "tag",
+    [
+        "",
+        "two words",
+        "a,b",
+        "line\nbreak",
+        "tab\t",
+        "no\u00a0break",
+        "x" * 65,
+        "\x1b[31m",
+        "\u202e",
+    ],
 )
-def test_what_is_no_word_is_no_tag_and_changes_nothing(store: Store, make_run: MakeRun, tag: str) -> None:
+def test_what_is_no_word_is_no_tag_and_changes_nothing(
+    store: Store, make_run: MakeRun, tag: str
+) -> None:
     store.add_run(make_run("a", tags=("old",)))
 
     with pytest.raises(UsageError, match="cannot be a tag"):
@@ -41,7 +54,9 @@ def test_words_of_any_script_and_signs_are_tags(store: Store, make_run: MakeRun,
     assert store.tag("a", [tag]) == (tag,)
 
 
-def test_a_note_takes_the_place_of_the_one_before_and_an_empty_one_removes_it(store: Store, make_run: MakeRun) -> None:
+def test_a_note_takes_the_place_of_the_one_before_and_an_empty_one_removes_it(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run("a"))
     for text in ("first", "second\nline ü"):
         store.note("a", text)
@@ -97,18 +112,31 @@ def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
         (RunFilter(ids=["a", "b", "') OR 1 --"], tags=["new"]), "b"),
     ],
 )
-def test_filters_beside_expressions(store: Store, make_run: MakeRun, wanted: RunFilter, found: str) -> None:
-    store.add_run(make_run("a", created_at="2026-01-01T00:00:00.000Z", tags=("good",), note="ist gut, Güte"))
+def test_filters_beside_expressions(
+    store: Store, make_run: MakeRun, wanted: RunFilter, found: str
+) -> None:
     store.add_run(
-        make_run("b", created_at="2026-01-02T00:00:00.000Z", tags=("good", "new"), version="sha256:ff" + "0" * 62)
+        make_run("a", created_at="2026-01-01T00:00:00.000Z", tags=("good",), note="ist gut, Güte")
     )
-    store.add_run(make_run("c", created_at="2026-01-03T00:00:00.000Z", name="renewed", experiment="spring"))
+    store.add_run(
+        make_run(
+            "b",
+            created_at="2026-01-02T00:00:00.000Z",
+            tags=("good", "new"),
+            version="sha256:ff" + "0" * 62,
+        )
+    )
+    store.add_run(
+        make_run("c", created_at="2026-01-03T00:00:00.000Z", name="renewed", experiment="spring")
+    )
 
     assert "".join(run.run_id for run in reversed(store.page(wanted))) == found
     assert store.count(wanted) == len(found)
 
 
-def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(store: Store, make_run: MakeRun) -> None:
+def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(
+    store: Store, make_run: MakeRun
+) -> None:
     store.add_run(make_run("a"))
 
     for wanted in (RunFilter(), RunFilter(where="name != x")):

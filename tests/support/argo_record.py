@@ -1,20 +1,23 @@
 """What Argo recorded of a run: a reader of `workflow.json` that shares no code with kfgcp.
 
-The names of Argo's nodes say where a node stands. The program of a task in the second iteration of a loop is
+The names of Argo's nodes say where a node stands. The program of a task in the second iteration of
+a loop is
 
     W(0).root(0).for-loop-1(0).iteration-iterations(1:1)(0).iteration-item(0).say(0).executor(0)
 
-which is the path `for-loop-1[1]/say`. `(0)` at the end of a part is the number of an attempt; it is there when the
-template has a retry strategy, and the workflow defaults of KFP 2.17.0 give one to every template. The other parts are
-those that KFP's compiler makes (dag.go, container.go and importer.go below backend/src/v2/compiler/argocompiler):
+which is the path `for-loop-1[1]/say`. `(0)` at the end of a part is the number of an attempt; it is
+there when the template has a retry strategy, and the workflow defaults of KFP 2.17.0 give one to
+every template. The other parts are those that KFP's compiler makes (dag.go, container.go and
+importer.go below backend/src/v2/compiler/argocompiler):
 
-- `K-driver` decides for the task K, `iteration-driver` for a loop, and `iteration-item-driver` for an iteration.
+- `K-driver` decides for the task K, `iteration-driver` for a loop, and `iteration-item-driver` for
+  an iteration.
 - `iteration-iterations(N:N)` is an iteration, and `iteration-item` holds its tasks.
 - `D.onExit.K` is an exit task K, which stands beside the task D that it waits for.
 - `K.executor` is the program of a task; a task without it is an importer or a group.
 
-Values and artifacts are not in Argo's record. They come from `mlmd.json`, by the execution id that Argo has of the
-group and the name of the task in it.
+Values and artifacts are not in Argo's record. They come from `mlmd.json`, by the execution id that
+Argo has of the group and the name of the task in it.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ class Expected:
     """A task as Argo recorded it.
 
     Attributes:
-        kind: container, importer, dag or loop; None when nothing of it ran, so that Argo does not tell.
+        kind: container, importer, dag or loop; None when nothing of it ran, so that Argo does not
+            tell.
         state: as kfgcp calls it.
         attempts: pods that ran its program.
         earliest: RFC 3339 text with whole seconds; it did not start before.
@@ -101,14 +105,16 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
 
 
 def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the phases of the pods that ran the programs of tasks, by path: one for each attempt, first to last."""
+    """Return the phases of the pods that ran the programs of tasks, by path: one for each attempt,
+    first to last."""
     by_path = _by_path(workflow)
     pods = {path: _pods(nodes.program) for path, nodes in by_path.items()}
     return {path: [pod["phase"] for pod in attempts] for path, attempts in pods.items() if attempts}
 
 
 def _by_path(workflow: Mapping[str, Any]) -> dict[str, Nodes]:
-    """Return the nodes by the path of their task; those of the whole pipeline have the empty path."""
+    """Return the nodes by the path of their task; those of the whole pipeline have the empty
+    path."""
     plain_names = {_without_attempts(node["name"]) for node in workflow["nodes"].values()}
     nodes: dict[str, Nodes] = defaultdict(Nodes)
     for node in sorted(workflow["nodes"].values(), key=lambda node: node["name"]):
@@ -215,7 +221,8 @@ class _Values:
         found = [
             execution
             for execution in self._executions
-            if _property(execution, "parent_dag_id") == group and _property(execution, "task_name") == name
+            if _property(execution, "parent_dag_id") == group
+            and _property(execution, "task_name") == name
         ]
         return found[-1] if found else None
 
@@ -225,7 +232,9 @@ class _Values:
     def outputs(self, execution: Mapping[str, Any] | None) -> dict[str, Any]:
         return self._values(execution, "outputs", "OUTPUT")
 
-    def _values(self, execution: Mapping[str, Any] | None, name: str, event_type: str) -> dict[str, Any]:
+    def _values(
+        self, execution: Mapping[str, Any] | None, name: str, event_type: str
+    ) -> dict[str, Any]:
         assert execution is not None
         values = dict(_property(execution, name) or {})
         addresses: dict[str, list[tuple[int, str]]] = defaultdict(list)

@@ -47,6 +47,10 @@ def exchange(name: str, version: str = "2.17.0") -> Exchange:
 
 
 def exchanges(version: str = "2.17.0") -> list[Exchange]:
-    """Return all exchanges with a server in the order in which they took place, that of the folder's README.md."""
+    """Return all exchanges with a server in the order in which they took place, that of the
+    folder's README.md."""
     readme = (RECORDED / f"api-{version}" / "README.md").read_text(encoding="utf-8")
-    return [exchange(name, version) for name in re.findall(r"^- `([\w.-]+)\.json`", readme, re.MULTILINE)]
+    return [
+        exchange(name, version)
+        for name in re.findall(r"^- `([\w.-]+)\.json`", readme, re.MULTILINE)
+    ]

@@ -1,7 +1,8 @@
-"""A kubectl that forwards a port of this machine to the port in FAKE_TARGET; it writes its arguments to FAKE_LOG.
+"""A kubectl that forwards a port of this machine to the port in FAKE_TARGET; it writes its
+arguments to FAKE_LOG.
 
-FAKE_SAYS: what it complains of before it ends at once. It ends when FAKE_LOG.die is there, and says that it lost the
-pod, living on, when FAKE_LOG.lose is there.
+FAKE_SAYS: what it complains of before it ends at once. It ends when FAKE_LOG.die is there, and says
+that it lost the pod, living on, when FAKE_LOG.lose is there.
 """
 
 import os
@@ -27,7 +28,9 @@ def main() -> None:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            sys.exit(f"error: unable to listen on any of the requested ports: [{port}]: {error.strerror}")
+            sys.exit(
+                f"error: unable to listen on any of the requested ports: [{port}]: {error.strerror}"
+            )
         listener.listen(16)
         print(f"Forwarding from 127.0.0.1:{port} -> 80", flush=True)
         while True:
@@ -43,7 +46,11 @@ def watch() -> None:
         for name, end in (("die", True), ("lose", False)):
             with suppress(FileNotFoundError):
                 Path(f"{LOG}.{name}").unlink()
-                print("E0101 an error occurred forwarding 80 -> 80: no such pod", file=sys.stderr, flush=True)
+                print(
+                    "E0101 an error occurred forwarding 80 -> 80: no such pod",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 if end:
                     os._exit(1)
         time.sleep(0.02)

@@ -20,7 +20,9 @@ class HeldRequest:
         after_work: hold the request after its work is done, not before.
     """
 
-    def __init__(self, stand_in: StandIn, method: str, path: str, *, after_work: bool = False) -> None:
+    def __init__(
+        self, stand_in: StandIn, method: str, path: str, *, after_work: bool = False
+    ) -> None:
         self._handle = stand_in.handle
         self._stand_in = stand_in
         self._method = method

@@ -73,7 +73,9 @@ class Connection:
 
     def reset(self) -> None:
         """End the connection with a reset instead of a regular end."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        self.socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        )
         self.socket.close()
 
 
@@ -86,7 +88,9 @@ class HostileServer:
         reads_requests: whether a request is read before `answer` is called.
     """
 
-    def __init__(self, answer: Answer, *, tls: ssl.SSLContext | None = None, reads_requests: bool = True) -> None:
+    def __init__(
+        self, answer: Answer, *, tls: ssl.SSLContext | None = None, reads_requests: bool = True
+    ) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self._answer = answer

@@ -1,8 +1,9 @@
-"""The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is missing.
+"""The tests that must run in CI: `--must-run FILE` fails the session when one of them skips or is
+missing.
 
 Each line of the file holds the beginning of test ids: a folder, a file, or a test (`tests/spec/`,
-`tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). A line `except BEGINNING` allows those tests to skip.
-`#` begins a comment; each exception needs one that gives the reason.
+`tests/spec/test_load.py`, `tests/spec/test_load.py::test_name`). A line `except BEGINNING` allows
+those tests to skip. `#` begins a comment; each exception needs one that gives the reason.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ EXCEPT = "except "
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--must-run`."""
     group = parser.getgroup("kfgcp", "tests that must run")
-    group.addoption("--must-run", default=None, metavar="FILE", help="fail when a test of FILE skips or is missing")
+    group.addoption(
+        "--must-run",
+        default=None,
+        metavar="FILE",
+        help="fail when a test of FILE skips or is missing",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch the reports, in the main process only."""
     if config.option.must_run and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(MustRun(*read_list(Path(config.option.must_run))), "kfgcp-must-run")
+        config.pluginmanager.register(
+            MustRun(*read_list(Path(config.option.must_run))), "kfgcp-must-run"
+        )
 
 
 def read_list(file: Path) -> tuple[list[str], list[str]]:
@@ -39,7 +47,8 @@ def read_list(file: Path) -> tuple[list[str], list[str]]:
 
 
 class MustRun:
-    """Collects the tests of a list that skipped, and the lines of the list for which no test ran."""
+    """Collects the tests of a list that skipped, and the lines of the list for which no test
+    ran."""
 
     def __init__(self, prefixes: list[str], exceptions: list[str]) -> None:
         self.prefixes = prefixes
@@ -65,7 +74,10 @@ class MustRun:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a session that passed otherwise."""
-        if (self.skipped or self.unused) and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+        if (self.skipped or self.unused) and session.exitstatus in (
+            0,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

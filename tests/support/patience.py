@@ -1,7 +1,8 @@
 """The limits for waiting in tests, far longer than a slow, busy machine needs.
 
-A test waits for a condition and gives up after one of these limits, so the speed of the machine never decides whether
-it passes. A test about time itself uses its own clock, or compares two measurements.
+A test waits for a condition and gives up after one of these limits, so the speed of the machine
+never decides whether it passes. A test about time itself uses its own clock, or compares two
+measurements.
 """
 
 from __future__ import annotations

@@ -24,14 +24,15 @@ VALUES = (
     "tag_name",
     "total_size",
 )
-"""Keys whose values are compared too. Other values are ids and times, or were sent by the client."""
+"""Keys whose values are compared too. Other values are ids and times, or were sent by the
+client."""
 
 
 def differences(recorded: Exchange, status: int, answer: Any) -> list[str]:
     """Return what is different in another answer to the same request, one line each.
 
-    Compared are the status, the keys at every level (of lists those of the first item), the values of `VALUES`, the
-    beginning of the message, and of the tasks of a run all names, states and keys.
+    Compared are the status, the keys at every level (of lists those of the first item), the values
+    of `VALUES`, the beginning of the message, and of the tasks of a run all names, states and keys.
 
     Args:
         recorded: the exchange with the real server.
@@ -77,7 +78,8 @@ def _compared_keys(where: str, recorded: dict[str, Any], other: dict[str, Any]) 
 
 
 def _compared_tasks(recorded: list[Any], other: list[Any]) -> Iterator[str]:
-    """Compare the rows that have a name; the others are written by launchers, and none ran for the recordings."""
+    """Compare the rows that have a name; the others are written by launchers, and none ran for the
+    recordings."""
     expected, found = Counter(_rows(recorded)), Counter(_rows(other))
     for row in (expected - found).elements():
         yield f"task missing: {row}"
@@ -88,7 +90,10 @@ def _compared_tasks(recorded: list[Any], other: list[Any]) -> Iterator[str]:
 def _rows(details: list[Any]) -> Iterator[str]:
     for detail in details:
         if "display_name" in detail:
-            name, children = WORKFLOW.sub("W", detail["display_name"]), len(detail.get("child_tasks", ()))
+            name, children = (
+                WORKFLOW.sub("W", detail["display_name"]),
+                len(detail.get("child_tasks", ())),
+            )
             yield f"{name} {detail.get('state', '')} {children} {' '.join(sorted(detail))}"
 
 
@@ -100,5 +105,6 @@ def _compared_history(where: str, recorded: list[Any], other: list[Any]) -> Iter
 
 
 def _beginning(text: str) -> str:
-    """Return the part of a message that is compared, without ids; `proto:` is followed by a space or by U+00A0."""
+    """Return the part of a message that is compared, without ids; `proto:` is followed by a space
+    or by U+00A0."""
     return WORKFLOW.sub("W", UUID.sub("ID", text.replace("\u00a0", " ")))[:MESSAGE_LENGTH]

@@ -1,4 +1,5 @@
-"""The runs recorded on a whole Kubeflow Pipelines 2.17.0, and a server on loopback that answers with them."""
+"""The runs recorded on a whole Kubeflow Pipelines 2.17.0, and a server on loopback that answers
+with them."""
 
 from __future__ import annotations
 
@@ -92,7 +93,9 @@ class RecordedMetadata:
                 return mlmd.failure(NO_SUCH_CONTEXT, "there is no such context")
             return _reply(method, {"context": recording["run_context"]})
         if method == "GetExecutionsByContext":
-            return _reply(method, {"executions": self._by_context[request.context_id]["executions"]})
+            return _reply(
+                method, {"executions": self._by_context[request.context_id]["executions"]}
+            )
         if method == "GetArtifactsByContext":
             return _reply(method, {"artifacts": self._by_context[request.context_id]["artifacts"]})
         if method == "GetEventsByExecutionIDs":
@@ -104,7 +107,9 @@ class RecordedMetadata:
 
     def _events(self, execution_ids: Any) -> list[Any]:
         wanted = set(execution_ids)
-        recordings = {id(self._by_execution[number]): self._by_execution[number] for number in wanted}
+        recordings = {
+            id(self._by_execution[number]): self._by_execution[number] for number in wanted
+        }
         events = [event for recording in recordings.values() for event in recording["events"]]
         return [event for event in events if int(event["execution_id"]) in wanted]
 
@@ -121,7 +126,9 @@ def _with_numbers(content: Any) -> Any:
         return [_with_numbers(item) for item in content]
     if not isinstance(content, Mapping):
         return content
-    changed = {name: _with_numbers(value) for name, value in content.items() if name != "struct_value"}
+    changed = {
+        name: _with_numbers(value) for name, value in content.items() if name != "struct_value"
+    }
     if "struct_value" in content:
         changed["struct_value"] = content["struct_value"]
     if changed.get("last_known_state") in mlmd.STATES:
@@ -134,7 +141,8 @@ def _with_numbers(content: Any) -> Any:
 
 
 class RecordedServer:
-    """Answers on loopback like the recorded Kubeflow Pipelines: runs, experiments, ML Metadata and logs of pods.
+    """Answers on loopback like the recorded Kubeflow Pipelines: runs, experiments, ML Metadata and
+    logs of pods.
 
     A test may change what is answered before it asks.
 
@@ -155,7 +163,9 @@ class RecordedServer:
         answers = [run_answer(name) for name in recorded]
         self.runs = {answer["run_id"]: answer for answer in answers}
         self.later_runs: dict[str, list[dict[str, Any]]] = {}
-        self.metadata: RecordedMetadata | None = RecordedMetadata([metadata(name) for name in recorded])
+        self.metadata: RecordedMetadata | None = RecordedMetadata(
+            [metadata(name) for name in recorded]
+        )
         self.has_pods = True
         self.lost_pods: set[str] = set()
         self.objects: dict[tuple[str, str, str], bytes] = {}
@@ -192,7 +202,10 @@ class RecordedServer:
             if self.later_runs.get(run_id):
                 self.runs[run_id] = self.later_runs[run_id].pop(0)
         elif url.path.startswith(EXPERIMENTS):
-            answer = {"experiment_id": url.path.removeprefix(EXPERIMENTS), "display_name": "default"}
+            answer = {
+                "experiment_id": url.path.removeprefix(EXPERIMENTS),
+                "display_name": "default",
+            }
         if answer is None:
             return 404, "application/json", b'{"code": 5, "message": "not found"}'
         return 200, "application/json", json.dumps(answer).encode()

@@ -1,4 +1,5 @@
-"""Servers of other people that speak the protocol of S3: moto's, which checks signatures, and gofakes3's.
+"""Servers of other people that speak the protocol of S3: moto's, which checks signatures, and
+gofakes3's.
 
 `make .venv-stores/stamp` installs them. Tests skip when that was not done.
 """
@@ -40,8 +41,10 @@ class S3Server:
         access_key: of somebody who may do everything.
         secret_key: of the same.
         checks_signatures: whether it refuses who has other keys.
-        path_host: a host name that may have the bucket in the path. Below HOST the bucket is in the name.
-        reader_key, reader_secret: of somebody who may read and list only; "" when the server has no such user.
+        path_host: a host name that may have the bucket in the path. Below HOST the bucket is in the
+            name.
+        reader_key, reader_secret: of somebody who may read and list only; "" when the server has no
+            such user.
     """
 
     url: str
@@ -78,7 +81,9 @@ def moto() -> Iterator[S3Server]:
         key = _user(iam, "runner", ["s3:*"])
         reader = _user(iam, "reader", ["s3:Get*", "s3:List*"])
         # From now on every request is checked: https://docs.getmoto.org/en/latest/docs/iam.html
-        requests.post(f"{server.url}/moto-api/reset-auth", data=b"0", timeout=REQUEST).raise_for_status()
+        requests.post(
+            f"{server.url}/moto-api/reset-auth", data=b"0", timeout=REQUEST
+        ).raise_for_status()
         keys = (key["AccessKeyId"], key["SecretAccessKey"])
         reader_keys = (reader["AccessKeyId"], reader["SecretAccessKey"])
         yield S3Server(server.url, *keys, True, "localhost", *reader_keys)
@@ -86,7 +91,10 @@ def moto() -> Iterator[S3Server]:
 
 def _user(iam: Any, name: str, actions: list[str]) -> dict[str, str]:
     """Make a user who may do some actions everywhere; return the keys."""
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
+    }
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
     key: dict[str, str] = iam.create_access_key(UserName=name)["AccessKey"]
@@ -107,11 +115,14 @@ SERVERS = {"moto": moto, "gofakes3": gofakes3}
 
 
 def forget_s3_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make S3 as on a machine without any setting for it, and with no client or result of another test.
+    """Make S3 as on a machine without any setting for it, and with no client or result of another
+    test.
 
     The first request may take long, because the machine that runs tests can be busy.
     """
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+    for name in [
+        name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "no-credentials"))
@@ -129,7 +140,9 @@ def _program(name: str) -> Path:
 
 @contextlib.contextmanager
 def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:

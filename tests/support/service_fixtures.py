@@ -1,4 +1,5 @@
-"""Fixtures of tests that send requests: a server with queued replies, a clock that does not wait, clients, logins."""
+"""Fixtures of tests that send requests: a server with queued replies, a clock that does not wait,
+clients, logins."""
 
 import base64
 import contextlib
@@ -49,7 +50,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. missing: bytes that are announced and never sent; silent: seconds without a word."""
+    """What to answer. missing: bytes that are announced and never sent; silent: seconds without a
+    word."""
 
     body: Any = field(default_factory=dict)
     status: int = 200
@@ -65,7 +67,8 @@ class _HttpServer(http.server.ThreadingHTTPServer):
 
 
 class Server:
-    """Answers each request with the next reply of the queue. Whoever asks once more gets 418, and the test fails."""
+    """Answers each request with the next reply of the queue. Whoever asks once more gets 418, and
+    the test fails."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -91,8 +94,11 @@ class Server:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def answers(self, *replies: Any) -> None:
-        """Queues replies: values of JSON, `Reply`s, or functions that make a reply of the request."""
-        self._queue.extend(each if isinstance(each, Reply) or callable(each) else Reply(each) for each in replies)
+        """Queues replies: values of JSON, `Reply`s, or functions that make a reply of the
+        request."""
+        self._queue.extend(
+            each if isinstance(each, Reply) or callable(each) else Reply(each) for each in replies
+        )
 
     def always(self, reply: Callable[[Asked], Reply]) -> None:
         """What is answered when the queue is empty."""
@@ -131,7 +137,10 @@ class Server:
             return
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         handler.send_response(reply.status)
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body) + reply.missing)}
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body) + reply.missing),
+        }
         for name, value in (headers | dict(reply.headers)).items():
             handler.send_header(name, value)
         handler.end_headers()
@@ -224,11 +233,17 @@ def tokens() -> type[Tokens]:
 
 @pytest.fixture
 def client(server: Server, clock: Clock) -> Iterator[Callable[..., ServiceClient]]:
-    """Makes a client of the server that waits by the clock that does not wait; jitter is at its most."""
+    """Makes a client of the server that waits by the clock that does not wait; jitter is at its
+    most."""
     made: list[ServiceClient] = []
 
     def make(base: str | None = None, source: Any = None, **settings: Any) -> ServiceClient:
-        how: dict[str, Any] = {"service": "Vertex AI", "sleep": clock.sleep, "clock": clock, "jitter": lambda: 1.0}
+        how: dict[str, Any] = {
+            "service": "Vertex AI",
+            "sleep": clock.sleep,
+            "clock": clock,
+            "jitter": lambda: 1.0,
+        }
         made.append(ServiceClient(base or server.url, source or Tokens(), **how | settings))
         return made[-1]
 
@@ -251,8 +266,11 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
-    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come from."""
-    monkeypatch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token")
+    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come
+    from."""
+    monkeypatch.setattr(
+        "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token"
+    )
 
     def write(content: Any) -> Path:
         file = tmp_path / "gcloud" / "application_default_credentials.json"
@@ -267,11 +285,15 @@ def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 def private_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, serialization.NoEncryption()
+    ).decode()
 
 
 @pytest.fixture
-def key_file(server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def key_file(
+    server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The key of a service account, as GOOGLE_APPLICATION_CREDENTIALS names it."""
     key = {
         "type": "service_account",
@@ -300,9 +322,15 @@ def id_token() -> Callable[..., str]:
     """Makes an id token, not signed: it ends after so many seconds."""
 
     def make(audience: str, seconds: float = 3600, **claims: Any) -> str:
-        payload = {"aud": audience, "exp": time.time() + seconds, "email": "ada@acme.example"} | claims
+        payload = {
+            "aud": audience,
+            "exp": time.time() + seconds,
+            "email": "ada@acme.example",
+        } | claims
         parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, payload)]
-        return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"])
+        return ".".join(
+            base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"]
+        )
 
     return make
 
@@ -329,7 +357,11 @@ class Kubectl:
     @property
     def alive(self) -> list[int]:
         """The processes that run."""
-        return [pid for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines()) if self._alive(pid)]
+        return [
+            pid
+            for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines())
+            if self._alive(pid)
+        ]
 
     def tell(self, word: str) -> None:
         Path(f"{self.log}.{word}").touch()

@@ -34,7 +34,8 @@ build_editable = build_wheel
 
 
 def write(folder: Path, value: str) -> Path:
-    """Make a project whose module `mine` has the constant VALUE, or give the constant another value.
+    """Make a project whose module `mine` has the constant VALUE, or give the constant another
+    value.
 
     Args:
         folder: of the project.

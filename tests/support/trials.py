@@ -1,7 +1,8 @@
-"""Long trials: `make test` runs a small sample of each with a fixed seed, `make proof` runs all of them.
+"""Long trials: `make test` runs a small sample of each with a fixed seed, `make proof` runs all of
+them.
 
-A trial is a test with the marker `trial("what is tried")`. It asks the fixture `trial` how much to try and for its
-random numbers, and counts what it tried:
+A trial is a test with the marker `trial("what is tried")`. It asks the fixture `trial` how much to
+try and for its random numbers, and counts what it tried:
 
     @pytest.mark.trial("engine killed with kill -9, then resumed")
     def test_killed_runs_end_as_if_nothing_had_happened(trial: Trial) -> None:
@@ -44,7 +45,8 @@ Run the same trials again with `make proof SEED={seed}`, or with a new seed: `ma
 """
 
 _is_proof = False
-"""Whether pytest was called with --proof. Tests are imported later, so it holds for their decorators too."""
+"""Whether pytest was called with --proof. Tests are imported later, so it holds for their
+decorators too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,18 +54,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kfgcp", "long trials")
     group.addoption("--proof", action="store_true", help="run the long trials, and nothing else")
     group.addoption(
-        "--seed", type=int, default=None, help="the seed of all trials (default: fixed; random with --proof)"
+        "--seed",
+        type=int,
+        default=None,
+        help="the seed of all trials (default: fixed; random with --proof)",
     )
-    group.addoption("--proof-report", default=None, metavar="FILE", help="where --proof writes its figures")
+    group.addoption(
+        "--proof-report", default=None, metavar="FILE", help="where --proof writes its figures"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed once, so that all workers use the same, and collect figures in the main process."""
+    """Choose the seed once, so that all workers use the same, and collect figures in the main
+    process."""
     global _is_proof
     _is_proof = config.option.proof
     is_worker = hasattr(config, "workerinput")
     if config.option.seed is None:
-        config.option.seed = random.SystemRandom().randrange(1_000_000_000) if _is_proof else SAMPLE_SEED
+        config.option.seed = (
+            random.SystemRandom().randrange(1_000_000_000) if _is_proof else SAMPLE_SEED
+        )
     _configure_hypothesis(config.option.seed)
     if _is_proof and not is_worker:
         config.pluginmanager.register(ProofReport(config), "kfgcp-proof-report")
@@ -95,7 +105,11 @@ def examples(*, sample: int, proof: int) -> int:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Print the seed, and how to run the same trials again."""
-    again = f"make proof SEED={config.option.seed}" if config.option.proof else f"--seed {config.option.seed}"
+    again = (
+        f"make proof SEED={config.option.seed}"
+        if config.option.proof
+        else f"--seed {config.option.seed}"
+    )
     return f"seed of the trials: {config.option.seed} (the same again: {again})"
 
 
@@ -139,7 +153,8 @@ def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
     marker = request.node.get_closest_marker("trial")
     assert marker is not None, 'the fixture `trial` needs the marker trial("what is tried")'
     trial = Trial(request.node.name, request.config.option.seed, request.config.option.proof)
-    # The reports of all three phases carry the name; the counts are complete at the end, in the report of the teardown.
+    # The reports of all three phases carry the name; the counts are complete at the end, in the
+    # report of the teardown.
     request.node.user_properties.append(("trial", marker.args[0]))
     yield trial
     request.node.user_properties.append(("trial counts", dict(trial.counts)))
@@ -192,7 +207,10 @@ class ProofReport:
             f"- seed: {seed}",
             f"- date: {datetime.now(UTC):%Y-%m-%d}",
             f"- commit: {_commit()}",
-            f"- machine: {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+            (
+                f"- machine: {os.cpu_count()} cores, {platform.system()}, Python"
+                f" {platform.python_version()}"
+            ),
             f"- kfp: {version('kfp')}",
             f"- duration: {(time.monotonic() - self.started) / 60:.0f} minutes",
         ]

@@ -1,4 +1,5 @@
-"""What the tests of terraform/ share: the real Terraform, run without providers, the overlay with upstream's names."""
+"""What the tests of terraform/ share: the real Terraform, run without providers, the overlay with
+upstream's names."""
 
 import fcntl
 import json
@@ -19,7 +20,9 @@ from patience import PROCESS
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"
 OVERLAY = TERRAFORM / "modules" / "gke-kubeflow" / "overlay"
-NAMES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8"))
+NAMES: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8")
+)
 API = {"Deployment": "apps/v1", "NetworkPolicy": "networking.k8s.io/v1"}
 
 Done = subprocess.CompletedProcess[str]
@@ -50,8 +53,11 @@ def terraform() -> Callable[..., Done]:
 
 
 @pytest.fixture(scope="session")
-def outputs(terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Test run of envs/dev -> its outputs, in the shape of `terraform output -json`; made once for all workers."""
+def outputs(
+    terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """Test run of envs/dev -> its outputs, in the shape of `terraform output -json`; made once for
+    all workers."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -62,7 +68,11 @@ def outputs(terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFac
             done = terraform(TERRAFORM / "envs" / "dev", "test", "-json", "-verbose")
             assert done.returncode == 0, done.stdout + done.stderr
             events = [json.loads(line) for line in done.stdout.splitlines()]
-            states = {event["@testrun"]: event["test_state"] for event in events if event["type"] == "test_state"}
+            states = {
+                event["@testrun"]: event["test_state"]
+                for event in events
+                if event["type"] == "test_state"
+            }
             file.write_text(json.dumps({run: state["outputs"] for run, state in states.items()}))
     found: dict[str, dict[str, Any]] = json.loads(file.read_text())
     return found
@@ -72,16 +82,23 @@ def outputs(terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFac
 def kubectl() -> str:
     """The path of a kubectl with kustomize 5; skips where there is none.
 
-    The one that requirements/dev.in brings into the environment of the tests comes before one on the PATH.
+    The one that requirements/dev.in brings into the environment of the tests comes before one on
+    the PATH.
     """
     folders = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
     program = shutil.which("kubectl", path=os.pathsep.join(folders))
     if program is None:
         pytest.skip("needs kubectl 1.27 or newer, beside the Python of the tests or on the PATH")
-    answer = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, encoding="utf-8")
-    version = json.loads(answer.stdout).get("kustomizeVersion", "v0") if answer.returncode == 0 else "v0"
+    answer = subprocess.run(
+        [program, "version", "--client", "-o", "json"], capture_output=True, encoding="utf-8"
+    )
+    version = (
+        json.loads(answer.stdout).get("kustomizeVersion", "v0") if answer.returncode == 0 else "v0"
+    )
     if int(version.lstrip("v").partition(".")[0]) < 5:
-        pytest.skip(f"needs kubectl 1.27 or newer, with kustomize 5; {program} has kustomize {version}")
+        pytest.skip(
+            f"needs kubectl 1.27 or newer, with kustomize 5; {program} has kustomize {version}"
+        )
     return program
 
 
@@ -90,7 +107,9 @@ def kustomize(kubectl: str) -> Callable[[Path], list[dict[str, Any]]]:
     """The objects that `kubectl kustomize` renders."""
 
     def render(folder: Path) -> list[dict[str, Any]]:
-        done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS)
+        done = subprocess.run(
+            [kubectl, "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS
+        )
         assert done.returncode == 0, done.stderr
         return list(yaml.safe_load_all(done.stdout))
 
@@ -101,16 +120,21 @@ def kustomize(kubectl: str) -> Callable[[Path], list[dict[str, Any]]]:
 def overlay(tmp_path: Path) -> Callable[..., Path]:
     """A copy of the overlay whose upstream is made of the names of kfp_names.yaml.
 
-    without: `Kind/name` that upstream does not have. optional: whether it has what not every version has.
+    without: `Kind/name` that upstream does not have. optional: whether it has what not every
+    version has.
     """
 
     def make(*, without: tuple[str, ...] = (), optional: bool = True) -> Path:
         copy = tmp_path / "overlay"
         shutil.copytree(OVERLAY, copy)
-        found = [each for each in NAMES["objects"] if f"{each['kind']}/{each['name']}" not in without]
+        found = [
+            each for each in NAMES["objects"] if f"{each['kind']}/{each['name']}" not in without
+        ]
         objects = [_manifest(each) for each in found if optional or not each.get("optional")]
         (copy / "upstream" / "names.yaml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
-        (copy / "upstream" / "kustomization.yaml").write_text("resources: [names.yaml]\n", encoding="utf-8")
+        (copy / "upstream" / "kustomization.yaml").write_text(
+            "resources: [names.yaml]\n", encoding="utf-8"
+        )
         return copy
 
     return make
@@ -118,7 +142,11 @@ def overlay(tmp_path: Path) -> Callable[..., Path]:
 
 def _manifest(found: dict[str, Any]) -> dict[str, Any]:
     kind = found["kind"]
-    made: dict[str, Any] = {"apiVersion": API.get(kind, "v1"), "kind": kind, "metadata": {"name": found["name"]}}
+    made: dict[str, Any] = {
+        "apiVersion": API.get(kind, "v1"),
+        "kind": kind,
+        "metadata": {"name": found["name"]},
+    }
     if kind == "Deployment":
         made["spec"] = {"selector": {"matchLabels": found["pod"]}, "template": _template(found)}
     elif kind == "Service":
@@ -134,12 +162,23 @@ def _manifest(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _template(found: dict[str, Any]) -> dict[str, Any]:
-    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in found.get("env", {}).items()]
+    env: list[dict[str, Any]] = [
+        {"name": name, "value": value} for name, value in found.get("env", {}).items()
+    ]
     for name, key in found.get("from_config", {}).items():
-        env.append({"name": name, "valueFrom": {"configMapKeyRef": {"name": "pipeline-install-config", "key": key}}})
+        env.append(
+            {
+                "name": name,
+                "valueFrom": {"configMapKeyRef": {"name": "pipeline-install-config", "key": key}},
+            }
+        )
     for name, secret in found.get("from_secret", {}).items():
         key = "accesskey" if "KEY" in name else "password"
         env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
-    container = {"name": found["container"], "image": f"example/{found['name']}:{NAMES['version']}", "env": env}
+    container = {
+        "name": found["container"],
+        "image": f"example/{found['name']}:{NAMES['version']}",
+        "env": env,
+    }
     spec = {"serviceAccountName": found["account"], "containers": [container]}
     return {"metadata": {"labels": found["pod"]}, "spec": spec}

@@ -1,4 +1,5 @@
-"""What the triggers of the module ci run: cloudbuild.yaml, and cloudbuild/pr.yaml on pull requests."""
+"""What the triggers of the module ci run: cloudbuild.yaml, and cloudbuild/pr.yaml on pull
+requests."""
 
 import re
 from pathlib import Path
@@ -10,8 +11,12 @@ from terraform_offline.hcl import blocks
 
 ROOT = Path(__file__).parents[2]
 MAIN: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))
-PULL_REQUEST: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild" / "pr.yaml").read_text(encoding="utf-8"))
-TRIGGERS = [each for each in blocks(ROOT / "terraform" / "modules" / "ci") if each.kind == "resource"]
+PULL_REQUEST: dict[str, Any] = yaml.safe_load(
+    (ROOT / "cloudbuild" / "pr.yaml").read_text(encoding="utf-8")
+)
+TRIGGERS = [
+    each for each in blocks(ROOT / "terraform" / "modules" / "ci") if each.kind == "resource"
+]
 
 
 def test_a_pull_request_goes_through_the_steps_of_main() -> None:

@@ -19,29 +19,56 @@ SKIPPED: list[str] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["skip-ch
 MOST_SKIPPED = 12
 
 
-def test_what_is_found_is_what_was_reviewed(tmp_path: Path, kustomize: Callable[[Path], list[Any]]) -> None:
-    """Over the modules and what the overlay adds; a line that leaves out nothing is one too many."""
+def test_what_is_found_is_what_was_reviewed(
+    tmp_path: Path, kustomize: Callable[[Path], list[Any]]
+) -> None:
+    """Over the modules and what the overlay adds; a line that leaves out nothing is one too
+    many."""
     if not CHECKOV.exists():
         pytest.skip("needs checkov: make .venv-terraform/stamp")
     own = kustomize(TERRAFORM / "modules" / "gke-kubeflow" / "overlay" / "own")
     copy = tmp_path / "terraform"  # one folder, for checkov takes seconds to start
-    shutil.copytree(TERRAFORM, copy, ignore=shutil.ignore_patterns("overlay", "examples", ".terraform", "__pycache__"))
+    shutil.copytree(
+        TERRAFORM,
+        copy,
+        ignore=shutil.ignore_patterns("overlay", "examples", ".terraform", "__pycache__"),
+    )
     (copy / "own.yaml").write_text(yaml.safe_dump_all(own), encoding="utf-8")
-    command = [CHECKOV, "-d", copy, "--framework", "terraform", "kubernetes", "--skip-download", "-o", "json"]
+    command = [
+        CHECKOV,
+        "-d",
+        copy,
+        "--framework",
+        "terraform",
+        "kubernetes",
+        "--skip-download",
+        "-o",
+        "json",
+    ]
 
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
 
     said = json.loads(done.stdout)
-    reports = {report["check_type"]: report for report in (said if isinstance(said, list) else [said])}
+    reports = {
+        report["check_type"]: report for report in (said if isinstance(said, list) else [said])
+    }
     for kind in ("terraform", "kubernetes"):
         assert reports[kind]["summary"]["passed"] > 50, done.stdout[:300]
         assert not reports[kind]["summary"]["parsing_errors"]
-    found = {check["check_id"] for report in reports.values() for check in report["results"]["failed_checks"]}
+    found = {
+        check["check_id"]
+        for report in reports.values()
+        for check in report["results"]["failed_checks"]
+    }
     assert found == set(SKIPPED)
 
 
 def test_the_list_is_short_and_every_line_says_why() -> None:
-    lines = [line for line in CONFIG.read_text(encoding="utf-8").splitlines() if line.startswith("  - CKV")]
+    lines = [
+        line
+        for line in CONFIG.read_text(encoding="utf-8").splitlines()
+        if line.startswith("  - CKV")
+    ]
 
     assert len(lines) == len(SKIPPED) <= MOST_SKIPPED
     for line in lines:

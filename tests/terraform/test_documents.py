@@ -1,4 +1,5 @@
-"""The documents of terraform/: generated parts are up to date, and the guide names what is there."""
+"""The documents of terraform/: generated parts are up to date, and the guide names what is
+there."""
 
 import importlib.util
 import json
@@ -61,7 +62,9 @@ def test_every_module_says_what_only_a_live_project_can_show(generator: ModuleTy
 
 def test_every_account_is_in_the_table_of_who_may_do_what() -> None:
     (roles,) = [
-        block.body for block in blocks(ROOT / "terraform" / "modules" / "identities") if "accounts" in block.body
+        block.body
+        for block in blocks(ROOT / "terraform" / "modules" / "identities")
+        if "accounts" in block.body
     ]
 
     for name in roles["accounts"]:
@@ -87,11 +90,19 @@ def test_outputs_that_are_asked_for_are_put_out() -> None:
 
 
 def test_variables_that_are_set_are_there() -> None:
-    given = [line for block in _blocks(GUIDE, "hcl") for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)]
+    given = [
+        line
+        for block in _blocks(GUIDE, "hcl")
+        for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)
+    ]
 
     assert given
     assert set(given) <= _named(DEV, "variable")
-    security = {line for block in _blocks(SECURITY, "hcl") for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)}
+    security = {
+        line
+        for block in _blocks(SECURITY, "hcl")
+        for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)
+    }
     assert security == {"teams", "federation"}
     assert security <= _named(DEV, "variable")
 
@@ -99,15 +110,20 @@ def test_variables_that_are_set_are_there() -> None:
 def test_what_must_be_given_is_given_in_step_3() -> None:
     needed = {each.name for each in DEV if each.kind == "variable" and "default" not in each.body}
     step = re.split(r"^## ", GUIDE, flags=re.MULTILINE)[4]
-    example = (ROOT / "terraform" / "envs" / "dev" / "terraform.tfvars.example").read_text(encoding="utf-8")
+    example = (ROOT / "terraform" / "envs" / "dev" / "terraform.tfvars.example").read_text(
+        encoding="utf-8"
+    )
 
     assert step.startswith("3. ")
     for text in (_blocks(step, "hcl")[0], example):
         assert needed <= set(re.findall(r"^(\w+) +=", text, re.MULTILINE))
 
 
-def test_the_variables_of_the_guide_are_accepted(terraform: Callable[..., Any], tmp_path: Path) -> None:
-    """All of its blocks together, and the federation of security.md, are the variables of a test run of envs/dev."""
+def test_the_variables_of_the_guide_are_accepted(
+    terraform: Callable[..., Any], tmp_path: Path
+) -> None:
+    """All of its blocks together, and the federation of security.md, are the variables of a test
+    run of envs/dev."""
     federation = next(block for block in _blocks(SECURITY, "hcl") if block.startswith("federation"))
     variables = "\n".join([*_blocks(GUIDE, "hcl"), federation])
     copy = tmp_path / "terraform"
@@ -115,7 +131,9 @@ def test_the_variables_of_the_guide_are_accepted(terraform: Callable[..., Any], 
     dev = copy / "envs" / "dev"
     (file,) = dev.glob("tests/*.tftest.hcl")
     mocks = file.read_text(encoding="utf-8").partition("\nvariables {")[0]
-    file.write_text(f'{mocks}\nvariables {{\n{variables}\n}}\n\nrun "guide" {{\n  command = plan\n}}\n')
+    file.write_text(
+        f'{mocks}\nvariables {{\n{variables}\n}}\n\nrun "guide" {{\n  command = plan\n}}\n'
+    )
 
     done = terraform(dev, "test", "-no-color")
 
@@ -123,7 +141,9 @@ def test_the_variables_of_the_guide_are_accepted(terraform: Callable[..., Any], 
     assert 'run "guide"... pass' in done.stdout
 
 
-def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(home: Path, kfgcp: Any) -> None:
+def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(
+    home: Path, kfgcp: Any
+) -> None:
     assert kfgcp("init", "words").code == 0
     (schedules,) = [block for block in _blocks(GUIDE, "hcl") if block.startswith("schedules")]
     (local,) = blocks_of_text(f"locals {{\n{schedules}\n}}")
@@ -167,7 +187,9 @@ def test_a_block_that_reads_terraform_or_its_modules_says_where_it_runs() -> Non
 def test_files_that_the_guide_names_are_there() -> None:
     module = ROOT / "terraform" / "modules" / "gke-kubeflow"
 
-    for name in set(re.findall(r"\$MODULE/([\w./-]+)", GUIDE)) | set(re.findall(r"`(overlay/[\w./-]+)`", GUIDE)):
+    for name in set(re.findall(r"\$MODULE/([\w./-]+)", GUIDE)) | set(
+        re.findall(r"`(overlay/[\w./-]+)`", GUIDE)
+    ):
         assert (module / name).is_file(), name
     for name in re.findall(r"`((?:terraform|tests|docs)/[\w./-]+)`", GUIDE):
         assert (ROOT / name).exists(), name

@@ -47,7 +47,8 @@ def test_each_team_has_an_environment_on_each_backend(
 def test_doctor_is_content_with_what_was_imported(
     outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, key: str, name: str
 ) -> None:
-    """Only the addresses are the stand-ins', and the sign-in that a proxy would want; all else is Terraform's."""
+    """Only the addresses are the stand-ins', and the sign-in that a proxy would want; all else is
+    Terraform's."""
     from kfgcp.testing import kubeflow, vertex
 
     (home / "outputs.json").write_text(json.dumps(outputs["all_parts_and_two_teams"]))
@@ -55,12 +56,20 @@ def test_doctor_is_content_with_what_was_imported(
     settings = tomllib.loads((home / "kfgcp.toml").read_text())["env"][name]
 
     on_kubeflow = settings["backend"] == "kubeflow"
-    with kubeflow() if on_kubeflow else vertex(project=settings["project"], location=settings["location"]) as env:
+    with (
+        kubeflow()
+        if on_kubeflow
+        else vertex(project=settings["project"], location=settings["location"]) as env
+    ):
         env.make_bucket(settings["pipeline_root"].split("/")[2])
-        led = {key: value for key, value in env.environ_of(name).items() if key.startswith("STORAGE_")}
+        led = {
+            key: value for key, value in env.environ_of(name).items() if key.startswith("STORAGE_")
+        }
         keys = ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST")
         led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in keys}
-        done = kfgcp("doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"})
+        done = kfgcp(
+            "doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
+        )
 
     assert done.code == 0, done.out + done.err
     assert settings["pipeline_root"] in done.out

@@ -1,4 +1,5 @@
-"""Every module and environment: formatted, valid, tested by `terraform test` over mocked providers."""
+"""Every module and environment: formatted, valid, tested by `terraform test` over mocked
+providers."""
 
 import re
 import subprocess
@@ -18,7 +19,16 @@ Terraform = Callable[..., Any]
 
 def test_the_parts_of_an_environment_are_there() -> None:
     assert {folder.name for folder in MODULES} == {
-        *("services", "storage", "registry", "identities", "vertex", "gke-kubeflow", "ci", "monitoring"),
+        *(
+            "services",
+            "storage",
+            "registry",
+            "identities",
+            "vertex",
+            "gke-kubeflow",
+            "ci",
+            "monitoring",
+        ),
         *("dashboard", "scheduler", "environment"),
     }
     assert [folder.name for folder in ENVS] == ["dev", "prod"]
@@ -38,7 +48,9 @@ def test_it_is_valid(terraform: Terraform, folder: Path) -> None:
     assert done.stdout.strip() == "Success! The configuration is valid."  # no warnings
 
 
-@pytest.mark.parametrize("folder", [each for each in [*MODULES, *ENVS] if each != DEV], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", [each for each in [*MODULES, *ENVS] if each != DEV], ids=lambda folder: folder.name
+)
 def test_its_tests_pass(terraform: Terraform, folder: Path) -> None:
     runs = _runs(folder)
 
@@ -49,14 +61,17 @@ def test_its_tests_pass(terraform: Terraform, folder: Path) -> None:
 
 
 def test_the_tests_of_dev_pass(outputs: dict[str, Any]) -> None:
-    """Which are run once, for what they put out is needed by other tests: the fixture fails when one does."""
+    """Which are run once, for what they put out is needed by other tests: the fixture fails when
+    one does."""
     assert list(outputs) == _runs(DEV)
 
 
 @pytest.mark.parametrize("folder", MODULES, ids=lambda folder: folder.name)
 def test_its_example_is_its_first_test(folder: Path) -> None:
     (file,) = folder.glob("tests/*.tftest.hcl")
-    first = re.search(r'^run "(\w+)" \{\n(.*?)^\}', file.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    first = re.search(
+        r'^run "(\w+)" \{\n(.*?)^\}', file.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
 
     assert first is not None
     assert first[1] == "the_example_works"
@@ -74,18 +89,30 @@ def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
         "terraform/envs/dev/outputs.json",
         "terraform/envs/dev/kubeflow.yaml",
     ]
-    listed = subprocess.run(["git", "ls-files", "terraform"], cwd=TERRAFORM.parent, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "terraform"], cwd=TERRAFORM.parent, capture_output=True, text=True
+    )
     if listed.returncode:
         pytest.skip("not a checkout of git")
 
-    ignored = subprocess.run(["git", "check-ignore", *made], cwd=TERRAFORM.parent, capture_output=True, text=True)
+    ignored = subprocess.run(
+        ["git", "check-ignore", *made], cwd=TERRAFORM.parent, capture_output=True, text=True
+    )
 
     assert ignored.stdout.splitlines() == made
-    assert not [name for name in listed.stdout.splitlines() if re.search(r"\.terraform|tfstate|\.tfvars$", name)]
+    assert not [
+        name
+        for name in listed.stdout.splitlines()
+        if re.search(r"\.terraform|tfstate|\.tfvars$", name)
+    ]
 
 
 def _runs(folder: Path) -> list[str]:
     files = sorted(folder.glob("tests/*.tftest.hcl"))
-    found = [name for file in files for name in re.findall(r'^run "(\w+)"', file.read_text("utf-8"), re.MULTILINE)]
+    found = [
+        name
+        for file in files
+        for name in re.findall(r'^run "(\w+)"', file.read_text("utf-8"), re.MULTILINE)
+    ]
     assert found
     return found

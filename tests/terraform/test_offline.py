@@ -1,4 +1,5 @@
-"""tools/terraform_offline: the real Terraform finds what is wrong with a module although no provider can be had."""
+"""tools/terraform_offline: the real Terraform finds what is wrong with a module although no
+provider can be had."""
 
 import json
 import os
@@ -94,7 +95,9 @@ def test_a_test_without_a_mock_fails_because_there_is_no_cloud(
     assert "has no cloud behind it" in done.stdout + done.stderr
 
 
-def test_without_terraform_it_says_what_is_missing(module: Callable[[str], Path], tmp_path: Path) -> None:
+def test_without_terraform_it_says_what_is_missing(
+    module: Callable[[str], Path], tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, OFFLINE, module(GOOD), "validate"],
         env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
@@ -126,7 +129,9 @@ def test_whether_a_registry_answers_is_asked_once(
 ) -> None:
     program = str(fake(script))
 
-    assert [can_be_had(program, dict(os.environ), tmp_path / "cache") for _ in range(3)] == [answer] * 3
+    assert [can_be_had(program, dict(os.environ), tmp_path / "cache") for _ in range(3)] == [
+        answer
+    ] * 3
 
     assert (tmp_path / "calls").read_text().splitlines() == ["init -backend=false -input=false"]
 
@@ -146,14 +151,21 @@ def test_real_providers_are_taken_where_they_can_be_had(
 
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["init", "init", "validate"]  # the question, and the two steps
+    assert [call.split()[0] for call in calls] == [
+        "init",
+        "init",
+        "validate",
+    ]  # the question, and the two steps
     environment = (tmp_path / "environment").read_text()
     assert f"TF_PLUGIN_CACHE_DIR={tmp_path}/cache/plugins" in environment
     assert "TF_REATTACH_PROVIDERS" not in environment
 
 
 def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_now(
-    terraform: Callable[..., Any], fake: Callable[[str], Path], module: Callable[[str], Path], tmp_path: Path
+    terraform: Callable[..., Any],
+    fake: Callable[[str], Path],
+    module: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     """A registry that comes and goes must not make tests fail that need none."""
     real = shutil.which("terraform")
@@ -167,7 +179,15 @@ def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_no
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
 
     done = subprocess.run(
-        [sys.executable, OFFLINE, "--cache", tmp_path / "cache", module(GOOD), "validate", "-no-color"],
+        [
+            sys.executable,
+            OFFLINE,
+            "--cache",
+            tmp_path / "cache",
+            module(GOOD),
+            "validate",
+            "-no-color",
+        ],
         env=os.environ | {"PATH": path, "TERRAFORM_PROVIDERS": "auto"},
         capture_output=True,
         text=True,
@@ -247,7 +267,12 @@ def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) ->
     Cache(folder).python.write_text("half of it")
 
     done = subprocess.run(
-        [sys.executable, "-c", FILL.replace("parents=True)", "parents=True, exist_ok=True)"), tmp_path],
+        [
+            sys.executable,
+            "-c",
+            FILL.replace("parents=True)", "parents=True, exist_ok=True)"),
+            tmp_path,
+        ],
         env=os.environ | {"PYTHONPATH": str(OFFLINE.parent)},
         input="go\n",
         capture_output=True,
@@ -264,7 +289,9 @@ def test_a_variable_of_the_shell_does_not_reach_the_module(
 ) -> None:
     folder = module('variable "x" {\n  type    = string\n  default = "module"\n}\n')
     check = 'condition = var.x == "module"\n    error_message = "shell"'
-    (folder / "x.tftest.hcl").write_text(f'run "x" {{\n  command = plan\n  assert {{\n    {check}\n  }}\n}}\n')
+    (folder / "x.tftest.hcl").write_text(
+        f'run "x" {{\n  command = plan\n  assert {{\n    {check}\n  }}\n}}\n'
+    )
 
     done = terraform(folder, "test", "-no-color", env=os.environ | STAND_IN | {"TF_VAR_x": "shell"})
 
@@ -281,7 +308,10 @@ def test_the_schema_says_what_the_documentation_of_the_provider_says() -> None:
 
     bucket = google["google_storage_bucket"]["block"]
     assert bucket["attributes"]["location"] == {"type": "string", "required": True}
-    assert bucket["block_types"]["lifecycle_rule"]["block"]["block_types"]["condition"]["min_items"] == 1
+    assert (
+        bucket["block_types"]["lifecycle_rule"]["block"]["block_types"]["condition"]["min_items"]
+        == 1
+    )
     assert "iap_enabled" in beta["google_cloud_run_v2_service"]["block"]["attributes"]
     assert "iap_enabled" not in google["google_cloud_run_v2_service"]["block"]["attributes"]
     assert "google_vertex_ai_schedule" not in google.keys() | beta.keys()

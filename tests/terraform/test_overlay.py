@@ -13,7 +13,9 @@ from terraform_offline.hcl import blocks
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
 OVERLAY = MODULE / "overlay"
-NAMES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8"))
+NAMES: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8")
+)
 UPSTREAM = {f"{each['kind']}/{each['name']}": each for each in NAMES["objects"]}
 TASK = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TUNNEL = {
@@ -44,7 +46,9 @@ def _patches() -> Iterator[tuple[str, str]]:
 
 
 def test_upstream_is_named_in_one_place_at_one_version() -> None:
-    files = [file for file in OVERLAY.rglob("*") if file.is_file() and "github.com" in file.read_text()]
+    files = [
+        file for file in OVERLAY.rglob("*") if file.is_file() and "github.com" in file.read_text()
+    ]
     text = (OVERLAY / "upstream" / "kustomization.yaml").read_text()
 
     assert files == [OVERLAY / "upstream" / "kustomization.yaml"]
@@ -62,8 +66,14 @@ def test_every_patch_hits_a_name_that_upstream_has() -> None:
 
 def test_a_container_that_a_patch_changes_is_one_of_upstreams() -> None:
     """A patch of a container that is not there would add one."""
-    patched = [each for file in OVERLAY.glob("patches/*.yaml") for each in yaml.safe_load_all(file.read_text())]
-    deployments = [each for each in patched if isinstance(each, dict) and each["kind"] == "Deployment"]
+    patched = [
+        each
+        for file in OVERLAY.glob("patches/*.yaml")
+        for each in yaml.safe_load_all(file.read_text())
+    ]
+    deployments = [
+        each for each in patched if isinstance(each, dict) and each["kind"] == "Deployment"
+    ]
 
     assert deployments
     for each in deployments:
@@ -71,7 +81,9 @@ def test_a_container_that_a_patch_changes_is_one_of_upstreams() -> None:
         assert container["name"] == UPSTREAM[f"Deployment/{each['metadata']['name']}"]["container"]
 
 
-def test_the_render_fails_when_upstream_renames_what_is_patched(overlay: Callable[..., Path], kubectl: str) -> None:
+def test_the_render_fails_when_upstream_renames_what_is_patched(
+    overlay: Callable[..., Path], kubectl: str
+) -> None:
     folder = overlay(without=("ConfigMap/kfp-launcher",))
 
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
@@ -94,13 +106,19 @@ def test_no_parameter_is_left_out(rendered: Objects) -> None:
         r"\b(ACCOUNT|BUCKET|PROJECT|LOCATION|CLUSTER|SECRET|INSTANCE|HOST|ADDRESS|CONTROL|GROUP)\b"
     )
 
-    found = [(name, text) for name, each in rendered.items() for text in _texts(each) if placeholder.search(text)]
+    found = [
+        (name, text)
+        for name, each in rendered.items()
+        for text in _texts(each)
+        if placeholder.search(text)
+    ]
 
     assert found == []
 
 
 def test_no_default_password_survives(rendered: Objects) -> None:
-    """Upstream's own secret is root without a password; ours come from Secret Manager, under upstream's names."""
+    """Upstream's own secret is root without a password; ours come from Secret Manager, under
+    upstream's names."""
     asked_for = {
         env["valueFrom"]["secretKeyRef"]["name"]
         for each in _of_kind(rendered, "Deployment")
@@ -113,16 +131,25 @@ def test_no_default_password_survives(rendered: Objects) -> None:
     assert asked_for == {"mysql-secret", "mlpipeline-minio-artifact"}
     made = {each["spec"]["target"]["name"] for each in _of_kind(rendered, "ExternalSecret")}
     assert made == asked_for | {
-        rendered["BackendConfig/ml-pipeline-ui"]["spec"]["iap"]["oauthclientCredentials"]["secretName"]
+        rendered["BackendConfig/ml-pipeline-ui"]["spec"]["iap"]["oauthclientCredentials"][
+            "secretName"
+        ]
     }
-    assert not [text for each in rendered.values() for text in _texts(each) if re.search(r"minio123|password:", text)]
+    assert not [
+        text
+        for each in rendered.values()
+        for text in _texts(each)
+        if re.search(r"minio123|password:", text)
+    ]
 
 
 def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) -> None:
     (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
     env = {each["name"]: each.get("value") for each in server["env"]}
 
-    assert {name: value for name, value in env.items() if name.startswith("OBJECTSTORECONFIG") and value} == {
+    assert {
+        name: value for name, value in env.items() if name.startswith("OBJECTSTORECONFIG") and value
+    } == {
         "OBJECTSTORECONFIG_HOST": "storage.googleapis.com",
         "OBJECTSTORECONFIG_PORT": "443",
         "OBJECTSTORECONFIG_SECURE": "true",
@@ -132,8 +159,12 @@ def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) ->
     }
     launcher = rendered["ConfigMap/kfp-launcher"]["data"]
     assert launcher["defaultPipelineRoot"] == "gs://acme-ml-dev-kubeflow/artifacts"
-    assert yaml.safe_load(launcher["providers"]) == {"gs": {"default": {"credentials": {"fromEnv": True}}}}
-    argo = yaml.safe_load(rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"])
+    assert yaml.safe_load(launcher["providers"]) == {
+        "gs": {"default": {"credentials": {"fromEnv": True}}}
+    }
+    argo = yaml.safe_load(
+        rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"]
+    )
     assert argo["gcs"]["bucket"] == "acme-ml-dev-kubeflow"
     assert "s3" not in argo
     assert not [text for each in rendered.values() for text in _texts(each) if "seaweedfs" in text]
@@ -143,23 +174,34 @@ def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> 
     """Kubernetes names the account, and the module identities lets just those act as it."""
     key = "iam.gke.io/gcp-service-account"
     named = {
-        each["metadata"]["name"]: each["metadata"]["annotations"][key].partition("@")[0].removeprefix("kfgcp-")
+        each["metadata"]["name"]: each["metadata"]["annotations"][key]
+        .partition("@")[0]
+        .removeprefix("kfgcp-")
         for each in _of_kind(rendered, "ServiceAccount")
         if key in each["metadata"].get("annotations", {})
     }
-    (roles,) = [block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body]
+    (roles,) = [
+        block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body
+    ]
     bound = {pod: name for name, account in roles["accounts"].items() for pod in account["pods"]}
 
     assert named == bound
-    assert {each["metadata"]["namespace"] for each in _of_kind(rendered, "ServiceAccount")} == {"kubeflow"}
+    assert {each["metadata"]["namespace"] for each in _of_kind(rendered, "ServiceAccount")} == {
+        "kubeflow"
+    }
 
 
 def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Objects) -> None:
-    """Tasks get at artifacts and logs, and neither at the dumps of the database nor at the pipelines of others."""
-    (roles,) = [block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body]
+    """Tasks get at artifacts and logs, and neither at the dumps of the database nor at the
+    pipelines of others."""
+    (roles,) = [
+        block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body
+    ]
     writes = {
         pod: {
-            target.partition("/")[2] for target, given in account["on"].items() if "roles/storage.objectUser" in given
+            target.partition("/")[2]
+            for target, given in account["on"].items()
+            if "roles/storage.objectUser" in given
         }
         for account in roles["accounts"].values()
         for pod in account["pods"]
@@ -167,15 +209,21 @@ def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Object
     made = (MODULE.parent / "environment" / "main.tf").read_text(encoding="utf-8")
     (folders_made,) = re.findall(r"kubeflow = \{ folders = \[(.*?)\]", made)
     launcher = rendered["ConfigMap/kfp-launcher"]["data"]["defaultPipelineRoot"]
-    argo = yaml.safe_load(rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"])
+    argo = yaml.safe_load(
+        rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"]
+    )
     (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
-    stored = {each["name"]: each.get("value") for each in server["env"]}["OBJECTSTORECONFIG_PIPELINEPATH"]
+    stored = {each["name"]: each.get("value") for each in server["env"]}[
+        "OBJECTSTORECONFIG_PIPELINEPATH"
+    ]
 
     assert {pod: folders for pod, folders in writes.items() if folders} == {
         "pipeline-runner": {launcher.split("/")[3], argo["gcs"]["keyFormat"].split("/")[0]},
         "ml-pipeline": {stored},
     }
-    assert set(re.findall(r"\w+", folders_made)) == {folder for folders in writes.values() for folder in folders}
+    assert set(re.findall(r"\w+", folders_made)) == {
+        folder for folders in writes.values() for folder in folders
+    }
 
 
 def test_nothing_reaches_a_pod_that_no_policy_lets_in(rendered: Objects) -> None:
@@ -206,35 +254,53 @@ def test_nothing_reaches_a_pod_that_no_policy_lets_in(rendered: Objects) -> None
             ],
             [8887, 8888],
         ),
-        ("metadata", ["metadata-envoy", "metadata-writer", "ml-pipeline", "ml-pipeline-driver", "tasks"], [8080]),
+        (
+            "metadata",
+            ["metadata-envoy", "metadata-writer", "ml-pipeline", "ml-pipeline-driver", "tasks"],
+            [8080],
+        ),
         ("metadata-envoy", ["ml-pipeline-ui"], [9090]),
         ("database", ["cache-server", "metadata-grpc-server", "ml-pipeline"], [3306]),
         ("driver", ["tasks"], [8080]),
     ],
 )
-def test_a_service_accepts_its_peers_only(rendered: Objects, policy: str, peers: list[str], ports: list[int]) -> None:
+def test_a_service_accepts_its_peers_only(
+    rendered: Objects, policy: str, peers: list[str], ports: list[int]
+) -> None:
     (rule,) = rendered[f"NetworkPolicy/{policy}"]["spec"]["ingress"]
 
     assert sorted(_peer(each) for each in rule["from"]) == peers
     assert [each["port"] for each in rule["ports"]] == ports
 
 
-def test_the_control_plane_reaches_the_webhook_straight_and_by_its_tunnel(rendered: Objects) -> None:
+def test_the_control_plane_reaches_the_webhook_straight_and_by_its_tunnel(
+    rendered: Objects,
+) -> None:
     (rule,) = rendered["NetworkPolicy/cache-server"]["spec"]["ingress"]
 
-    assert rule == {"from": [{"ipBlock": {"cidr": "172.16.30.0/28"}}, TUNNEL], "ports": [{"port": 8443}]}
-    others = [each for name, each in rendered.items() if name.startswith("NetworkPolicy/") and "cache" not in name]
+    assert rule == {
+        "from": [{"ipBlock": {"cidr": "172.16.30.0/28"}}, TUNNEL],
+        "ports": [{"port": 8443}],
+    }
+    others = [
+        each
+        for name, each in rendered.items()
+        if name.startswith("NetworkPolicy/") and "cache" not in name
+    ]
     assert "konnectivity" not in str(others)
 
 
 def test_pods_that_have_ended_do_not_fill_the_namespace(rendered: Objects) -> None:
-    """Kubernetes counts in `pods` those that have not ended, in `count/pods` all that are still there."""
+    """Kubernetes counts in `pods` those that have not ended, in `count/pods` all that are still
+    there."""
     assert rendered["ResourceQuota/tasks"]["spec"]["hard"] == {"pods": "500"}
 
 
 def test_every_pod_that_a_policy_names_is_there(rendered: Objects) -> None:
     """A label with a slip in it would shut a service off."""
-    pods = [each["spec"]["template"]["metadata"]["labels"] for each in _of_kind(rendered, "Deployment")]
+    pods = [
+        each["spec"]["template"]["metadata"]["labels"] for each in _of_kind(rendered, "Deployment")
+    ]
     selectors = [
         selector["matchLabels"]
         for policy in _of_kind(rendered, "NetworkPolicy")
@@ -247,7 +313,9 @@ def test_every_pod_that_a_policy_names_is_there(rendered: Objects) -> None:
         assert any(selector.items() <= labels.items() for labels in pods), selector
 
 
-def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_aware_proxy(rendered: Objects) -> None:
+def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_aware_proxy(
+    rendered: Objects,
+) -> None:
     (rule,) = rendered["NetworkPolicy/user-interface"]["spec"]["ingress"]
     backend = rendered["BackendConfig/ml-pipeline-ui"]["spec"]
 
@@ -255,17 +323,31 @@ def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_awar
     assert [peer["ipBlock"]["cidr"] for peer in rule["from"]] == ["35.191.0.0/16", "130.211.0.0/22"]
     assert backend["iap"]["enabled"] is True
     service = rendered["Service/ml-pipeline-ui"]
-    assert service["metadata"]["annotations"]["cloud.google.com/backend-config"] == '{"default": "ml-pipeline-ui"}'
+    assert (
+        service["metadata"]["annotations"]["cloud.google.com/backend-config"]
+        == '{"default": "ml-pipeline-ui"}'
+    )
     assert rendered["Ingress/kubeflow-pipelines"]["spec"]["rules"][0]["host"] == "kfp.acme.example"
-    assert rendered["FrontendConfig/kubeflow-pipelines"]["spec"]["redirectToHttps"] == {"enabled": True}
-    assert {each["spec"].get("type") for each in _of_kind(rendered, "Service")} <= {None, "ClusterIP"}
+    assert rendered["FrontendConfig/kubeflow-pipelines"]["spec"]["redirectToHttps"] == {
+        "enabled": True
+    }
+    assert {each["spec"].get("type") for each in _of_kind(rendered, "Service")} <= {
+        None,
+        "ClusterIP",
+    }
 
 
 def test_rights_are_per_namespace_and_to_look_only(rendered: Objects) -> None:
-    ours = [each for each in rendered.values() if "app.kubernetes.io/part-of" in each["metadata"].get("labels", {})]
+    ours = [
+        each
+        for each in rendered.values()
+        if "app.kubernetes.io/part-of" in each["metadata"].get("labels", {})
+    ]
 
     assert not [each for each in ours if each["kind"].startswith("ClusterRole")]
-    assert rendered["RoleBinding/run-viewers"]["subjects"][0]["name"] == "nobody"  # until a group is named
+    assert (
+        rendered["RoleBinding/run-viewers"]["subjects"][0]["name"] == "nobody"
+    )  # until a group is named
     for rule in rendered["Role/run-viewer"]["rules"]:
         assert set(rule["verbs"]) <= {"get", "list", "watch"}
         assert "secrets" not in rule["resources"]
@@ -273,13 +355,22 @@ def test_rights_are_per_namespace_and_to_look_only(rendered: Objects) -> None:
 
 def test_servers_run_on_their_own_nodes_and_tasks_do_not_have_to(rendered: Objects) -> None:
     for each in _of_kind(rendered, "Deployment"):
-        assert each["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "system"}, each["metadata"]["name"]
+        assert each["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "system"}, each[
+            "metadata"
+        ]["name"]
 
 
 def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[Any]]) -> None:
     kinds = {each["kind"] for each in kustomize(OVERLAY / "own")}
 
-    assert {"NetworkPolicy", "ExternalSecret", "Ingress", "Deployment", "ServiceAccount", "RoleBinding"} <= kinds
+    assert {
+        "NetworkPolicy",
+        "ExternalSecret",
+        "Ingress",
+        "Deployment",
+        "ServiceAccount",
+        "RoleBinding",
+    } <= kinds
 
 
 def _peer(peer: dict[str, Any]) -> str:
@@ -289,7 +380,9 @@ def _peer(peer: dict[str, Any]) -> str:
 
 def _selectors(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for rule in policy["spec"].get("ingress", []):
-        yield from (peer["podSelector"] for peer in rule["from"] if "podSelector" in peer and peer != TUNNEL)
+        yield from (
+            peer["podSelector"] for peer in rule["from"] if "podSelector" in peer and peer != TUNNEL
+        )
 
 
 def _of_kind(rendered: Objects, kind: str) -> list[dict[str, Any]]:

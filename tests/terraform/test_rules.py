@@ -1,4 +1,5 @@
-"""The rules of tools/terraform_offline/rules.py: each finds what it is for, and none finds anything in the modules."""
+"""The rules of tools/terraform_offline/rules.py: each finds what it is for, and none finds anything
+in the modules."""
 
 import json
 import shutil
@@ -16,7 +17,9 @@ FOLDERS = [*MODULES, *sorted(file.parent for file in TERRAFORM.glob("envs/*/main
 EXAMPLES = [folder / "examples" / "basic" for folder in MODULES]
 
 
-@pytest.mark.parametrize("folder", FOLDERS + EXAMPLES, ids=lambda folder: str(folder.relative_to(TERRAFORM)))
+@pytest.mark.parametrize(
+    "folder", FOLDERS + EXAMPLES, ids=lambda folder: str(folder.relative_to(TERRAFORM))
+)
 def test_nothing_is_found_in_it(folder: Path) -> None:
     assert blocks(folder)
     assert rules.findings(folder) == []
@@ -25,10 +28,19 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        ("no_primitive_role", 'resource "google_project_iam_member" "a" {\n  role = "roles/editor"\n}'),
+        (
+            "no_primitive_role",
+            'resource "google_project_iam_member" "a" {\n  role = "roles/editor"\n}',
+        ),
         ("no_primitive_role", 'locals {\n  accounts = { ci = { project = ["roles/owner"] } }\n}'),
-        ("nobody_is_everybody", 'resource "google_storage_bucket_iam_member" "a" {\n  member = "allUsers"\n}'),
-        ("nobody_is_everybody", 'variable "users" {\n  type = list(string)\n  default = ["allAuthenticatedUsers"]\n}'),
+        (
+            "nobody_is_everybody",
+            'resource "google_storage_bucket_iam_member" "a" {\n  member = "allUsers"\n}',
+        ),
+        (
+            "nobody_is_everybody",
+            'variable "users" {\n  type = list(string)\n  default = ["allAuthenticatedUsers"]\n}',
+        ),
         (
             "no_public_bucket",
             'resource "google_storage_bucket" "a" {\n  uniform_bucket_level_access = true\n}',
@@ -38,16 +50,31 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
             'resource "google_storage_bucket" "a" {\n  public_access_prevention = "enforced"\n}',
         ),
         ("no_public_bucket", 'resource "google_storage_bucket_acl" "a" {\n  bucket = "a"\n}'),
-        ("no_secret_in_the_state", 'resource "google_service_account_key" "a" {\n  service_account_id = "a"\n}'),
-        ("no_secret_in_the_state", 'resource "google_storage_hmac_key" "a" {\n  service_account_email = "a"\n}'),
-        ("nobody_elses_grants_are_removed", 'resource "google_project_iam_binding" "a" {\n  role = "roles/x"\n}'),
         (
-            "nothing_too_wide_on_a_project",
-            'resource "google_project_iam_member" "a" {\n  role = "roles/iam.serviceAccountUser"\n}',
+            "no_secret_in_the_state",
+            'resource "google_service_account_key" "a" {\n  service_account_id = "a"\n}',
+        ),
+        (
+            "no_secret_in_the_state",
+            'resource "google_storage_hmac_key" "a" {\n  service_account_email = "a"\n}',
+        ),
+        (
+            "nobody_elses_grants_are_removed",
+            'resource "google_project_iam_binding" "a" {\n  role = "roles/x"\n}',
         ),
         (
             "nothing_too_wide_on_a_project",
-            'locals {\n  people = { member = { project = ["roles/iam.serviceAccountTokenCreator"] } }\n}',
+            (
+                'resource "google_project_iam_member" "a" {\n  role ='
+                ' "roles/iam.serviceAccountUser"\n}'
+            ),
+        ),
+        (
+            "nothing_too_wide_on_a_project",
+            (
+                "locals {\n  people = { member = { project ="
+                ' ["roles/iam.serviceAccountTokenCreator"] } }\n}'
+            ),
         ),
         (
             "nothing_too_wide_on_a_project",
@@ -55,15 +82,24 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
         ),
         (
             "nothing_too_wide_on_a_project",
-            'resource "google_project_iam_member" "a" {\n  role = "roles/container.clusterAdmin"\n}',
+            (
+                'resource "google_project_iam_member" "a" {\n  role ='
+                ' "roles/container.clusterAdmin"\n}'
+            ),
         ),
         ("every_variable_is_typed_and_described", 'variable "a" {\n  description = "A thing."\n}'),
         ("every_variable_is_typed_and_described", 'variable "a" {\n  type = string\n}'),
-        ("every_variable_is_typed_and_described", 'variable "a" {\n  type = any\n  description = "A thing."\n}'),
+        (
+            "every_variable_is_typed_and_described",
+            'variable "a" {\n  type = any\n  description = "A thing."\n}',
+        ),
         ("every_output_is_described", 'output "a" {\n  value = 1\n}'),
         (
             "providers_are_pinned",
-            'terraform {\n  required_providers {\n    google = { source = "x/google", version = ">= 6" }\n  }\n}',
+            (
+                'terraform {\n  required_providers {\n    google = { source = "x/google", version ='
+                ' ">= 6" }\n  }\n}'
+            ),
         ),
         (
             "protection_is_not_switched_off_where_it_is_written",
@@ -82,18 +118,25 @@ def test_a_rule_finds_what_it_is_for(rule: str, text: str) -> None:
 
 
 def test_every_rule_is_proven_to_find_something() -> None:
-    (mark,) = [each for each in test_a_rule_finds_what_it_is_for.pytestmark if each.name == "parametrize"]  # type: ignore[attr-defined]
+    (mark,) = [
+        each for each in test_a_rule_finds_what_it_is_for.pytestmark if each.name == "parametrize"
+    ]  # type: ignore[attr-defined]
 
     assert {rule for rule, _ in mark.args[1]} == {each.__name__ for each in rules.RULES}
 
 
 def test_what_a_validation_refuses_may_be_named() -> None:
-    text = 'variable "a" {\n  type = string\n  validation {\n    condition = var.a != "allUsers"\n  }\n}'
+    text = (
+        'variable "a" {\n  type = string\n  validation {\n    condition = var.a != "allUsers"\n '
+        " }\n}"
+    )
 
     assert list(rules.nobody_is_everybody(blocks_of_text(text))) == []
 
 
-@pytest.mark.parametrize("folder", [m for m in MODULES if m.name != "environment"], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", [m for m in MODULES if m.name != "environment"], ids=lambda folder: folder.name
+)
 def test_every_variable_is_validated(folder: Path) -> None:
     """The module environment hands its variables on to those that validate them."""
     assert list(rules.unvalidated(blocks(folder))) == []
@@ -131,9 +174,15 @@ def test_what_can_carry_labels_does(folder: Path, schemas: dict[str, Any]) -> No
     "text",
     [
         'resource "google_storage_bucket" "a" {\n  name = "a"\n}',
-        'resource "google_monitoring_notification_channel" "a" {\n  labels = { email_address = "a@b.c" }\n}',
+        (
+            'resource "google_monitoring_notification_channel" "a" {\n  labels = { email_address ='
+            ' "a@b.c" }\n}'
+        ),
         'resource "google_sql_database_instance" "a" {\n  settings {\n    tier = "x"\n  }\n}',
-        'resource "google_container_node_pool" "a" {\n  node_config {\n    labels = { pool = "a" }\n  }\n}',
+        (
+            'resource "google_container_node_pool" "a" {\n  node_config {\n    labels = { pool ='
+            ' "a" }\n  }\n}'
+        ),
         'resource "google_container_cluster" "a" {\n  name = "a"\n}',
     ],
 )

@@ -1,4 +1,5 @@
-"""What Cloud Scheduler would send, as Terraform plans it: the stand-in of Vertex AI takes it and runs the pipeline."""
+"""What Cloud Scheduler would send, as Terraform plans it: the stand-in of Vertex AI takes it and
+runs the pipeline."""
 
 import json
 import urllib.request
@@ -29,7 +30,8 @@ def churn(lr: float = 0.5) -> float:
 def test_the_request_of_a_schedule_starts_a_run(
     outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, eventually: Callable[..., Any]
 ) -> None:
-    """The service fetches the pipeline from Artifact Registry by templateUri; that step is the test's."""
+    """The service fetches the pipeline from Artifact Registry by templateUri; that step is the
+    test's."""
     from kfgcp.testing import vertex
 
     request = outputs["all_parts_and_two_teams"]["scheduled_requests"]["value"]["churn-daily"]
@@ -51,12 +53,18 @@ def test_the_request_of_a_schedule_starts_a_run(
             return [run for run in listed if run["state"] == "SUCCEEDED"]
 
         (run,) = eventually(ended)
-        assert (run["pipeline"], run["params"], run["experiment"]) == ("churn", {"lr": 0.1}, "default")
+        assert (run["pipeline"], run["params"], run["experiment"]) == (
+            "churn",
+            {"lr": 0.1},
+            "default",
+        )
         assert run["labels"]["cost_center"] == "ml"
 
 
 def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=REQUEST) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
     return found

@@ -1,4 +1,5 @@
-"""The scripts of gke-kubeflow: secrets.sh against a stand-in of gcloud, render.sh with what Terraform puts out."""
+"""The scripts of gke-kubeflow: secrets.sh against a stand-in of gcloud, render.sh with what
+Terraform puts out."""
 
 import json
 import os
@@ -46,16 +47,24 @@ def secrets(gcloud: Path) -> Callable[..., Any]:
     def run(*arguments: str, **variables: str) -> Any:
         path = os.pathsep.join([str(gcloud), os.environ["PATH"]])
         env = {"PATH": path, "STATE": str(gcloud.parent / "state"), **variables}
-        return subprocess.run(["sh", MODULE / "secrets.sh", *arguments], env=env, capture_output=True, text=True)
+        return subprocess.run(
+            ["sh", MODULE / "secrets.sh", *arguments], env=env, capture_output=True, text=True
+        )
 
     return run
 
 
 CLIENT = {"OAUTH_CLIENT_ID": "1-x", "OAUTH_CLIENT_SECRET": "very-secret"}
-ARGUMENTS = ("acme-ml-dev", "kfgcp-kubeflow", "kfgcp-kfp-server@acme-ml-dev.iam.gserviceaccount.com")
+ARGUMENTS = (
+    "acme-ml-dev",
+    "kfgcp-kubeflow",
+    "kfgcp-kfp-server@acme-ml-dev.iam.gserviceaccount.com",
+)
 
 
-def test_secrets_are_made_in_the_form_that_pods_read(secrets: Callable[..., Any], gcloud: Path) -> None:
+def test_secrets_are_made_in_the_form_that_pods_read(
+    secrets: Callable[..., Any], gcloud: Path
+) -> None:
     done = secrets(*ARGUMENTS, **CLIENT)
 
     state = gcloud.parent / "state"
@@ -97,7 +106,10 @@ def test_what_is_there_is_left_alone(secrets: Callable[..., Any], gcloud: Path) 
     assert again.stdout.splitlines() == [
         "kfgcp-kubeflow-database: is there already",
         "kfgcp-kubeflow-object-store: is there already",
-        "kfgcp-kubeflow-oauth-client: left for later, OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET are not set",
+        (
+            "kfgcp-kubeflow-oauth-client: left for later, OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET"
+            " are not set"
+        ),
     ]
     assert (gcloud.parent / "state" / "kfgcp-kubeflow-database").read_text() == before
 
@@ -116,22 +128,36 @@ def test_the_overlay_is_rendered_with_what_terraform_puts_out(
     folder = overlay()
     example = (folder / "params.env").read_text()
 
-    done = subprocess.run(["sh", folder / "render.sh"], input=parameters, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", folder / "render.sh"], input=parameters, capture_output=True, text=True
+    )
 
     assert done.returncode == 0, done.stderr
     names = [line.partition("=")[0] for line in parameters.split()]
     assert sorted(names) == sorted(line.partition("=")[0] for line in example.split())
-    rendered = {f"{each['kind']}/{each['metadata']['name']}": each for each in yaml.safe_load_all(done.stdout)}
+    rendered = {
+        f"{each['kind']}/{each['metadata']['name']}": each
+        for each in yaml.safe_load_all(done.stdout)
+    }
     runner = rendered["ServiceAccount/pipeline-runner"]["metadata"]["annotations"]
-    assert runner["iam.gke.io/gcp-service-account"] == "kfgcp-kfp-runner@acme-ml-dev.iam.gserviceaccount.com"
+    assert (
+        runner["iam.gke.io/gcp-service-account"]
+        == "kfgcp-kfp-runner@acme-ml-dev.iam.gserviceaccount.com"
+    )
     assert (folder / "params.env").read_text() == example  # nothing of an environment is left there
 
 
 def test_a_parameter_that_is_missing_is_named(overlay: Callable[..., Path], kustomize: Any) -> None:
     folder = overlay()
-    lines = [line for line in (folder / "params.env").read_text().splitlines() if not line.startswith("bucket=")]
+    lines = [
+        line
+        for line in (folder / "params.env").read_text().splitlines()
+        if not line.startswith("bucket=")
+    ]
 
-    done = subprocess.run(["sh", folder / "render.sh"], input="\n".join(lines), capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", folder / "render.sh"], input="\n".join(lines), capture_output=True, text=True
+    )
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no bucket in the parameters" in done.stderr

@@ -1,4 +1,5 @@
-"""What tests of stand-ins share: compiled pipelines, plain HTTP to Vertex, Google's real clients."""
+"""What tests of stand-ins share: compiled pipelines, plain HTTP to Vertex, Google's real
+clients."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ class Rest:
 
     def logs(self, filter: str, **more: Any) -> Any:
         body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **more}
-        answer = self.session.post(f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
+        answer = self.session.post(
+            f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()["entries"]
 
@@ -96,14 +99,22 @@ def features() -> Any:
 
 @pytest.fixture(scope="session")
 def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
-    """The body that creates a job: of a pipeline in tests/pipelines, with parameters and further fields."""
+    """The body that creates a job: of a pipeline in tests/pipelines, with parameters and further
+    fields."""
 
-    def body(name: str, params: dict[str, Any] | None = None, root: str = "", **more: Any) -> dict[str, Any]:
+    def body(
+        name: str, params: dict[str, Any] | None = None, root: str = "", **more: Any
+    ) -> dict[str, Any]:
         runtime = {
             "gcsOutputDirectory": root or "gs://stand-in-project-pipelines/runs",
             "parameterValues": params or {},
         }
-        return {"displayName": name, "pipelineSpec": spec_of(name), "runtimeConfig": runtime, **more}
+        return {
+            "displayName": name,
+            "pipelineSpec": spec_of(name),
+            "runtimeConfig": runtime,
+            **more,
+        }
 
     return body
 
@@ -125,4 +136,6 @@ def ended(eventually: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def tasks() -> Callable[[Any], dict[str, Any]]:
     """The task details of a job by their unique names."""
-    return lambda job: {detail["taskUniqueName"]: detail for detail in job["jobDetail"]["taskDetails"]}
+    return lambda job: {
+        detail["taskUniqueName"]: detail for detail in job["jobDetail"]["taskDetails"]
+    }

@@ -25,8 +25,22 @@ def _messages(entries: Any) -> list[str]:
 def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> None:
     entries = rest.logs(f'resource.type="ml_job" AND resource.labels.job_id="{number}"')
 
-    assert _messages(entries) == ["plain", "WARNING: careful", "ERROR bad", "structured", "[INFO] fine", "last"]
-    assert [entry["severity"] for entry in entries] == ["INFO", "WARNING", "ERROR", "WARNING", "INFO", "INFO"]
+    assert _messages(entries) == [
+        "plain",
+        "WARNING: careful",
+        "ERROR bad",
+        "structured",
+        "[INFO] fine",
+        "last",
+    ]
+    assert [entry["severity"] for entry in entries] == [
+        "INFO",
+        "WARNING",
+        "ERROR",
+        "WARNING",
+        "INFO",
+        "INFO",
+    ]
     assert entries[3]["jsonPayload"]["step"] == 3
     times = [entry["timestamp"] for entry in entries]
     assert times == sorted(set(times))
@@ -35,12 +49,17 @@ def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> Non
 
 
 def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> None:
-    wanted = {"resourceNames": [f"projects/{rest.env.project_number}"], "filter": f"resource.labels.job_id={number}"}
+    wanted = {
+        "resourceNames": [f"projects/{rest.env.project_number}"],
+        "filter": f"resource.labels.job_id={number}",
+    }
     wanted |= {"pageSize": 4, "orderBy": "timestamp desc"}
     url = f"{rest.env.api_endpoint}/v2/entries:list"
 
     first = rest.session.post(url, json=wanted, timeout=REQUEST).json()
-    second = rest.session.post(url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=REQUEST).json()
+    second = rest.session.post(
+        url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=REQUEST
+    ).json()
 
     assert _messages(first["entries"])[0] == "last"
     assert _messages(second["entries"]) == ["WARNING: careful", "plain"]
@@ -63,7 +82,10 @@ def test_filters_by_severity_time_and_payload(rest: Any, number: str) -> None:
     assert found('jsonPayload.message=~"^.INFO"') == ["[INFO] fine"]
     assert found("jsonPayload.step=3") == ["structured"]
     assert found("jsonPayload.step:*") == ["structured"]
-    assert found('NOT severity="INFO" AND NOT jsonPayload.step=3') == ["WARNING: careful", "ERROR bad"]
+    assert found('NOT severity="INFO" AND NOT jsonPayload.step=3') == [
+        "WARNING: careful",
+        "ERROR bad",
+    ]
     assert found('(severity=ERROR OR jsonPayload.message="last")') == ["ERROR bad", "last"]
 
 
@@ -72,9 +94,13 @@ def test_another_custom_job_has_no_entries(rest: Any, number: str) -> None:
 
 
 def test_a_field_may_be_compared_with_several_values(rest: Any, number: str) -> None:
-    assert _messages(rest.logs(f'resource.labels.job_id=("123" OR "{number}") AND severity=ERROR')) == ["ERROR bad"]
+    assert _messages(
+        rest.logs(f'resource.labels.job_id=("123" OR "{number}") AND severity=ERROR')
+    ) == ["ERROR bad"]
     assert _messages(rest.logs('resource.labels.job_id=("123" OR "456")')) == []
-    assert _messages(rest.logs(f'resource.labels.job_id={number} severity=("ERROR" OR WARNING)')) == [
+    assert _messages(
+        rest.logs(f'resource.labels.job_id={number} severity=("ERROR" OR WARNING)')
+    ) == [
         "WARNING: careful",
         "ERROR bad",
         "structured",
@@ -83,12 +109,15 @@ def test_a_field_may_be_compared_with_several_values(rest: Any, number: str) -> 
 
 def test_without_a_custom_job_the_logs_of_all_tasks_are_found(rest: Any, number: str) -> None:
     assert _messages(rest.logs('resource.type="ml_job" severity=ERROR')) == ["ERROR bad"]
-    assert _messages(rest.logs(f'resource.type="ml_job" NOT resource.labels.job_id="{number}"')) == []
+    assert (
+        _messages(rest.logs(f'resource.type="ml_job" NOT resource.labels.job_id="{number}"')) == []
+    )
 
 
 def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
     entries = rest.logs(
-        'resource.type="aiplatform.googleapis.com/PipelineJob" AND resource.labels.pipeline_job_id="says"'
+        'resource.type="aiplatform.googleapis.com/PipelineJob" AND'
+        ' resource.labels.pipeline_job_id="says"'
     )
 
     jobs, tasks = (
@@ -97,7 +126,10 @@ def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
     )
     assert [entry["logName"].rpartition("/")[2] for entry in entries] == [jobs, tasks, jobs]
     started, said, ended = [entry["jsonPayload"] for entry in entries]
-    assert (started["state"], ended["state"]) == ("PIPELINE_STATE_RUNNING", "PIPELINE_STATE_SUCCEEDED")
+    assert (started["state"], ended["state"]) == (
+        "PIPELINE_STATE_RUNNING",
+        "PIPELINE_STATE_SUCCEEDED",
+    )
     assert ended["pipelineName"] == "says"
     assert (said["payload"]["taskName"], said["payload"]["state"]) == ("say", "SUCCEEDED")
     assert "state" not in said
@@ -112,7 +144,9 @@ def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
     assert entries[3]["jsonPayload"]["message"] == "structured"
 
 
-def test_lines_of_a_task_that_runs_are_there_already(rest: Any, body_of: Any, eventually: Any, tasks: Any) -> None:
+def test_lines_of_a_task_that_runs_are_there_already(
+    rest: Any, body_of: Any, eventually: Any, tasks: Any
+) -> None:
     rest.post("pipelineJobs", body_of("sleeps", {"seconds": 600}), pipelineJobId="long")
 
     def lines() -> Any:
@@ -123,7 +157,9 @@ def test_lines_of_a_task_that_runs_are_there_already(rest: Any, body_of: Any, ev
     assert _messages(eventually(lines)) == ["asleep"]
 
 
-def test_a_traceback_is_an_error_only_where_the_attempt_failed(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+def test_a_traceback_is_an_error_only_where_the_attempt_failed(
+    rest: Any, body_of: Any, ended: Any, tasks: Any
+) -> None:
     rest.post("pipelineJobs", body_of("one_fails"), pipelineJobId="fails")
     container = tasks(ended(rest, "fails"))["boom"]["executorDetail"]["containerDetail"]
 
@@ -138,27 +174,44 @@ def test_a_traceback_is_an_error_only_where_the_attempt_failed(rest: Any, body_o
 @pytest.mark.parametrize(
     "filter",
     [
-        *('"free text"', "word", 'colour="red"', "severity=LOUD", 'timestamp>"soon"', "sample(insertId, 0.1)"),
+        *(
+            '"free text"',
+            "word",
+            'colour="red"',
+            "severity=LOUD",
+            'timestamp>"soon"',
+            "sample(insertId, 0.1)",
+        ),
         *('resource.type="ml_job" AND', 'jsonPayload.message=~"("', 'textPayload>"a"', "labels=x"),
     ],
 )
 def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
     body = {"resourceNames": [f"projects/{quick.env.project}"], "filter": filter}
 
-    answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
+    answer = quick.session.post(
+        f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
+    )
 
     assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT")
 
 
 def test_other_requests_are_refused(quick: Any) -> None:
     def refused(**body: Any) -> Any:
-        answer = quick.session.post(f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST)
+        answer = quick.session.post(
+            f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
+        )
         return quick.refused(answer)[:2]
 
     assert refused() == (400, "INVALID_ARGUMENT")
     assert refused(resourceNames=["projects/another"]) == (403, "PERMISSION_DENIED")
-    assert refused(resourceNames=[f"projects/{quick.env.project}"], colour="red") == (400, "INVALID_ARGUMENT")
-    assert refused(resourceNames=[f"projects/{quick.env.project}"], orderBy="severity") == (400, "INVALID_ARGUMENT")
+    assert refused(resourceNames=[f"projects/{quick.env.project}"], colour="red") == (
+        400,
+        "INVALID_ARGUMENT",
+    )
+    assert refused(resourceNames=[f"projects/{quick.env.project}"], orderBy="severity") == (
+        400,
+        "INVALID_ARGUMENT",
+    )
 
 
 def test_entries_that_clients_write_are_kept(quick: Any) -> None:
@@ -167,13 +220,27 @@ def test_entries_that_clients_write_are_kept(quick: Any) -> None:
         "logName": name,
         "labels": {"shared": "yes"},
         "entries": [
-            {"textPayload": "one", "severity": "ERROR", "timestamp": "2026-01-01T00:00:00Z", "labels": {"n": "1"}},
+            {
+                "textPayload": "one",
+                "severity": "ERROR",
+                "timestamp": "2026-01-01T00:00:00Z",
+                "labels": {"n": "1"},
+            },
             {"jsonPayload": {"message": "two"}},
         ],
     }
 
-    assert quick.session.post(f"{quick.env.api_endpoint}/v2/entries:write", json=body, timeout=REQUEST).json() == {}
+    assert (
+        quick.session.post(
+            f"{quick.env.api_endpoint}/v2/entries:write", json=body, timeout=REQUEST
+        ).json()
+        == {}
+    )
 
     (one, two) = quick.logs(f'logName="{name}" labels.shared="yes"')
-    assert (one["textPayload"], one["severity"], one["labels"]) == ("one", "ERROR", {"shared": "yes", "n": "1"})
+    assert (one["textPayload"], one["severity"], one["labels"]) == (
+        "one",
+        "ERROR",
+        {"shared": "yes", "n": "1"},
+    )
     assert (two["jsonPayload"], two["severity"]) == ({"message": "two"}, "DEFAULT")

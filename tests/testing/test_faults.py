@@ -48,7 +48,9 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
     quick.env.fail_next("lost", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=once"), json=body_of("echo"), timeout=REQUEST)
+        requests.post(
+            quick.url("pipelineJobs?pipelineJobId=once"), json=body_of("echo"), timeout=REQUEST
+        )
 
     assert quick.env.jobs() == ["once"]
     again = quick.post("pipelineJobs", body_of("echo"), pipelineJobId="once")
@@ -64,7 +66,9 @@ def test_the_work_may_be_done_after_the_connection_was_closed(
     quick.env.fail_next("late", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=REQUEST)
+        requests.post(
+            quick.url("pipelineJobs?pipelineJobId=later"), json=body_of("echo"), timeout=REQUEST
+        )
 
     assert quick.env.jobs() == []
     closed.set()
@@ -76,7 +80,9 @@ def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
     quick.env.fail_next("reset", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError, match="reset"):
-        requests.post(quick.url("pipelineJobs?pipelineJobId=never"), json=body_of("echo"), timeout=REQUEST)
+        requests.post(
+            quick.url("pipelineJobs?pipelineJobId=never"), json=body_of("echo"), timeout=REQUEST
+        )
 
     assert quick.env.jobs() == []
 
@@ -91,7 +97,9 @@ def test_garbage_is_200_and_no_json(quick: Any) -> None:
     assert answer.text.startswith("<html>")
 
 
-@pytest.mark.parametrize(("kind", "status"), [("429", "RESOURCE_EXHAUSTED"), ("503", "UNAVAILABLE")])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("429", "RESOURCE_EXHAUSTED"), ("503", "UNAVAILABLE")]
+)
 def test_a_status_can_say_when_to_come_back(quick: Any, kind: str, status: str) -> None:
     quick.env.fail_next(kind, retry_after=7)
     quick.env.fail_next(kind)
@@ -158,7 +166,9 @@ def test_offline_can_end_by_itself(quick: Any, monkeypatch: pytest.MonkeyPatch) 
 
 def _with(quick: Any, token: str | None) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return int(requests.get(quick.url("pipelineJobs"), headers=headers, timeout=REQUEST).status_code)
+    return int(
+        requests.get(quick.url("pipelineJobs"), headers=headers, timeout=REQUEST).status_code
+    )
 
 
 def test_any_token_and_none_are_good_until_some_are_named(quick: Any) -> None:
@@ -191,7 +201,10 @@ def test_requests_are_recorded_without_their_token(quick: Any, body_of: Any) -> 
     body = body_of("echo")
     mark = len(quick.env.requests)
     quick.call(
-        "POST", "pipelineJobs?pipelineJobId=a", json=body, headers={"Authorization": "Bearer secret", "X-A": "b"}
+        "POST",
+        "pipelineJobs?pipelineJobId=a",
+        json=body,
+        headers={"Authorization": "Bearer secret", "X-A": "b"},
     )
     quick.get("pipelineJobs/a")
 

@@ -1,4 +1,5 @@
-"""No stand-in answers what a foreign web page may have sent: each of its servers, request by request."""
+"""No stand-in answers what a foreign web page may have sent: each of its servers, request by
+request."""
 
 import http.client
 import json
@@ -16,7 +17,12 @@ Send = Callable[..., int]
 
 VERTEX = "/v1/projects/stand-in-project/locations/europe-west4/pipelineJobs"
 KUBEFLOW = "/apis/v2beta1/runs"
-SERVERS = {"vertex": VERTEX, "kubeflow": KUBEFLOW, "vertex storage": "/storage/v1/b", "kubeflow storage": "/b"}
+SERVERS = {
+    "vertex": VERTEX,
+    "kubeflow": KUBEFLOW,
+    "vertex storage": "/storage/v1/b",
+    "kubeflow storage": "/b",
+}
 
 
 @pytest.fixture(params=SERVERS)
@@ -30,7 +36,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 
 def _status(address: str, head: str, body: bytes = b"") -> int:
-    """Send a request as it stands here and return the status of the answer, 0 when there is none."""
+    """Send a request as it stands here and return the status of the answer, 0 when there is
+    none."""
     host, _, port = address.partition(":")
     with socket.create_connection((host, int(port)), timeout=REQUEST) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n" + body)
@@ -46,8 +53,15 @@ def test_programs_are_served(server: tuple[str, str]) -> None:
     for host in (address, f"LOCALHOST.:{port}", f"[::1]:{port}", "proxy.acme.example"):
         assert _status(address, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n") == 200
     assert _status(address, f"GET {path} HTTP/1.0\nHost: {address}\n") == 200
-    assert _status(address, f"GET http://{address}{path} HTTP/1.1\nHost: {address}\nConnection: close\n") != 403
-    own = f"Host: {address}\nOrigin: http://{address}\nSec-Fetch-Site: same-origin\nConnection: close"
+    assert (
+        _status(
+            address, f"GET http://{address}{path} HTTP/1.1\nHost: {address}\nConnection: close\n"
+        )
+        != 403
+    )
+    own = (
+        f"Host: {address}\nOrigin: http://{address}\nSec-Fetch-Site: same-origin\nConnection: close"
+    )
     assert _status(address, f"GET {path} HTTP/1.1\n{own}\n") == 200
 
 
@@ -64,11 +78,18 @@ FOREIGN = {
     "another port of this machine": "Host: {address}\nOrigin: http://127.0.0.1:1",
     "another name of this machine": "Host: {address}\nOrigin: http://localhost:{port}",
     "no origin that can be named": "Host: {address}\nOrigin: null",
-    "a rebound name": "Host: evil.example:{port}\nOrigin: http://evil.example:{port}\nSec-Fetch-Site: same-origin",
+    "a rebound name": (
+        "Host: evil.example:{port}\nOrigin: http://evil.example:{port}\nSec-Fetch-Site: same-origin"
+    ),
     "another site": "Host: {address}\nSec-Fetch-Site: cross-site",
     "another port in the same site": "Host: {address}\nSec-Fetch-Site: same-site",
-    "a link": "Host: {address}\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document",
-    "a websocket": "Host: {address}\nOrigin: http://evil.example\nUpgrade: websocket\nConnection: Upgrade",
+    "a link": (
+        "Host: {address}\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest:"
+        " document"
+    ),
+    "a websocket": (
+        "Host: {address}\nOrigin: http://evil.example\nUpgrade: websocket\nConnection: Upgrade"
+    ),
 }
 
 
@@ -82,7 +103,9 @@ def test_what_a_foreign_page_may_have_sent_is_refused(server: tuple[str, str], k
     assert _status(address, f"GET {path} HTTP/1.0\n{head}\n") == 403
 
 
-def test_an_address_of_another_server_in_the_request_line_is_refused(server: tuple[str, str]) -> None:
+def test_an_address_of_another_server_in_the_request_line_is_refused(
+    server: tuple[str, str],
+) -> None:
     address, path = server
 
     assert _status(address, f"GET http://evil.example{path} HTTP/1.1\nHost: {address}\n") == 403
@@ -93,7 +116,9 @@ def test_a_preflight_is_never_answered_with_consent(server: tuple[str, str]) -> 
     connection = http.client.HTTPConnection(address, timeout=REQUEST)
     asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
 
-    connection.request("OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "content-type"})
+    connection.request(
+        "OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "content-type"}
+    )
     answer = connection.getresponse()
 
     assert answer.status == 403
@@ -102,18 +127,33 @@ def test_a_preflight_is_never_answered_with_consent(server: tuple[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "text/plain; a=application/json", "application/x-www-form-urlencoded", "", "a/json"]
+    "content_type",
+    [
+        "text/plain",
+        "text/plain; a=application/json",
+        "application/x-www-form-urlencoded",
+        "",
+        "a/json",
+    ],
 )
 @pytest.mark.parametrize("path", [VERTEX, KUBEFLOW])
-def test_a_run_is_started_by_json_only(path: str, content_type: str, body_of: Any, spec_of: Any) -> None:
-    bodies = {VERTEX: body_of("echo"), KUBEFLOW: {"display_name": "x", "pipeline_spec": spec_of("echo")}}
+def test_a_run_is_started_by_json_only(
+    path: str, content_type: str, body_of: Any, spec_of: Any
+) -> None:
+    bodies = {
+        VERTEX: body_of("echo"),
+        KUBEFLOW: {"display_name": "x", "pipeline_spec": spec_of("echo")},
+    }
     body = json.dumps(bodies[path]).encode()
     start = vertex if path is VERTEX else kubeflow
     with start(mode="instant") as env:
         address = urlsplit(env.api_endpoint).netloc
 
         def post(kind: str) -> int:
-            head = f"POST {path} HTTP/1.1\nHost: {address}\nContent-Length: {len(body)}\nConnection: close\n"
+            head = (
+                f"POST {path} HTTP/1.1\nHost: {address}\nContent-Length: {len(body)}\nConnection:"
+                " close\n"
+            )
             return _status(address, head + (f"Content-Type: {kind}\n" if kind else ""), body)
 
         assert post(content_type) == 403

@@ -13,16 +13,21 @@ from kfgcp.testing import VertexStandIn
 def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The client of Vertex AI, initialised for the stand-in.
 
-    Before each submission it asks Cloud Resource Manager for the project's number, which is out of this stand-in's
-    reach (a gRPC service at a fixed address), so that one question is answered here.
+    Before each submission it asks Cloud Resource Manager for the project's number, which is out of
+    this stand-in's reach (a gRPC service at a fixed address), so that one question is answered
+    here.
     """
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
     from google.cloud.aiplatform import initializer, pipeline_jobs
     from google.cloud.aiplatform.utils import resource_manager_utils
 
-    monkeypatch.setattr(resource_manager_utils, "get_project_number", lambda *_, **__: str(env.project_number))
-    monkeypatch.setattr(pipeline_jobs, "_JOB_WAIT_TIME", 0.1)  # seconds between two looks, 5 otherwise
+    monkeypatch.setattr(
+        resource_manager_utils, "get_project_number", lambda *_, **__: str(env.project_number)
+    )
+    monkeypatch.setattr(
+        pipeline_jobs, "_JOB_WAIT_TIME", 0.1
+    )  # seconds between two looks, 5 otherwise
     aiplatform.init(
         project=env.project,
         location=env.location,
@@ -40,14 +45,22 @@ def job_of(aiplatform: Any, env: VertexStandIn, pipeline: Any) -> Any:
 
     def make(name: str, job_id: str, **more: Any) -> Any:
         return aiplatform.PipelineJob(
-            display_name=name, template_path=str(pipeline(name)), job_id=job_id, pipeline_root=env.pipeline_root, **more
+            display_name=name,
+            template_path=str(pipeline(name)),
+            job_id=job_id,
+            pipeline_root=env.pipeline_root,
+            **more,
         )
 
     return make
 
 
-def test_a_job_is_submitted_awaited_listed_and_deleted(aiplatform: Any, job_of: Any, env: VertexStandIn) -> None:
-    job = job_of("two_scores", "scores", parameter_values={"first": 0.25}, labels={"team": "growth"})
+def test_a_job_is_submitted_awaited_listed_and_deleted(
+    aiplatform: Any, job_of: Any, env: VertexStandIn
+) -> None:
+    job = job_of(
+        "two_scores", "scores", parameter_values={"first": 0.25}, labels={"team": "growth"}
+    )
 
     job.submit(service_account="runner@example.com")
     job.wait()
@@ -86,7 +99,9 @@ def test_a_job_is_cancelled(job_of: Any) -> None:
     assert job.state.name == "PIPELINE_STATE_CANCELLED"
 
 
-def test_jobs_are_deleted_and_cancelled_in_batches(job_of: Any, env: VertexStandIn, ended: Any, rest: Any) -> None:
+def test_jobs_are_deleted_and_cancelled_in_batches(
+    job_of: Any, env: VertexStandIn, ended: Any, rest: Any
+) -> None:
     env.seed(2)
     first, second = env.jobs()
     job = job_of("sleeps", "long", parameter_values={"seconds": 600.0})
@@ -116,8 +131,12 @@ def test_errors_are_the_clients_own_exceptions(job_of: Any, aiplatform: Any) -> 
         aiplatform.PipelineJob.list(project="another")
 
 
-def test_an_experiment_has_a_row_for_each_job_with_parameters_and_metrics(aiplatform: Any, job_of: Any) -> None:
-    first, second = (job_of("two_scores", f"scores-{n}", parameter_values={"second": n}) for n in (1, 2))
+def test_an_experiment_has_a_row_for_each_job_with_parameters_and_metrics(
+    aiplatform: Any, job_of: Any
+) -> None:
+    first, second = (
+        job_of("two_scores", f"scores-{n}", parameter_values={"second": n}) for n in (1, 2)
+    )
     for job in (first, second):
         job.submit(experiment="compare")
     for job in (first, second):
@@ -135,7 +154,10 @@ def test_an_experiment_has_a_row_for_each_job_with_parameters_and_metrics(aiplat
 
 def test_seeded_jobs_can_be_in_an_experiment(aiplatform: Any, env: VertexStandIn) -> None:
     env.seed(
-        5, experiment="many", params={"lr": lambda number: number / 10}, metrics={"accuracy": lambda number: number}
+        5,
+        experiment="many",
+        params={"lr": lambda number: number / 10},
+        metrics={"accuracy": lambda number: number},
     )
 
     frame = aiplatform.get_experiment_df("many").sort_values("param.lr", ignore_index=True)
@@ -158,15 +180,21 @@ def test_an_experiment_run_of_ones_own_is_kept(aiplatform: Any) -> None:
 
 
 def test_artifacts_and_executions_have_a_lineage(aiplatform: Any) -> None:
-    data = aiplatform.Artifact.create(schema_title="system.Dataset", uri="gs://b/data", metadata={"rows": 3})
+    data = aiplatform.Artifact.create(
+        schema_title="system.Dataset", uri="gs://b/data", metadata={"rows": 3}
+    )
     model = aiplatform.Artifact.create(schema_title="system.Model", uri="gs://b/model")
-    with aiplatform.start_execution(schema_title="system.ContainerExecution", display_name="train") as execution:
+    with aiplatform.start_execution(
+        schema_title="system.ContainerExecution", display_name="train"
+    ) as execution:
         execution.assign_input_artifacts([data])
         execution.assign_output_artifacts([model])
 
     assert [found.uri for found in execution.get_input_artifacts()] == ["gs://b/data"]
     assert [found.uri for found in execution.get_output_artifacts()] == ["gs://b/model"]
-    assert [found.name for found in aiplatform.Artifact.list(filter='uri="gs://b/model"')] == [model.name]
+    assert [found.name for found in aiplatform.Artifact.list(filter='uri="gs://b/model"')] == [
+        model.name
+    ]
     data.update(metadata={"rows": 4})
     assert aiplatform.Artifact.get(data.name).metadata == {"rows": 4}
     model.delete()
@@ -176,8 +204,12 @@ def test_artifacts_and_executions_have_a_lineage(aiplatform: Any) -> None:
 def test_a_schedule_is_made_fired_paused_resumed_changed_and_deleted(
     aiplatform: Any, job_of: Any, env: VertexStandIn
 ) -> None:
-    schedule = aiplatform.PipelineJobSchedule(pipeline_job=job_of("echo", "template"), display_name="nightly")
-    schedule.create(cron="TZ=Europe/Amsterdam 0 3 * * *", max_concurrent_run_count=2, max_run_count=5)
+    schedule = aiplatform.PipelineJobSchedule(
+        pipeline_job=job_of("echo", "template"), display_name="nightly"
+    )
+    schedule.create(
+        cron="TZ=Europe/Amsterdam 0 3 * * *", max_concurrent_run_count=2, max_run_count=5
+    )
 
     assert schedule.state.name == "ACTIVE"
     job_id = env.fire(schedule.resource_name)
@@ -190,7 +222,9 @@ def test_a_schedule_is_made_fired_paused_resumed_changed_and_deleted(
     found = aiplatform.PipelineJobSchedule.get(schedule.name)
     assert (found.state.name, found.display_name, found.cron) == ("ACTIVE", "weekly", "0 4 * * 1")
     assert found.max_concurrent_run_count == 2
-    assert [item.name for item in aiplatform.PipelineJobSchedule.list(filter='display_name="weekly"')] == [found.name]
+    assert [
+        item.name for item in aiplatform.PipelineJobSchedule.list(filter='display_name="weekly"')
+    ] == [found.name]
     schedule.delete()
     assert aiplatform.PipelineJobSchedule.list() == []
 
@@ -214,7 +248,9 @@ def test_the_logging_client_reads_the_logs_of_a_task(
 
     entries = list(client.list_entries(filter_=wanted, page_size=1))
     client.logger("mine").log_text("written here", severity="ERROR")
-    (written,) = client.list_entries(filter_=f'logName="projects/{env.project}/logs/mine" AND severity>=WARNING')
+    (written,) = client.list_entries(
+        filter_=f'logName="projects/{env.project}/logs/mine" AND severity>=WARNING'
+    )
 
     assert [entry.payload["message"] for entry in entries] == ["one", "two"]
     assert entries[0].timestamp < entries[1].timestamp
@@ -222,7 +258,9 @@ def test_the_logging_client_reads_the_logs_of_a_task(
     assert written.payload == "written here"
 
 
-def test_the_storage_client_finds_the_bucket_and_what_is_put_there(env: VertexStandIn, tmp_path: Path) -> None:
+def test_the_storage_client_finds_the_bucket_and_what_is_put_there(
+    env: VertexStandIn, tmp_path: Path
+) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
@@ -233,7 +271,9 @@ def test_the_storage_client_finds_the_bucket_and_what_is_put_there(env: VertexSt
     bucket.blob("runs/job/model.txt").upload_from_string("weights")
 
     assert client.bucket(bucket.name).blob("runs/job/model.txt").download_as_text() == "weights"
-    assert [blob.name for blob in client.list_blobs(bucket.name, prefix="runs/")] == ["runs/job/model.txt"]
+    assert [blob.name for blob in client.list_blobs(bucket.name, prefix="runs/")] == [
+        "runs/job/model.txt"
+    ]
     env.make_bucket("another")
     assert client.bucket("another").exists()
 

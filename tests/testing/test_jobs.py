@@ -13,13 +13,24 @@ from google.protobuf import json_format
 from patience import REQUEST
 
 
-def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
-    body = body_of("two_scores", {"first": 0.25}, labels={"team": "growth"}, serviceAccount="runner@example.com")
+def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(
+    rest: Any, body_of: Any, ended: Any, tasks: Any
+) -> None:
+    body = body_of(
+        "two_scores",
+        {"first": 0.25},
+        labels={"team": "growth"},
+        serviceAccount="runner@example.com",
+    )
 
     made = rest.post("pipelineJobs", body, pipelineJobId="scores-1").json()
     job = ended(rest, "scores-1")
 
-    assert made["name"] == job["name"] == "projects/123456789012/locations/europe-west4/pipelineJobs/scores-1"
+    assert (
+        made["name"]
+        == job["name"]
+        == "projects/123456789012/locations/europe-west4/pipelineJobs/scores-1"
+    )
     assert made["state"] in ("PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING")
     assert job["state"] == "PIPELINE_STATE_SUCCEEDED"
     assert job["createTime"] <= job["startTime"] <= job["endTime"] == job["updateTime"]
@@ -32,34 +43,54 @@ def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(rest: Any, body_o
     assert job["jobDetail"]["pipelineRunContext"]["displayName"] == "scores-1"
     details = tasks(job)
     assert set(details) == {"scores-1", "evaluate", "evaluate-2"}
-    assert details["scores-1"]["execution"]["metadata"] == {"input:first": 0.25, "input:second": 0.75}
+    assert details["scores-1"]["execution"]["metadata"] == {
+        "input:first": 0.25,
+        "input:second": 0.75,
+    }
     assert "parentTaskId" not in details["scores-1"]
     for name, accuracy in (("evaluate", 0.25), ("evaluate-2", 0.75)):
         detail = details[name]
         assert detail["parentTaskId"] == details["scores-1"]["taskId"]
         assert detail["state"] == "SUCCEEDED"
-        assert [step["state"] for step in detail["pipelineTaskStatus"]] == ["PENDING", "RUNNING", "SUCCEEDED"]
+        assert [step["state"] for step in detail["pipelineTaskStatus"]] == [
+            "PENDING",
+            "RUNNING",
+            "SUCCEEDED",
+        ]
         assert detail["execution"]["metadata"] == {"input:score": accuracy}
         (metrics,) = detail["outputs"]["metrics"]["artifacts"]
-        assert (metrics["schemaTitle"], metrics["metadata"]) == ("system.Metrics", {"accuracy": accuracy})
+        assert (metrics["schemaTitle"], metrics["metadata"]) == (
+            "system.Metrics",
+            {"accuracy": accuracy},
+        )
         container = detail["executorDetail"]["containerDetail"]
         assert set(container) == {"mainJob"}
-        assert container["mainJob"].startswith("projects/123456789012/locations/europe-west4/customJobs/")
+        assert container["mainJob"].startswith(
+            "projects/123456789012/locations/europe-west4/customJobs/"
+        )
 
 
 def test_every_answer_is_of_googles_own_types(rest: Any, features: Any, ended: Any) -> None:
     root = {"gcsOutputDirectory": rest.env.pipeline_root}
-    made = rest.post("pipelineJobs", {"pipelineSpec": features, "runtimeConfig": root}, pipelineJobId="all").json()
+    made = rest.post(
+        "pipelineJobs", {"pipelineSpec": features, "runtimeConfig": root}, pipelineJobId="all"
+    ).json()
     job = ended(rest, "all")
 
     for answer in (made, job):
-        json_format.ParseDict(answer, types.PipelineJob.pb()())  # raises on a field that is not there
+        json_format.ParseDict(
+            answer, types.PipelineJob.pb()()
+        )  # raises on a field that is not there
     json_format.ParseDict(rest.get("pipelineJobs"), types.ListPipelineJobsResponse.pb()())
 
 
-def test_loops_nested_pipelines_and_conditions_are_parents(rest: Any, features: Any, ended: Any, tasks: Any) -> None:
+def test_loops_nested_pipelines_and_conditions_are_parents(
+    rest: Any, features: Any, ended: Any, tasks: Any
+) -> None:
     runtime = {"gcsOutputDirectory": rest.env.pipeline_root, "parameterValues": {"items": [5, 6]}}
-    rest.post("pipelineJobs", {"pipelineSpec": features, "runtimeConfig": runtime}, pipelineJobId="all")
+    rest.post(
+        "pipelineJobs", {"pipelineSpec": features, "runtimeConfig": runtime}, pipelineJobId="all"
+    )
 
     details = tasks(ended(rest, "all"))
 
@@ -71,7 +102,10 @@ def test_loops_nested_pipelines_and_conditions_are_parents(rest: Any, features: 
     assert parents["for-loop-3.for-loop-3-1.double-3"] == "for-loop-3.for-loop-3-1"
     assert parents["inner.double-2"] == "inner"
     assert details["for-loop-3.for-loop-3-1.double-3"]["taskName"] == "double-3"
-    assert details["for-loop-3.for-loop-3-1.double-3"]["execution"]["metadata"] == {"input:x": 6, "output:Output": 12}
+    assert details["for-loop-3.for-loop-3-1.double-3"]["execution"]["metadata"] == {
+        "input:x": 6,
+        "output:Output": 12,
+    }
     assert details["total"]["execution"]["metadata"]["output:Output"] == 22
     assert details["condition-2"]["state"] == "NOT_TRIGGERED"
     assert "executorDetail" not in details["condition-2"]
@@ -93,13 +127,17 @@ def test_a_second_job_is_a_cache_hit(rest: Any, body_of: Any, ended: Any, tasks:
     assert "executorDetail" not in detail
 
 
-def test_a_failure_names_the_task_and_each_failed_attempt_has_a_custom_job(rest: Any, ended: Any, tasks: Any) -> None:
+def test_a_failure_names_the_task_and_each_failed_attempt_has_a_custom_job(
+    rest: Any, ended: Any, tasks: Any
+) -> None:
     file = Path(__file__).parents[1] / "engine" / "specs" / "guarded-2.14.6.yaml"
     import yaml
 
     spec = next(iter(yaml.safe_load_all(file.read_text())))
     root = {"gcsOutputDirectory": rest.env.pipeline_root}
-    rest.post("pipelineJobs", {"pipelineSpec": spec, "runtimeConfig": root}, pipelineJobId="guarded")
+    rest.post(
+        "pipelineJobs", {"pipelineSpec": spec, "runtimeConfig": root}, pipelineJobId="guarded"
+    )
 
     job = ended(rest, "guarded")
 
@@ -119,7 +157,9 @@ def test_a_failure_names_the_task_and_each_failed_attempt_has_a_custom_job(rest:
         assert entries[-1]["severity"] == "ERROR"
 
 
-def test_a_task_below_a_failed_one_is_not_triggered(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+def test_a_task_below_a_failed_one_is_not_triggered(
+    rest: Any, body_of: Any, ended: Any, tasks: Any
+) -> None:
     rest.post("pipelineJobs", body_of("one_fails"), pipelineJobId="fails")
 
     details = tasks(ended(rest, "fails"))
@@ -130,7 +170,9 @@ def test_a_task_below_a_failed_one_is_not_triggered(rest: Any, body_of: Any, end
     assert details["fails"]["state"] == "FAILED"
 
 
-def test_a_running_job_is_cancelled_and_only_then_deleted(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+def test_a_running_job_is_cancelled_and_only_then_deleted(
+    rest: Any, body_of: Any, ended: Any, tasks: Any
+) -> None:
     rest.post("pipelineJobs", body_of("sleeps", {"seconds": 600}), pipelineJobId="long")
 
     running = rest.refused(rest.call("DELETE", "pipelineJobs/long"))
@@ -150,7 +192,9 @@ def test_a_running_job_is_cancelled_and_only_then_deleted(rest: Any, body_of: An
     assert rest.refused(rest.call("GET", "pipelineJobs/long"))[:2] == (404, "NOT_FOUND")
 
 
-def test_closing_ends_what_runs_and_leaves_nothing(body_of: Any, tmp_path: Path, eventually: Any, alive: Any) -> None:
+def test_closing_ends_what_runs_and_leaves_nothing(
+    body_of: Any, tmp_path: Path, eventually: Any, alive: Any
+) -> None:
     import requests
 
     from kfgcp.testing import vertex
@@ -168,7 +212,9 @@ def test_closing_ends_what_runs_and_leaves_nothing(body_of: Any, tmp_path: Path,
     assert not home.exists()
 
 
-def test_a_whole_number_beyond_what_a_double_holds_is_rounded(rest: Any, ended: Any, tasks: Any, body_of: Any) -> None:
+def test_a_whole_number_beyond_what_a_double_holds_is_rounded(
+    rest: Any, ended: Any, tasks: Any, body_of: Any
+) -> None:
     body = body_of("one_fails", {"x": 2**53 + 1})
 
     rest.post("pipelineJobs", body, pipelineJobId="big")
@@ -179,7 +225,9 @@ def test_a_whole_number_beyond_what_a_double_holds_is_rounded(rest: Any, ended: 
     assert json.dumps(job)
 
 
-def test_a_pipeline_that_the_engine_cannot_run_is_refused_with_the_reason(rest: Any, body_of: Any) -> None:
+def test_a_pipeline_that_the_engine_cannot_run_is_refused_with_the_reason(
+    rest: Any, body_of: Any
+) -> None:
     body = body_of("echo")
     executors = {"exec-say": {"customJob": {"customJob": {}}}}
     body["pipelineSpec"] = body["pipelineSpec"] | {"deploymentSpec": {"executors": executors}}
@@ -190,7 +238,9 @@ def test_a_pipeline_that_the_engine_cannot_run_is_refused_with_the_reason(rest: 
     assert message.startswith("The stand-in cannot run this pipeline: ")
 
 
-def test_made_up_jobs_end_when_their_time_is_over(quick: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+def test_made_up_jobs_end_when_their_time_is_over(
+    quick: Any, body_of: Any, ended: Any, tasks: Any
+) -> None:
     quick.env.instant.metrics = {"accuracy": 0.9}
     quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId="now")
     quick.env.instant.failing = {"evaluate": "no luck"}
@@ -205,7 +255,9 @@ def test_made_up_jobs_end_when_their_time_is_over(quick: Any, body_of: Any, ende
         "FAILED",
         "RUNNING",
     ]
-    assert tasks(now)["evaluate"]["outputs"]["metrics"]["artifacts"][0]["metadata"] == {"accuracy": 0.9}
+    assert tasks(now)["evaluate"]["outputs"]["metrics"]["artifacts"][0]["metadata"] == {
+        "accuracy": 0.9
+    }
     assert tasks(bad)["evaluate"]["error"]["message"] == "no luck"
     quick.post("pipelineJobs/later:cancel")
     assert quick.get("pipelineJobs/later")["state"] == "PIPELINE_STATE_CANCELLED"
@@ -216,7 +268,9 @@ def test_batches_delete_and_cancel_together_or_not_at_all(quick: Any, body_of: A
         quick.post("pipelineJobs", body_of("echo"), pipelineJobId=name)
     names = [quick.get(f"pipelineJobs/{name}")["name"] for name in ("a", "b")]
 
-    missing = quick.refused(quick.post("pipelineJobs:batchDelete", {"names": [*names, f"{names[0]}-not"]}))
+    missing = quick.refused(
+        quick.post("pipelineJobs:batchDelete", {"names": [*names, f"{names[0]}-not"]})
+    )
     many = quick.refused(quick.post("pipelineJobs:batchDelete", {"names": names[:1] * 33}))
     ended = quick.refused(quick.post("pipelineJobs:batchCancel", {"names": names}))
     deleted = quick.post("pipelineJobs:batchDelete", {"names": names}).json()
@@ -238,7 +292,10 @@ def test_made_up_jobs_end_when_they_are_told_to(quick: Any, body_of: Any) -> Non
     quick.env.finish_runs()
 
     quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId="later")
-    states = {job_id: quick.get(f"pipelineJobs/{job_id}")["state"] for job_id in ("goes-on", "cancelled", "later")}
+    states = {
+        job_id: quick.get(f"pipelineJobs/{job_id}")["state"]
+        for job_id in ("goes-on", "cancelled", "later")
+    }
     assert before == "PIPELINE_STATE_RUNNING"
     assert states == {
         "goes-on": "PIPELINE_STATE_SUCCEEDED",

@@ -11,7 +11,9 @@ def _ids(answer: Any) -> list[str]:
 
 def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
     made = quick.env.seed(
-        1000, params={"lr": lambda number: number / 1000}, metrics={"accuracy": lambda number: number}
+        1000,
+        params={"lr": lambda number: number / 1000},
+        metrics={"accuracy": lambda number: number},
     )
 
     pages, token = [], ""
@@ -27,7 +29,9 @@ def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
     assert quick.env.requests.count("GET", "*/pipelineJobs") == 10
 
 
-def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(quick: Any, tasks: Any) -> None:
+def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(
+    quick: Any, tasks: Any
+) -> None:
     (first, second) = quick.env.seed(
         2,
         params={"lr": lambda number: number / 10, "kind": "forest"},
@@ -44,7 +48,10 @@ def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(quick: 
     assert train["execution"]["metadata"] == {"input:lr": 0.1, "input:kind": "forest"}
     assert quick.get(f"pipelineJobs/{first}")["createTime"] < job["createTime"]
     bad = quick.get(f"pipelineJobs/{failed}")
-    assert (bad["state"], tasks(bad)["train"]["error"]["message"]) == ("PIPELINE_STATE_FAILED", "no memory")
+    assert (bad["state"], tasks(bad)["train"]["error"]["message"]) == (
+        "PIPELINE_STATE_FAILED",
+        "no memory",
+    )
 
 
 def test_sizes_are_clamped(quick: Any) -> None:
@@ -55,7 +62,10 @@ def test_sizes_are_clamped(quick: Any) -> None:
     assert len(_ids(quick.get("pipelineJobs", pageSize=1000))) == 100
     assert len(_ids(quick.get("pipelineJobs", page_size=7))) == 7
     for size in ("-1", "many"):
-        assert quick.refused(quick.call("GET", "pipelineJobs", params={"pageSize": size}))[1] == "INVALID_ARGUMENT"
+        assert (
+            quick.refused(quick.call("GET", "pipelineJobs", params={"pageSize": size}))[1]
+            == "INVALID_ARGUMENT"
+        )
 
 
 def test_a_page_token_belongs_to_its_list(quick: Any) -> None:
@@ -82,9 +92,13 @@ def listed(quick: Any) -> Any:
     """Ids of the jobs that a filter gives, without their random part, out of four."""
     env, base = quick.env, {"metrics": {"accuracy": 1.0}}
     made = {
-        "one": env.seed(1, labels={"team": "growth"}, display_name="alpha step", age=400, **base)[0],
+        "one": env.seed(1, labels={"team": "growth"}, display_name="alpha step", age=400, **base)[
+            0
+        ],
         "two": env.seed(1, labels={"team": "core"}, display_name="beta", age=300, **base)[0],
-        "bad": env.seed(1, labels={"team": "growth"}, failing={"train": "x"}, display_name="alpha", age=200)[0],
+        "bad": env.seed(
+            1, labels={"team": "growth"}, failing={"train": "x"}, display_name="alpha", age=200
+        )[0],
         "new": env.seed(1, display_name="gamma", age=100, **base)[0],
     }
     names = {job: name for name, job in made.items()}
@@ -138,13 +152,34 @@ def test_a_filter_gives_what_fits(listed: Any, filter: str, expected: str) -> No
 @pytest.mark.parametrize(
     "filter",
     [
-        *('colour="red"', 'state="DONE"', 'display_name>"a"', 'create_time>"yesterday"', "labels.team>3", "alpha"),
-        *('display_name="a', '(display_name="a"', 'display_name="a")', "display_name=", "AND", 'f("x")'),
-        *('pipeline_name:"x*"', 'start_time>"2020-01-01T00:00:00Z"', 'display_name.x="a"', 'create_time>"2020-01-01"'),
+        *(
+            'colour="red"',
+            'state="DONE"',
+            'display_name>"a"',
+            'create_time>"yesterday"',
+            "labels.team>3",
+            "alpha",
+        ),
+        *(
+            'display_name="a',
+            '(display_name="a"',
+            'display_name="a")',
+            "display_name=",
+            "AND",
+            'f("x")',
+        ),
+        *(
+            'pipeline_name:"x*"',
+            'start_time>"2020-01-01T00:00:00Z"',
+            'display_name.x="a"',
+            'create_time>"2020-01-01"',
+        ),
     ],
 )
 def test_a_filter_that_is_not_supported_is_refused(quick: Any, filter: str) -> None:
-    code, status, message = quick.refused(quick.call("GET", "pipelineJobs", params={"filter": filter}))
+    code, status, message = quick.refused(
+        quick.call("GET", "pipelineJobs", params={"filter": filter})
+    )
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
     assert message.startswith("Invalid filter: ")
@@ -169,7 +204,10 @@ def test_an_order_is_obeyed_over_pages(listed: Any, quick: Any, order: str, expe
 
 def test_another_order_is_refused(quick: Any) -> None:
     for order in ("display_name", "create_time down"):
-        assert "order_by" in quick.refused(quick.call("GET", "pipelineJobs", params={"orderBy": order}))[2]
+        assert (
+            "order_by"
+            in quick.refused(quick.call("GET", "pipelineJobs", params={"orderBy": order}))[2]
+        )
 
 
 def test_a_list_leaves_out_spec_and_details_unless_a_mask_asks(quick: Any) -> None:
@@ -187,4 +225,7 @@ def test_a_list_leaves_out_spec_and_details_unless_a_mask_asks(quick: Any) -> No
     assert set(masked["jobDetail"]) == {"pipelineRunContext"}
     assert "root" in whole["pipelineSpec"]
     assert "taskDetails" not in whole["jobDetail"]
-    assert "colour" in quick.refused(quick.call("GET", "pipelineJobs", params={"readMask": "colour"}))[2]
+    assert (
+        "colour"
+        in quick.refused(quick.call("GET", "pipelineJobs", params={"readMask": "colour"}))[2]
+    )

@@ -13,8 +13,12 @@ def test_the_nodes_of_a_job_are_found_by_its_context(quick: Any) -> None:
     _, second = quick.env.seed(2, params={"lr": 0.5}, metrics={"accuracy": lambda number: number})
     context = quick.get(f"pipelineJobs/{second}")["jobDetail"]["pipelineRunContext"]["name"]
 
-    executions = quick.get(f"{STORE}/executions", filter=f'schema_title="system.Run" AND in_context("{context}")')
-    artifacts = quick.get(f"{STORE}/artifacts", filter=f'in_context("{context}") AND schema_title="system.Metrics"')
+    executions = quick.get(
+        f"{STORE}/executions", filter=f'schema_title="system.Run" AND in_context("{context}")'
+    )
+    artifacts = quick.get(
+        f"{STORE}/artifacts", filter=f'in_context("{context}") AND schema_title="system.Metrics"'
+    )
     by_id = context.replace(str(quick.env.project_number), quick.env.project)
     same = quick.get(f"{STORE}/artifacts", filter=f'in_context("{by_id}")')
     whole = quick.get(f"{STORE}/artifacts")
@@ -40,7 +44,9 @@ def test_a_deleted_job_takes_its_nodes_along(quick: Any) -> None:
 
 def test_contexts_have_children_and_parents(quick: Any) -> None:
     for name in ("above", "below"):
-        answer = quick.post(f"{STORE}/contexts", {"schemaTitle": "system.Experiment"}, contextId=name)
+        answer = quick.post(
+            f"{STORE}/contexts", {"schemaTitle": "system.Experiment"}, contextId=name
+        )
         assert answer.status_code == 200
     below = quick.get(f"{STORE}/contexts/below")["name"]
     above = quick.get(f"{STORE}/contexts/above")["name"]
@@ -52,7 +58,9 @@ def test_contexts_have_children_and_parents(quick: Any) -> None:
 
     assert [(context["name"], context["parentContexts"]) for context in found] == [(below, [above])]
     assert quick.get(f"{STORE}/contexts", filter=filter)["contexts"] == []
-    missing = quick.post(f"{STORE}/contexts/above:addContextChildren", {"childContexts": [f"{below}-not"]})
+    missing = quick.post(
+        f"{STORE}/contexts/above:addContextChildren", {"childContexts": [f"{below}-not"]}
+    )
     assert quick.refused(missing)[0] == 404
 
 
@@ -61,9 +69,13 @@ def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
     name = {"contexts": "contextId", "executions": "executionId", "artifacts": "artifactId"}[kind]
     path = f"{STORE}/{kind}/mine"
 
-    made = quick.post(f"{STORE}/{kind}", {"schemaTitle": "x.Y", "metadata": {"a": 1}}, **{name: "mine"}).json()
+    made = quick.post(
+        f"{STORE}/{kind}", {"schemaTitle": "x.Y", "metadata": {"a": 1}}, **{name: "mine"}
+    ).json()
     twice = quick.refused(quick.post(f"{STORE}/{kind}", {}, **{name: "mine"}))
-    changed = quick.call("PATCH", path, params={"updateMask": "metadata"}, json={"metadata": {"b": 2}}).json()
+    changed = quick.call(
+        "PATCH", path, params={"updateMask": "metadata"}, json={"metadata": {"b": 2}}
+    ).json()
 
     assert made["metadata"] == {"a": 1}
     assert twice[:2] == (409, "ALREADY_EXISTS")
@@ -80,12 +92,20 @@ def test_stores_are_made_and_kept_apart(quick: Any) -> None:
     quick.post("metadataStores/other/contexts", {"schemaTitle": "x.Y"}, contextId="c")
 
     assert made["response"]["name"].endswith("/metadataStores/other")
-    assert quick.refused(quick.post("metadataStores", {}, metadataStoreId="other"))[:2] == (409, "ALREADY_EXISTS")
+    assert quick.refused(quick.post("metadataStores", {}, metadataStoreId="other"))[:2] == (
+        409,
+        "ALREADY_EXISTS",
+    )
     assert len(quick.get("metadataStores/other/contexts")["contexts"]) == 1
     assert quick.get(f"{STORE}/contexts")["contexts"] == []
     assert quick.refused(quick.call("GET", "metadataStores/third"))[0] == 404
 
 
-@pytest.mark.parametrize("filter", ['colour="red"', 'in_context("a","b")', 'outside("a")', "schema_title"])
+@pytest.mark.parametrize(
+    "filter", ['colour="red"', 'in_context("a","b")', 'outside("a")', "schema_title"]
+)
 def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
-    assert quick.refused(quick.call("GET", f"{STORE}/artifacts", params={"filter": filter}))[1] == "INVALID_ARGUMENT"
+    assert (
+        quick.refused(quick.call("GET", f"{STORE}/artifacts", params={"filter": filter}))[1]
+        == "INVALID_ARGUMENT"
+    )

@@ -20,7 +20,9 @@ def _spec(**fields: Any) -> Change:
 
 @pytest.mark.parametrize("job_id", ["Upper", "1st", "-a", "a_b", "a" * 129, "a.b", "ä"])
 def test_a_job_id_of_another_form_is_refused(quick: Any, body_of: Any, job_id: str) -> None:
-    code, status, message = quick.refused(quick.post("pipelineJobs", body_of("echo"), pipelineJobId=job_id))
+    code, status, message = quick.refused(
+        quick.post("pipelineJobs", body_of("echo"), pipelineJobId=job_id)
+    )
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
     assert job_id in message
@@ -43,15 +45,23 @@ def test_a_job_without_an_id_gets_one(quick: Any, body_of: Any) -> None:
 def test_a_second_job_of_that_id_already_exists(quick: Any, body_of: Any) -> None:
     quick.post("pipelineJobs", body_of("echo", labels={"number": "1"}), pipelineJobId="same")
 
-    second = quick.refused(quick.post("pipelineJobs", body_of("echo", labels={"number": "2"}), pipelineJobId="same"))
+    second = quick.refused(
+        quick.post("pipelineJobs", body_of("echo", labels={"number": "2"}), pipelineJobId="same")
+    )
 
     assert second[:2] == (409, "ALREADY_EXISTS")
     assert quick.get("pipelineJobs/same")["labels"]["number"] == "1"
 
 
 REFUSED: dict[str, tuple[Change, str]] = {
-    "an unknown field": (lambda body: body.update(colour="red"), "Unknown name \"colour\" at 'pipeline_job'"),
-    "an unknown field below": (_runtime(colour="red"), "Unknown name \"colour\" at 'pipeline_job.runtimeConfig'"),
+    "an unknown field": (
+        lambda body: body.update(colour="red"),
+        "Unknown name \"colour\" at 'pipeline_job'",
+    ),
+    "an unknown field below": (
+        _runtime(colour="red"),
+        "Unknown name \"colour\" at 'pipeline_job.runtimeConfig'",
+    ),
     "a field of the wrong type": (lambda body: body.update(displayName=3), "displayName"),
     "a long display name": (lambda body: body.update(displayName="x" * 129), "129 characters"),
     "65 labels": (lambda body: body.update(labels={f"k{n}": "" for n in range(65)}), "65 labels"),
@@ -64,14 +74,23 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a spec without a root": (_spec(root={}), "root.dag"),
     "a spec that is no object": (lambda body: body.update(pipelineSpec="x"), "pipelineSpec"),
     "no output directory": (_runtime(gcsOutputDirectory=""), "gcs_output_directory"),
-    "an output directory elsewhere": (_runtime(gcsOutputDirectory="s3://bucket/x"), "s3://bucket/x"),
-    "an output directory in no bucket": (_runtime(gcsOutputDirectory="gs://nobody/x"), "gs://nobody"),
+    "an output directory elsewhere": (
+        _runtime(gcsOutputDirectory="s3://bucket/x"),
+        "s3://bucket/x",
+    ),
+    "an output directory in no bucket": (
+        _runtime(gcsOutputDirectory="gs://nobody/x"),
+        "gs://nobody",
+    ),
     "an unknown parameter": (_runtime(parameterValues={"txet": "x"}), "txet is unknown"),
     "a text that is a number": (_runtime(parameterValues={"text": 3}), "text"),
     "parameters of the old schema": (_runtime(parameters={"text": {"stringValue": "x"}}), "2.1.0"),
     "an unknown failure policy": (_runtime(failurePolicy="MAYBE"), "MAYBE"),
     "a network of another form": (lambda body: body.update(network="default"), '"default"'),
-    "a key of another form": (lambda body: body.update(encryptionSpec={"kmsKeyName": "key"}), '"key"'),
+    "a key of another form": (
+        lambda body: body.update(encryptionSpec={"kmsKeyName": "key"}),
+        '"key"',
+    ),
 }
 
 
@@ -100,7 +119,9 @@ def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
         ({"pids": ["a"]}, "pids"),
     ],
 )
-def test_a_parameter_of_another_type_is_refused(quick: Any, body_of: Any, params: Any, said: str) -> None:
+def test_a_parameter_of_another_type_is_refused(
+    quick: Any, body_of: Any, params: Any, said: str
+) -> None:
     code, status, message = quick.refused(quick.post("pipelineJobs", body_of("sleeps", params)))
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
@@ -120,14 +141,22 @@ def test_a_missing_parameter_is_refused(quick: Any, body_of: Any) -> None:
 def test_labels_and_names_at_their_limits_are_taken(quick: Any, body_of: Any) -> None:
     labels = {f"k{number}": "" for number in range(62)} | {"k" * 63: "v" * 63, "a_b-c": "1-_"}
 
-    answer = quick.post("pipelineJobs", body_of("echo", labels=labels) | {"displayName": "é" * 128}, pipelineJobId="a")
+    answer = quick.post(
+        "pipelineJobs",
+        body_of("echo", labels=labels) | {"displayName": "é" * 128},
+        pipelineJobId="a",
+    )
 
     assert answer.status_code == 200
     assert len(quick.get("pipelineJobs/a")["labels"]) == 65
 
 
 def test_only_the_service_may_set_its_own_fields(quick: Any, body_of: Any) -> None:
-    body = body_of("echo") | {"name": "mine", "state": "PIPELINE_STATE_FAILED", "createTime": "2020-01-01T00:00:00Z"}
+    body = body_of("echo") | {
+        "name": "mine",
+        "state": "PIPELINE_STATE_FAILED",
+        "createTime": "2020-01-01T00:00:00Z",
+    }
 
     quick.post("pipelineJobs", body, pipelineJobId="a")
 
@@ -150,7 +179,9 @@ def test_a_job_runs_only_as_an_account_that_the_caller_may_use(quick: Any, body_
     quick.env.service_accounts = {"good@example.com"}
 
     good = quick.post("pipelineJobs", body_of("echo", serviceAccount="good@example.com"))
-    bad = quick.refused(quick.post("pipelineJobs", body_of("echo", serviceAccount="bad@example.com")))
+    bad = quick.refused(
+        quick.post("pipelineJobs", body_of("echo", serviceAccount="bad@example.com"))
+    )
 
     assert good.status_code == 200
     assert bad[:2] == (403, "PERMISSION_DENIED")
@@ -162,7 +193,8 @@ def test_other_projects_and_locations_are_not_there(quick: Any) -> None:
 
     def get(project: Any, location: str) -> Any:
         return quick.session.get(
-            f"{env.api_endpoint}/v1/projects/{project}/locations/{location}/pipelineJobs", timeout=REQUEST
+            f"{env.api_endpoint}/v1/projects/{project}/locations/{location}/pipelineJobs",
+            timeout=REQUEST,
         )
 
     assert get(env.project, env.location).status_code == 200
@@ -174,7 +206,14 @@ def test_other_projects_and_locations_are_not_there(quick: Any) -> None:
 def test_paths_parameters_and_bodies_that_are_not_understood_are_refused(quick: Any) -> None:
     assert quick.refused(quick.call("GET", "trainingPipelines"))[0] == 404
     assert quick.refused(quick.call("PATCH", "pipelineJobs"))[0] == 404
-    assert 'Unknown name "colour"' in quick.refused(quick.call("GET", "pipelineJobs", params={"colour": 1}))[2]
+    assert (
+        'Unknown name "colour"'
+        in quick.refused(quick.call("GET", "pipelineJobs", params={"colour": 1}))[2]
+    )
     json = {"Content-Type": "application/json"}
-    assert "not JSON" in quick.refused(quick.call("POST", "pipelineJobs", data="{", headers=json))[2]
-    assert "message" in quick.refused(quick.call("POST", "pipelineJobs", data="[]", headers=json))[2]
+    assert (
+        "not JSON" in quick.refused(quick.call("POST", "pipelineJobs", data="{", headers=json))[2]
+    )
+    assert (
+        "message" in quick.refused(quick.call("POST", "pipelineJobs", data="[]", headers=json))[2]
+    )

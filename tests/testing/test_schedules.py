@@ -18,7 +18,10 @@ def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
 
     def make(**fields: Any) -> dict[str, Any]:
         parent = f"projects/{quick.env.project}/locations/{quick.env.location}"
-        request = {"parent": parent, "pipelineJob": body_of("echo", {"text": "scheduled"}, labels={"team": "growth"})}
+        request = {
+            "parent": parent,
+            "pipelineJob": body_of("echo", {"text": "scheduled"}, labels={"team": "growth"}),
+        }
         plain = {"displayName": "nightly", "cron": "0 3 * * *", "maxConcurrentRunCount": "1"}
         return plain | {"createPipelineJobRequest": request} | fields
 
@@ -75,7 +78,9 @@ def test_a_schedule_is_refused_for(quick: Any, schedule_of: Any, fields: Any, sa
 
 def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_of: Any) -> None:
     body = schedule_of()
-    body["createPipelineJobRequest"]["pipelineJob"]["runtimeConfig"] = {"gcsOutputDirectory": "gs://nobody"}
+    body["createPipelineJobRequest"]["pipelineJob"]["runtimeConfig"] = {
+        "gcsOutputDirectory": "gs://nobody"
+    }
     parent = schedule_of()
     parent["createPipelineJobRequest"]["parent"] = "projects/p/locations/elsewhere"
 
@@ -136,7 +141,9 @@ def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> No
     path = f"schedules/{_id(made)}"
 
     body = {"displayName": "weekly", "cron": "30 4 * * 1", "maxRunCount": "7"}
-    changed = quick.call("PATCH", path, params={"updateMask": "display_name,cron,allowQueueing"}, json=body).json()
+    changed = quick.call(
+        "PATCH", path, params={"updateMask": "display_name,cron,allowQueueing"}, json=body
+    ).json()
 
     assert changed == quick.get(path)
     assert (changed["displayName"], changed["cron"]) == ("weekly", "30 4 * * 1")
@@ -146,15 +153,25 @@ def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> No
     for mask in ("", "name", "state", "colour"):
         answer = quick.call("PATCH", path, params={"updateMask": mask}, json=body)
         assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT"), mask
-    assert quick.refused(quick.call("PATCH", path, params={"updateMask": "cron"}, json={"cron": "soon"}))[0] == 400
+    assert (
+        quick.refused(
+            quick.call("PATCH", path, params={"updateMask": "cron"}, json={"cron": "soon"})
+        )[0]
+        == 400
+    )
 
 
 def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any) -> None:
-    made = [quick.post("schedules", schedule_of(displayName=f"s{number}")).json() for number in range(3)]
+    made = [
+        quick.post("schedules", schedule_of(displayName=f"s{number}")).json() for number in range(3)
+    ]
     quick.post(f"schedules/{_id(made[0])}:pause")
 
     def listed(filter: str = "", **query: Any) -> list[str]:
-        return [item["displayName"] for item in quick.get("schedules", filter=filter, **query)["schedules"]]
+        return [
+            item["displayName"]
+            for item in quick.get("schedules", filter=filter, **query)["schedules"]
+        ]
 
     assert sorted(listed()) == ["s0", "s1", "s2"]
     assert listed(orderBy="displayName") == ["s0", "s1", "s2"]
@@ -163,8 +180,12 @@ def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any
     assert sorted(listed("create_pipeline_job_request:*")) == ["s0", "s1", "s2"]
     page = quick.get("schedules", pageSize=2)
     assert len(page["schedules"]) == 2
-    assert len(quick.get("schedules", pageSize=2, pageToken=page["nextPageToken"])["schedules"]) == 1
-    assert quick.refused(quick.call("GET", "schedules", params={"filter": 'colour="red"'}))[0] == 400
+    assert (
+        len(quick.get("schedules", pageSize=2, pageToken=page["nextPageToken"])["schedules"]) == 1
+    )
+    assert (
+        quick.refused(quick.call("GET", "schedules", params={"filter": 'colour="red"'}))[0] == 400
+    )
     assert quick.call("DELETE", f"schedules/{_id(made[1])}").json()["done"]
     assert quick.refused(quick.call("GET", f"schedules/{_id(made[1])}"))[:2] == (404, "NOT_FOUND")
 
@@ -177,10 +198,18 @@ def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any
         ("*/20 * * * *", "2026-03-01T10:41:00", "2026-03-01T11:00:00"),
         ("5-59/10 9-17 * * *", "2026-03-01T17:56:00", "2026-03-02T09:05:00"),
         ("0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00:00"),
-        ("0 12 * * mon,FRI", "2026-03-04T00:00:00", "2026-03-06T12:00:00"),  # 2026-03-04 is a Wednesday
+        (
+            "0 12 * * mon,FRI",
+            "2026-03-04T00:00:00",
+            "2026-03-06T12:00:00",
+        ),  # 2026-03-04 is a Wednesday
         ("0 12 * * 7", "2026-03-04T00:00:00", "2026-03-08T12:00:00"),
         ("0 0 13 * 5", "2026-03-09T00:00:00", "2026-03-13T00:00:00"),
-        ("0 0 1 * 5", "2026-03-09T00:00:00", "2026-03-13T00:00:00"),  # the day of the month or of the week
+        (
+            "0 0 1 * 5",
+            "2026-03-09T00:00:00",
+            "2026-03-13T00:00:00",
+        ),  # the day of the month or of the week
         ("0 0 1 jan *", "2026-03-09T00:00:00", "2027-01-01T00:00:00"),
         ("TZ=America/New_York 0 9 * * *", "2026-07-01T00:00:00", "2026-07-01T13:00:00"),
         ("CRON_TZ=America/New_York 0 9 * * *", "2026-01-01T00:00:00", "2026-01-01T14:00:00"),
@@ -196,7 +225,9 @@ def test_a_cron_expression_can_be_never_due() -> None:
     assert Cron.parse("0 0 31 2 *").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
 
 
-@pytest.mark.parametrize("cron", ["", "x * * * *", "* * * * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "@daily"])
+@pytest.mark.parametrize(
+    "cron", ["", "x * * * *", "* * * * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "@daily"]
+)
 def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ValueError):
         Cron.parse(cron)

@@ -1,4 +1,5 @@
-"""How a stand-in is started: in a `with`, as a fixture, by the command; and what it leaves behind."""
+"""How a stand-in is started: in a `with`, as a fixture, by the command; and what it leaves
+behind."""
 
 import os
 import re
@@ -36,11 +37,17 @@ def test_the_table_and_the_variables_lead_there(instant: VertexStandIn, home: Pa
         assert environment.get("auth") == "anonymous"
 
 
-def test_the_storage_variable_is_set_meanwhile_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_storage_variable_is_set_meanwhile_and_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
 
     with vertex(mode="instant") as env:
-        assert os.environ["STORAGE_EMULATOR_HOST"] == env.storage_endpoint == env.environ["STORAGE_EMULATOR_HOST"]
+        assert (
+            os.environ["STORAGE_EMULATOR_HOST"]
+            == env.storage_endpoint
+            == env.environ["STORAGE_EMULATOR_HOST"]
+        )
     assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     with vertex(mode="instant"):
@@ -48,7 +55,9 @@ def test_the_storage_variable_is_set_meanwhile_and_put_back(monkeypatch: pytest.
     assert "STORAGE_EMULATOR_HOST" not in os.environ
 
 
-def test_the_storage_variable_never_names_a_storage_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_storage_variable_never_names_a_storage_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     first = vertex(mode="instant")
     second = vertex(mode="instant")
@@ -94,7 +103,12 @@ except MissingExtra as error:
     print(error.extra, error.hint)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=home, capture_output=True, text=True, timeout=PROCESS
+        [sys.executable, "-c", code],
+        env=environment(),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=PROCESS,
     )
 
     assert done.stdout.strip() == "testing pip install 'kfgcp[testing]'", done.stderr
@@ -157,7 +171,9 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
     table = _table(lines)
     url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
 
-    answer = requests.post(f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST)
+    answer = requests.post(
+        f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST
+    )
 
     assert answer.json()["state"] == "PIPELINE_STATE_SUCCEEDED"
     assert answer.elapsed.total_seconds() >= 0.2

@@ -44,7 +44,11 @@ def logged() -> dict[str, Any]:
 def kubeflow(metadata: dict[str, Any]) -> dict[str, Any]:
     """As ML Metadata of Kubeflow keeps them: its values are scalars or structs."""
     return {
-        key: {"list": value} if isinstance(value, list) else {"struct": value} if isinstance(value, dict) else value
+        key: {"list": value}
+        if isinstance(value, list)
+        else {"struct": value}
+        if isinstance(value, dict)
+        else value
         for key, value in metadata.items()
     }
 
@@ -61,17 +65,26 @@ def numbers_as_text(metadata: Any) -> Any:
     return "Infinity" if metadata == math.inf else str(metadata)
 
 
-KEPT = pytest.mark.parametrize("kept", [dict, kubeflow, as_text, numbers_as_text], ids=lambda kept: kept.__name__)
+KEPT = pytest.mark.parametrize(
+    "kept", [dict, kubeflow, as_text, numbers_as_text], ids=lambda kept: kept.__name__
+)
 
 
 @KEPT
 def test_a_roc_curve_rises(kept: Callable[[Any], Any]) -> None:
-    assert roc(artifact(kept(logged()))) == ((0, 0, math.inf), (0.25, 0.5, 0.6), (0.25, 0.75, 0.4), (1, 1, 0.1))
+    assert roc(artifact(kept(logged()))) == (
+        (0, 0, math.inf),
+        (0.25, 0.5, 0.6),
+        (0.25, 0.75, 0.4),
+        (1, 1, 0.1),
+    )
 
 
 @KEPT
 def test_a_confusion_matrix_has_labels_and_rows(kept: Callable[[Any], Any]) -> None:
-    assert confusion_matrix(artifact(kept(logged()))) == ConfusionMatrix(("cat", "dog"), ((8, 2), (1, 9)))
+    assert confusion_matrix(artifact(kept(logged()))) == ConfusionMatrix(
+        ("cat", "dog"), ((8, 2), (1, 9))
+    )
 
 
 @KEPT
@@ -140,12 +153,24 @@ def test_points_without_a_rate_are_left_out_and_thresholds_may_be_missing() -> N
 )
 def test_a_matrix_that_is_not_whole_is_none(rows: Any) -> None:
     specs = [{"displayName": "a"}, {"displayName": "b"}]
-    assert confusion_matrix(artifact({"confusionMatrix": {"annotationSpecs": specs, "rows": rows}})) is None
+    assert (
+        confusion_matrix(artifact({"confusionMatrix": {"annotationSpecs": specs, "rows": rows}}))
+        is None
+    )
 
 
 FIELDS = st.sampled_from(
     [
-        *("list", "struct", "row", "rows", "annotationSpecs", "displayName", "slice", "sliceClassificationMetrics"),
+        *(
+            "list",
+            "struct",
+            "row",
+            "rows",
+            "annotationSpecs",
+            "displayName",
+            "slice",
+            "sliceClassificationMetrics",
+        ),
         *("recall", "precision", "falsePositiveRate", "confidenceThreshold"),
     ]
 )
@@ -156,7 +181,11 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["confidenceMetrics", "confusionMatrix", "evaluationSlices"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["confidenceMetrics", "confusionMatrix", "evaluationSlices"]), JSON
+    )
+)
 def test_nothing_that_was_kept_makes_it_fail(metadata: dict[str, Any]) -> None:
     found = artifact(metadata)
 
@@ -196,7 +225,9 @@ def test_a_file_that_is_no_text_is_told_to_be_binary(page: Path) -> None:
 def test_a_folder_lists_its_files(page: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "part-0.csv").touch()
-    assert text(artifact(uri=tmp_path.as_uri())) == Text("a page.html\ndata/part-0.csv", folder=True)
+    assert text(artifact(uri=tmp_path.as_uri())) == Text(
+        "a page.html\ndata/part-0.csv", folder=True
+    )
 
 
 def test_of_a_folder_with_many_files_a_thousand_are_listed(tmp_path: Path) -> None:
@@ -217,7 +248,9 @@ def test_of_a_folder_with_many_files_a_thousand_are_listed(tmp_path: Path) -> No
         ("/dev/null", NotFound, "/dev/null does not exist."),
     ],
 )
-def test_what_cannot_be_read_is_one_of_our_errors(uri: str, kind: type[BackendError], said: str) -> None:
+def test_what_cannot_be_read_is_one_of_our_errors(
+    uri: str, kind: type[BackendError], said: str
+) -> None:
     with pytest.raises(kind) as raised:
         text(artifact(uri=uri))
     assert raised.value.message == said

@@ -25,18 +25,28 @@ ROUNDING = rounding_backends(["local", "vertex", "kubeflow"])
 
 
 def _differences(*runs: Run) -> list[tuple[str, str, tuple[Any, ...], tuple[Any, ...]]]:
-    return [(d.group, d.name, d.values, d.deltas) for d in compare(runs, rounding_backends=ROUNDING).differences]
+    return [
+        (d.group, d.name, d.values, d.deltas)
+        for d in compare(runs, rounding_backends=ROUNDING).differences
+    ]
 
 
 def _task(path: str, state: TaskState = TaskState.SUCCEEDED, seconds: float = 1.0) -> Task:
     end = f"2026-01-01T00:00:{seconds:06.3f}Z"
-    return Task(path, TaskKind.CONTAINER, state, started_at="2026-01-01T00:00:00.000Z", ended_at=end)
+    return Task(
+        path, TaskKind.CONTAINER, state, started_at="2026-01-01T00:00:00.000Z", ended_at=end
+    )
 
 
 def test_equal_runs_differ_in_nothing(make_run: MakeRun) -> None:
     one = make_run(params={"lr": 0.1}, metrics=(Metric("t", "m", "a", 1.0),), tasks=(_task("t"),))
 
-    assert _differences(one, replace(one, run_id="bbbb", name="other", created_at="2027-01-01T00:00:00.000Z")) == []
+    assert (
+        _differences(
+            one, replace(one, run_id="bbbb", name="other", created_at="2027-01-01T00:00:00.000Z")
+        )
+        == []
+    )
 
 
 def test_the_whole_of_two_runs_in_order_of_importance(make_run: MakeRun) -> None:
@@ -165,15 +175,21 @@ def test_deltas_of_numbers_only(make_run: MakeRun) -> None:
 def test_deltas_are_as_exact_as_the_numbers(
     make_run: MakeRun, base: float, value: float, delta: float, better: bool | None
 ) -> None:
-    [found] = compare([make_run(metrics=(Metric("t", "m", "loss", each),)) for each in (base, value)]).differences
+    [found] = compare(
+        [make_run(metrics=(Metric("t", "m", "loss", each),)) for each in (base, value)]
+    ).differences
 
     assert (found.deltas[1], found.better[1]) == (delta, better)
 
 
-def test_a_comparison_with_nan_is_valid_json(make_run: MakeRun, parse_json: Callable[[str], Any]) -> None:
+def test_a_comparison_with_nan_is_valid_json(
+    make_run: MakeRun, parse_json: Callable[[str], Any]
+) -> None:
     import json
 
-    runs = [make_run(metrics=(Metric("t", "m", "loss", value),)) for value in (1.0, math.nan, -math.inf)]
+    runs = [
+        make_run(metrics=(Metric("t", "m", "loss", value),)) for value in (1.0, math.nan, -math.inf)
+    ]
     [found] = parse_json(json.dumps(compare(runs).to_dict()))["differences"]
 
     assert found == {
@@ -197,7 +213,9 @@ def test_durations_a_moment_apart_are_the_same(make_run: MakeRun) -> None:
     ]
 
 
-def test_a_task_that_only_one_run_has_is_missing_in_the_other_and_has_no_duration(make_run: MakeRun) -> None:
+def test_a_task_that_only_one_run_has_is_missing_in_the_other_and_has_no_duration(
+    make_run: MakeRun,
+) -> None:
     assert _differences(make_run(tasks=(_task("t"),)), make_run()) == [
         ("tasks", "t", ("SUCCEEDED", MISSING), (None, None))
     ]
@@ -215,10 +233,14 @@ def test_the_json_of_a_comparison_names_the_runs(make_run: MakeRun) -> None:
     assert compare([one, other]).to_dict() == {
         "baseline": "aaaa",
         "runs": [one.summary(), other.summary()],
-        "differences": [{"group": "params", "name": "n", "values": [None, 1], "deltas": [None, None]}],
+        "differences": [
+            {"group": "params", "name": "n", "values": [None, 1], "deltas": [None, None]}
+        ],
         "versions": [],
     }
-    assert compare([one, other]).differences == (Difference("params", "n", (MISSING, 1), (None, None)),)
+    assert compare([one, other]).differences == (
+        Difference("params", "n", (MISSING, 1), (None, None)),
+    )
 
 
 def _metric(*values: float, name: str = "accuracy") -> list[dict[str, Any]]:
@@ -250,7 +272,9 @@ NOTHING_IS_BETTER = ("mean_length", "lossless", "accuracy_loss", "count", "", "G
         (NOTHING_IS_BETTER, None),
     ],
 )
-def test_what_is_better_is_told_by_the_words_of_a_name(names: tuple[str, ...], direction: Direction | None) -> None:
+def test_what_is_better_is_told_by_the_words_of_a_name(
+    names: tuple[str, ...], direction: Direction | None
+) -> None:
     assert {name: goal_of(name) for name in names} == dict.fromkeys(names, direction)
 
 
@@ -259,7 +283,10 @@ DIGITS = {"third": 1 / 3, "rate": 3e-7, "tiny": 1e-9, "sum": 0.1 + 0.2, "half": 
 
 
 def _digits(run: Run, values: dict[str, float]) -> Run:
-    return replace(run, metrics=tuple(Metric("digits", "metrics", name, value) for name, value in values.items()))
+    return replace(
+        run,
+        metrics=tuple(Metric("digits", "metrics", name, value) for name, value in values.items()),
+    )
 
 
 @pytest.fixture
@@ -273,13 +300,20 @@ def recorded_digits() -> dict[str, float]:
 def test_users_see_no_difference_that_is_only_rounding(
     home: Path, store: Store, make_run: MakeRun, recorded_digits: dict[str, float]
 ) -> None:
-    (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:9"\nauth = "anonymous"')
+    (home / "kfgcp.toml").write_text(
+        '[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:9"\nauth = "anonymous"'
+    )
     local = _digits(make_run("aaaa00000001"), DIGITS)
-    remote = _digits(make_run("bbbb00000002", env="gke", backend="kubeflow", backend_ref="b"), recorded_digits)
+    remote = _digits(
+        make_run("bbbb00000002", env="gke", backend="kubeflow", backend_ref="b"), recorded_digits
+    )
     store.add_run(local)
     store.put(remote, read_level=ReadLevel.EVERYTHING)
 
-    for comparison in (public.compare([local.run_id, remote.run_id]), data.compared(store, [local, remote], {})):
+    for comparison in (
+        public.compare([local.run_id, remote.run_id]),
+        data.compared(store, [local, remote], {}),
+    ):
         assert [found.group for found in comparison.differences] == ["run"], "the environment"
 
 
@@ -294,7 +328,9 @@ def test_metrics_that_ml_metadata_rounds_are_the_same(
     assert _differences(*((local, remote) if first == "local" else (remote, local))) == []
 
 
-def test_metrics_of_other_backends_have_all_their_digits(make_run: MakeRun, recorded_digits: dict[str, float]) -> None:
+def test_metrics_of_other_backends_have_all_their_digits(
+    make_run: MakeRun, recorded_digits: dict[str, float]
+) -> None:
     local = _digits(make_run(), DIGITS)
 
     for backend in ("local", "vertex"):
@@ -310,15 +346,21 @@ def test_metrics_of_a_server_that_keeps_all_digits_are_compared_exactly(make_run
     assert [difference[1] for difference in _differences(local, remote)] == ["digits/metrics/third"]
 
 
-def test_a_metric_with_all_digits_tells_that_the_others_of_its_run_are_exact_too(make_run: MakeRun) -> None:
+def test_a_metric_with_all_digits_tells_that_the_others_of_its_run_are_exact_too(
+    make_run: MakeRun,
+) -> None:
     one = _digits(make_run(backend="kubeflow"), {"loss": 0.25, "third": 1 / 3})
     other = _digits(make_run("bbbb", backend="kubeflow"), {"loss": 0.2500004, "third": 1 / 3})
 
     assert [difference[1] for difference in _differences(one, other)] == ["digits/metrics/loss"]
 
 
-@pytest.mark.parametrize(("value", "differs"), [(0.3333335, False), (0.3333336, True), (0.333334, True), (0.25, True)])
-def test_more_than_half_of_the_last_digit_is_a_difference(make_run: MakeRun, value: float, differs: bool) -> None:
+@pytest.mark.parametrize(
+    ("value", "differs"), [(0.3333335, False), (0.3333336, True), (0.333334, True), (0.25, True)]
+)
+def test_more_than_half_of_the_last_digit_is_a_difference(
+    make_run: MakeRun, value: float, differs: bool
+) -> None:
     local = _digits(make_run(), {"loss": value})
     remote = _digits(make_run("bbbb", backend="kubeflow"), {"loss": 0.333333})
 
@@ -341,14 +383,26 @@ def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
 
 
 def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) -> None:
-    runs = [make_run(f"r{number}", **fields) for number, fields in enumerate(_metric(0.5, 0.75, 0.25, 0.5, math.nan))]
+    runs = [
+        make_run(f"r{number}", **fields)
+        for number, fields in enumerate(_metric(0.5, 0.75, 0.25, 0.5, math.nan))
+    ]
     [found] = compare(runs).differences
 
-    assert (found.direction, found.better, found.best) == (Direction.MAXIMIZE, (None, True, False, None, None), 1)
+    assert (found.direction, found.better, found.best) == (
+        Direction.MAXIMIZE,
+        (None, True, False, None, None),
+        1,
+    )
     [turned] = compare(runs, goals={"accuracy": Direction.MINIMIZE}).differences
-    assert (turned.direction, turned.better, turned.best) == (Direction.MINIMIZE, (None, False, True, None, None), 2)
+    assert (turned.direction, turned.better, turned.best) == (
+        Direction.MINIMIZE,
+        (None, False, True, None, None),
+        2,
+    )
     [by_key] = compare(
-        runs, goals={"evaluate/metrics/accuracy": Direction.MINIMIZE, "accuracy": Direction.MAXIMIZE}
+        runs,
+        goals={"evaluate/metrics/accuracy": Direction.MINIMIZE, "accuracy": Direction.MAXIMIZE},
     ).differences
     assert by_key.direction is Direction.MINIMIZE
 
@@ -400,7 +454,9 @@ def _spec(image: str, lr: float) -> dict[str, Any]:
                 "inputDefinitions": {"parameters": {"lr": {"parameterType": "NUMBER_DOUBLE"}}},
             }
         },
-        "deploymentSpec": {"executors": {"exec-train": {"container": {"image": image, "command": ["train"]}}}},
+        "deploymentSpec": {
+            "executors": {"exec-train": {"container": {"image": image, "command": ["train"]}}}
+        },
         "root": {
             "dag": {
                 "tasks": {
@@ -415,9 +471,14 @@ def _spec(image: str, lr: float) -> dict[str, Any]:
     }
 
 
-def test_of_other_versions_the_pipelines_are_compared_and_the_images_shown(make_run: MakeRun) -> None:
+def test_of_other_versions_the_pipelines_are_compared_and_the_images_shown(
+    make_run: MakeRun,
+) -> None:
     specs = {"v1": _spec("python:3.11", 0.1), "v2": _spec("python:3.12", 0.2)}
-    runs = [make_run(name, version=version) for name, version in (("a", "v1"), ("b", "v2"), ("c", "v2"), ("d", "v3"))]
+    runs = [
+        make_run(name, version=version)
+        for name, version in (("a", "v1"), ("b", "v2"), ("c", "v2"), ("d", "v3"))
+    ]
 
     comparison = compare(runs, specs=specs)
 

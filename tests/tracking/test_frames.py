@@ -37,7 +37,15 @@ def recorded(store: Store, make_run: MakeRun) -> list[Run]:
             created_at="2026-01-01T00:00:00.123Z",
             started_at="2026-01-01T00:00:00.000Z",
             ended_at="2026-01-01T00:00:02.500Z",
-            params={"whole": 1, "real": 1, "truth": True, "text": "x", "mixed": 1, "list": [1], "big": 2**63},
+            params={
+                "whole": 1,
+                "real": 1,
+                "truth": True,
+                "text": "x",
+                "mixed": 1,
+                "list": [1],
+                "big": 2**63,
+            },
             metrics=(
                 Metric("train", "metrics", "accuracy", 0.5),
                 Metric("evaluate", "metrics", "accuracy", 1),
@@ -69,7 +77,9 @@ def test_a_row_a_run_newest_first_with_the_right_types(home: Path) -> None:
     assert list(frame["run_id"]) == ["b", "a"]
     kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
     assert {
-        name: kinds[name] for name in kinds if name.startswith(("created", "started", "params", "metrics", "sec"))
+        name: kinds[name]
+        for name in kinds
+        if name.startswith(("created", "started", "params", "metrics", "sec"))
     } == {
         "created_at": "datetime64[ns, UTC]",
         "started_at": "datetime64[ns, UTC]",
@@ -87,8 +97,18 @@ def test_a_row_a_run_newest_first_with_the_right_types(home: Path) -> None:
     }
     a = frame.set_index("run_id").loc["a"]
     assert a["created_at"] == pandas.Timestamp("2026-01-01T00:00:00.123Z")
-    assert (a["params.list"], a["params.mixed"], a["params.big"], a["tags"]) == ([1], 1, float(2**63), "t1 t2")
-    assert (a["seconds"], a["labels.team"], a["metrics.train.accuracy"], a["metrics.evaluate.accuracy"]) == (
+    assert (a["params.list"], a["params.mixed"], a["params.big"], a["tags"]) == (
+        [1],
+        1,
+        float(2**63),
+        "t1 t2",
+    )
+    assert (
+        a["seconds"],
+        a["labels.team"],
+        a["metrics.train.accuracy"],
+        a["metrics.evaluate.accuracy"],
+    ) == (
         *(2.5, "growth"),
         *(0.5, 1.0),
     )
@@ -121,16 +141,24 @@ def test_tidy_frames_have_a_row_each(home: Path) -> None:
         ["train", "CACHED", 1, ""],
         ["evaluate", "FAILED", 2, "no"],
     ]
-    assert {name: str(tasks[name].dtype) for name in ("attempts", "cached", "started_at", "seconds")} == {
+    assert {
+        name: str(tasks[name].dtype) for name in ("attempts", "cached", "started_at", "seconds")
+    } == {
         "attempts": "Int64",
         "cached": "boolean",
         "started_at": "datetime64[ns, UTC]",
         "seconds": "Float64",
     }
-    assert (tasks["cached"][0], tasks["cache_reason"][0], tasks["seconds"][0]) == (True, "same inputs", 2.5)
+    assert (tasks["cached"][0], tasks["cache_reason"][0], tasks["seconds"][0]) == (
+        True,
+        "same inputs",
+        2.5,
+    )
     assert tasks["cached"].isna()[1]
     assert json.loads(tasks["inputs"][0]) == {"lr": 0.1}
-    assert artifacts.values.tolist() == [["a", "train", "model", "system.Model", "gs://b/m", '{"size":3}']]
+    assert artifacts.values.tolist() == [
+        ["a", "train", "model", "system.Model", "gs://b/m", '{"size":3}']
+    ]
 
 
 @pytest.mark.usefixtures("recorded")
@@ -145,13 +173,18 @@ def test_tidy_frames_have_a_row_each(home: Path) -> None:
         ({"tag": ["t1", "t2"]}, ["a"]),
         ({"since": "2026-01-02T00:00:00Z"}, ["b"]),
         ({"until": pandas.Timestamp("2026-01-02").to_pydatetime()}, ["a"]),
-        ({"pipeline": "train", "experiment": "default", "env": "local", "version": "sha256:0"}, ["b", "a"]),
+        (
+            {"pipeline": "train", "experiment": "default", "env": "local", "version": "sha256:0"},
+            ["b", "a"],
+        ),
         ({"text": "b"}, ["b"]),
         ({"limit": 1}, ["b"]),
         ({"where": RunFilter(states=[RunState.FAILED])}, ["b"]),
     ],
 )
-def test_runs_are_chosen_by_plain_values(home: Path, chosen: dict[str, object], found: list[str]) -> None:
+def test_runs_are_chosen_by_plain_values(
+    home: Path, chosen: dict[str, object], found: list[str]
+) -> None:
     assert list(kfgcp.runs(**chosen)["run_id"]) == found  # type: ignore[arg-type]
     assert set(kfgcp.metrics(**chosen)["run_id"]) == set(found)  # type: ignore[arg-type]
 
@@ -178,14 +211,27 @@ def test_a_project_without_runs_has_empty_frames_with_the_types(home: Path) -> N
         assert len(frame) == 0
     assert str(kfgcp.runs()["created_at"].dtype) == "datetime64[ns, UTC]"
     assert str(kfgcp.metrics()["value"].dtype) == "Float64"
-    assert {str(kfgcp.tasks()[name].dtype) for name in ("attempts", "cached")} == {"Int64", "boolean"}
+    assert {str(kfgcp.tasks()[name].dtype) for name in ("attempts", "cached")} == {
+        "Int64",
+        "boolean",
+    }
 
 
-def test_many_runs_are_read_as_few_are(store: Store, recorded: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_are_read_as_few_are(
+    store: Store, recorded: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = RunFilter(where="params.whole = 1")
-    few = [store.flat(), store.flat(wanted), *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts"))]
+    few = [
+        store.flat(),
+        store.flat(wanted),
+        *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts")),
+    ]
     monkeypatch.setattr(bulk, "FEW", 0)
-    many = [store.flat(), store.flat(wanted), *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts"))]
+    many = [
+        store.flat(),
+        store.flat(wanted),
+        *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts")),
+    ]
 
     assert repr(many) == repr(few)
 
@@ -197,23 +243,35 @@ def test_the_columns_of_the_store_are_those_of_its_runs(store: Store, recorded: 
 
 
 @pytest.mark.parametrize(
-    "text", ["Grüße 世界 \U0001f600", "\u202eabc", "a\nb\x00c", 'say "hi" \\', " ", "a.b/c[0]", "x" * 200]
+    "text",
+    ["Grüße 世界 \U0001f600", "\u202eabc", "a\nb\x00c", 'say "hi" \\', " ", "a.b/c[0]", "x" * 200],
 )
-def test_odd_names_and_values_are_those_of_the_runs(store: Store, make_run: MakeRun, text: str) -> None:
+def test_odd_names_and_values_are_those_of_the_runs(
+    store: Store, make_run: MakeRun, text: str
+) -> None:
     metrics = (Metric(text, text, text, 1.5), Metric("t", "m", text, -math.inf))
-    run = make_run(params={text: text, "n": [text, {text: None}]}, labels={text: text}, metrics=metrics, note=text)
+    run = make_run(
+        params={text: text, "n": [text, {text: None}]},
+        labels={text: text},
+        metrics=metrics,
+        note=text,
+    )
     store.add_run(run)
 
     assert repr(frames.table(store, "runs")) == repr(columns(flattened([run])))
     assert store.tidy("metrics")["task"] == [text, "t"]
 
 
-def test_the_names_of_columns_that_there_are(store: Store, recorded: list[Run], make_run: MakeRun) -> None:
+def test_the_names_of_columns_that_there_are(
+    store: Store, recorded: list[Run], make_run: MakeRun
+) -> None:
     assert store.columns() == {
         "params": ["big", "list", "mixed", "real", "text", "truth", "whole"],
         "metrics": ["evaluate.accuracy", "evaluate.loss", "train.accuracy"],
     }
-    store.add_run(make_run("c", env="dev", params={"p": 1}, metrics=(Metric("evaluate", "other", "loss", 1),)))
+    store.add_run(
+        make_run("c", env="dev", params={"p": 1}, metrics=(Metric("evaluate", "other", "loss", 1),))
+    )
     assert store.columns()["metrics"] == [
         *("evaluate.accuracy", "evaluate.metrics.loss", "evaluate.other.loss", "train.accuracy"),
     ]

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, Page, RunRef, SubmitRequest
+from kfgcp.backends.base import (
+    Backend,
+    LogFilter,
+    LogLine,
+    LogTail,
+    Pace,
+    Page,
+    RunRef,
+    SubmitRequest,
+)
 from kfgcp.errors import RunFailed, RunTimeout, Unsupported, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter
@@ -48,7 +57,11 @@ class Answers:
 
 
 class Talking(Answers):
-    lines: Sequence[LogLine] = (LogLine("train", 1, "a"), LogLine("train", 2, "b"), LogLine("eval", 1, "c"))
+    lines: Sequence[LogLine] = (
+        LogLine("train", 1, "a"),
+        LogLine("train", 2, "b"),
+        LogLine("eval", 1, "c"),
+    )
 
     def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
         for line in self.lines:
@@ -76,11 +89,17 @@ def _handle(backend: Answers) -> RunHandle:
 
 
 def test_facts_are_those_of_the_last_look(make_run: MakeRun) -> None:
-    handle = _handle(Answers(make_run(state=RunState.RUNNING), make_run(outputs={"Output": 1}, params={"n": 2})))
+    handle = _handle(
+        Answers(make_run(state=RunState.RUNNING), make_run(outputs={"Output": 1}, params={"n": 2}))
+    )
 
     assert (handle.run_id, handle.state, handle.outputs) == ("aaaa00000001", RunState.RUNNING, {})
     assert handle.refresh() is handle
-    assert (handle.state, handle.outputs, handle.params) == (RunState.SUCCEEDED, {"Output": 1}, {"n": 2})
+    assert (handle.state, handle.outputs, handle.params) == (
+        RunState.SUCCEEDED,
+        {"Output": 1},
+        {"n": 2},
+    )
 
 
 def test_metrics_of_the_same_name_are_both_there(make_run: MakeRun) -> None:
@@ -93,8 +112,12 @@ def test_metrics_of_the_same_name_are_both_there(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED])
-def test_wait_without_a_check_returns_however_the_run_ends(make_run: MakeRun, state: RunState) -> None:
-    unfinished = [make_run(state=state) for state in (RunState.PENDING, RunState.RUNNING, RunState.PAUSED)]
+def test_wait_without_a_check_returns_however_the_run_ends(
+    make_run: MakeRun, state: RunState
+) -> None:
+    unfinished = [
+        make_run(state=state) for state in (RunState.PENDING, RunState.RUNNING, RunState.PAUSED)
+    ]
 
     handle = _handle(Answers(*unfinished, make_run(state=state)))
 
@@ -103,7 +126,9 @@ def test_wait_without_a_check_returns_however_the_run_ends(make_run: MakeRun, st
 
 def test_wait_raises_when_the_run_failed(make_run: MakeRun) -> None:
     error = ErrorInfo("ValueError: no luck", "inner/train", ("epoch 1", "epoch 2"), "Try again.")
-    handle = _handle(Answers(make_run(state=RunState.RUNNING), make_run(state=RunState.FAILED, error=error)))
+    handle = _handle(
+        Answers(make_run(state=RunState.RUNNING), make_run(state=RunState.FAILED, error=error))
+    )
 
     with pytest.raises(RunFailed) as caught:
         handle.wait(timeout=PROCESS)
@@ -111,11 +136,17 @@ def test_wait_raises_when_the_run_failed(make_run: MakeRun) -> None:
     failure = caught.value
     assert failure.message == "Run aaaa00000001 of train failed in inner/train: ValueError: no luck"
     assert failure.hint == "Try again."
-    assert (failure.run_id, failure.state, failure.task) == ("aaaa00000001", "FAILED", "inner/train")
+    assert (failure.run_id, failure.state, failure.task) == (
+        "aaaa00000001",
+        "FAILED",
+        "inner/train",
+    )
     assert failure.log_tail == ("epoch 1", "epoch 2")
     assert failure.exit_code == 6
     shown = "".join(traceback.format_exception(failure))
-    assert shown.endswith("The last lines of the log of inner/train:\nepoch 1\nepoch 2\nhint: Try again.\n")
+    assert shown.endswith(
+        "The last lines of the log of inner/train:\nepoch 1\nepoch 2\nhint: Try again.\n"
+    )
     assert handle.state is RunState.FAILED, "the handle knows how the run ended"
 
 
@@ -136,7 +167,11 @@ def test_a_failure_can_be_pickled(make_run: MakeRun) -> None:
 
     copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
 
-    assert (copied.message, copied.task, copied.log_tail) == (caught.value.message, "train", ("last line",))
+    assert (copied.message, copied.task, copied.log_tail) == (
+        caught.value.message,
+        "train",
+        ("last line",),
+    )
 
 
 def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRun) -> None:
@@ -150,7 +185,10 @@ def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRu
 
 
 def test_wait_for_no_time_looks_once(make_run: MakeRun) -> None:
-    assert _handle(Answers(make_run(state=RunState.RUNNING), make_run())).wait(timeout=0).state is RunState.SUCCEEDED
+    assert (
+        _handle(Answers(make_run(state=RunState.RUNNING), make_run())).wait(timeout=0).state
+        is RunState.SUCCEEDED
+    )
     with pytest.raises(RunTimeout):
         _handle(Answers(make_run(state=RunState.RUNNING))).wait(timeout=0)
 
@@ -163,12 +201,21 @@ def test_cancel_of_an_ended_run_is_no_error(make_run: MakeRun) -> None:
 
 
 def test_a_task_by_its_path(make_run: MakeRun) -> None:
-    task = Task("inner/train", TaskKind.CONTAINER, TaskState.FAILED, attempts=2, error=ErrorInfo("no"))
-    handle = _handle(Answers(make_run(tasks=(task, Task("eval", TaskKind.CONTAINER, TaskState.SKIPPED)))))
+    task = Task(
+        "inner/train", TaskKind.CONTAINER, TaskState.FAILED, attempts=2, error=ErrorInfo("no")
+    )
+    handle = _handle(
+        Answers(make_run(tasks=(task, Task("eval", TaskKind.CONTAINER, TaskState.SKIPPED))))
+    )
 
     found = handle.task("inner/train")
 
-    assert (found.snapshot, found.state, found.attempts, found.error) == (task, TaskState.FAILED, 2, ErrorInfo("no"))
+    assert (found.snapshot, found.state, found.attempts, found.error) == (
+        task,
+        TaskState.FAILED,
+        2,
+        ErrorInfo("no"),
+    )
     assert repr(found) == "<task inner/train: FAILED>"
     assert [each.path for each in handle.tasks] == ["inner/train", "eval"]
 
@@ -184,11 +231,16 @@ def test_a_task_by_its_path(make_run: MakeRun) -> None:
         ),
         (
             tuple(f"loop[{number}]/train" for number in range(1000)),
-            f"Tasks with that name: {', '.join(f'loop[{number}]/train' for number in range(20))}, and 980 more.",
+            (
+                "Tasks with that name:"
+                f" {', '.join(f'loop[{number}]/train' for number in range(20))}, and 980 more."
+            ),
         ),
     ],
 )
-def test_a_task_that_is_not_there_names_those_that_are(make_run: MakeRun, tasks: tuple[str, ...], known: str) -> None:
+def test_a_task_that_is_not_there_names_those_that_are(
+    make_run: MakeRun, tasks: tuple[str, ...], known: str
+) -> None:
     run = make_run(tasks=tuple(Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in tasks))
 
     with pytest.raises(UsageError, match="has no task 'train'") as caught:
@@ -232,7 +284,9 @@ def test_a_handle_shows_what_it_is(make_run: MakeRun) -> None:
 
 
 def test_a_handle_can_be_copied(make_run: MakeRun) -> None:
-    handle = _handle(Talking(make_run(tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED),))))
+    handle = _handle(
+        Talking(make_run(tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED),)))
+    )
 
     again: TaskHandle = copy.copy(handle.task("train"))
 

@@ -1,4 +1,5 @@
-"""Handles work in any folder and thread, and workspaces of one program do not disturb each other."""
+"""Handles work in any folder and thread, and workspaces of one program do not disturb each
+other."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +31,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], P
 def test_a_handle_works_after_the_current_folder_has_changed(
     home: Path, pipeline: MakePipeline, elsewhere: Callable[[], Path]
 ) -> None:
-    """Before, each of these said "There is no run", and an empty .kfgcp appeared in the new folder."""
+    """Before, each of these said "There is no run", and an empty .kfgcp appeared in the new
+    folder."""
     run = kfgcp.run(str(pipeline("echo")), timeout=PROCESS)
     folder = elsewhere()
 
@@ -48,7 +50,9 @@ def test_a_handle_works_after_the_current_folder_has_changed(
     assert kfgcp.delete(again).used_by == ()
     assert list(folder.iterdir()) == []
     with Store(home / ".kfgcp") as store:
-        assert [(kept.run_id, kept.tags, kept.note) for kept in store.page()] == [(run.run_id, ("good",), "far away")]
+        assert [(kept.run_id, kept.tags, kept.note) for kept in store.page()] == [
+            (run.run_id, ("good",), "far away")
+        ]
 
 
 def test_a_handle_works_in_another_thread(home: Path, pipeline: MakePipeline) -> None:
@@ -59,7 +63,9 @@ def test_a_handle_works_in_another_thread(home: Path, pipeline: MakePipeline) ->
         assert pool.submit(lambda: run.backend).result(REQUEST) is not run.backend
 
 
-def test_a_handle_of_a_closed_workspace_is_one_clear_error(home: Path, pipeline: MakePipeline) -> None:
+def test_a_handle_of_a_closed_workspace_is_one_clear_error(
+    home: Path, pipeline: MakePipeline
+) -> None:
     with kfgcp.Workspace.open() as workspace:
         run = workspace.run(str(pipeline("echo")), timeout=PROCESS)
 
@@ -80,7 +86,9 @@ def test_a_handle_of_a_closed_workspace_is_one_clear_error(home: Path, pipeline:
     assert kfgcp.show(run.run_id).state == "SUCCEEDED"
 
 
-def test_two_workspaces_do_not_disturb_each_other(tmp_path: Path, home: Path, pipeline: MakePipeline) -> None:
+def test_two_workspaces_do_not_disturb_each_other(
+    tmp_path: Path, home: Path, pipeline: MakePipeline
+) -> None:
     """Also in two threads at once."""
     file = str(pipeline("echo"))
     start = threading.Barrier(2)
@@ -93,7 +101,9 @@ def test_two_workspaces_do_not_disturb_each_other(tmp_path: Path, home: Path, pi
         with kfgcp.Workspace.open(folder) as workspace:
             start.wait(REQUEST)
             for number in range(2):
-                run = workspace.run(file, params={"text": f"{folder.name} {number}"}, timeout=PROCESS)
+                run = workspace.run(
+                    file, params={"text": f"{folder.name} {number}"}, timeout=PROCESS
+                )
                 workspace.tag(run, folder.name)
             return workspace.list()
 
@@ -102,6 +112,8 @@ def test_two_workspaces_do_not_disturb_each_other(tmp_path: Path, home: Path, pi
 
     for folder, runs in listed.items():
         facts = [(run.experiment, run.tags, run.params["text"]) for run in runs]
-        assert facts == [(folder.name, (folder.name,), f"{folder.name} {number}") for number in (1, 0)]
+        assert facts == [
+            (folder.name, (folder.name,), f"{folder.name} {number}") for number in (1, 0)
+        ]
         assert (folder / ".kfgcp" / "kfgcp.db").exists()
     assert not (home / ".kfgcp").exists()

@@ -11,7 +11,9 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_thousand_handles_share_what_they_speak_through(vertex_stand_in: Any, home: Path, pipeline: Any) -> None:
+def test_a_thousand_handles_share_what_they_speak_through(
+    vertex_stand_in: Any, home: Path, pipeline: Any
+) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))
     made = vertex_stand_in.seed(300)
     kfgcp.list()

@@ -60,7 +60,9 @@ def waits(poller: Poller, remote: Remote, count: int) -> list[float]:
     return found
 
 
-def test_the_first_look_is_at_once_and_none_before_it_is_time(poller: Poller, remote: Remote) -> None:
+def test_the_first_look_is_at_once_and_none_before_it_is_time(
+    poller: Poller, remote: Remote
+) -> None:
     assert poller.wait == 0
     assert poller.look() is remote.run
     assert poller.look() is None
@@ -71,7 +73,9 @@ def test_the_first_look_is_at_once_and_none_before_it_is_time(poller: Poller, re
     assert len(remote.looks) == 2
 
 
-def test_a_run_that_does_not_change_is_looked_at_less_and_less(poller: Poller, remote: Remote) -> None:
+def test_a_run_that_does_not_change_is_looked_at_less_and_less(
+    poller: Poller, remote: Remote
+) -> None:
     found = waits(poller, remote, 60)
 
     assert found[:11] == [0, *[1.0] * 10]
@@ -80,7 +84,9 @@ def test_a_run_that_does_not_change_is_looked_at_less_and_less(poller: Poller, r
     assert found[-1] == 30.0
 
 
-def test_a_change_brings_the_short_pause_back(poller: Poller, remote: Remote, make_run: MakeRun) -> None:
+def test_a_change_brings_the_short_pause_back(
+    poller: Poller, remote: Remote, make_run: MakeRun
+) -> None:
     waits(poller, remote, 60)
 
     task = Task("train", TaskKind.CONTAINER, TaskState.RUNNING)
@@ -89,22 +95,31 @@ def test_a_change_brings_the_short_pause_back(poller: Poller, remote: Remote, ma
     assert waits(poller, remote, 2) == [30.0, 1.0]
 
 
-def test_metrics_and_labels_are_no_change(poller: Poller, remote: Remote, make_run: MakeRun) -> None:
+def test_metrics_and_labels_are_no_change(
+    poller: Poller, remote: Remote, make_run: MakeRun
+) -> None:
     waits(poller, remote, 60)
 
-    remote.run = make_run(state=RunState.RUNNING, labels={"a": "b"}, metrics=(Metric("t", "m", "x", 1),))
+    remote.run = make_run(
+        state=RunState.RUNNING, labels={"a": "b"}, metrics=(Metric("t", "m", "x", 1),)
+    )
 
     assert waits(poller, remote, 2) == [30.0, 30.0]
 
 
-def test_a_slow_service_is_asked_for_a_tenth_of_the_time_at_most(poller: Poller, remote: Remote) -> None:
+def test_a_slow_service_is_asked_for_a_tenth_of_the_time_at_most(
+    poller: Poller, remote: Remote
+) -> None:
     remote.seconds = 2.0
 
     assert waits(poller, remote, 3) == [0, 20.0, 20.0]
 
 
-def test_a_look_through_an_outage_does_not_put_off_the_next_one_for_minutes(poller: Poller, remote: Remote) -> None:
-    """A request is tried for a minute before it counts as failed; if it succeeds at last, the look took that long."""
+def test_a_look_through_an_outage_does_not_put_off_the_next_one_for_minutes(
+    poller: Poller, remote: Remote
+) -> None:
+    """A request is tried for a minute before it counts as failed; if it succeeds at last, the look
+    took that long."""
     remote.seconds = 50.0
 
     assert waits(poller, remote, 3) == [0, 30.0, 30.0]
@@ -117,7 +132,9 @@ def test_another_pace(remote: Remote) -> None:
     assert (found[:3], found[-1]) == ([0, 5.0, 5.0], 6.0)
 
 
-def test_an_outage_is_said_once_and_so_is_its_end(poller: Poller, remote: Remote, notices: list[str]) -> None:
+def test_an_outage_is_said_once_and_so_is_its_end(
+    poller: Poller, remote: Remote, notices: list[str]
+) -> None:
     poller.look()
     remote.error = Unreachable("no route")
 
@@ -146,7 +163,9 @@ def test_an_outage_that_does_not_end_is_an_error(poller: Poller, remote: Remote)
     assert OUTAGE < remote.now - began < OUTAGE + 60
 
 
-def test_an_outage_before_the_first_answer_is_one_too(poller: Poller, remote: Remote, notices: list[str]) -> None:
+def test_an_outage_before_the_first_answer_is_one_too(
+    poller: Poller, remote: Remote, notices: list[str]
+) -> None:
     remote.error = Unreachable("no route")
 
     assert poller.look() is None

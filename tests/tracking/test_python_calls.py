@@ -1,4 +1,5 @@
-"""The calls of the Python API: what is given as a pipeline, the options, and the error of a failed run."""
+"""The calls of the Python API: what is given as a pipeline, the options, and the error of a failed
+run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,11 +40,19 @@ def plain(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize(("pipeline", "name", "result"), [(doubled_twice, "doubled-twice", 16), (double, "double", 8)])
-def test_a_pipeline_or_component_of_kfp_runs(pipeline: Any, name: str, result: int, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("pipeline", "name", "result"), [(doubled_twice, "doubled-twice", 16), (double, "double", 8)]
+)
+def test_a_pipeline_or_component_of_kfp_runs(
+    pipeline: Any, name: str, result: int, home: Path
+) -> None:
     run = kfgcp.run(pipeline, params={"number": 4}, timeout=PROCESS)
 
-    assert (run.state, run.snapshot.pipeline, run.outputs) == ("SUCCEEDED", name, {"Output": result})
+    assert (run.state, run.snapshot.pipeline, run.outputs) == (
+        "SUCCEEDED",
+        name,
+        {"Output": result},
+    )
     assert kfgcp.submit(pipeline, params={"number": 4}).wait(PROCESS).outputs == {"Output": result}
 
 
@@ -82,7 +91,9 @@ def test_a_function_without_a_decorator_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, 3, b"pipeline.yaml", ["pipeline.yaml"], dsl, dsl.Dataset])
 def test_other_values_are_no_pipelines(value: Any, home: Path) -> None:
-    with pytest.raises(UsageError, match=f"A pipeline cannot be of the type {type(value).__name__}") as caught:
+    with pytest.raises(
+        UsageError, match=f"A pipeline cannot be of the type {type(value).__name__}"
+    ) as caught:
         kfgcp.run(value)
 
     assert "@dsl.pipeline" in caught.value.hint
@@ -93,7 +104,10 @@ def test_a_failed_run_raises_its_error_and_the_end_of_its_log(home: Path) -> Non
         kfgcp.run(double, params={"number": -1}, timeout=PROCESS)
 
     failure = caught.value
-    assert failure.message == f"Run {failure.run_id} of double failed in double: ValueError: no luck with -1"
+    assert (
+        failure.message
+        == f"Run {failure.run_id} of double failed in double: ValueError: no luck with -1"
+    )
     assert failure.task == "double"
     assert failure.log_tail[0] == "doubling -1"
     assert failure.log_tail[-1] == "ValueError: no luck with -1"
@@ -114,7 +128,9 @@ def test_without_a_check_a_failed_run_is_returned(home: Path) -> None:
 
 
 def test_list_takes_the_options_of_the_command(home: Path) -> None:
-    first = kfgcp.run(double, params={"number": 1}, experiment="x", labels={"team": "a"}, timeout=PROCESS)
+    first = kfgcp.run(
+        double, params={"number": 1}, experiment="x", labels={"team": "a"}, timeout=PROCESS
+    )
     second = kfgcp.run(doubled_twice, experiment="y", name="best", timeout=PROCESS)
     kfgcp.tag(second, "good")
 
@@ -122,8 +138,15 @@ def test_list_takes_the_options_of_the_command(home: Path) -> None:
         return [run.run_id for run in kfgcp.list(*where, **options)]
 
     assert ids() == [second.run_id, first.run_id]
-    assert ids(experiment="x") == ids(pipeline="double") == ids(label={"team": "a"}) == [first.run_id]
-    assert ids(label="team=a") == ids("params.number == 1") == ids(version=first.snapshot.version) == [first.run_id]
+    assert (
+        ids(experiment="x") == ids(pipeline="double") == ids(label={"team": "a"}) == [first.run_id]
+    )
+    assert (
+        ids(label="team=a")
+        == ids("params.number == 1")
+        == ids(version=first.snapshot.version)
+        == [first.run_id]
+    )
     assert ids(tag="good") == ids(text="best") == ids(RunFilter(experiment="y")) == [second.run_id]
     assert ids(env="local", state=["SUCCEEDED"], since="1d", limit=1) == [second.run_id]
     assert ids(until=datetime(2000, 1, 1, tzinfo=UTC)) == []
@@ -138,12 +161,18 @@ def test_list_takes_the_options_of_the_command(home: Path) -> None:
         ({"since": 5}, "The option since must be a text or a datetime, not 5."),
         ({"state": 3}, "The option state must be a text or a list of texts, not 3."),
         ({"tag": [1]}, "The option tag must be a text or a list of texts, not [1]."),
-        ({"label": {"team": 1}}, "The option label must be a dict, K=V, or a list of K=V, not {'team': 1}."),
+        (
+            {"label": {"team": 1}},
+            "The option label must be a dict, K=V, or a list of K=V, not {'team': 1}.",
+        ),
         ({"experiment": ["x"]}, "The option experiment must be a text, not ['x']."),
         ({"limit": 0}, "The option limit must be a whole number from 1, not 0."),
         ({"limit": "5"}, "The option limit must be a whole number from 1, not '5'."),
         ({"where": 5}, "The option where must be an expression, not 5."),
-        ({"where": RunFilter(), "env": "local"}, "The option env cannot be given together with a filter."),
+        (
+            {"where": RunFilter(), "env": "local"},
+            "The option env cannot be given together with a filter.",
+        ),
         ({"state": "DONE"}, "There is no state 'DONE'."),
     ],
 )
@@ -158,18 +187,29 @@ def test_a_wrong_option_of_list_is_named(options: dict[str, Any], message: str, 
     ("options", "message"),
     [
         ({"parms": {}}, "Unknown option 'parms'."),
-        ({"params": ["number=1"]}, "The option params must be a dict of values by the names of parameters, not"),
-        ({"params": {1: 2}}, "The option params must be a dict of values by the names of parameters, not {1: 2}."),
+        (
+            {"params": ["number=1"]},
+            "The option params must be a dict of values by the names of parameters, not",
+        ),
+        (
+            {"params": {1: 2}},
+            "The option params must be a dict of values by the names of parameters, not {1: 2}.",
+        ),
         ({"env": 1}, "The option env must be the name of an environment, not 1."),
         ({"name": 1}, "The option name must be a text, not 1."),
         ({"labels": {"a": 1}}, "The option labels must be a dict of texts, not {'a': 1}."),
         ({"cache": "no"}, "The option cache must be True, False or None, not 'no'."),
         ({"max_parallel": 0}, "The option max_parallel must be a whole number from 1, not 0."),
         ({"fail_fast": "yes"}, "The option fail_fast must be True or False, not 'yes'."),
-        ({"executor": "podman"}, "The option executor must be one of auto, process, docker, not 'podman'."),
+        (
+            {"executor": "podman"},
+            "The option executor must be one of auto, process, docker, not 'podman'.",
+        ),
     ],
 )
-def test_a_wrong_option_of_submit_is_named(options: dict[str, Any], message: str, home: Path) -> None:
+def test_a_wrong_option_of_submit_is_named(
+    options: dict[str, Any], message: str, home: Path
+) -> None:
     for call in (kfgcp.submit, kfgcp.run, api.plan):
         with pytest.raises(UsageError) as caught:
             call(double, **options)
@@ -186,7 +226,9 @@ def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: Any, home: Pat
         lambda: kfgcp.retry("latest", timeout=timeout),
     )
     for call in calls:
-        with pytest.raises(UsageError, match=r"The timeout must be a number of seconds, not") as caught:
+        with pytest.raises(
+            UsageError, match=r"The timeout must be a number of seconds, not"
+        ) as caught:
             call()
         assert caught.value.hint == "None waits for ever."
     assert api.list() == []

@@ -1,4 +1,5 @@
-"""A comparison as text, Markdown and HTML: whole, readable, and nothing that a run says is taken for markup."""
+"""A comparison as text, Markdown and HTML: whole, readable, and nothing that a run says is taken
+for markup."""
 
 import re
 from collections.abc import Callable
@@ -74,7 +75,11 @@ def test_markdown_of_many_runs_has_a_row_a_run(make_run: MakeRun) -> None:
 
     lines = compare(runs).to_markdown().splitlines()
 
-    assert lines[:3] == ["| params | <code>lr</code> |", "| --- | --- |", "| <code>run00</code> (baseline) | 0 |"]
+    assert lines[:3] == [
+        "| params | <code>lr</code> |",
+        "| --- | --- |",
+        "| <code>run00</code> (baseline) | 0 |",
+    ]
     assert len(lines) == 22
     assert lines[-1] == "| <code>run19</code> | 19 (+19) |"
 
@@ -91,18 +96,28 @@ def test_texts_of_runs_stay_texts_in_markdown(make_run: MakeRun, text: str) -> N
     inside = re.findall(r"<code>(.*?)</code>", made)
     assert len(inside) == 5
     for each in inside:
-        assert not re.search(r"www\.|(?<!<!-- -->)&#64;", each)  # which become links inside of `code` too
+        assert not re.search(
+            r"www\.|(?<!<!-- -->)&#64;", each
+        )  # which become links inside of `code` too
         assert not set(re.sub(r"&#\d+;|<!-- -->", "", each)) & set("|`<>[]*_~@#:!\\&\n\x1b")
 
 
 def test_control_characters_are_shown_wherever_they_stand(make_run: MakeRun) -> None:
     def spec(task: str) -> dict[str, Any]:
-        return {"root": {"dag": {"tasks": {task: {"componentRef": {"name": "c"}}}}}, "components": {"c": {}}}
+        return {
+            "root": {"dag": {"tasks": {task: {"componentRef": {"name": "c"}}}}},
+            "components": {"c": {}},
+        }
 
     hostile = "\x1b[31m\u202e\x07"
     labels = {"git": hostile}
-    one = make_run(f"a{hostile}", version=f"v{hostile}", env=hostile, params={hostile: hostile}, labels=labels)
-    made = compare([one, make_run(f"b{hostile}", version="w")], specs={one.version: spec(hostile), "w": spec("t")})
+    one = make_run(
+        f"a{hostile}", version=f"v{hostile}", env=hostile, params={hostile: hostile}, labels=labels
+    )
+    made = compare(
+        [one, make_run(f"b{hostile}", version="w")],
+        specs={one.version: spec(hostile), "w": spec("t")},
+    )
 
     for text in (made.to_text(), made.to_markdown(), made.to_html()):
         assert not set(text) & set(hostile) - set("[31m")
@@ -125,9 +140,28 @@ class _Texts(HTMLParser):
 @pytest.mark.parametrize("text", NASTY)
 def test_texts_of_runs_stay_texts_in_html(make_run: MakeRun, text: str) -> None:
     page = _Texts()
-    page.feed(compare([make_run("a", params={text: text}), make_run(f"b{text}", params={text: "x"})]).to_html())
+    page.feed(
+        compare(
+            [make_run("a", params={text: text}), make_run(f"b{text}", params={text: "x"})]
+        ).to_html()
+    )
 
-    assert page.tags <= {*("html", "head", "meta", "title", "style", "body", "div", "table", "tr", "th", "td", "small")}
+    assert page.tags <= {
+        *(
+            "html",
+            "head",
+            "meta",
+            "title",
+            "style",
+            "body",
+            "div",
+            "table",
+            "tr",
+            "th",
+            "td",
+            "small",
+        )
+    }
     shown = text.replace("\n", "\\n").replace("\x1b", "\\x1b")
     assert page.texts.count(shown) == 2
 
@@ -146,7 +180,11 @@ def test_changes_of_pipelines_are_a_diff_that_nothing_can_leave(make_run: MakeRu
             "pipelineInfo": {"name": "p"},
             "components": {"comp-t": {"executorLabel": "exec-t"}},
             "deploymentSpec": {"executors": {"exec-t": {"container": {"image": image}}}},
-            "root": {"dag": {"tasks": {"t": {"componentRef": {"name": "comp-t"}, "taskInfo": {"name": "t"}}}}},
+            "root": {
+                "dag": {
+                    "tasks": {"t": {"componentRef": {"name": "comp-t"}, "taskInfo": {"name": "t"}}}
+                }
+            },
         }
 
     runs = [make_run("a", version="v1"), make_run("b", version="v2")]

@@ -1,4 +1,5 @@
-"""Runs that a version before `RunOptions` recorded are repeated and resumed with the options that they had."""
+"""Runs that a version before `RunOptions` recorded are repeated and resumed with the options that
+they had."""
 
 import json
 import sqlite3
@@ -29,13 +30,17 @@ EARLIER: dict[str, Any] = {
 """What `kfgcp run --no-cache --fail-fast --executor process --max-parallel 3` stored."""
 
 
-def test_a_run_of_an_earlier_version_is_resumed_and_repeated(home: Path, pipeline: Callable[[str], Path]) -> None:
+def test_a_run_of_an_earlier_version_is_resumed_and_repeated(
+    home: Path, pipeline: Callable[[str], Path]
+) -> None:
     workspace = Workspace.default()
     plan = workspace.plan(str(pipeline("echo")), experiment="spring", labels={"team": "growth"})
     interrupted = workspace.backend("local").open(plan.request)
     interrupted._lock.release()  # as if its process had ended
     with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as connection:
-        connection.execute("UPDATE runs SET request = ?", (json.dumps(EARLIER | {"submit_dir": str(home)}),))
+        connection.execute(
+            "UPDATE runs SET request = ?", (json.dumps(EARLIER | {"submit_dir": str(home)}),)
+        )
     connection.close()
 
     resumed = workspace.resume(interrupted.run_id, timeout=PROCESS)
@@ -45,7 +50,9 @@ def test_a_run_of_an_earlier_version_is_resumed_and_repeated(home: Path, pipelin
     repeated = workspace.rerun(interrupted.run_id, max_parallel=2, timeout=PROCESS)
     request = workspace.store.request(repeated.run_id)
     assert request is not None
-    labels = {name: value for name, value in repeated.snapshot.labels.items() if name != "submission"}
+    labels = {
+        name: value for name, value in repeated.snapshot.labels.items() if name != "submission"
+    }
     assert labels["team"] == "growth"
     assert request.options == RunOptions(
         env="local",

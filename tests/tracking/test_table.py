@@ -37,7 +37,9 @@ def _parquet(runs: list[Run], folder: Path) -> pyarrow.Table:
 
 def test_columns_are_facts_then_labels_then_params_then_metrics(make_run: MakeRun) -> None:
     one = make_run(metrics=(Metric("eval", "metrics", "z", 1),), params={"z": 1, "a": 2})
-    other = make_run("bbbb", labels={"team": "x"}, params={"b": 3}, metrics=(Metric("eval", "metrics", "a", 2),))
+    other = make_run(
+        "bbbb", labels={"team": "x"}, params={"b": 3}, metrics=(Metric("eval", "metrics", "a", 2),)
+    )
 
     table = rows([one, other])
 
@@ -84,13 +86,28 @@ def test_facts_of_a_run(make_run: MakeRun) -> None:
 
 
 def test_the_same_metric_of_two_tasks_has_two_columns(make_run: MakeRun) -> None:
-    [row] = rows([make_run(metrics=(Metric("a", "metrics", "accuracy", 1), Metric("b", "metrics", "accuracy", 2)))])
+    [row] = rows(
+        [
+            make_run(
+                metrics=(
+                    Metric("a", "metrics", "accuracy", 1),
+                    Metric("b", "metrics", "accuracy", 2),
+                )
+            )
+        ]
+    )
 
     assert (row["metrics.a.accuracy"], row["metrics.b.accuracy"]) == (1, 2)
 
 
 def test_metrics_whose_names_have_dots_never_share_a_column(make_run: MakeRun) -> None:
-    keys = [("t", "m", "loss"), ("t", "v", "loss"), ("t", "x", "v.loss"), ("a", "m", "b.c"), ("a.b", "m", "c")]
+    keys = [
+        ("t", "m", "loss"),
+        ("t", "v", "loss"),
+        ("t", "x", "v.loss"),
+        ("a", "m", "b.c"),
+        ("a.b", "m", "c"),
+    ]
 
     [row] = rows([make_run(metrics=[Metric(*key, value) for value, key in enumerate(keys)])])
 
@@ -105,7 +122,11 @@ def test_metrics_whose_names_have_dots_never_share_a_column(make_run: MakeRun) -
 
 def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run: MakeRun) -> None:
     both = make_run(
-        metrics=(Metric("t", "train", "auc", 1), Metric("t", "test", "auc", 2), Metric("t", "test", "f1", 3))
+        metrics=(
+            Metric("t", "train", "auc", 1),
+            Metric("t", "test", "auc", 2),
+            Metric("t", "test", "f1", 3),
+        )
     )
     one = make_run("bbbb", metrics=(Metric("t", "train", "auc", 4),))
 
@@ -121,7 +142,18 @@ def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run:
 
 @pytest.mark.parametrize(
     "text",
-    ["a,b", 'say "hi"', "two\nlines", "cr\r\nlf", "cr\ralone", "Grüße 世界 سلام", "", " padded ", "=1+1", "a;b\tc"],
+    [
+        "a,b",
+        'say "hi"',
+        "two\nlines",
+        "cr\r\nlf",
+        "cr\ralone",
+        "Grüße 世界 سلام",
+        "",
+        " padded ",
+        "=1+1",
+        "a;b\tc",
+    ],
 )
 def test_texts_come_back_from_csv(make_run: MakeRun, text: str) -> None:
     [row] = _csv([make_run(name=text, labels={"l": text}, params={text: text})], raw=True)
@@ -152,15 +184,20 @@ def test_texts_come_back_from_csv(make_run: MakeRun, text: str) -> None:
         "-\u0661",
     ],
 )
-def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(make_run: MakeRun, text: str) -> None:
-    run = make_run(name=text, tags=(text,), labels={"l": text}, params={"p": text}, error=ErrorInfo(text))
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(
+    make_run: MakeRun, text: str
+) -> None:
+    run = make_run(
+        name=text, tags=(text,), labels={"l": text}, params={"p": text}, error=ErrorInfo(text)
+    )
     [row] = _csv([run])
 
     assert {row[name] for name in ("name", "tags", "labels.l", "params.p", "error")} == {f"'{text}"}
 
 
 @pytest.mark.parametrize(
-    "value", ["-1.5", "+3e-4", "-.5", "-5.", "+7", "1=2", "a-b", "'=1", " =1", "", -1.5, -7, float("-inf")]
+    "value",
+    ["-1.5", "+3e-4", "-.5", "-5.", "+7", "1=2", "a-b", "'=1", " =1", "", -1.5, -7, float("-inf")],
 )
 def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any) -> None:
     [row] = _csv([make_run(params={"p": value})])
@@ -195,10 +232,18 @@ def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any)
         "=1;=2",
     ],
 )
-def test_no_cell_is_a_formula_whatever_the_separator_of_the_spreadsheet(text: str, separator: str) -> None:
-    saved = csv_text(["first", text, "last"], [[text, "x", text], ["x", [text], {text: text}], [0.5, text, None]])
+def test_no_cell_is_a_formula_whatever_the_separator_of_the_spreadsheet(
+    text: str, separator: str
+) -> None:
+    saved = csv_text(
+        ["first", text, "last"], [[text, "x", text], ["x", [text], {text: text}], [0.5, text, None]]
+    )
 
-    cells = [cell for row in csv.reader(io.StringIO(saved, newline=""), delimiter=separator) for cell in row]
+    cells = [
+        cell
+        for row in csv.reader(io.StringIO(saved, newline=""), delimiter=separator)
+        for cell in row
+    ]
 
     assert cells
     assert [cell for cell in cells if cell.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))] == []
@@ -211,22 +256,49 @@ def test_an_apostrophe_stands_where_a_formula_would_begin() -> None:
     assert csv_text(["a"], [["x;=1"]], raw=True) == 'a\n"x;=1"\n'
 
 
-@pytest.mark.parametrize("text", ["x; =1", "a;b", "a=1;b=2", "k: -1", "one\n two - three", "a\t\tb", "lr=1e-3,x"])
-def test_texts_with_other_separators_but_no_formula_stay_as_they_are(make_run: MakeRun, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["x; =1", "a;b", "a=1;b=2", "k: -1", "one\n two - three", "a\t\tb", "lr=1e-3,x"]
+)
+def test_texts_with_other_separators_but_no_formula_stay_as_they_are(
+    make_run: MakeRun, text: str
+) -> None:
     [row] = _csv([make_run(params={"p": text})])
 
     assert row["params.p"] == text
 
 
 def test_names_of_columns_are_texts_too() -> None:
-    assert csv_text(["=cmd|' /C calc'!A0", "@x", "-1", "plain"], []) == "'=cmd|' /C calc'!A0,'@x,-1,plain\n"
+    assert (
+        csv_text(["=cmd|' /C calc'!A0", "@x", "-1", "plain"], [])
+        == "'=cmd|' /C calc'!A0,'@x,-1,plain\n"
+    )
     assert csv_text(["=x"], [["=y"]], raw=True) == "=x\n=y\n"
 
 
 def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:
-    [row] = _csv([make_run(params={"b": True, "l": [1, "x"], "d": {"k": None}, "n": None, "f": 0.1, "i": 10**30})])
+    [row] = _csv(
+        [
+            make_run(
+                params={
+                    "b": True,
+                    "l": [1, "x"],
+                    "d": {"k": None},
+                    "n": None,
+                    "f": 0.1,
+                    "i": 10**30,
+                }
+            )
+        ]
+    )
 
-    assert [row[f"params.{name}"] for name in "bldnfi"] == ["true", '[1, "x"]', '{"k": null}', "", "0.1", f"{10**30}"]
+    assert [row[f"params.{name}"] for name in "bldnfi"] == [
+        "true",
+        '[1, "x"]',
+        '{"k": null}',
+        "",
+        "0.1",
+        f"{10**30}",
+    ]
 
 
 def test_text_that_is_no_unicode_is_written_as_escapes(make_run: MakeRun, tmp_path: Path) -> None:
@@ -255,20 +327,47 @@ def test_json_holds_whole_runs(make_run: MakeRun, parse_json: Callable[[str], An
     assert [metric["value"] for metric in found["metrics"]] == ["NaN", "-Infinity"]
 
 
-def test_parquet_columns_have_the_type_that_all_values_have(make_run: MakeRun, tmp_path: Path) -> None:
+def test_parquet_columns_have_the_type_that_all_values_have(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
     def run(number: int, **params: Any) -> Run:
         return make_run(f"run{number}", params=params, started_at="2026-01-02T03:04:06.000Z")
 
     table = _parquet(
         [
-            run(1, whole=1, real=1, flag=True, text="a", mixed=1, nested=[1], big=2**63, huge=10**400, some=1),
-            run(2, whole=-(2**62), real=0.5, flag=False, text="b", mixed="x", nested={"k": 1}, big=1, huge=0.5),
+            run(
+                1,
+                whole=1,
+                real=1,
+                flag=True,
+                text="a",
+                mixed=1,
+                nested=[1],
+                big=2**63,
+                huge=10**400,
+                some=1,
+            ),
+            run(
+                2,
+                whole=-(2**62),
+                real=0.5,
+                flag=False,
+                text="b",
+                mixed="x",
+                nested={"k": 1},
+                big=1,
+                huge=0.5,
+            ),
         ],
         tmp_path,
     )
 
     kinds = {name: str(table.schema.field(name).type) for name in table.column_names}
-    assert {name: kind for name, kind in kinds.items() if name.startswith(("params.", "created", "ended", "sec"))} == {
+    assert {
+        name: kind
+        for name, kind in kinds.items()
+        if name.startswith(("params.", "created", "ended", "sec"))
+    } == {
         "created_at": "timestamp[ms, tz=UTC]",
         "ended_at": "timestamp[ms, tz=UTC]",
         "seconds": "double",
@@ -282,7 +381,9 @@ def test_parquet_columns_have_the_type_that_all_values_have(make_run: MakeRun, t
         "params.huge": "string",
         "params.some": "int64",
     }
-    assert table["created_at"].to_pylist() == [datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)] * 2
+    assert (
+        table["created_at"].to_pylist() == [datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)] * 2
+    )
     assert table["params.mixed"].to_pylist() == ["1", "x"]
     assert table["params.nested"].to_pylist() == ["[1]", '{"k": 1}']
     assert table["params.some"].to_pylist() == [1, None]
@@ -291,7 +392,10 @@ def test_parquet_columns_have_the_type_that_all_values_have(make_run: MakeRun, t
 def test_seconds_and_metrics_are_numbers_in_parquet(make_run: MakeRun, tmp_path: Path) -> None:
     start, end = "2026-01-02T03:04:06.000Z", "2026-01-02T03:04:07.500Z"
     table = _parquet(
-        [make_run(started_at=start, ended_at=end, metrics=(Metric("t", "m", "loss", math.nan),)), make_run("bbbb")],
+        [
+            make_run(started_at=start, ended_at=end, metrics=(Metric("t", "m", "loss", math.nan),)),
+            make_run("bbbb"),
+        ],
         tmp_path,
     )
 

@@ -30,7 +30,8 @@ def looped() -> None:
 
 @pytest.fixture(scope="module")
 def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Dependencies:
-    """Of the pipeline: make, then for-loop-2 with make-2 and make-3, of which the second waits for the first."""
+    """Of the pipeline: make, then for-loop-2 with make-2 and make-3, of which the second waits for
+    the first."""
     file = tmp_path_factory.mktemp("spec") / "looped.yaml"
     compiler.Compiler().compile(looped, str(file))
     return Dependencies(build(load(file).pipeline_spec))
@@ -64,11 +65,19 @@ def test_times_decide_between_tasks_that_do_not_depend_on_each_other() -> None:
 
     order.add([task("make-2", SUCCEEDED, 2, 3), task("make", SUCCEEDED, 1, 4)])
 
-    assert told(order.rest()) == ["make RUNNING", "make-2 RUNNING", "make-2 SUCCEEDED", "make SUCCEEDED"]
+    assert told(order.rest()) == [
+        "make RUNNING",
+        "make-2 RUNNING",
+        "make-2 SUCCEEDED",
+        "make SUCCEEDED",
+    ]
 
 
-def test_in_one_second_a_task_ends_before_those_start_that_wait_for_it(dependencies: Dependencies) -> None:
-    """Kubeflow gives whole seconds. The dependent task comes first here, as names or times could put it there."""
+def test_in_one_second_a_task_ends_before_those_start_that_wait_for_it(
+    dependencies: Dependencies,
+) -> None:
+    """Kubeflow gives whole seconds. The dependent task comes first here, as names or times could
+    put it there."""
     order = TaskOrder(dependencies)
 
     order.add(
@@ -113,10 +122,16 @@ def test_a_group_ends_after_all_in_it(dependencies: Dependencies) -> None:
     ]
 
 
-def test_before_a_line_comes_the_start_of_its_task_and_what_that_waited_for(dependencies: Dependencies) -> None:
+def test_before_a_line_comes_the_start_of_its_task_and_what_that_waited_for(
+    dependencies: Dependencies,
+) -> None:
     order = TaskOrder(dependencies)
     order.add(
-        [task("make", SUCCEEDED, 1, 2), task("for-loop-2", RUNNING, 2), task("for-loop-2[1]/make-2", FAILED, 2, 3)]
+        [
+            task("make", SUCCEEDED, 1, 2),
+            task("for-loop-2", RUNNING, 2),
+            task("for-loop-2[1]/make-2", FAILED, 2, 3),
+        ]
     )
 
     assert told(order.before_line("make")) == ["make RUNNING"]
@@ -157,7 +172,10 @@ def test_a_line_ends_the_holding_back(held_back: TaskOrder) -> None:
 def test_the_end_of_the_task_ends_the_holding_back(held_back: TaskOrder) -> None:
     held_back.add([task("for-loop-2[0]/make-3", SUCCEEDED, 2, 3)])
 
-    assert told(held_back.rest()) == ["for-loop-2[0]/make-3 RUNNING", "for-loop-2[0]/make-3 SUCCEEDED"]
+    assert told(held_back.rest()) == [
+        "for-loop-2[0]/make-3 RUNNING",
+        "for-loop-2[0]/make-3 SUCCEEDED",
+    ]
 
 
 def test_the_end_of_the_run_ends_the_holding_back(held_back: TaskOrder) -> None:
@@ -226,4 +244,6 @@ def test_a_long_chain_in_one_look_is_in_order() -> None:
 
     shown = told(order.before_line("make-9999")) + told(order.rest())
 
-    assert shown == [f"make-{number} {state}" for number in range(10_000) for state in ("RUNNING", "SUCCEEDED")]
+    assert shown == [
+        f"make-{number} {state}" for number in range(10_000) for state in ("RUNNING", "SUCCEEDED")
+    ]

@@ -1,4 +1,5 @@
-"""mypy knows the options: a wrong keyword or type in a call of the API is an error before the program runs."""
+"""mypy knows the options: a wrong keyword or type in a call of the API is an error before the
+program runs."""
 
 import re
 import subprocess

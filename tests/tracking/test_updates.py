@@ -1,4 +1,5 @@
-"""A run is followed: every state and every line once, in their order, through outages and to its end."""
+"""A run is followed: every state and every line once, in their order, through outages and to its
+end."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,17 @@ from pathlib import Path
 import pytest
 
 import kfgcp
-from kfgcp import LogFilter, LogLine, LogWritten, RunChanged, RunEnded, RunHandle, RunUpdate, TaskChanged, Workspace
+from kfgcp import (
+    LogFilter,
+    LogLine,
+    LogWritten,
+    RunChanged,
+    RunEnded,
+    RunHandle,
+    RunUpdate,
+    TaskChanged,
+    Workspace,
+)
 from kfgcp.backends.base import Pace, RunRef
 from kfgcp.backends.local.logs import FileTail
 from kfgcp.engine.layout import log_file
@@ -29,7 +40,8 @@ RUN = "aaaa00000001"
 class Backend:
     """A backend with one run, which is in the store. It is for one thread.
 
-    errors: raised by the next looks, one each; None is an answer. cancel_errors: the same of requests to end.
+    errors: raised by the next looks, one each; None is an answer. cancel_errors: the same of
+    requests to end.
     """
 
     pace = Pace(1.0, 30.0)
@@ -81,7 +93,9 @@ class Followed:
         self._home = workspace.project.home
         self._steps: list[Callable[[], object]] = []
 
-    def updates(self, *steps: Callable[[], object], logs: bool = True, timeout: float | None = None) -> RunUpdates:
+    def updates(
+        self, *steps: Callable[[], object], logs: bool = True, timeout: float | None = None
+    ) -> RunUpdates:
         """Updates whose pauses do the next thing that happens; without `steps` time just passes."""
         self._steps = list(steps)
         has_steps = bool(steps)
@@ -112,7 +126,9 @@ class Followed:
 
 
 @pytest.fixture
-def follow(home: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Followed]]:
+def follow(
+    home: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Followed]]:
     """Makes a run with a state and tasks, and a backend that the test controls."""
     with Workspace.open() as workspace:
 
@@ -152,7 +168,9 @@ def test_each_thing_that_happens_is_one_update(follow: Callable[..., Followed]) 
         lambda: run.write(b"one\ntw"),
         lambda: run.write(b"o\nthree"),
         lambda: None,
-        lambda: run.change(task(TaskState.SUCCEEDED), task(TaskState.SKIPPED, 0, "u"), state=RunState.SUCCEEDED),
+        lambda: run.change(
+            task(TaskState.SUCCEEDED), task(TaskState.SKIPPED, 0, "u"), state=RunState.SUCCEEDED
+        ),
     )
 
     assert short(updates) == [
@@ -184,10 +202,19 @@ def test_a_run_that_has_ended_is_told_from_its_beginning(follow: Callable[..., F
     run.write(b"first\n")
     run.write(b"second", attempt=2)
 
-    assert short(run.updates()) == ["run FAILED", "t RUNNING", "t.1: first", "t.2: second", "t FAILED", "ended FAILED"]
+    assert short(run.updates()) == [
+        "run FAILED",
+        "t RUNNING",
+        "t.1: first",
+        "t.2: second",
+        "t FAILED",
+        "ended FAILED",
+    ]
 
 
-def test_lines_of_a_task_that_continues_after_an_interruption_come_once(follow: Callable[..., Followed]) -> None:
+def test_lines_of_a_task_that_continues_after_an_interruption_come_once(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow(task(TaskState.CANCELLED))
     run.write(b"first\n", attempt=1)
 
@@ -196,7 +223,10 @@ def test_lines_of_a_task_that_continues_after_an_interruption_come_once(follow: 
         run.change(task(TaskState.RUNNING, attempts=2))
 
     texts = short(
-        run.updates(continue_run, lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED))
+        run.updates(
+            continue_run,
+            lambda: run.change(task(TaskState.SUCCEEDED, attempts=2), state=RunState.SUCCEEDED),
+        )
     )
 
     assert [text for text in texts if text.startswith("t")] == [
@@ -213,7 +243,12 @@ def test_without_logs_no_log_is_read(follow: Callable[..., Followed]) -> None:
     run = follow(task(TaskState.SUCCEEDED), state=RunState.SUCCEEDED)
     run.write(b"first\n")
 
-    assert short(run.updates(logs=False)) == ["run SUCCEEDED", "t RUNNING", "t SUCCEEDED", "ended SUCCEEDED"]
+    assert short(run.updates(logs=False)) == [
+        "run SUCCEEDED",
+        "t RUNNING",
+        "t SUCCEEDED",
+        "ended SUCCEEDED",
+    ]
 
 
 def test_what_changes_during_a_look_is_told_once(
@@ -242,14 +277,18 @@ def test_what_changes_during_a_look_is_told_once(
     assert texts.index("t RUNNING") < texts.index("t.1: one") < texts.index("t SUCCEEDED")
 
 
-def test_the_backend_is_asked_by_its_pace_and_the_store_more_often(follow: Callable[..., Followed]) -> None:
+def test_the_backend_is_asked_by_its_pace_and_the_store_more_often(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
     pauses = [lambda: None] * 25
 
     short(run.updates(*pauses, lambda: run.change(state=RunState.SUCCEEDED)))
 
     seconds = 0.1 * (len(pauses) + 1)
-    assert run.backend.looks == 1 + int(seconds / run.backend.pace.shortest) + 1, "one more at the end, for all of it"
+    assert run.backend.looks == 1 + int(seconds / run.backend.pace.shortest) + 1, (
+        "one more at the end, for all of it"
+    )
     assert run.backend.threads == {threading.get_ident()}, "a backend belongs to one thread"
 
 
@@ -282,7 +321,8 @@ def test_logs_out_of_reach_are_read_at_a_later_look(follow: Callable[..., Follow
 def test_tasks_that_changed_during_an_outage_of_the_logs_are_told_to_them_later(
     follow: Callable[..., Followed],
 ) -> None:
-    """Vertex AI names the logs of a task, and is asked for the names only when a task has changed."""
+    """Vertex AI names the logs of a task, and is asked for the names only when a task has
+    changed."""
     run = follow(task(TaskState.RUNNING, path="a"))
     tail = Failing(Unreachable("gone"), Unreachable("gone"), "a line", "the last", late=1.0)
     run.backend.tail_of_run = tail
@@ -298,7 +338,9 @@ def test_tasks_that_changed_during_an_outage_of_the_logs_are_told_to_them_later(
     assert tail.tasks == [["a"], ["a", "b"], ["a", "b"], []]
 
 
-def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(follow: Callable[..., Followed]) -> None:
+def test_logs_that_are_refused_are_told_once_and_the_run_is_followed(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
     run.backend.tail_of_run = Failing(AuthError("May not read logs.", hint="Ask for it."))
 
@@ -357,7 +399,9 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends(follow: Callable[...,
     assert run.notices[1:] == ["local answers again"]
 
 
-def test_a_backend_that_is_down_for_an_hour_ends_the_updates_with_its_error(follow: Callable[..., Followed]) -> None:
+def test_a_backend_that_is_down_for_an_hour_ends_the_updates_with_its_error(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
     run.backend.errors = [Unreachable("No route to it.")] * 10_000
 
@@ -368,7 +412,9 @@ def test_a_backend_that_is_down_for_an_hour_ends_the_updates_with_its_error(foll
     assert len(run.notices) == 1
 
 
-def test_a_run_that_is_deleted_meanwhile_is_one_clear_error(follow: Callable[..., Followed]) -> None:
+def test_a_run_that_is_deleted_meanwhile_is_one_clear_error(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
 
     with pytest.raises(UsageError, match=f"no run '{RUN}'"):
@@ -385,7 +431,9 @@ def test_a_run_that_takes_too_long_goes_on(follow: Callable[..., Followed]) -> N
     assert run.store.get(RUN).state is RunState.RUNNING
 
 
-def test_a_wrong_timeout_is_an_error_before_the_first_update(follow: Callable[..., Followed]) -> None:
+def test_a_wrong_timeout_is_an_error_before_the_first_update(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
 
     for timeout in (-0.1, float("nan"), "5"):
@@ -413,7 +461,9 @@ def test_on_pause_is_called_after_the_updates_of_each_look(follow: Callable[...,
     run = follow(task(TaskState.RUNNING))
     events: list[str] = []
     updates = RunUpdates(
-        run.handle, on_pause=lambda: events.append("pause"), sleep=lambda _: run.change(state=RunState.SUCCEEDED)
+        run.handle,
+        on_pause=lambda: events.append("pause"),
+        sleep=lambda _: run.change(state=RunState.SUCCEEDED),
     )
 
     events.extend(short(updates))
@@ -424,7 +474,9 @@ def test_on_pause_is_called_after_the_updates_of_each_look(follow: Callable[...,
 # -- cancelling
 
 
-def test_a_run_is_told_to_end_as_soon_as_its_backend_can_be_reached(follow: Callable[..., Followed]) -> None:
+def test_a_run_is_told_to_end_as_soon_as_its_backend_can_be_reached(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
     run.backend.cancel_errors = [Unreachable("No route to it.")] * 2
     updates = run.updates()
@@ -433,7 +485,9 @@ def test_a_run_is_told_to_end_as_soon_as_its_backend_can_be_reached(follow: Call
     texts = short(updates)
 
     assert texts == ["run RUNNING", "run CANCELLED", "ended CANCELLED"]
-    assert run.notices == [f"run {RUN} is not told to end yet; this is tried again: No route to it."]
+    assert run.notices == [
+        f"run {RUN} is not told to end yet; this is tried again: No route to it."
+    ]
     assert run.backend.threads == {threading.get_ident()}, "a backend belongs to one thread"
 
 
@@ -463,7 +517,9 @@ def test_by_force_a_request_that_hangs_is_left(
     assert run.handle.state is RunState.RUNNING
 
 
-def test_a_run_that_is_left_after_it_was_told_to_end_is_cancelling(follow: Callable[..., Followed]) -> None:
+def test_a_run_that_is_left_after_it_was_told_to_end_is_cancelling(
+    follow: Callable[..., Followed],
+) -> None:
     run = follow()
     run.backend.ends_when_cancelled = False
     updates = run.updates()
@@ -488,7 +544,12 @@ def test_a_run_that_could_not_be_recorded_is_followed_by_the_answers_of_its_back
     run.store.forget(RUN)
     monkeypatch.setattr(run.backend, "get", lambda ref: answers.pop(0))
 
-    assert short(run.updates(logs=False)) == ["run RUNNING", "run SUCCEEDED", "t CACHED", "ended SUCCEEDED"]
+    assert short(run.updates(logs=False)) == [
+        "run RUNNING",
+        "run SUCCEEDED",
+        "t CACHED",
+        "ended SUCCEEDED",
+    ]
 
 
 # -- in this process
@@ -498,7 +559,9 @@ def test_a_run_of_this_process_is_followed_without_asking_its_backend(
     home: Path, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = kfgcp.submit(str(pipeline("echo")), in_process=True)
-    monkeypatch.setattr(type(run.backend), "get", lambda self, ref: pytest.fail("the engine is here"))
+    monkeypatch.setattr(
+        type(run.backend), "get", lambda self, ref: pytest.fail("the engine is here")
+    )
 
     texts = short(run.updates())
 
@@ -549,7 +612,9 @@ def test_a_run_of_this_process_continues_when_its_workspace_is_closed(
 def test_two_threads_follow_one_run(home: Path, pipeline: Callable[[str], Path]) -> None:
     run = kfgcp.submit(str(pipeline("echo")))
     followers: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: followers.append(short(run.updates()))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: followers.append(short(run.updates()))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -573,7 +638,9 @@ def test_batches_have_what_is_new_at_each_look(follow: Callable[..., Followed]) 
     updates = run.updates(
         lambda: run.change(task(TaskState.RUNNING), state=RunState.RUNNING),
         lambda: run.write(b"one\n"),
-        lambda: run.change(task(TaskState.SUCCEEDED), task(TaskState.SKIPPED, 0, "u"), state=RunState.SUCCEEDED),
+        lambda: run.change(
+            task(TaskState.SUCCEEDED), task(TaskState.SKIPPED, 0, "u"), state=RunState.SUCCEEDED
+        ),
     )
 
     batches = [
@@ -599,6 +666,11 @@ def test_batches_of_a_long_log_have_a_limit(follow: Callable[..., Followed]) -> 
 
     first, second = in_batches(run.updates())
 
-    assert [line.text for line in (*first.lines, *second.lines)] == [str(number) for number in range(LINES + 10)]
+    assert [line.text for line in (*first.lines, *second.lines)] == [
+        str(number) for number in range(LINES + 10)
+    ]
     assert len(first.lines) == LINES
-    assert [task.state for task in (*first.tasks, *second.tasks)] == [TaskState.RUNNING, TaskState.SUCCEEDED]
+    assert [task.state for task in (*first.tasks, *second.tasks)] == [
+        TaskState.RUNNING,
+        TaskState.SUCCEEDED,
+    ]

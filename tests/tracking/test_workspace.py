@@ -34,7 +34,9 @@ def test_the_configuration_is_found_from_the_folder_upwards(
             assert (workspace.project.name, workspace.project.root) == ("churn", home)
 
 
-def test_a_local_run_of_an_environment_that_is_not_valid_does_not_belong_to_local(home: Path) -> None:
+def test_a_local_run_of_an_environment_that_is_not_valid_does_not_belong_to_local(
+    home: Path,
+) -> None:
     (home / "kfgcp.toml").write_text('[env.minio]\nbackend = "local"\ns3_endpoint = "minio"\n')
 
     with Workspace.open() as workspace:
@@ -74,9 +76,15 @@ def test_a_folder_that_is_not_there_is_a_usage_error(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[project", "is not valid TOML"), ("[proj]\n", "unknown key 'proj'"), ("env = 1\n", "env must be a table")],
+    [
+        ("[project", "is not valid TOML"),
+        ("[proj]\n", "unknown key 'proj'"),
+        ("env = 1\n", "env must be a table"),
+    ],
 )
-def test_a_configuration_that_is_not_valid_is_a_config_error(home: Path, text: str, message: str) -> None:
+def test_a_configuration_that_is_not_valid_is_a_config_error(
+    home: Path, text: str, message: str
+) -> None:
     (home / "kfgcp.toml").write_text(text)
 
     with pytest.raises(ConfigError, match=message):
@@ -98,7 +106,10 @@ def test_a_read_only_folder_can_be_opened_and_refuses_to_record(somebody: Any) -
 
     assert done.out == "None\n"
     error = done.err.splitlines()[-1]
-    assert error == f"kfgcp.errors.StateError: The state folder {somebody.folder}/.kfgcp cannot be written."
+    assert (
+        error
+        == f"kfgcp.errors.StateError: The state folder {somebody.folder}/.kfgcp cannot be written."
+    )
 
 
 def test_a_store_of_a_newer_kfgcp_is_a_state_error_and_left_alone(store: Store, home: Path) -> None:
@@ -137,7 +148,9 @@ def test_a_workspace_after_close_is_one_clear_error(home: Path) -> None:
 # -- the default
 
 
-def test_the_default_workspace_stays_while_nothing_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_workspace_stays_while_nothing_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "kfgcp.toml").write_text('[env.here]\nbackend = "local"\n')
     first = Workspace.default()
     _ = first.store
@@ -165,7 +178,9 @@ def test_the_default_workspace_belongs_to_the_folder_of_its_first_call(
     assert Workspace.default().project.root == tmp_path
 
 
-def test_a_state_folder_that_was_made_again_has_another_default(home: Path, make_run: MakeRun) -> None:
+def test_a_state_folder_that_was_made_again_has_another_default(
+    home: Path, make_run: MakeRun
+) -> None:
     Workspace.default().store.add_run(make_run())
     shutil.rmtree(home / ".kfgcp")
 

@@ -152,7 +152,9 @@ def test_standard_output_by_its_name(tmp_path: Path, name: str) -> None:
     assert sorted(os.listdir(tmp_path)) == ["link", "to"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(mount: Callable[[str], Path]) -> None:
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(
+    mount: Callable[[str], Path],
+) -> None:
     folder = mount("size=64k")
     file = folder / "runs.csv"
     write_file(file, b"old" * 1000)

@@ -1,4 +1,5 @@
-"""kfgcp.toml and the environment: what is taken from where, and what is refused with which words."""
+"""kfgcp.toml and the environment: what is taken from where, and what is refused with which
+words."""
 
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def _load(folder: Path, text: str, **environ: str) -> config.Project:
 
 
 def _refused(folder: Path, text: str, **environ: str) -> tuple[str, str]:
-    """Return the error and the hint of a file: of the file itself, or else of its first invalid environment."""
+    """Return the error and the hint of a file: of the file itself, or else of its first invalid
+    environment."""
     try:
         project = _load(folder, text, **environ)
     except ConfigError as error:
@@ -31,7 +33,11 @@ def _refused(folder: Path, text: str, **environ: str) -> tuple[str, str]:
 def test_without_a_file_there_is_the_environment_local(tmp_path: Path) -> None:
     project = load_project(tmp_path, {})
 
-    assert (project.name, project.experiment, project.default_env) == (tmp_path.name, "default", "local")
+    assert (project.name, project.experiment, project.default_env) == (
+        tmp_path.name,
+        "default",
+        "local",
+    )
     assert (project.root, project.home, project.file) == (tmp_path, tmp_path / ".kfgcp", None)
     assert project.env() == config.Environment("local", "local", {})
 
@@ -57,7 +63,11 @@ def test_the_whole_of_a_file(tmp_path: Path) -> None:
         """,
     )
 
-    assert (project.name, project.experiment, project.file) == ("demo", "spring", tmp_path / "kfgcp.toml")
+    assert (project.name, project.experiment, project.file) == (
+        "demo",
+        "spring",
+        tmp_path / "kfgcp.toml",
+    )
     assert sorted(project.environments) == ["dev", "local"]
     assert project.env("local").get("max_parallel") == 3
     dev = project.env("dev")
@@ -99,7 +109,9 @@ def test_a_current_folder_that_was_removed_is_a_state_error(home: Path) -> None:
         load_project()
 
 
-def test_kfgcp_home_is_the_state_folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kfgcp_home_is_the_state_folder(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/people/ada")
 
     assert load_project(tmp_path, {"KFGCP_HOME": "/state/x"}).home == Path("/state/x")
@@ -109,7 +121,9 @@ def test_kfgcp_home_is_the_state_folder(tmp_path: Path, home: Path, monkeypatch:
 
 
 def test_a_kfgcp_home_of_nobody_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"KFGCP_HOME is '~no-such-user/x', but there is no such user"):
+    with pytest.raises(
+        ConfigError, match=r"KFGCP_HOME is '~no-such-user/x', but there is no such user"
+    ):
         load_project(tmp_path, {"KFGCP_HOME": "~no-such-user/x"})
 
 
@@ -126,7 +140,9 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         project.env()
 
     assert caught.value.message == "There is no environment 'dve' (kfgcp.toml)."
-    assert caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
+    assert (
+        caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
+    )
     with pytest.raises(ConfigError, match=r"'dev' \(no kfgcp.toml was found\)"):
         load_project(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()
 
@@ -139,7 +155,11 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
             "kfgcp.toml: unknown key 'projetc'.",
             "Did you mean 'project'? Known keys: dashboard, env, include, project.",
         ),
-        ("zzz = 1\n", "kfgcp.toml: unknown key 'zzz'.", "Known keys: dashboard, env, include, project."),
+        (
+            "zzz = 1\n",
+            "kfgcp.toml: unknown key 'zzz'.",
+            "Known keys: dashboard, env, include, project.",
+        ),
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
@@ -148,17 +168,27 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         (
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
-            "Did you mean 'max_parallel'? "
-            "Known keys: backend, container_credentials, labels, max_parallel, pipeline_root, request_seconds, "
-            "s3_addressing, s3_endpoint, s3_region.",
+            (
+                "Did you mean 'max_parallel'? Known keys: backend, container_credentials, labels,"
+                " max_parallel, pipeline_root, request_seconds, s3_addressing, s3_endpoint,"
+                " s3_region."
+            ),
         ),
-        ('[env.local]\nbackend = "local"\nproject = "p"\n', "kfgcp.toml [env.local]: unknown key 'project'.", None),
+        (
+            '[env.local]\nbackend = "local"\nproject = "p"\n',
+            "kfgcp.toml [env.local]: unknown key 'project'.",
+            None,
+        ),
         (
             '[env.x]\nbackend = "airflow"\n',
             "kfgcp.toml [env.x] has the unknown backend 'airflow'.",
             "backend is one of: local, vertex, kubeflow.",
         ),
-        ("[env.x]\n", "kfgcp.toml [env.x] has no backend.", "backend is one of: local, vertex, kubeflow."),
+        (
+            "[env.x]\n",
+            "kfgcp.toml [env.x] has no backend.",
+            "backend is one of: local, vertex, kubeflow.",
+        ),
         ("[env.x]\nbackend = 3\n", "kfgcp.toml [env.x] has the unknown backend '3'.", None),
         ("project = 1\n", "kfgcp.toml: project must be a table.", "Write [project]."),
         ("env = []\n", "kfgcp.toml: env must be a table.", "Write [env]."),
@@ -206,7 +236,9 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, message: str, hint: str | None) -> None:
+def test_what_is_wrong_is_named_with_its_place(
+    tmp_path: Path, text: str, message: str, hint: str | None
+) -> None:
     said = _refused(tmp_path, text)
 
     assert said[0] == message
@@ -239,7 +271,9 @@ def test_a_variable_wins_over_the_file_and_says_so(tmp_path: Path) -> None:
     )
 
     dev = project.env("my-dev")
-    assert dev.settings["project"] == Setting("other", "environment variable KFGCP_ENV_MY_DEV_PROJECT")
+    assert dev.settings["project"] == Setting(
+        "other", "environment variable KFGCP_ENV_MY_DEV_PROJECT"
+    )
     assert dev.settings["location"].origin == "kfgcp.toml [env.my-dev]"
     assert dev.get("labels") == {"team": "growth", "area": "a=b"}
     assert project.env("local").get("max_parallel") == 5
@@ -255,23 +289,38 @@ def test_true_and_false_in_a_variable(tmp_path: Path, text: str, value: bool) ->
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("MAX_PARALLEL", "many", "environment variable KFGCP_ENV_LOCAL_MAX_PARALLEL is 'many', not a whole number."),
+        (
+            "MAX_PARALLEL",
+            "many",
+            "environment variable KFGCP_ENV_LOCAL_MAX_PARALLEL is 'many', not a whole number.",
+        ),
         ("LABELS", "team", "environment variable KFGCP_ENV_LOCAL_LABELS is 'team', not K=V,K=V."),
         (
             "CONTAINER_CREDENTIALS",
             "yes",
-            "environment variable KFGCP_ENV_LOCAL_CONTAINER_CREDENTIALS is 'yes', not true or false.",
+            (
+                "environment variable KFGCP_ENV_LOCAL_CONTAINER_CREDENTIALS is 'yes', not true or"
+                " false."
+            ),
         ),
         ("MAX_PARALLEL", "-1", "kfgcp.toml [env.local]: max_parallel must be at least 1."),
     ],
 )
-def test_a_variable_of_the_wrong_type_is_refused(tmp_path: Path, name: str, value: str, message: str) -> None:
+def test_a_variable_of_the_wrong_type_is_refused(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
     assert _refused(tmp_path, "", **{f"KFGCP_ENV_LOCAL_{name}": value})[0] == message
 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:2/x", "https://kfp.example", "http://LOCALHOST"],
+    [
+        "http://127.0.0.1:8080",
+        "http://localhost:1",
+        "http://[::1]:2/x",
+        "https://kfp.example",
+        "http://LOCALHOST",
+    ],
 )
 def test_addresses_that_are_allowed(tmp_path: Path, url: str) -> None:
     project = _load(tmp_path, f'{VERTEX}api_endpoint = "{url}"\n')
@@ -282,7 +331,10 @@ def test_addresses_that_are_allowed(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ('api_endpoint = "http://kfp.example:8080"', "plain http is allowed for a loopback api_endpoint only"),
+        (
+            'api_endpoint = "http://kfp.example:8080"',
+            "plain http is allowed for a loopback api_endpoint only",
+        ),
         ('api_endpoint = "http://localhost.evil.example"', "plain http is allowed for a loopback"),
         ('api_endpoint = "http://127.0.0.1@evil.example"', "plain http is allowed for a loopback"),
         ('api_endpoint = "HTTP://evil.example"', "plain http is allowed for a loopback"),
@@ -291,7 +343,10 @@ def test_addresses_that_are_allowed(tmp_path: Path, url: str) -> None:
             'auth = "anonymous" is allowed for a loopback api_endpoint only, not for kfp.example',
         ),
         ('auth = "anonymous"', 'auth = "anonymous" is allowed for a loopback api_endpoint only'),
-        ('auth = "anonymous"\napi_endpoint = "kfp.example"', "api_endpoint is 'kfp.example', not a URL"),
+        (
+            'auth = "anonymous"\napi_endpoint = "kfp.example"',
+            "api_endpoint is 'kfp.example', not a URL",
+        ),
         ('api_endpoint = "kfp.example:8080"', "not a URL"),
         ('api_endpoint = "http://[::1"', "not a URL"),
         ('api_endpoint = ""', "not a URL"),
@@ -308,9 +363,18 @@ def test_hosts_of_kubeflow_follow_the_same_rules(tmp_path: Path) -> None:
         return f'[env.gke]\nbackend = "kubeflow"\nhost = "{host}"\n{more}'
 
     anonymous = 'auth = "anonymous"\n'
-    assert _load(tmp_path, text("http://127.0.0.1:3000", anonymous)).env("gke").get("auth") == "anonymous"
-    assert "loopback host only, not for kfp.example" in _refused(tmp_path, text("http://kfp.example"))[0]
-    assert "loopback host only, not for kfp.example" in _refused(tmp_path, text("https://kfp.example", anonymous))[0]
+    assert (
+        _load(tmp_path, text("http://127.0.0.1:3000", anonymous)).env("gke").get("auth")
+        == "anonymous"
+    )
+    assert (
+        "loopback host only, not for kfp.example"
+        in _refused(tmp_path, text("http://kfp.example"))[0]
+    )
+    assert (
+        "loopback host only, not for kfp.example"
+        in _refused(tmp_path, text("https://kfp.example", anonymous))[0]
+    )
 
 
 IN_CLUSTER = '[env.gke]\nbackend = "kubeflow"\nauth = "in-cluster"\n'
@@ -325,7 +389,9 @@ IN_CLUSTER = '[env.gke]\nbackend = "kubeflow"\nauth = "in-cluster"\n'
         "http://127.0.0.1:3000",
     ],
 )
-def test_a_service_of_the_pods_own_cluster_may_be_spoken_to_in_clear(tmp_path: Path, host: str) -> None:
+def test_a_service_of_the_pods_own_cluster_may_be_spoken_to_in_clear(
+    tmp_path: Path, host: str
+) -> None:
     env = _load(tmp_path, f'{IN_CLUSTER}host = "{host}"\n').env("gke")
 
     assert env.get("host") == host
@@ -349,9 +415,10 @@ def test_other_tokens_and_other_hosts_are_not(tmp_path: Path, settings: str) -> 
     message, hint = _refused(tmp_path, f'[env.gke]\nbackend = "kubeflow"\n{settings}\n')
 
     assert "plain http is allowed for a loopback " in message
-    assert hint == (
-        "A service of the pod's own cluster (*.svc, *.svc.cluster.local) may be used over http with "
-        'auth = "in-cluster".'
+    assert (
+        hint
+        == "A service of the pod's own cluster (*.svc, *.svc.cluster.local) may be used over http"
+        ' with auth = "in-cluster".'
     )
 
 
@@ -367,7 +434,10 @@ def test_a_remote_environment_may_act_as_a_service_account(tmp_path: Path, backe
     text = f'[env.x]\nbackend = "{backend}"\nimpersonate_service_account = "{account}"\n'
 
     assert _load(tmp_path, text).env("x").get("impersonate_service_account") == account
-    assert "unknown key" in _refused(tmp_path, f'[env.local]\n{text.splitlines()[2]}\nbackend = "local"\n')[0]
+    assert (
+        "unknown key"
+        in _refused(tmp_path, f'[env.local]\n{text.splitlines()[2]}\nbackend = "local"\n')[0]
+    )
 
 
 KUBEFLOW = '[env.gke]\nbackend = "kubeflow"\n'
@@ -384,7 +454,9 @@ def test_the_keys_of_a_cluster_of_ones_own(tmp_path: Path) -> None:
         "kube_namespace": "ml",
         "kube_service": "ml-pipeline",
     }
-    env = _load(tmp_path, KUBEFLOW + "".join(f'{key} = "{value}"\n' for key, value in settings.items())).env("gke")
+    env = _load(
+        tmp_path, KUBEFLOW + "".join(f'{key} = "{value}"\n' for key, value in settings.items())
+    ).env("gke")
 
     assert {key: env.get(key) for key in settings} == settings
     for key in ("ca_file", "kube_context", "kube_namespace", "kube_service"):
@@ -396,8 +468,14 @@ def test_kubectl_makes_the_address(tmp_path: Path) -> None:
 
     assert env.missing == ()
     assert _load(tmp_path, KUBEFLOW).env("gke").missing == ("host",)
-    message, hint = _refused(tmp_path, KUBEFLOW + 'auth = "port-forward"\nhost = "http://127.0.0.1:1"\n')
-    assert message == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no host.'
+    message, hint = _refused(
+        tmp_path, KUBEFLOW + 'auth = "port-forward"\nhost = "http://127.0.0.1:1"\n'
+    )
+    assert (
+        message
+        == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no'
+        " host."
+    )
     assert hint == "Remove host, or forward the port by yourself and set auth to anonymous."
 
 
@@ -449,14 +527,38 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
     [
         ('["more.toml"]', None, "kfgcp.toml: the included file more.toml is not there."),
         ('"more.toml"', "", "kfgcp.toml: include must be a list of patterns, not 'more.toml'."),
-        ('["/etc/*.toml"]', "", "kfgcp.toml: include has '/etc/*.toml', which is not below the folder of kfgcp.toml."),
-        ('["../*.toml"]', "", "kfgcp.toml: include has '../*.toml', which is not below the folder of kfgcp.toml."),
+        (
+            '["/etc/*.toml"]',
+            "",
+            "kfgcp.toml: include has '/etc/*.toml', which is not below the folder of kfgcp.toml.",
+        ),
+        (
+            '["../*.toml"]',
+            "",
+            "kfgcp.toml: include has '../*.toml', which is not below the folder of kfgcp.toml.",
+        ),
         ('[""]', "", "kfgcp.toml: include has '', which is not below the folder of kfgcp.toml."),
-        ('["a**.toml"]', "", "kfgcp.toml: include has 'a**.toml', which is not a pattern of files."),
+        (
+            '["a**.toml"]',
+            "",
+            "kfgcp.toml: include has 'a**.toml', which is not a pattern of files.",
+        ),
         ('["."]', "", "kfgcp.toml: include has '.', which is not a pattern of files."),
-        ('["more.toml"]', 'include = ["x.toml"]\n', "more.toml: only kfgcp.toml itself may have include."),
-        ('["more.toml"]', '[project]\nname = "b"\n', "more.toml: name of [project] is in another file, too."),
-        ('["more.toml"]', "[project]\nexperiment = 1\n", "more.toml [project]: experiment must be a text, not 1."),
+        (
+            '["more.toml"]',
+            'include = ["x.toml"]\n',
+            "more.toml: only kfgcp.toml itself may have include.",
+        ),
+        (
+            '["more.toml"]',
+            '[project]\nname = "b"\n',
+            "more.toml: name of [project] is in another file, too.",
+        ),
+        (
+            '["more.toml"]',
+            "[project]\nexperiment = 1\n",
+            "more.toml [project]: experiment must be a text, not 1.",
+        ),
         ('["more.toml"]', "[dashboard]\nalow = []\n", "more.toml [dashboard]: unknown key 'alow'."),
         ('["more.toml"]', "[env.dev]\n", "more.toml: [env.dev] is in kfgcp.toml, too."),
         ('["more.toml"]', "[projetc]\n", "more.toml: unknown key 'projetc'."),
@@ -474,13 +576,17 @@ def test_an_included_file_that_is_wrong_is_named(
 
 
 def test_a_pattern_may_match_nothing_and_never_the_file_itself(tmp_path: Path) -> None:
-    assert _load(tmp_path, f'include = ["kfgcp.d/*.toml", "*.toml"]\n{VERTEX}').env("dev").name == "dev"
+    assert (
+        _load(tmp_path, f'include = ["kfgcp.d/*.toml", "*.toml"]\n{VERTEX}').env("dev").name
+        == "dev"
+    )
 
 
 def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
     project = _load(
         tmp_path,
-        '[dashboard]\nallow = ["*@acme.example"]\nread_only = false\nsync_seconds = 60\nsync = ["local"]\n',
+        '[dashboard]\nallow = ["*@acme.example"]\nread_only = false\nsync_seconds = 60\nsync ='
+        ' ["local"]\n',
         KFGCP_DASHBOARD_READ_ONLY="true",
         KFGCP_DASHBOARD_IAP_AUDIENCE="/projects/1/apps/x",
         KFGCP_DASHBOARD_HOST_NAMES="dash.acme.example, localhost:9000",
@@ -506,14 +612,32 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         ('allow = "x"', "allow must be a list, not 'x'.", ""),
         ("allow = [7]", "allow holds 7, not a text.", ""),
         ("host_names = [7]", "host_names holds 7, not a text.", ""),
-        ('host_names = ["https://dash.acme.example"]', "host_names has 'https://dash.acme.example'", "without http://"),
-        ('host_names = ["*.acme.example"]', "host_names has '*.acme.example', which is not a host name.", ""),
-        ('sync = ["locl"]', "sync names the environment 'locl', which is not there.", "Did you mean 'local'?"),
+        (
+            'host_names = ["https://dash.acme.example"]',
+            "host_names has 'https://dash.acme.example'",
+            "without http://",
+        ),
+        (
+            'host_names = ["*.acme.example"]',
+            "host_names has '*.acme.example', which is not a host name.",
+            "",
+        ),
+        (
+            'sync = ["locl"]',
+            "sync names the environment 'locl', which is not there.",
+            "Did you mean 'local'?",
+        ),
         ("sync_seconds = 0", "sync_seconds must be at least 1.", ""),
-        ('iap_keys_url = "http://a.example"', "plain http is allowed for a loopback iap_keys_url only", ""),
+        (
+            'iap_keys_url = "http://a.example"',
+            "plain http is allowed for a loopback iap_keys_url only",
+            "",
+        ),
     ],
 )
-def test_what_is_wrong_with_the_table_of_the_dashboard(tmp_path: Path, text: str, message: str, hint: str) -> None:
+def test_what_is_wrong_with_the_table_of_the_dashboard(
+    tmp_path: Path, text: str, message: str, hint: str
+) -> None:
     said = _refused(tmp_path, f"[dashboard]\n{text}\n")
 
     assert said[0].startswith(f"kfgcp.toml [dashboard]: {message}")
@@ -521,7 +645,9 @@ def test_what_is_wrong_with_the_table_of_the_dashboard(tmp_path: Path, text: str
 
 
 def test_the_seconds_of_a_request(tmp_path: Path) -> None:
-    project = _load(tmp_path, f"{VERTEX}request_seconds = 30\n", KFGCP_ENV_DEV_REQUEST_SECONDS="600")
+    project = _load(
+        tmp_path, f"{VERTEX}request_seconds = 30\n", KFGCP_ENV_DEV_REQUEST_SECONDS="600"
+    )
 
     assert project.env("dev").request_seconds == 600
     assert project.env("dev").settings["request_seconds"].origin == (
@@ -545,13 +671,17 @@ request_seconds = 30
 """
 
 
-def test_the_object_store_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_object_store_of_an_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file wins over the variables that boto3 reads; those of kfgcp win over the file."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
 
     settings = BucketSettings.of_environment(_load(tmp_path, MINIO).env("local"))
-    assert settings == BucketSettings("https://minio.acme.example:9000", "eu-central-1", "virtual", 30.0)
+    assert settings == BucketSettings(
+        "https://minio.acme.example:9000", "eu-central-1", "virtual", 30.0
+    )
     assert settings.endpoint == "https://minio.acme.example:9000"
     variable = "KFGCP_ENV_LOCAL_S3_ENDPOINT"
     other = _load(tmp_path, MINIO, **{variable: "http://minio.kubeflow.svc:9000"}).env("local")
@@ -561,7 +691,9 @@ def test_the_object_store_of_an_environment(tmp_path: Path, monkeypatch: pytest.
     assert BucketSettings().endpoint == "http://127.0.0.1:2"
 
 
-@pytest.mark.parametrize("backend", [VERTEX, '[env.dev]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n'])
+@pytest.mark.parametrize(
+    "backend", [VERTEX, '[env.dev]\nbackend = "kubeflow"\nhost = "https://kfp.acme.example"\n']
+)
 def test_every_backend_has_the_object_store(tmp_path: Path, backend: str) -> None:
     env = _load(tmp_path, f'{backend}s3_endpoint = "http://localhost:9000"\n').env("dev")
 
@@ -571,24 +703,39 @@ def test_every_backend_has_the_object_store(tmp_path: Path, backend: str) -> Non
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        ('s3_endpoint = "minio:9000"', "s3_endpoint is 'minio:9000', not a URL.", "Write https://HOST"),
+        (
+            's3_endpoint = "minio:9000"',
+            "s3_endpoint is 'minio:9000', not a URL.",
+            "Write https://HOST",
+        ),
         (
             's3_endpoint = "http://minio.acme.example"',
-            "plain http is allowed for an s3_endpoint on this machine or inside a cluster only, not for"
-            " minio.acme.example.",
-            "Write https://, or a name of the cluster's own DNS, which ends in .svc or .svc.cluster.local.",
+            (
+                "plain http is allowed for an s3_endpoint on this machine or inside a cluster only,"
+                " not for minio.acme.example."
+            ),
+            (
+                "Write https://, or a name of the cluster's own DNS, which ends in .svc or"
+                " .svc.cluster.local."
+            ),
         ),
         (
             's3_endpoint = "https://key:secret@minio.acme.example"',
             "s3_endpoint must not have a user name or password.",
             "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
         ),
-        ('s3_addressing = "host"', "s3_addressing is 'host'.", "s3_addressing is one of: path, virtual."),
+        (
+            's3_addressing = "host"',
+            "s3_addressing is 'host'.",
+            "s3_addressing is one of: path, virtual.",
+        ),
         ("s3_region = 1", "s3_region must be a text, not 1.", ""),
         ('s3_secret_key = "x"', "unknown key 's3_secret_key'.", "s3_region"),
     ],
 )
-def test_what_is_wrong_with_the_object_store(tmp_path: Path, line: str, message: str, hint: str) -> None:
+def test_what_is_wrong_with_the_object_store(
+    tmp_path: Path, line: str, message: str, hint: str
+) -> None:
     said = _refused(tmp_path, f'[env.local]\nbackend = "local"\n{line}\n')
 
     assert said[0] == f"kfgcp.toml [env.local]: {message}"

@@ -1,4 +1,5 @@
-"""Which requests show that a foreign web page may be behind them: hosts, origins, fetch metadata."""
+"""Which requests show that a foreign web page may be behind them: hosts, origins, fetch
+metadata."""
 
 import pytest
 
@@ -6,7 +7,13 @@ from kfgcp.cross_site import Authority, CrossSiteGuard, parse_authority
 
 PORT = 8501
 OWN = ("Host", "127.0.0.1:8501")
-NAMES = ("dash.acme.example", "localhost:9000", "[2001:db8::1]", "192.0.2.2:8501", "tls.acme.example:443")
+NAMES = (
+    "dash.acme.example",
+    "localhost:9000",
+    "[2001:db8::1]",
+    "192.0.2.2:8501",
+    "tls.acme.example:443",
+)
 GUARD = CrossSiteGuard(PORT, NAMES)
 
 
@@ -154,7 +161,13 @@ def test_another_port_of_a_configured_host_is_another_origin(host: str, origin: 
 
 @pytest.mark.parametrize(
     ("site", "refused"),
-    [("same-origin", False), ("none", False), ("same-site", True), ("cross-site", True), ("", True)],
+    [
+        ("same-origin", False),
+        ("none", False),
+        ("same-site", True),
+        ("cross-site", True),
+        ("", True),
+    ],
 )
 def test_fetch_metadata_names_the_site(site: str, refused: bool) -> None:
     assert _is_refused(OWN, ("Sec-Fetch-Site", site)) is refused
@@ -173,7 +186,11 @@ def test_an_address_in_the_request_line_has_to_be_the_host() -> None:
     assert _is_refused(OWN, method="CONNECT", target="evil.example:443")
 
 
-LINK = (("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+LINK = (
+    ("Sec-Fetch-Site", "cross-site"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Dest", "document"),
+)
 
 
 def test_links_open_pages_only_where_that_is_allowed() -> None:
@@ -184,7 +201,10 @@ def test_links_open_pages_only_where_that_is_allowed() -> None:
     assert dashboard.refusal("GET", [("Host", "evil.example"), *LINK]) is not None
     assert dashboard.refusal("POST", [OWN, *LINK]) is not None
     assert dashboard.refusal("GET", [OWN, *LINK[:2], ("Sec-Fetch-Dest", "iframe")]) is not None
-    assert dashboard.refusal("GET", [OWN, LINK[0], ("Sec-Fetch-Mode", "websocket"), LINK[2]]) is not None
+    assert (
+        dashboard.refusal("GET", [OWN, LINK[0], ("Sec-Fetch-Mode", "websocket"), LINK[2]])
+        is not None
+    )
     assert dashboard.refusal("GET", [OWN, *LINK, ("Origin", "http://evil.example")]) is not None
 
 

@@ -8,7 +8,9 @@ import pytest
 from kfgcp import errors
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra, NotFound, Refused, SpecError
 
-CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)]
+CLASSES = [
+    each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)
+]
 
 
 def _drawn() -> dict[str, tuple[str, int]]:
@@ -25,7 +27,9 @@ def _drawn() -> dict[str, tuple[str, int]]:
 
 
 def test_the_tree_is_the_one_drawn() -> None:
-    assert {each.__name__: (each.__bases__[0].__name__, each.exit_code) for each in CLASSES} == _drawn()
+    assert {
+        each.__name__: (each.__bases__[0].__name__, each.exit_code) for each in CLASSES
+    } == _drawn()
 
 
 def test_exit_codes_are_those_of_the_contract() -> None:
@@ -83,13 +87,25 @@ def test_a_refusal_says_how_the_service_answered(kind: type[Refused]) -> None:
 
 
 def test_an_amended_error_is_a_copy_of_the_same_kind() -> None:
-    error = NotFound("No.", hint="Look.", status=404, reason="NOT_FOUND", fields=["name"], retried=True)
+    error = NotFound(
+        "No.", hint="Look.", status=404, reason="NOT_FOUND", fields=["name"], retried=True
+    )
 
     amended = error.amended(message="No run.", unknown=True)
 
     assert type(amended) is NotFound
-    assert (str(amended), amended.message, amended.hint, amended.unknown) == ("No run.", "No run.", "Look.", True)
-    assert (amended.status, amended.reason, amended.fields, amended.retried) == (404, "NOT_FOUND", ("name",), True)
+    assert (str(amended), amended.message, amended.hint, amended.unknown) == (
+        "No run.",
+        "No run.",
+        "Look.",
+        True,
+    )
+    assert (amended.status, amended.reason, amended.fields, amended.retried) == (
+        404,
+        "NOT_FOUND",
+        ("name",),
+        True,
+    )
     assert (str(error), error.message, error.unknown) == ("No.", "No.", False)
     assert error.amended(hint="Wait.").hint == "Wait."
 

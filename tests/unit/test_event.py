@@ -1,4 +1,5 @@
-"""Which events a record implies: keys, times and order, written by hand from the docstring of kfgcp.event."""
+"""Which events a record implies: keys, times and order, written by hand from the docstring of
+kfgcp.event."""
 
 from dataclasses import replace
 
@@ -8,14 +9,31 @@ from kfgcp.event import Event, EventKind, events_of, run_ended, task_events
 from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
 
 RUN = Run(
-    "r1", "dev", "vertex", "churn", "sha256:1", RunState.SUCCEEDED, created_at="00", started_at="01", ended_at="09"
+    "r1",
+    "dev",
+    "vertex",
+    "churn",
+    "sha256:1",
+    RunState.SUCCEEDED,
+    created_at="00",
+    started_at="01",
+    ended_at="09",
 )
 
 
 def task(
-    path: str, state: str = "SUCCEEDED", start: str | None = "02", end: str | None = "03", **fields: object
+    path: str,
+    state: str = "SUCCEEDED",
+    start: str | None = "02",
+    end: str | None = "03",
+    **fields: object,
 ) -> Task:
-    plain: dict[str, object] = {"kind": TaskKind.CONTAINER, "attempts": 1, "started_at": start, "ended_at": end}
+    plain: dict[str, object] = {
+        "kind": TaskKind.CONTAINER,
+        "attempts": 1,
+        "started_at": start,
+        "ended_at": end,
+    }
     return Task(path=path, state=TaskState(state), **plain | fields)  # type: ignore[arg-type]
 
 
@@ -61,7 +79,10 @@ def test_a_state_of_a_run_says_what_happened(state: str, expected: list[str]) ->
 def test_a_run_that_never_started_has_no_start() -> None:
     run = replace(RUN, state=RunState.CANCELLED, started_at=None)
 
-    assert [event.kind for event in events_of(run)] == [EventKind.RUN_CREATED, EventKind.RUN_CANCELLED]
+    assert [event.kind for event in events_of(run)] == [
+        EventKind.RUN_CREATED,
+        EventKind.RUN_CANCELLED,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +105,9 @@ def test_a_state_of_a_task_says_what_happened(
 
 
 def test_a_task_that_failed_before_its_first_attempt_did_not_start() -> None:
-    assert facts(task_events("r1", [task("t", "FAILED", None, None, attempts=0)])) == [("task.failed/t/", None)]
+    assert facts(task_events("r1", [task("t", "FAILED", None, None, attempts=0)])) == [
+        ("task.failed/t/", None)
+    ]
 
 
 def test_services_tell_that_further_attempts_started_and_not_when() -> None:
@@ -97,15 +120,19 @@ def test_services_tell_that_further_attempts_started_and_not_when() -> None:
 
 
 def test_the_engine_knows_when_an_attempt_started() -> None:
-    """The first attempt was recorded before; what the task says of its start now may be a later attempt."""
+    """The first attempt was recorded before; what the task says of its start now may be a later
+    attempt."""
     running = task("t", "RUNNING", start="05", end=None, attempts=2)
 
-    assert facts(task_events("r1", [running], attempt_starts={"t": "05"})) == [("task.retried/t/2", "05")]
+    assert facts(task_events("r1", [running], attempt_starts={"t": "05"})) == [
+        ("task.retried/t/2", "05")
+    ]
 
 
 def test_the_end_of_a_run_has_its_time_in_the_key_because_a_run_may_end_again() -> None:
     first, second = (
-        run_ended("r1", RunState.FAILED, at) for at in ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.6Z")
+        run_ended("r1", RunState.FAILED, at)
+        for at in ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.6Z")
     )
 
     assert first.key == "r1/run.failed/2026-01-01T00:00:01.5Z"
@@ -113,7 +140,8 @@ def test_the_end_of_a_run_has_its_time_in_the_key_because_a_run_may_end_again() 
 
 
 def test_a_service_may_tell_the_end_of_a_run_in_whole_seconds_first() -> None:
-    """A run of Kubeflow that a list showed ends at 05; with its tasks, which say more, at 05.250."""
+    """A run of Kubeflow that a list showed ends at 05; with its tasks, which say more, at
+    05.250."""
     ends = ("2026-01-01T00:00:05.000Z", "2026-01-01T00:00:05.250Z")
     keys = {events_of(replace(RUN, ended_at=end))[-1].key for end in ends}
 
@@ -147,8 +175,16 @@ def test_a_metric_of_a_task_that_did_not_change_has_the_time_of_that_task() -> N
 
 
 def test_a_group_ends_after_what_is_in_it_and_before_what_depends_on_it() -> None:
-    """All in the same millisecond, in the order in which a scheduler changes them: the group when it is opened."""
-    changed = [group("loop"), group("loop[0]"), task("loop[0]/a"), group("loop[1]"), task("loop[1]/a"), task("after")]
+    """All in the same millisecond, in the order in which a scheduler changes them: the group when
+    it is opened."""
+    changed = [
+        group("loop"),
+        group("loop[0]"),
+        task("loop[0]/a"),
+        group("loop[1]"),
+        task("loop[1]/a"),
+        task("after"),
+    ]
 
     keys = [key for key, _ in facts(task_events("r1", changed))]
 
@@ -162,7 +198,9 @@ def test_a_group_ends_after_what_is_in_it_and_before_what_depends_on_it() -> Non
 
 
 def test_a_run_has_started_when_one_of_its_tasks_has() -> None:
-    pending = replace(RUN, state=RunState.PENDING, started_at=None, ended_at=None, tasks=(task("train"),))
+    pending = replace(
+        RUN, state=RunState.PENDING, started_at=None, ended_at=None, tasks=(task("train"),)
+    )
 
     assert facts(events_of(pending))[:3] == [
         ("run.created", "00"),
@@ -192,19 +230,35 @@ def test_what_has_no_time_stays_where_it_was_in_its_task() -> None:
     keys = [key for key, _ in facts(events_of(replace(RUN, tasks=tasks)))]
 
     assert keys[2:] == [
-        *("task.started/a", "task.retried/a/2", "task.started/b", "task.succeeded/b", "task.succeeded/a"),
+        *(
+            "task.started/a",
+            "task.retried/a/2",
+            "task.started/b",
+            "task.succeeded/b",
+            "task.succeeded/a",
+        ),
         "run.succeeded/09",
     ]
 
 
 def test_a_task_does_not_end_before_it_starts_when_clocks_disagree() -> None:
-    keys = [key for key, _ in facts(events_of(replace(RUN, tasks=(task("a", start="05", end="04"),))))]
+    keys = [
+        key for key, _ in facts(events_of(replace(RUN, tasks=(task("a", start="05", end="04"),))))
+    ]
 
     assert keys[2:4] == ["task.started/a", "task.succeeded/a"]
 
 
 def test_an_event_as_json_has_all_keys() -> None:
-    event = Event("r1/metric.recorded/t/m/n", EventKind.METRIC_RECORDED, None, "r1", "t", artifact="m", metric="n")
+    event = Event(
+        "r1/metric.recorded/t/m/n",
+        EventKind.METRIC_RECORDED,
+        None,
+        "r1",
+        "t",
+        artifact="m",
+        metric="n",
+    )
 
     assert event.to_dict() == {
         "key": "r1/metric.recorded/t/m/n",

@@ -28,7 +28,9 @@ def test_only_the_escapes_of_a_uri_are_decoded(uri: str, path: str) -> None:
     assert file_uris.is_file_uri(uri) == uri.startswith("file:")
 
 
-@pytest.mark.parametrize("name", [b"a b", b"100%", b"%41", b"[0]", b"a#b?c;d", "ä".encode(), b"\xff"])
+@pytest.mark.parametrize(
+    "name", [b"a b", b"100%", b"%41", b"[0]", b"a#b?c;d", "ä".encode(), b"\xff"]
+)
 def test_the_uri_that_python_makes_of_a_path_means_that_path(name: bytes) -> None:
     path = Path("/data", os.fsdecode(name))
 

@@ -1,4 +1,5 @@
-"""What is imported when, in fresh interpreters: starting is quick because heavy things are left for later."""
+"""What is imported when, in fresh interpreters: starting is quick because heavy things are left for
+later."""
 
 import ast
 import importlib
@@ -16,7 +17,19 @@ from pytest_socket import SocketConnectBlockedError
 from patience import PROCESS
 
 HEAVY = (
-    *("asyncio", "docker", "google", "kfp", "numpy", "pandas", "pyarrow", "pydantic", "requests", "rich", "sklearn"),
+    *(
+        "asyncio",
+        "docker",
+        "google",
+        "kfp",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "requests",
+        "rich",
+        "sklearn",
+    ),
     *("sqlite3", "streamlit", "yaml"),
 )
 
@@ -24,14 +37,21 @@ HEAVY = (
 def _imported(code: str, environ: dict[str, str], cwd: Path) -> set[str]:
     """The top-level modules that a fresh interpreter has when the code is through.
 
-    Namespace packages count when something in them was loaded: .pth files make some known at every start.
+    Namespace packages count when something in them was loaded: .pth files make some known at every
+    start.
     """
     code += (
-        "\nimport sys\nloaded = [name for name, module in sys.modules.items() if getattr(module, '__file__', None)]"
-        "\nprint('imported:', *{name.partition('.')[0] for name in loaded})"
+        "\nimport sys\nloaded = [name for name, module in sys.modules.items() if getattr(module,"
+        " '__file__', None)]\nprint('imported:', *{name.partition('.')[0] for name in loaded})"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, cwd=cwd, capture_output=True, text=True, timeout=PROCESS, check=False
+        [sys.executable, "-c", code],
+        env=environ,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PROCESS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
@@ -58,7 +78,9 @@ def test_nothing_heavy_is_imported_before_it_is_used(
     assert not offenders, f"{code} imports {', '.join(sorted(offenders))}"
 
 
-def test_the_watched_modules_are_those_that_are_there(home: Path, environment: Callable[[], dict[str, str]]) -> None:
+def test_the_watched_modules_are_those_that_are_there(
+    home: Path, environment: Callable[[], dict[str, str]]
+) -> None:
     """So that the test above cannot pass because a name is misspelt."""
     assert _imported("import kfp.dsl, rich, sqlite3, pandas", environment(), home) >= {
         *("kfp", "rich", "sqlite3", "pandas", "numpy", "yaml"),
@@ -69,12 +91,25 @@ def test_the_engine_runs_a_compiled_pipeline_without_kfp(
     home: Path, pipeline: Callable[[str], Path], environment: Callable[[], dict[str, str]]
 ) -> None:
     """Only the process that tasks are forked from has it."""
-    code = f"from kfgcp.cli.main import _exit_code; assert _exit_code(['run', {str(pipeline('echo'))!r}]) == 0"
+    code = (
+        "from kfgcp.cli.main import _exit_code; assert _exit_code(['run',"
+        f" {str(pipeline('echo'))!r}]) == 0"
+    )
 
     imported = _imported(code, environment(), home)
 
     offenders = imported & {
-        *("kfp", "google", "kubernetes", "packaging", "pandas", "numpy", "pyarrow", "requests", "asyncio")
+        *(
+            "kfp",
+            "google",
+            "kubernetes",
+            "packaging",
+            "pandas",
+            "numpy",
+            "pyarrow",
+            "requests",
+            "asyncio",
+        )
     }
     assert not offenders, f"kfgcp run imports {', '.join(sorted(offenders))}"
     assert {"sqlite3", "yaml"} <= imported
@@ -87,7 +122,9 @@ def test_the_public_names_are_those_of_the_table() -> None:
 
     assert dir(package) == sorted(package._HOME)
     assert (
-        namespace.keys() - {"__builtins__"} == set(package.__all__) == set(package._HOME) - {"compile", "list", "open"}
+        namespace.keys() - {"__builtins__"}
+        == set(package.__all__)
+        == set(package._HOME) - {"compile", "list", "open"}
     )
     for name in package._HOME:
         public = getattr(package, name)
@@ -99,7 +136,8 @@ def test_the_public_names_are_those_of_the_table() -> None:
 
 
 def test_type_checkers_see_the_names_of_the_table() -> None:
-    """The table is what runs; the imports and assignments below TYPE_CHECKING are what type checkers read."""
+    """The table is what runs; the imports and assignments below TYPE_CHECKING are what type
+    checkers read."""
     package = importlib.import_module("kfgcp")
     tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
     (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
@@ -129,7 +167,11 @@ def test_all_that_is_returned_or_raised_can_be_imported_from_the_package() -> No
     import kfgcp
     from kfgcp import errors
 
-    raised = [name for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__]
+    raised = [
+        name
+        for name, value in vars(errors).items()
+        if getattr(value, "__module__", "") == errors.__name__
+    ]
     seen = {"Store", "Backend"}  # what these return in turn is not for users
     waiting = ["Workspace", "RunHandle", "TaskHandle", *raised]
     while waiting:
@@ -164,10 +206,13 @@ ALIASES: dict[str, set[str]] = {
 
 
 def _returned(cls: type) -> Iterator[str]:
-    """The names of the types that public methods, properties and fields give, as their annotations have them."""
+    """The names of the types that public methods, properties and fields give, as their annotations
+    have them."""
     texts = list(getattr(cls, "__annotations__", {}).values())
     for name, member in inspect.getmembers_static(cls):
-        function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        function = (
+            member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        )
         if not name.startswith("_") and inspect.isfunction(function):
             texts.append(function.__annotations__.get("return", ""))
     for text in texts:
@@ -178,7 +223,8 @@ def _returned(cls: type) -> Iterator[str]:
 
 
 def test_verbs_handles_and_runs_are_fully_typed() -> None:
-    """Before, `reveal_type(run.task("train").state)` was Any, and a type checker accepted a wrong attribute."""
+    """Before, `reveal_type(run.task("train").state)` was Any, and a type checker accepted a wrong
+    attribute."""
     import kfgcp
 
     frozen = (
@@ -195,16 +241,34 @@ def test_verbs_handles_and_runs_are_fully_typed() -> None:
         kfgcp.LogWritten,
         kfgcp.RunEnded,
     )
-    results = (kfgcp.Comparison, kfgcp.Difference, kfgcp.Diff, kfgcp.Change, kfgcp.Finding, kfgcp.Deleted)
+    results = (
+        kfgcp.Comparison,
+        kfgcp.Difference,
+        kfgcp.Diff,
+        kfgcp.Change,
+        kfgcp.Finding,
+        kfgcp.Deleted,
+    )
     untyped: list[str] = []
-    for cls in (kfgcp.Workspace, kfgcp.RunHandle, kfgcp.TaskHandle, kfgcp.LogLine, *frozen, *results):
+    for cls in (
+        kfgcp.Workspace,
+        kfgcp.RunHandle,
+        kfgcp.TaskHandle,
+        kfgcp.LogLine,
+        *frozen,
+        *results,
+    ):
         assert not hasattr(cls, "__getattr__"), cls
         for name, member in inspect.getmembers_static(cls):
-            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            function = (
+                member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            )
             is_public = name == "__init__" or not name.startswith("_")
             if is_public and inspect.isfunction(function):
                 texts = map(str, function.__annotations__.values())
-                untyped.extend(f"{cls.__name__}.{name}" for text in texts if re.search(r"\bAny\b", text))
+                untyped.extend(
+                    f"{cls.__name__}.{name}" for text in texts if re.search(r"\bAny\b", text)
+                )
 
     assert untyped == []
     assert kfgcp.TaskHandle.state.fget.__annotations__ == {"return": "TaskState"}  # type: ignore[attr-defined]
@@ -220,7 +284,10 @@ def test_other_names_are_not_there() -> None:
 def test_every_verb_of_the_command_has_its_function() -> None:
     from kfgcp.cli.main import VERBS
 
-    of_their_own = {"testing", "env"}  # kfgcp.testing is a package; `env import` is kfgcp.import_env
+    of_their_own = {
+        "testing",
+        "env",
+    }  # kfgcp.testing is a package; `env import` is kfgcp.import_env
     assert set(VERBS) - of_their_own <= set(importlib.import_module("kfgcp")._HOME)
 
 

@@ -29,7 +29,9 @@ def of(folder: Path, **fields: str) -> dict[str, str]:
     return labels.automatic(folder=folder, **(plain | fields))
 
 
-def test_a_run_is_labelled_with_what_it_came_from(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_labelled_with_what_it_came_from(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOGNAME", "Ann.Lee@Acme")
 
     assert of(repository) == {
@@ -59,7 +61,9 @@ def test_a_repository_without_a_commit_has_none_either(tmp_path: Path) -> None:
     assert "git" not in of(tmp_path)
 
 
-def test_without_git_there_are_no_git_labels(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_there_are_no_git_labels(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(repository))
     assert "git" not in of(repository)
 

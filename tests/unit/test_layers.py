@@ -69,13 +69,30 @@ TOGETHER = [
 ]
 """Parts of one layer that may see each other; the others of a layer may not."""
 
-ANY_SERVICE = ("testing/server.py", "testing/faults.py", "testing/requests.py", "testing/stand_in.py")
+ANY_SERVICE = (
+    "testing/server.py",
+    "testing/faults.py",
+    "testing/requests.py",
+    "testing/stand_in.py",
+)
 """What stand-ins of all services share."""
 
-KFP_IMPORTERS = ("spec/compile.py", "spec/userfile.py", "engine/executors/", "backends/kubeflow/native.py")
+KFP_IMPORTERS = (
+    "spec/compile.py",
+    "spec/userfile.py",
+    "engine/executors/",
+    "backends/kubeflow/native.py",
+)
 PURE = (
     *("model.py", "event.py", "options.py", "query.py"),
-    *("spec/diff.py", "spec/digest.py", "spec/facts.py", "spec/graph.py", "spec/json_values.py", "spec/tasks.py"),
+    *(
+        "spec/diff.py",
+        "spec/digest.py",
+        "spec/facts.py",
+        "spec/graph.py",
+        "spec/json_values.py",
+        "spec/tasks.py",
+    ),
     "spec/wire.py",
     *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(
@@ -89,12 +106,36 @@ PURE = (
     *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
 )
 IMPURE = {
-    *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess"),
+    *(
+        "asyncio",
+        "io",
+        "os",
+        "pathlib",
+        "random",
+        "secrets",
+        "shutil",
+        "socket",
+        "sqlite3",
+        "subprocess",
+    ),
     *("tempfile", "threading", "time", "urllib"),
 }
 SPEC_FIELDS = {
-    *("cachingOptions", "componentInputArtifact", "componentInputParameter", "componentRef", "dependentTasks"),
-    *("executorLabel", "inputDefinitions", "isOptional", "outputDefinitions", "parameterIterator", "parameterType"),
+    *(
+        "cachingOptions",
+        "componentInputArtifact",
+        "componentInputParameter",
+        "componentRef",
+        "dependentTasks",
+    ),
+    *(
+        "executorLabel",
+        "inputDefinitions",
+        "isOptional",
+        "outputDefinitions",
+        "parameterIterator",
+        "parameterType",
+    ),
     *("producerSubtask", "producerTask", "taskFinalStatus", "taskOutputArtifact"),
     *("taskOutputParameter", "triggerPolicy"),
 }
@@ -103,7 +144,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def _imports(tree: ast.AST, file: Path) -> Iterator[str]:
-    """Dotted names of all imports, those inside functions too; a name imported from a package counts as a module."""
+    """Dotted names of all imports, those inside functions too; a name imported from a package
+    counts as a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -145,7 +187,11 @@ def _ours_at_import(name: str) -> set[str]:
 def _part(name: str) -> str | None:
     """The part of kfgcp that a dotted name belongs to, None when it is not one of ours."""
     segments = name.split(".")
-    return segments[1] if segments[0] == "kfgcp" and len(segments) > 1 and segments[1] in LEVEL else None
+    return (
+        segments[1]
+        if segments[0] == "kfgcp" and len(segments) > 1 and segments[1] in LEVEL
+        else None
+    )
 
 
 def _violations(importer: str, imports: list[str]) -> list[str]:
@@ -160,7 +206,11 @@ def _violations(importer: str, imports: list[str]) -> list[str]:
 
 
 def test_every_part_has_a_layer() -> None:
-    parts = {path.stem if path.is_file() else path.name for path in ROOT.iterdir() if path.name[0] not in "._"}
+    parts = {
+        path.stem if path.is_file() else path.name
+        for path in ROOT.iterdir()
+        if path.name[0] not in "._"
+    }
 
     assert parts - {"py"} == set(LEVEL)
 
@@ -175,7 +225,9 @@ def test_a_part_sees_only_those_below_it(file: Path) -> None:
     assert _violations(importer, _of(name)) == []
 
 
-def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_client_is_wanted() -> None:
+def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_client_is_wanted() -> (
+    None
+):
     importers = [
         name
         for name in (str(file.relative_to(ROOT)) for file in FILES)
@@ -194,7 +246,9 @@ def test_only_the_folder_of_a_backend_knows_its_name() -> None:
         name = str(file.relative_to(ROOT.parent))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Compare, ast.match_case)):
-                constants = {inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)}
+                constants = {
+                    inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)
+                }
                 others = [
                     backend
                     for backend in constants & {"local", "vertex", "kubeflow"}
@@ -251,7 +305,9 @@ def test_a_remote_service_knows_neither_the_store_nor_its_mirror(folder: str) ->
     imported = {name for file in files for name in _of(str(file.relative_to(ROOT)))}
 
     assert "kfgcp.backends.service.ServiceRecords" in imported
-    assert {name for name in imported if name.startswith(("kfgcp.store.", "kfgcp.backends.mirror"))} == set()
+    assert {
+        name for name in imported if name.startswith(("kfgcp.store.", "kfgcp.backends.mirror"))
+    } == set()
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -259,7 +315,9 @@ def test_pure_modules_know_no_clock_disk_or_network(name: str) -> None:
     assert {imported.split(".")[0] for imported in _of(name)} & IMPURE == set()
     source = (ROOT / name).read_text(encoding="utf-8")
     calls = {
-        ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)
+        ast.unparse(node.func).rpartition(".")[2]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
     }
     assert calls & {"open", "print", "now", "utcnow", "today"} == set()
 
@@ -272,7 +330,8 @@ def test_semantics_use_only_pure_modules() -> None:
         todo += used - names
         names |= used
 
-    # file_uris.py converts texts as the file system of this machine would read them. It opens no file.
+    # file_uris.py converts texts as the file system of this machine would read them. It opens no
+    # file.
     impure = {
         name
         for name in names - {"__init__.py", "file_uris.py"}
@@ -286,7 +345,8 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
     importers = {
         name
         for name in (str(file.relative_to(ROOT)) for file in FILES)
-        if not name.startswith("engine/") and any(imported.startswith("kfgcp.engine") for imported in _of(name))
+        if not name.startswith("engine/")
+        and any(imported.startswith("kfgcp.engine") for imported in _of(name))
     }
 
     assert importers == {
@@ -300,11 +360,15 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
 
 
 def test_no_modules_import_each_other() -> None:
-    imports = {name: _ours_at_import(name) for name in (str(file.relative_to(ROOT)) for file in FILES)}
-    # `kfgcp/__init__.py` names all public types for type checkers, and no module imports anything from it.
+    imports = {
+        name: _ours_at_import(name) for name in (str(file.relative_to(ROOT)) for file in FILES)
+    }
+    # `kfgcp/__init__.py` names all public types for type checkers, and no module imports anything
+    # from it.
     del imports["__init__.py"]
 
-    # Modules that import nothing that is left are taken away. What stays forms circles, or needs them.
+    # Modules that import nothing that is left are taken away. What stays forms circles, or needs
+    # them.
     while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
         imports = {name: used for name, used in imports.items() if name not in leaves}
     assert imports == {}
@@ -321,7 +385,8 @@ def test_what_stand_ins_share_knows_no_service(name: str) -> None:
 
 def test_a_wrong_import_would_be_found() -> None:
     tree = ast.parse(
-        "def f():\n    from kfgcp.cli import output\n    import kfgcp.tracking.updates\n    from kfgcp import api"
+        "def f():\n    from kfgcp.cli import output\n    import kfgcp.tracking.updates\n    from"
+        " kfgcp import api"
     )
 
     assert _violations("store", list(_imports(tree, ROOT))) == [

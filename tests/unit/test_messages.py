@@ -1,4 +1,5 @@
-"""Nothing depends on the text of a message, and nobody changes an error that somebody else may hold.
+"""Nothing depends on the text of a message, and nobody changes an error that somebody else may
+hold.
 
 Both rules are checked in the source, as far as the source can tell.
 """
@@ -15,9 +16,14 @@ import kfgcp
 from kfgcp import errors
 
 ROOT = Path(kfgcp.__file__).parents[1]
-FILES = [file for folder in ("kfgcp", "dashboards", "components") for file in sorted((ROOT / folder).rglob("*.py"))]
+FILES = [
+    file
+    for folder in ("kfgcp", "dashboards", "components")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+]
 TEXTS = ("message", "hint", "reason", "explanation")
-"""Attributes that hold text for people. `reason` of `Refused` is a code of Google and may be compared as a whole."""
+"""Attributes that hold text for people. `reason` of `Refused` is a code of Google and may be
+compared as a whole."""
 CODES = ("reason",)
 TEXT_METHODS = ("startswith", "endswith", "removeprefix", "removesuffix", "find", "index")
 EXCEPTIONS = {
@@ -29,19 +35,25 @@ EXCEPTIONS = {
 
 
 def changed_errors(tree: ast.Module) -> Iterator[str]:
-    """Yield assignments to attributes of exceptions: caught ones, and those that a function gets."""
+    """Yield assignments to attributes of exceptions: caught ones, and those that a function
+    gets."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler) and node.name:
             yield from _assignments(node, {node.name})
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            yield from _assignments(node, {argument.arg for argument in arguments if _is_exception(argument)})
+            yield from _assignments(
+                node, {argument.arg for argument in arguments if _is_exception(argument)}
+            )
 
 
 def _is_exception(argument: ast.arg) -> bool:
     if argument.annotation is None:
         return False
-    return any(isinstance(part, ast.Name) and part.id in EXCEPTIONS for part in ast.walk(argument.annotation))
+    return any(
+        isinstance(part, ast.Name) and part.id in EXCEPTIONS
+        for part in ast.walk(argument.annotation)
+    )
 
 
 def _assignments(scope: ast.AST, names: set[str]) -> Iterator[str]:
@@ -52,14 +64,22 @@ def _assignments(scope: ast.AST, names: set[str]) -> Iterator[str]:
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
             targets = [node.target]
         for target in targets:
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id in names:
+            if (
+                isinstance(target, ast.Attribute)
+                and isinstance(target.value, ast.Name)
+                and target.value.id in names
+            ):
                 yield f"{node.lineno}: {ast.unparse(node)}"
 
 
 def text_decisions(tree: ast.Module) -> Iterator[str]:
     """Yield comparisons of a text for people with a literal text or with a constant."""
     for node in (each for each in ast.walk(tree) if isinstance(each, ast.expr)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in TEXT_METHODS:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in TEXT_METHODS
+        ):
             decides = _is_text(node.func.value) and any(map(_is_fixed, node.args))
         elif isinstance(node, ast.Compare):
             decides = _compares_text(node)
@@ -82,12 +102,19 @@ def _is_text(node: ast.expr, codes: tuple[str, ...] = ()) -> bool:
 
 
 def _is_fixed(node: ast.expr) -> bool:
-    """Return whether an expression is a text that is not empty, a constant, or a collection of them."""
+    """Return whether an expression is a text that is not empty, a constant, or a collection of
+    them."""
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
         return any(map(_is_fixed, node.elts))
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value != ""
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    name = (
+        node.id
+        if isinstance(node, ast.Name)
+        else node.attr
+        if isinstance(node, ast.Attribute)
+        else ""
+    )
     return name.isupper()
 
 
@@ -120,7 +147,9 @@ def test_a_decision_by_a_text_is_seen(source: str) -> None:
     assert len(list(text_decisions(ast.parse(source)))) == 1
 
 
-@pytest.mark.parametrize("source", ["refused.reason == 'NOT_FOUND'", "error.message == ''", "name in error.message"])
+@pytest.mark.parametrize(
+    "source", ["refused.reason == 'NOT_FOUND'", "error.message == ''", "name in error.message"]
+)
 def test_codes_and_other_values_may_be_compared(source: str) -> None:
     assert list(text_decisions(ast.parse(source))) == []
 

@@ -27,16 +27,53 @@ from kfgcp.model import (
 )
 
 RUN_KEYS = [
-    *("run_id", "env", "backend", "backend_ref", "url", "pipeline", "version", "experiment", "name", "labels"),
+    *(
+        "run_id",
+        "env",
+        "backend",
+        "backend_ref",
+        "url",
+        "pipeline",
+        "version",
+        "experiment",
+        "name",
+        "labels",
+    ),
     *("tags", "note"),
-    *("state", "created_at", "started_at", "ended_at", "params", "outputs", "metrics", "artifacts", "tasks", "error"),
+    *(
+        "state",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "params",
+        "outputs",
+        "metrics",
+        "artifacts",
+        "tasks",
+        "error",
+    ),
 ]
-TASK_KEYS = ["path", "kind", "state", "attempts", "cache", "started_at", "ended_at", "inputs", "outputs", "error"]
+TASK_KEYS = [
+    "path",
+    "kind",
+    "state",
+    "attempts",
+    "cache",
+    "started_at",
+    "ended_at",
+    "inputs",
+    "outputs",
+    "error",
+]
 
 text = st.text(max_size=8)
 maybe = st.none() | text
 values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
@@ -81,12 +118,18 @@ runs = st.builds(
     params=tables,
     outputs=tables,
     metrics=st.lists(
-        st.builds(Metric, task=text, artifact=text, name=text, value=st.integers() | st.floats(allow_nan=False)),
+        st.builds(
+            Metric,
+            task=text,
+            artifact=text,
+            name=text,
+            value=st.integers() | st.floats(allow_nan=False),
+        ),
         max_size=2,
     ).map(tuple),
-    artifacts=st.lists(st.builds(Artifact, task=text, name=text, type=text, uri=text, metadata=tables), max_size=2).map(
-        tuple
-    ),
+    artifacts=st.lists(
+        st.builds(Artifact, task=text, name=text, type=text, uri=text, metadata=tables), max_size=2
+    ).map(tuple),
     tasks=st.lists(tasks, max_size=2).map(tuple),
     error=st.none() | errors,
     tags=st.lists(text, max_size=2).map(tuple),
@@ -106,14 +149,24 @@ def test_a_run_is_read_from_its_json(run: Run) -> None:
 def test_a_summary_is_the_run_without_tasks_and_artifacts(run: Run) -> None:
     whole = run.to_dict()
 
-    assert run.summary() == {key: value for key, value in whole.items() if key not in ("tasks", "artifacts")}
+    assert run.summary() == {
+        key: value for key, value in whole.items() if key not in ("tasks", "artifacts")
+    }
 
 
 def test_the_keys_of_the_json_and_their_order(make_run: Callable[..., Run]) -> None:
     run = make_run(
         metrics=(Metric("t", "m", "n", 1),),
         artifacts=(Artifact("t", "n", "system.Model", "file:///m"),),
-        tasks=(Task("t", TaskKind.LOOP, TaskState.CACHED, cache=Cache(True, "same inputs"), error=ErrorInfo("m")),),
+        tasks=(
+            Task(
+                "t",
+                TaskKind.LOOP,
+                TaskState.CACHED,
+                cache=Cache(True, "same inputs"),
+                error=ErrorInfo("m"),
+            ),
+        ),
     )
 
     data = run.to_dict()
@@ -130,14 +183,28 @@ def test_the_keys_of_the_json_and_their_order(make_run: Callable[..., Run]) -> N
 
 
 def test_a_run_with_the_least_json_has_defaults() -> None:
-    least = {"run_id": "r", "env": "e", "backend": "b", "pipeline": "p", "version": "v", "state": "PAUSED"}
+    least = {
+        "run_id": "r",
+        "env": "e",
+        "backend": "b",
+        "pipeline": "p",
+        "version": "v",
+        "state": "PAUSED",
+    }
 
     assert Run.from_dict(least) == Run("r", "e", "b", "p", "v", RunState.PAUSED)
 
 
 @pytest.mark.parametrize(
     ("value", "wire"),
-    [(math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity"), (1.5, 1.5), (1, 1), (0.0, 0.0)],
+    [
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+        (1.5, 1.5),
+        (1, 1),
+        (0.0, 0.0),
+    ],
 )
 def test_numbers_that_json_does_not_know_are_text(value: float, wire: Any) -> None:
     metric = Metric("t", "m", "n", value)
@@ -148,7 +215,8 @@ def test_numbers_that_json_does_not_know_are_text(value: float, wire: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("state", "final"), [(state, state in ("SUCCEEDED", "FAILED", "CANCELLED")) for state in RunState]
+    ("state", "final"),
+    [(state, state in ("SUCCEEDED", "FAILED", "CANCELLED")) for state in RunState],
 )
 def test_run_states_that_are_final(state: RunState, final: bool) -> None:
     assert state.final is final
@@ -166,7 +234,9 @@ def test_run_states_that_are_final(state: RunState, final: bool) -> None:
         (TaskState.CANCELLED, True, False),
     ],
 )
-def test_task_states_that_are_final_and_those_that_let_tasks_below_run(state: TaskState, final: bool, ok: bool) -> None:
+def test_task_states_that_are_final_and_those_that_let_tasks_below_run(
+    state: TaskState, final: bool, ok: bool
+) -> None:
     assert (state.final, state.ok) == (final, ok)
 
 
@@ -192,7 +262,9 @@ def test_times_are_utc_with_milliseconds(seconds: float, written: str) -> None:
     assert timestamp(seconds) == written
 
 
-def test_durations_are_seconds_and_none_while_an_end_is_missing(make_run: Callable[..., Run]) -> None:
+def test_durations_are_seconds_and_none_while_an_end_is_missing(
+    make_run: Callable[..., Run],
+) -> None:
     start, end = "2026-01-01T23:59:59.900Z", "2026-01-02T00:00:01.123Z"
 
     assert seconds_between(start, end) == 1.223

@@ -57,13 +57,17 @@ def test_an_option_of_a_newer_version_is_left_out_with_a_warning() -> None:
 
 @pytest.mark.parametrize("version", [2, 99, None, "1"])
 def test_another_form_of_the_json_is_refused(version: Any) -> None:
-    with pytest.raises(StateError, match=f"have the version {version}, and this kfgcp reads version 1") as caught:
+    with pytest.raises(
+        StateError, match=f"have the version {version}, and this kfgcp reads version 1"
+    ) as caught:
         RunOptions.from_dict({**STORED, "version": version})
 
     assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
 
 
-@pytest.mark.parametrize("damage", [{"cache": "yes"}, {"labels": None}, {"executor": "podman"}, {"max_parallel": 0}])
+@pytest.mark.parametrize(
+    "damage", [{"cache": "yes"}, {"labels": None}, {"executor": "podman"}, {"max_parallel": 0}]
+)
 def test_damaged_json_is_a_state_error(damage: dict[str, Any]) -> None:
     with pytest.raises(StateError, match=f"damaged: The option {next(iter(damage))} must be"):
         RunOptions.from_dict(STORED | damage)

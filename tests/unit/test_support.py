@@ -52,7 +52,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
-def test_a_test_that_must_run_and_skips_fails_the_session(run: pytest.Pytester, workers: tuple[str, ...]) -> None:
+def test_a_test_that_must_run_and_skips_fails_the_session(
+    run: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
     run.makepyfile(test_browser=TESTS)
     run.makefile("", listed="# browsers\ntest_browser.py::test_skips  # the main way\n")
 
@@ -71,7 +73,12 @@ def test_tests_that_are_not_listed_may_skip(run: pytest.Pytester) -> None:
 
 def test_an_exception_of_the_list_may_skip(run: pytest.Pytester) -> None:
     run.makepyfile(test_browser=TESTS)
-    run.makefile("", listed="test_browser.py\nexcept test_browser.py::test_skips  # no browser for this machine\n")
+    run.makefile(
+        "",
+        listed=(
+            "test_browser.py\nexcept test_browser.py::test_skips  # no browser for this machine\n"
+        ),
+    )
 
     assert run.runpytest_subprocess("--must-run", "listed").ret == 0
 
@@ -87,7 +94,9 @@ def test_a_line_for_which_no_test_runs_fails_the_session(run: pytest.Pytester) -
 
 
 def test_a_file_that_skips_as_a_whole_fails_the_session(run: pytest.Pytester) -> None:
-    run.makepyfile(test_browser="import pytest\npytest.skip('no kubectl', allow_module_level=True)\n" + TESTS)
+    run.makepyfile(
+        test_browser="import pytest\npytest.skip('no kubectl', allow_module_level=True)\n" + TESTS
+    )
     run.makefile("", listed="test_browser.py::test_runs\n")
 
     result = run.runpytest_subprocess("--must-run", "listed")
@@ -113,7 +122,9 @@ def test_a_sample_is_the_same_every_time(run: pytest.Pytester) -> None:
     first.stdout.fnmatch_lines(["*examples 3"])
 
 
-def test_a_proof_runs_all_of_each_trial_prints_its_seed_and_writes_its_figures(run: pytest.Pytester) -> None:
+def test_a_proof_runs_all_of_each_trial_prints_its_seed_and_writes_its_figures(
+    run: pytest.Pytester,
+) -> None:
     run.makepyfile(test_trial=TRIAL)
 
     result = run.runpytest_subprocess("--proof", "--proof-report", "proofs.md", "-n", "2")

@@ -1,1 +1,2 @@
-"""Runs the real Terraform where no provider can be downloaded, with stand-ins that know the providers' schemas."""
+"""Runs the real Terraform where no provider can be downloaded, with stand-ins that know the
+providers' schemas."""

@@ -1,4 +1,5 @@
-"""What is made once and kept: an environment for the stand-in, and the whole schema of each provider."""
+"""What is made once and kept: an environment for the stand-in, and the whole schema of each
+provider."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ WHEELS: Final = {
 """Provider of hashicorp/ -> the wheel that tells its schema."""
 STUB_NEEDS: Final = ("grpcio>=1.67.1,<2", "msgpack>=1.1,<2", "protobuf>=6,<7")
 PROTOCOL: Final = "tf==1.2.0"
-"""Installed without its own requirements: only its protocol messages are used, and they work with protobuf 6."""
+"""Installed without its own requirements: only its protocol messages are used, and they work with
+protobuf 6."""
 UNFINISHED: Final = "unfinished-"
 
 
@@ -47,7 +49,8 @@ class Cache:
         return self.folder / f"schema-{provider}-{version}-{self._reader_digest}.json"
 
     def fill(self, providers: set[str]) -> None:
-        """Makes what is missing; of several processes that miss it, one makes it and the others wait."""
+        """Makes what is missing; of several processes that miss it, one makes it and the others
+        wait."""
         if self._is_complete(providers):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,19 +60,26 @@ class Cache:
                 self._make_missing(providers)
 
     def _is_complete(self, providers: set[str]) -> bool:
-        return self._has_venv() and all(self.schema_path(provider).is_file() for provider in providers)
+        return self._has_venv() and all(
+            self.schema_path(provider).is_file() for provider in providers
+        )
 
     def _has_venv(self) -> bool:
         return (self.venv / "complete").is_file() and self.python.exists()
 
     def _make_missing(self, providers: set[str]) -> None:
-        missing = sorted(provider for provider in providers if not self.schema_path(provider).is_file())
+        missing = sorted(
+            provider for provider in providers if not self.schema_path(provider).is_file()
+        )
         print(f"offline: filling {self.folder} (once; under a minute)", file=sys.stderr)
         for left_over in self.folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left_over, ignore_errors=True)
         fresh = not self._has_venv()
         if fresh:
-            _must([sys.executable, "-m", "venv", "--clear", self.venv], "Debian's Python needs python3-venv")
+            _must(
+                [sys.executable, "-m", "venv", "--clear", self.venv],
+                "Debian's Python needs python3-venv",
+            )
         with ThreadPoolExecutor() as pool:
             jobs = [pool.submit(self._make_schema, provider) for provider in missing]
             if fresh:
@@ -85,16 +95,28 @@ class Cache:
         (self.venv / "complete").touch()
 
     def _make_schema(self, provider: str) -> None:
-        """Reads the whole schema, for then neither a new resource in a module nor the next run needs the wheel."""
+        """Reads the whole schema, for then neither a new resource in a module nor the next run
+        needs the wheel."""
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.folder) as folder:
             self._pip("download", "--no-deps", "--dest", folder, WHEELS[provider])
             wheel = next(Path(folder).glob("*.whl"))
             made = Path(folder) / "schema.json"
-            _must([sys.executable, "-I", self._reader, wheel, made], f"{wheel.name} is not as expected")
+            _must(
+                [sys.executable, "-I", self._reader, wheel, made],
+                f"{wheel.name} is not as expected",
+            )
             made.replace(self.schema_path(provider))
 
     def _pip(self, verb: str, *arguments: str) -> None:
-        pip = [self.python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
+        pip = [
+            self.python,
+            "-I",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--quiet",
+        ]
         _must([*pip, verb, "--only-binary=:all:", *arguments], "is a package index reachable?")
 
 

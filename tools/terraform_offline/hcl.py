@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-KINDS: Final = {"variable": 1, "output": 1, "resource": 2, "data": 2, "module": 1, "locals": 0, "terraform": 0}
+KINDS: Final = {
+    "variable": 1,
+    "output": 1,
+    "resource": 2,
+    "data": 2,
+    "module": 1,
+    "locals": 0,
+    "terraform": 0,
+}
 """Kind of a block -> how many labels it has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block at the top level of a file. labels: type and name of a resource, the name of others."""
+    """A block at the top level of a file. labels: type and name of a resource, the name of
+    others."""
 
     kind: str
     labels: tuple[str, ...]
@@ -27,7 +36,11 @@ class Block:
 
 def blocks(folder: Path) -> list[Block]:
     """The blocks in the files `*.tf` of a folder, in the order of files and lines."""
-    return [block for file in sorted(folder.glob("*.tf")) for block in _of_text(file.read_text(encoding="utf-8"), file)]
+    return [
+        block
+        for file in sorted(folder.glob("*.tf"))
+        for block in _of_text(file.read_text(encoding="utf-8"), file)
+    ]
 
 
 def blocks_of_text(text: str) -> list[Block]:
@@ -55,7 +68,9 @@ def _of_text(text: str, file: Path) -> Iterator[Block]:
     import hcl2
     from hcl2 import SerializationOptions
 
-    options = SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
+    options = SerializationOptions(
+        with_comments=False, explicit_blocks=False, strip_string_quotes=True
+    )
     for kind, found in hcl2.loads(text, serialization_options=options).items():
         for block in found:
             labels: list[str] = []

@@ -1,4 +1,5 @@
-"""Rules of this repository about its own Terraform. Each is a function over the blocks of a folder; see RULES."""
+"""Rules of this repository about its own Terraform. Each is a function over the blocks of a folder;
+see RULES."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ PUBLIC: Final = ("allUsers", "allAuthenticatedUsers")
 TOO_WIDE: Final = re.compile(
     r"roles/(iam|storage|artifactregistry|secretmanager|run|pubsub|resourcemanager)\..*|roles/.*[aA]dmin"
 )
-"""Roles that are granted on an account, a bucket, a repository and so on, or that administer: never on a project."""
+"""Roles that are granted on an account, a bucket, a repository and so on, or that administer: never
+on a project."""
 SECRET_BEARING: Final = (
     "google_service_account_key",
     "google_storage_hmac_key",
@@ -72,7 +74,10 @@ def no_public_bucket(found: list[Block]) -> Iterator[str]:
         if block.body.get("uniform_bucket_level_access") is not True:
             yield f"{block.name} has no uniform_bucket_level_access"
     for block in _resources(
-        found, "google_storage_bucket_acl", "google_storage_object_acl", "google_storage_bucket_access_control"
+        found,
+        "google_storage_bucket_acl",
+        "google_storage_object_acl",
+        "google_storage_bucket_access_control",
     ):
         yield f"{block.name} is an ACL"
 
@@ -99,7 +104,9 @@ def nothing_too_wide_on_a_project(found: list[Block]) -> Iterator[str]:
         for table in ("accounts", "people"):
             for name, account in (block.body.get(table) or {}).items():
                 yield from (
-                    f"{name} gets {role} on the project" for role in account["project"] if TOO_WIDE.fullmatch(role)
+                    f"{name} gets {role} on the project"
+                    for role in account["project"]
+                    if TOO_WIDE.fullmatch(role)
                 )
 
 
@@ -139,9 +146,14 @@ def protection_is_not_switched_off_where_it_is_written(found: list[Block]) -> It
 
 @rule
 def a_cluster_is_not_replaced_for_its_pools(found: list[Block]) -> Iterator[str]:
-    """The API tells the first pool's settings as the cluster's: hashicorp/terraform-provider-google, issue 2115."""
+    """The API tells the first pool's settings as the cluster's:
+    hashicorp/terraform-provider-google, issue 2115."""
     for block in _resources(found, "google_container_cluster"):
-        ignored = [name for each in block.body.get("lifecycle", []) for name in each.get("ignore_changes", [])]
+        ignored = [
+            name
+            for each in block.body.get("lifecycle", [])
+            for name in each.get("ignore_changes", [])
+        ]
         if "node_config" in block.body and "node_config" not in ignored:
             yield f"{block.name} has a node_config whose changes are not ignored"
 
@@ -160,7 +172,10 @@ def unlabelled(found: list[Block], schemas: Mapping[str, Any]) -> Iterator[str]:
     """
     for block in of_kind(found, "resource"):
         kind = block.labels[0]
-        places, body = {name for name in LABELS if name in schemas[kind]["attributes"]}, [block.body]
+        places, body = (
+            {name for name in LABELS if name in schemas[kind]["attributes"]},
+            [block.body],
+        )
         if kind in LABELS_ELSEWHERE:
             inside, name = LABELS_ELSEWHERE[kind]
             places, body = {name}, block.body[inside] if inside else body
@@ -174,7 +189,9 @@ def _made(found: list[Block]) -> Iterator[Block]:
         if block.kind in ("resource", "module", "locals", "output"):
             yield block
         elif block.kind == "variable":
-            yield Block(block.kind, block.labels, {"default": block.body.get("default")}, block.file)
+            yield Block(
+                block.kind, block.labels, {"default": block.body.get("default")}, block.file
+            )
 
 
 def _resources(found: list[Block], *types: str) -> Iterator[Block]:

@@ -2,19 +2,23 @@
 
     schema.py WHEEL OUT.json [TYPE ...]
 
-A CDKTF wheel (`cdktf-cdktf-provider-google` and its sisters) was generated from the real provider's schema and carries
-JavaScript that still says, for every argument: its name, type, block or attribute, settable or read-only, required or
-not. This module reads it back and writes the format of `terraform providers schema -json`, plus `provider_versions`.
+A CDKTF wheel (`cdktf-cdktf-provider-google` and its sisters) was generated from the real provider's
+schema and carries JavaScript that still says, for every argument: its name, type, block or
+attribute, settable or read-only, required or not. This module reads it back and writes the format
+of `terraform providers schema -json`, plus `provider_versions`.
 
 How a fact is found in the JavaScript of one resource:
 
-    name, type, block?    the entries of `synthesizeHclAttributes` (resources) and `...ToHclTerraform` (nested blocks)
-    required              an argument that can be left out has a `resetName()` method; a required one has none
+    name, type, block?    the entries of `synthesizeHclAttributes` (resources) and
+                          `...ToHclTerraform` (nested blocks)
+    required              an argument that can be left out has a `resetName()` method; a required
+                          one has none
     read-only             the comment `// name - computed: true` stands above its getter
     at most one block     it is written without `listMapperHcl`
 
-What CDKTF dropped is told by name where that is nearly always right (FILLED_BY_API, SENSITIVE), and else lost: minimum
-and maximum counts other than one, defaults, deprecations, write-only, and every check the provider makes in code.
+What CDKTF dropped is told by name where that is nearly always right (FILLED_BY_API, SENSITIVE), and
+else lost: minimum and maximum counts other than one, defaults, deprecations, write-only, and every
+check the provider makes in code.
 """
 
 import gzip
@@ -29,7 +33,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FILLED_BY_API = {"address", "id", "location", "project", "region", "zone"}
-"""Optional top-level attributes the API fills in when unset: without this a mocked test would see null for them."""
+"""Optional top-level attributes the API fills in when unset: without this a mocked test would see
+null for them."""
 
 SENSITIVE = {
     "auth_string", "parameter_data", "password", "private_key", "private_key_openssh", "private_key_pem",
@@ -48,10 +53,14 @@ ARGUMENT = re.compile(
 ARGUMENTS_WRITTEN = re.compile(r"^ +storageClassType: ", re.MULTILINE)
 DECLARATION = re.compile(r"^(?:class (\w+) extends ([\w.]+)|function (\w+)\()", re.MULTILINE)
 RESOURCE_TYPE = re.compile(r'^(\w+)\.tfResourceType = "([\w-]+)"', re.MULTILINE)
-READ_ONLY = re.compile(r"// (\w+) - computed: true, optional: false, required: false$", re.MULTILINE)
+READ_ONLY = re.compile(
+    r"// (\w+) - computed: true, optional: false, required: false$", re.MULTILINE
+)
 RESET = re.compile(r"^    reset(\w+)\(\)", re.MULTILINE)
 GETTER = re.compile(r"(?P<set>Fn\.tolist\()?this\.get(?P<kind>\w+)Attribute\('(?P<name>\w+)'\)")
-MEMBER = re.compile(r'new (?P<cdktf>cdktf\.)?(?P<cls>\w+)\(this, "(?P<name>\w+)"(?:, (?P<set>true|false))?\)')
+MEMBER = re.compile(
+    r'new (?P<cdktf>cdktf\.)?(?P<cls>\w+)\(this, "(?P<name>\w+)"(?:, (?P<set>true|false))?\)'
+)
 NAMESPACE = re.compile(r"\b\w+_\d+\.(?=\w)")
 
 ARGUMENT_TYPES = {
@@ -71,7 +80,8 @@ Schema = dict[str, Any]
 
 
 class UnreadableWheel(Exception):
-    """The wheel does not look the way this module understands; a schema guessed from it would be wrong."""
+    """The wheel does not look the way this module understands; a schema guessed from it would be
+    wrong."""
 
 
 class Class(NamedTuple):
@@ -87,7 +97,8 @@ class Module(NamedTuple):
 
 
 def provider_schema(wheel: Path, types: Collection[str] = ()) -> Schema:
-    """Returns the schema in `wheel`: all of it, or that of the resource and data source `types` named."""
+    """Returns the schema in `wheel`: all of it, or that of the resource and data source `types`
+    named."""
     files = dict(_package_files(wheel))
     provider = json.loads(files.pop("package.json"))["cdktf"]["provider"]
     schema: Schema = {"provider": None, "resource_schemas": {}, "data_source_schemas": {}}
@@ -122,7 +133,9 @@ def _texts_by_module(files: dict[str, str]) -> dict[str, str]:
     modules: dict[str, list[str]] = {}
     for name, text in files.items():
         if name.count("/") > 1:
-            modules.setdefault(name.split("/")[1], []).append(text.partition("//# sourceMappingURL")[0])
+            modules.setdefault(name.split("/")[1], []).append(
+                text.partition("//# sourceMappingURL")[0]
+            )
     return {name: "\n".join(texts) for name, texts in modules.items()}
 
 
@@ -159,7 +172,8 @@ def _parse(text: str) -> Module:
 
 
 def _block(module: Module, arguments: str, class_name: str) -> Schema:
-    """`arguments`: the text that lists what can be set; `class_name`: the class whose members read it back."""
+    """`arguments`: the text that lists what can be set; `class_name`: the class whose members read
+    it back."""
     found = list(ARGUMENT.finditer(arguments))
     if len(found) != len(ARGUMENTS_WRITTEN.findall(arguments)):
         raise UnreadableWheel(f"{class_name} has arguments written in an unknown way")
@@ -197,7 +211,9 @@ def _nested_block(module: Module, argument: re.Match[str], required: bool) -> Sc
         raise UnreadableWheel(f"block {argument['name']} is written in an unknown way")
     repeated = "listMapperHcl" in argument["value"]
     if repeated and not re.search(r"listMapperHcl\(\w+, true\)", argument["value"]):
-        raise UnreadableWheel(f"{argument['name']} is a nested attribute, which the stand-in cannot serve")
+        raise UnreadableWheel(
+            f"{argument['name']} is a nested attribute, which the stand-in cannot serve"
+        )
     reader = f"{function[2].upper()}{function[3]}OutputReference"
     block = _block(module, module.functions[f"{function[1]}ToHclTerraform"], reader)
     if argument["collection"] == "struct":
@@ -225,12 +241,17 @@ def _member_types(module: Module, body: str) -> dict[str, Any]:
         if member["cdktf"]:
             types[member["name"]] = GETTER_TYPES[member["cls"]]
             continue
-        item = member["cls"].removesuffix("List") + ("OutputReference" if member["cls"].endswith("List") else "")
+        item = member["cls"].removesuffix("List") + (
+            "OutputReference" if member["cls"].endswith("List") else ""
+        )
         if item in module.classes:
             item_body = module.classes[item].body
             readable = _member_types(module, item_body)
             attributes = {name: readable[name] for name in READ_ONLY.findall(item_body)}
-            types[member["name"]] = ["set" if member["set"] == "true" else "list", ["object", attributes]]
+            types[member["name"]] = [
+                "set" if member["set"] == "true" else "list",
+                ["object", attributes],
+            ]
     return types
 
 
@@ -239,7 +260,9 @@ def _name_the_dropped(block: Schema, type_name: str, kind: str) -> None:
         block["attributes"].pop("alias", None)  # Terraform's own
         return
     for name, attribute in block["attributes"].items():
-        if "optional" in attribute and (name == "id" or (kind == "TerraformResource" and name in FILLED_BY_API)):
+        if "optional" in attribute and (
+            name == "id" or (kind == "TerraformResource" and name in FILLED_BY_API)
+        ):
             attribute["computed"] = True
     _mark_sensitive(block, type_name)
 

@@ -1,14 +1,17 @@
-"""Plays Terraform providers that know their schemas and have nothing behind them; a process of its own.
+"""Plays Terraform providers that know their schemas and have nothing behind them; a process of its
+own.
 
     stub.py SCHEMA.json SOCKET_DIR
 
-SCHEMA.json has the format of `terraform providers schema -json`. Each provider in it is served over plugin protocol 6
-on a socket of its own. Once all listen, one line is printed: the value for TF_REATTACH_PROVIDERS, which makes Terraform
-talk to this process instead of starting a provider for every step. The process ends when its standard input closes.
+SCHEMA.json has the format of `terraform providers schema -json`. Each provider in it is served over
+plugin protocol 6 on a socket of its own. Once all listen, one line is printed: the value for
+TF_REATTACH_PROVIDERS, which makes Terraform talk to this process instead of starting a provider for
+every step. The process ends when its standard input closes.
 
-That is enough for `terraform validate` and for tests that use `mock_provider`: Terraform itself checks names, types and
-nesting against the schema, and makes up what a mocked provider answers. The one check that Terraform leaves to the
-provider and the schema can answer is made here: nobody may assign what is read-only. Whatever needs a cloud is refused.
+That is enough for `terraform validate` and for tests that use `mock_provider`: Terraform itself
+checks names, types and nesting against the schema, and makes up what a mocked provider answers. The
+one check that Terraform leaves to the provider and the schema can answer is made here: nobody may
+assign what is read-only. Whatever needs a cloud is refused.
 """
 
 import json
@@ -29,8 +32,12 @@ from tf.gen import tfplugin_pb2_grpc as rpc
 PROTOCOL_VERSION = 6
 UNKNOWN = object()
 """Stands for a value that Terraform will know only later."""
-GOOGLE_META = {"attributes": {"module_name": {"type": "string", "optional": True}}, "block_types": {}}
-"""What both google providers accept in a `provider_meta` block; the published schema format has no place for it."""
+GOOGLE_META = {
+    "attributes": {"module_name": {"type": "string", "optional": True}},
+    "block_types": {},
+}
+"""What both google providers accept in a `provider_meta` block; the published schema format has no
+place for it."""
 
 
 class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
@@ -40,9 +47,12 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
         self.address = address
         self.schema = pb.GetProviderSchema.Response(
             provider=_schema(schema["provider"]["block"]),
-            resource_schemas={name: _schema(found["block"]) for name, found in schema["resource_schemas"].items()},
+            resource_schemas={
+                name: _schema(found["block"]) for name, found in schema["resource_schemas"].items()
+            },
             data_source_schemas={
-                name: _schema(found["block"]) for name, found in schema["data_source_schemas"].items()
+                name: _schema(found["block"])
+                for name, found in schema["data_source_schemas"].items()
             },
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True),
         )
@@ -55,8 +65,13 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
     def GetMetadata(self, request: Any, context: Any) -> Any:
         metadata = pb.GetMetadata
         return metadata.Response(
-            resources=[metadata.ResourceMetadata(type_name=name) for name in self.schema.resource_schemas],
-            data_sources=[metadata.DataSourceMetadata(type_name=name) for name in self.schema.data_source_schemas],
+            resources=[
+                metadata.ResourceMetadata(type_name=name) for name in self.schema.resource_schemas
+            ],
+            data_sources=[
+                metadata.DataSourceMetadata(type_name=name)
+                for name in self.schema.data_source_schemas
+            ],
             server_capabilities=self.schema.server_capabilities,
         )
 
@@ -68,11 +83,15 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
 
     def ValidateResourceConfig(self, request: Any, context: Any) -> Any:
         schema = self.schema.resource_schemas[request.type_name]
-        return pb.ValidateResourceConfig.Response(diagnostics=_assigned_read_only(schema.block, request.config))
+        return pb.ValidateResourceConfig.Response(
+            diagnostics=_assigned_read_only(schema.block, request.config)
+        )
 
     def ValidateDataResourceConfig(self, request: Any, context: Any) -> Any:
         schema = self.schema.data_source_schemas[request.type_name]
-        return pb.ValidateDataResourceConfig.Response(diagnostics=_assigned_read_only(schema.block, request.config))
+        return pb.ValidateDataResourceConfig.Response(
+            diagnostics=_assigned_read_only(schema.block, request.config)
+        )
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:
         return pb.ConfigureProvider.Response()
@@ -100,7 +119,10 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
         return pb.Diagnostic(
             severity=pb.Diagnostic.ERROR,
             summary=f"The stand-in for {self.address} has no cloud behind it",
-            detail=f'{type_name} cannot be planned or read for real: add `mock_provider "{name}" {{}}` to the test.',
+            detail=(
+                f'{type_name} cannot be planned or read for real: add `mock_provider "{name}" {{}}`'
+                " to the test."
+            ),
         )
 
 
@@ -135,7 +157,9 @@ def _block(block: dict[str, Any]) -> Any:
 
 
 def _assigned_read_only(block: Any, config: Any) -> list[Any]:
-    values = msgpack.unpackb(config.msgpack, ext_hook=lambda code, data: UNKNOWN, strict_map_key=False)
+    values = msgpack.unpackb(
+        config.msgpack, ext_hook=lambda code, data: UNKNOWN, strict_map_key=False
+    )
     return [
         pb.Diagnostic(
             severity=pb.Diagnostic.ERROR,
@@ -147,7 +171,9 @@ def _assigned_read_only(block: Any, config: Any) -> list[Any]:
     ]
 
 
-def _read_only_paths(block: Any, values: dict[str, Any], at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+def _read_only_paths(
+    block: Any, values: dict[str, Any], at: tuple[str | int, ...]
+) -> Iterator[tuple[str | int, ...]]:
     """Yields where a read-only attribute has a value."""
     for attribute in block.attributes:
         settable = attribute.required or attribute.optional
@@ -160,7 +186,9 @@ def _read_only_paths(block: Any, values: dict[str, Any], at: tuple[str | int, ..
         elif isinstance(found, list):
             for number, element in enumerate(found):
                 if isinstance(element, dict):
-                    yield from _read_only_paths(nested.block, element, (*at, nested.type_name, number))
+                    yield from _read_only_paths(
+                        nested.block, element, (*at, nested.type_name, number)
+                    )
 
 
 def _step(part: str | int) -> Any:
@@ -170,7 +198,8 @@ def _step(part: str | int) -> Any:
 
 
 def serve(schemas: dict[str, dict[str, Any]], socket_dir: Path) -> tuple[list[Any], str]:
-    """Returns the running servers and the TF_REATTACH_PROVIDERS value that leads Terraform to them."""
+    """Returns the running servers and the TF_REATTACH_PROVIDERS value that leads Terraform to
+    them."""
     servers, reattach = [], {}
     for number, (address, schema) in enumerate(schemas.items()):
         socket = socket_dir / f"{number}.sock"

@@ -1,4 +1,5 @@
-"""Which files a module is made of, the copy that Terraform works on, and which providers and types they name."""
+"""Which files a module is made of, the copy that Terraform works on, and which providers and types
+they name."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from typing import Any, Final
 from terraform_offline.cache import WHEELS
 
 ALWAYS: Final = ("google", "google-beta")
-NOT_COPIED: Final = (".git", ".terraform", ".terraform.lock.hcl", "*.tfstate", "*.tfstate.*", "__pycache__")
+NOT_COPIED: Final = (
+    ".git",
+    ".terraform",
+    ".terraform.lock.hcl",
+    "*.tfstate",
+    "*.tfstate.*",
+    "__pycache__",
+)
 TEST_FILES: Final = ("*.tftest.hcl", "*.tftest.json", "*.tfmock.hcl", "*.tfmock.json")
 
 LOCAL_SOURCE: Final = re.compile(r'\bsource"?\s*[=:]\s*"(\.\.?/[^"$]*)"')
@@ -38,7 +46,8 @@ def local_modules(module: Path) -> list[Path]:
 
 
 def texts(modules: list[Path]) -> Iterator[str]:
-    """What is in the configuration of `modules`, and in the test and mock files at or below them."""
+    """What is in the configuration of `modules`, and in the test and mock files at or below
+    them."""
     for module in modules:
         files = {*module.glob("*.tf"), *module.glob("*.tf.json")}
         for pattern in TEST_FILES:
@@ -48,13 +57,15 @@ def texts(modules: list[Path]) -> Iterator[str]:
 
 
 def providers_named(text: str) -> set[str]:
-    """The providers that we have a wheel for and `text` uses, by source or by the prefix of a type."""
+    """The providers that we have a wheel for and `text` uses, by source or by the prefix of a
+    type."""
     prefixes = {type_name.partition("_")[0] for type_name in DECLARED_TYPE.findall(text)}
     return {*ALWAYS, *WHEELS.keys() & {*PROVIDER_SOURCE.findall(text), *prefixes}}
 
 
 def schema_of_used_types(schemas: Mapping[str, Path], text: str) -> dict[str, Any]:
-    """The schemas of the types that `text` names, and of those that a mistyped name may have meant."""
+    """The schemas of the types that `text` names, and of those that a mistyped name may have
+    meant."""
     words = set(WORD.findall(text))
     declared = set(DECLARED_TYPE.findall(text))
     used: dict[str, Any] = {"provider_versions": {}, "provider_schemas": {}}
@@ -68,7 +79,9 @@ def schema_of_used_types(schemas: Mapping[str, Path], text: str) -> dict[str, An
                 if unknown.startswith(provider.partition("-")[0]):
                     served.update(difflib.get_close_matches(unknown, known, 1))
             for kind in ("resource_schemas", "data_source_schemas"):
-                schema[kind] = {name: found for name, found in schema[kind].items() if name in served}
+                schema[kind] = {
+                    name: found for name, found in schema[kind].items() if name in served
+                }
             used["provider_schemas"][address] = schema
     return used
 
@@ -76,8 +89,9 @@ def schema_of_used_types(schemas: Mapping[str, Path], text: str) -> dict[str, An
 def copy_tree(module: Path, modules: list[Path], destination: Path) -> Path:
     """Copies what the module may read to `destination`; returns where the module lies there.
 
-    That is the nearest folder above it named terraform, else the module and those it calls. What lies beside it, up to
-    the root of the repository, is linked, so that `file("../../x")` finds its file; Terraform writes only in the copy.
+    That is the nearest folder above it named terraform, else the module and those it calls. What
+    lies beside it, up to the root of the repository, is linked, so that `file("../../x")` finds its
+    file; Terraform writes only in the copy.
     """
     above = [module, *module.parents]
     repository = next((folder for folder in above if (folder / ".git").exists()), None)
@@ -89,7 +103,9 @@ def copy_tree(module: Path, modules: list[Path], destination: Path) -> Path:
     for folder in copied:
         if not any(folder.is_relative_to(other) for other in copied if other != folder):
             ignore = shutil.ignore_patterns(*NOT_COPIED)
-            shutil.copytree(folder, destination / folder.relative_to(root), symlinks=True, ignore=ignore)
+            shutil.copytree(
+                folder, destination / folder.relative_to(root), symlinks=True, ignore=ignore
+            )
     _link_what_lies_beside(copied, root, destination)
     copy = destination / module.relative_to(root)
     copy.chmod(copy.stat().st_mode | 0o700)
@@ -97,7 +113,9 @@ def copy_tree(module: Path, modules: list[Path], destination: Path) -> Path:
 
 
 def _link_what_lies_beside(copied: list[Path], root: Path, destination: Path) -> None:
-    on_the_way = {folder for path in copied for folder in path.parents if folder.is_relative_to(root)}
+    on_the_way = {
+        folder for path in copied for folder in path.parents if folder.is_relative_to(root)
+    }
     for folder in on_the_way:
         if any(folder.is_relative_to(other) for other in copied):
             continue

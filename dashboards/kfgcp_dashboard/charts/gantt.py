@@ -17,10 +17,16 @@ MOST: Final = 200
 
 
 def gantt(tasks: Sequence[Task], now: str) -> dict[str, Any]:
-    """The tasks of a run as bars over time in UTC, in the order they started; what goes on ends at `now`."""
+    """The tasks of a run as bars over time in UTC, in the order they started; what goes on ends at
+    `now`."""
     started = [task for task in tasks if task.started_at is not None][:MOST]
     rows = [
-        {**_bar(task, now), "start": task.started_at, "end": task.ended_at or now, "path": task.path}
+        {
+            **_bar(task, now),
+            "start": task.started_at,
+            "end": task.ended_at or now,
+            "path": task.path,
+        }
         for task in started
     ]
     return {
@@ -51,7 +57,13 @@ def gantts(runs: Sequence[tuple[str, Run]], now: str) -> dict[str, Any]:
         for task in started:
             start, end = _seconds(task.started_at) - begin, _seconds(task.ended_at or now) - begin
             rows.append(
-                {**_bar(task, now), "run": name, "path": task.path, "start": round(start, 3), "end": round(end, 3)}
+                {
+                    **_bar(task, now),
+                    "run": name,
+                    "path": task.path,
+                    "start": round(start, 3),
+                    "end": round(end, 3),
+                }
             )
     paths = dict.fromkeys(row["path"] for row in rows)
     return {
@@ -77,7 +89,11 @@ def gantts(runs: Sequence[tuple[str, Run]], now: str) -> dict[str, Any]:
             "mark": {"type": "bar", "cornerRadius": 3, "height": {"band": 0.62}},
             "encoding": {
                 "y": _paths(list(paths)),
-                "x": {"field": "start", "type": "quantitative", "title": "seconds since the run started"},
+                "x": {
+                    "field": "start",
+                    "type": "quantitative",
+                    "title": "seconds since the run started",
+                },
                 "x2": {"field": "end"},
                 "color": _states(),
                 "tooltip": _tooltip(),
@@ -94,7 +110,13 @@ def _bar(task: Task, now: str) -> dict[str, Any]:
 
 
 def _paths(paths: list[str]) -> dict[str, Any]:
-    return {"field": "path", "type": "nominal", "sort": paths, "title": None, "axis": {"labelLimit": 260}}
+    return {
+        "field": "path",
+        "type": "nominal",
+        "sort": paths,
+        "title": None,
+        "axis": {"labelLimit": 260},
+    }
 
 
 def _states() -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""A run's graph as DOT: tasks coloured by their state, loops folded into one box, nested pipelines as frames."""
+"""A run's graph as DOT: tasks coloured by their state, loops folded into one box, nested pipelines
+as frames."""
 
 from __future__ import annotations
 
@@ -29,14 +30,19 @@ class Fold:
 
     @property
     def text(self) -> str:
-        states = "  ".join(f"{count} {SIGNS[state.value]}" for state, count in sorted(self.counts.items()))
+        states = "  ".join(
+            f"{count} {SIGNS[state.value]}" for state, count in sorted(self.counts.items())
+        )
         total = sum(self.counts.values())
         return f"{total} iterations   {states}" if total else "no iterations yet"
 
 
 def fold(tasks: Sequence[Task]) -> dict[str, Fold]:
-    """The loops of a run by their path; a loop inside of a loop counts with the iteration it stands in."""
-    counts: dict[str, Counter[TaskState]] = {task.path: Counter() for task in tasks if task.kind is TaskKind.LOOP}
+    """The loops of a run by their path; a loop inside of a loop counts with the iteration it stands
+    in."""
+    counts: dict[str, Counter[TaskState]] = {
+        task.path: Counter() for task in tasks if task.kind is TaskKind.LOOP
+    }
     for task in tasks:
         parent = _ITERATION.sub("", task.path)
         if parent != task.path and parent in counts:
@@ -54,7 +60,8 @@ def dot(graph: Graph | None, tasks: Sequence[Task], theme: str = "light") -> str
     """The graph of a run as DOT.
 
     Args:
-        graph: of its pipeline; None when that cannot be read, which leaves the tasks without the lines between them.
+        graph: of its pipeline; None when that cannot be read, which leaves the tasks without the
+            lines between them.
         tasks: of the run, as far as it is.
         theme: `light` or `dark`: Graphviz knows nothing of the page's.
     """
@@ -93,10 +100,16 @@ class _Drawing:
         line, ink = LINES[self._theme], TEXT[self._theme]
         head = [
             "digraph {",
-            'graph [bgcolor=transparent rankdir=LR compound=true nodesep=0.28 ranksep=0.5 fontname="sans-serif"'
-            f' fontsize=11 fontcolor="{line}" color="{line}" style="rounded,dashed" pad=0.1];',
-            'node [shape=box style="rounded,filled" fontname="sans-serif" fontsize=12 penwidth=1.6 margin="0.16,0.09"'
-            f' fillcolor="{FILL[self._theme]}" fontcolor="{ink}" color="{line}"];',
+            (
+                "graph [bgcolor=transparent rankdir=LR compound=true nodesep=0.28 ranksep=0.5"
+                f' fontname="sans-serif" fontsize=11 fontcolor="{line}" color="{line}"'
+                ' style="rounded,dashed" pad=0.1];'
+            ),
+            (
+                'node [shape=box style="rounded,filled" fontname="sans-serif" fontsize=12'
+                f' penwidth=1.6 margin="0.16,0.09" fillcolor="{FILL[self._theme]}"'
+                f' fontcolor="{ink}" color="{line}"];'
+            ),
             f'edge [color="{line}" arrowsize=0.6 penwidth=1.1];',
         ]
         return "\n".join([*head, *self._lines, *self._edges, "}"])
@@ -131,7 +144,9 @@ class _Drawing:
         name = self._id(path)
         tip = _quoted(f"{path}: {state}")
         label_text = _quoted("\n".join(lines))
-        self._lines.append(f'{name} [label={label_text} tooltip={tip} color="{STATES[state]}"{more}{faint}];')
+        self._lines.append(
+            f'{name} [label={label_text} tooltip={tip} color="{STATES[state]}"{more}{faint}];'
+        )
         self._ends[path] = (name, name)
 
     def _frame(self, graph: Graph, component: Component, path: str, task: TaskDef) -> None:
@@ -149,7 +164,8 @@ class _Drawing:
         self._ends[path] = (first[0], last[1])
 
     def _state(self, path: str) -> str:
-        """Of a task; what never came into being is as the pipeline around it, where that was skipped."""
+        """Of a task; what never came into being is as the pipeline around it, where that was
+        skipped."""
         while path not in self._tasks:
             above = path.rpartition("/")[0]
             if not above:

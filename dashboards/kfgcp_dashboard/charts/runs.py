@@ -17,7 +17,8 @@ def scatter(points: Sequence[tuple[str, Any, Any]], x: str, y: str) -> dict[str,
     """A point a run.
 
     Args:
-        points: name of the run and its two values; numbers or texts. A run without one of them is left out.
+        points: name of the run and its two values; numbers or texts. A run without one of them is
+            left out.
         x: title of the first value.
         y: title of the second.
     """
@@ -36,7 +37,11 @@ def scatter(points: Sequence[tuple[str, Any, Any]], x: str, y: str) -> dict[str,
                 "scale": {"domain": [name for name, _, _ in points]},
                 "legend": _legend(),
             },
-            "tooltip": [{"field": "run", "type": "nominal"}, {"field": "x", "title": x}, {"field": "y", "title": y}],
+            "tooltip": [
+                {"field": "run", "type": "nominal"},
+                {"field": "x", "title": x},
+                {"field": "y", "title": y},
+            ],
         },
     }
 
@@ -45,8 +50,8 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> dict[str,
     """A small chart a metric with a bar a run, each on a scale of its own.
 
     Args:
-        metrics: name -> the runs' names and values, in the same order. Only the first `MOST_METRICS` are drawn; values
-            that are missing or not finite are left out.
+        metrics: name -> the runs' names and values, in the same order. Only the first
+            `MOST_METRICS` are drawn; values that are missing or not finite are left out.
     """
     chosen = list(metrics.items())[:MOST_METRICS]
     names = [name for name, _ in next(iter(metrics.values()), ())]
@@ -57,12 +62,29 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> dict[str,
         if value is not None and finite(value)
     ]
     run = {"field": "run", "type": "nominal", "sort": names, "title": None, "axis": None}
-    value = {"field": "value", "type": "quantitative", "title": None, "axis": None, "scale": {"padding": 40}}
+    value = {
+        "field": "value",
+        "type": "quantitative",
+        "title": None,
+        "axis": None,
+        "scale": {"padding": 40},
+    }
     colour = {"field": "run", "type": "nominal", "scale": {"domain": names}, "legend": _legend()}
-    header = {"title": None, "labelAnchor": "start", "labelFontWeight": 550, "labelLimit": 250, "labelPadding": 4}
+    header = {
+        "title": None,
+        "labelAnchor": "start",
+        "labelFontWeight": 550,
+        "labelLimit": 250,
+        "labelPadding": 4,
+    }
     return {
         "data": {"values": rows},
-        "facet": {"field": "metric", "type": "nominal", "sort": [title for title, _ in chosen], "header": header},
+        "facet": {
+            "field": "metric",
+            "type": "nominal",
+            "sort": [title for title, _ in chosen],
+            "header": header,
+        },
         "columns": 3,
         "spacing": 22,
         "spec": {
@@ -72,14 +94,19 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> dict[str,
                 {"mark": {"type": "bar", "cornerRadiusEnd": 3}},
                 {
                     "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11},
-                    "encoding": {"text": {"field": "value", "type": "quantitative", "format": ".4~g"}},
+                    "encoding": {
+                        "text": {"field": "value", "type": "quantitative", "format": ".4~g"}
+                    },
                 },
             ],
             "encoding": {
                 "y": run,
                 "x": value,
                 "color": colour,
-                "tooltip": [{"field": "run", "type": "nominal"}, {"field": "value", "type": "quantitative"}],
+                "tooltip": [
+                    {"field": "run", "type": "nominal"},
+                    {"field": "value", "type": "quantitative"},
+                ],
             },
         },
         "resolve": {"scale": {"x": "independent"}},
@@ -92,19 +119,27 @@ def parallel(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> dict
 
     Args:
         names: of the runs.
-        columns: title -> a value a run, None where there is none. Numbers get a scale, other values places on an axis;
-            only the first `MOST_AXES` are drawn.
+        columns: title -> a value a run, None where there is none. Numbers get a scale, other values
+            places on an axis; only the first `MOST_AXES` are drawn.
     """
     chosen = list(columns.items())[:MOST_AXES]
     axes, table = [], []
     for place, (title, values) in enumerate(chosen):
-        base = {"dim": place, "name": title, "nameTextStyle": {"width": 110, "overflow": "truncate", "fontSize": 11}}
-        if all(value is None or _number(value) for value in values) and any(_finite(value) for value in values):
+        base = {
+            "dim": place,
+            "name": title,
+            "nameTextStyle": {"width": 110, "overflow": "truncate", "fontSize": 11},
+        }
+        if all(value is None or _number(value) for value in values) and any(
+            _finite(value) for value in values
+        ):
             axes.append({**base, "type": "value", "scale": True})
             table.append([value if _finite(value) else "-" for value in values])
         else:
             texts = [_MISSING if value is None else _short(value) for value in values]
-            axes.append({**base, "type": "category", "data": list(dict.fromkeys(texts))[:MOST_CATEGORIES]})
+            axes.append(
+                {**base, "type": "category", "data": list(dict.fromkeys(texts))[:MOST_CATEGORIES]}
+            )
             table.append(texts)
     series = [
         {
@@ -132,8 +167,18 @@ def _legend() -> dict[str, Any]:
 
 def _axis(field: str, title: str, values: Sequence[Any]) -> dict[str, Any]:
     if values and all(_number(value) for value in values):
-        return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True}}
-    return {"field": field, "type": "nominal", "title": title, "axis": {"labelAngle": 0, "labelLimit": 160}}
+        return {
+            "field": field,
+            "type": "quantitative",
+            "title": title,
+            "scale": {"zero": False, "nice": True},
+        }
+    return {
+        "field": field,
+        "type": "nominal",
+        "title": title,
+        "axis": {"labelAngle": 0, "labelLimit": 160},
+    }
 
 
 def _drawable(value: Any) -> bool:

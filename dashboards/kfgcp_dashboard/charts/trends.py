@@ -16,7 +16,8 @@ FEWEST: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """How strongly a parameter and a metric go together. strength: 0 to 1. sign: of the slope, 0 for texts."""
+    """How strongly a parameter and a metric go together. strength: 0 to 1. sign: of the slope, 0
+    for texts."""
 
     name: str
     strength: float
@@ -26,7 +27,11 @@ class Importance:
 
 def over_time(points: Sequence[tuple[str, str, float, str]], title: str) -> dict[str, Any]:
     """A metric by the time its run was made: name, timestamp, value, environment."""
-    rows = [{"run": name, "at": at, "value": value, "env": env} for name, at, value, env in points if finite(value)]
+    rows = [
+        {"run": name, "at": at, "value": value, "env": env}
+        for name, at, value, env in points
+        if finite(value)
+    ]
     at = {"field": "at", "type": "temporal", "title": None, "scale": {"type": "utc"}}
     value = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
     return {
@@ -38,10 +43,19 @@ def over_time(points: Sequence[tuple[str, str, float, str]], title: str) -> dict
             {
                 "mark": {"type": "point", "filled": True, "size": 60},
                 "encoding": {
-                    "color": {"field": "env", "type": "nominal", "legend": {"title": None, "orient": "top"}},
+                    "color": {
+                        "field": "env",
+                        "type": "nominal",
+                        "legend": {"title": None, "orient": "top"},
+                    },
                     "tooltip": [
                         {"field": "run", "type": "nominal"},
-                        {"field": "at", "type": "temporal", "format": "%Y-%m-%d %H:%M:%S", "title": "made"},
+                        {
+                            "field": "at",
+                            "type": "temporal",
+                            "format": "%Y-%m-%d %H:%M:%S",
+                            "title": "made",
+                        },
                         {"field": "value", "type": "quantitative", "title": title},
                         {"field": "env", "type": "nominal", "title": "environment"},
                     ],
@@ -51,11 +65,15 @@ def over_time(points: Sequence[tuple[str, str, float, str]], title: str) -> dict
     }
 
 
-def importances(params: Mapping[str, Sequence[Any]], metric: Sequence[float | None]) -> list[Importance]:
-    """How much of a metric each parameter goes along with, strongest first; those that never differ are left out.
+def importances(
+    params: Mapping[str, Sequence[Any]], metric: Sequence[float | None]
+) -> list[Importance]:
+    """How much of a metric each parameter goes along with, strongest first; those that never differ
+    are left out.
 
-    A number is measured by Pearson's correlation, its size. Anything else by the correlation ratio eta: the root of
-    the share of the metric's variance that lies between the groups of equal values.
+    A number is measured by Pearson's correlation, its size. Anything else by the correlation ratio
+    eta: the root of the share of the metric's variance that lies between the groups of equal
+    values.
 
     Args:
         params: name -> a value a run, None where there is none.
@@ -72,9 +90,15 @@ def importances(params: Mapping[str, Sequence[Any]], metric: Sequence[float | No
             continue
         if all(_number(value) for value, _ in pairs):
             measured = _pearson([float(value) for value, _ in pairs], [score for _, score in pairs])
-            found.append(Importance(name, abs(measured), (measured > 0) - (measured < 0), len(pairs)))
+            found.append(
+                Importance(name, abs(measured), (measured > 0) - (measured < 0), len(pairs))
+            )
         else:
-            found.append(Importance(name, _eta([(str(value), score) for value, score in pairs]), 0, len(pairs)))
+            found.append(
+                Importance(
+                    name, _eta([(str(value), score) for value, score in pairs]), 0, len(pairs)
+                )
+            )
     return sorted(found, key=lambda each: (-each.strength, each.name))
 
 
@@ -82,7 +106,12 @@ def importance_bars(found: Sequence[Importance]) -> dict[str, Any]:
     """The strongest as bars from 0 to 1; the colour says which way."""
     signs = {1: "higher with it", -1: "lower with it", 0: "differs by value"}
     rows = [
-        {"name": each.name, "strength": round(each.strength, 4), "sign": signs[each.sign], "runs": each.runs}
+        {
+            "name": each.name,
+            "strength": round(each.strength, 4),
+            "sign": signs[each.sign],
+            "runs": each.runs,
+        }
         for each in found[:MOST]
     ]
     return {
@@ -122,18 +151,24 @@ def _pearson(xs: Sequence[float], ys: Sequence[float]) -> float:
     xs, ys = _scaled(xs), _scaled(ys)
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    spread = math.sqrt(sum((x - mean_x) ** 2 for x in xs)) * math.sqrt(sum((y - mean_y) ** 2 for y in ys))
+    spread = math.sqrt(sum((x - mean_x) ** 2 for x in xs)) * math.sqrt(
+        sum((y - mean_y) ** 2 for y in ys)
+    )
     return max(-1.0, min(1.0, over / spread)) if spread else 0.0
 
 
 def _eta(pairs: Sequence[tuple[str, float]]) -> float:
-    pairs = list(zip((value for value, _ in pairs), _scaled([score for _, score in pairs]), strict=True))
+    pairs = list(
+        zip((value for value, _ in pairs), _scaled([score for _, score in pairs]), strict=True)
+    )
     mean = sum(score for _, score in pairs) / len(pairs)
     total = sum((score - mean) ** 2 for _, score in pairs)
     groups: dict[str, list[float]] = {}
     for value, score in pairs:
         groups.setdefault(value, []).append(score)
-    between = sum(len(scores) * (sum(scores) / len(scores) - mean) ** 2 for scores in groups.values())
+    between = sum(
+        len(scores) * (sum(scores) / len(scores) - mean) ** 2 for scores in groups.values()
+    )
     return math.sqrt(min(1.0, between / total)) if total else 0.0
 
 

@@ -1,4 +1,5 @@
-"""Runs side by side: what differs, in numbers and in pictures. The first is what the others are measured against."""
+"""Runs side by side: what differs, in numbers and in pictures. The first is what the others are
+measured against."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def show() -> None:
     _versions(compared, names)
     st.subheader("Timelines", anchor=False)
     now = timestamp(datetime.now(UTC).timestamp())
-    st.vega_lite_chart(gantts([(names[run.run_id], run) for run in runs], now), width="content", key="gantts")
+    st.vega_lite_chart(
+        gantts([(names[run.run_id], run) for run in runs], now), width="content", key="gantts"
+    )
 
 
 def _picker(runs: list[Run]) -> list[Run]:
@@ -87,12 +90,18 @@ def _differences(compared: Comparison, names: Mapping[str, str], titles: Mapping
         columns[run_id] = Column(names[run_id] + (" (baseline)" if number == 0 else ""), "right")
     rows = [_row(difference, ids, titles) for difference in compared.differences]
     elements.table("differences", columns, rows, export="differences")
-    if any(better is not None for difference in compared.differences for better in difference.better):
+    if any(
+        better is not None for difference in compared.differences for better in difference.better
+    ):
         st.caption("▲ better and ▽ worse than the baseline")
 
 
 def _row(difference: Difference, ids: Sequence[str], titles: Mapping[str, str]) -> dict[str, Any]:
-    name = titles.get(difference.name, difference.name) if difference.group == "metrics" else difference.name
+    name = (
+        titles.get(difference.name, difference.name)
+        if difference.group == "metrics"
+        else difference.name
+    )
     row: dict[str, Any] = {"group": GROUPS.get(difference.group, difference.group), "name": name}
     cells = zip(ids, difference.values, difference.deltas, difference.better, strict=True)
     for run_id, value, delta, better in cells:
@@ -131,7 +140,10 @@ def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         format_func=lambda key: text.markdown(titles[key]),
     )
     tables = {run.run_id: data.metrics_of(run) for run in runs}
-    values = {titles[key]: [(names[run.run_id], tables[run.run_id].get(key)) for run in runs] for key in chosen}
+    values = {
+        titles[key]: [(names[run.run_id], tables[run.run_id].get(key)) for run in runs]
+        for key in chosen
+    }
     if values:
         st.vega_lite_chart(bars(values), width="content", key="bars")
 
@@ -158,20 +170,30 @@ def _quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         with right:
             st.subheader("Confusion", anchor=False)
             for start in range(0, len(matrices), 2):
-                for cell, (name, matrix) in zip(st.columns(2), matrices[start : start + 2], strict=False):
+                for cell, (name, matrix) in zip(
+                    st.columns(2), matrices[start : start + 2], strict=False
+                ):
                     with cell:
                         st.text(text.visible(name))
                         key = f"confusion-{start}-{name}"
-                        st.vega_lite_chart(confusion(matrix.labels, matrix.rows), width="stretch", key=key)
+                        st.vega_lite_chart(
+                            confusion(matrix.labels, matrix.rows), width="stretch", key=key
+                        )
 
 
 def _pictures(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     columns = _columns(runs)
     if not columns:
         return
-    varied = {title: values for title, values in columns.items() if len({str(value) for value in values}) > 1}
+    varied = {
+        title: values
+        for title, values in columns.items()
+        if len({str(value) for value in values}) > 1
+    }
     st.subheader("Parameters and metrics together", anchor=False)
-    st.echarts_chart(parallel([names[run.run_id] for run in runs], varied or columns), height=340, key="parallel")
+    st.echarts_chart(
+        parallel([names[run.run_id] for run in runs], varied or columns), height=340, key="parallel"
+    )
     st.subheader("Any two", anchor=False)
     left, right = st.columns(2)
     titles = list(varied or columns)
@@ -182,7 +204,8 @@ def _pictures(runs: Sequence[Run], names: Mapping[str, str]) -> None:
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Every parameter and metric with a value a run, None where it has none; and how long it took."""
+    """Every parameter and metric with a value a run, None where it has none; and how long it
+    took."""
     params = dict.fromkeys(name for run in runs for name in run.params)
     titles = data.metric_titles(runs)
     tables = [data.metrics_of(run) for run in runs]
@@ -205,7 +228,9 @@ def _versions(compared: Comparison, names: Mapping[str, str]) -> None:
             list(changes),
             key="version",
             default=chosen,
-            format_func=lambda version: f"{names[changes[version].runs[0]]} ({data.short(version)})",
+            format_func=lambda version: (
+                f"{names[changes[version].runs[0]]} ({data.short(version)})"
+            ),
         )
     versions.differences(changes[chosen].changes, key="compare")
 

@@ -1,4 +1,5 @@
-"""The environments: what they are, how old what is shown of them is, and what keeps runs from starting there."""
+"""The environments: what they are, how old what is shown of them is, and what keeps runs from
+starting there."""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ COLUMNS: Final = {
     "read": Column("Read", "time"),
     "problem": Column("Problem", width="large"),
 }
-SIGNS: Final = {True: (":material/check_circle:", "green"), False: (":material/error:", "red"), None: ("–", "gray")}  # noqa: RUF001
+SIGNS: Final = {
+    True: (":material/check_circle:", "green"),
+    False: (":material/error:", "red"),
+    None: ("–", "gray"),  # noqa: RUF001
+}
 
 
 @dataclass
@@ -50,7 +55,10 @@ def show() -> None:
     for invalid in project.invalid_environments.values():
         elements.failure(invalid)
     st.subheader("Doctor", anchor=False)
-    st.caption("Looks at all that a run needs, in order, up to the first thing that is broken. Nothing is written.")
+    st.caption(
+        "Looks at all that a run needs, in order, up to the first thing that is broken. Nothing is"
+        " written."
+    )
     for env in project.environments.values():
         with st.container(border=True):
             _doctor(workspace, env)
@@ -58,11 +66,16 @@ def show() -> None:
 
 def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
     status = threads.status(env.name)
-    read_at = None if status is None or status.read_at is None else datetime.fromtimestamp(status.read_at, UTC)
+    read_at = (
+        None
+        if status is None or status.read_at is None
+        else datetime.fromtimestamp(status.read_at, UTC)
+    )
     return {
         "env": env.name,
         "backend": env.backend,
-        "where": ", ".join(f"{key} {env.get(key)}" for key in SHOWN if env.get(key)) or "this machine",
+        "where": ", ".join(f"{key} {env.get(key)}" for key in SHOWN if env.get(key))
+        or "this machine",
         "read": None if read_at is None else read_at.isoformat(),
         "problem": "not read: not in `sync`" if status is None else status.error,
     }
@@ -71,12 +84,15 @@ def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
 def _doctor(workspace: Workspace, env: Environment) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.html(
-        text.tag("span", env.name, style="font-weight:600") + text.tag("span", f"  {env.backend}", style="opacity:.65")
+        text.tag("span", env.name, style="font-weight:600")
+        + text.tag("span", f"  {env.backend}", style="opacity:.65")
     )
     key = f"{workspace.project.root}/{env.name}"
     if right.button("Look", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
         _diagnoses()[key] = Diagnosis()
-        threading.Thread(target=_diagnose, args=(workspace, env.name, _diagnoses()[key]), daemon=True).start()
+        threading.Thread(
+            target=_diagnose, args=(workspace, env.name, _diagnoses()[key]), daemon=True
+        ).start()
     found = _diagnoses().get(key)
     if found is None:
         return
@@ -107,7 +123,10 @@ def _diagnose(workspace: Workspace, env: str, into: Diagnosis) -> None:
 
 def _finding(finding: Finding) -> None:
     icon, colour = SIGNS[finding.ok]
-    st.markdown(f":{colour}[{icon}] **{text.markdown(finding.check)}** &nbsp; {text.markdown(finding.detail)}")
+    st.markdown(
+        f":{colour}[{icon}] **{text.markdown(finding.check)}** &nbsp;"
+        f" {text.markdown(finding.detail)}"
+    )
     if finding.hint:
         st.code(text.visible_lines(finding.hint), language=None, wrap_lines=True)
 

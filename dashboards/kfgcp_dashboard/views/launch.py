@@ -1,4 +1,5 @@
-"""Starts a run: a form from the parameters that a pipeline declares, a look at what would happen, a confirmation."""
+"""Starts a run: a form from the parameters that a pipeline declares, a look at what would happen, a
+confirmation."""
 
 from __future__ import annotations
 
@@ -104,7 +105,11 @@ def _form(project: Project, spec: Spec) -> None:
 
 def _parameters(spec: Spec) -> list[str]:
     """What was typed, as `NAME=VALUE` texts; what is as the default says is left out."""
-    params = [param for param in spec.params.values() if param.type in EXAMPLES or param.type in ("STRING", "BOOLEAN")]
+    params = [
+        param
+        for param in spec.params.values()
+        if param.type in EXAMPLES or param.type in ("STRING", "BOOLEAN")
+    ]
     if not params:
         st.caption("It has no parameters.")
     assignments = []
@@ -133,7 +138,13 @@ def _widget(param: ParamSpec) -> str | None:
         make = st.text_area if param.type in ("LIST", "STRUCT") else st.text_input
         height = {"height": 68} if param.type in ("LIST", "STRUCT") else {}
         typed = address.widget(
-            make, label, key=key, default=default, help=about, placeholder=EXAMPLES.get(param.type), **height
+            make,
+            label,
+            key=key,
+            default=default,
+            help=about,
+            placeholder=EXAMPLES.get(param.type),
+            **height,
         )
     if typed == default and param.has_default:
         return None
@@ -149,7 +160,8 @@ def _json(value: Any) -> str:
 
 
 def _options(project: Project) -> RunOptions:
-    """Return the options that were chosen; fields that are empty leave the choice to the project."""
+    """Return the options that were chosen; fields that are empty leave the choice to the
+    project."""
     first, second, third, fourth = st.columns(4)
     envs = list(project.environments)
     if not envs:
@@ -166,11 +178,22 @@ def _options(project: Project) -> RunOptions:
         format_func=lambda name: name if name == backends[name] else f"{name} ({backends[name]})",
     )
     experiment = address.widget(
-        second.text_input, "Experiment", key="experiment", default="", placeholder=project.experiment
+        second.text_input,
+        "Experiment",
+        key="experiment",
+        default="",
+        placeholder=project.experiment,
     )
-    name = address.widget(third.text_input, "Name", key="name", default="", placeholder="made from the time")
+    name = address.widget(
+        third.text_input, "Name", key="name", default="", placeholder="made from the time"
+    )
     caching = address.widget(
-        fourth.selectbox, "Caching", list(CACHING), key="cache", default="", format_func=lambda each: CACHING[each]
+        fourth.selectbox,
+        "Caching",
+        list(CACHING),
+        key="cache",
+        default="",
+        format_func=lambda each: CACHING[each],
     )
     cache = {"on": True, "off": False}.get(caching)
     return RunOptions(env=env, experiment=experiment, name=name, cache=cache)
@@ -182,7 +205,9 @@ def _values(spec: Spec, assignments: Sequence[str]) -> tuple[dict[str, Any], Kfg
         values = parse(spec.params, assignments)
         resolve(spec.params, values)
     except KfgcpError as error:
-        return {}, KfgcpError(error.message)  # its hint is the table of parameters, which is the form
+        return {}, KfgcpError(
+            error.message
+        )  # its hint is the table of parameters, which is the form
     return values, None
 
 
@@ -195,7 +220,8 @@ def _check(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
         elements.failure(error)
         return
     st.success(
-        f"It compiles (version {text.markdown(plan.request.spec.version[7:19])}), and its parameters are complete.",
+        f"It compiles (version {text.markdown(plan.request.spec.version[7:19])}), and its"
+        " parameters are complete.",
         icon=":material/check_circle:",
     )
     for note in plan.notes:
@@ -207,7 +233,10 @@ def _check(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
 def _confirm(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
     st.text(f"{text.visible(spec.name)} on {options.env}")
     lines = [f"{name} = {text.value_text(value)}" for name, value in values.items()]
-    st.code("\n".join(map(text.visible, lines)) or "all parameters as they are by default", language=None)
+    st.code(
+        "\n".join(map(text.visible, lines)) or "all parameters as they are by default",
+        language=None,
+    )
     if actions.confirmed("Launch it", "Not yet"):
         actions.must_be_allowed()
         with st.spinner("Submitting"):

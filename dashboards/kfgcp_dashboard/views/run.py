@@ -1,4 +1,5 @@
-"""One run: its error first, its graph, its tasks with all that is known of them, its logs as they grow."""
+"""One run: its error first, its graph, its tasks with all that is known of them, its logs as they
+grow."""
 
 from __future__ import annotations
 
@@ -95,7 +96,9 @@ def _error(run: Run) -> None:
         st.info(text.markdown(run.error.hint), icon=":material/lightbulb:")
     if run.error.log_tail:
         with st.expander("The last lines of its log", expanded=run.state is RunState.FAILED):
-            st.code("\n".join(map(text.visible, run.error.log_tail)), language=None, wrap_lines=True)
+            st.code(
+                "\n".join(map(text.visible, run.error.log_tail)), language=None, wrap_lines=True
+            )
 
 
 def _overview(run: Run) -> None:
@@ -106,13 +109,22 @@ def _overview(run: Run) -> None:
     else:
         theme = "dark" if st.context.theme.type == "dark" else "light"
         with st.container(border=True):
-            st.graphviz_chart(dot(graph, run.tasks, theme), width="content", alt="The graph of the run")
+            st.graphviz_chart(
+                dot(graph, run.tasks, theme), width="content", alt="The graph of the run"
+            )
     _loops(run)
     left, right = st.columns(2)
     with left:
-        _values("Parameters", "params", [{"name": name, "value": value} for name, value in run.params.items()])
+        _values(
+            "Parameters",
+            "params",
+            [{"name": name, "value": value} for name, value in run.params.items()],
+        )
     with right:
-        rows = [{"task": m.task, "artifact": m.artifact, "name": m.name, "value": m.value} for m in run.metrics]
+        rows = [
+            {"task": m.task, "artifact": m.artifact, "name": m.name, "value": m.value}
+            for m in run.metrics
+        ]
         if rows:
             st.subheader("Metrics", anchor=False)
             columns = {
@@ -122,11 +134,18 @@ def _overview(run: Run) -> None:
                 "artifact": Column("Artifact"),
             }
             elements.table("metrics", columns, rows, export=f"metrics-{run.run_id}")
-        _values("Outputs", "outputs", [{"name": name, "value": value} for name, value in run.outputs.items()])
+        _values(
+            "Outputs",
+            "outputs",
+            [{"name": name, "value": value} for name, value in run.outputs.items()],
+        )
     notes.show(run)
     if run.labels:
         with st.expander("Labels"):
-            _table("labels", [{"name": name, "value": value} for name, value in sorted(run.labels.items())])
+            _table(
+                "labels",
+                [{"name": name, "value": value} for name, value in sorted(run.labels.items())],
+            )
 
 
 def _loops(run: Run) -> None:
@@ -134,7 +153,9 @@ def _loops(run: Run) -> None:
         rows = _rows(iterations(path, run.tasks))
         if rows:
             with st.expander(f"Iterations of {text.markdown(path)}"):
-                columns = {name: TASKS[name] for name in ("path", "state", "took", "started_at", "error")}
+                columns = {
+                    name: TASKS[name] for name in ("path", "state", "took", "started_at", "error")
+                }
                 elements.table(f"loop-{path}", columns, rows, export=f"iterations-{run.run_id}")
 
 
@@ -183,23 +204,36 @@ def _task(run: Run, task: Task) -> None:
         if task.seconds is not None:
             facts.append(text.tag("span", text.duration(task.seconds)))
         if task.attempts:
-            facts.append(text.tag("span", f"{task.attempts} attempt{'s' if task.attempts > 1 else ''}"))
+            facts.append(
+                text.tag("span", f"{task.attempts} attempt{'s' if task.attempts > 1 else ''}")
+            )
         elements.heading(task.path, *facts, elements.moment(task.started_at))
         if task.cache is not None:
             st.text(
-                f"{'From the cache' if task.cache.hit else 'Not from the cache'}: {text.visible(task.cache.reason)}"
+                f"{'From the cache' if task.cache.hit else 'Not from the cache'}:"
+                f" {text.visible(task.cache.reason)}"
             )
         if task.error is not None:
             st.error(text.markdown(task.error.message), icon=":material/error:")
             if task.error.hint:
                 st.info(text.markdown(task.error.hint), icon=":material/lightbulb:")
             if task.error.log_tail:
-                st.code("\n".join(map(text.visible, task.error.log_tail)), language=None, wrap_lines=True)
+                st.code(
+                    "\n".join(map(text.visible, task.error.log_tail)),
+                    language=None,
+                    wrap_lines=True,
+                )
         left, right = st.columns(2)
         with left:
-            _values("Inputs", "task-inputs", [{"name": k, "value": v} for k, v in task.inputs.items()])
+            _values(
+                "Inputs", "task-inputs", [{"name": k, "value": v} for k, v in task.inputs.items()]
+            )
         with right:
-            _values("Outputs", "task-outputs", [{"name": k, "value": v} for k, v in task.outputs.items()])
+            _values(
+                "Outputs",
+                "task-outputs",
+                [{"name": k, "value": v} for k, v in task.outputs.items()],
+            )
         artifacts.of_task(run, task.path)
 
 
@@ -207,7 +241,9 @@ def _timeline(run: Run) -> None:
     if not any(task.started_at for task in run.tasks):
         st.caption("No task has started yet.")
         return
-    st.vega_lite_chart(gantt(run.tasks, timestamp(datetime.now(UTC).timestamp())), width="stretch", key="gantt")
+    st.vega_lite_chart(
+        gantt(run.tasks, timestamp(datetime.now(UTC).timestamp())), width="stretch", key="gantt"
+    )
 
 
 def _rows(tasks: Sequence[Task]) -> list[dict[str, object]]:

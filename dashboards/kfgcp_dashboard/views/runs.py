@@ -107,7 +107,12 @@ def _filters(store: Any, names: Sequence[str]) -> tuple[data.Query, Any]:
         format_func=lambda state: f"{SIGNS[state]} {state.lower()}",
         label_visibility="collapsed",
     )
-    with middle, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", wrap=False):
+    with (
+        middle,
+        st.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="center", wrap=False
+        ),
+    ):
         sort, up = _sort(names)
     with right:
         place = st.container(horizontal_alignment="right")
@@ -130,7 +135,12 @@ def _sort(names: Sequence[str]) -> tuple[str, bool]:
         width=130,
     )
     up = address.widget(
-        st.toggle, "up", key="up", default=False, on_change=_first_page, help="The smallest, or the oldest, first."
+        st.toggle,
+        "up",
+        key="up",
+        default=False,
+        on_change=_first_page,
+        help="The smallest, or the oldest, first.",
     )
     return sort, up
 
@@ -163,7 +173,14 @@ def _page(page: int, total: int) -> None:
     right.html(text.tag("div", shown, style="text-align:right;opacity:.7;font-size:.9rem"))
 
 
-def _table(store: Any, query: data.Query, runs: Sequence[Run], names: Sequence[str], export: Any, picker: Any) -> None:
+def _table(
+    store: Any,
+    query: data.Query,
+    runs: Sequence[Run],
+    names: Sequence[str],
+    export: Any,
+    picker: Any,
+) -> None:
     with picker:
         columns = _columns(names, runs)
     rows = data.rows(runs)
@@ -182,13 +199,17 @@ def _table(store: Any, query: data.Query, runs: Sequence[Run], names: Sequence[s
         [{**row, "open": ":material/open_in_full:"} for row in rows],
         on_select=partial(_sorted, key, query),
         selection_mode=["multi-row", "single-column"],
-        selection_default={"selection": {"rows": [at for at, run_id in enumerate(ids) if run_id in picked]}},
+        selection_default={
+            "selection": {"rows": [at for at, run_id in enumerate(ids) if run_id in picked]}
+        },
         height="content",
     )
     _opened(ids)
     _picked(event, ids, picked)
     with export, st.container(horizontal_alignment="right"):
-        elements.download("runs-export", "runs", columns, lambda: data.all_rows(store, query, EXPORTED))
+        elements.download(
+            "runs-export", "runs", columns, lambda: data.all_rows(store, query, EXPORTED)
+        )
 
 
 def _columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Column]:
@@ -212,7 +233,10 @@ def _of_values(names: Sequence[str]) -> dict[str, Column]:
     """Columns of parameters and metrics, called by their last part where that is unique."""
     last = Counter(name.rpartition(".")[2] for name in names)
     return {
-        name: Column(title if last[title := name.rpartition(".")[2]] == 1 else name.partition(".")[2], "number")
+        name: Column(
+            title if last[title := name.rpartition(".")[2]] == 1 else name.partition(".")[2],
+            "number",
+        )
         for name in names
     }
 
@@ -223,7 +247,10 @@ def _bar(picked: Sequence[str]) -> None:
             st.caption("Pick rows to compare runs. A click on a title sorts by it.")
             return
         if st.button(
-            f"Compare {len(picked)}", type="primary", icon=":material/compare_arrows:", disabled=len(picked) < 2
+            f"Compare {len(picked)}",
+            type="primary",
+            icon=":material/compare_arrows:",
+            disabled=len(picked) < 2,
         ):
             st.switch_page(PAGES["compare"], query_params={"run": list(picked)})
         if st.button("Pick none", type="tertiary"):
@@ -239,9 +266,12 @@ def _opened(ids: Sequence[str]) -> None:
 
 
 def _picked(event: Any, ids: Sequence[str], before: Sequence[str]) -> None:
-    """Keeps the runs that are picked in the address, those of other pages too, in the order they were picked."""
+    """Keeps the runs that are picked in the address, those of other pages too, in the order they
+    were picked."""
     here = [ids[row] for row in event["selection"]["rows"] if row < len(ids)]
-    now = [run for run in before if run not in ids or run in here] + [run for run in here if run not in before]
+    now = [run for run in before if run not in ids or run in here] + [
+        run for run in here if run not in before
+    ]
     if now != list(before):
         if now:
             st.query_params["pick"] = now

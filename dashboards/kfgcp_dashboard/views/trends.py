@@ -1,4 +1,5 @@
-"""How a metric went over time, the best run of each experiment, and which parameters it goes along with."""
+"""How a metric went over time, the best run of each experiment, and which parameters it goes along
+with."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def show() -> None:
         return
     first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
     newest = data.newest_pipeline(store)
-    pipeline = address.widget(first.selectbox, "Pipeline", pipelines, key="pipeline", default=newest)
+    pipeline = address.widget(
+        first.selectbox, "Pipeline", pipelines, key="pipeline", default=newest
+    )
     runs = data.history(store, pipeline, MOST)
     titles = data.metric_titles(runs)
     if not titles:
@@ -96,7 +99,12 @@ def _best(runs: Sequence[Run], metric: str, *, greatest: bool) -> None:
     ]
     rows = [_row(experiment, count, value, run) for experiment, count, value, run in chosen]
     event = elements.table(
-        f"best-{metric}-{greatest}", BEST, rows, export="best", on_select="rerun", selection_mode="single-row"
+        f"best-{metric}-{greatest}",
+        BEST,
+        rows,
+        export="best",
+        on_select="rerun",
+        selection_mode="single-row",
     )
     for row in event["selection"]["rows"]:
         st.switch_page(PAGES["run"], query_params={"run": chosen[row][3].run_id})
@@ -120,7 +128,9 @@ def _importance(runs: Sequence[Run], metric: str, title: str) -> None:
     params = {name: [run.params.get(name) for run in runs] for name in names}
     found = importances(params, [_value(run, metric) for run in runs])
     if not found:
-        st.caption(f"No parameter differs in {FEWEST} runs or more that have {text.markdown(title)}.")
+        st.caption(
+            f"No parameter differs in {FEWEST} runs or more that have {text.markdown(title)}."
+        )
         return
     st.vega_lite_chart(importance_bars(found), width="stretch", key="importance")
     st.caption("A correlation, each parameter by itself: it is no proof that one makes the other.")

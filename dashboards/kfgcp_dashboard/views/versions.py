@@ -1,4 +1,5 @@
-"""Which versions of a pipeline have run, how they did, and what is different between two of them."""
+"""Which versions of a pipeline have run, how they did, and what is different between two of
+them."""
 
 from __future__ import annotations
 
@@ -25,9 +26,13 @@ def show() -> None:
     store = data.workspace().store
     pipelines = data.values(store, "pipeline")
     if not pipelines:
-        elements.empty("Each version of a pipeline that has run is shown here.", "kfgcp run PIPELINE")
+        elements.empty(
+            "Each version of a pipeline that has run is shown here.", "kfgcp run PIPELINE"
+        )
         return
-    pipeline = address.widget(st.selectbox, "Pipeline", pipelines, key="pipeline", default=data.newest_pipeline(store))
+    pipeline = address.widget(
+        st.selectbox, "Pipeline", pipelines, key="pipeline", default=data.newest_pipeline(store)
+    )
     found = data.versions_of(store, pipeline)
     rows = [{**row, "version": row["version"].removeprefix("sha256:")[:12]} for row in found]
     elements.table("versions", COLUMNS, rows, export="versions")
@@ -39,12 +44,25 @@ def show() -> None:
     st.subheader("What is different", anchor=False)
     names = [row["version"] for row in found]
     left, right = st.columns(2)
-    label = {row["version"]: f"{row['version'].removeprefix('sha256:')[:12]}, {row['runs']} runs" for row in found}
+    label = {
+        row["version"]: f"{row['version'].removeprefix('sha256:')[:12]}, {row['runs']} runs"
+        for row in found
+    }
     before = address.widget(
-        left.selectbox, "Before", names, key="before", default=names[1], format_func=lambda each: label[each]
+        left.selectbox,
+        "Before",
+        names,
+        key="before",
+        default=names[1],
+        format_func=lambda each: label[each],
     )
     after = address.widget(
-        right.selectbox, "After", names, key="after", default=names[0], format_func=lambda each: label[each]
+        right.selectbox,
+        "After",
+        names,
+        key="after",
+        default=names[0],
+        format_func=lambda each: label[each],
     )
     if before == after:
         st.caption("Pick two versions.")

@@ -34,5 +34,9 @@ def _is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
 
 
 BACKEND = BackendPlugin(
-    settings=KubeflowSettings, service=_service, checks=_checks, is_artifact_of=_is_artifact_of, rounds_metrics=True
+    settings=KubeflowSettings,
+    service=_service,
+    checks=_checks,
+    is_artifact_of=_is_artifact_of,
+    rounds_metrics=True,
 )

@@ -1,10 +1,12 @@
-"""Where the services of a host are when the host of an environment has a path, such as `https://HOST/pipeline`.
+"""Where the services of a host are when the host of an environment has a path, such as
+`https://HOST/pipeline`.
 
 The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
-(frontend/server/app.ts), and the gateway of a whole Kubeflow sends it only what is below `/pipeline`
-(manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With STREAM_LOGS_FROM_SERVER_API it has
-`/k8s/pod/logs` at its root only. ML Metadata (`/ml_metadata.MetadataStoreService/...`) has no path: the UI server and
-the gateway have it at the root. A proxy of one's own may put everything below one path.
+(frontend/server/app.ts), and the gateway of a whole Kubeflow sends it only what is below
+`/pipeline` (manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With
+STREAM_LOGS_FROM_SERVER_API it has `/k8s/pod/logs` at its root only. ML Metadata
+(`/ml_metadata.MetadataStoreService/...`) has no path: the UI server and the gateway have it at the
+root. A proxy of one's own may put everything below one path.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ _NO_ROUTE: Final = (404, 405)
 
 
 class Addresses:
-    """A service that may be at one of two addresses; the one that has answered is used from then on.
+    """A service that may be at one of two addresses; the one that has answered is used from then
+    on.
 
     Args:
         first: asked first.
-        second: asked when the first has no such route, or when a gateway answers there with a page or a redirect, such
-            as to a sign-in; None when there is no second address.
+        second: asked when the first has no such route, or when a gateway answers there with a page
+            or a redirect, such as to a sign-in; None when there is no second address.
     """
 
     def __init__(self, first: ServiceClient, second: ServiceClient | None = None) -> None:
@@ -42,13 +45,18 @@ class Addresses:
 
         While it is not known who answers, a web page counts as no answer.
         """
-        return self._ask(lambda http: http.exchange(method, path, **how), lambda reply: not is_page(reply.response))
+        return self._ask(
+            lambda http: http.exchange(method, path, **how),
+            lambda reply: not is_page(reply.response),
+        )
 
     def stream(self, path: str, **how: Any) -> Generator[bytes]:
         """Return the answer to a GET piece by piece; see `ServiceClient.stream`."""
         return self._ask(lambda http: http.stream(path, **how), lambda chunks: True)
 
-    def _ask(self, ask: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]) -> Answer:
+    def _ask(
+        self, ask: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]
+    ) -> Answer:
         if self._answering is not None or self._second is None:
             return ask(self._answering or self._first)
         answer: Answer | None = None
@@ -89,7 +97,8 @@ def of_metadata(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
 
 
 def of_ui(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
-    """Return the addresses of the UI server's own routes: below the path of the host, else at its root.
+    """Return the addresses of the UI server's own routes: below the path of the host, else at its
+    root.
 
     Arguments are those of `of_metadata`.
     """
@@ -111,7 +120,8 @@ def root_of(host: str) -> str:
 
 
 def _is_elsewhere(error: BackendError) -> bool:
-    """Return whether the service does not answer at this address, rather than not have what was asked for."""
+    """Return whether the service does not answer at this address, rather than not have what was
+    asked for."""
     if error.is_of_gateway:
         return True
     if isinstance(error, NotFound) and is_without_pod(error.message):

@@ -1,9 +1,9 @@
 """Runs that are being cancelled and may never end.
 
-When the Workflow of a run is not in the cluster any more, nobody reports its end to the server: it is CANCELING for
-good (recorded: run-terminate-workflow-gone.json, run-get-canceling-forever.json). A terminate says so once, after 10 s;
-a second one is refused because the run is not running. The server does not tell since when a run is CANCELING:
-state_history has no entry for it.
+When the Workflow of a run is not in the cluster any more, nobody reports its end to the server: it
+is CANCELING for good (recorded: run-terminate-workflow-gone.json, run-get-canceling-forever.json).
+A terminate says so once, after 10 s; a second one is refused because the run is not running. The
+server does not tell since when a run is CANCELING: state_history has no entry for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from kfgcp.backends.service import ServiceRecords
 from kfgcp.model import RunState, timestamp
 
 PATIENCE: Final = 120.0
-"""Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to end."""
+"""Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to
+end."""
 _SINCE: Final = "cancelling since"
 """The kind of `names` in the store that holds the times."""
 _WITHOUT_WORKFLOW: Final = "without workflow"
@@ -25,7 +26,8 @@ _WITHOUT_WORKFLOW: Final = "without workflow"
 
 
 class CancellingRuns:
-    """When runs of a place were first seen CANCELLING. It is remembered between commands, because each looks once.
+    """When runs of a place were first seen CANCELLING. It is remembered between commands, because
+    each looks once.
 
     Args:
         records: remembers the times.
@@ -33,7 +35,9 @@ class CancellingRuns:
         clock: the time of day, in seconds since 1970.
     """
 
-    def __init__(self, records: ServiceRecords, place: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, records: ServiceRecords, place: str, clock: Callable[[], float] = time.time
+    ) -> None:
         self._records = records
         self._place = place
         self._clock = clock
@@ -50,7 +54,9 @@ class CancellingRuns:
         if state is RunState.CANCELLING:
             if server_id not in self._since:
                 self._since[server_id] = timestamp(self._clock())
-                self._records.remember_names(self._place, _SINCE, {server_id: self._since[server_id]})
+                self._records.remember_names(
+                    self._place, _SINCE, {server_id: self._since[server_id]}
+                )
         elif server_id in self._since or server_id in self._without_workflow:
             self.forget(server_id)
 
@@ -72,8 +78,8 @@ class CancellingRuns:
             return f"The workflow of run {run_id} is not in the cluster any more. {advice}"
         minutes = f"{PATIENCE / 60:.0f}"
         return (
-            f"Run {run_id} has been CANCELLING for more than {minutes} minutes: its workflow is probably not in the "
-            f"cluster any more. {advice}"
+            f"Run {run_id} has been CANCELLING for more than {minutes} minutes: its workflow is"
+            f" probably not in the cluster any more. {advice}"
         )
 
     def forget(self, server_id: str) -> None:

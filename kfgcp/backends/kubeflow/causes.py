@@ -1,8 +1,8 @@
 """Why the tasks of a failed run failed, read from their logs for a limited time.
 
-Each log is one request or more, and a loop may have a thousand failed tasks. So the logs are read side by side until
-the time is over. The next look at the run continues with the tasks that are left: their errors still have the message
-of a log that was not read.
+Each log is one request or more, and a loop may have a thousand failed tasks. So the logs are read
+side by side until the time is over. The next look at the run continues with the tasks that are
+left: their errors still have the message of a log that was not read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def is_unread(error: ErrorInfo | None) -> bool:
 def unread_tasks(run: Run) -> list[str]:
     """Return the paths of the failed tasks whose logs were not read, in the order of the tasks.
 
-    A group has the error of the first task that failed inside of it, so the path is that of the error.
+    A group has the error of the first task that failed inside of it, so the path is that of the
+    error.
     """
     errors = [task.error for task in run.tasks if is_unread(task.error)]
     paths = dict.fromkeys(error.task for error in errors if error is not None)
@@ -69,10 +70,13 @@ def error_of(cause: str, task: str | None) -> ErrorInfo:
     return ErrorInfo(cause, task)
 
 
-def read_causes(logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str) -> dict[str, ErrorInfo]:
+def read_causes(
+    logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str
+) -> dict[str, ErrorInfo]:
     """Return why tasks failed, by their paths. Tasks that were not reached in time are left out.
 
-    Nothing more is read after the first log that cannot be read now: each further request could take as long.
+    Nothing more is read after the first log that cannot be read now: each further request could
+    take as long.
 
     Args:
         logs: of the run.
@@ -119,11 +123,14 @@ def with_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> 
     if is_unread(error) or (end.cause and kind in _UNEXPLAINED):
         read_error = error_of(end.cause, error.task)
         message, kind = read_error.message, read_error.kind
-    return with_failure(run, replace(error, log_tail=end.lines, message=message, kind=kind, hint=""))
+    return with_failure(
+        run, replace(error, log_tail=end.lines, message=message, kind=kind, hint="")
+    )
 
 
 def with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:
-    """Return a run whose errors have the causes. Errors without a cause get the command that shows the log as a hint.
+    """Return a run whose errors have the causes. Errors without a cause get the command that shows
+    the log as a hint.
 
     Args:
         run: a failed run.
@@ -138,7 +145,9 @@ def _tasks_with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Iterator[Ta
         yield replace(task, error=_with_cause(task.error, causes, run.run_id))
 
 
-def _with_cause(error: ErrorInfo | None, causes: Mapping[str, ErrorInfo], run_id: str) -> ErrorInfo | None:
+def _with_cause(
+    error: ErrorInfo | None, causes: Mapping[str, ErrorInfo], run_id: str
+) -> ErrorInfo | None:
     if error is None or error.task is None or not is_unread(error):
         return error
     cause = causes.get(error.task)

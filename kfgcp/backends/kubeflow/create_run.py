@@ -1,9 +1,10 @@
 """Making a run once on a service that cannot be told to: two equal requests make two runs.
 
-When an answer is lost the run is looked for by what tells its submission apart. Its request may still be on its way
-then, or at work: the server makes the workflow first and the run that can be found after it (CreateRun in its
-resource_manager.go). So it is looked for several times before it is sent again, and once more when it was sent again:
-should both have been carried out after all, the older run stays.
+When an answer is lost the run is looked for by what tells its submission apart. Its request may
+still be on its way then, or at work: the server makes the workflow first and the run that can be
+found after it (CreateRun in its resource_manager.go). So it is looked for several times before it
+is sent again, and once more when it was sent again: should both have been carried out after all,
+the older run stays.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _ENDED: Final = (500, 503)
 """Statuses by which the service itself says that it works on the request no more."""
 
 
-def create(http: ServiceClient, runs: str, sent: Mapping[str, Any], look: Callable[[], Sequence[Run]]) -> Run:
+def create(
+    http: ServiceClient, runs: str, sent: Mapping[str, Any], look: Callable[[], Sequence[Run]]
+) -> Run:
     """The run that a body describes, made once.
 
     Args:
@@ -70,7 +73,10 @@ def _made(http: ServiceClient, runs: str, sent: Mapping[str, Any]) -> Run:
 
 
 def _found(
-    look: Callable[[], Sequence[Run]], lost: BackendError, sent: Mapping[str, Any], pauses: Sequence[float]
+    look: Callable[[], Sequence[Run]],
+    lost: BackendError,
+    sent: Mapping[str, Any],
+    pauses: Sequence[float],
 ) -> Sequence[Run]:
     """The runs of a submission whose answer was lost, none when it was not made."""
     try:
@@ -84,7 +90,8 @@ def _found(
 
 
 def _only(http: ServiceClient, runs: str, made: Run, look: Callable[[], Sequence[Run]]) -> Run:
-    """The run of a submission that was sent more than once; another one that was made too is removed."""
+    """The run of a submission that was sent more than once; another one that was made too is
+    removed."""
     try:
         found = [*look()] or [made]
     except BackendError:

@@ -1,8 +1,8 @@
 """What Kubeflow Pipelines does in another way than it is documented, and than local runs do.
 
-Each was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0) or, where no recording is named,
-read in its source. Nothing here is refused. A run that meets one of these may fail, or succeed with other values, so a
-note names the task before the run.
+Each was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0) or, where no
+recording is named, read in its source. Nothing here is refused. A run that meets one of these may
+fail, or succeed with other values, so a note names the task before the run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ _METRIC_TYPES: Final = ("system.Metrics",)
 
 def has_metrics(graph: Graph) -> bool:
     """Return whether a pipeline has an artifact with metrics."""
-    outputs = [artifact for component in graph.components.values() for artifact in component.output_artifacts.values()]
+    outputs = [
+        artifact
+        for component in graph.components.values()
+        for artifact in component.output_artifacts.values()
+    ]
     return any(artifact.type in _METRIC_TYPES for artifact in outputs)
 
 
@@ -52,7 +56,9 @@ def _producers(graph: Graph, component: Component, output: str) -> Iterator[tupl
     """
     if component.dag is None:
         return
-    sources = component.dag.param_outputs.get(output) or component.dag.artifact_outputs.get(output) or ()
+    sources = (
+        component.dag.param_outputs.get(output) or component.dag.artifact_outputs.get(output) or ()
+    )
     for source in sources:
         task = component.dag.tasks[source.task]
         yield task, len(sources) > 1
@@ -80,7 +86,8 @@ def _collects_from_unknown_items(site: Site) -> bool:
 
 
 def _may_be_empty(loop: TaskDef) -> bool:
-    """Return whether a loop may have no items: they are not written in the pipeline, or there are none."""
+    """Return whether a loop may have no items: they are not written in the pipeline, or there are
+    none."""
     raw = loop.iterator.raw if loop.iterator is not None else None
     try:
         return raw is None or not json.loads(raw)
@@ -89,7 +96,8 @@ def _may_be_empty(loop: TaskDef) -> bool:
 
 
 def _puts_values_into_a_list(site: Site) -> bool:
-    """Return whether a list or dict of the pipeline contains a value of the run that may be more than a number."""
+    """Return whether a list or dict of the pipeline contains a value of the run that may be more
+    than a number."""
     for binding in site.task.params.values():
         constant = binding.source.value if isinstance(binding.source, Constant) else None
         if isinstance(constant, (list, Mapping)):
@@ -110,7 +118,9 @@ def _may_break_json(site: Site, name: str) -> bool:
 
 def _ignores_failures(site: Site) -> bool:
     """Return whether a task runs after failures and is not an exit task."""
-    exits = bool(site.task.upstream) and all(name.startswith(_EXIT_HANDLER) for name in site.task.upstream)
+    exits = bool(site.task.upstream) and all(
+        name.startswith(_EXIT_HANDLER) for name in site.task.upstream
+    )
     return site.task.runs_always and not exits
 
 
@@ -122,7 +132,8 @@ def _concatenates(site: Site) -> bool:
 
 
 def _equals_another(site: Site) -> bool:
-    """Return whether a task of the same group, named before this one, does the same with the same inputs."""
+    """Return whether a task of the same group, named before this one, does the same with the same
+    inputs."""
     if not _is_cached(site):
         return False
     earlier = [task for key, task in sorted(site.tasks.items()) if key < site.task.key]
@@ -145,7 +156,9 @@ def _is_cached(site: Site) -> bool:
 
 
 def _has_vertex_accelerator(site: Site) -> bool:
-    accelerator = site.container.resources.get("accelerator") if site.container is not None else None
+    accelerator = (
+        site.container.resources.get("accelerator") if site.container is not None else None
+    )
     if not isinstance(accelerator, Mapping):
         return False
     kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
@@ -193,8 +206,13 @@ DIFFERENCES: Final = (
     ),
     Feature(
         "reads a final status",
-        lambda site: any(isinstance(binding.source, FinalStatus) for binding in site.task.params.values()),
-        note="the state is COMPLETE or FAILED, the error is empty, and the name of the run is that of its Workflow",
+        lambda site: any(
+            isinstance(binding.source, FinalStatus) for binding in site.task.params.values()
+        ),
+        note=(
+            "the state is COMPLETE or FAILED, the error is empty, and the name of the run is that"
+            " of its Workflow"
+        ),
         differs=True,
         recorded="exit-bad",
     ),

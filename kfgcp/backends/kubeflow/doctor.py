@@ -1,6 +1,8 @@
-"""The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is written.
+"""The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is
+written.
 
-To check a bucket of S3, an upload is started and then cancelled. S3 has no other way to ask for permission to write.
+To check a bucket of S3, an upload is started and then cancelled. S3 has no other way to ask for
+permission to write.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ from kfgcp.diagnosis.clock_skew import clock_skew
 from kfgcp.diagnosis.connection import PATIENCE, Doorbell, member, signed_in, unreachable
 from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
 from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
-from kfgcp.errors import AuthError, BackendError, ConfigError, IapRefused, NotFound, Refused, Unreachable
+from kfgcp.errors import (
+    AuthError,
+    BackendError,
+    ConfigError,
+    IapRefused,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.sign_in import ca_file
@@ -37,13 +47,15 @@ METADATA_SECONDS: Final = 5.0
 KUBECTL_SECONDS: Final = 15.0
 _KNOWN: Final = frozenset(("multi_user", "pipeline_store", "commit_sha", "tag_name"))
 _KNOWN_OF_UI: Final = "apiServer"
-"""What healthz answers: names of the API server, and how those begin that the UI in front of it adds."""
+"""What healthz answers: names of the API server, and how those begin that the UI in front of it
+adds."""
 _GOOGLE_SIGN_IN: Final = "accounts.google.com"
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 
 
 def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """The checks in the order in which a submission would meet what they look at. images: of the pipeline, if any."""
+    """The checks in the order in which a submission would meet what they look at. images: of the
+    pipeline, if any."""
     cluster = Cluster(env)
     root: str = env.get("pipeline_root") or ""
     return [
@@ -79,9 +91,12 @@ class Cluster:
             "errors": KubeflowErrors(),
             **PATIENCE,
         }
-        self._http = ServiceClient(self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how)
+        self._http = ServiceClient(
+            self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how
+        )
         self._metadata = of_metadata(
-            self._address, lambda base: ServiceClient(base, self._tokens, service="ML Metadata", **how)
+            self._address,
+            lambda base: ServiceClient(base, self._tokens, service="ML Metadata", **how),
         )
         self._account = ""
         self._healthy: ServiceResponse | BackendError | None = None
@@ -108,7 +123,8 @@ class Cluster:
         if not self._address.startswith("https:"):
             inside = in_cluster(self._env) and self._door.name not in LOOPBACK
             return Aside(
-                f"not used: {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"
+                "not used:"
+                f" {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"
             )
         try:
             self._door.ring()
@@ -125,13 +141,17 @@ class Cluster:
         return said
 
     def iap(self) -> str | Aside:
-        """Identity-Aware Proxy is there, and takes the token, which is for the client `iap_client_id`."""
+        """Identity-Aware Proxy is there, and takes the token, which is for the client
+        `iap_client_id`."""
         found = self._health()
         if isinstance(found, IapRefused):
             client, there = self._env.get("iap_client_id"), self._iap_client()
             if there and there != client:
                 raise found.amended(
-                    message=f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id of {client}.",
+                    message=(
+                        f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id"
+                        f" of {client}."
+                    ),
                     hint=f'Set iap_client_id = "{there}" in [env.{self._env.name}] of kfgcp.toml.',
                 )
             if self._account:
@@ -141,19 +161,31 @@ class Cluster:
                     "--role=roles/iap.httpsResourceAccessor"
                 )
             raise found
-        return "the token is accepted" if self._iap_client() else Aside("no Identity-Aware Proxy is seen to answer")
+        return (
+            "the token is accepted"
+            if self._iap_client()
+            else Aside("no Identity-Aware Proxy is seen to answer")
+        )
 
     def _iap_client(self) -> str:
         """The client that the proxy sends people to sign in with, "" when it does not say."""
         place = urlsplit(self._door.ring().headers.get("location", ""))
-        return parse_qs(place.query).get("client_id", [""])[0] if place.hostname == _GOOGLE_SIGN_IN else ""
+        return (
+            parse_qs(place.query).get("client_id", [""])[0]
+            if place.hostname == _GOOGLE_SIGN_IN
+            else ""
+        )
 
     def sign_in(self) -> str:
         """The token is accepted, by what is in front of Kubeflow too."""
         found = self._health()
         if isinstance(found, AuthError):
             raise found
-        if isinstance(found, ServiceResponse) and is_page(found.response) and wants_sign_in(found.response):
+        if (
+            isinstance(found, ServiceResponse)
+            and is_page(found.response)
+            and wants_sign_in(found.response)
+        ):
             found.json()  # raises
         return "accepted"
 
@@ -167,13 +199,15 @@ class Cluster:
             raise found
         if is_page(found.response):
             raise BackendError(
-                f"{self._door.host} is not Kubeflow Pipelines: it answers with the web page {title(found.response)}.",
+                f"{self._door.host} is not Kubeflow Pipelines: it answers with the web page"
+                f" {title(found.response)}.",
                 hint=hint,
             )
         said = found.json()
         if said and not any(key in _KNOWN or key.startswith(_KNOWN_OF_UI) for key in said):
             raise BackendError(
-                f"{self._door.host} is not Kubeflow Pipelines: its {HEALTH} says other things.", hint=hint
+                f"{self._door.host} is not Kubeflow Pipelines: its {HEALTH} says other things.",
+                hint=hint,
             )
         return "Kubeflow Pipelines" + (" for several users" if self._several_users(said) else "")
 
@@ -181,14 +215,18 @@ class Cluster:
         try:
             return too_old(self._http.get(OLD_HEALTH))
         except BackendError:
-            return BackendError(f"{self._door.host} has no {HEALTH}: not Kubeflow Pipelines.", hint=hint)
+            return BackendError(
+                f"{self._door.host} has no {HEALTH}: not Kubeflow Pipelines.", hint=hint
+            )
 
     def version(self) -> str | Aside:
         said = [self._health_json()]
         with suppress(BackendError):
             said.append(self._http.get(OLD_HEALTH))
         for key in ("apiServerTagName", "tag_name"):
-            found = next((each[key] for each in said if isinstance(each.get(key), str) and each[key]), None)
+            found = next(
+                (each[key] for each in said if isinstance(each.get(key), str) and each[key]), None
+            )
             if found:
                 return str(found)
         return Aside("the server does not tell its version")
@@ -198,8 +236,12 @@ class Cluster:
         name = self._env.get("namespace")
         if not name and self._several_users(self._health_json()):
             raise ConfigError(
-                f"Environment '{self._env.name}' has no namespace, and the server is for several users.",
-                hint=f"Set namespace in [env.{self._env.name}] of kfgcp.toml to that of your profile.",
+                f"Environment '{self._env.name}' has no namespace, and the server is for several"
+                " users.",
+                hint=(
+                    f"Set namespace in [env.{self._env.name}] of kfgcp.toml to that of your"
+                    " profile."
+                ),
             )
         return name or Aside("not needed: the server is for one user")
 
@@ -212,9 +254,14 @@ class Cluster:
             if refused.status == 403 and name:
                 who = self._account or "YOUR_ACCOUNT"
                 inside = who.startswith(_SERVICE_ACCOUNT)
-                subject = f"--serviceaccount={who.removeprefix(_SERVICE_ACCOUNT)}" if inside else f"--user={who}"
+                subject = (
+                    f"--serviceaccount={who.removeprefix(_SERVICE_ACCOUNT)}"
+                    if inside
+                    else f"--user={who}"
+                )
                 command = (
-                    f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject} --namespace={name}"
+                    f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject}"
+                    f" --namespace={name}"
                 )
                 raise refused.amended(hint=command) from refused
             raise
@@ -226,7 +273,8 @@ class Cluster:
         namespace = self._env.get("namespace") or self._env.get("kube_namespace", NAMESPACE)
         if self._env.get("auth") != "port-forward":
             return Aside(
-                f"not checked: {name} is known to kubectl only", f"kubectl get serviceaccount {name} -n {namespace}"
+                f"not checked: {name} is known to kubectl only",
+                f"kubectl get serviceaccount {name} -n {namespace}",
             )
         context = self._env.get("kube_context")
         command = [
@@ -237,13 +285,16 @@ class Cluster:
             name,
             "-n",
             namespace,
-            # Without output and with status 0 there is no such account. Other failures keep their status.
+            # Without output and with status 0 there is no such account. Other failures keep their
+            # status.
             "--ignore-not-found",
             "-o",
             "name",
         ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return Aside(f"not checked: kubectl failed ({type(error).__name__})")
         if done.returncode != 0:
@@ -277,15 +328,25 @@ class Cluster:
 
     def _cloud(self) -> Cloud:
         """Google Cloud, which has its own sign-in when that of Kubeflow is another."""
-        stand_in = is_loopback(self._env.get("api_endpoint") or self._env.get("artifact_registry_endpoint"))
+        stand_in = is_loopback(
+            self._env.get("api_endpoint") or self._env.get("artifact_registry_endpoint")
+        )
         mine = self._env.get("auth", "google") == "google" or stand_in
-        return Cloud(self._env, self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")))
+        return Cloud(
+            self._env,
+            self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")),
+        )
 
     def metadata(self) -> str | Aside:
-        """Return where the server keeps the tasks of runs: in the API server from 3.0 on, before in ML Metadata."""
+        """Return where the server keeps the tasks of runs: in the API server from 3.0 on, before in
+        ML Metadata."""
         if Server(self._http).keeps_tasks(self._env.get("namespace") or ""):
-            return "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
-        asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor")
+            return (
+                "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
+            )
+        asked = mlmd.message("GetContextByTypeAndNameRequest")(
+            type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor"
+        )
         try:
             reply = self._metadata.exchange(
                 "POST",
@@ -306,11 +367,14 @@ class Cluster:
 
     def _without_metrics(self, why: str) -> Aside:
         hint = (
-            "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment "
-            "-n kubeflow"
+            "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment"
+            " metadata-envoy-deployment -n kubeflow"
         )
         if self._door.name.partition(".")[0] == "ml-pipeline":
-            hint = "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of pods, too."
+            hint = (
+                "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of"
+                " pods, too."
+            )
         return Aside(f"Runs are shown without metrics. {why}", hint)
 
     def _health(self) -> ServiceResponse | BackendError:

@@ -1,7 +1,7 @@
 """Why a task failed, from what its pod wrote.
 
-Neither the API nor ML Metadata tells the reason. The log does: the last exception of the program, or the line in which
-the launcher or the driver gives up. They are told apart in `log_noise`.
+Neither the API nor ML Metadata tells the reason. The log does: the last exception of the program,
+or the line in which the launcher or the driver gives up. They are told apart in `log_noise`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from kfgcp.services.redact import redacted_line
 
 MOST: Final = 1000
 """Characters of a cause."""
-_TRACEBACK: Final = re.compile(r"(?P<margin>  \+ )?(?:Exception Group )?Traceback \(most recent call last\):\s*")
+_TRACEBACK: Final = re.compile(
+    r"(?P<margin>  \+ )?(?:Exception Group )?Traceback \(most recent call last\):\s*"
+)
 _FRAME: Final = re.compile(r'  File ".*", line \d+.*')
-"""A traceback has at least one frame (docs.python.org: library/traceback.html, reference of `print_tb`)."""
+"""A traceback has at least one frame (docs.python.org: library/traceback.html, reference of
+`print_tb`)."""
 _NAME: Final = r"(?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*"
 _RAISED: Final = re.compile(rf"(?P<name>{_NAME})(?::.*)?")
 """A line below a traceback: the name of an exception, with what it says."""
@@ -28,15 +31,20 @@ _LOOKS_RAISED: Final = re.compile(
     rf"{_NAME}(?:Error|Exception|Interrupt)(?::\s.*)?|panic: .+"
     r'|Exception in thread ".*|Caused by: .+|Uncaught \w+: .+|thread \'.*\' panicked at .+'
 )
-"""A line without a traceback that is an exception all the same: of a syntax error, or of another language."""
+"""A line without a traceback that is an exception all the same: of a syntax error, or of another
+language."""
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 """What FORCE_COLOR and libraries for logs put around parts of a line."""
-_DRIVER: Final = re.compile(r'KFP driver: [\w.]+\((?:[^")]|"(?:[^"\\]|\\.)*")*\) failed: (?P<reason>.+)')
-"""The driver's message: its call, whose arguments are quoted, and the reason (backend/src/v2/driver/driver.go)."""
+_DRIVER: Final = re.compile(
+    r'KFP driver: [\w.]+\((?:[^")]|"(?:[^"\\]|\\.)*")*\) failed: (?P<reason>.+)'
+)
+"""The driver's message: its call, whose arguments are quoted, and the reason
+(backend/src/v2/driver/driver.go)."""
 
 
 class CauseFinder:
-    """Looks for the cause in the lines of one log, from its beginning on; keeps a few lines only."""
+    """Looks for the cause in the lines of one log, from its beginning on; keeps a few lines
+    only."""
 
     def __init__(self) -> None:
         self._log = Lines()
@@ -99,9 +107,9 @@ class CauseFinder:
     def _read_traceback(self, line: str) -> None:
         """Read a line below the first line of a traceback.
 
-        The program may write lines of its own in between, such as `epoch: 5`. So a line is the exception only below a
-        frame. It is not when a frame follows, or a line that looks more like an exception; unless it looks like one of
-        Python's own, whose message may have such lines.
+        The program may write lines of its own in between, such as `epoch: 5`. So a line is the
+        exception only below a frame. It is not when a frame follows, or a line that looks more like
+        an exception; unless it looks like one of Python's own, whose message may have such lines.
         """
         if _FRAME.fullmatch(line):
             self._has_frame = True
@@ -155,6 +163,7 @@ def cause_of(lines: Iterable[str]) -> str:
 
 
 def _reason(message: str) -> str:
-    """Return what a driver says was wrong, without the arguments of its call; other messages as they are."""
+    """Return what a driver says was wrong, without the arguments of its call; other messages as
+    they are."""
     driver = _DRIVER.fullmatch(message)
     return driver["reason"] if driver else message

@@ -1,7 +1,8 @@
 """Runs whose end the server tells before that of their tasks.
 
-The server records the final state of a run, and then the nodes of its workflow one by one. Who reads in between sees a
-run that has SUCCEEDED with nodes that are RUNNING. Some seconds later all of them are there.
+The server records the final state of a run, and then the nodes of its workflow one by one. Who
+reads in between sees a run that has SUCCEEDED with nodes that are RUNNING. Some seconds later all
+of them are there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from kfgcp.backends.kubeflow.progress import progress_of
 PAUSES: Final = (1.0, 3.0)
 """Seconds before each further look: so there are at most two."""
 JUST_ENDED: Final = 60.0
-"""Seconds after the end of a run in which its nodes may be late. Later, what is RUNNING will stay so."""
+"""Seconds after the end of a run in which its nodes may be late. Later, what is RUNNING will stay
+so."""
 _GOING_ON: Final = ("PENDING", "RUNNING")
 Answer = TypeVar("Answer", bound=Mapping[str, Any])
 
@@ -56,4 +58,6 @@ def has_late_tasks(run: Mapping[str, Any], now: float) -> bool:
     if abs(now - datetime.fromisoformat(progress.ended_at).timestamp()) > JUST_ENDED:
         return False
     details = (run.get("run_details") or {}).get("task_details") or ()
-    return any(detail.get("state") in _GOING_ON and detail.get("display_name") for detail in details)
+    return any(
+        detail.get("state") in _GOING_ON and detail.get("display_name") for detail in details
+    )

@@ -1,7 +1,7 @@
 """How long names and parameters may be. What is longer is refused before a run is made.
 
-The server answers 500 to an experiment that it cannot take. A run whose row does not fit into the database was started
-already: it runs, and nobody sees it.
+The server answers 500 to an experiment that it cannot take. A run whose row does not fit into the
+database was started already: it runs, and nobody sees it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,36 @@ MOST_NAME_BYTES: Final = 128
 MOST_NAME_CHARACTERS: Final = 255
 """Of an experiment before 2.15: the length of the column."""
 MOST_PARAMETER_BYTES: Final = 120_000
-"""The driver of the pipeline gets all parameters as one argument of a command. Linux allows 131,071 bytes
-(MAX_ARG_STRLEN), and there is more than the parameters in the argument."""
+"""The driver of the pipeline gets all parameters as one argument of a command. Linux allows 131,071
+bytes (MAX_ARG_STRLEN), and there is more than the parameters in the argument."""
 SMALL_COLUMN: Final = 65_535
 """Bytes of parameters before 2.15: a column of MySQL's type TEXT."""
 LARGE_COLUMNS: Final = (2, 15)
-"""The first release whose column for parameters is larger. Since then names of experiments are limited in bytes."""
+"""The first release whose column for parameters is larger. Since then names of experiments are
+limited in bytes."""
 ESCAPED_BY_GO: Final = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
 """Characters that Go writes as `\\u003c` and so on, and how many bytes that is more than in UTF-8.
 
-Both the argument of the driver (stablyMarshalJSON in v2/compiler/argocompiler/proto.go) and the column
-(toModelParameters in apiserver/server/api_converter.go) are written by json.Marshal, which escapes them.
+Both the argument of the driver (stablyMarshalJSON in v2/compiler/argocompiler/proto.go) and the
+column (toModelParameters in apiserver/server/api_converter.go) are written by json.Marshal, which
+escapes them.
 """
 MOST_SHOWN: Final = 3
 """Parameters that a message names."""
 
 
 def check_experiment_name(name: str, server: Server) -> None:
-    """Check that an experiment can have a name. The server is asked for its version only when that matters.
+    """Check that an experiment can have a name. The server is asked for its version only when that
+    matters.
 
     Raises:
         Unsupported: the name is empty or too long.
     """
     if not name:
-        raise Unsupported("An experiment of Kubeflow Pipelines needs a name.", hint="Choose one: --experiment NAME")
+        raise Unsupported(
+            "An experiment of Kubeflow Pipelines needs a name.",
+            hint="Choose one: --experiment NAME",
+        )
     size = len(name.encode())
     if size <= MOST_NAME_BYTES:
         return
@@ -50,14 +56,20 @@ def check_experiment_name(name: str, server: Server) -> None:
     if version is None or version >= LARGE_COLUMNS:
         problem = f"{size} bytes; Kubeflow Pipelines takes at most {MOST_NAME_BYTES}"
     elif len(name) > MOST_NAME_CHARACTERS:
-        problem = f"{len(name)} characters; Kubeflow Pipelines {text_of(version)} takes at most {MOST_NAME_CHARACTERS}"
+        problem = (
+            f"{len(name)} characters; Kubeflow Pipelines {text_of(version)} takes at most"
+            f" {MOST_NAME_CHARACTERS}"
+        )
     else:
         return
-    raise Unsupported(f"The name of the experiment has {problem}.", hint="Choose a shorter --experiment.")
+    raise Unsupported(
+        f"The name of the experiment has {problem}.", hint="Choose a shorter --experiment."
+    )
 
 
 def check_parameters(params: Mapping[str, Any], server: Server) -> None:
-    """Check how long the parameters of a run are together. The server is asked for its version only when that matters.
+    """Check how long the parameters of a run are together. The server is asked for its version only
+    when that matters.
 
     Raises:
         UsageError: they are too long; the message names the longest.
@@ -89,6 +101,9 @@ def _longest(params: Mapping[str, Any]) -> str:
 
 
 def _bytes_of(value: Any) -> int:
-    """Return the length of a value as the server passes it on and keeps it: compact JSON in UTF-8, written by Go."""
+    """Return the length of a value as the server passes it on and keeps it: compact JSON in UTF-8,
+    written by Go."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode()) + sum(text.count(character) * more for character, more in ESCAPED_BY_GO.items())
+    return len(text.encode()) + sum(
+        text.count(character) * more for character, more in ESCAPED_BY_GO.items()
+    )

@@ -1,9 +1,10 @@
 """Which lines of a pod's log the program wrote, and which came from what runs it.
 
-A pod's log has the lines of Argo's executor (`time=... argo=true`), those of the driver or the launcher of Kubeflow
-Pipelines (klog: `I1129 08:57:08.318690      14 main.go:67] ...`), those of kfp's executor inside of the container
-(`[KFP Executor 2026-11-29 09:06:36,597 INFO]: ...`) and those of the program. A pod that fails ends with the line
-`Error: exit status N` of Argo's executor. The forms are those of recorded logs of 2.17.0.
+A pod's log has the lines of Argo's executor (`time=... argo=true`), those of the driver or the
+launcher of Kubeflow Pipelines (klog: `I1129 08:57:08.318690 14 main.go:67] ...`), those of kfp's
+executor inside of the container (`[KFP Executor 2026-11-29 09:06:36,597 INFO]: ...`) and those of
+the program. A pod that fails ends with the line `Error: exit status N` of Argo's executor. The
+forms are those of recorded logs of 2.17.0.
 """
 
 from __future__ import annotations
@@ -17,17 +18,30 @@ EXIT_STATUS: Final = re.compile(r"Error: (exit status \d+)")
 """The last line of Argo's executor, when the program failed."""
 ONLY_A_STATUS: Final = re.compile(r".*\bexit status \d+")
 _ARGO: Final = re.compile(r'time="?\d{4}-.* argo=true(?: .*)?')
-_KLOG: Final = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +(?P<process>\d+) (?P<file>[\w.-]+):\d+\] ")
+_KLOG: Final = re.compile(
+    r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +(?P<process>\d+) (?P<file>[\w.-]+):\d+\] "
+)
 _LEVELS: Final = ("I", "W", "E", "F")
 _FILES: Final = frozenset(
-    ("main.go", "cache.go", "client.go", "importer_launcher.go", "launcher_v2.go", "object_store.go", "registry.go")
+    (
+        "main.go",
+        "cache.go",
+        "client.go",
+        "importer_launcher.go",
+        "launcher_v2.go",
+        "object_store.go",
+        "registry.go",
+    )
 )
 """Files of the driver and the launcher that write the first lines of a log."""
 _KFP_EXECUTOR: Final = re.compile(
-    r"\[KFP Executor [\d:, -]+ INFO\]: (?:Looking for component `|--component_module_path is not specified\. "
-    r'|Loading KFP component "|Got executor_input:$|Wrote executor output file to |Did not write output file\.$)'
+    r"\[KFP Executor [\d:, -]+ INFO\]: (?:Looking for component `|--component_module_path is not"
+    r" specified\. "
+    r'|Loading KFP component "|Got executor_input:$|Wrote executor output file to |Did not write'
+    r" output file\.$)"
 )
-"""What kfp writes itself (kfp/dsl/executor_main.py). The program's own messages have the same beginning."""
+"""What kfp writes itself (kfp/dsl/executor_main.py). The program's own messages have the same
+beginning."""
 
 Line = TypeVar("Line")
 
@@ -35,7 +49,8 @@ Line = TypeVar("Line")
 class Source(Enum):
     """Who wrote a line.
 
-    FATAL is the last line of a launcher or driver that gives up. STATUS is `Error: exit status N` of Argo's executor.
+    FATAL is the last line of a launcher or driver that gives up. STATUS is `Error: exit status N`
+    of Argo's executor.
     """
 
     PROGRAM = auto()
@@ -81,7 +96,8 @@ class Lines:
         return Source.PROGRAM
 
     def _is_of_launcher(self, klog: re.Match[str]) -> bool:
-        """Return whether a line of klog is of the launcher: a program in Go may write such lines, too."""
+        """Return whether a line of klog is of the launcher: a program in Go may write such lines,
+        too."""
         if not self._launcher and klog["file"] in _FILES:
             self._launcher = klog["process"]
         return klog["process"] == self._launcher
@@ -94,7 +110,8 @@ def message_of(line: str) -> str:
 
 
 def without_noise(lines: Iterable[Line], text: Callable[[Line], str] = str) -> Iterator[Line]:
-    """Yield the lines of the program, and the reason of the launcher or driver when that tells more than a status.
+    """Yield the lines of the program, and the reason of the launcher or driver when that tells more
+    than a status.
 
     What is yielded of the beginning of a log is the beginning of what is yielded of the whole.
 

@@ -1,7 +1,7 @@
 """The logs of a run's tasks: of their pods, of what was kept of them, and of Cloud Logging.
 
-`pod_logs` reads the log of one pod. GKE's entries in Cloud Logging carry the run's id as a label of the pod
-(`k8s-pod/pipeline/runid`); they alone have times and severities.
+`pod_logs` reads the log of one pod. GKE's entries in Cloud Logging carry the run's id as a label of
+the pod (`k8s-pod/pipeline/runid`); they alone have times and severities.
 """
 
 from __future__ import annotations
@@ -20,9 +20,24 @@ from kfgcp.backends.base import LogFilter, LogLine
 from kfgcp.backends.kubeflow.failure_cause import CauseFinder
 from kfgcp.backends.kubeflow.log_noise import without_noise
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.pod_logs import BUCKET, Keeper, NotKept, Pod, PodLogs, RunOfPods, Streams
+from kfgcp.backends.kubeflow.pod_logs import (
+    BUCKET,
+    Keeper,
+    NotKept,
+    Pod,
+    PodLogs,
+    RunOfPods,
+    Streams,
+)
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
-from kfgcp.backends.kubeflow.runs import EXECUTION_STATES, NODE_STATES, RUN_STATES, at, placed_tasks, pods_of
+from kfgcp.backends.kubeflow.runs import (
+    EXECUTION_STATES,
+    NODE_STATES,
+    RUN_STATES,
+    at,
+    placed_tasks,
+    pods_of,
+)
 from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
 from kfgcp.log_lines import LineSplitter
 from kfgcp.model import RunState, Task, TaskKind, TaskState
@@ -85,7 +100,9 @@ class LogEnd:
 class RunLogs:
     """The logs of a run as it was read. Threads may share them."""
 
-    def __init__(self, place: Place, run: Mapping[str, Any], executions: Sequence[Execution]) -> None:
+    def __init__(
+        self, place: Place, run: Mapping[str, Any], executions: Sequence[Execution]
+    ) -> None:
         self._place = place
         self._run_id = str(run.get("run_id"))
         self._since = at(run.get("created_at")) or ""
@@ -93,9 +110,15 @@ class RunLogs:
         self.attempts = list(_attempts(run, executions, pods))
         self._unnamed = list(_tasks_without_pod(run, executions)) if "tasks" in run else []
         root_driver = pods.failed_driver("") if pods else ""
-        self._start = Attempt("", 1, Pod(root_driver, has_ended=True), is_last=True) if root_driver else None
+        self._start = (
+            Attempt("", 1, Pod(root_driver, has_ended=True), is_last=True) if root_driver else None
+        )
         run_of_pods = RunOfPods(
-            self._run_id, self._since[:10], pods.workflow if pods else "", place.namespace, _bucket_of(executions)
+            self._run_id,
+            self._since[:10],
+            pods.workflow if pods else "",
+            place.namespace,
+            _bucket_of(executions),
         )
         self._pods = PodLogs(place.ui, run_of_pods, raises_outages=place.logging is None)
         self._answered: Keeper | None = None
@@ -103,8 +126,8 @@ class RunLogs:
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
         """Yield lines by task in the order they started, by attempt, as they were written.
 
-        Earlier attempts whose logs are gone are left out unless one is asked for. The warning `NotWhole` names a task
-        whose pod is not known.
+        Earlier attempts whose logs are gone are left out unless one is asked for. The warning
+        `NotWhole` names a task whose pod is not known.
 
         Raises:
             NotFound: a log was not kept anywhere; the other logs came first.
@@ -138,7 +161,8 @@ class RunLogs:
         return LogEnd(finder.cause, tuple(line[-MOST_OF_A_LINE:] for line in last))
 
     def cause_of(self, task: str) -> str:
-        """Return why a task failed, on one line; empty when its log does not say it, or when it has no log.
+        """Return why a task failed, on one line; empty when its log does not say it, or when it has
+        no log.
 
         Raises:
             NotFound: the log is nowhere.
@@ -148,7 +172,10 @@ class RunLogs:
     def chosen(self, log_filter: LogFilter) -> Iterator[Attempt]:
         """Yield the attempts that a filter wants."""
         for attempt in self.attempts:
-            if log_filter.task in (None, attempt.task) and log_filter.attempt in (None, attempt.number):
+            if log_filter.task in (None, attempt.task) and log_filter.attempt in (
+                None,
+                attempt.number,
+            ):
                 yield attempt
 
     def lines(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
@@ -184,7 +211,10 @@ class RunLogs:
         for task, has_ended in self._unnamed:
             if log_filter.task not in (None, task):
                 continue
-            note = f"{task} has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its program has ended"
+            note = (
+                f"{task} has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its"
+                " program has ended"
+            )
             if has_ended:
                 note = f"{task} has no log: Kubeflow Pipelines 3.0 did not name its pod"
             warnings.warn(note, NotWhole, stacklevel=2)
@@ -192,7 +222,8 @@ class RunLogs:
     def _keepers(self, *, all_lines: bool) -> list[Keeper | None]:
         """Return who is asked for a log, in this order; None is Cloud Logging.
 
-        Who had the last log has most likely the next one, too. The launcher's copy lacks what others wrote.
+        Who had the last log has most likely the next one, too. The launcher's copy lacks what
+        others wrote.
         """
         keepers: list[Keeper | None] = [Keeper.POD, Keeper.COPY, Keeper.ARCHIVE]
         if self._place.logging is not None:
@@ -221,7 +252,10 @@ class RunLogs:
         if self._place.logging is None:
             raise Unsupported(
                 "The pods of Kubeflow keep no times and severities.",
-                hint=f"Set project in [env.{self._place.env}] to read Cloud Logging. Or leave out these options.",
+                hint=(
+                    f"Set project in [env.{self._place.env}] to read Cloud Logging. Or leave out"
+                    " these options."
+                ),
             )
         if not attempt.pod.name:
             return
@@ -234,11 +268,15 @@ class RunLogs:
         if log_filter.severity:
             clauses.append(f"severity>={log_filter.severity}")
         for entry in self._place.logging.entries(clauses):
-            yield LogLine(attempt.task, attempt.number, entry.text, at(entry.at) or "", entry.severity)
+            yield LogLine(
+                attempt.task, attempt.number, entry.text, at(entry.at) or "", entry.severity
+            )
 
     def _lost(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
         which = f" attempt {attempt.number} of" if not attempt.is_last else ""
-        ways = ["let Kubeflow archive logs: archiveLogs of Argo, ARGO_ARCHIVE_LOGS of ml-pipeline-ui"]
+        ways = [
+            "let Kubeflow archive logs: archiveLogs of Argo, ARGO_ARCHIVE_LOGS of ml-pipeline-ui"
+        ]
         if self._place.logging is None:
             ways.insert(0, f"set project in [env.{self._place.env}] to read Cloud Logging on GKE")
         hint = ", or ".join(ways)
@@ -274,10 +312,15 @@ class RunTail:
             if key in self._read:
                 continue
             try:
-                for line in islice(logs.lines(attempt, self._wanted), self._shown.get(key, 0), None):
+                for line in islice(
+                    logs.lines(attempt, self._wanted), self._shown.get(key, 0), None
+                ):
                     self._shown[key] = self._shown.get(key, 0) + 1
                     yield line
-            except (NotFound, Unreachable) as error:  # its pod may be starting; of one that has ended nothing will come
+            except (
+                NotFound,
+                Unreachable,
+            ) as error:  # its pod may be starting; of one that has ended nothing will come
                 if not attempt.pod.has_ended:
                     continue
                 lost = error
@@ -299,20 +342,23 @@ def _attempts(
             continue
         execution, node = placed.execution, placed.node or {}
         if execution is not None and execution.cached:
-            # Among its outputs are the logs of the run that it took them from; in this run nothing was written.
+            # Among its outputs are the logs of the run that it took them from; in this run nothing
+            # was written.
             continue
         if execution is not None:
             state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
         else:
             state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
         names = pods.get(placed.path, [])
-        # An execution of an importer has no pod. Of one that succeeded, the log has nothing to tell.
+        # An execution of an importer has no pod. Of one that succeeded, the log has nothing to
+        # tell.
         is_unnamed = execution is not None and placed.kind is TaskKind.IMPORTER and not state.ok
         if not names and pods_by_name is not None and (is_unnamed or not executions):
             names = pods_by_name.executors(placed.path)
         copies = execution.logs if execution is not None else ()
         count = max(len(names), len(copies))
-        # The pods that ran before a retry of the run are not among its nodes, but their logs were kept.
+        # The pods that ran before a retry of the run are not among its nodes, but their logs were
+        # kept.
         names = [""] * (count - len(names)) + list(names)
         by_number = _copies_by_number(copies, count)
         for number, name in enumerate(names, 1):
@@ -321,16 +367,25 @@ def _attempts(
             yield Attempt(placed.path, number, pod, is_last)
 
 
-def _tasks_without_pod(run: Mapping[str, Any], executions: Sequence[Execution]) -> Iterator[tuple[str, bool]]:
-    """Yield the tasks of a 3.0 server that run or ran in a pod that it does not name, and whether they have ended.
+def _tasks_without_pod(
+    run: Mapping[str, Any], executions: Sequence[Execution]
+) -> Iterator[tuple[str, bool]]:
+    """Yield the tasks of a 3.0 server that run or ran in a pod that it does not name, and whether
+    they have ended.
 
-    The launcher names the pod when the program has ended, so a program that is running or was killed has none
-    (recorded: api-3.0-branch/run-get-running-full.json, run-get-terminated-ended.json).
+    The launcher names the pod when the program has ended, so a program that is running or was
+    killed has none (recorded: api-3.0-branch/run-get-running-full.json,
+    run-get-terminated-ended.json).
     """
     is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
     for placed in placed_tasks(run, executions):
         execution = placed.execution
-        if execution is None or placed.kind is not TaskKind.CONTAINER or execution.pod or execution.logs:
+        if (
+            execution is None
+            or placed.kind is not TaskKind.CONTAINER
+            or execution.pod
+            or execution.logs
+        ):
             continue
         state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
         if state in (TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED):
@@ -346,8 +401,8 @@ def _copies_by_number(copies: Sequence[str], count: int) -> dict[int, str]:
     """
     by_number = dict(enumerate(copies, 1))
     if len(copies) < count:
-        # An attempt without a copy was killed. A URI without a number is of the last attempt: before 2.16, each
-        # attempt wrote over the log of the one before it.
+        # An attempt without a copy was killed. A URI without a number is of the last attempt:
+        # before 2.16, each attempt wrote over the log of the one before it.
         by_number = {}
         for uri in copies:
             numbered = _OF_ATTEMPT.fullmatch(uri)

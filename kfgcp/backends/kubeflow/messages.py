@@ -1,7 +1,7 @@
 """The messages of Kubeflow Pipelines that kfgcp reads: the fields that it uses, and their types.
 
-Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below backend/api/v2beta1)
-in the JSON mapping of Protocol Buffers.
+Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below
+backend/api/v2beta1) in the JSON mapping of Protocol Buffers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ TASK: Final = message(
 )
 _PRODUCER: Final = message({"task_name": text, "iteration": count})
 _PARAMETER: Final = message({"parameter_key": text, "type": text, "producer": _PRODUCER})
-_ARTIFACT: Final = message({"name": text, "type": text, "uri": text, "metadata": mapping, "number_value": number})
+_ARTIFACT: Final = message(
+    {"name": text, "type": text, "uri": text, "metadata": mapping, "number_value": number}
+)
 _ARTIFACTS: Final = message({"artifact_key": text, "artifacts": list_of(_ARTIFACT)})
 _VALUES: Final = message({"parameters": list_of(_PARAMETER), "artifacts": list_of(_ARTIFACTS)})
 SERVER_TASK: Final = message(
@@ -83,7 +85,9 @@ RUN: Final = message(
     },
     required=("run_id", "created_at"),
 )
-EXPERIMENT: Final = message({"experiment_id": required_text, "display_name": text}, required=("experiment_id",))
+EXPERIMENT: Final = message(
+    {"experiment_id": required_text, "display_name": text}, required=("experiment_id",)
+)
 VERSION: Final = message({"pipeline_spec": mapping})
 
 
@@ -91,11 +95,15 @@ def read_run(answer: Any) -> dict[str, Any]:
     """Return an answer, or an item of a list, as a run.
 
     Raises:
-        BadAnswer: it is not one; the message names the field. Or the server could not convert the run of its database:
-            then it answers `{experiment_id, run_id, error}` with status 200, also in lists (recorded:
-            run-get-not-converted.json, runs-list-not-converted.json).
+        BadAnswer: it is not one; the message names the field. Or the server could not convert the
+            run of its database: then it answers `{experiment_id, run_id, error}` with status 200,
+            also in lists (recorded: run-get-not-converted.json, runs-list-not-converted.json).
     """
-    if isinstance(answer, Mapping) and isinstance(answer.get("error"), Mapping) and not answer.get("created_at"):
+    if (
+        isinstance(answer, Mapping)
+        and isinstance(answer.get("error"), Mapping)
+        and not answer.get("created_at")
+    ):
         _refuse_unconverted(answer)
     run: dict[str, Any] = read(answer, RUN, service=SERVICE, thing="a run")
     return run
@@ -112,13 +120,18 @@ def read_task(answer: Any) -> dict[str, Any]:
 
 
 def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
-    error = read(answer, message({"run_id": required_text, "error": STATUS}), service=SERVICE, thing="a run")
+    error = read(
+        answer, message({"run_id": required_text, "error": STATUS}), service=SERVICE, thing="a run"
+    )
     problem = error["error"].get("message")
     if problem:
         run_id = redacted_line(str(error.get("run_id")), limit=LONGEST_NAME)
         raise BadAnswer(
             f"{SERVICE} cannot read run {run_id}: {redacted_line(problem)}.",
-            hint="The record of this run in the server's database is damaged. Ask the administrator of the server.",
+            hint=(
+                "The record of this run in the server's database is damaged. Ask the administrator"
+                " of the server."
+            ),
         )
 
 

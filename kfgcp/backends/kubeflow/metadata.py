@@ -1,7 +1,7 @@
 """What ML Metadata knows of a run: its executions, each with its inputs, outputs and artifacts.
 
-Four calls of gRPC-Web on the host of the pipelines API. Keys of the executions are those that KFP's driver and launcher
-write (backend/src/v2/metadata/client.go).
+Four calls of gRPC-Web on the host of the pipelines API. Keys of the executions are those that KFP's
+driver and launcher write (backend/src/v2/metadata/client.go).
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from kfgcp.spec.json_values import whole
 
 PAGE: Final = 100
 LOG: Final = "executor-logs"
-"""Name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since 2.5)."""
+"""Name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since
+2.5)."""
 _HIDDEN: Final = ("display_name", "store_session_info", "parameter_producer_task")
 """Metadata of artifacts that the launcher adds for itself."""
 _YEAR_10000: Final = 253_402_300_800_000
 SECONDS: Final = 10.0
 """How long a call may take: a run is shown without its values when the service hangs."""
 ALL_SECONDS: Final = 60.0
-"""How long the calls of a run may take together: there is one for each hundred executions and artifacts."""
+"""How long the calls of a run may take together: there is one for each hundred executions and
+artifacts."""
 LATER: Final = 30.0
 """Seconds until a service that could not be reached is asked again."""
 
@@ -46,13 +48,14 @@ class StoredArtifact:
 class Execution:
     """A task, DAG, loop or iteration of a run.
 
-    parent: the execution that it stands in, 0 for none. iteration: its number in its loop, None for what is no
-    iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of the last attempt. log: where the
-    launcher put what the last attempt wrote, empty when it did not. logs: the same of all attempts, first to last; a
-    run that was continued keeps those from before. iterations: how many a loop has, None for what is
-    not a loop. pods: of all attempts, first to last, where they are known; ML Metadata knows the last one only. error:
-    why it failed, empty where that is not known, as in ML Metadata. is_reused: whether a retry of the run uses it again
-    with the start that it had.
+    parent: the execution that it stands in, 0 for none. iteration: its number in its loop, None for
+    what is no iteration. state: one of `mlmd.STATES`. inputs, outputs: artifacts by name. pod: of
+    the last attempt. log: where the launcher put what the last attempt wrote, empty when it did
+    not. logs: the same of all attempts, first to last; a run that was continued keeps those from
+    before. iterations: how many a loop has, None for what is not a loop. pods: of all attempts,
+    first to last, where they are known; ML Metadata knows the last one only. error: why it failed,
+    empty where that is not known, as in ML Metadata. is_reused: whether a retry of the run uses it
+    again with the start that it had.
     """
 
     id: int
@@ -95,7 +98,8 @@ class Metadata:
             artifacts: theirs too, by two more calls.
 
         Raises:
-            BackendError: the service does not answer, or not with gRPC-Web; for `LATER` seconds it is not asked then.
+            BackendError: the service does not answer, or not with gRPC-Web; for `LATER` seconds it
+                is not asked then.
         """
         if self._lost is not None and time.monotonic() < self._lost[0]:
             raise BackendError(self._lost[1].message, hint=self._lost[1].hint)
@@ -106,7 +110,9 @@ class Metadata:
             raise
 
     def _executions(self, run_id: str, artifacts: bool, until: float) -> list[Execution]:
-        asked = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name=run_id)
+        asked = mlmd.message("GetContextByTypeAndNameRequest")(
+            type_name=mlmd.PIPELINE_RUN, context_name=run_id
+        )
         context = self._call("GetContextByTypeAndName", asked, until).context
         if not context.id:
             return []
@@ -114,13 +120,18 @@ class Metadata:
         if not artifacts:
             return [_execution(execution, {}, {}) for execution in sorted(executions, key=_made)]
         stored = {
-            artifact.id: artifact for artifact in self._all("GetArtifactsByContext", "artifacts", context.id, until)
+            artifact.id: artifact
+            for artifact in self._all("GetArtifactsByContext", "artifacts", context.id, until)
         }
         ids = [execution.id for execution in executions]
         asked = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
         events = self._call("GetEventsByExecutionIDs", asked, until)
-        types = self._types({artifact.type_id for artifact in stored.values() if not artifact.type}, until)
-        sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(lambda: defaultdict(list))
+        types = self._types(
+            {artifact.type_id for artifact in stored.values() if not artifact.type}, until
+        )
+        sides: dict[tuple[int, int], dict[str, list[StoredArtifact]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         for event in sorted(events.events, key=_position):
             if (artifact := stored.get(event.artifact_id)) is not None:
                 made = _artifact(artifact, artifact.type or types.get(artifact.type_id, ""))
@@ -187,7 +198,9 @@ def _made(stored: Any) -> tuple[int, int]:
 
 
 def _execution(
-    stored: Any, inputs: Mapping[str, Sequence[StoredArtifact]], outputs: Mapping[str, Sequence[StoredArtifact]]
+    stored: Any,
+    inputs: Mapping[str, Sequence[StoredArtifact]],
+    outputs: Mapping[str, Sequence[StoredArtifact]],
 ) -> Execution:
     values = mlmd.values(stored.custom_properties)
     state = dict(enumerate(mlmd.STATES)).get(stored.last_known_state, "UNKNOWN")
@@ -236,8 +249,8 @@ def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """A value of metadata as a task gave it: numbers are kept as doubles, booleans as the integers 0 and 1, lists and
-    objects in an object of their own (StructValueToMLMDValue in client.go)."""
+    """A value of metadata as a task gave it: numbers are kept as doubles, booleans as the integers
+    0 and 1, lists and objects in an object of their own (StructValueToMLMDValue in client.go)."""
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("list", "struct"):
@@ -250,6 +263,9 @@ def _key(event: Any) -> str:
 
 
 def _position(event: Any) -> tuple[int, int]:
-    """Return what orders the artifacts of a name: those of a list have an index, and logs of attempts come in time."""
-    index = next((step.index for step in event.path.steps if step.WhichOneof("value") == "index"), 0)
+    """Return what orders the artifacts of a name: those of a list have an index, and logs of
+    attempts come in time."""
+    index = next(
+        (step.index for step in event.path.steps if step.WhichOneof("value") == "index"), 0
+    )
     return index, event.milliseconds_since_epoch

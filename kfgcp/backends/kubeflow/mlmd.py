@@ -1,12 +1,14 @@
-"""ML Metadata as Kubeflow Pipelines serves it beside its API: the messages of four calls, framed as gRPC-Web.
+"""ML Metadata as Kubeflow Pipelines serves it beside its API: the messages of four calls, framed as
+gRPC-Web.
 
-    call = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN, context_name=run_id)
-    answer = session.post(host + mlmd.path("GetContextByTypeAndName"), mlmd.encode(call), headers=mlmd.HEADERS)
-    found = mlmd.decode("GetContextByTypeAndNameResponse", answer.content, answer.headers)
+    call = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN,
+    context_name=run_id) answer = session.post(host + mlmd.path("GetContextByTypeAndName"),
+    mlmd.encode(call), headers=mlmd.HEADERS) found = mlmd.decode("GetContextByTypeAndNameResponse",
+    answer.content, answer.headers)
 
-The released ml-metadata wheels do not install beside protobuf 6, so the messages are built here from their field
-numbers, those of ml_metadata 1.17.1; fields that we do not read are left out, which the wire format allows. Enums are
-plain numbers, see `STATES` and the constants below them.
+The released ml-metadata wheels do not install beside protobuf 6, so the messages are built here
+from their field numbers, those of ml_metadata 1.17.1; fields that we do not read are left out,
+which the wire format allows. Enums are plain numbers, see `STATES` and the constants below them.
 """
 
 from __future__ import annotations
@@ -45,21 +47,36 @@ _PACKAGE: Final = "ml_metadata"
 _PROPERTIES: Final = "properties=4 <Value>, custom_properties=5 <Value>"
 _TIMES: Final = "create_time_since_epoch={} int64, last_update_time_since_epoch={} int64"
 _MESSAGES: Final[Mapping[str, str]] = {
-    "Value": "int_value=1 int64 |, double_value=2 double |, string_value=3 string |, struct_value=4 Struct |, "
-    "bool_value=6 bool |",
-    "Artifact": f"id=1 int64, name=7 string, type_id=2 int64, type=8 string, uri=3 string, {_PROPERTIES}, "
-    f"state=6 int32, {_TIMES.format(9, 10)}",
+    "Value": (
+        "int_value=1 int64 |, double_value=2 double |, string_value=3 string |, struct_value=4"
+        " Struct |, bool_value=6 bool |"
+    ),
+    "Artifact": (
+        f"id=1 int64, name=7 string, type_id=2 int64, type=8 string, uri=3 string, {_PROPERTIES}, "
+        f"state=6 int32, {_TIMES.format(9, 10)}"
+    ),
     "ArtifactType": "id=1 int64, name=2 string",
-    "Execution": f"id=1 int64, name=6 string, type_id=2 int64, type=7 string, last_known_state=3 int32, {_PROPERTIES}, "
-    f"{_TIMES.format(8, 9)}",
+    "Execution": (
+        "id=1 int64, name=6 string, type_id=2 int64, type=7 string, last_known_state=3 int32,"
+        f" {_PROPERTIES}, {_TIMES.format(8, 9)}"
+    ),
     "ExecutionType": "id=1 int64, name=2 string",
-    "Context": f"id=1 int64, name=3 string, type_id=2 int64, type=6 string, {_PROPERTIES}, {_TIMES.format(7, 8)}",
+    "Context": (
+        f"id=1 int64, name=3 string, type_id=2 int64, type=6 string, {_PROPERTIES},"
+        f" {_TIMES.format(7, 8)}"
+    ),
     "Event.Path.Step": "index=1 int64 |, key=2 string |",
     "Event.Path": "steps=1 Event.Path.Step *",
-    "Event": "artifact_id=1 int64, execution_id=2 int64, path=3 Event.Path, type=4 int32, "
-    "milliseconds_since_epoch=5 int64",
-    "ListOperationOptions": "max_result_size=1 int32 ?, next_page_token=3 string, filter_query=4 string",
-    "GetContextByTypeAndNameRequest": "type_name=1 string, type_version=3 string, context_name=2 string",
+    "Event": (
+        "artifact_id=1 int64, execution_id=2 int64, path=3 Event.Path, type=4 int32, "
+        "milliseconds_since_epoch=5 int64"
+    ),
+    "ListOperationOptions": (
+        "max_result_size=1 int32 ?, next_page_token=3 string, filter_query=4 string"
+    ),
+    "GetContextByTypeAndNameRequest": (
+        "type_name=1 string, type_version=3 string, context_name=2 string"
+    ),
     "GetContextByTypeAndNameResponse": "context=1 Context",
     "GetExecutionsByContextRequest": "context_id=1 int64, options=2 ListOperationOptions",
     "GetExecutionsByContextResponse": "executions=1 Execution *, next_page_token=2 string",
@@ -76,8 +93,8 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "GetExecutionTypesByIDRequest": "type_ids=1 int64 *",
     "GetExecutionTypesByIDResponse": "execution_types=1 ExecutionType *",
 }
-"""Message -> `name=NUMBER type`; `*` is repeated, `|` in the oneof `value`, `?` may be missing where 0 is not the same,
-`<T>` a map of text to T."""
+"""Message -> `name=NUMBER type`; `*` is repeated, `|` in the oneof `value`, `?` may be missing
+where 0 is not the same, `<T>` a map of text to T."""
 
 
 class MlmdError(Exception):
@@ -115,13 +132,16 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
     Args:
         name: of the message.
         body: frames of data, and of trailers.
-        headers: those of the answer, where the status of an answer without data may be; names are looked up in
-            lower case and as `requests` does.
+        headers: those of the answer, where the status of an answer without data may be; names are
+            looked up in lower case and as `requests` does.
 
     Raises:
         MlmdError: the status is an error, or the body is something else than gRPC-Web.
     """
-    data, trailers = b"", {key: (headers or {}).get(key, "") for key in ("grpc-status", "grpc-message")}
+    data, trailers = (
+        b"",
+        {key: (headers or {}).get(key, "") for key in ("grpc-status", "grpc-message")},
+    )
     for flag, content in _frames(body):
         if flag & TRAILERS:
             trailers |= _trailers(content)
@@ -184,7 +204,8 @@ def _trailers(content: bytes) -> dict[str, str]:
 
 
 def value(stored: Any) -> Any:
-    """What a Value holds; whole doubles in a Struct are int, as they are in JSON. None when it holds nothing."""
+    """What a Value holds; whole doubles in a Struct are int, as they are in JSON. None when it
+    holds nothing."""
     kind = stored.WhichOneof("value")
     found = getattr(stored, kind) if kind else None
     return plain(found) if kind == "struct_value" else found
@@ -252,13 +273,17 @@ def _put(target: Any, item: Any) -> None:
 
 @cache
 def _pool() -> Any:
-    """The messages in a pool of their own, so that an ml_metadata in the same process does not clash."""
+    """The messages in a pool of their own, so that an ml_metadata in the same process does not
+    clash."""
     from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
-    # The service's own file is proto2. As proto3 the messages are the same on the wire, and a text that is not UTF-8
-    # makes the answer unreadable; in proto2 it would come out as bytes.
+    # The service's own file is proto2. As proto3 the messages are the same on the wire, and a text
+    # that is not UTF-8 makes the answer unreadable; in proto2 it would come out as bytes.
     file = descriptor_pb2.FileDescriptorProto(
-        name="kfgcp/mlmd.proto", package=_PACKAGE, syntax="proto3", dependency=[struct_pb2.DESCRIPTOR.name]
+        name="kfgcp/mlmd.proto",
+        package=_PACKAGE,
+        syntax="proto3",
+        dependency=[struct_pb2.DESCRIPTOR.name],
     )
     for name, fields in _MESSAGES.items():
         if "." not in name:
@@ -279,12 +304,18 @@ def _describe(target: Any, name: str, fields: str) -> None:
     for text in filter(None, fields.split(", ")):
         label, kind, *mark = text.split()
         field = target.field.add(name=label.partition("=")[0], number=int(label.partition("=")[2]))
-        field.label = Field.LABEL_REPEATED if "*" in mark or kind[0] == "<" else Field.LABEL_OPTIONAL
+        field.label = (
+            Field.LABEL_REPEATED if "*" in mark or kind[0] == "<" else Field.LABEL_OPTIONAL
+        )
         if kind[0] == "<":
-            entry = target.nested_type.add(name="".join(map(str.title, field.name.split("_"))) + "Entry")
+            entry = target.nested_type.add(
+                name="".join(map(str.title, field.name.split("_"))) + "Entry"
+            )
             entry.options.map_entry = True
             for number, (inner, of) in enumerate((("key", "string"), ("value", kind[1:-1])), 1):
-                _set_type(entry.field.add(name=inner, number=number, label=Field.LABEL_OPTIONAL), of)
+                _set_type(
+                    entry.field.add(name=inner, number=number, label=Field.LABEL_OPTIONAL), of
+                )
             kind = f"{name}.{entry.name}"
         _set_type(field, kind)
         if "*" in mark and kind[0].islower():

@@ -29,7 +29,9 @@ _NAMES, _IDS, _VERSIONS = "experiment", "experiment id", "pipeline version"
 class Experiments:
     """The experiments of a place, by id and by name. Threads may share it."""
 
-    def __init__(self, http: ServiceClient, records: ServiceRecords, place: str, namespace: str) -> None:
+    def __init__(
+        self, http: ServiceClient, records: ServiceRecords, place: str, namespace: str
+    ) -> None:
         self._http, self._records, self._place = http, records, place
         self._scope = {"namespace": namespace} if namespace else {}
         self._ensured: dict[str, str] = {}
@@ -37,21 +39,27 @@ class Experiments:
         self._names = records.names(place, _NAMES)
 
     def name(self, experiment_id: str) -> str:
-        """Return the name of an experiment, "" when it was deleted. It costs a request when it is not remembered."""
+        """Return the name of an experiment, "" when it was deleted. It costs a request when it is
+        not remembered."""
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 try:
-                    experiment = read_experiment(self._http.get(f"{API}/experiments/{quote(experiment_id)}"))
+                    experiment = read_experiment(
+                        self._http.get(f"{API}/experiments/{quote(experiment_id)}")
+                    )
                 except NotFound:
                     experiment = {}
                 self._remember({experiment_id: str(experiment.get("display_name") or "")})
             return self._names.get(experiment_id, "")
 
     def name_in_list(self, experiment_id: str) -> str:
-        """Return the name of an experiment as `name` does. When it is not remembered, read all experiments at once."""
+        """Return the name of an experiment as `name` does. When it is not remembered, read all
+        experiments at once."""
         with self._lock:
             if experiment_id and experiment_id not in self._names:
-                pages = self._http.pages(f"{API}/experiments", self._scope, "experiments", size=PAGE)
+                pages = self._http.pages(
+                    f"{API}/experiments", self._scope, "experiments", size=PAGE
+                )
                 names = {experiment_id: ""}
                 for experiment in _readable(pages):
                     names[experiment["experiment_id"]] = experiment.get("display_name") or ""
@@ -59,7 +67,8 @@ class Experiments:
             return self._names.get(experiment_id, "")
 
     def id_of(self, name: str) -> str | None:
-        """Return the id of an experiment, None when there is none. It costs a request when it is not remembered."""
+        """Return the id of an experiment, None when there is none. It costs a request when it is
+        not remembered."""
         remembered = self._records.names(self._place, _IDS).get(name)
         if remembered is not None:
             return remembered
@@ -73,7 +82,8 @@ class Experiments:
         self._records.remember_names(self._place, _IDS, {}, gone=[name])
 
     def ensure(self, name: str) -> str:
-        """Return the id that an experiment has now. Create the experiment when there is none of that name."""
+        """Return the id that an experiment has now. Create the experiment when there is none of
+        that name."""
         if name not in self._ensured:
             self._ensured[name] = self._find(name) or self._make(name)
         return self._ensured[name]
@@ -81,20 +91,26 @@ class Experiments:
     def _find(self, name: str) -> str | None:
         """Return the id of the experiment that the service takes for the one of that name.
 
-        MySQL and MariaDB compare names without regard to case and trailing spaces: a filter on "churn" finds "Churn",
-        and no other experiment can have that name. With PostgreSQL both may be there, and only the exact one is found.
+        MySQL and MariaDB compare names without regard to case and trailing spaces: a filter on
+        "churn" finds "Churn", and no other experiment can have that name. With PostgreSQL both may
+        be there, and only the exact one is found.
         """
         filter_text = filters.text([filters.predicate("display_name", "EQUALS", name)])
         params = {**self._scope, "filter": filter_text}
-        experiments = list(_readable(self._http.pages(f"{API}/experiments", params, "experiments", size=PAGE)))
+        experiments = list(
+            _readable(self._http.pages(f"{API}/experiments", params, "experiments", size=PAGE))
+        )
         exact = [experiment for experiment in experiments if experiment.get("display_name") == name]
         best = exact or experiments
         return str(best[0]["experiment_id"]) if best else None
 
     def _make(self, name: str) -> str:
-        """Create an experiment and return its id, also when somebody else creates it at the same time."""
+        """Create an experiment and return its id, also when somebody else creates it at the same
+        time."""
         try:
-            answer = self._http.post(f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True)
+            answer = self._http.post(
+                f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True
+            )
             return str(read_experiment(answer)["experiment_id"])
         except Refused as refused:
             # The service has each name only once.
@@ -150,7 +166,9 @@ class Versions:
                 recorded = self._recorded(version)
                 if recorded is None and not ask:
                     return None
-                self._specs[version] = recorded or self._read(str(reference.get("pipeline_id") or ""), version)
+                self._specs[version] = recorded or self._read(
+                    str(reference.get("pipeline_id") or ""), version
+                )
             return self._specs[version]
 
     def _recorded(self, version: str) -> Any:
@@ -162,7 +180,10 @@ class Versions:
             answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
         except Refused:  # it is gone, or in a namespace of others, whose runs are seen all the same
             return None
-        documents = read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec") or {}
+        documents = (
+            read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec")
+            or {}
+        )
         # With a platform spec beside it, the pipeline spec is one level deeper.
         spec, _ = read_spec(documents.get("pipeline_spec") or documents)
         if spec is not None:

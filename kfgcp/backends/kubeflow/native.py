@@ -13,17 +13,24 @@ from kfgcp.services.redact import redacted_line
 NO_NAMESPACE: Final = "kubeflow"
 """What `kfp.Client` takes for no namespace at all."""
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
-"""What the client raises when an answer is not of the form that it expects: it does not check answers."""
+"""What the client raises when an answer is not of the form that it expects: it does not check
+answers."""
 
 
 def pipeline_run(
-    host: str, tokens: TokenSource, namespace: str, ca_file: str | None, run_id: str, seconds: float = REQUEST_SECONDS
+    host: str,
+    tokens: TokenSource,
+    namespace: str,
+    ca_file: str | None,
+    run_id: str,
+    seconds: float = REQUEST_SECONDS,
 ) -> Any:
-    """The run as a `kfp.client.client.RunPipelineResult`: its `run_info` is the `V2beta1Run` of kfp_server_api.
+    """The run as a `kfp.client.client.RunPipelineResult`: its `run_info` is the `V2beta1Run` of
+    kfp_server_api.
 
-    Its client speaks to the same host, and takes its token anew from ours for each request, as tokens last an hour.
-    `kfp.Client` itself would sign in on its own for some hosts, and as its environment variables say; a token that is
-    there already comes first.
+    Its client speaks to the same host, and takes its token anew from ours for each request, as
+    tokens last an hour. `kfp.Client` itself would sign in on its own for some hosts, and as its
+    environment variables say; a token that is there already comes first.
 
     Raises:
         NotFound: the run was deleted.
@@ -37,7 +44,9 @@ def pipeline_run(
 
     def read_run() -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # that servers before 2.0 are not spoken to
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # that servers before 2.0 are not spoken to
             client = kfp_client.Client(
                 host=host,
                 namespace=namespace or NO_NAMESPACE,
@@ -57,7 +66,10 @@ def pipeline_run(
     except DeadlineError:
         raise Unreachable(
             f"Kubeflow Pipelines did not answer its client within {seconds:g} s.",
-            hint="Check the connection to the network. request_seconds of the environment gives requests more time.",
+            hint=(
+                "Check the connection to the network. request_seconds of the environment gives"
+                " requests more time."
+            ),
         ) from None
     except kfp_server_api.ApiException as error:
         if error.status == 404:
@@ -68,8 +80,17 @@ def pipeline_run(
                 reason="NOT_FOUND",
             ) from None
         raise BackendError(
-            f"The client of Kubeflow Pipelines failed: {error.status} {redacted_line(error.reason or '')}"
+            f"The client of Kubeflow Pipelines failed: {error.status}"
+            f" {redacted_line(error.reason or '')}"
         ) from None
-    except (OSError, RuntimeError, HTTPError, kfp_server_api.OpenApiException, *UNREADABLE) as error:
+    except (
+        OSError,
+        RuntimeError,
+        HTTPError,
+        kfp_server_api.OpenApiException,
+        *UNREADABLE,
+    ) as error:
         secret = (token.value,) if token is not None else ()
-        raise BackendError(f"The client of Kubeflow Pipelines failed: {redacted_line(str(error), *secret)}") from None
+        raise BackendError(
+            f"The client of Kubeflow Pipelines failed: {redacted_line(str(error), *secret)}"
+        ) from None

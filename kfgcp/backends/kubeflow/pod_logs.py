@@ -1,12 +1,15 @@
-"""The logs of single pods: from the pod itself, from the launcher's copy of it, and from Argo's archive.
+"""The logs of single pods: from the pod itself, from the launcher's copy of it, and from Argo's
+archive.
 
-- `/k8s/pod/logs` of the UI server has the log while the pod is there. It falls back to the archive only where it is set
-  up to, for which it is told the day of the run (frontend/server/workflow-helper.ts). Even then it does not find
-  drivers and repeated attempts, whose pods have names of another form than it expects.
-- A launcher copies what the program of each attempt wrote to the artifact `executor-logs`, since 2.16
-  `executor-logs-0`, `executor-logs-1`, ... (backend/src/v2/component/launcher_v2.go).
+- `/k8s/pod/logs` of the UI server has the log while the pod is there. It falls back to the archive
+  only where it is set up to, for which it is told the day of the run
+  (frontend/server/workflow-helper.ts). Even then it does not find drivers and repeated attempts,
+  whose pods have names of another form than it expects.
+- A launcher copies what the program of each attempt wrote to the artifact `executor-logs`, since
+  2.16 `executor-logs-0`, `executor-logs-1`, ... (backend/src/v2/component/launcher_v2.go).
 - Argo archives the whole log of every pod, drivers too. The keys are in
-  manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml. `/artifacts/get` reads both.
+  manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml.
+  `/artifacts/get` reads both.
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ _KEYS: Final = (
 _MOST_MISSES: Final = 3
 """Requests that the archive may answer in vain before it is taken for one that is not there."""
 _NO_POD: Final = 500
-"""The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still starting."""
+"""The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still
+starting."""
 
 
 _REFUSED: Final = (400, 403, 422)
-"""What the UI server answers when it may not say whether there is a pod: 422 for a namespace that is missing."""
+"""What the UI server answers when it may not say whether there is a pod: 422 for a namespace that
+is missing."""
 
 
 class Streams(Protocol):
@@ -55,7 +60,8 @@ class Keeper(Enum):
 
 
 class NotKept(Exception):
-    """Somebody does not have a log, and why; the text is empty when there is nothing to say about it."""
+    """Somebody does not have a log, and why; the text is empty when there is nothing to say about
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,8 @@ class PodLogs:
     Args:
         ui: the UI server.
         run: what it is told of the run.
-        raises_outages: whether a UI server that cannot be reached is an error, rather than one that has no log.
+        raises_outages: whether a UI server that cannot be reached is an error, rather than one that
+            has no log.
     """
 
     def __init__(self, ui: Streams, run: RunOfPods, *, raises_outages: bool) -> None:
@@ -135,8 +142,12 @@ class PodLogs:
                 raise
             status = error.status or "no answer"
             if status in _REFUSED:
-                raise NotKept(f"the log of pod {pod.name} cannot be read: {error.message.rstrip('.')}") from error
-            raise NotKept(f"its pod {pod.name} is gone, and so is its log in the archive ({status})") from error
+                raise NotKept(
+                    f"the log of pod {pod.name} cannot be read: {error.message.rstrip('.')}"
+                ) from error
+            raise NotKept(
+                f"its pod {pod.name} is gone, and so is its log in the archive ({status})"
+            ) from error
 
     def _of_copy(self, pod: Pod) -> Iterator[bytes]:
         url = urlsplit(pod.copy)
@@ -148,7 +159,8 @@ class PodLogs:
             raise NotKept(f"{pod.copy} cannot be read ({error.status or 'no answer'})") from error
 
     def _of_archive(self, pod: Pod) -> Iterator[bytes]:
-        """Return the archived log; the form of the keys is learned from the first one that is there."""
+        """Return the archived log; the form of the keys is learned from the first one that is
+        there."""
         if not (pod.name and pod.has_ended and self._run.workflow):
             raise NotKept("")
         for key in self._keys:

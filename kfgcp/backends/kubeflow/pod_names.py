@@ -1,16 +1,18 @@
 """The names of a run's pods, computed from the paths of its tasks.
 
-ML Metadata names the pod of a task only once the task's launcher has started. When it cannot be asked, or when the
-driver of a task failed, the name follows from the rules of Argo and of the server's compiler:
+ML Metadata names the pod of a task only once the task's launcher has started. When it cannot be
+asked, or when the driver of a task failed, the name follows from the rules of Argo and of the
+server's compiler:
 
-- A pod is `WORKFLOW-TEMPLATE-N`, and its node has the id `WORKFLOW-N`. N is the FNV-1a hash of the node's name, 32 bits
-  (Argo: workflow/util/pod_name.go, workflow/common/util.go).
-- A node's name is that of the node around it, a dot, and its own name: `W.root.say-driver`, `W.root.say.executor`
-  (backend/src/v2/compiler/argocompiler/dag.go and container.go).
+- A pod is `WORKFLOW-TEMPLATE-N`, and its node has the id `WORKFLOW-N`. N is the FNV-1a hash of the
+  node's name, 32 bits (Argo: workflow/util/pod_name.go, workflow/common/util.go).
+- A node's name is that of the node around it, a dot, and its own name: `W.root.say-driver`,
+  `W.root.say.executor` (backend/src/v2/compiler/argocompiler/dag.go and container.go).
 - A server whose workflow defaults have a retryStrategy, as 2.17.0 has, puts `(0)` behind each name:
   `W(0).root(0).say-driver(0)`.
 
-The ids are seen in `child_tasks` of the run's `task_details`: there, each node names those that come next.
+The ids are seen in `child_tasks` of the run's `task_details`: there, each node names those that
+come next.
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ class _Node:
             inside = f"{self.name}{self.suffix}"
             iterations = f"{inside}.iteration-iterations"
             return _Driver(f"{inside}.iteration-driver", "system-dag-driver", iterations)
-        template = "system-container-driver" if self.kind is TaskKind.CONTAINER else "system-dag-driver"
+        template = (
+            "system-container-driver" if self.kind is TaskKind.CONTAINER else "system-dag-driver"
+        )
         return _Driver(f"{self.name}-driver", template, self.name)
 
 
@@ -142,7 +146,8 @@ class WorkflowPods:
         return None
 
     def executors(self, path: str) -> list[str]:
-        """Return the pods that carry out a task, one for each attempt, first to last; an importer has one."""
+        """Return the pods that carry out a task, one for each attempt, first to last; an importer
+        has one."""
         for node in self._nodes(path):
             name, suffix = f"{node.name}{node.suffix}.executor", node.suffix
             if node.kind is TaskKind.IMPORTER:
@@ -184,7 +189,8 @@ class WorkflowPods:
         return names
 
     def _failed(self, display_name: str, following: str) -> Mapping[str, Any] | None:
-        """Return the node of this name that failed and that the node with the id `following` comes after."""
+        """Return the node of this name that failed and that the node with the id `following` comes
+        after."""
         for detail in self._details:
             if detail.get("display_name") == display_name and detail.get("state") == FAILED:
                 children = detail.get("child_tasks") or ()

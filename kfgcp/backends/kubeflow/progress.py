@@ -1,8 +1,8 @@
 """How far a run is, from its state and the history of its states.
 
-A run that was terminated ends FAILED; its history may tell that it was CANCELING before. After `:retry` a run of 2.17
-continues its history: PENDING, RUNNING, FAILED, RUNNING, FAILED. Both were recorded: see `sleepy-cancelled` and
-`fail-sub` in tests/recorded/cluster-2.17.0.
+A run that was terminated ends FAILED; its history may tell that it was CANCELING before. After
+`:retry` a run of 2.17 continues its history: PENDING, RUNNING, FAILED, RUNNING, FAILED. Both were
+recorded: see `sleepy-cancelled` and `fail-sub` in tests/recorded/cluster-2.17.0.
 """
 
 from __future__ import annotations
@@ -39,9 +39,12 @@ class Progress:
 
     Attributes:
         state: a run that was terminated is CANCELLED.
-        ended_at: when it ended, as RFC 3339 text; None when it did not, or when the service does not say it.
-        retried_at: when it last continued after an end; None when it never did, or when the service does not say it.
-        cancelled_at: when it was terminated; None when it was not, or when the service does not say it.
+        ended_at: when it ended, as RFC 3339 text; None when it did not, or when the service does
+            not say it.
+        retried_at: when it last continued after an end; None when it never did, or when the service
+            does not say it.
+        cancelled_at: when it was terminated; None when it was not, or when the service does not say
+            it.
     """
 
     state: RunState
@@ -54,7 +57,8 @@ class Progress:
         return self.state.final
 
     def task_state(self, state: TaskState) -> TaskState:
-        """Return the state of a task. When the run has ended, an unfinished task gets the state of the run's end.
+        """Return the state of a task. When the run has ended, an unfinished task gets the state of
+        the run's end.
 
         A pod that was killed leaves its task RUNNING.
         """
@@ -75,11 +79,14 @@ def progress_of(run: Mapping[str, Any], *, cancelled: bool = False) -> Progress:
     if state is RunState.FAILED and (cancelled or terminations):
         state = RunState.CANCELLED
     cancelled_at = past(terminations[0].get("update_time")) if terminations else None
-    return Progress(state, past(run.get("finished_at")) if state.final else None, retried_at, cancelled_at)
+    return Progress(
+        state, past(run.get("finished_at")) if state.final else None, retried_at, cancelled_at
+    )
 
 
 def past(text: Any) -> str | None:
-    """Return a time of the service as ours; the year 1, or 1970, stands for what has not begun or not ended.
+    """Return a time of the service as ours; the year 1, or 1970, stands for what has not begun or
+    not ended.
 
     Raises:
         BackendError: it is not a time.
@@ -90,7 +97,8 @@ def past(text: Any) -> str | None:
 
 
 def _since_the_last_retry(run: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Return the steps of the history since a run last continued after an end, and when that was."""
+    """Return the steps of the history since a run last continued after an end, and when that
+    was."""
     steps: list[Mapping[str, Any]] = []
     retried_at = None
     has_ended = False

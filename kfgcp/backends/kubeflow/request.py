@@ -1,7 +1,8 @@
-"""A submission as the body of `POST /apis/v2beta1/runs`, and what of it a run can be told apart by later.
+"""A submission as the body of `POST /apis/v2beta1/runs`, and what of it a run can be told apart by
+later.
 
-The service has no labels of its own. Ours go into the run's description, which people read too and which the service
-can search, and the submission into its name as well when nobody gave one.
+The service has no labels of its own. Ours go into the run's description, which people read too and
+which the service can search, and the submission into its name as well when nobody gave one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from kfgcp.spec.again import again_from, caching
 from kfgcp.spec.documents import parse_json
 
 LONGEST: Final = 255
-"""Characters of a run's name, and of its description: columns of the service's database (`run_details`)."""
+"""Characters of a run's name, and of its description: columns of the service's database
+(`run_details`)."""
 SCHEMA: Final = "2.1.0"
 _NESTED_MESSAGES: Final = 100
-# Inside a request: Execution, an entry of its custom_properties, ml_metadata.Value, Struct, and an entry of that.
+# Inside a request: Execution, an entry of its custom_properties, ml_metadata.Value, Struct, and an
+# entry of that.
 _AROUND_A_VALUE: Final = 5
 _MARK: Final = "kfgcp: "
 _LABELS: Final = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
@@ -32,12 +35,15 @@ _TOLD: Final = ("version", "pipeline", EXPERIMENT)
 """Labels that a run tells too: by its spec, and its experiment by the id."""
 
 
-def run(request: SubmitRequest, env: Environment, experiment_id: str, submission: str) -> dict[str, Any]:
+def run(
+    request: SubmitRequest, env: Environment, experiment_id: str, submission: str
+) -> dict[str, Any]:
     """The body of the request that makes a run.
 
     Raises:
-        Unsupported: the spec is of a version that the service does not take, or it repeats from a task that it cannot
-            be told to repeat; or the name or the labels are too long; or it is given an artifact.
+        Unsupported: the spec is of a version that the service does not take, or it repeats from a
+            task that it cannot be told to repeat; or the name or the labels are too long; or it is
+            given an artifact.
         ParamError: an integer among them is not kept exactly.
         SpecError: one in the spec is not.
     """
@@ -57,7 +63,9 @@ def run(request: SubmitRequest, env: Environment, experiment_id: str, submission
         )
     body = {
         "display_name": name,
-        "description": description({EXPERIMENT: request.options.experiment, **labels(request, submission)}),
+        "description": description(
+            {EXPERIMENT: request.options.experiment, **labels(request, submission)}
+        ),
         "experiment_id": experiment_id,
         "pipeline_spec": spec,
         "runtime_config": runtime,
@@ -72,7 +80,8 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 
 
 def description(found: Mapping[str, str]) -> str:
-    """The description of a run that carries labels; when they are too many, without those that the run tells too.
+    """The description of a run that carries labels; when they are too many, without those that the
+    run tells too.
 
     Raises:
         Unsupported: the others are too long as well.
@@ -84,14 +93,16 @@ def description(found: Mapping[str, str]) -> str:
         if len(text) <= LONGEST:
             return text
     raise Unsupported(
-        f"The labels of the run, with those of kfgcp, take {len(text)} characters; Kubeflow Pipelines keeps {LONGEST}.",
+        f"The labels of the run, with those of kfgcp, take {len(text)} characters; Kubeflow"
+        f" Pipelines keeps {LONGEST}.",
         hint="Give it fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
 
 
 def part_of_description(name: str, value: str, *, beginning: bool = False) -> str | None:
-    """What a description with a label has in it, for a filter; None when it need not have it, or cannot be told as text
-    that a database is asked for (`LIKE` gives a backslash a meaning of its own).
+    """What a description with a label has in it, for a filter; None when it need not have it, or
+    cannot be told as text that a database is asked for (`LIKE` gives a backslash a meaning of its
+    own).
 
     Args:
         name: of the label.
@@ -111,44 +122,58 @@ def labels_of(text: Any) -> dict[str, str]:
         found = parse_json(match[1])
     except ValueError:
         return {}
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return (
+        {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    )
 
 
 def notes(request: SubmitRequest) -> Iterator[str]:
     """What Kubeflow Pipelines cannot be told, a line each."""
     if local := local_flags(request.options):
-        yield f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own image"
+        yield (
+            f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own"
+            " image"
+        )
     if request.options.fail_fast:
         yield "--fail-fast is not known to Kubeflow Pipelines: after a failure other branches go on"
 
 
 def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None:
-    """Refuse input artifacts of the pipeline: `RuntimeConfig` of v2beta1 has parameters and a root, nothing else."""
-    artifacts = [name for name, param in request.spec.params.items() if param.is_artifact and name in params]
+    """Refuse input artifacts of the pipeline: `RuntimeConfig` of v2beta1 has parameters and a root,
+    nothing else."""
+    artifacts = [
+        name for name, param in request.spec.params.items() if param.is_artifact and name in params
+    ]
     if artifacts:
         raise Unsupported(
-            f"Kubeflow Pipelines cannot take input artifacts of a pipeline: {', '.join(artifacts)}.",
-            hint="Pass the URI as a parameter, and import the artifact: dsl.importer(artifact_uri=...).",
+            "Kubeflow Pipelines cannot take input artifacts of a pipeline:"
+            f" {', '.join(artifacts)}.",
+            hint=(
+                "Pass the URI as a parameter, and import the artifact:"
+                " dsl.importer(artifact_uri=...)."
+            ),
         )
 
 
 def _refuse_deep(params: Mapping[str, Any]) -> None:
     """Refuse values that ML Metadata cannot read.
 
-    The driver writes them into an execution. ML Metadata is a C++ program, where protobuf reads 100 nested messages
-    (`CodedInputStream::SetRecursionLimit`). This limit is documented, what the run then does was not recorded.
+    The driver writes them into an execution. ML Metadata is a C++ program, where protobuf reads 100
+    nested messages (`CodedInputStream::SetRecursionLimit`). This limit is documented, what the run
+    then does was not recorded.
     """
     for name, value in params.items():
         if _AROUND_A_VALUE + _nested_messages(value) > _NESTED_MESSAGES:
             raise Unsupported(
-                f"The parameter {name} is nested too deeply for Kubeflow Pipelines: its ML Metadata reads at "
-                "most 47 nested lists or 31 nested dicts.",
+                f"The parameter {name} is nested too deeply for Kubeflow Pipelines: its ML Metadata"
+                " reads at most 47 nested lists or 31 nested dicts.",
                 hint="Pass it as JSON text (str), and parse the text in the task.",
             )
 
 
 def _nested_messages(value: Any) -> int:
-    """Return how many messages a google.protobuf.Value of this JSON value nests, itself included."""
+    """Return how many messages a google.protobuf.Value of this JSON value nests, itself
+    included."""
     if isinstance(value, Mapping):
         # the Struct and the entry of its map
         return 3 + max(map(_nested_messages, value.values()), default=-2)
@@ -162,7 +187,8 @@ def _json(found: Mapping[str, str]) -> str:
 
 
 def _spec(request: SubmitRequest) -> dict[str, Any]:
-    """The spec with the request's caching, with the platform document beside it when there is one."""
+    """The spec with the request's caching, with the platform document beside it when there is
+    one."""
     spec = request.spec.pipeline_spec
     version = spec.get("schemaVersion")
     if version != SCHEMA:
@@ -178,7 +204,10 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
         except ValueError as error:
             raise Unsupported(
                 f"Kubeflow cannot repeat a run from {request.from_task}: {error}.",
-                hint="Name a task outside of loops, or repeat it without --from: what succeeded comes from the cache.",
+                hint=(
+                    "Name a task outside of loops, or repeat it without --from: what succeeded"
+                    " comes from the cache."
+                ),
             ) from None
     if request.spec.platform_spec is None:
         return spec

@@ -15,7 +15,13 @@ from kfgcp.backends.kubeflow.pod_names import FailedDriver
 from kfgcp.backends.kubeflow.progress import RUN_STATES as RUN_STATES
 from kfgcp.backends.kubeflow.progress import SERVICE, Progress, past, progress_of
 from kfgcp.backends.kubeflow.request import labels_of
-from kfgcp.backends.kubeflow.tree import ENDED, Placed, place_executions, place_nodes, with_failed_drivers
+from kfgcp.backends.kubeflow.tree import (
+    ENDED,
+    Placed,
+    place_executions,
+    place_nodes,
+    with_failed_drivers,
+)
 from kfgcp.backends.run_values import (
     LEAVES,
     by_parent,
@@ -32,7 +38,18 @@ from kfgcp.backends.run_values import (
     with_group_outputs,
 )
 from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
-from kfgcp.model import Artifact, Cache, ErrorInfo, ErrorKind, Run, RunState, Task, TaskKind, TaskState, timestamp
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    ErrorKind,
+    Run,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+    timestamp,
+)
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.json_values import whole
 from kfgcp.spec.load import Spec
@@ -57,13 +74,17 @@ EXECUTION_STATES: Final = {
     "CACHED": TaskState.CACHED,
     "CANCELED": TaskState.SKIPPED,
 }
-_HIT: Final = Cache(True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs")
+_HIT: Final = Cache(
+    True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs"
+)
 _MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
 NO_REASON: Final = "the task failed; its log says why"
 RUN_FAILED: Final = "Kubeflow Pipelines gives no reason"
 NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
 """The driver reads the inputs of a task, decides whether it runs, and makes its pod."""
-PIPELINE_NOT_STARTED: Final = "the pipeline could not be started; the log of its pod root-driver says why"
+PIPELINE_NOT_STARTED: Final = (
+    "the pipeline could not be started; the log of its pod root-driver says why"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +109,17 @@ def run_of(
         body: as `messages.read_run` returns it.
         where: its place.
         experiment: its experiment's name.
-        executions: what ML Metadata knows; without them the tasks are those of the workflow, without their values.
+        executions: what ML Metadata knows; without them the tasks are those of the workflow,
+            without their values.
         cancelled: whether it was cancelled from here.
     """
     run_id = body["run_id"]
     spec, graph = _spec(body)
     labels = _labels(body, spec)
     progress = progress_of(body, cancelled=cancelled)
-    placed = [task for task in placed_tasks(body, executions) if progress.has_ended or _is_known(task)]
+    placed = [
+        task for task in placed_tasks(body, executions) if progress.has_ended or _is_known(task)
+    ]
     tasks = _tasks(placed, progress, AttemptPods(_details(body)))
     artifacts = [artifact for each in placed for artifact in _artifacts(each)]
     run = Run(
@@ -104,14 +128,18 @@ def run_of(
         backend="kubeflow",
         backend_ref=run_id,
         url=f"{where.host}/#/runs/details/{run_id}",
-        pipeline=labels.get("pipeline") or (spec.name if spec else str(body.get("display_name") or "")),
+        pipeline=labels.get("pipeline")
+        or (spec.name if spec else str(body.get("display_name") or "")),
         version=spec.version if spec else "",
         experiment=experiment or "default",
         name=str(body.get("display_name") or run_id),
         labels=labels,
         state=progress.state,
         created_at=at(body.get("created_at")),
-        started_at=min((task.started_at for task in tasks if task.started_at), default=at(body.get("created_at"))),
+        started_at=min(
+            (task.started_at for task in tasks if task.started_at),
+            default=at(body.get("created_at")),
+        ),
         ended_at=_run_end(progress, tasks),
         params=params_of(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
         outputs=_outputs(graph, tasks) if progress.state is RunState.SUCCEEDED else {},
@@ -127,7 +155,9 @@ def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
     """The labels of a run; of one of ours those that its spec tells too."""
     found = labels_of(body.get("description"))
     found.pop(EXPERIMENT, None)  # there for lists, which know it by its id
-    return {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
+    return (
+        {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
+    )
 
 
 def placed_tasks(body: Mapping[str, Any], executions: Sequence[Execution] = ()) -> Sequence[Placed]:
@@ -164,7 +194,8 @@ def at(text: Any) -> str | None:
 
 
 def _attempt_pods(execution: Execution, attempts: AttemptPods) -> list[str]:
-    """Return the pods of the attempts of a task, first to last; one empty name when none is known."""
+    """Return the pods of the attempts of a task, first to last; one empty name when none is
+    known."""
     return list(execution.pods) or attempts.of(execution.pod)
 
 
@@ -173,7 +204,8 @@ def _details(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _run_end(progress: Progress, tasks: Sequence[Task]) -> str | None:
-    """Return when a run ended. The service has whole seconds; a run does not end before its last task."""
+    """Return when a run ended. The service has whole seconds; a run does not end before its last
+    task."""
     if not progress.has_ended:
         return None
     ends = [progress.ended_at, *(task.ended_at for task in tasks)]
@@ -191,7 +223,8 @@ def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
 
 
 def _is_known(placed: Placed) -> bool:
-    """Return whether the service told something of a task; of others nothing is known before the run has ended."""
+    """Return whether the service told something of a task; of others nothing is known before the
+    run has ended."""
     return bool(placed.execution or placed.node or placed.failed_driver)
 
 
@@ -210,7 +243,9 @@ def _task(placed: Placed, progress: Progress, attempts: AttemptPods) -> Task:
         return _of_node(placed, placed.node, progress)
     if placed.execution is not None:
         return _of_execution(placed, placed.execution, progress, attempts)
-    return Task(placed.path, placed.kind, TaskState.SKIPPED if progress.has_ended else TaskState.PENDING)
+    return Task(
+        placed.path, placed.kind, TaskState.SKIPPED if progress.has_ended else TaskState.PENDING
+    )
 
 
 def _of_failed_driver(placed: Placed, driver: FailedDriver) -> Task:
@@ -261,7 +296,9 @@ def _was_killed(ended_at: str | None, progress: Progress) -> bool:
     return ended_at is None or ended_at >= progress.cancelled_at
 
 
-def _of_execution(placed: Placed, execution: Execution, progress: Progress, attempts: AttemptPods) -> Task:
+def _of_execution(
+    placed: Placed, execution: Execution, progress: Progress, attempts: AttemptPods
+) -> Task:
     is_leaf = placed.kind in LEAVES
     pods = _attempt_pods(execution, attempts)
     state = _execution_state(placed, execution, progress, len(pods))
@@ -269,25 +306,41 @@ def _of_execution(placed: Placed, execution: Execution, progress: Progress, atte
     ran = state not in (TaskState.SKIPPED, TaskState.PENDING)
     ended_at = progress.ended_at if was_cut_off else _time(execution.ended_at)
     cache = None
-    if placed.kind is TaskKind.CONTAINER and state in (TaskState.CACHED, TaskState.SUCCEEDED, TaskState.FAILED):
+    if placed.kind is TaskKind.CONTAINER and state in (
+        TaskState.CACHED,
+        TaskState.SUCCEEDED,
+        TaskState.FAILED,
+    ):
         cache = _HIT if state is TaskState.CACHED else _MISS
     return Task(
         path=placed.path,
         kind=placed.kind,
         state=state,
-        # The pods that ran before a retry of the run are no more among the nodes, but their logs were kept.
-        attempts=max(len(pods), len(execution.logs)) if ran and is_leaf and state is not TaskState.CACHED else 0,
+        # The pods that ran before a retry of the run are no more among the nodes, but their logs
+        # were kept.
+        attempts=max(len(pods), len(execution.logs))
+        if ran and is_leaf and state is not TaskState.CACHED
+        else 0,
         cache=cache,
         started_at=_start(execution, progress, ended_at) if ran else None,
         ended_at=ended_at if state.final else None,
-        inputs=in_order({**execution.params, **_uris(execution.inputs)}, placed.component, inside=True),
-        outputs=in_order({**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False),
-        error=_reason({"message": execution.error}, placed.path) if state is TaskState.FAILED else None,
+        inputs=in_order(
+            {**execution.params, **_uris(execution.inputs)}, placed.component, inside=True
+        ),
+        outputs=in_order(
+            {**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False
+        ),
+        error=_reason({"message": execution.error}, placed.path)
+        if state is TaskState.FAILED
+        else None,
     )
 
 
-def _execution_state(placed: Placed, execution: Execution, progress: Progress, attempts: int) -> TaskState:
-    """Return the state of a task; that of a group in a run that has ended may depend on what it holds."""
+def _execution_state(
+    placed: Placed, execution: Execution, progress: Progress, attempts: int
+) -> TaskState:
+    """Return the state of a task; that of a group in a run that has ended may depend on what it
+    holds."""
     is_leaf = placed.kind in LEAVES
     state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
     if execution.cached and state is TaskState.SUCCEEDED:
@@ -309,11 +362,16 @@ def _is_before_retry(execution: Execution, progress: Progress) -> bool:
     """Return whether an execution is as it was when the run was continued, which uses it again."""
     ended_at = _time(execution.ended_at)
     retried_at = progress.retried_at if execution.is_reused else None
-    return retried_at is not None and ended_at is not None and not _is_in_later_second(ended_at, retried_at)
+    return (
+        retried_at is not None
+        and ended_at is not None
+        and not _is_in_later_second(ended_at, retried_at)
+    )
 
 
 def _start(execution: Execution, progress: Progress, ended_at: str | None) -> str | None:
-    """Return when a task started; one that was run again in a run that was continued started with that."""
+    """Return when a task started; one that was run again in a run that was continued started with
+    that."""
     started_at = _time(execution.started_at)
     retried_at = progress.retried_at if execution.is_reused else None
     if not started_at or not retried_at or started_at >= retried_at:
@@ -325,8 +383,8 @@ def _start(execution: Execution, progress: Progress, ended_at: str | None) -> st
 def _is_in_later_second(time: str, retried_at: str) -> bool:
     """Return whether a time is not in the second in which a run was continued.
 
-    The server gives whole seconds for that, so a time in the same second can be before or after it. A pod takes longer
-    than a second to start and end, so what ended in that second ended before.
+    The server gives whole seconds for that, so a time in the same second can be before or after it.
+    A pod takes longer than a second to start and end, so what ended in that second ended before.
     """
     seconds = len("2026-01-02T03:04:05")
     return time[:seconds] > retried_at[:seconds]
@@ -337,7 +395,8 @@ def _time(seconds: float) -> str | None:
 
 
 def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Progress) -> list[Task]:
-    """Return the tasks of a run that has ended; groups with the state and the times that what they hold gives them.
+    """Return the tasks of a run that has ended; groups with the state and the times that what they
+    hold gives them.
 
     The service leaves many groups RUNNING.
     """
@@ -346,7 +405,10 @@ def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Prog
     below = by_parent(by_path)
     for path in sorted(by_path, key=lambda each: -each.count("/") - each.count("[")):
         group = by_path[path]
-        if group.kind in (TaskKind.DAG, TaskKind.LOOP) and group.state not in (TaskState.SKIPPED, TaskState.CACHED):
+        if group.kind in (TaskKind.DAG, TaskKind.LOOP) and group.state not in (
+            TaskState.SKIPPED,
+            TaskState.CACHED,
+        ):
             if _failed_by_itself(group, executions[path]):
                 continue
             inner = [by_path[each] for each in below[path]]
@@ -358,8 +420,8 @@ def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Prog
 def _failed_by_itself(group: Task, execution: Execution | None) -> bool:
     """Return whether a group failed for a reason of its own, so that what it holds does not decide.
 
-    A server of 3.0 tells the reason when the driver of a group failed (DAG in driver/dag.go of that branch). A group
-    that failed because of a task in it has no reason.
+    A server of 3.0 tells the reason when the driver of a group failed (DAG in driver/dag.go of that
+    branch). A group that failed because of a task in it has no reason.
     """
     return group.state is TaskState.FAILED and execution is not None and bool(execution.error)
 
@@ -391,13 +453,21 @@ def _with_inner(group: Task, inner: Sequence[Task], progress: Progress, *, has_a
         ended_at = progress.ended_at or ended_at
     starts = [task.started_at for task in inner if task.started_at]
     started_at = group.started_at
-    if starts and started_at and progress.retried_at and started_at < progress.retried_at <= min(starts):
+    if (
+        starts
+        and started_at
+        and progress.retried_at
+        and started_at < progress.retried_at <= min(starts)
+    ):
         started_at = min(starts)
     return replace(group, state=state, started_at=started_at, ended_at=ended_at)
 
 
 def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
-    uris = {name: [artifact.uri for artifact in items if artifact.uri] for name, items in artifacts.items()}
+    uris = {
+        name: [artifact.uri for artifact in items if artifact.uri]
+        for name, items in artifacts.items()
+    }
     # Metrics of 3.0 have no file: their values are in the metadata.
     return one_or_all({name: found for name, found in uris.items() if found})
 
@@ -414,7 +484,8 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
 
 
 def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
-    """Return the error of a failed run: the first failure of a task, else what the service says of the whole."""
+    """Return the error of a failed run: the first failure of a task, else what the service says of
+    the whole."""
     failure = first_failure(tasks)
     if failure is not None:
         return failure

@@ -1,7 +1,9 @@
-"""What the errors of Kubeflow Pipelines mean. They are texts: the server wraps the cause into what it was doing.
+"""What the errors of Kubeflow Pipelines mean. They are texts: the server wraps the cause into what
+it was doing.
 
-A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The server's own classes of
-errors and a few texts of what is below it tell the two apart. `InternalServerError` says nothing: it is around both.
+A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The
+server's own classes of errors and a few texts of what is below it tell the two apart.
+`InternalServerError` says nothing: it is around both.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from kfgcp.services.google_errors import GoogleErrors
 PATHS: Final = "apis/v"
 """How the paths of Kubeflow Pipelines begin."""
 _CAUSES: Final = (
-    "Invalid input error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist error"
-    "|FailedPreconditionError|PermissionDenied|Unauthenticated"
+    "Invalid input"
+    " error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist"
+    " error|FailedPreconditionError|PermissionDenied|Unauthenticated"
 )
 """The server's classes of errors that are about the request (backend/src/common/util/error.go)."""
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
-_AROUND: Final = re.compile(rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})")
+_AROUND: Final = re.compile(
+    rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})"
+)
 _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\n"
 _REFUSALS: Final = re.compile(
     rf"\b(?:{_CAUSES}): "
@@ -33,14 +38,21 @@ _REFUSALS: Final = re.compile(
     r"|Data too long for column|value too long for type"
 )
 _HINTS: Final = {
-    r"Namespace:([\w-]+)": r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
-    "kfgcp doctor tells more.",
-    r"empty namespace in multi-user mode": "Set namespace in the environment, in kfgcp.toml: this server is for "
-    "several users.",
-    r"parameter length exceed": "Put large values into a file in a bucket, and pass its address. Or ask the "
-    "administrator of the server for a higher limit.",
-    r"longer than \d+ bytes|larger than max|request is too large|entity too large": "Make the pipeline smaller: move "
-    "code out of components into their images, and large values into files.",
+    r"Namespace:([\w-]+)": (
+        r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
+        "kfgcp doctor tells more."
+    ),
+    r"empty namespace in multi-user mode": (
+        "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+    ),
+    r"parameter length exceed": (
+        "Put large values into a file in a bucket, and pass its address. Or ask the "
+        "administrator of the server for a higher limit."
+    ),
+    r"longer than \d+ bytes|larger than max|request is too large|entity too large": (
+        "Make the pipeline smaller: move "
+        "code out of components into their images, and large values into files."
+    ),
 }
 """What the server says -> what to do."""
 _NO_POD: Final = "pod not found"
@@ -50,7 +62,8 @@ _NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
 
 
 def is_refusal(message: str) -> bool:
-    """Return whether an answer with status 500 refuses the request: the same request would be refused again."""
+    """Return whether an answer with status 500 refuses the request: the same request would be
+    refused again."""
     return _REFUSALS.search(message) is not None
 
 
@@ -60,12 +73,14 @@ def is_without_workflow(message: str) -> bool:
 
 
 def cause(message: str) -> str:
-    """Return the cause alone, in one line: without what the server was doing, and without the trace of Go.
+    """Return the cause alone, in one line: without what the server was doing, and without the trace
+    of Go.
 
     >>> cause("Failed to create a run: InternalServerError: No room: Invalid input error: Run name cannot be empty")
     'Run name cannot be empty'
     """
-    # A trace begins with the cause; what is around it comes in later lines, each with the places in the source.
+    # A trace begins with the cause; what is around it comes in later lines, each with the places in
+    # the source.
     first_line = message.partition("\n")[0]
     return _AROUND.sub("", first_line)
 
@@ -93,12 +108,15 @@ def advice(status: int, message: str, host: str) -> Advice:
             return Advice(match.expand(template))
     if re.search(_BAD_PIPELINE, message):
         return Advice(
-            "Compile the pipeline with the kfp of the server's release, or remove features that this server does not"
-            " know.",
+            "Compile the pipeline with the kfp of the server's release, or remove features that"
+            " this server does not know.",
             Remedy.RECOMPILE,
         )
     if status == 403:
-        text = "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor tells more."
+        text = (
+            "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor"
+            " tells more."
+        )
         return Advice(text, Remedy.GRANT_ACCESS)
     if status == 404:
         return Advice(f"Check the id, and that {host} is the right address.")
@@ -106,7 +124,8 @@ def advice(status: int, message: str, host: str) -> Advice:
 
 
 class KubeflowErrors(GoogleErrors):
-    """The rules of Kubeflow Pipelines. Paths of other services, such as a proxy of Google, have those of Google."""
+    """The rules of Kubeflow Pipelines. Paths of other services, such as a proxy of Google, have
+    those of Google."""
 
     def is_refusal(self, path: str, message: str) -> bool:
         return path.startswith(PATHS) and is_refusal(message)

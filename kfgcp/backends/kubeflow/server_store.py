@@ -1,8 +1,10 @@
-"""Artifacts in the object store that a server of Kubeflow Pipelines has by itself, `minio://` by default.
+"""Artifacts in the object store that a server of Kubeflow Pipelines has by itself, `minio://` by
+default.
 
-That store is inside of the cluster, so this machine cannot reach it. The UI server reads it: `/artifacts/get` answers
-with an object, of which `peek` is how many bytes from its beginning. It unpacks what gzip packed. Of a folder it
-answers with a line of text, since 2.17 (frontend/server/handlers/artifacts.ts).
+That store is inside of the cluster, so this machine cannot reach it. The UI server reads it:
+`/artifacts/get` answers with an object, of which `peek` is how many bytes from its beginning. It
+unpacks what gzip packed. Of a folder it answers with a line of text, since 2.17
+(frontend/server/handlers/artifacts.ts).
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ GONE: Final = "It may have been deleted, or never written."
 def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
     """Return whether an address is in the server's own store, at a place that belongs to a run.
 
-    These are the folders that are named after the run. Where all runs share a namespace, it is also what is below the
-    server's default root.
+    These are the folders that are named after the run. Where all runs share a namespace, it is also
+    what is below the server's default root.
 
     Args:
         env: the environment of the run.
@@ -68,7 +70,10 @@ class ServerStore:
         url = urlsplit(uri, allow_fragments=False)
         key = uri.removeprefix(f"{SCHEME}://{url.netloc}").lstrip("/")
         if not (url.netloc and key):
-            raise NotFound(f"{uri} is not the address of an object.", hint=f"The form is {SCHEME}://BUCKET/KEY.")
+            raise NotFound(
+                f"{uri} is not the address of an object.",
+                hint=f"The form is {SCHEME}://BUCKET/KEY.",
+            )
         params = {"source": SCHEME, "bucket": url.netloc, "key": key, "peek": str(size)}
         if self._namespace:
             params["namespace"] = self._namespace
@@ -76,10 +81,14 @@ class ServerStore:
             with within(self._seconds):
                 return self._read(params, size)
         except NotFound as error:
-            raise NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason=error.reason) from None
+            raise NotFound(
+                f"{uri} does not exist.", hint=GONE, status=404, reason=error.reason
+            ) from None
         except Unreachable as error:
             if is_without_object(error.message):
-                raise NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND") from None
+                raise NotFound(
+                    f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND"
+                ) from None
             raise
 
     def _read(self, params: dict[str, str], size: int) -> bytes:

@@ -1,14 +1,18 @@
 """The tasks of a run that Kubeflow Pipelines 3.0 keeps in its API server.
 
-Servers up to 2.x keep the tasks of a run in ML Metadata. 3.0 has no ML Metadata: `GET runs/ID?view=FULL` answers
-with `tasks[]` (tests/recorded/api-3.0-branch). This module returns them as `Execution`s, like those of ML Metadata,
-so that the code behind them is the same for both. Where the two differ, by the recordings and by the source of the
-branch (PipelineTask in backend/api/v2beta1/run.proto, backend/src/v2/driver, launcher_v2.go):
+Servers up to 2.x keep the tasks of a run in ML Metadata. 3.0 has no ML Metadata: `GET
+runs/ID?view=FULL` answers with `tasks[]` (tests/recorded/api-3.0-branch). This module returns them
+as `Execution`s, like those of ML Metadata, so that the code behind them is the same for both. Where
+the two differ, by the recordings and by the source of the branch (PipelineTask in
+backend/api/v2beta1/run.proto, backend/src/v2/driver, launcher_v2.go):
 
-- An iteration is not a task. The tasks of all iterations are children of the loop, with an `iteration_index`.
-- A metric is an artifact of the type `Metric` with a name and a `number_value`. All metrics of an output have its key.
+- An iteration is not a task. The tasks of all iterations are children of the loop, with an
+  `iteration_index`.
+- A metric is an artifact of the type `Metric` with a name and a `number_value`. All metrics of an
+  output have its key.
 - Types have no prefix `system.`. A title that is not one of KFP's is in the metadata.
-- A DAG whose tasks were all skipped is SKIPPED, one whose tasks were all cached is CACHED. An empty loop is SKIPPED.
+- A DAG whose tasks were all skipped is SKIPPED, one whose tasks were all cached is CACHED. An empty
+  loop is SKIPPED.
 - The pods of all attempts are there. The pod of the program is added when the program has ended.
 - The order of tasks is undefined, and times are whole seconds.
 """
@@ -66,7 +70,8 @@ _EXIT_STATUS: Final = re.compile(r"exit status \d+$")
 
 
 def read_tasks(answers: Sequence[Any]) -> tuple[list[dict[str, Any]], str]:
-    """Return the tasks that can be read, and a sentence about the first that cannot, empty when all can.
+    """Return the tasks that can be read, and a sentence about the first that cannot, empty when all
+    can.
 
     Args:
         answers: `tasks[]` of a run.
@@ -88,7 +93,9 @@ def executions_of(tasks: Sequence[Mapping[str, Any]], graph: Graph) -> list[Exec
         tasks: as `read_tasks` returns them.
         graph: the pipeline. It decides the order of tasks that started in the same second.
     """
-    ordered = sorted(tasks, key=lambda task: (_seconds(task.get("create_time")), _rank(task, graph)))
+    ordered = sorted(
+        tasks, key=lambda task: (_seconds(task.get("create_time")), _rank(task, graph))
+    )
     numbers = {task["task_id"]: number for number, task in enumerate(ordered, 1)}
     children: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for task in ordered:
@@ -119,10 +126,18 @@ def _execution(task: Mapping[str, Any], graph: Graph, *, has_children: bool) -> 
     task_type = TYPES.get(task.get("type") or "", mlmd.CONTAINER)
     is_group = task_type == mlmd.DAG
     state = _group_state(task, has_children=has_children) if is_group else _state(task)
-    pods = [pod["name"] for pod in task.get("pods") or () if pod.get("type") == "EXECUTOR" and pod.get("name")]
-    # Nothing but the driver ran when the driver failed. Its pod has the log. A group that failed because of a task in
-    # it gives no reason.
-    drivers = [pod["name"] for pod in task.get("pods") or () if pod.get("type") == "DRIVER" and pod.get("name")]
+    pods = [
+        pod["name"]
+        for pod in task.get("pods") or ()
+        if pod.get("type") == "EXECUTOR" and pod.get("name")
+    ]
+    # Nothing but the driver ran when the driver failed. Its pod has the log. A group that failed
+    # because of a task in it gives no reason.
+    drivers = [
+        pod["name"]
+        for pod in task.get("pods") or ()
+        if pod.get("type") == "DRIVER" and pod.get("name")
+    ]
     error = _error(task)
     if not pods and state == "FAILED" and (error or not is_group):
         pods = drivers[-1:]
@@ -150,7 +165,8 @@ def _execution(task: Mapping[str, Any], graph: Graph, *, has_children: bool) -> 
         iterations=(task.get("type_attributes") or {}).get("iteration_count"),
         logs=tuple(log.uri for log in logs),
         error=error,
-        # A retry of the run sets the start of what it runs again (ResetTasksForRetry in storage/task_store.go).
+        # A retry of the run sets the start of what it runs again (ResetTasksForRetry in
+        # storage/task_store.go).
         is_reused=False,
     )
 
@@ -170,7 +186,8 @@ def _iteration(
     graph: Graph,
     params: Mapping[str, Any],
 ) -> Execution:
-    """Return an execution for an iteration, which the server does not have, from its tasks and its inputs."""
+    """Return an execution for an iteration, which the server does not have, from its tasks and its
+    inputs."""
     states = [_state(task) for task in tasks]
     dag = _dag_at(loop.get("scope_path") or "", graph)
     expected = len(dag.tasks) if dag is not None else 0
@@ -203,9 +220,10 @@ def _state(task: Mapping[str, Any]) -> str:
 def _group_state(task: Mapping[str, Any], *, has_children: bool) -> str:
     """Return the state of a DAG or a loop.
 
-    The driver skips a group whose condition is false, and a loop without items (terminalDAGState in dag.go). Later the
-    launcher calls a group SKIPPED or CACHED when all its tasks are (updateStatuses in kfpapi/api.go). For us a group
-    that ran succeeded, whatever became of its tasks.
+    The driver skips a group whose condition is false, and a loop without items (terminalDAGState in
+    dag.go). Later the launcher calls a group SKIPPED or CACHED when all its tasks are
+    (updateStatuses in kfpapi/api.go). For us a group that ran succeeded, whatever became of its
+    tasks.
     """
     state = _state(task)
     is_empty_loop = (task.get("type_attributes") or {}).get("iteration_count") == 0
@@ -230,7 +248,8 @@ def _params(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loop_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
-    """Return the inputs of a loop as ML Metadata has them (tests/recorded/cluster-2.17.0/loop-nested).
+    """Return the inputs of a loop as ML Metadata has them
+    (tests/recorded/cluster-2.17.0/loop-nested).
 
     The list of the items is an input of the loop, or else it is under the name of the item.
     """
@@ -238,13 +257,18 @@ def _loop_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
     definition = _definition_at(loop.get("scope_path") or "", graph)
     iterator = definition.iterator if definition is not None else None
     if iterator is not None and iterator.input is None:
-        items = [values[iterator.item] for _, values in sorted(_items(loop).items()) if iterator.item in values]
+        items = [
+            values[iterator.item]
+            for _, values in sorted(_items(loop).items())
+            if iterator.item in values
+        ]
         params[iterator.item] = items
     return params
 
 
 def _plain_iteration_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
-    """Return the inputs that all iterations have: those of the loop without the list of the items."""
+    """Return the inputs that all iterations have: those of the loop without the list of the
+    items."""
     params = _plain_params(loop)
     definition = _definition_at(loop.get("scope_path") or "", graph)
     if definition is not None and definition.iterator is not None:
@@ -255,17 +279,22 @@ def _plain_iteration_params(loop: Mapping[str, Any], graph: Graph) -> dict[str, 
 def _plain_params(loop: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of a loop that are not items."""
     parameters = (loop.get("inputs") or {}).get("parameters") or ()
-    return _params({"parameters": [parameter for parameter in parameters if not _is_item(parameter, loop)]})
+    return _params(
+        {"parameters": [parameter for parameter in parameters if not _is_item(parameter, loop)]}
+    )
 
 
 def _is_item(parameter: Mapping[str, Any], loop: Mapping[str, Any]) -> bool:
     """Return whether an input of a loop is the item of one iteration.
 
-    The driver adds an input for each item, all with the same key. Their producer is the loop itself, with the number of
-    the iteration (resolveParameterIterator in driver/resolver/parameters.go).
+    The driver adds an input for each item, all with the same key. Their producer is the loop
+    itself, with the number of the iteration (resolveParameterIterator in
+    driver/resolver/parameters.go).
     """
     producer = parameter.get("producer") or {}
-    is_from_loop = producer.get("task_name") == loop["name"] and producer.get("iteration") is not None
+    is_from_loop = (
+        producer.get("task_name") == loop["name"] and producer.get("iteration") is not None
+    )
     return is_from_loop and parameter.get("type") in _ITEM_TYPES
 
 
@@ -310,7 +339,8 @@ def _artifact(artifact: Mapping[str, Any]) -> StoredArtifact:
 
 
 def _seconds(text: str | None) -> float:
-    """Return Unix time, 0 for none. The server has 1970 or the year 1 for a time that is not there."""
+    """Return Unix time, 0 for none. The server has 1970 or the year 1 for a time that is not
+    there."""
     if not text:
         return 0.0
     moment = datetime.fromisoformat(text)
@@ -318,7 +348,8 @@ def _seconds(text: str | None) -> float:
 
 
 def _rank(task: Mapping[str, Any], graph: Graph) -> tuple[int, int, int]:
-    """Return what sorts tasks of the same second: outer ones first, then as the pipeline orders them."""
+    """Return what sorts tasks of the same second: outer ones first, then as the pipeline orders
+    them."""
     names = (task.get("scope_path") or "").split(".")
     dag = _dag_at(".".join(names[:-1]), graph)
     order = list(dag.tasks) if dag is not None else []
@@ -327,7 +358,8 @@ def _rank(task: Mapping[str, Any], graph: Graph) -> tuple[int, int, int]:
 
 
 def _dag_at(scope_path: str, graph: Graph) -> Dag | None:
-    """Return the DAG at a scope path such as `root.for-loop-4`, None when the pipeline has none there."""
+    """Return the DAG at a scope path such as `root.for-loop-4`, None when the pipeline has none
+    there."""
     if "." not in scope_path:
         return graph.root.dag
     definition = _definition_at(scope_path, graph)
@@ -335,7 +367,8 @@ def _dag_at(scope_path: str, graph: Graph) -> Dag | None:
 
 
 def _definition_at(scope_path: str, graph: Graph) -> TaskDef | None:
-    """Return the task at a scope path, None for that of the pipeline itself and for what the pipeline does not have."""
+    """Return the task at a scope path, None for that of the pipeline itself and for what the
+    pipeline does not have."""
     dag = graph.root.dag
     definition = None
     for name in scope_path.split(".")[1:]:

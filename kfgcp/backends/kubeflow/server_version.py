@@ -1,8 +1,9 @@
 """Which Kubeflow Pipelines a server is, and what of a pipeline it cannot run.
 
-`GET apis/v2beta1/healthz` answers with `tag_name`, which whoever built the server sets and which is `unknown` otherwise
-(backend/src/apiserver/main.go); the UI in front of it says `apiServerTagName`. It is asked once, and only about a
-pipeline for which the version makes a difference. A server that does not tell is taken for a new one.
+`GET apis/v2beta1/healthz` answers with `tag_name`, which whoever built the server sets and which is
+`unknown` otherwise (backend/src/apiserver/main.go); the UI in front of it says `apiServerTagName`.
+It is asked once, and only about a pipeline for which the version makes a difference. A server that
+does not tell is taken for a new one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import Any, Final
 from kfgcp.backends.kubeflow import features
 from kfgcp.backends.kubeflow.features import OLDEST, Lack, text_of, version_of
 from kfgcp.backends.kubeflow.sites import Version
-from kfgcp.errors import AuthError, BackendError, NotFound, Refused, Remedy, Unreachable, Unsupported
+from kfgcp.errors import (
+    AuthError,
+    BackendError,
+    NotFound,
+    Refused,
+    Remedy,
+    Unreachable,
+    Unsupported,
+)
 from kfgcp.services.client import ServiceClient
 from kfgcp.spec.load import Spec
 
@@ -22,7 +31,8 @@ HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
 NO_TASKS: Final = (
-    "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does not answer."
+    "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does"
+    " not answer."
 )
 """Why a run has no tasks on a server that `keeps_tasks`."""
 FIRST_SDK: Final = (2, 14)
@@ -53,10 +63,12 @@ class Server:
         return self._version
 
     def keeps_tasks(self, namespace: str) -> bool:
-        """Return whether the API server keeps tasks and artifacts itself, as 3.0 does instead of ML Metadata.
+        """Return whether the API server keeps tasks and artifacts itself, as 3.0 does instead of ML
+        Metadata.
 
-        Only such a server has an artifacts API (tests/recorded/api-3.0-branch/artifacts-list-empty.json). It is asked
-        once, when ML Metadata does not answer.
+        Only such a server has an artifacts API
+        (tests/recorded/api-3.0-branch/artifacts-list-empty.json). It is asked once, when ML
+        Metadata does not answer.
         """
         if self._keeps_tasks is None:
             params: dict[str, Any] = {"page_size": 1}
@@ -93,17 +105,21 @@ class Server:
         if version is None and (versioned := [lack for lack in used if lack.since]):
             newest = max(versioned, key=lambda lack: lack.since or ())
             yield (
-                "the server does not tell its version, so kfgcp assumes the newest one: "
-                f"{newest.task or 'the pipeline'} {newest.what}, which needs {text_of(newest.since or ())}"
+                "the server does not tell its version, so kfgcp assumes the newest one:"
+                f" {newest.task or 'the pipeline'} {newest.what}, which needs"
+                f" {text_of(newest.since or ())}"
             )
 
     def explain(self, refused: Refused) -> Refused:
-        """Return the refusal of a run; for a pipeline that the server cannot read or compile with its version."""
+        """Return the refusal of a run; for a pipeline that the server cannot read or compile with
+        its version."""
         if refused.remedy is not Remedy.RECOMPILE:
             return refused
         with suppress(BackendError):
             if version := self.version:
-                return refused.amended(hint=f"This server is {text_of(version)}. {_advice(version)}")
+                return refused.amended(
+                    hint=f"This server is {text_of(version)}. {_advice(version)}"
+                )
         return refused
 
     def _version_for(self, used: list[Lack]) -> Version | None:
@@ -139,10 +155,14 @@ def _version(said: dict[str, Any]) -> Version | None:
 
 
 def _advice(version: Version) -> str:
-    """Return what to do about a pipeline that a server cannot read. Since 2.14 kfp has the versions of the server."""
+    """Return what to do about a pipeline that a server cannot read. Since 2.14 kfp has the versions
+    of the server."""
     if version < FIRST_SDK:
         return "Compile the pipeline with an older kfp: pip install 'kfp<2.14'"
-    return f"Compile the pipeline with the kfp of that release: pip install 'kfp=={version[0]}.{version[1]}.*'"
+    return (
+        "Compile the pipeline with the kfp of that release: pip install"
+        f" 'kfp=={version[0]}.{version[1]}.*'"
+    )
 
 
 def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:

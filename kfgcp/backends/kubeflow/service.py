@@ -85,17 +85,29 @@ class KubeflowService:
             "seconds": env.request_seconds,
             "errors": KubeflowErrors(),
         }
-        self._http = ServiceClient(host, tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **settings)
-        self._metadata = Metadata(
-            of_metadata(host, lambda base: ServiceClient(base, tokens, service="ML Metadata", **settings))
+        self._http = ServiceClient(
+            host, tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **settings
         )
-        self._ui = of_ui(host, lambda base: ServiceClient(base, tokens, service="Kubeflow Pipelines", **settings))
+        self._metadata = Metadata(
+            of_metadata(
+                host, lambda base: ServiceClient(base, tokens, service="ML Metadata", **settings)
+            )
+        )
+        self._ui = of_ui(
+            host, lambda base: ServiceClient(base, tokens, service="Kubeflow Pipelines", **settings)
+        )
         self._server = Server(self._http)
         self._logging: CloudLogging | None = None
         if gcp_project := env.get("project"):
             address = env.get("logging_endpoint") or LOGGING_ADDRESS
-            google = tokens if is_loopback(address) else google_tokens(env.get("impersonate_service_account"))
-            logging = ServiceClient(address, google, service="Cloud Logging", seconds=env.request_seconds)
+            google = (
+                tokens
+                if is_loopback(address)
+                else google_tokens(env.get("impersonate_service_account"))
+            )
+            logging = ServiceClient(
+                address, google, service="Cloud Logging", seconds=env.request_seconds
+            )
             self._logging = CloudLogging(logging, gcp_project)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
         versions = Versions(self._http, records, self.place)
@@ -109,8 +121,12 @@ class KubeflowService:
 
         It is not the address: a forwarded port has another address each time.
         """
-        cluster = [self._env.get(key) or "" for key in ("kube_context", "kube_namespace", "kube_service")]
-        server = self._env.get("api_endpoint") or self._env.get("host") or f"cluster:{'/'.join(cluster)}"
+        cluster = [
+            self._env.get(key) or "" for key in ("kube_context", "kube_namespace", "kube_service")
+        ]
+        server = (
+            self._env.get("api_endpoint") or self._env.get("host") or f"cluster:{'/'.join(cluster)}"
+        )
         return f"{server.rstrip('/')}/{self._namespace}/"
 
     # -- starting and ending runs
@@ -160,7 +176,9 @@ class KubeflowService:
             _ = self._server.version
             raise
 
-    def _runs_of_submission(self, experiment_id: str, name: str, submission: str, since: str) -> list[dict[str, Any]]:
+    def _runs_of_submission(
+        self, experiment_id: str, name: str, submission: str, since: str
+    ) -> list[dict[str, Any]]:
         """Return the runs of a submission, the oldest first.
 
         `since` is a time before the submission.
@@ -268,16 +286,23 @@ class KubeflowService:
             executions, note = self._server_executions(answer)
         elif state is not RunState.PENDING:
             try:
-                executions = self._metadata.executions(str(answer.get("run_id")), artifacts=state.final)
+                executions = self._metadata.executions(
+                    str(answer.get("run_id")), artifacts=state.final
+                )
                 if not executions and state.final:
-                    note = f"Run {answer['run_id']} is shown without values and metrics: ML Metadata does not know it."
+                    note = (
+                        f"Run {answer['run_id']} is shown without values and metrics: ML Metadata"
+                        " does not know it."
+                    )
             except BackendError as error:
                 missing, note = self._without_metadata(answer, error)
         self._latest = (backend_ref, answer, executions)
         run, spec = self._reader.run(answer, self._reader.experiment_of(answer), executions)
         if not state.final:
             missing = note = ""
-        return FetchedRun(run, run.ended_at or run.created_at or "", spec, missing=missing, note=note)
+        return FetchedRun(
+            run, run.ended_at or run.created_at or "", spec, missing=missing, note=note
+        )
 
     def _server_executions(self, answer: Mapping[str, Any]) -> tuple[list[Execution], str]:
         """Return the executions that the API server has of a run.
@@ -299,7 +324,13 @@ class KubeflowService:
         if self._server.keeps_tasks(self._namespace):
             title = f"Run {answer['run_id']} of {self._env.name}"
             return "", f"{title} is shown without tasks: {NO_TASKS}"
-        return f"Runs of {self._env.name} are shown without values, metrics and artifacts: {error.message}", ""
+        return (
+            (
+                f"Runs of {self._env.name} are shown without values, metrics and artifacts:"
+                f" {error.message}"
+            ),
+            "",
+        )
 
     def _run_id(self, backend_ref: str) -> str:
         return backend_ref.removeprefix(self.place)
@@ -317,9 +348,13 @@ class KubeflowService:
 
     def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
         """Return the runs that were created in a window of time, newest first."""
-        predicates = [filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")]
+        predicates = [
+            filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")
+        ]
         if until:
-            predicates.append(filters.predicate("created_at", "LESS_THAN", until, "timestamp_value"))
+            predicates.append(
+                filters.predicate("created_at", "LESS_THAN", until, "timestamp_value")
+            )
         return self._listed_runs(predicates, ask=True)
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
@@ -370,7 +405,9 @@ class KubeflowService:
     def reread(self, backend_refs: Sequence[str]) -> Iterator[FetchedRun]:
         """Return runs without their tasks. Those that were deleted are left out."""
         for start in range(0, len(backend_refs), PAGE_SIZE):
-            run_ids = [self._run_id(backend_ref) for backend_ref in backend_refs[start : start + PAGE_SIZE]]
+            run_ids = [
+                self._run_id(backend_ref) for backend_ref in backend_refs[start : start + PAGE_SIZE]
+            ]
             yield from self._listed_runs([filters.one_of("run_id", run_ids)])
 
     def _listed_runs(
@@ -396,7 +433,10 @@ class KubeflowService:
             params["filter"] = filters.text(predicates)
         pages = self._http.pages(f"{API}/runs", params, "runs", size=size)
         yield from readable_runs(
-            pages, lambda answer: self._reader.listed_run(answer, ask=ask), identity="run_id", env_name=self._env.name
+            pages,
+            lambda answer: self._reader.listed_run(answer, ask=ask),
+            identity="run_id",
+            env_name=self._env.name,
         )
 
     def _scope(self) -> dict[str, str]:
@@ -455,11 +495,16 @@ class KubeflowService:
 
         This machine knows no address of that store.
         """
-        return uri.startswith(f"{SCHEME}://") and BucketSettings.of_environment(self._env).endpoint is None
+        return (
+            uri.startswith(f"{SCHEME}://")
+            and BucketSettings.of_environment(self._env).endpoint is None
+        )
 
     def beginning(self, uri: str, size: int) -> bytes:
         """Return at most the first `size` bytes of an artifact in the server's own store."""
-        return ServerStore(self._ui, self._namespace, self._env.request_seconds).beginning(uri, size)
+        return ServerStore(self._ui, self._namespace, self._env.request_seconds).beginning(
+            uri, size
+        )
 
     def native(self, backend_ref: str) -> Any:
         """Return a run as the run of `kfp.Client`."""
@@ -467,7 +512,9 @@ class KubeflowService:
 
         run_id = self._run_id(backend_ref)
         seconds = self._env.request_seconds
-        return pipeline_run(self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id, seconds)
+        return pipeline_run(
+            self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id, seconds
+        )
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
         """Return the logs of a run.
@@ -484,10 +531,14 @@ class KubeflowService:
         failure: BackendError | None = None
         if not executions and "tasks" not in answer:
             try:
-                executions = self._metadata.executions(str(answer.get("run_id")), artifacts=not live)
+                executions = self._metadata.executions(
+                    str(answer.get("run_id")), artifacts=not live
+                )
             except BackendError as error:
                 failure = error
-        logs = RunLogs(Place(self._ui, self._logging, self._namespace, self._env.name), answer, executions)
+        logs = RunLogs(
+            Place(self._ui, self._logging, self._namespace, self._env.name), answer, executions
+        )
         if failure is not None and not live and not logs.attempts:
             raise failure
         return logs

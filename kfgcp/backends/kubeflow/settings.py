@@ -39,10 +39,18 @@ class KubeflowSettings(RemoteSettings):
     kube_namespace: str | None = None
     kube_service: str | None = None
 
-    auth_modes: ClassVar = ("google", "iap", "token-file", "in-cluster", "port-forward", "anonymous")
+    auth_modes: ClassVar = (
+        "google",
+        "iap",
+        "token-file",
+        "in-cluster",
+        "port-forward",
+        "anonymous",
+    )
     http_hint: ClassVar = (
-        f"A service of the pod's own cluster ({', '.join(f'*{domain}' for domain in CLUSTER_DOMAINS)}) may be used over"
-        ' http with auth = "in-cluster".'
+        "A service of the pod's own cluster"
+        f" ({', '.join(f'*{domain}' for domain in CLUSTER_DOMAINS)}) may be used over http with"
+        ' auth = "in-cluster".'
     )
 
     @classmethod

@@ -14,8 +14,8 @@ Version = tuple[int, ...]
 class Site:
     """A task in its pipeline.
 
-    path: without iterations. within: what it stands in, the outermost first. tasks: those of the same DAG. guarded:
-    whether it is inside an exit handler. graph: the whole pipeline.
+    path: without iterations. within: what it stands in, the outermost first. tasks: those of the
+    same DAG. guarded: whether it is inside an exit handler. graph: the whole pipeline.
     """
 
     path: str

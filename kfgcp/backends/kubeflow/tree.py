@@ -1,8 +1,9 @@
 """Where the tasks of a run stand in it.
 
-ML Metadata tells: executions name the execution they stand in, and iterations their number. What the spec has and no
-execution was made for did not run, or not yet. Where ML Metadata cannot be asked there are the nodes of the workflow,
-which hold drivers and wrappers that are no tasks; those are left out by the spec's names.
+ML Metadata tells: executions name the execution they stand in, and iterations their number. What
+the spec has and no execution was made for did not run, or not yet. Where ML Metadata cannot be
+asked there are the nodes of the workflow, which hold drivers and wrappers that are no tasks; those
+are left out by the spec's names.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _ITERATION_DRIVER: Final = "iteration-item-driver"
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A task at its path, and what is known of it: its execution, or its node in the workflow, or neither.
+    """A task at its path, and what is known of it: its execution, or its node in the workflow, or
+    neither.
 
     Attributes:
         retries: how often it is run again at most when it fails.
@@ -62,8 +64,13 @@ def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Plac
     for each in executions:
         children[each.parent if each.parent in known else 0].append(each)
     dag = graph.root.dag or Dag({}, {}, {})
-    tops = [[each] if _keys(dag, each.task) else children.get(each.id, []) for each in children.get(0, [])]
-    inside = sorted((each for top in tops for each in top), key=lambda each: (each.started_at, each.id))
+    tops = [
+        [each] if _keys(dag, each.task) else children.get(each.id, [])
+        for each in children.get(0, [])
+    ]
+    inside = sorted(
+        (each for top in tops for each in top), key=lambda each: (each.started_at, each.id)
+    )
     placed = _dag(inside, "", graph.root, graph, children)
     return sorted(placed, key=lambda each: each.execution.started_at if each.execution else inf)
 
@@ -81,11 +88,15 @@ def _dag(
         task = dag.tasks[key]
         inner = graph.component(task)
         kind = kind_of(task, inner)
-        yield Placed(f"{prefix}{key}", kind, inner, each, retries=task.retry.count if task.retry else 0)
+        yield Placed(
+            f"{prefix}{key}", kind, inner, each, retries=task.retry.count if task.retry else 0
+        )
         if each.state == NOT_TRIGGERED:
             continue
         if kind is TaskKind.LOOP:
-            yield from _iterations(children.get(each.id, []), f"{prefix}{key}", inner, graph, children)
+            yield from _iterations(
+                children.get(each.id, []), f"{prefix}{key}", inner, graph, children
+            )
         elif kind is TaskKind.DAG:
             yield from _dag(children.get(each.id, []), f"{prefix}{key}/", inner, graph, children)
     for key, task in dag.tasks.items():
@@ -103,7 +114,8 @@ def _iterations(
 ) -> Iterator[Placed]:
     ordered = sorted(executions, key=lambda one: (one.iteration or 0, one.id))
     numbered = {
-        each.iteration if each.iteration is not None else position: each for position, each in enumerate(ordered)
+        each.iteration if each.iteration is not None else position: each
+        for position, each in enumerate(ordered)
     }
     for number, each in numbered.items():
         yield Placed(f"{path}[{number}]", TaskKind.DAG, component, each)
@@ -120,15 +132,20 @@ def _assigned(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]
 
 
 def _keys(dag: Dag, name: str) -> list[str]:
-    """The tasks that an execution may be of: the one of that key; of a label, which servers before 2.14 give."""
-    return [name] if name in dag.tasks else [key for key, task in dag.tasks.items() if task.label == name]
+    """The tasks that an execution may be of: the one of that key; of a label, which servers before
+    2.14 give."""
+    return (
+        [name]
+        if name in dag.tasks
+        else [key for key, task in dag.tasks.items() if task.label == name]
+    )
 
 
 def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Placed]:
     """The tasks of a run by the nodes of its workflow, in the order they started.
 
-    A node has a name and does not say what it stands in, so only those tasks are told whose name the pipeline has once,
-    outside of loops; drivers and wrappers have names of their own.
+    A node has a name and does not say what it stands in, so only those tasks are told whose name
+    the pipeline has once, outside of loops; drivers and wrappers have names of their own.
     """
     tasks = _single(graph)
     placed: list[Placed] = []
@@ -144,7 +161,8 @@ def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Plac
 def with_failed_drivers(
     placed: Sequence[Placed], details: Sequence[Mapping[str, Any]], graph: Graph
 ) -> Sequence[Placed]:
-    """Return the tasks, with the drivers that failed, and with the iterations that have nothing but such a driver.
+    """Return the tasks, with the drivers that failed, and with the iterations that have nothing but
+    such a driver.
 
     ML Metadata has no execution of a task whose driver failed.
 
@@ -153,22 +171,32 @@ def with_failed_drivers(
         details: the `task_details` of the run.
         graph: its pipeline.
     """
-    failed = [str(detail.get("display_name")) for detail in details if detail.get("state") == pod_names.FAILED]
+    failed = [
+        str(detail.get("display_name"))
+        for detail in details
+        if detail.get("state") == pod_names.FAILED
+    ]
     drivers = {name[1] for name in map(_DRIVER.fullmatch, failed) if name}
     if not drivers:
         return placed
     pods = WorkflowPods(details, graph)
-    with_drivers = [_with_failed_driver(task, pods) if _driver_name(task) in drivers else task for task in placed]
+    with_drivers = [
+        _with_failed_driver(task, pods) if _driver_name(task) in drivers else task
+        for task in placed
+    ]
     if _ITERATION_DRIVER in drivers:
         with_drivers += _iterations_without_execution(placed, pods, len(details))
     return with_drivers
 
 
 def _driver_name(task: Placed) -> str:
-    """Return the name of the node of a task's driver. Many tasks may share it, and it is looked at before all else."""
+    """Return the name of the node of a task's driver. Many tasks may share it, and it is looked at
+    before all else."""
     if task.kind is TaskKind.LOOP:
         return _LOOP_DRIVER
-    return _ITERATION_DRIVER if task.path.endswith("]") else f"{task.path.rpartition('/')[2]}-driver"
+    return (
+        _ITERATION_DRIVER if task.path.endswith("]") else f"{task.path.rpartition('/')[2]}-driver"
+    )
 
 
 def _with_failed_driver(task: Placed, pods: WorkflowPods) -> Placed:
@@ -178,8 +206,11 @@ def _with_failed_driver(task: Placed, pods: WorkflowPods) -> Placed:
     return task if driver is None else replace(task, failed_driver=driver)
 
 
-def _iterations_without_execution(placed: Sequence[Placed], pods: WorkflowPods, most: int) -> Iterator[Placed]:
-    """Yield the iterations whose drivers failed; `most`: how many nodes there are, and so iterations at most."""
+def _iterations_without_execution(
+    placed: Sequence[Placed], pods: WorkflowPods, most: int
+) -> Iterator[Placed]:
+    """Yield the iterations whose drivers failed; `most`: how many nodes there are, and so
+    iterations at most."""
     paths = {task.path for task in placed}
     for loop in placed:
         if loop.kind is not TaskKind.LOOP or loop.execution is None:

@@ -33,7 +33,11 @@ def local_checks(project: Project, env: Environment) -> list[Check]:
         ("store", partial(store, project.home)),
         ("uv", uv),
         ("docker", docker),
-        *([("pipeline_root", partial(pipeline_root, env, project.root))] if env.get("pipeline_root") else []),
+        *(
+            [("pipeline_root", partial(pipeline_root, env, project.root))]
+            if env.get("pipeline_root")
+            else []
+        ),
     ]
 
 
@@ -52,8 +56,12 @@ def disk(home: Path, needed: int = NEEDED) -> str:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StateError(
-            f"{free / 1e6:.0f} MB are free for the state folder {home}, and {needed / 1e6:.0f} MB are needed.",
-            hint="Make room (kfgcp delete RUN removes a run's artifacts), or: export KFGCP_HOME=FOLDER",
+            f"{free / 1e6:.0f} MB are free for the state folder {home}, and {needed / 1e6:.0f} MB"
+            " are needed.",
+            hint=(
+                "Make room (kfgcp delete RUN removes a run's artifacts), or: export"
+                " KFGCP_HOME=FOLDER"
+            ),
         )
     return f"{free / 1e9:.1f} GB free for {home}"
 
@@ -75,7 +83,9 @@ def store(home: Path) -> str:
 def uv() -> str:
     """What installs `packages_to_install` is there."""
     try:
-        done = subprocess.run([uv_program(), "--version"], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            [uv_program(), "--version"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, ImportError, subprocess.SubprocessError) as error:
         raise BackendError(
             f"uv, which installs packages_to_install, cannot be started ({type(error).__name__}).",
@@ -91,7 +101,9 @@ def docker() -> str | Aside:
     try:
         client = connect()
     except MissingExtra as error:
-        return Aside("the package docker is not installed; container components need it", error.hint)
+        return Aside(
+            "the package docker is not installed; container components need it", error.hint
+        )
     except Unsupported as error:
         return Aside(error.message, error.hint)
     try:
@@ -106,7 +118,10 @@ def pipeline_root(env: Environment, project_root: Path) -> str:
     """Outputs can be put there: the bucket can be listed, or the folder written."""
     root = output_root(env, project_root)
     if not is_remote(root) and not os.access(_nearest(Path(root)), os.W_OK | os.X_OK):
-        raise BackendError(f"The pipeline root {root} cannot be written.", hint=f"mkdir -p {root}, or mend its rights")
+        raise BackendError(
+            f"The pipeline root {root} cannot be written.",
+            hint=f"mkdir -p {root}, or mend its rights",
+        )
     return root
 
 

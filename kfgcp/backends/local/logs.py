@@ -1,4 +1,5 @@
-"""The logs of a local run: filters of their lines, and the logs of a running run, which are files that grow."""
+"""The logs of a local run: filters of their lines, and the logs of a running run, which are files
+that grow."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from kfgcp.model import Task, TaskKind
 
 
 class FileTail:
-    """Reads what was written since the last look, of tasks that have ended first, in the order of their ends."""
+    """Reads what was written since the last look, of tasks that have ended first, in the order of
+    their ends."""
 
     late = 0.0
 
@@ -37,7 +39,9 @@ class FileTail:
                         file = log_file(self._home, self._run_id, task.path, attempt)
                         readers.setdefault((task.path, attempt), LogReader(file, self._since))
         ended = {task.path: task.ended_at or "" for task in tasks if task.state.final}
-        in_order = sorted(readers.items(), key=lambda item: (item[0][0] not in ended, ended.get(item[0][0], "")))
+        in_order = sorted(
+            readers.items(), key=lambda item: (item[0][0] not in ended, ended.get(item[0][0], ""))
+        )
         for (path, attempt), reader in in_order:
             for line in reader.read(to_the_end=path in ended):
                 if is_severe(line, self._wanted.severity):
@@ -55,8 +59,8 @@ def seconds_of(since: str | None) -> float | None:
 def is_severe(line: str, least: str | None) -> bool:
     """Return whether a line has at least a given severity.
 
-    Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the severity DEFAULT,
-    which is below all of `SEVERITIES`.
+    Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the
+    severity DEFAULT, which is below all of `SEVERITIES`.
 
     Args:
         line: of a log.

@@ -1,4 +1,5 @@
-"""The backend `local`: the embedded engine, in this process or in one of its own that outlives it."""
+"""The backend `local`: the embedded engine, in this process or in one of its own that outlives
+it."""
 
 from __future__ import annotations
 
@@ -50,11 +51,13 @@ ENGINE_LOG = "engine.log"
 TASK_VARIABLES = ("KFGCP_RUN_ID", "KFGCP_TASK", "KFGCP_SUBMIT_DIR")
 """What tells a task's process where it is; a run that is submitted from a task is another one."""
 ENDING_SECONDS = 30.0
-"""How long a deletion waits for the engine of a run that has ended: it removes temporary folders before it goes."""
+"""How long a deletion waits for the engine of a run that has ended: it removes temporary folders
+before it goes."""
 
 
 class LocalBackend:
-    """Runs on this machine. Its runs live in the store of the state folder, which several processes may share."""
+    """Runs on this machine. Its runs live in the store of the state folder, which several processes
+    may share."""
 
     pace = Pace(0.05, 2.0)
 
@@ -71,7 +74,9 @@ class LocalBackend:
         spec = request.spec
         pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
         asked = platform.pipeline_settings(spec.platform_spec)
-        return [*cluster.notes(pipeline, asked, all_in_containers=request.options.executor == "docker")]
+        return [
+            *cluster.notes(pipeline, asked, all_in_containers=request.options.executor == "docker")
+        ]
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Starts an engine process that outlives this one."""
@@ -123,13 +128,20 @@ class LocalBackend:
         deadline = time.monotonic() + ENDING_SECONDS
         while not self._forget(ref.run_id):
             if time.monotonic() > deadline:
-                raise UsageError(f"The engine of run {ref.run_id} still runs.", hint="End its process, and try again.")
+                raise UsageError(
+                    f"The engine of run {ref.run_id} still runs.",
+                    hint="End its process, and try again.",
+                )
             time.sleep(0.02)
         if not self._has_looked:
             self._has_looked = True
             self._store.add_removals(self._left_behind())
         for folder in self._finish_removals():
-            warnings.warn(f"{folder} cannot be removed. Does it belong to another user?", NotRemoved, stacklevel=2)
+            warnings.warn(
+                f"{folder} cannot be removed. Does it belong to another user?",
+                NotRemoved,
+                stacklevel=2,
+            )
         return self._kept(ref.run_id)
 
     def _forget(self, run_id: str) -> bool:
@@ -163,7 +175,8 @@ class LocalBackend:
         return failed
 
     def _left_behind(self) -> Sequence[str]:
-        """Return the runs without a record whose folders an earlier version left when it was killed.
+        """Return the runs without a record whose folders an earlier version left when it was
+        killed.
 
         A run is recorded before its folders are made, so the folders are listed first.
         """
@@ -172,8 +185,12 @@ class LocalBackend:
         unknown = sorted(folders.keys() - known)
         if not unknown:
             return []
-        since, until = (datetime.fromisoformat(time).timestamp() for time in self._store.recorded_between())
-        changed = [run_id for run_id in unknown if since <= removal.last_change(folders[run_id]) < until]
+        since, until = (
+            datetime.fromisoformat(time).timestamp() for time in self._store.recorded_between()
+        )
+        changed = [
+            run_id for run_id in unknown if since <= removal.last_change(folders[run_id]) < until
+        ]
         return [run_id for run_id in changed if not self._is_alive(run_id)]
 
     def _is_alive(self, run_id: str) -> bool:
@@ -234,7 +251,9 @@ class LocalBackend:
         """
         held = lock.take(self._home, ref.run_id)
         if held is None:
-            raise UsageError(f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}")
+            raise UsageError(
+                f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}"
+            )
         try:
             run = self._store.get(ref.run_id, whole=False)
             interrupted = run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
@@ -251,8 +270,8 @@ class LocalBackend:
         return held
 
     def refresh(self) -> None:
-        """End runs whose engine is gone as FAILED, so that none stays RUNNING for ever, and finish deletions that were
-        killed."""
+        """End runs whose engine is gone as FAILED, so that none stays RUNNING for ever, and finish
+        deletions that were killed."""
         if self._store.writable:
             self._finish_removals()
         for run_id in self._store.unfinished("local"):
@@ -261,7 +280,8 @@ class LocalBackend:
     # -- helpers
 
     def _start_engine(self, run_id: str, held: lock.RunLock) -> None:
-        """Start a process that executes a recorded run and outlives this one. It gets the lock of the run.
+        """Start a process that executes a recorded run and outlives this one. It gets the lock of
+        the run.
 
         Raises:
             StateError: it cannot be started. The run has ended FAILED.
@@ -277,12 +297,22 @@ class LocalBackend:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    env={name: value for name, value in os.environ.items() if name not in TASK_VARIABLES},
+                    env={
+                        name: value
+                        for name, value in os.environ.items()
+                        if name not in TASK_VARIABLES
+                    },
                 )
         except OSError as error:
-            self._end(run_id, RunState.FAILED, ErrorInfo(f"the engine could not be started: {error.strerror}"))
+            self._end(
+                run_id,
+                RunState.FAILED,
+                ErrorInfo(f"the engine could not be started: {error.strerror}"),
+            )
             held.release()
-            raise StateError(f"The engine could not be started: {error.strerror}: {error.filename}.") from error
+            raise StateError(
+                f"The engine could not be started: {error.strerror}: {error.filename}."
+            ) from error
         held.close()
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
@@ -301,7 +331,8 @@ class LocalBackend:
             version=request.spec.version,
             state=RunState.PENDING,
             experiment=request.options.experiment,
-            name=request.options.name or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
+            name=request.options.name
+            or f"{request.spec.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}",
             labels={**request.options.labels, SUBMISSION: run_id},
             created_at=timestamp(now),
             params=request.params,
@@ -314,7 +345,8 @@ class LocalBackend:
             buckets=BucketSettings.of_environment(self._env).to_dict(),
         )
         try:
-            # No deletion comes between the look at the artifacts that the run was given and the record of their use.
+            # No deletion comes between the look at the artifacts that the run was given and the
+            # record of their use.
             with lock.FileUse(self._home).shared():
                 given = root_inputs(pipeline.root, request.params, request.submit_dir)
                 uses = tuple(Uses(self._store, run_id).of_root(given.artifacts))
@@ -365,7 +397,11 @@ class LocalBackend:
         now = timestamp(time.time())
         tasks = [
             Task(
-                **{name: getattr(task, name) for name in Task.__slots__ if name not in ("state", "ended_at")},
+                **{
+                    name: getattr(task, name)
+                    for name in Task.__slots__
+                    if name not in ("state", "ended_at")
+                },
                 state=TaskState.CANCELLED,
                 ended_at=now,
             )
@@ -376,7 +412,8 @@ class LocalBackend:
 
 
 def output_root(env: Environment, project_root: Path) -> str:
-    """Where output artifacts go: a URI in a bucket that can be listed, a folder, or "" for the state folder.
+    """Where output artifacts go: a URI in a bucket that can be listed, a folder, or "" for the
+    state folder.
 
     Raises:
         BackendError: the bucket cannot be listed.
@@ -405,7 +442,9 @@ class LocalRun:
         request = store.request(run_id)
         spec = store.spec(run.version)
         if spec is None or request is None:
-            raise StateError(f"The pipeline of run {run_id} is not in the store.", hint="Run its file again.")
+            raise StateError(
+                f"The pipeline of run {run_id} is not in the store.", hint="Run its file again."
+            )
         pipeline = graph.build(spec, request.platform_spec)
         layout = Layout(home, run.pipeline, run_id, request.pipeline_root)
         settings = EngineSettings(
@@ -435,7 +474,8 @@ class LocalRun:
 
 
 def main(home: str, run_id: str, lock_fd: str) -> None:
-    """An engine process of its own: the lock's descriptor was handed over by `LocalBackend.submit`."""
+    """An engine process of its own: the lock's descriptor was handed over by
+    `LocalBackend.submit`."""
     import signal
 
     fd = int(lock_fd)

@@ -13,7 +13,8 @@ class LocalSettings(BackendSettings):
     """The keys of an environment with backend = "local". See docs/guides/local.md.
 
     Attributes:
-        max_parallel: how many tasks run at the same time at most; None chooses by the processors of this machine.
+        max_parallel: how many tasks run at the same time at most; None chooses by the processors of
+            this machine.
         container_credentials: whether tasks in containers get the Google credentials of the user.
     """
 

@@ -19,7 +19,8 @@ from kfgcp.services.transport import TransportError
 
 
 def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """The checks in the order in which a submission would meet what they look at. images: of the pipeline, if any."""
+    """The checks in the order in which a submission would meet what they look at. images: of the
+    pipeline, if any."""
     place = Place(env)
     root = str(env.get("pipeline_root"))
     return [
@@ -38,7 +39,8 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
 
 
 class Place:
-    """A project and location of Vertex AI, as an environment describes it. cloud: what else a run needs there."""
+    """A project and location of Vertex AI, as an environment describes it. cloud: what else a run
+    needs there."""
 
     def __init__(self, env: Environment) -> None:
         self._env = env
@@ -74,7 +76,9 @@ class Place:
         """The API is enabled in the project, and runs can be listed."""
         found = self._refusal()
         if isinstance(found, Refused) and not _of_region(found):
-            hint = found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
+            hint = (
+                found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
+            )
             raise with_command(found.amended(hint=hint), self.cloud.grant("roles/aiplatform.user"))
         if found is not None and not isinstance(found, Refused):
             raise found
@@ -92,7 +96,8 @@ class Place:
         root = str(self._env.get("pipeline_root"))
         if not bucket_of(root):
             raise ConfigError(
-                f"Environment '{self._env.name}' has pipeline_root = \"{root}\", which is not in a bucket.",
+                f"Environment '{self._env.name}' has pipeline_root = \"{root}\", which is not in a"
+                " bucket.",
                 hint="Write gs://BUCKET/FOLDER.",
             )
         return self.cloud.bucket(root)
@@ -110,11 +115,15 @@ class Place:
 
     def _not_there(self) -> str:
         return (
-            f"Is '{self._location}' a location of Vertex AI, as europe-west4 and us-central1 are? Mend it in "
-            f"[env.{self._env.name}] of kfgcp.toml; or check the connection to the network."
+            f"Is '{self._location}' a location of Vertex AI, as europe-west4 and us-central1 are?"
+            f" Mend it in [env.{self._env.name}] of kfgcp.toml; or check the connection to the"
+            " network."
         )
 
 
 def _of_region(refused: Refused) -> bool:
-    """Whether it is the location that is wrong: there is no such collection, or it is not supported."""
-    return isinstance(refused, NotFound) or (refused.status == 400 and is_about_location(refused.explanation))
+    """Whether it is the location that is wrong: there is no such collection, or it is not
+    supported."""
+    return isinstance(refused, NotFound) or (
+        refused.status == 400 and is_about_location(refused.explanation)
+    )

@@ -1,8 +1,8 @@
 """Vertex AI Experiments: a run's context in ML Metadata becomes a child of its experiment's.
 
-Asked for with `experiment_tracking = true`; names of schemas and requests are those of the REST reference of
-`metadataStores.contexts`. The service makes the context of a run some time after the run, so the two are joined when
-the run is looked at and not when it is submitted.
+Asked for with `experiment_tracking = true`; names of schemas and requests are those of the REST
+reference of `metadataStores.contexts`. The service makes the context of a run some time after the
+run, so the two are joined when the run is looked at and not when it is submitted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Experiments:
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"Vertex AI takes no experiment named {name!r}.",
-                hint="Lowercase letters, digits and -, at most 128. For example: " + (fitting(name) or "default"),
+                hint="Lowercase letters, digits and -, at most 128. For example: "
+                + (fitting(name) or "default"),
             )
         try:
             self._http.get(f"v1/{self._contexts}/{name}")
@@ -46,20 +47,31 @@ class Experiments:
             pass
         body = {"displayName": name, **_SCHEMA, "metadata": {"experiment_deleted": False}}
         try:
-            self._http.post(f"v1/{self._contexts}", params={"contextId": name}, body=body, repeatable=True)
+            self._http.post(
+                f"v1/{self._contexts}", params={"contextId": name}, body=body, repeatable=True
+            )
         except Refused as refused:
             if refused.status != _CONFLICT:  # somebody else, or an earlier try, made it
                 raise
 
     def join(self, job: Mapping[str, Any]) -> None:
-        """Joins a run of ours to its experiment, once its context is there; does nothing when it is joined already."""
+        """Joins a run of ours to its experiment, once its context is there; does nothing when it is
+        joined already."""
         labels = job.get("labels") or {}
         context = (job.get("jobDetail") or {}).get("pipelineRunContext") or {}
         experiment = labels.get("experiment")
-        if not context.get("name") or not experiment or SUBMISSION not in labels or context["name"] in self._joined:
+        if (
+            not context.get("name")
+            or not experiment
+            or SUBMISSION not in labels
+            or context["name"] in self._joined
+        ):
             return
         wanted = f"{self._contexts}/{experiment}"
-        if any(str(parent).endswith(f"/contexts/{experiment}") for parent in context.get("parentContexts") or ()):
+        if any(
+            str(parent).endswith(f"/contexts/{experiment}")
+            for parent in context.get("parentContexts") or ()
+        ):
             return
         try:
             body = {"childContexts": [context["name"]]}

@@ -1,4 +1,5 @@
-"""A RunFilter as clauses of the list filter of `pipelineJobs`, whose fields are those of its REST reference."""
+"""A RunFilter as clauses of the list filter of `pipelineJobs`, whose fields are those of its REST
+reference."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ _LABEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def clauses(wanted: RunFilter) -> list[str] | None:
-    """What must all be true of a job, none for every job; None when the service cannot be asked so: it knows no
-    beginnings of labels, does not find what lacks a label, and has no label of such a name."""
+    """What must all be true of a job, none for every job; None when the service cannot be asked so:
+    it knows no beginnings of labels, does not find what lacks a label, and has no label of such a
+    name."""
     if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(PREFIX_LABELS):
         return None
     if not all(_LABEL.fullmatch(name) for name in wanted.labels):

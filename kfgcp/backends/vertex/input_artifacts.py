@@ -1,9 +1,9 @@
 """Input artifacts of a pipeline: `runtimeConfig.inputArtifacts` names artifacts of ML Metadata.
 
 Field names and limits are those of the REST reference of `metadataStores.artifacts.create` and of
-`RuntimeConfig.InputArtifact` (google.cloud.aiplatform.v1, metadata_service.proto and pipeline_job.proto): the artifact
-has to be in the same project, location and metadata store `default` as the job, and its id has 4 to 128 characters of
-[a-z0-9-].
+`RuntimeConfig.InputArtifact` (google.cloud.aiplatform.v1, metadata_service.proto and
+pipeline_job.proto): the artifact has to be in the same project, location and metadata store
+`default` as the job, and its id has 4 to 128 characters of [a-z0-9-].
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True, slots=True)
 class InputArtifact:
-    """An input artifact of a pipeline. name: of the input. schema: title and version of the artifact's type."""
+    """An input artifact of a pipeline. name: of the input. schema: title and version of the
+    artifact's type."""
 
     name: str
     uri: str
@@ -32,7 +33,8 @@ class InputArtifact:
 
     @property
     def artifact_id(self) -> str:
-        """The id in ML Metadata: the same for the same type and URI, so that tasks with this input can be cached."""
+        """The id in ML Metadata: the same for the same type and URI, so that tasks with this input
+        can be cached."""
         identity = f"{self.schema_title} {self.schema_version} {self.uri}"
         return f"kfgcp-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
@@ -59,7 +61,8 @@ def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
             )
         if "://" not in uri or uri.startswith("file://"):
             raise ParamError(
-                f"Wrong parameters: {name} is a path on this machine, which Vertex AI cannot read: {uri}.",
+                f"Wrong parameters: {name} is a path on this machine, which Vertex AI cannot read:"
+                f" {uri}.",
                 hint="Copy it to a bucket, and pass its URI: gs://BUCKET/NAME",
             )
         yield InputArtifact(name, uri, definition.type, definition.version)
@@ -83,19 +86,32 @@ class ArtifactStore:
             "state": "LIVE",
         }
         try:
-            self._http.post(self._artifacts, params={"artifactId": artifact.artifact_id}, body=body, repeatable=True)
+            self._http.post(
+                self._artifacts,
+                params={"artifactId": artifact.artifact_id},
+                body=body,
+                repeatable=True,
+            )
         except NotFound as error:
-            hint = "The first pipeline run creates the metadata store. First run one without input artifacts."
+            hint = (
+                "The first pipeline run creates the metadata store. First run one without input"
+                " artifacts."
+            )
             raise error.amended(hint=hint) from error
         except Refused as refused:
-            if refused.status != _CONFLICT:  # it exists: an earlier run, or an earlier try, created it
+            if (
+                refused.status != _CONFLICT
+            ):  # it exists: an earlier run, or an earlier try, created it
                 raise
         self._uris[artifact.artifact_id] = artifact.uri
 
     def uris(self, job: Mapping[str, Any]) -> dict[str, str]:
         """Return the URIs of a job's input artifacts by name; the id of one that cannot be read."""
         given = (job.get("runtimeConfig") or {}).get("inputArtifacts") or {}
-        return {name: self._uri(str((entry or {}).get("artifactId") or "")) for name, entry in given.items()}
+        return {
+            name: self._uri(str((entry or {}).get("artifactId") or ""))
+            for name, entry in given.items()
+        }
 
     def _uri(self, artifact_id: str) -> str:
         if artifact_id not in self._uris:

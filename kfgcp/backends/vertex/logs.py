@@ -1,4 +1,5 @@
-"""The logs of a job's tasks: each attempt is a custom job, whose id its entries in Cloud Logging carry."""
+"""The logs of a job's tasks: each attempt is a custom job, whose id its entries in Cloud Logging
+carry."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class JobLogs:
         """By task, by attempt, in the order that the lines were written."""
         for custom_job, (task, attempt) in self.attempts.items():
             if wanted.task in (None, task) and wanted.attempt in (None, attempt):
-                for entry in self._logging.entries([*clauses(wanted, self._since), _of([custom_job])]):
+                for entry in self._logging.entries(
+                    [*clauses(wanted, self._since), _of([custom_job])]
+                ):
                     yield _line(entry, task, attempt)
 
     def last(self, task: str, lines: int) -> list[str]:
@@ -49,10 +52,16 @@ class JobLogs:
 
 
 class JobTail:
-    """The logs of a job that goes on. Reads the job again when its tasks have changed: they may have new attempts."""
+    """The logs of a job that goes on. Reads the job again when its tasks have changed: they may
+    have new attempts."""
 
     def __init__(
-        self, logging: CloudLogging, job: Callable[[], Mapping[str, Any]], wanted: LogFilter, *, late: float = 0.0
+        self,
+        logging: CloudLogging,
+        job: Callable[[], Mapping[str, Any]],
+        wanted: LogFilter,
+        *,
+        late: float = 0.0,
     ) -> None:
         self.late = late
         self._logging = logging
@@ -93,7 +102,8 @@ class JobTail:
 
 
 def clauses(wanted: LogFilter, since: str) -> list[str]:
-    """What all entries that are wanted have in common; `since` spares the service the search of all its history."""
+    """What all entries that are wanted have in common; `since` spares the service the search of all
+    its history."""
     found = ['resource.type="ml_job"']
     if wanted.since or since:
         found.append(f"timestamp>={quoted(max(wanted.since or '', since))}")
@@ -103,7 +113,9 @@ def clauses(wanted: LogFilter, since: str) -> list[str]:
 
 
 def _groups(custom_jobs: Sequence[str]) -> list[str]:
-    return [_of(custom_jobs[first : first + AT_ONCE]) for first in range(0, len(custom_jobs), AT_ONCE)]
+    return [
+        _of(custom_jobs[first : first + AT_ONCE]) for first in range(0, len(custom_jobs), AT_ONCE)
+    ]
 
 
 def _of(custom_jobs: Sequence[str]) -> str:
@@ -113,7 +125,8 @@ def _of(custom_jobs: Sequence[str]) -> str:
 
 
 def _attempts(job: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """The custom jobs of a job, each with the path of its task and the number of the attempt, in their order."""
+    """The custom jobs of a job, each with the path of its task and the number of the attempt, in
+    their order."""
     return {
         custom_job: (each.path, number)
         for each in placed_tasks(job)

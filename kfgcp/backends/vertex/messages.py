@@ -1,7 +1,7 @@
 """The messages of Vertex AI that kfgcp reads: the fields that it uses, and their types.
 
-Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto, context.proto) in the
-JSON mapping of Protocol Buffers.
+Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto,
+context.proto) in the JSON mapping of Protocol Buffers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from kfgcp.services.fields import (
 SERVICE: Final = "Vertex AI"
 
 STATUS: Final = message({"message": text})
-_ARTIFACTS: Final = message({"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": mapping}))})
+_ARTIFACTS: Final = message(
+    {"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": mapping}))}
+)
 TASK: Final = message(
     {
         "taskId": whole_number,

@@ -11,11 +11,13 @@ from kfgcp.services.redact import redacted_line
 
 NOT_FOUND: Final = 404
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
-"""What the client raises when an answer is not of the form that it expects: it does not check answers."""
+"""What the client raises when an answer is not of the form that it expects: it does not check
+answers."""
 
 
 def pipeline_job(env: Environment, job_id: str) -> Any:
-    """The job as a `google.cloud.aiplatform.PipelineJob`, which signs in by itself, as Google's clients do.
+    """The job as a `google.cloud.aiplatform.PipelineJob`, which signs in by itself, as Google's
+    clients do.
 
     For an emulator the client is set to its address, for the whole process.
 
@@ -35,14 +37,19 @@ def pipeline_job(env: Environment, job_id: str) -> Any:
         raise MissingExtra("The official client of Vertex AI", "gcp") from None
     place = {"project": env.get("project"), "location": env.get("location")}
     if endpoint := env.get("api_endpoint"):
-        anonymous = {"credentials": AnonymousCredentials()} if env.get("auth") == "anonymous" else {}
+        anonymous = (
+            {"credentials": AnonymousCredentials()} if env.get("auth") == "anonymous" else {}
+        )
         aiplatform.init(**place, api_endpoint=endpoint, api_transport="rest", **anonymous)
     try:
         return call_within(env.request_seconds, lambda: aiplatform.PipelineJob.get(job_id, **place))
     except DeadlineError:
         raise Unreachable(
             f"Vertex AI did not answer its official client within {env.request_seconds:g} s.",
-            hint="Check the connection to the network. request_seconds of the environment gives requests more time.",
+            hint=(
+                "Check the connection to the network. request_seconds of the environment gives"
+                " requests more time."
+            ),
         ) from None
     except (GoogleAPICallError, GoogleAuthError) as error:
         if isinstance(error, GoogleAPICallError) and error.code == NOT_FOUND:

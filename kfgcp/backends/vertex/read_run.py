@@ -1,7 +1,7 @@
 """A PipelineJob of the service as a run of ours.
 
-Field names and states are those of `google.cloud.aiplatform.v1` (pipeline_job.proto); what tasks are called, and how
-they are nested, is in tree.py.
+Field names and states are those of `google.cloud.aiplatform.v1` (pipeline_job.proto); what tasks
+are called, and how they are nested, is in tree.py.
 """
 
 from __future__ import annotations
@@ -52,14 +52,17 @@ TASK_STATES: Final = {
     "SKIPPED": TaskState.CACHED,
     "NOT_TRIGGERED": TaskState.SKIPPED,
 }
-_HIT: Final = Cache(True, "Vertex AI took the outputs of an earlier run with the same code and inputs")
+_HIT: Final = Cache(
+    True, "Vertex AI took the outputs of an earlier run with the same code and inputs"
+)
 _MISS: Final = Cache(False, "Vertex AI does not say why")
 NO_REASON: Final = "Vertex AI gives no reason"
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a job. env: the environment that its runs belong to when they do not say so themselves."""
+    """The place of a job. env: the environment that its runs belong to when they do not say so
+    themselves."""
 
     project: str
     location: str
@@ -79,10 +82,14 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     job_id = name.rpartition("/")[2]
     spec, graph = _spec(job)
     labels = dict(job.get("labels") or {})
-    experiment = labels.pop("experiment", "default")  # it is one only because the service has no field for it
+    experiment = labels.pop(
+        "experiment", "default"
+    )  # it is one only because the service has no field for it
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed = placed_tasks(job)
-    groups = {each.path: each.component for each in placed if each.component and each.kind not in LEAVES}
+    groups = {
+        each.path: each.component for each in placed if each.component and each.kind not in LEAVES
+    }
     tasks = with_group_errors(with_group_outputs([_task(each) for each in placed], groups))
     if graph is not None:
         tasks = with_condition_inputs(tasks, placed, graph, params)
@@ -105,7 +112,9 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         started_at=at(job.get("startTime")),
         ended_at=at(job.get("endTime")),
         params=params,
-        outputs=outputs_of(graph.root, {task.path: task for task in tasks}) if graph and done else {},
+        outputs=outputs_of(graph.root, {task.path: task for task in tasks})
+        if graph and done
+        else {},
         metrics=tuple(metrics_of(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
@@ -131,7 +140,8 @@ def state_of(task: Mapping[str, Any]) -> TaskState:
 
 
 def jobs_of_attempts(task: Mapping[str, Any]) -> list[str]:
-    """The ids of the custom jobs that a task's attempts ran as, first to last: what its log entries are found by."""
+    """The ids of the custom jobs that a task's attempts ran as, first to last: what its log entries
+    are found by."""
     detail = (task.get("executorDetail") or {}).get("containerDetail") or {}
     custom = (task.get("executorDetail") or {}).get("customJobDetail") or {}
     names = [*(detail.get("failedMainJobs") or ()), detail.get("mainJob")]
@@ -156,7 +166,8 @@ def _pipeline_name(job: Mapping[str, Any], spec: Spec | None) -> str:
 
 
 def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
-    """The values of the pipeline's parameters, in the order of its declaration; defaults where nothing was given."""
+    """The values of the pipeline's parameters, in the order of its declaration; defaults where
+    nothing was given."""
     given = {name: _given(value) for name, value in (runtime.get("parameters") or {}).items()}
     given |= {name: whole(value) for name, value in (runtime.get("parameterValues") or {}).items()}
     return params_of(given, spec)
@@ -177,7 +188,11 @@ def _task(placed: Placed) -> Task:
         jobs = len(jobs_of_attempts(detail))
         attempts = jobs or int(state is not TaskState.CACHED)
     cache = None
-    if kind is TaskKind.CONTAINER and state in (TaskState.CACHED, TaskState.SUCCEEDED, TaskState.FAILED):
+    if kind is TaskKind.CONTAINER and state in (
+        TaskState.CACHED,
+        TaskState.SUCCEEDED,
+        TaskState.FAILED,
+    ):
         cache = _HIT if state is TaskState.CACHED else _MISS
     values = (detail.get("execution") or {}).get("metadata") or {}
     component = placed.component
@@ -189,16 +204,23 @@ def _task(placed: Placed) -> Task:
         state=state,
         attempts=attempts,
         cache=cache,
-        started_at=at(detail.get("startTime")) or (at(detail.get("createTime")) if attempts else None),
+        started_at=at(detail.get("startTime"))
+        or (at(detail.get("createTime")) if attempts else None),
         ended_at=at(detail.get("endTime")) if state.final else None,
         inputs=in_order(inputs, component, inside=True),
         outputs=in_order(outputs, component, inside=False),
-        error=reason(detail.get("error"), NO_REASON, placed.path) if state is TaskState.FAILED else None,
+        error=reason(detail.get("error"), NO_REASON, placed.path)
+        if state is TaskState.FAILED
+        else None,
     )
 
 
 def _values(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {key.removeprefix(prefix): whole(value) for key, value in metadata.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): whole(value)
+        for key, value in metadata.items()
+        if key.startswith(prefix)
+    }
 
 
 def _uris(artifacts: Any) -> dict[str, Any]:

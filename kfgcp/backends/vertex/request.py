@@ -48,7 +48,8 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
     """
     if len(request.options.name) > LONGEST_NAME:
         raise Unsupported(
-            f"The run's name has {len(request.options.name)} characters; Vertex AI takes {LONGEST_NAME}.",
+            f"The run's name has {len(request.options.name)} characters; Vertex AI takes"
+            f" {LONGEST_NAME}.",
             hint="Give it a shorter one, and the rest as labels: --name, --label.",
         )
     refuse_inexact(request.spec.pipeline_spec, _sent_as_doubles(request), "Vertex AI")
@@ -73,7 +74,11 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """The labels of the job: those of the request, its experiment, and the submission's."""
-    found = {EXPERIMENT: fitting(request.options.experiment), **request.options.labels, SUBMISSION: submission}
+    found = {
+        EXPERIMENT: fitting(request.options.experiment),
+        **request.options.labels,
+        SUBMISSION: submission,
+    }
     if len(found) > MOST_LABELS:
         raise Unsupported(
             f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.",
@@ -83,8 +88,15 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
         if not _LABEL_KEY.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
             raise Unsupported(
                 f"Google refuses the label {name}={value}.",
-                hint="Names and values have at most 63 lowercase letters, digits, _ and -; a name starts with a letter."
-                + (f" For example: {fitting(name)}={fitting(value)}" if fitting(name)[:1].isalpha() else ""),
+                hint=(
+                    "Names and values have at most 63 lowercase letters, digits, _ and -; a name"
+                    " starts with a letter."
+                )
+                + (
+                    f" For example: {fitting(name)}={fitting(value)}"
+                    if fitting(name)[:1].isalpha()
+                    else ""
+                ),
             )
     return found
 
@@ -97,15 +109,22 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         for label, config in platform.executor_configs(spec.platform_spec).items()
         for word in config.words()
     ]
-    words += [f"{word} of the pipeline" for word in platform.pipeline_settings(spec.platform_spec).values()]
+    words += [
+        f"{word} of the pipeline"
+        for word in platform.pipeline_settings(spec.platform_spec).values()
+    ]
     if words:
         yield f"Vertex AI takes no Kubernetes settings; left out: {'; '.join(words)}"
     if local := local_flags(request.options):
-        yield f"{', '.join(local)} is for runs on this machine; Vertex AI runs each task in its own image"
+        yield (
+            f"{', '.join(local)} is for runs on this machine; Vertex AI runs each task in its own"
+            " image"
+        )
 
 
 def _spec(request: SubmitRequest) -> dict[str, Any]:
-    """The spec with the request's caching; what of a repeated run must run again does not use the cache."""
+    """The spec with the request's caching; what of a repeated run must run again does not use the
+    cache."""
     spec = request.spec.pipeline_spec
     if request.options.cache is not None:
         spec = caching(spec, enabled=request.options.cache)
@@ -116,7 +135,10 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
     except ValueError as error:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
-            hint="Name a task outside of loops, or repeat it without --from: what succeeded comes from the cache.",
+            hint=(
+                "Name a task outside of loops, or repeat it without --from: what succeeded comes"
+                " from the cache."
+            ),
         ) from None
 
 
@@ -124,14 +146,22 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
     fast = request.options.fail_fast or env.get("failure_policy") == "fast"
     artifacts = input_artifacts(request)
     given = {artifact.name for artifact in artifacts}
-    values = {name: value for name, value in request.params.items() if value is not None and name not in given}
+    values = {
+        name: value
+        for name, value in request.params.items()
+        if value is not None and name not in given
+    }
     runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
     if request.spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA:
-        runtime["parameters"] = {name: _old_value(request.spec, name, value) for name, value in values.items()}
+        runtime["parameters"] = {
+            name: _old_value(request.spec, name, value) for name, value in values.items()
+        }
     else:
         runtime["parameterValues"] = values
     if artifacts:
-        runtime["inputArtifacts"] = {artifact.name: {"artifactId": artifact.artifact_id} for artifact in artifacts}
+        runtime["inputArtifacts"] = {
+            artifact.name: {"artifactId": artifact.artifact_id} for artifact in artifacts
+        }
     if fast or env.get("failure_policy") is not None:
         runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
     return runtime
@@ -140,11 +170,16 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
 def _sent_as_doubles(request: SubmitRequest) -> dict[str, Any]:
     """Return the parameters whose numbers the service keeps as doubles.
 
-    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs as their JSON text.
+    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs as their JSON
+    text.
     """
     if request.spec.pipeline_spec.get("schemaVersion") != OLD_SCHEMA:
         return dict(request.params)
-    return {name: value for name, value in request.params.items() if isinstance(value, int) and value not in INT64}
+    return {
+        name: value
+        for name, value in request.params.items()
+        if isinstance(value, int) and value not in INT64
+    }
 
 
 def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:

@@ -85,7 +85,9 @@ class VertexService:
         logging = ServiceClient(logging_address, tokens, service="Cloud Logging", seconds=seconds)
         self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
-        self._experiments = Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
+        self._experiments = (
+            Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
+        )
         self._accepts_mask = True
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})
 
@@ -120,7 +122,9 @@ class VertexService:
         try:
             job = self._create_job(job_id, job_body, submission)
             if not str(job.get("name") or "").endswith(f"/{job_id}"):
-                error = BadAnswer("Vertex AI answered with another run than the one that it was asked to create.")
+                error = BadAnswer(
+                    "Vertex AI answered with another run than the one that it was asked to create."
+                )
                 raise error.amended(unknown=True)
         except BackendError as error:
             if not error.unknown:
@@ -138,10 +142,14 @@ class VertexService:
             params=request.params,
         )
 
-    def _create_job(self, job_id: str, job_body: Mapping[str, Any], submission: str) -> dict[str, Any]:
+    def _create_job(
+        self, job_id: str, job_body: Mapping[str, Any], submission: str
+    ) -> dict[str, Any]:
         path = f"v1/{self._parent}/pipelineJobs"
         try:
-            answer = self._http.post(path, params={"pipelineJobId": job_id}, body=job_body, repeatable=True)
+            answer = self._http.post(
+                path, params={"pipelineJobId": job_id}, body=job_body, repeatable=True
+            )
             try:
                 return read_job(answer)
             except BadAnswer as error:
@@ -187,7 +195,9 @@ class VertexService:
 
     def changed_since(self, since: str) -> Iterator[FetchedRun]:
         """Return the runs that have changed at this time or later, the last change first."""
-        return self._listed_runs({"filter": f'update_time>="{since}"', "orderBy": "update_time desc"})
+        return self._listed_runs(
+            {"filter": f'update_time>="{since}"', "orderBy": "update_time desc"}
+        )
 
     def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
         """Return the runs that were created in a window of time, newest first."""
@@ -203,7 +213,9 @@ class VertexService:
             return None
         # Where environments share a place, a run can belong to the one that read it first. Vertex
         # AI does not know that.
-        if run_filter.env is not None and any(map(self._shares_place, self._project.environments.values())):
+        if run_filter.env is not None and any(
+            map(self._shares_place, self._project.environments.values())
+        ):
             return None
         params = {"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}
         return islice(self._listed_runs(params), limit)
@@ -242,7 +254,9 @@ class VertexService:
         """Return whether another environment has the same place."""
         if other.backend != "vertex" or other.name == self._env.name:
             return False
-        return all(other.get(key) == self._env.get(key) for key in ("project", "location", "api_endpoint"))
+        return all(
+            other.get(key) == self._env.get(key) for key in ("project", "location", "api_endpoint")
+        )
 
     def _listed_runs(self, params: Mapping[str, Any]) -> Iterator[FetchedRun]:
         jobs = self._listed_jobs(params)

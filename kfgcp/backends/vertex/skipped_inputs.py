@@ -1,7 +1,7 @@
 """The inputs of tasks whose condition was false.
 
-The service runs nothing of such a task and records nothing about it. Its inputs follow from the spec and from the
-outputs of the tasks before it.
+The service runs nothing of such a task and records nothing about it. Its inputs follow from the
+spec and from the outputs of the tasks before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from kfgcp.spec.graph import Graph
 def with_condition_inputs(
     tasks: Sequence[Task], placed: Sequence[Placed], graph: Graph, params: Mapping[str, Any]
 ) -> list[Task]:
-    """Return the tasks. Those whose condition was false have their inputs, if all tasks before them succeeded.
+    """Return the tasks. Those whose condition was false have their inputs, if all tasks before them
+    succeeded.
 
     Args:
         tasks: of a run, in the order of `placed`.
@@ -44,18 +45,24 @@ def with_condition_inputs(
         def outputs(key: str) -> Values:
             task = before[key]
             component = components.get(task.path) if task is not None else None
-            return _values(task.outputs if task else {}, component.output_artifacts if component else ())
+            return _values(
+                task.outputs if task else {}, component.output_artifacts if component else ()
+            )
 
         scope = _scope(around, found) if around else params
         given = _values(scope, inside.artifacts if inside else ())
         try:
-            values = resolve(each.task, each.component, given, outputs, lambda _: {}, expressions.select, {})
+            values = resolve(
+                each.task, each.component, given, outputs, lambda _: {}, expressions.select, {}
+            )
         except ValueProblem:
             return {}
         return as_record(with_defaults(values, each.component))
 
     return [
-        replace(task, inputs=inputs_of(each)) if task.state is TaskState.SKIPPED and not task.inputs else task
+        replace(task, inputs=inputs_of(each))
+        if task.state is TaskState.SKIPPED and not task.inputs
+        else task
         for task, each in zip(tasks, placed, strict=True)
     ]
 
@@ -68,11 +75,21 @@ def _loop(path: str) -> str:
 def _scope(around: str, tasks: Mapping[str, Task]) -> dict[str, Any]:
     """The inputs of a DAG; an iteration has those of its loop, too."""
     return {
-        name: value for path in (_loop(around), around) if path in tasks for name, value in tasks[path].inputs.items()
+        name: value
+        for path in (_loop(around), around)
+        if path in tasks
+        for name, value in tasks[path].inputs.items()
     }
 
 
 def _values(found: Mapping[str, Any], artifacts: Collection[str]) -> Values:
     params = {name: value for name, value in found.items() if name not in artifacts}
-    uris = {name: value if isinstance(value, list) else [value] for name, value in found.items() if name in artifacts}
-    return Values(params, {name: tuple(ArtifactValue(name, "", uri) for uri in each) for name, each in uris.items()})
+    uris = {
+        name: value if isinstance(value, list) else [value]
+        for name, value in found.items()
+        if name in artifacts
+    }
+    return Values(
+        params,
+        {name: tuple(ArtifactValue(name, "", uri) for uri in each) for name, each in uris.items()},
+    )

@@ -1,7 +1,8 @@
-"""Pipelines in Artifact Registry: `https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/VERSION`.
+"""Pipelines in Artifact Registry:
+`https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/VERSION`.
 
-VERSION is a tag, or `sha256:` and a digest. A tag may be moved, so it is resolved first: what runs, and what the run
-says it was made from, is one version.
+VERSION is a tag, or `sha256:` and a digest. A tag may be moved, so it is resolved first: what runs,
+and what the run says it was made from, is one version.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def load_template(address: str, env: Environment) -> Spec:
     if match is None:
         raise UsageError(
             f"{address} is not the address of a pipeline.",
-            hint="https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG, or sha256:DIGEST in place of the tag.",
+            hint=(
+                "https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG, or sha256:DIGEST in"
+                " place of the tag."
+            ),
         )
     place = match.groupdict()
     emulator = env.get("artifact_registry_endpoint")
@@ -58,19 +62,29 @@ def load_template(address: str, env: Environment) -> Spec:
     try:
         content = repository.exchange("GET", path).body.decode()
     except UnicodeDecodeError:
-        raise BadAnswer(f"The template that Artifact Registry has at {address} is not text.") from None
-    return replace(from_text(content, address), template=address.removesuffix(place["version"]) + version)
+        raise BadAnswer(
+            f"The template that Artifact Registry has at {address} is not text."
+        ) from None
+    return replace(
+        from_text(content, address), template=address.removesuffix(place["version"]) + version
+    )
 
 
 def _resolve(api: ServiceClient, place: dict[str, str]) -> str:
     """The version that a tag stands for now."""
     parent = f"v1/projects/{place['project']}/locations/{place['location']}/repositories/{place['repository']}"
     tag = api.get(f"{parent}/packages/{place['package']}/tags/{place['version']}")
-    named = read(tag, message({"version": text}), service="Artifact Registry", thing="a tag").get("version") or ""
+    named = (
+        read(tag, message({"version": text}), service="Artifact Registry", thing="a tag").get(
+            "version"
+        )
+        or ""
+    )
     version = str(named).rpartition("/")[2]
     if not _DIGEST.fullmatch(version):
         raise BadAnswer(
-            f"Artifact Registry answered with a tag that does not name a version: {redacted_line(version, limit=100)}.",
+            "Artifact Registry answered with a tag that does not name a version:"
+            f" {redacted_line(version, limit=100)}.",
             hint=HINT,
         )
     return version

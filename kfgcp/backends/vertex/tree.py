@@ -1,9 +1,10 @@
 """Where the tasks of a job stand in its run: `taskDetails` is a flat list, ours have paths.
 
-The proto says that a task has an id, the id of its parent and a name. Not documented is whether the pipeline itself is
-one of them and how the iterations of a loop are shown, so nothing relies on it: the spec tells which names a DAG has.
-What stands below a loop and is none of its tasks is an iteration; where no iterations are shown, tasks of the same name
-below a loop belong to iterations one after the other.
+The proto says that a task has an id, the id of its parent and a name. Not documented is whether the
+pipeline itself is one of them and how the iterations of a loop are shown, so nothing relies on it:
+the spec tells which names a DAG has. What stands below a loop and is none of its tasks is an
+iteration; where no iterations are shown, tasks of the same name below a loop belong to iterations
+one after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _OF_PATHS = re.compile(r"[\[\]/]")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A task of a job at its path. component: what it runs, task: its definition; None when the spec does not tell."""
+    """A task of a job at its path. component: what it runs, task: its definition; None when the
+    spec does not tell."""
 
     path: str
     kind: TaskKind
@@ -34,7 +36,8 @@ class Placed:
 
 
 def place_tasks(details: Sequence[Mapping[str, Any]], graph: Graph | None) -> list[Placed]:
-    """The tasks in the order they started, each below what it stands in; without the pipeline itself."""
+    """The tasks in the order they started, each below what it stands in; without the pipeline
+    itself."""
     known = {str(detail.get("taskId")) for detail in details}
     children: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for detail in details:
@@ -49,7 +52,8 @@ def place_tasks(details: Sequence[Mapping[str, Any]], graph: Graph | None) -> li
 
 
 def _by_id(details: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the task of each id, the first one of those that share it; a task does not stand in itself."""
+    """Return the task of each id, the first one of those that share it; a task does not stand in
+    itself."""
     tasks: dict[str, Mapping[str, Any]] = {}
     for detail in details:
         task_id = str(detail.get("taskId"))
@@ -72,7 +76,11 @@ class _Walk:
     def root(self, component: Component | None) -> Iterator[Placed]:
         top = self._children.get("", [])
         names = _names(component)
-        whole = [detail for detail in top if _is_pipeline(detail, names, bool(self._below(detail)), len(top))]
+        whole = [
+            detail
+            for detail in top
+            if _is_pipeline(detail, names, bool(self._below(detail)), len(top))
+        ]
         for detail in whole:
             yield from self._dag(self._below(detail), "", component)
         yield from self._dag([detail for detail in top if detail not in whole], "", component)
@@ -81,7 +89,9 @@ class _Walk:
         task_id = str(detail.get("taskId"))
         return self._children.get(task_id, []) if self._by_id.get(task_id) is detail else []
 
-    def _dag(self, details: Sequence[Mapping[str, Any]], prefix: str, component: Component | None) -> Iterator[Placed]:
+    def _dag(
+        self, details: Sequence[Mapping[str, Any]], prefix: str, component: Component | None
+    ) -> Iterator[Placed]:
         taken: set[str] = set()
         for detail in details:
             key, task = _task_of(detail, component, taken)
@@ -144,7 +154,8 @@ def _is_pipeline(detail: Mapping[str, Any], names: set[str], has_tasks: bool, co
 def _task_of(
     detail: Mapping[str, Any], component: Component | None, taken: Container[str] = ()
 ) -> tuple[str, TaskDef | None]:
-    """Key and definition of a task: it is shown by its key, or by its display name, which others may share."""
+    """Key and definition of a task: it is shown by its key, or by its display name, which others
+    may share."""
     name = _name(detail)
     tasks = component.dag.tasks if component is not None and component.dag is not None else {}
     if name in tasks:
@@ -153,7 +164,9 @@ def _task_of(
     return next(found, (_OF_PATHS.sub("-", name), None))
 
 
-def _kind(component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool) -> TaskKind:
+def _kind(
+    component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool
+) -> TaskKind:
     if task is not None and component is not None:
         return kind_of(task, component)
     schema = (detail.get("execution") or {}).get("schemaTitle")

@@ -18,7 +18,8 @@ class StoredObject:
     Attributes:
         key: its name.
         size: in bytes; None when it is not known what a download will give.
-        version: changes with the content, so that no file is put together from two versions. "" is not known.
+        version: changes with the content, so that no file is put together from two versions. "" is
+            not known.
     """
 
     key: str
@@ -50,7 +51,8 @@ class Bucket(Protocol):
         """Give the bytes from `start` to before `end` to `sink`.
 
         Args:
-            stored: an object as `find` or `pages` gave it. When it has changed since, the service refuses.
+            stored: an object as `find` or `pages` gave it. When it has changed since, the service
+                refuses.
             start: 0 for the first byte.
             end: None for all that there is, and then `start` is 0.
             sink: called with each piece.
@@ -62,7 +64,8 @@ class Bucket(Protocol):
 
 @runtime_checkable
 class UploadsInParts(Protocol):
-    """A bucket whose large objects kfgcp writes in parts. Where it is not, the client library does that in `upload`."""
+    """A bucket whose large objects kfgcp writes in parts. Where it is not, the client library does
+    that in `upload`."""
 
     @property
     def part_bytes(self) -> int:

@@ -37,7 +37,8 @@ class GcsBucket:
 
     def check(self) -> None:
         """Send one small request."""
-        # The result does not matter. Other methods of the library also read the bucket, but repeat the request.
+        # The result does not matter. Other methods of the library also read the bucket, but repeat
+        # the request.
         self._bucket.exists(timeout=(CONNECT_SECONDS, READ_SECONDS), retry=None)
 
     def find(self, key: str) -> StoredObject | None:
@@ -56,9 +57,12 @@ class GcsBucket:
         return content[:size]
 
     def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
-        # The checksum of an answer is that of the whole object, so the library must not compare a part with it.
+        # The checksum of an answer is that of the whole object, so the library must not compare a
+        # part with it.
         is_part = end is not None and (start > 0 or end != stored.size)
-        span: dict[str, Any] = {"start": start, "end": end - 1, "checksum": None} if end and is_part else {}
+        span: dict[str, Any] = (
+            {"start": start, "end": end - 1, "checksum": None} if end and is_part else {}
+        )
         self._bucket.blob(stored.key).download_to_file(
             _Writer(sink),
             if_generation_match=int(stored.version) if stored.version else None,
@@ -70,7 +74,8 @@ class GcsBucket:
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        # The library continues an upload of several requests where it was. Its retries must end with the deadline.
+        # The library continues an upload of several requests where it was. Its retries must end
+        # with the deadline.
         deadline = current_deadline()
         seconds = 0.0 if deadline is None else max(deadline.left, 0.0)
         self._bucket.blob(key, chunk_size=CHUNK_BYTES).upload_from_file(
@@ -95,8 +100,8 @@ class _Writer:
 
 
 def _stored(blob: Any) -> StoredObject:
-    # Cloud Storage unpacks what was stored packed with gzip, so the size of a download is another one.
-    # https://cloud.google.com/storage/docs/transcoding
+    # Cloud Storage unpacks what was stored packed with gzip, so the size of a download is another
+    # one. https://cloud.google.com/storage/docs/transcoding
     size = None if blob.content_encoding == "gzip" else blob.size
     return StoredObject(str(blob.name), size, str(blob.generation or ""))
 
@@ -127,7 +132,8 @@ def _client_at(emulator: str | None) -> Any:
         storage = Client.create_anonymous_client()
     else:
         storage = Client(credentials=credentials, project=project)
-    # Both the session for objects and the one for tokens, because their timeouts start again with each byte.
+    # Both the session for objects and the one for tokens, because their timeouts start again with
+    # each byte.
     mount_deadlines(storage._http, connections=CONNECTIONS)
     mount_deadlines(storage._http._auth_request.session)
     return storage

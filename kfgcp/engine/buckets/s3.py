@@ -20,7 +20,8 @@ PIECE_BYTES: Final = 256 << 10
 """How much of a body is read at a time."""
 
 PART_BYTES: Final = 16 << 20
-"""The size of the parts that a large file is uploaded in. S3 allows 5 MiB to 5 GiB, and 10,000 parts."""
+"""The size of the parts that a large file is uploaded in. S3 allows 5 MiB to 5 GiB, and 10,000
+parts."""
 
 PAGE: Final = 1000
 
@@ -57,7 +58,10 @@ class S3Bucket:
         limits = {"MaxItems": most, "PageSize": min(most, PAGE)}
         for page in paginator.paginate(Bucket=self._name, Prefix=prefix, PaginationConfig=limits):
             contents = page.get("Contents") or ()
-            yield [StoredObject(item["Key"], item.get("Size"), item.get("ETag", "")) for item in contents]
+            yield [
+                StoredObject(item["Key"], item.get("Size"), item.get("ETag", ""))
+                for item in contents
+            ]
 
     def beginning(self, key: str, size: int) -> bytes:
         answer = self._client.get_object(Bucket=self._name, Key=key, Range=f"bytes=0-{size - 1}")
@@ -97,7 +101,8 @@ class S3Bucket:
 
 
 class _S3Parts:
-    """A multipart upload. target: the bucket, the key, and the upload, as the requests have them."""
+    """A multipart upload. target: the bucket, the key, and the upload, as the requests have
+    them."""
 
     def __init__(self, client: Any, target: dict[str, str]) -> None:
         self._client = client
@@ -105,11 +110,15 @@ class _S3Parts:
         self._etags: dict[int, str] = {}
 
     def upload(self, number: int, body: RawIOBase, size: int) -> None:
-        answer = self._client.upload_part(**self._target, PartNumber=number, Body=body, ContentLength=size)
+        answer = self._client.upload_part(
+            **self._target, PartNumber=number, Body=body, ContentLength=size
+        )
         self._etags[number] = answer["ETag"]
 
     def finish(self) -> None:
-        parts = [{"PartNumber": number, "ETag": self._etags[number]} for number in sorted(self._etags)]
+        parts = [
+            {"PartNumber": number, "ETag": self._etags[number]} for number in sorted(self._etags)
+        ]
         self._client.complete_multipart_upload(**self._target, MultipartUpload={"Parts": parts})
 
     def abandon(self) -> None:
@@ -132,9 +141,11 @@ def s3_client(endpoint: str | None, region: str, addressing: str) -> Any:
     """Return a client of boto3. It is made once, because that takes a tenth of a second.
 
     Args:
-        endpoint: the address of the server; None for what boto3 finds in its own files, else Amazon's.
+        endpoint: the address of the server; None for what boto3 finds in its own files, else
+            Amazon's.
         region: "" for what boto3 finds.
-        addressing: `path`, `virtual`, or "" for `path` at an endpoint and `virtual` at Amazon's own.
+        addressing: `path`, `virtual`, or "" for `path` at an endpoint and `virtual` at Amazon's
+            own.
 
     Raises:
         ImportError: the library is missing.
@@ -154,10 +165,12 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
         connect_timeout=CONNECT_SECONDS,
         read_timeout=MOST_REQUEST_SECONDS,  # a deadline of ours ends a request
         max_pool_connections=CONNECTIONS,
-        retries={"total_max_attempts": 1},  # `transfer` repeats requests, and continues downloads where they were
+        retries={
+            "total_max_attempts": 1
+        },  # `transfer` repeats requests, and continues downloads where they were
         s3={"addressing_style": addressing} if addressing else None,
-        # Many servers know no checksums at the end of a body, among them the MinIO that Kubeflow Pipelines up to 2.14
-        # installs (RELEASE.2019-08-14). Boto3 sends them unless this is set.
+        # Many servers know no checksums at the end of a body, among them the MinIO that Kubeflow
+        # Pipelines up to 2.14 installs (RELEASE.2019-08-14). Boto3 sends them unless this is set.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -1,8 +1,9 @@
-"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`, as `kfgcp.sockets` makes them for `requests`.
+"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`, as `kfgcp.sockets` makes them
+for `requests`.
 
-Boto3 has timeouts for connecting and for each read, but none for a whole answer. It has no public way to change its
-connections, so this module sets attributes of botocore's session that are not public. A test fails when botocore
-changes them.
+Boto3 has timeouts for connecting and for each read, but none for a whole answer. It has no public
+way to change its connections, so this module sets attributes of botocore's session that are not
+public. A test fails when botocore changes them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from typing import Any
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from kfgcp.sockets import LimitedSocket, LimitedTlsSocket, connect_within, read_headers, some_deadline
+from kfgcp.sockets import (
+    LimitedSocket,
+    LimitedTlsSocket,
+    connect_within,
+    read_headers,
+    some_deadline,
+)
 
 
 class _Connection(AWSHTTPConnection):  # type: ignore[misc]

@@ -1,8 +1,10 @@
-"""Copies files between a bucket and this machine: in parallel, and continued when a connection breaks.
+"""Copies files between a bucket and this machine: in parallel, and continued when a connection
+breaks.
 
-A folder is listed first, within the time that one look may take. Then a few threads copy its files; a large file is
-copied in spans. Each thread holds one piece of a file in memory. A broken connection costs the bytes since the last
-piece: the rest of the span is asked for again. A transfer ends with an error when a piece takes too long.
+A folder is listed first, within the time that one look may take. Then a few threads copy its files;
+a large file is copied in spans. Each thread holds one piece of a file in memory. A broken
+connection costs the bytes since the last piece: the rest of the span is asked for again. A transfer
+ends with an error when a piece takes too long.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kfgcp.deadlines import Deadline, DeadlineError, MovingDeadline, call_within, current_deadline, obey
+from kfgcp.deadlines import (
+    Deadline,
+    DeadlineError,
+    MovingDeadline,
+    call_within,
+    current_deadline,
+    obey,
+)
 from kfgcp.engine.buckets.base import Bucket, Parts, StoredObject, UploadsInParts, is_transient
 from kfgcp.machine import start_thread
 
@@ -71,7 +80,8 @@ def look(seconds: float, request: Callable[[], Result]) -> Result:
         Exception: an error of the client library.
     """
     deadline = Deadline(seconds)
-    # The thread is for what does not obey deadlines, such as a program that boto3 calls for credentials.
+    # The thread is for what does not obey deadlines, such as a program that boto3 calls for
+    # credentials.
     return call_within(seconds, lambda: _repeat(deadline, request))
 
 
@@ -86,7 +96,9 @@ def list_objects(bucket: Bucket, prefix: str, most: int) -> list[StoredObject]:
         stored.extend(page)
         if len(stored) >= most:
             break
-        if deadline is not None and deadline.has_passed:  # each page came in time, but the list does not end
+        if (
+            deadline is not None and deadline.has_passed
+        ):  # each page came in time, but the list does not end
             raise DeadlineError(f"the list did not end within {deadline.seconds:g} s")
     return stored[:most]
 
@@ -97,7 +109,8 @@ def folder_prefix(key: str) -> str:
 
 
 def exists(bucket: Bucket, key: str) -> bool:
-    """Return whether there is an object, or one below it. Obeys the deadline of the block that it is called in."""
+    """Return whether there is an object, or one below it. Obeys the deadline of the block that it
+    is called in."""
     if key.strip("/") and not key.endswith("/") and bucket.find(key) is not None:
         return True
     return bool(list_objects(bucket, folder_prefix(key), 1))
@@ -122,7 +135,8 @@ def download(bucket: Bucket, key: str, target: Path, seconds: float) -> None:
     Args:
         bucket: where it is.
         key: of the object, or the prefix without a slash at the end.
-        target: does not exist, but its parent does. After an error there may be a part of the content.
+        target: does not exist, but its parent does. After an error there may be a part of the
+            content.
         seconds: how long a look, and each piece of a transfer, may take.
 
     Raises:
@@ -141,10 +155,14 @@ def download(bucket: Bucket, key: str, target: Path, seconds: float) -> None:
     _run_all(_spans(files), lambda span: _read_span(bucket, span, seconds))
     for file, each in files.items():
         if each.size is not None and file.stat().st_size != each.size:
-            raise CutError(f"{each.key} has {each.size} bytes, but {file.stat().st_size} bytes arrived")
+            raise CutError(
+                f"{each.key} has {each.size} bytes, but {file.stat().st_size} bytes arrived"
+            )
 
 
-def _files_of_folder(bucket: Bucket, prefix: str, target: Path, seconds: float) -> dict[Path, StoredObject]:
+def _files_of_folder(
+    bucket: Bucket, prefix: str, target: Path, seconds: float
+) -> dict[Path, StoredObject]:
     """Make the folders for the objects below a prefix, and return the files that they are for."""
     objects = look(seconds, lambda: list_objects(bucket, prefix, MOST_OBJECTS + 1))
     if not objects:
@@ -157,20 +175,27 @@ def _files_of_folder(bucket: Bucket, prefix: str, target: Path, seconds: float) 
         name = stored.key.removeprefix(prefix)
         parts = [part for part in name.split("/") if part]
         if "." in parts or ".." in parts or "\0" in name:
-            raise BadFolderError(f"the name of the object {stored.key!r} below it cannot be a file path")
+            raise BadFolderError(
+                f"the name of the object {stored.key!r} below it cannot be a file path"
+            )
         path = target.joinpath(*parts)
         is_marker = not name or name.endswith("/")
         if is_marker:
             folders.add(path)
         elif path in files:
-            raise BadFolderError(f"the objects {files[path].key!r} and {stored.key!r} below it would be the same file")
+            raise BadFolderError(
+                f"the objects {files[path].key!r} and {stored.key!r} below it would be the same"
+                " file"
+            )
         else:
             folders.add(path.parent)
             files[path] = stored
     for folder in sorted(folders):
         clash = next((path for path in (folder, *folder.parents) if path in files), None)
         if clash is not None:
-            raise BadFolderError(f"the object {files[clash].key!r} below it would be a file and a folder")
+            raise BadFolderError(
+                f"the object {files[clash].key!r} below it would be a file and a folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
     return files
 
@@ -235,7 +260,8 @@ class _SpanReader:
 def upload(bucket: Bucket, key: str, source: Path, seconds: float) -> None:
     """Copy a file to an object, or the files of a folder to objects below a prefix.
 
-    A folder without files becomes an object whose key ends with a slash, as the consoles of Google and Amazon write it.
+    A folder without files becomes an object whose key ends with a slash, as the consoles of Google
+    and Amazon write it.
 
     Args:
         bucket: where it goes to.
@@ -251,7 +277,9 @@ def upload(bucket: Bucket, key: str, source: Path, seconds: float) -> None:
         _upload_file(bucket, key, source, seconds)
         return
     prefix = folder_prefix(key)
-    _run_all(_files_below(source), lambda path: _upload_entry(bucket, source, prefix, path, seconds))
+    _run_all(
+        _files_below(source), lambda path: _upload_entry(bucket, source, prefix, path, seconds)
+    )
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -267,7 +295,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
 def _leads_up(path: str) -> bool:
     """Return whether a folder is a link to one above it, which would have no end."""
     real = os.path.realpath(path)
-    return os.path.islink(path) and Path(os.path.realpath(os.path.dirname(path))).is_relative_to(real)
+    return os.path.islink(path) and Path(os.path.realpath(os.path.dirname(path))).is_relative_to(
+        real
+    )
 
 
 def _upload_entry(bucket: Bucket, source: Path, prefix: str, path: Path, seconds: float) -> None:
@@ -294,7 +324,8 @@ def _upload_file(bucket: Bucket, key: str, file: Path, seconds: float) -> None:
         try:
             look(seconds, parts.finish)
         except Exception as error:
-            # When the answer was lost, the object is there, and most servers do not know the upload any more.
+            # When the answer was lost, the object is there, and most servers do not know the upload
+            # any more.
             after = look(seconds, lambda: bucket.find(key))
             if after is None or after.size != size or after == before:
                 raise error
@@ -374,11 +405,14 @@ class _Slice(io.RawIOBase):
 # -- both
 
 
-def _repeat(deadline: Deadline, step: Callable[[], Result], done: Callable[[], int] = lambda: 0) -> Result:
+def _repeat(
+    deadline: Deadline, step: Callable[[], Result], done: Callable[[], int] = lambda: 0
+) -> Result:
     """Return the result of a step, which is repeated after errors that may pass.
 
     Args:
-        deadline: for the step and its repeats. A moving one moves only as long as there is progress.
+        deadline: for the step and its repeats. A moving one moves only as long as there is
+            progress.
         step: does what is left to do.
         done: how far it came. After progress the count of failures begins again.
     """
@@ -409,7 +443,8 @@ Item = TypeVar("Item")
 
 
 def _run_all(items: Iterable[Item], work: Callable[[Item], None]) -> None:
-    """Do a piece of work for each item, in a few threads. After the first error nothing new is begun.
+    """Do a piece of work for each item, in a few threads. After the first error nothing new is
+    begun.
 
     Raises:
         BaseException: the first error, when all threads have ended.

@@ -1,4 +1,5 @@
-"""What runs one attempt of a task: a process, a container. An executor knows nothing of DAGs, retries or the store."""
+"""What runs one attempt of a task: a process, a container. An executor knows nothing of DAGs,
+retries or the store."""
 
 from __future__ import annotations
 
@@ -51,8 +52,9 @@ class Attempt:
 class Containers:
     """What the containers of a run get beside what their attempts name.
 
-    workspace: a folder that they share at the path it has here. credentials: whether they get Google's credentials, see
-    `kfgcp.engine.executors.container_credentials`. home: the state folder, whose files only their owner can read.
+    workspace: a folder that they share at the path it has here. credentials: whether they get
+    Google's credentials, see `kfgcp.engine.executors.container_credentials`. home: the state
+    folder, whose files only their owner can read.
     """
 
     workspace: Path | None = None
@@ -68,7 +70,8 @@ class TaskException:
         missing_module: the module that an import did not find.
         undefined_name: the name that is not defined.
         is_missing_file: a file or folder was not there.
-        missing_file: that file as the task named it; empty when the exception does not have it as an attribute.
+        missing_file: that file as the task named it; empty when the exception does not have it as
+            an attribute.
         message: the message of the exception when a file is missing and `missing_file` is empty.
         in_component: the component's own code raised it.
         raised_in: the top-level package of the code that raised it.
@@ -87,8 +90,8 @@ class TaskException:
 class Ended:
     """An attempt has ended.
 
-    message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran it went down.
-    exception: what ended it, when that is known.
+    message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran
+    it went down. exception: what ended it, when that is known.
     """
 
     id: int
@@ -110,7 +113,8 @@ Emit = Callable[[Ended | Installed], None]
 
 class Executor(Protocol):
     def start(self, attempt: Attempt) -> None:
-        """Starts an attempt and returns; its end is emitted exactly once, whatever happens to it."""
+        """Starts an attempt and returns; its end is emitted exactly once, whatever happens to
+        it."""
 
     def signal(self, attempt_id: int, number: int) -> None:
         """Sends a signal to the attempt and all that it started; no effect when it has ended."""

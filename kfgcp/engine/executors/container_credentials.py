@@ -1,4 +1,5 @@
-"""Google's application default credentials of this machine, for containers that are to have them."""
+"""Google's application default credentials of this machine, for containers that are to have
+them."""
 
 from __future__ import annotations
 
@@ -15,14 +16,17 @@ INSIDE: Final = "/run/kfgcp/credentials.json"
 
 
 def find() -> Path:
-    """The file: the one that the variable names, else the one that gcloud wrote, in Google's own order.
+    """The file: the one that the variable names, else the one that gcloud wrote, in Google's own
+    order.
 
     Raises:
         Unsupported: there is none.
     """
     named = os.environ.get(VARIABLE)
     folder = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
-    file = (Path(named) if named else Path(folder, "application_default_credentials.json")).absolute()
+    file = (
+        Path(named) if named else Path(folder, "application_default_credentials.json")
+    ).absolute()
     if not file.is_file():
         raise Unsupported(
             f"container_credentials is set, but there is no file {file}",
@@ -33,4 +37,6 @@ def find() -> Path:
 
 def environment() -> dict[str, str]:
     """Variables of a container that has the file at `INSIDE`."""
-    return {VARIABLE: INSIDE} | {name: os.environ[name] for name in PROJECTS if os.environ.get(name)}
+    return {VARIABLE: INSIDE} | {
+        name: os.environ[name] for name in PROJECTS if os.environ.get(name)
+    }

@@ -1,7 +1,8 @@
 """Tasks in containers of a Docker engine on this machine.
 
-A container sees the folders of the attempt (its artifacts, its outputs) and its input artifacts at the paths they have
-here, so the ExecutorInput means the same inside and outside. The exit status is the container's own.
+A container sees the folders of the attempt (its artifacts, its outputs) and its input artifacts at
+the paths they have here, so the ExecutorInput means the same inside and outside. The exit status is
+the container's own.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def connect() -> Any:
 
 
 def remove_containers(run_id: str) -> None:
-    """Removes what an engine that was killed left running; does nothing where no Docker engine answers."""
+    """Removes what an engine that was killed left running; does nothing where no Docker engine
+    answers."""
     with suppress(Exception):
         client = connect()
         for container in client.containers.list(all=True, filters={"label": f"{LABEL}={run_id}"}):
@@ -64,7 +66,8 @@ def remove_containers(run_id: str) -> None:
 class DockerExecutor:
     """Runs each attempt in a container of its own, watched by a thread.
 
-    A small init is its first process, where the engine has one: a shell in that place would ignore SIGTERM.
+    A small init is its first process, where the engine has one: a shell in that place would ignore
+    SIGTERM.
     """
 
     def __init__(self, emit: Emit, options: Containers = Containers()) -> None:  # noqa: B008  # frozen
@@ -94,7 +97,9 @@ class DockerExecutor:
                 container.kill(signal=number)
 
     def kill(self, attempt_id: int) -> None:
-        self.signal(attempt_id, signal.SIGKILL)  # what runs it is the Docker engine, which is not ours to kill
+        self.signal(
+            attempt_id, signal.SIGKILL
+        )  # what runs it is the Docker engine, which is not ours to kill
 
     def close(self) -> None:
         with self._lock:
@@ -179,7 +184,9 @@ class DockerExecutor:
                     if attempt.id in self._stopped:
                         return None
                     self._containers[attempt.id] = container
-                output = container.attach(stream=True)  # following its logs can miss a last line without a newline
+                output = container.attach(
+                    stream=True
+                )  # following its logs can miss a last line without a newline
                 with _init_missing(init):
                     container.start()
                 with attempt.log.open("ab", buffering=0) as log:
@@ -213,7 +220,8 @@ def _init_missing(wanted: bool) -> Iterator[None]:
 
 
 def _volumes(attempt: Attempt, options: Containers) -> dict[str, dict[str, str]]:
-    """Binds by the same path inside: what the attempt writes to, and what it reads; and Google's credentials."""
+    """Binds by the same path inside: what the attempt writes to, and what it reads; and Google's
+    credentials."""
     written = _written(attempt)
     if options.workspace is not None:
         written.add(str(options.workspace))
@@ -227,8 +235,12 @@ def _volumes(attempt: Attempt, options: Containers) -> dict[str, dict[str, str]]
     binds |= {path: {"bind": path, "mode": "ro"} for path in read - written}
     if options.credentials:
         binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
-    mounts = [attempt.remote / mount for mount in MOUNTS.values()] if attempt.remote is not None else []
-    binds |= {str(path): {"bind": f"/{path.name}", "mode": "rw"} for path in mounts if path.is_dir()}
+    mounts = (
+        [attempt.remote / mount for mount in MOUNTS.values()] if attempt.remote is not None else []
+    )
+    binds |= {
+        str(path): {"bind": f"/{path.name}", "mode": "rw"} for path in mounts if path.is_dir()
+    }
     return binds | {here: {"bind": path, "mode": "rw"} for path, here in _mounted(attempt)}
 
 
@@ -244,8 +256,13 @@ def _mounted(attempt: Attempt) -> Iterator[tuple[str, str]]:
 def _written(attempt: Attempt) -> set[str]:
     """The folders of the attempt's outputs."""
     outputs = attempt.executor_input["outputs"]
-    uris = [artifact["uri"] for item in outputs["artifacts"].values() for artifact in item["artifacts"]]
-    files = [outputs["outputFile"], *(item["outputFile"] for item in outputs["parameters"].values())]
+    uris = [
+        artifact["uri"] for item in outputs["artifacts"].values() for artifact in item["artifacts"]
+    ]
+    files = [
+        outputs["outputFile"],
+        *(item["outputFile"] for item in outputs["parameters"].values()),
+    ]
     files += [uri for uri in uris if uri.startswith("/")]
     return {os.path.dirname(file) for file in files}
 

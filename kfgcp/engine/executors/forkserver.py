@@ -2,12 +2,12 @@
 
 `main` takes as arguments the descriptor of a socket and the names of more modules to import.
 
-It reads from the socket what to start and what to signal, and reports what started and what ended. It dies with the
-engine: when the socket closes it kills every task with all that the task started. Nothing of a task runs in this
-process.
+It reads from the socket what to start and what to signal, and reports what started and what ended.
+It dies with the engine: when the socket closes it kills every task with all that the task started.
+Nothing of a task runs in this process.
 
-While a core is free one child is forked ahead, the spare: it makes itself ready and reads its task from a pipe. Like
-any other it runs one task and ends.
+While a core is free one child is forked ahead, the spare: it makes itself ready and reads its task
+from a pipe. Like any other it runs one task and ends.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from kfgcp.engine.executors import process_messages as wire
 from kfgcp.engine.executors import task_process
 
 _HIGHEST_FD = 64
-"""Higher than any descriptor of the server: it has a handful, and the libraries that it imports open few."""
+"""Higher than any descriptor of the server: it has a handful, and the libraries that it imports
+open few."""
 _CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Spare:
-    """A process that waits for its task. orders: the end of a pipe, where to write the task's start message."""
+    """A process that waits for its task. orders: the end of a pipe, where to write the task's start
+    message."""
 
     pid: int
     orders: int
@@ -99,7 +101,13 @@ class ForkServer:
             else:
                 pid = _fork(lambda: task_process.run(message, self._pid))
         except OSError as error:
-            self._send({"id": message["id"], "status": None, "error": f"cannot start a process: {error.strerror}"})
+            self._send(
+                {
+                    "id": message["id"],
+                    "status": None,
+                    "error": f"cannot start a process: {error.strerror}",
+                }
+            )
             return
         self._running[pid] = message["id"]
         self._send({"id": message["id"], "pid": pid})
@@ -164,4 +172,6 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.sendall(wire.encode({"id": None}))
         ForkServer(connection).serve()
-    os._exit(0)  # taking the interpreter down takes longer than a small task, and the engine waits for it
+    os._exit(
+        0
+    )  # taking the interpreter down takes longer than a small task, and the engine waits for it

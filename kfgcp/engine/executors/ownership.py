@@ -1,8 +1,9 @@
 """Who may write to the folders that a container is given, and whom what it wrote belongs to.
 
-A container runs as its image says, root most often. What it wrote is handed to the owner of the folder afterwards, by a
-second container of the same image: nobody else but root may. That one is started only when there is something of
-another owner, so not where the engine maps root to the user (rootless Docker, Docker Desktop), nor for root.
+A container runs as its image says, root most often. What it wrote is handed to the owner of the
+folder afterwards, by a second container of the same image: nobody else but root may. That one is
+started only when there is something of another owner, so not where the engine maps root to the user
+(rootless Docker, Docker Desktop), nor for root.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[
 def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
     """Let the user of a container read files of the state folder. Root always can.
 
-    The files stay readable, because several containers may read them at the same time. Other users still cannot reach
-    them, because the state folder itself is closed. Files outside of the state folder are not changed. A path may lead
-    to the state folder through links.
+    The files stay readable, because several containers may read them at the same time. Other users
+    still cannot reach them, because the state folder itself is closed. Files outside of the state
+    folder are not changed. A path may lead to the state folder through links.
 
     Args:
         paths: files and folders that are mounted in a container to be read.
@@ -55,7 +56,8 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
     """
     if user.partition(":")[0] in _ROOT:
         return
-    # Links are resolved in both, because the state folder may have had another name when the paths were recorded.
+    # Links are resolved in both, because the state folder may have had another name when the paths
+    # were recorded.
     real_home = os.path.realpath(home)
     for path in map(Path, map(os.path.realpath, paths)):
         if not path.is_relative_to(real_home) or _can_be_read(path):
@@ -73,7 +75,8 @@ def _can_be_read(path: Path) -> bool:
 
 
 def _open_to_readers(path: Path) -> None:
-    """Let others read a file or folder; also enter the folder or run the program when its owner can."""
+    """Let others read a file or folder; also enter the folder or run the program when its owner
+    can."""
     with suppress(OSError):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):
@@ -81,8 +84,11 @@ def _open_to_readers(path: Path) -> None:
             path.chmod(stat.S_IMODE(mode) | 0o044 | search)
 
 
-def hand_over(client: Any, image: str, folders: Iterable[str], labels: dict[str, str]) -> str | None:
-    """Makes what lies in the folders belong to the user of this process; why that cannot be, None when it is so."""
+def hand_over(
+    client: Any, image: str, folders: Iterable[str], labels: dict[str, str]
+) -> str | None:
+    """Makes what lies in the folders belong to the user of this process; why that cannot be, None
+    when it is so."""
     if os.getuid() == 0 or not (foreign := [folder for folder in folders if _has_foreign(folder)]):
         return None
     try:

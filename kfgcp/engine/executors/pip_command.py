@@ -1,4 +1,5 @@
-"""The pip command of a component that runs in a container, without the passwords of its package indexes.
+"""The pip command of a component that runs in a container, without the passwords of its package
+indexes.
 
 The command line of a container can be read by every user of the machine. Its environment cannot.
 """
@@ -12,9 +13,12 @@ from typing import Final
 
 from kfgcp.spec.credentials import has_credentials
 
-_PIP_INSTALL: Final = re.compile(r"(\S+[ \t]+-m[ \t]+pip[ \t]+install\b)(.*?)(?=&&|\n|$)", re.DOTALL)
+_PIP_INSTALL: Final = re.compile(
+    r"(\S+[ \t]+-m[ \t]+pip[ \t]+install\b)(.*?)(?=&&|\n|$)", re.DOTALL
+)
 _OPTION: Final = re.compile(
-    r"(?<!\S)(--index-url|-i|--extra-index-url|--trusted-host)(?:[ \t]+|=)('[^']*'|\"[^\"]*\"|\S+)[ \t]*"
+    r"(?<!\S)(--index-url|-i|--extra-index-url|--trusted-host)(?:[ \t]+|=)('[^']*'|\"[^\"]*\"|\S+)["
+    r" \t]*"
 )
 _VARIABLES: Final = {
     "--index-url": "PIP_INDEX_URL",
@@ -25,9 +29,11 @@ _VARIABLES: Final = {
 
 
 def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Move package indexes from pip's options to environment variables when one has a user or a password.
+    """Move package indexes from pip's options to environment variables when one has a user or a
+    password.
 
-    pip's own variables are set only for the pip command, so other commands of the component do not get them.
+    pip's own variables are set only for the pip command, so other commands of the component do not
+    get them.
 
     Args:
         command: the command of a container. KFP puts a shell script with the pip commands in it.

@@ -16,18 +16,20 @@ from kfgcp.spec.lightweight import Lightweight
 
 
 class PythonExecutor:
-    """Runs attempts in children of fork servers, which start at once and import while the engine prepares.
+    """Runs attempts in children of fork servers, which start at once and import while the engine
+    prepares.
 
-    One server has KFP's executor and is there in a moment; a second one imports common libraries that the components
-    use, and takes the tasks over when it is ready. Tasks with variables that are read at start (see `startup`) have
-    servers of their own, shared by those with the same ones.
+    One server has KFP's executor and is there in a moment; a second one imports common libraries
+    that the components use, and takes the tasks over when it is ready. Tasks with variables that
+    are read at start (see `startup`) have servers of their own, shared by those with the same ones.
 
     Args:
         emit: takes the end of each attempt; called from a thread of the executor.
         python: the interpreter to run in.
         libraries: modules for the second server; none for no second server.
         environ: variables that the servers start with, beside those of this process.
-        run_id: marks the servers, and with them all that is forked from them, as `kfgcp.engine.orphans` looks for it.
+        run_id: marks the servers, and with them all that is forked from them, as
+            `kfgcp.engine.orphans` looks for it.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class PythonExecutor:
         """The executor whose servers start with these variables."""
         key = tuple(sorted(environ.items()))
         if key not in self._others:
-            self._others[key] = PythonExecutor(self._emit, self._python, self._libraries, environ, self._run_id)
+            self._others[key] = PythonExecutor(
+                self._emit, self._python, self._libraries, environ, self._run_id
+            )
         return self._others[key]
 
     def _program(self, function: Lightweight, folder: Path) -> Path:
@@ -109,7 +113,8 @@ class PythonExecutor:
         return program
 
     def _choose(self) -> Server:
-        """The server with the libraries once it is ready; a new plain one when the last one went down."""
+        """The server with the libraries once it is ready; a new plain one when the last one went
+        down."""
         if self._warm is not None and self._warm.ready and not self._warm.lost:
             return self._warm
         if self._plain.lost:
@@ -118,4 +123,6 @@ class PythonExecutor:
         return self._plain
 
     def _server(self, libraries: Sequence[str] = ()) -> Server:
-        return Server(self._emit, self._python, libraries, {**self._environ, orphans.MARK: self._run_id})
+        return Server(
+            self._emit, self._python, libraries, {**self._environ, orphans.MARK: self._run_id}
+        )

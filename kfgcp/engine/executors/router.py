@@ -1,4 +1,5 @@
-"""Which executor runs a task: a process of this environment, one of a virtual environment, or a container."""
+"""Which executor runs a task: a process of this environment, one of a virtual environment, or a
+container."""
 
 from __future__ import annotations
 
@@ -51,13 +52,17 @@ class Router:
     def warm_up(self, functions: Iterable[Lightweight], options: RunOptions) -> None:
         """Start the processes that will run these functions, while the caller does other things.
 
-        A virtual environment is used only if it is built: a function that is never reached needs none.
+        A virtual environment is used only if it is built: a function that is never reached needs
+        none.
         """
         if options.executor == "docker":
             return
-        needed = dict.fromkeys(missing(function, strict=options.strict_env) for function in functions)
+        needed = dict.fromkeys(
+            missing(function, strict=options.strict_env) for function in functions
+        )
         if any(requirements is not None for requirements in needed):
-            # Before there are threads, because the search is not thread-safe. The task that needs uv reports an error.
+            # Before there are threads, because the search is not thread-safe. The task that needs
+            # uv reports an error.
             with suppress(OSError, ImportError):
                 uv_program()
         for requirements in needed:
@@ -94,12 +99,21 @@ class Router:
     def _process(self, requirements: Requirements | None) -> Executor:
         if requirements not in self._made:
             if requirements is None:
-                self._made[None] = PythonExecutor(self._emit, libraries=self._libraries, run_id=self._run_id)
+                self._made[None] = PythonExecutor(
+                    self._emit, libraries=self._libraries, run_id=self._run_id
+                )
             else:
                 from kfgcp.engine.executors.venv import VenvExecutor
 
                 self._made[requirements] = VenvExecutor(
-                    *(self._emit, requirements, self._environments, self._libraries, self._submit_dir, self._run_id)
+                    *(
+                        self._emit,
+                        requirements,
+                        self._environments,
+                        self._libraries,
+                        self._submit_dir,
+                        self._run_id,
+                    )
                 )
         return self._made[requirements]
 

@@ -24,12 +24,17 @@ MODULE = "ephemeral_component"
 FAILURE = ".failure"
 TEMPORARY = ".tmp"
 _PR_SET_PDEATHSIG = 1
-_HEAD = compile("import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n", "<head>", "exec")
+_HEAD = compile(
+    "import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n",
+    "<head>",
+    "exec",
+)
 """The imports that KFP puts before the source of a component."""
 
 
 def preload(modules: Sequence[str]) -> None:
-    """Imports what tasks need, before the fork: KFP's executor, and modules of which some may not be installed."""
+    """Imports what tasks need, before the fork: KFP's executor, and modules of which some may not
+    be installed."""
     import kfp.dsl.executor  # noqa: F401
 
     for name in modules:
@@ -43,8 +48,8 @@ def preload(modules: Sequence[str]) -> None:
 def wait_and_run(orders: int, server: int) -> NoReturn:
     """Waits for a start message and runs it; ends when the server is gone before one came.
 
-    Meanwhile it goes through the beginning of a task. After a fork each page of memory is copied when it is first
-    written to, and that is most of the time of a small task.
+    Meanwhile it goes through the beginning of a task. After a fork each page of memory is copied
+    when it is first written to, and that is most of the time of a small task.
 
     Args:
         orders: the descriptor to read the message from.
@@ -64,9 +69,9 @@ def wait_and_run(orders: int, server: int) -> NoReturn:
 def run(message: dict[str, Any], server: int) -> NoReturn:
     """Runs the function of a start message in this process, which ends with it, and with `server`.
 
-    The exit status is 0 when the function returned and its outputs were written, what `sys.exit` said, or 1. For 1 the
-    file `.failure` of the working folder says why, as JSON: `message`, one line, and `exception`, the fields of
-    `kfgcp.engine.executors.base.TaskException` that are known.
+    The exit status is 0 when the function returned and its outputs were written, what `sys.exit`
+    said, or 1. For 1 the file `.failure` of the working folder says why, as JSON: `message`, one
+    line, and `exception`, the fields of `kfgcp.engine.executors.base.TaskException` that are known.
     """
     try:
         _leave_server(server)
@@ -103,20 +108,25 @@ def _leave_server(server: int) -> None:
 
 
 def _rehearse() -> None:
-    """What most components do before their own code, in memory only; the task does all of it again."""
+    """What most components do before their own code, in memory only; the task does all of it
+    again."""
     from kfp.dsl.executor import Executor
 
     sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
     importlib.util.spec_from_file_location(MODULE, Path(os.devnull))
     exec(_HEAD, {})  # noqa: S102
-    Executor(executor_input={"inputs": {}, "outputs": {"outputFile": ""}}, function_to_execute=_rehearse)
+    Executor(
+        executor_input={"inputs": {}, "outputs": {"outputFile": ""}}, function_to_execute=_rehearse
+    )
 
 
 def _become_task(message: dict[str, Any]) -> None:
     folder = os.path.dirname(message["log"])
     os.makedirs(folder, exist_ok=True)
     is_shared = os.stat(folder).st_mode & 0o2020 == 0o2020  # with a group, see kfgcp.private
-    log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o660 if is_shared else 0o600)
+    log = os.open(
+        message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o660 if is_shared else 0o600
+    )
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
@@ -132,7 +142,8 @@ def _become_task(message: dict[str, Any]) -> None:
 
 
 def _flush() -> None:
-    """Writes out what Python and C libraries hold back; the process ends without doing that itself."""
+    """Writes out what Python and C libraries hold back; the process ends without doing that
+    itself."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None:
             with suppress(OSError, ValueError):
@@ -142,7 +153,8 @@ def _flush() -> None:
 
 
 def _text_stream(fd: int) -> io.TextIOWrapper:
-    """Line by line, so that output and errors keep their order and can be read while the task runs."""
+    """Line by line, so that output and errors keep their order and can be read while the task
+    runs."""
     if os.environ.get("PYTHONUNBUFFERED"):
         raw: Any = io.FileIO(fd, "w", closefd=False)
         return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
@@ -197,7 +209,8 @@ def _exit_status(stop: SystemExit, message: dict[str, Any]) -> int:
 
 
 def _print_user_traceback(error: BaseException, file: Path) -> None:
-    """The traceback from the component's own code on; ours and KFP's frames above it say nothing to its author."""
+    """The traceback from the component's own code on; ours and KFP's frames above it say nothing to
+    its author."""
     frame: TracebackType | None = error.__traceback__
     while frame is not None and frame.tb_frame.f_code.co_filename != str(file):
         frame = frame.tb_next
@@ -209,7 +222,9 @@ def _last_line(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return traceback.format_exception_only(type(error), error)[-1].strip()
     cell: Any = error.__cause__
-    if hasattr(cell, "ename") and hasattr(cell, "evalue"):  # what nbclient raises when a cell of a notebook fails
+    if hasattr(cell, "ename") and hasattr(
+        cell, "evalue"
+    ):  # what nbclient raises when a cell of a notebook fails
         return f"{cell.ename}: {cell.evalue}".strip().partition("\n")[0]
     kind = type(error)
     name = (
@@ -224,7 +239,9 @@ def _last_line(error: BaseException) -> str:
 def _described(error: BaseException, program: Path) -> dict[str, Any]:
     """The fields of a TaskException for an exception, or for the one that it was raised from."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, (ModuleNotFoundError, NameError, FileNotFoundError)):
+    while cause is not None and not isinstance(
+        cause, (ModuleNotFoundError, NameError, FileNotFoundError)
+    ):
         cause = cause.__cause__
     if cause is None:
         return {}
@@ -246,8 +263,12 @@ def _described(error: BaseException, program: Path) -> dict[str, Any]:
     return fields | {"undefined_name": (cause.name or "") if type(cause) is NameError else ""}
 
 
-def _leave_message(message: dict[str, Any], line: str, exception: dict[str, Any] | None = None) -> None:
-    with open(f"{message['scratch']}/{FAILURE}", "w", encoding="utf-8", errors="backslashreplace") as file:
+def _leave_message(
+    message: dict[str, Any], line: str, exception: dict[str, Any] | None = None
+) -> None:
+    with open(
+        f"{message['scratch']}/{FAILURE}", "w", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         json.dump({"message": line, "exception": exception or {}}, file)
 
 

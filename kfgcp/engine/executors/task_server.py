@@ -29,10 +29,12 @@ spec.loader.exec_module(module)
 from kfgcp.engine.executors.forkserver import main
 main()
 """
-"""Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run by."""
+"""Imports this kfgcp, and nothing else of this environment, in whatever interpreter it is run
+by."""
 
 CLOSING_SECONDS = 10.0
-"""How long a server may take to end by itself. A server that was stopped with SIGSTOP never ends, so it is killed."""
+"""How long a server may take to end by itself. A server that was stopped with SIGSTOP never ends,
+so it is killed."""
 
 
 class Server:
@@ -41,7 +43,8 @@ class Server:
     Args:
         emit: takes the end of each attempt; called from that thread.
         python: the interpreter to run in.
-        modules: what to import before the first task, beside KFP's executor; what is not installed is passed over.
+        modules: what to import before the first task, beside KFP's executor; what is not installed
+            is passed over.
         environ: variables that it starts with, beside those of this process.
 
     Attributes:
@@ -50,7 +53,11 @@ class Server:
     """
 
     def __init__(
-        self, emit: Emit, python: str, modules: Sequence[str] = (), environ: Mapping[str, str] | None = None
+        self,
+        emit: Emit,
+        python: str,
+        modules: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.lost = ""
         self.ready = False
@@ -59,13 +66,23 @@ class Server:
         self._send_lock = threading.Lock()
         self._running: dict[int, Path] = {}  # attempt id -> scratch
         self._pids: dict[int, int] = {}  # attempt id -> process id
-        self._unsent: deque[bytes] = deque()  # messages that the server cannot take yet; a thread sends them
+        self._unsent: deque[bytes] = (
+            deque()
+        )  # messages that the server cannot take yet; a thread sends them
         self._closed = False
         ours, theirs = socket.socketpair()
         self._connection = ours
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-P", "-c", _LAUNCH, str(Path(kfgcp.__file__).parent), str(theirs.fileno()), *modules],
+                [
+                    python,
+                    "-P",
+                    "-c",
+                    _LAUNCH,
+                    str(Path(kfgcp.__file__).parent),
+                    str(theirs.fileno()),
+                    *modules,
+                ],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -88,9 +105,13 @@ class Server:
             self._report_lost()
 
     def send(self, message: dict[str, object]) -> None:
-        """Send a message without waiting. The server may be stopped (SIGSTOP), and a run must still be able to end."""
+        """Send a message without waiting. The server may be stopped (SIGSTOP), and a run must still
+        be able to end."""
         data = wire.encode(message)
-        with self._send_lock, suppress(OSError):  # the reader sees that the server is gone, and reports it
+        with (
+            self._send_lock,
+            suppress(OSError),
+        ):  # the reader sees that the server is gone, and reports it
             if self._unsent:
                 self._unsent.append(data)
                 return
@@ -100,9 +121,12 @@ class Server:
                 start_thread(self._send_rest, "kfgcp-sender")
 
     def kill(self) -> None:
-        """Kill the server and all tasks in it. This also works when it is stopped and does not read messages."""
+        """Kill the server and all tasks in it. This also works when it is stopped and does not read
+        messages."""
         with self._lock:
-            pids = [self._pids[attempt_id] for attempt_id in self._running if attempt_id in self._pids]
+            pids = [
+                self._pids[attempt_id] for attempt_id in self._running if attempt_id in self._pids
+            ]
         for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -181,7 +205,10 @@ def _ended(report: Mapping[str, Any], scratch: Path) -> Ended:
             if line := failure["message"].strip():
                 return Ended(attempt_id, line, exception=TaskException(**failure["exception"]))
     return Ended(
-        attempt_id, f"the process was {_described(code)}" if code < 0 else f"the process exited with code {code}"
+        attempt_id,
+        f"the process was {_described(code)}"
+        if code < 0
+        else f"the process exited with code {code}",
     )
 
 

@@ -1,8 +1,9 @@
-"""Lightweight components whose packages this environment lacks: a virtual environment by uv, and a fork server in it.
+"""Lightweight components whose packages this environment lacks: a virtual environment by uv, and a
+fork server in it.
 
-Environments lie in `<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart; an environment
-without its `ready` file was interrupted and is built anew. uv holds the lock too, as it may outlive a builder that is
-killed.
+Environments lie in `<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart;
+an environment without its `ready` file was interrupted and is built anew. uv holds the lock too, as
+it may outlive a builder that is killed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._secret = (*requirements.index_options, *requirements.packages)  # texts that may contain passwords
+        self._secret = (
+            *requirements.index_options,
+            *requirements.packages,
+        )  # texts that may contain passwords
         self._packages = mask_credentials(", ".join(requirements.packages), self._secret)
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
@@ -105,7 +109,11 @@ class VenvExecutor:
             for attempt in self._waiting.values():
                 if self._installing_since is not None and inner is not None:
                     took = time.monotonic() - self._installing_since
-                    self._log(attempt, f"kfgcp: installed in {took:.1f} s, which the time of the task does not include")
+                    self._log(
+                        attempt,
+                        f"kfgcp: installed in {took:.1f} s, which the time of the task does not"
+                        " include",
+                    )
                     self._emit(Installed(attempt.id))
                 self._start(attempt)
             self._waiting.clear()
@@ -118,10 +126,14 @@ class VenvExecutor:
                 self._log(attempt, self._installing_line())
 
     def _installing_line(self) -> str:
-        return f"kfgcp: installing {self._packages or 'kfp'} (once: later tasks and runs use the same environment)"
+        return (
+            f"kfgcp: installing {self._packages or 'kfp'} (once: later tasks and runs use the same"
+            " environment)"
+        )
 
     def _log(self, attempt: Attempt, line: str) -> None:
-        """Write a line to an attempt's log; where that fails, the start of the attempt fails too and says so."""
+        """Write a line to an attempt's log; where that fails, the start of the attempt fails too
+        and says so."""
         with suppress(OSError):
             private.make_folders(attempt.log.parent)
             with attempt.log.open("a", encoding="utf-8") as log:
@@ -190,17 +202,24 @@ class Builder:
                 except BaseException:
                     shutil.rmtree(self._folder, ignore_errors=True)
                     raise
-                if self._pinned() == self._requirements:  # else something changed meanwhile: for this run only
+                if (
+                    self._pinned() == self._requirements
+                ):  # else something changed meanwhile: for this run only
                     (self._folder / READY).touch()
         return python
 
     def _pinned(self) -> Requirements:
         wanted = self._requirements
-        return pin(wanted, self._submit_dir, self._environments / "refs") if changeable(wanted) else wanted
+        return (
+            pin(wanted, self._submit_dir, self._environments / "refs")
+            if changeable(wanted)
+            else wanted
+        )
 
     @contextmanager
     def _locked(self, file: Path) -> Iterator[None]:
-        """Holds the environment's lock; waits for another builder, but not longer than until `stop`."""
+        """Holds the environment's lock; waits for another builder, but not longer than until
+        `stop`."""
         with file.open("w") as held:
             self._lock_fd = held.fileno()
             while True:
@@ -229,7 +248,8 @@ class Builder:
         install = ("pip", "install", "--python", str(python), "--compile-bytecode", *hosts)
         setuptools = wants_setuptools(wanted)
         if setuptools is not None:
-            # First, so that a package that needs a newer one still gets it. An index may not have it.
+            # First, so that a package that needs a newer one still gets it. An index may not have
+            # it.
             with suppress(BuildError):
                 self._uv(*install, setuptools)
         if wanted.packages:
@@ -242,8 +262,8 @@ class Builder:
     def _uv(self, *arguments: str, secret_lines: str = "") -> None:
         """Run uv.
 
-        Every user of the machine can read the arguments, so they contain no secrets. Only this user can read the
-        environment and the input.
+        Every user of the machine can read the arguments, so they contain no secrets. Only this user
+        can read the environment and the input.
 
         Args:
             arguments: the arguments of uv.
@@ -253,7 +273,11 @@ class Builder:
             BuildError: uv failed.
         """
         self._check_stopped()
-        environ = {"UV_SYSTEM_CERTS": "1", **os.environ, orphans.MARK: self._run_id}  # trusts whom pip trusts
+        environ = {
+            "UV_SYSTEM_CERTS": "1",
+            **os.environ,
+            orphans.MARK: self._run_id,
+        }  # trusts whom pip trusts
         environ |= _index_variables(self._requirements.index_options)
         repositories = [text for text in self._requirements.packages if is_git(text)]
         environ |= git_credentials.environment(repositories, environ)
@@ -273,14 +297,17 @@ class Builder:
             if self._stopped:  # `stop` came before there was a process to kill
                 _kill(self._process)
             output, _ = self._process.communicate(secret_lines)
-        output = mask_credentials(output, (*self._requirements.index_options, *self._requirements.packages))
+        output = mask_credentials(
+            output, (*self._requirements.index_options, *self._requirements.packages)
+        )
         self.output += output
         if self._process.returncode:
             raise BuildError(_summary(output))
 
 
 def wants_setuptools(requirements: Requirements) -> str | None:
-    """Return the requirement of setuptools to install first, None when the packages name one themselves."""
+    """Return the requirement of setuptools to install first, None when the packages name one
+    themselves."""
     is_named = any(_SETUPTOOLS.match(text) for text in requirements.packages)
     return None if is_named else requirements.setuptools
 
@@ -325,12 +352,14 @@ def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
 
 
 def _without_git_password(text: str) -> str:
-    """Return a requirement as uv gets it. uv passes the address to git, which has the password in its environment."""
+    """Return a requirement as uv gets it. uv passes the address to git, which has the password in
+    its environment."""
     return git_credentials.without_password(text) if is_git(text) else text
 
 
 def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
-    """Return uv's arguments for requirements, and the input of uv: the requirements that may have a password."""
+    """Return uv's arguments for requirements, and the input of uv: the requirements that may have a
+    password."""
     words: list[str] = []
     secret = [text for text in packages if has_credentials(text)]
     for text in packages:

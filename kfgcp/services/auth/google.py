@@ -1,7 +1,7 @@
 """Tokens of Google: Application Default Credentials, which may act as a service account.
 
-What signs in, first to last: the file that GOOGLE_APPLICATION_CREDENTIALS names, the one that `gcloud auth
-application-default login` writes, the metadata server of a machine at Google.
+What signs in, first to last: the file that GOOGLE_APPLICATION_CREDENTIALS names, the one that
+`gcloud auth application-default login` writes, the metadata server of a machine at Google.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ _UNIVERSE_PATH: Final = "universe/universe-domain"
 PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
-def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = None) -> RenewedTokens:
-    """Tokens of whoever is signed in on this machine, or of the service account that they may act as.
+def google_tokens(
+    account: str | None = None, login: Mapping[str, Any] | None = None
+) -> RenewedTokens:
+    """Tokens of whoever is signed in on this machine, or of the service account that they may act
+    as.
 
     login: what a file with credentials says, instead of that of this machine.
     """
@@ -40,7 +43,8 @@ def google_tokens(account: str | None = None, login: Mapping[str, Any] | None = 
 
 
 class _Login:
-    """Google's credentials, read at the first use and again after a failure: the user may have signed in meanwhile."""
+    """Google's credentials, read at the first use and again after a failure: the user may have
+    signed in meanwhile."""
 
     def __init__(self, account: str | None, login: Mapping[str, Any] | None) -> None:
         self._account = account
@@ -66,13 +70,16 @@ class _Login:
             raise explain_failure(error, whose, self._account) from None
         credentials = self._credentials
         expiry = credentials.expiry.replace(tzinfo=UTC).timestamp() if credentials.expiry else None
-        return Token(credentials.token, credentials.quota_project_id, account_of(credentials)), expiry
+        return Token(
+            credentials.token, credentials.quota_project_id, account_of(credentials)
+        ), expiry
 
 
 def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
     """Credentials that can be refreshed.
 
-    `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a second and is not used.
+    `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a
+    second and is not used.
     """
     import google.auth
     from google.auth import compute_engine
@@ -86,7 +93,8 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     else:
         credentials, _ = google.auth.default(request=request)
         if isinstance(credentials, compute_engine.Credentials):
-            # Otherwise google.auth asks for it when it impersonates, in a way that no deadline ends.
+            # Otherwise google.auth asks for it when it impersonates, in a way that no deadline
+            # ends.
             credentials = credentials.with_universe_domain(_universe_of_machine(request))
     credentials = with_scopes_if_required(credentials, SCOPES)
     if account is None:
@@ -104,20 +112,24 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
 def _universe_of_machine(request: Any) -> str:
     """Return the universe domain that the metadata server names, with one short request.
 
-    A metadata server that does not answer it, as in older versions, is taken to be in the public cloud.
+    A metadata server that does not answer it, as in older versions, is taken to be in the public
+    cloud.
     """
     from google.auth.compute_engine import _metadata
     from google.auth.exceptions import GoogleAuthError
 
     try:
-        domain = _metadata.get(request, _UNIVERSE_PATH, retry_count=1, return_none_for_not_found_error=True)
+        domain = _metadata.get(
+            request, _UNIVERSE_PATH, retry_count=1, return_none_for_not_found_error=True
+        )
     except GoogleAuthError:
         return UNIVERSE
     return domain.strip() or UNIVERSE if isinstance(domain, str) else UNIVERSE
 
 
 def _check_universe(credentials: Any) -> None:
-    """Refuse credentials of another universe than Google's public cloud, whose services have other addresses.
+    """Refuse credentials of another universe than Google's public cloud, whose services have other
+    addresses.
 
     A file names its universe in `universe_domain`. Of a machine it is known already.
 
@@ -127,15 +139,20 @@ def _check_universe(credentials: Any) -> None:
     domain = getattr(credentials, "universe_domain", None) or UNIVERSE
     if domain != UNIVERSE:
         raise AuthError(
-            f"The Google credentials are for the universe domain {redacted_line(str(domain), limit=100)}; kfgcp"
-            f" reaches {UNIVERSE} only.",
-            hint=f"Use credentials of {UNIVERSE}: {LOG_IN}, or another file in GOOGLE_APPLICATION_CREDENTIALS.",
+            "The Google credentials are for the universe domain"
+            f" {redacted_line(str(domain), limit=100)}; kfgcp reaches {UNIVERSE} only.",
+            hint=(
+                f"Use credentials of {UNIVERSE}: {LOG_IN}, or another file in"
+                " GOOGLE_APPLICATION_CREDENTIALS."
+            ),
         )
 
 
 def account_of(credentials: Any) -> str:
     """Whose credentials they are, as far as they know: "" for most logins of people."""
-    account = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
+    account = getattr(credentials, "service_account_email", None) or getattr(
+        credentials, "account", None
+    )
     return str(account) if account and "@" in str(account) else ""
 
 
@@ -146,14 +163,17 @@ def login_file() -> str | None:
         return named
     config = os.environ.get("CLOUDSDK_CONFIG")
     folder = (
-        Path(config) if config else Path(os.environ.get("APPDATA", "~") if os.name == "nt" else "~/.config", "gcloud")
+        Path(config)
+        if config
+        else Path(os.environ.get("APPDATA", "~") if os.name == "nt" else "~/.config", "gcloud")
     )
     file = folder.expanduser() / "application_default_credentials.json"
     return str(file) if file.is_file() else None
 
 
 def exchange() -> Any:
-    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with `Transport`."""
+    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with
+    `Transport`."""
     from google.auth import transport
     from google.auth.exceptions import TransportError as GoogleTransportError
     from requests.structures import CaseInsensitiveDict
@@ -212,7 +232,10 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     transport_error = _transport(error)
     if transport_error is not None:
         return _no_connection(transport_error)
-    secrets = [str(getattr(credentials, name, None) or "") for name in ("token", "refresh_token", "client_secret")]
+    secrets = [
+        str(getattr(credentials, name, None) or "")
+        for name in ("token", "refresh_token", "client_secret")
+    ]
     error_text = redacted_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
@@ -220,13 +243,23 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     if isinstance(error, exceptions.DefaultCredentialsError):
         return no_credentials(error_text)
     if error_text.startswith("Unable to acquire impersonated credentials"):
-        return not_impersonated(answer, account or getattr(credentials, "service_account_email", None))
+        return not_impersonated(
+            answer, account or getattr(credentials, "service_account_email", None)
+        )
     if error_text.startswith("<"):
-        return Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=PROXY)
+        return Unreachable(
+            "A web page came instead of an answer of Google's sign-in service.", hint=PROXY
+        )
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
-        return Unreachable(f"Google's sign-in service failed: {error_text}.", hint="Try again later.")
-    if isinstance(error, exceptions.ReauthFailError) or error_text.startswith("Reauthentication is needed"):
-        return AuthError("Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN)
+        return Unreachable(
+            f"Google's sign-in service failed: {error_text}.", hint="Try again later."
+        )
+    if isinstance(error, exceptions.ReauthFailError) or error_text.startswith(
+        "Reauthentication is needed"
+    ):
+        return AuthError(
+            "Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN
+        )
     return refused_sign_in(error_text)
 
 
@@ -243,19 +276,27 @@ def _no_connection(error: BaseException) -> BackendError:
     text = str(error.args[0]) if error.args else ""
     if "metadata" in text:
         if "404" in text:
-            return AuthError("This machine at Google has no service account.", hint="Attach one to it, or sign in.")
+            return AuthError(
+                "This machine at Google has no service account.",
+                hint="Attach one to it, or sign in.",
+            )
         return Unreachable(
             "The metadata server of this machine, which gives its tokens, does not answer.",
             hint=f"Try again. Not on a machine at Google? {LOG_IN}",
         )
-    failure = error.__cause__ if isinstance(error.__cause__, TransportError) else TransportError("does not answer")
+    failure = (
+        error.__cause__
+        if isinstance(error.__cause__, TransportError)
+        else TransportError("does not answer")
+    )
     return Unreachable(f"Google's sign-in service {failure.problem}.", hint=failure.hint)
 
 
 def no_credentials(said: str) -> AuthError:
     if "default credentials were not found" in said:
         return AuthError(
-            "You are not signed in to Google: there are no Application Default Credentials on this machine.",
+            "You are not signed in to Google: there are no Application Default Credentials on this"
+            " machine.",
             hint=f"{LOG_IN} (or let GOOGLE_APPLICATION_CREDENTIALS name a key file)",
         )
     return AuthError(
@@ -271,7 +312,10 @@ def not_impersonated(answer: Any, account: str | None) -> AuthError:
     text = redacted_line(said.message) or "no reason was given"
     hint = f"Ask for roles/iam.serviceAccountTokenCreator on {whom}, and check its name."
     if is_disabled_api(text, said.reason):
-        hint = "Enable the API in the project of your credentials: gcloud services enable iamcredentials.googleapis.com"
+        hint = (
+            "Enable the API in the project of your credentials: gcloud services enable"
+            " iamcredentials.googleapis.com"
+        )
     return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
 
 
@@ -280,8 +324,13 @@ def refused_sign_in(said: str) -> AuthError:
     if said.startswith("invalid_grant") and "JWT" in said:
         return AuthError(
             f"Google does not accept the service account's key: {said.rstrip('.')}.",
-            hint="Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in another way.",
+            hint=(
+                "Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in"
+                " another way."
+            ),
         )
     if said.startswith("invalid_grant"):
-        return AuthError(f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=AGAIN)
+        return AuthError(
+            f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=AGAIN
+        )
     return AuthError(f"Google refused the sign-in: {said.rstrip('.')}.", hint=AGAIN)

@@ -1,9 +1,11 @@
-"""Id tokens for Identity-Aware Proxy: OpenID Connect tokens of Google whose audience is the OAuth client of the proxy.
+"""Id tokens for Identity-Aware Proxy: OpenID Connect tokens of Google whose audience is the OAuth
+client of the proxy.
 
-Who signs in is found as in google_login.py. A service account's key and a machine at Google give id tokens by
-themselves; acting as a service account takes `generateIdToken` of IAM Credentials. The login of a person gives one
-only when it was made with a desktop OAuth client of the same project as the proxy's: the token endpoint then takes the
-proxy's client as `audience` (Google's guide to programmatic access to IAP).
+Who signs in is found as in google_login.py. A service account's key and a machine at Google give id
+tokens by themselves; acting as a service account takes `generateIdToken` of IAM Credentials. The
+login of a person gives one only when it was made with a desktop OAuth client of the same project as
+the proxy's: the token endpoint then takes the proxy's client as `audience` (Google's guide to
+programmatic access to IAP).
 """
 
 from __future__ import annotations
@@ -47,9 +49,11 @@ _YEAR_10000: Final = 253_402_300_800
 
 
 def iap_tokens(audience: str, account: str | None = None) -> RenewedTokens:
-    """Id tokens for an IAP client, of whoever is signed in here or of the service account that they may act as."""
+    """Id tokens for an IAP client, of whoever is signed in here or of the service account that they
+    may act as."""
     return RenewedTokens(
-        _IdTokens(audience, account).fetch, sign_in_hint=f"Is iap_client_id that of the proxy? {AGAIN}"
+        _IdTokens(audience, account).fetch,
+        sign_in_hint=f"Is iap_client_id that of the proxy? {AGAIN}",
     )
 
 
@@ -96,16 +100,25 @@ class _IdTokens:
         return self._of_service_account()
 
     def _acting(self, account: str, login: Mapping[str, Any] | None) -> str:
-        """The token of a service account, by the right of another login: this machine's, or the one inside `login`."""
-        inside, delegates = (None, []) if login is None else (login.get("source_credentials"), login.get("delegates"))
-        source = self._sources.setdefault(json.dumps(inside, sort_keys=True), google_tokens(login=inside))
+        """The token of a service account, by the right of another login: this machine's, or the one
+        inside `login`."""
+        inside, delegates = (
+            (None, [])
+            if login is None
+            else (login.get("source_credentials"), login.get("delegates"))
+        )
+        source = self._sources.setdefault(
+            json.dumps(inside, sort_keys=True), google_tokens(login=inside)
+        )
         right = source.get()
         assert right is not None
         body = {"audience": self._audience, "includeEmail": True, "delegates": delegates or []}
         headers = {"Content-Type": "application/json"}
         if right.quota_project:
             headers["X-Goog-User-Project"] = right.quota_project
-        answer = self._post(f"{ACCOUNTS_ADDRESS}{account}:generateIdToken", json.dumps(body), headers, right)
+        answer = self._post(
+            f"{ACCOUNTS_ADDRESS}{account}:generateIdToken", json.dumps(body), headers, right
+        )
         if answer.status != 200:
             raise not_impersonated(answer.body, account)
         return _text(_json(answer.body), "token", right.value)
@@ -114,22 +127,33 @@ class _IdTokens:
         keys = ("client_id", "client_secret", "refresh_token")
         if any(not isinstance(login.get(key), str) for key in keys):
             raise no_credentials("the login of a person lacks " + " or ".join(keys))
-        form = {key: login[key] for key in keys} | {"grant_type": "refresh_token", "audience": self._audience}
-        answer = self._post(TOKEN_ADDRESS, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"})
+        form = {key: login[key] for key in keys} | {
+            "grant_type": "refresh_token",
+            "audience": self._audience,
+        }
+        answer = self._post(
+            TOKEN_ADDRESS, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
+        )
         said = _json(answer.body)
         if answer.status == 200 and isinstance(said.get("id_token"), str):
             return str(said["id_token"])
         secrets = [str(login[key]) for key in keys[1:]]
-        code, why = str(said.get("error") or answer.status), str(said.get("error_description") or "")
+        code, why = (
+            str(said.get("error") or answer.status),
+            str(said.get("error_description") or ""),
+        )
         text = redacted_line(f"{code}: {why}" if why else code, *secrets)
         if said.get("error_subtype") in ("invalid_rapt", "rapt_required"):
-            raise AuthError("Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN)
+            raise AuthError(
+                "Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN
+            )
         if code == "invalid_grant":
             raise refused_sign_in(text)
         if answer.status == 200:
             text = "the login lacks the scope openid"
         raise AuthError(
-            f"Your login gets no token for the IAP client {self._audience}: {text.rstrip('.')}.", hint=_DESKTOP
+            f"Your login gets no token for the IAP client {self._audience}: {text.rstrip('.')}.",
+            hint=_DESKTOP,
         )
 
     def _of_service_account(self) -> str:
@@ -145,23 +169,35 @@ class _IdTokens:
                 from google.auth.compute_engine import IDTokenCredentials as OfMachine
 
                 google.auth.default(request=request)  # says in its words that nobody is signed in
-                credentials = OfMachine(request, self._audience, use_metadata_identity_endpoint=True)
+                credentials = OfMachine(
+                    request, self._audience, use_metadata_identity_endpoint=True
+                )
             credentials.refresh(request)
         except Exception as error:
             raise explain_failure(error, credentials, None) from None
         return str(credentials.token)
 
-    def _post(self, url: str, body: str, headers: Mapping[str, str], right: Token | None = None) -> Any:
+    def _post(
+        self, url: str, body: str, headers: Mapping[str, str], right: Token | None = None
+    ) -> Any:
         """The answer, which is not that of a failing service or of something in between."""
         sign = right.sign if right else None
         try:
-            answer = self._wire.exchange("POST", url, data=body.encode(), headers=headers, sign=sign, timeout=TIMEOUT)
+            answer = self._wire.exchange(
+                "POST", url, data=body.encode(), headers=headers, sign=sign, timeout=TIMEOUT
+            )
         except TransportError as failure:
-            raise Unreachable(f"Google's sign-in service {failure.problem}.", hint=failure.hint) from None
+            raise Unreachable(
+                f"Google's sign-in service {failure.problem}.", hint=failure.hint
+            ) from None
         if is_page(answer) or 300 <= answer.status < 400:
-            raise Unreachable("A web page came instead of an answer of Google's sign-in service.", hint=PROXY)
+            raise Unreachable(
+                "A web page came instead of an answer of Google's sign-in service.", hint=PROXY
+            )
         if answer.status == 429 or answer.status >= 500:
-            raise Unreachable(f"Google's sign-in service failed ({answer.status}).", hint="Try again later.")
+            raise Unreachable(
+                f"Google's sign-in service failed ({answer.status}).", hint="Try again later."
+            )
         return answer
 
 
@@ -192,5 +228,7 @@ def _json(body: bytes) -> dict[str, Any]:
 def _text(said: Mapping[str, Any], key: str, *secrets: str) -> str:
     found = said.get(key)
     if not isinstance(found, str):
-        raise AuthError(f"Google sent no {key}: {redacted_line(json.dumps(said), *secrets)}.", hint=PROXY)
+        raise AuthError(
+            f"Google sent no {key}: {redacted_line(json.dumps(said), *secrets)}.", hint=PROXY
+        )
     return found

@@ -1,8 +1,9 @@
-"""The way to a service inside a cluster by `kubectl port-forward`, for as long as this process lives.
+"""The way to a service inside a cluster by `kubectl port-forward`, for as long as this process
+lives.
 
-kubectl is started when the first request is sent, on a local port that stays the same, and again when it has ended or
-says that it lost the pod. It runs below a shell that waits for the end of a pipe, which the system closes however this
-process ends, so that no kubectl is left behind.
+kubectl is started when the first request is sent, on a local port that stays the same, and again
+when it has ended or says that it lost the pod. It runs below a shell that waits for the end of a
+pipe, which the system closes however this process ends, so that no kubectl is left behind.
 """
 
 from __future__ import annotations
@@ -25,21 +26,33 @@ from kfgcp.services.auth.tokens import Token
 from kfgcp.services.redact import redacted_line
 
 START_SECONDS: Final = 30.0
-"""Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it first."""
+"""Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it
+first."""
 _LISTENS: Final = "Forwarding from "
 _HANDLES: Final = "Handling connection "
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 """What kubectl says when it forwards nothing any more: older versions live on all the same."""
 _HINTS: Final = {
-    r"context .* does not exist|context was not found": "Let kube_context be one of these: kubectl config get-contexts",
-    r"error loading config file|invalid configuration": "Mend that file, or let KUBECONFIG name another one.",
-    r"localhost:8080": "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location LOCATION, "
-    "or set kube_context. See them: kubectl config get-contexts",
-    r"(?i)services? .* not found|namespaces? .* not found": "Let kube_namespace and kube_service name it: "
-    "kubectl get services --all-namespaces",
-    r"is forbidden": "Ask for the verb create on pods/portforward, and get on services and pods, in the namespace.",
-    r"must be logged in|Unauthorized|credentials|auth-plugin": "Sign in: gcloud auth login, then "
-    "gcloud components install gke-gcloud-auth-plugin",
+    r"context .* does not exist|context was not found": (
+        "Let kube_context be one of these: kubectl config get-contexts"
+    ),
+    r"error loading config file|invalid configuration": (
+        "Mend that file, or let KUBECONFIG name another one."
+    ),
+    r"localhost:8080": (
+        "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location"
+        " LOCATION, or set kube_context. See them: kubectl config get-contexts"
+    ),
+    r"(?i)services? .* not found|namespaces? .* not found": (
+        "Let kube_namespace and kube_service name it: kubectl get services --all-namespaces"
+    ),
+    r"is forbidden": (
+        "Ask for the verb create on pods/portforward, and get on services and pods, in the"
+        " namespace."
+    ),
+    r"must be logged in|Unauthorized|credentials|auth-plugin": (
+        "Sign in: gcloud auth login, then gcloud components install gke-gcloud-auth-plugin"
+    ),
 }
 """What kubectl says, of its configuration, the cluster and rights -> what to do."""
 _SHELL: Final = """\
@@ -59,7 +72,8 @@ exit "$status"
 class PortForward:
     """A forwarded port: requests to `address` reach the service.
 
-    It is also a source of tokens, which gives none, but starts kubectl when a request needs it. Threads may share it.
+    It is also a source of tokens, which gives none, but starts kubectl when a request needs it.
+    Threads may share it.
 
     Args:
         context: of kubectl; None for the current one.
@@ -75,7 +89,15 @@ class PortForward:
         self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
         ports = f"{self._port}:{port}"
-        self._command = ["kubectl", *where, "port-forward", "-n", namespace, f"svc/{service}", ports]
+        self._command = [
+            "kubectl",
+            *where,
+            "port-forward",
+            "-n",
+            namespace,
+            f"svc/{service}",
+            ports,
+        ]
         self._lock = threading.Lock()
         self._running: _Kubectl | None = None
 
@@ -85,7 +107,10 @@ class PortForward:
 
     @property
     def sign_in_hint(self) -> str:
-        return f"{self.target} needs a sign-in. Forward another service, or set host to the public address."
+        return (
+            f"{self.target} needs a sign-in. Forward another service, or set host to the public"
+            " address."
+        )
 
     def get(self, refused: Token | None = None) -> None:
         """No token; kubectl runs and listens.
@@ -108,8 +133,10 @@ class PortForward:
         if shutil.which("kubectl") is None:
             raise BackendError(
                 'auth = "port-forward" needs kubectl, which is not on the PATH.',
-                hint="Install it (gcloud components install kubectl), or forward by yourself and set "
-                'auth = "anonymous" and host = "http://localhost:PORT".',
+                hint=(
+                    "Install it (gcloud components install kubectl), or forward by yourself and set"
+                    ' auth = "anonymous" and host = "http://localhost:PORT".'
+                ),
             )
         self._socket.close()
         atexit.register(self.close)
@@ -158,10 +185,13 @@ class _Kubectl:
         """None as soon as it says that it listens; else why it does not, in words."""
         if not self._told.wait(START_SECONDS):
             return f"it does not listen after {START_SECONDS:g} s"
-        return None if self._listens else self._said or f"it ended with status {self._process.wait()}"
+        return (
+            None if self._listens else self._said or f"it ended with status {self._process.wait()}"
+        )
 
     def end(self) -> None:
-        """Ends it and all that it started; does nothing in a process that was forked from its own."""
+        """Ends it and all that it started; does nothing in a process that was forked from its
+        own."""
         if os.getpid() != self._owner:
             return
         for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, None)):
@@ -192,8 +222,11 @@ _open: dict[tuple[str | None, str, str], PortForward] = {}
 _open_lock = threading.Lock()
 
 
-def shared_port_forward(context: str | None, namespace: str, service: str, port: int) -> PortForward:
-    """Return the forwarded port to a service: one for all that ask for the same. Nothing is started yet."""
+def shared_port_forward(
+    context: str | None, namespace: str, service: str, port: int
+) -> PortForward:
+    """Return the forwarded port to a service: one for all that ask for the same. Nothing is started
+    yet."""
     key = (context, namespace, service)
     with _open_lock:
         if key not in _open:

@@ -1,4 +1,5 @@
-"""How requests of an environment are signed in: its setting `auth` chooses where tokens come from."""
+"""How requests of an environment are signed in: its setting `auth` chooses where tokens come
+from."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ from kfgcp.services.auth.tokens import Anonymous, TokenFile, TokenSource
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 """The settings that are addresses of services."""
 _WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
-"""Ways to sign in whose requests to services of Google have the login of Google. The last two lead into a cluster."""
+"""Ways to sign in whose requests to services of Google have the login of Google. The last two lead
+into a cluster."""
 
 
 def token_source(env: Environment) -> TokenSource:
-    """Return the tokens that the setting `auth` of an environment asks for. Nothing is read or sent yet.
+    """Return the tokens that the setting `auth` of an environment asks for. Nothing is read or sent
+    yet.
 
     Raises:
         ConfigError: a setting that it needs is missing.
@@ -35,7 +38,9 @@ def token_source(env: Environment) -> TokenSource:
 
         return iap_tokens(required(env, "iap_client_id"), account)
     if mode not in _WITH_GOOGLE_LOGIN:
-        raise ConfigError(f"Environment '{env.name}': auth is {mode!r}, which is not a way to sign in.")
+        raise ConfigError(
+            f"Environment '{env.name}': auth is {mode!r}, which is not a way to sign in."
+        )
     from kfgcp.services.auth.google import google_tokens
 
     return google_tokens(account)
@@ -62,7 +67,10 @@ def ca_file(env: Environment) -> str | None:
             problem = "contains no certificates"
         raise ConfigError(
             f"Environment '{env.name}' has ca_file = \"{named}\", which {problem}.",
-            hint=f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the authority, in PEM form.",
+            hint=(
+                f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the"
+                " authority, in PEM form."
+            ),
         ) from None
     return path
 
@@ -77,7 +85,8 @@ def required(env: Environment, key: str) -> str:
     if not value:
         mode = f', which auth = "{env.get("auth")}" needs' if env.get("auth") else ""
         raise ConfigError(
-            f"Environment '{env.name}' has no {key}{mode}.", hint=f"Set {key} in [env.{env.name}] of kfgcp.toml."
+            f"Environment '{env.name}' has no {key}{mode}.",
+            hint=f"Set {key} in [env.{env.name}] of kfgcp.toml.",
         )
     return str(value)
 
@@ -88,6 +97,7 @@ def _anonymous(env: Environment) -> Anonymous:
     hosts = {urlsplit(address).hostname for address in addresses}
     if not hosts or not hosts <= set(LOOPBACK):
         raise ConfigError(
-            f"Environment '{env.name}': auth = \"anonymous\" is allowed for an emulator on this machine only."
+            f"Environment '{env.name}': auth = \"anonymous\" is allowed for an emulator on this"
+            " machine only."
         )
     return Anonymous()

@@ -1,6 +1,8 @@
-"""Tokens of requests: from a file, renewed before they expire, or none for an emulator on this machine.
+"""Tokens of requests: from a file, renewed before they expire, or none for an emulator on this
+machine.
 
-sign_in.py chooses by the setting `auth` of an environment. Tokens of Google's login are in google.py and iap.py.
+sign_in.py chooses by the setting `auth` of an environment. Tokens of Google's login are in
+google.py and iap.py.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, Unreachable
 
 AHEAD: Final = 225.0
-"""Seconds before its end that a token is renewed: longer than any request, and when Google's metadata server, which
-keeps a token until 300 seconds before its end, has a new one."""
+"""Seconds before its end that a token is renewed: longer than any request, and when Google's
+metadata server, which keeps a token until 300 seconds before its end, has a new one."""
 LATER: Final = 30.0
 """Seconds until the next try when renewing ahead failed."""
 _LARGEST: Final = 65536
@@ -31,7 +33,8 @@ class Token:
 
     Attributes:
         value: the secret text.
-        quota_project: the project that pays for the requests, when that is not the project of the resources.
+        quota_project: the project that pays for the requests, when that is not the project of the
+            resources.
         account: whose token it is; empty when that is not known.
     """
 
@@ -56,8 +59,9 @@ class TokenSource(Protocol):
         """Return the token to send now, or None to send none.
 
         Args:
-            refused: a token that a service did not accept. Another token is fetched, once for all threads that pass
-                the same one. The result is equal to it when no other token can be fetched.
+            refused: a token that a service did not accept. Another token is fetched, once for all
+                threads that pass the same one. The result is equal to it when no other token can be
+                fetched.
 
         Raises:
             AuthError: there is no token: not signed in, expired, refused.
@@ -68,7 +72,9 @@ class TokenSource(Protocol):
 class Anonymous:
     """No token. It is for an emulator."""
 
-    sign_in_hint = "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+    sign_in_hint = (
+        "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+    )
 
     def get(self, refused: Token | None = None) -> None:
         return None
@@ -104,7 +110,8 @@ class TokenFile:
             except OSError as error:
                 raise AuthError(
                     f"The token file {self._path} cannot be read: {error.strerror}.",
-                    hint=self._sign_in_hint or "Write a token to it, or set token_file to another file.",
+                    hint=self._sign_in_hint
+                    or "Write a token to it, or set token_file to another file.",
                 ) from None
             return self._token
 
@@ -117,13 +124,15 @@ class TokenFile:
             raise AuthError(f"The token file {self._path} is empty.", hint=self.sign_in_hint)
         if any(not 0x21 <= byte <= 0x7E for byte in text):
             raise AuthError(
-                f"The token file {self._path} must contain one token and nothing else.", hint=self.sign_in_hint
+                f"The token file {self._path} must contain one token and nothing else.",
+                hint=self.sign_in_hint,
             )
         return Token(text.decode("ascii"))
 
 
 class RenewedTokens:
-    """A token that is kept until shortly before it expires. One thread fetches the next, and the others wait for it.
+    """A token that is kept until shortly before it expires. One thread fetches the next, and the
+    others wait for it.
 
     Args:
         fetch: returns a new token and when it expires: seconds since 1970, None for never.

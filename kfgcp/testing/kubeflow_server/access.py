@@ -1,10 +1,11 @@
 """Who may do what: namespaces in multi-user mode, none in single-user mode.
 
-In single-user mode a namespace in a request is not looked at. In multi-user mode runs and experiments need one, and a
-namespace that the caller may not use is refused with PERMISSION_DENIED, whether or not it exists; pipelines without a
-namespace are shared. Every good token is the same user, until `users` says who may use what: then the header
-`kubeflow-userid` names the user, as the proxy in front of a real server sets it. The texts are those of
-mu-no-user.json, mu-no-namespace.json, mu-not-allowed.json and mu-run-get-not-allowed.json. There is no path `/auth`
+In single-user mode a namespace in a request is not looked at. In multi-user mode runs and
+experiments need one, and a namespace that the caller may not use is refused with PERMISSION_DENIED,
+whether or not it exists; pipelines without a namespace are shared. Every good token is the same
+user, until `users` says who may use what: then the header `kubeflow-userid` names the user, as the
+proxy in front of a real server sets it. The texts are those of mu-no-user.json,
+mu-no-namespace.json, mu-not-allowed.json and mu-run-get-not-allowed.json. There is no path `/auth`
 (mu-auth.json).
 """
 
@@ -47,7 +48,13 @@ class Access:
         return namespace if self.multi_user else ""
 
     def check(
-        self, namespace: str, verb: str, resource: str, *around: str, shared: bool = False, name: str = ""
+        self,
+        namespace: str,
+        verb: str,
+        resource: str,
+        *around: str,
+        shared: bool = False,
+        name: str = "",
     ) -> None:
         """Refuse what is not the caller's.
 
@@ -73,7 +80,10 @@ class Access:
                 f"Namespace:{namespace},Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,Resource:{resource},"
                 f"Subresource:,Name:{name},FieldSelector:nil,LabelSelector:nil,"
             )
-            text = f"User '{user}' is not authorized with reason:  (request: &ResourceAttributes{{{attributes}}})"
+            text = (
+                f"User '{user}' is not authorized with reason:  (request:"
+                f" &ResourceAttributes{{{attributes}}})"
+            )
             raise KfpError(DENIED, text, *around, "PermissionDenied", cause="Unauthorized access")
 
     def _user(self, *around: str) -> str:

@@ -15,7 +15,8 @@ class Creation:
     Attributes:
         version: of the server.
         make_id: gives the id of whatever is made next, a UUID.
-        clock: Unix time in seconds; it decides about `created_at` and `updated_at`, not about how long runs take.
+        clock: Unix time in seconds; it decides about `created_at` and `updated_at`, not about how
+            long runs take.
     """
 
     def __init__(self, version: ServerVersion) -> None:

@@ -1,9 +1,11 @@
-"""How the server refuses: a gRPC status in JSON, and the text of the cause behind those of the callers around it.
+"""How the server refuses: a gRPC status in JSON, and the text of the cause behind those of the
+callers around it.
 
-- `message` has the whole chain, `details[0].message` only the text that the server means for users: of every 500
-  that is "Internal Server Error" (backend/src/common/util/error.go; recorded in run-create-unknown-field.json).
-- What the HTTP gateway refuses before the server sees it has no `details` (run-create-not-json.json,
-  path-unknown.json).
+- `message` has the whole chain, `details[0].message` only the text that the server means for users:
+  of every 500 that is "Internal Server Error" (backend/src/common/util/error.go; recorded in
+  run-create-unknown-field.json).
+- What the HTTP gateway refuses before the server sees it has no `details`
+  (run-create-not-json.json, path-unknown.json).
 - Up to 2.13 the body also has `error`, the same text as `message` (recorded from 2.5.0).
 - Which statuses become which HTTP codes is grpc-gateway's table.
 """
@@ -70,7 +72,9 @@ class KfpError(Exception):
 
     def within(self, *around: str) -> KfpError:
         """Return the same error, while something else was being done."""
-        return type(self)(self.code, self.message, *around, *self.around, cause=self.cause, detail=self.detail)
+        return type(self)(
+            self.code, self.message, *around, *self.around, cause=self.cause, detail=self.detail
+        )
 
     @property
     def text(self) -> str:
@@ -92,7 +96,11 @@ class KfpError(Exception):
 
     def _details(self) -> dict[str, Any]:
         code, message = self.detail
-        status = {"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": message}
+        status = {
+            "@type": "type.googleapis.com/google.rpc.Status",
+            "code": code,
+            "message": message,
+        }
         return {"details": [status]}
 
 

@@ -1,4 +1,5 @@
-"""What a run has done, task by task, as ML Metadata keeps it: see `metadata_store` for what is confirmed."""
+"""What a run has done, task by task, as ML Metadata keeps it: see `metadata_store` for what is
+confirmed."""
 
 from __future__ import annotations
 
@@ -29,9 +30,10 @@ _STATES: Final = {
 class Unit:
     """A task whose driver has run; the root DAG has an empty path.
 
-    key, label: in its DAG, and what is shown. kind: the type of the execution. started, ended: milliseconds since 1970,
-    ended is 0 while it goes on. task: None for the root. iteration: its number, of an iteration; iterations: how many,
-    of a loop. total: how many tasks a DAG has. pod: of its last attempt, empty before the first.
+    key, label: in its DAG, and what is shown. kind: the type of the execution. started, ended:
+    milliseconds since 1970, ended is 0 while it goes on. task: None for the root. iteration: its
+    number, of an iteration; iterations: how many, of a loop. total: how many tasks a DAG has. pod:
+    of its last attempt, empty before the first.
     """
 
     path: str
@@ -70,7 +72,9 @@ class Unit:
 
     @property
     def image(self) -> str:
-        return self.component.executor.image if isinstance(self.component.executor, Container) else ""
+        return (
+            self.component.executor.image if isinstance(self.component.executor, Container) else ""
+        )
 
     @property
     def producers(self) -> dict[str, str]:
@@ -79,14 +83,19 @@ class Unit:
             return {}
         found = {}
         for name, producers in self.component.dag.param_outputs.items():
-            selectors = [{"producerSubtask": each.task, "outputParameterKey": each.output} for each in producers]
+            selectors = [
+                {"producerSubtask": each.task, "outputParameterKey": each.output}
+                for each in producers
+            ]
             one = {"valueFromParameter": selectors[0]} if len(selectors) == 1 else None
             found[name] = json.dumps(one or {"valueFromOneof": {"parameterSelectors": selectors}})
         return found
 
     def state(self, modern: bool) -> str:
         """`last_known_state`. modern: DAGs other than the root end."""
-        if self.task is None or (self.kind == mlmd.DAG and not modern and self.task.state is not TaskState.SKIPPED):
+        if self.task is None or (
+            self.kind == mlmd.DAG and not modern and self.task.state is not TaskState.SKIPPED
+        ):
             return "RUNNING"
         return _STATES.get(self.task.state, "RUNNING")
 
@@ -100,7 +109,8 @@ class Unit:
 
 
 def units(record: Record, *, with_failed_drivers: bool = False) -> list[Unit]:
-    """Return what has been reached, the root first, then in the order of the run; kept once the run has ended.
+    """Return what has been reached, the root first, then in the order of the run; kept once the run
+    has ended.
 
     Args:
         record: the run.
@@ -167,7 +177,11 @@ def _unit(
     pods: Mapping[tuple[str, int], str],
 ) -> Unit:
     given = {name: value for name, value in task.inputs.items() if name not in component.artifacts}
-    made = {name: value for name, value in task.outputs.items() if name not in component.output_artifacts}
+    made = {
+        name: value
+        for name, value in task.outputs.items()
+        if name not in component.output_artifacts
+    }
     kind = _KINDS.get(task.kind, mlmd.DAG)
     iteration = paths.iteration(task.path)
     executor = isinstance(component.executor, Container)
@@ -185,11 +199,17 @@ def _unit(
         inputs={name: value for name, value in given.items() if value is not None},
         outputs=made if kind == mlmd.CONTAINER and task.state.ok else None,
         input_artifacts=_artifacts(task.inputs, component.artifacts),
-        output_artifacts=_artifacts(task.outputs, component.output_artifacts) if kind != mlmd.DAG else (),
+        output_artifacts=_artifacts(task.outputs, component.output_artifacts)
+        if kind != mlmd.DAG
+        else (),
         iteration=iteration[1] if iteration else None,
-        iterations=counts.get(task.path, 0) if is_loop and task.state is not TaskState.SKIPPED else None,
+        iterations=counts.get(task.path, 0)
+        if is_loop and task.state is not TaskState.SKIPPED
+        else None,
         pod=pods.get((task.path, task.attempts), "") if executor and task.attempts else "",
-        fingerprint=_fingerprint(definition, component, given) if definition.cache and executor else "",
+        fingerprint=_fingerprint(definition, component, given)
+        if definition.cache and executor
+        else "",
     )
 
 

@@ -1,9 +1,10 @@
 """Experiments: `/apis/v2beta1/experiments`. `Default` is there from the start, in each namespace.
 
 The texts are those of experiment-create-taken.json, experiment-create-long-name.json and
-experiment-get-unknown.json, the others those of experiment_server.go, api_converter.go and resource_manager.go. Names
-are compared without regard to case, as MySQL does. `last_run_created_at` is 1970 before the first run
-(experiments-list.json). Archived experiments take runs (run-create-in-archived-experiment.json).
+experiment-get-unknown.json, the others those of experiment_server.go, api_converter.go and
+resource_manager.go. Names are compared without regard to case, as MySQL does. `last_run_created_at`
+is 1970 before the first run (experiments-list.json). Archived experiments take runs
+(run-create-in-archived-experiment.json).
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ class Experiments:
             ("display_name", "description", "namespace", "experiment_id", "created_at"),
             lenient=not self._creation.version.is_modern,
         )
-        name, namespace = text_of(body, "display_name"), self._access.place(text_of(body, "namespace"))
+        name, namespace = (
+            text_of(body, "display_name"),
+            self._access.place(text_of(body, "namespace")),
+        )
         self._check_name(name)
         around = "Failed to create a experiment"
         self._access.check(
@@ -121,7 +125,10 @@ class Experiments:
         )
         with self._lock:
             if self.named(name, namespace):
-                text = f"Failed to create a new experiment. The name {name} already exists. Please specify a new name"
+                text = (
+                    f"Failed to create a new experiment. The name {name} already exists. Please"
+                    " specify a new name"
+                )
                 raise exists(text, around)
             return Response(body=self._add(name, namespace, text_of(body, "description")).view())
 
@@ -131,13 +138,21 @@ class Experiments:
     def list_all(self, request: Request) -> Response:
         query = query_of(request)
         namespace = self._access.place(query.get("namespace", ""))
-        self._access.check(namespace, "list", "experiments", "List experiments failed", "Failed to authorize with API")
+        self._access.check(
+            namespace,
+            "list",
+            "experiments",
+            "List experiments failed",
+            "Failed to authorize with API",
+        )
         items = [item for item in self.all() if item.namespace == namespace]
         try:
             page, total, token = lists.listed(items, query, _LISTABLE)
         except KfpError as error:
             raise error.within("Failed to create list options") from None
-        return Response(body=lists.answer("experiments", [item.view() for item in page], total, token))
+        return Response(
+            body=lists.answer("experiments", [item.view() for item in page], total, token)
+        )
 
     def delete(self, request: Request, experiment: str) -> Response:
         self.allowed(experiment, "delete", "Failed to delete experiment")
@@ -219,6 +234,8 @@ class Experiments:
             raise internal(problem, around).within(outer)
 
     def _add(self, name: str, namespace: str, description: str) -> Experiment:
-        experiment = Experiment(self._creation.new_id(), name, namespace, description, self._creation.now())
+        experiment = Experiment(
+            self._creation.new_id(), name, namespace, description, self._creation.now()
+        )
         self._experiments[experiment.id] = experiment
         return experiment

@@ -1,13 +1,17 @@
-"""Lists: predicates, order, pages; as filter.go, list.go and list_request_util.go of the server have them.
+"""Lists: predicates, order, pages; as filter.go, list.go and list_request_util.go of the server
+have them.
 
-- `filter` is JSON that is URL-decoded once more than the query itself; its predicates must all hold, and text is
-  compared without regard to case, as MySQL does. In IS_SUBSTRING `_` and `%` are the wildcards of SQL's LIKE.
-- Without `sort_by` the oldest come first; times have whole seconds, and what is equal is sorted by its id.
+- `filter` is JSON that is URL-decoded once more than the query itself; its predicates must all
+  hold, and text is compared without regard to case, as MySQL does. In IS_SUBSTRING `_` and `%` are
+  the wildcards of SQL's LIKE.
+- Without `sort_by` the oldest come first; times have whole seconds, and what is equal is sorted by
+  its id.
 - A page has 20 items by default and 200 at most, whatever was asked for.
-- A token stands for the item that the next page starts with, and has its filter and its order. A later page may leave
-  both out. When it repeats one of them, it must repeat both. A filter on a time, a number or a list can never be
-  repeated: in the token numbers have become floating point and lists have lost their type
-  (runs-list-since-page-2-refused.json, runs-list-since-page-2-sort-by-refused.json, runs-list-in-page-2-refused.json).
+- A token stands for the item that the next page starts with, and has its filter and its order. A
+  later page may leave both out. When it repeats one of them, it must repeat both. A filter on a
+  time, a number or a list can never be repeated: in the token numbers have become floating point
+  and lists have lost their type (runs-list-since-page-2-refused.json,
+  runs-list-since-page-2-sort-by-refused.json, runs-list-in-page-2-refused.json).
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError, KfpError
 T = TypeVar("T")
 Get = Callable[[T], str | int]
 Fields = Mapping[str, Callable[[Any], str | int]]
-"""Name in filters and orders -> the value of an item: text, or a whole number such as a time in seconds."""
+"""Name in filters and orders -> the value of an item: text, or a whole number such as a time in
+seconds."""
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 200
@@ -55,8 +60,8 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "LESS_THAN_EQUALS": lambda value, other: value <= other,
 }
 _MISMATCH: Final = (
-    "page token does not match the supplied sort by and/or filtering criteria. Either specify the same criteria or "
-    "leave the latter empty if page token is specified"
+    "page token does not match the supplied sort by and/or filtering criteria. Either specify the"
+    " same criteria or leave the latter empty if page token is specified"
 )
 
 
@@ -64,7 +69,8 @@ _MISMATCH: Final = (
 class Listable:
     """What can be listed.
 
-    kind: what the server calls it. key: the id of an item. token_name: what errors call page tokens.
+    kind: what the server calls it. key: the id of an item. token_name: what errors call page
+    tokens.
     """
 
     kind: str
@@ -73,8 +79,11 @@ class Listable:
     token_name: str = "page token"  # noqa: S105  # not a password
 
 
-def listed(items: Sequence[T], query: Mapping[str, str], listable: Listable) -> tuple[list[T], int, str]:
-    """Return a page, how many items there are in all, and the token of the next page, empty when there is none.
+def listed(
+    items: Sequence[T], query: Mapping[str, str], listable: Listable
+) -> tuple[list[T], int, str]:
+    """Return a page, how many items there are in all, and the token of the next page, empty when
+    there is none.
 
     Args:
         items: all of them.
@@ -125,18 +134,26 @@ def answer(name: str, views: Sequence[Any], total: int, token: str) -> dict[str,
     return body
 
 
-def _check_repeated(order: str, token_order: str, filter_text: str, token_filter: str, listable: Listable) -> None:
+def _check_repeated(
+    order: str, token_order: str, filter_text: str, token_filter: str, listable: Listable
+) -> None:
     """Refuse an order and a filter that are not those of the token, or that can never be."""
     same_order = _order(order, listable) == _order(token_order, listable)
     predicates, token_predicates = _parsed(filter_text), _parsed(token_filter)
     _predicate(filter_text, listable.fields)
-    grouped, token_grouped = _grouped(predicates, listable.fields), _grouped(token_predicates, listable.fields)
+    grouped, token_grouped = (
+        _grouped(predicates, listable.fields),
+        _grouped(token_predicates, listable.fields),
+    )
     if not same_order or grouped != token_grouped or not all(map(_is_repeatable, token_predicates)):
         raise invalid(_MISMATCH)
 
 
-def _grouped(predicates: Sequence[Mapping[str, Any]], fields: Fields) -> dict[tuple[str, int], list[Any]]:
-    """Return the values by operation and column: names such as `name` and `display_name` are one column."""
+def _grouped(
+    predicates: Sequence[Mapping[str, Any]], fields: Fields
+) -> dict[tuple[str, int], list[Any]]:
+    """Return the values by operation and column: names such as `name` and `display_name` are one
+    column."""
     groups: dict[tuple[str, int], list[Any]] = {}
     for predicate in predicates:
         column = id(fields.get(predicate.get("key", "")))
@@ -161,7 +178,9 @@ def _size(text: str) -> int:
         size = int(text or 0)
     except ValueError:
         problem = f'strconv.ParseInt: parsing "{text}": invalid syntax'
-        raise GatewayError(INVALID, f"type mismatch, parameter: page_size, error: {problem}") from None
+        raise GatewayError(
+            INVALID, f"type mismatch, parameter: page_size, error: {problem}"
+        ) from None
     if size < 0:
         raise invalid(f"The page size should be greater than 0. Got {size}")
     return min(size or DEFAULT_PAGE, MAX_PAGE)
@@ -171,8 +190,8 @@ def _order(text: str, listable: Listable) -> tuple[Callable[[Any], str | int], b
     words = text.lower().split()
     if len(words) > 2 or (len(words) == 2 and words[1] not in ("asc", "desc")):
         raise invalid(
-            f'Received invalid sort by format "{text}". Supported format: "field_name", "field_name desc", or '
-            '"field_name asc"'
+            f'Received invalid sort by format "{text}". Supported format: "field_name", "field_name'
+            ' desc", or "field_name asc"'
         )
     name = words[0] if words else "created_at"
     if name not in listable.fields:
@@ -245,7 +264,8 @@ def _check(predicate: Mapping[str, Any], fields: Fields, text: str) -> Callable[
 
 
 def _like(text: str) -> re.Pattern[str]:
-    """Return the pattern of SQL's LIKE: `_` is any character, `%` any text, a backslash takes their meaning away."""
+    """Return the pattern of SQL's LIKE: `_` is any character, `%` any text, a backslash takes their
+    meaning away."""
     parts = []
     escaped = False
     for letter in text:

@@ -1,12 +1,14 @@
 """What pods have written: at the UI server while they last, and in Cloud Logging.
 
-`GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone the UI server says 404
-`pod not found`, older ones 500 `Could not get main container logs: ...`; in multi-user mode podnamespace must be given
-(pod-logs.ts of its public source). A UI server that is set up for it reads the archive itself, for which it must be
-told `createdat=YYYY-MM-DD` (workflow-helper.ts). `GET /artifacts/get?source=&bucket=&key=` has the archive, with the
-keys of the servers' manifests (workflow-controller-configmap-patch.yaml; another one since 2.16), and the artifacts
-`executor-logs` of launchers that publish logs. On GKE the same lines are entries of `resource.type="k8s_container"`;
-their labels are those of the pod after `k8s-pod/`. Not confirmed: which stream and severity a line has there.
+`GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone the
+UI server says 404 `pod not found`, older ones 500 `Could not get main container logs: ...`; in
+multi-user mode podnamespace must be given (pod-logs.ts of its public source). A UI server that is
+set up for it reads the archive itself, for which it must be told `createdat=YYYY-MM-DD`
+(workflow-helper.ts). `GET /artifacts/get?source=&bucket=&key=` has the archive, with the keys of
+the servers' manifests (workflow-controller-configmap-patch.yaml; another one since 2.16), and the
+artifacts `executor-logs` of launchers that publish logs. On GKE the same lines are entries of
+`resource.type="k8s_container"`; their labels are those of the pod after `k8s-pod/`. Not confirmed:
+which stream and severity a line has there.
 """
 
 from __future__ import annotations
@@ -50,16 +52,22 @@ class Logs:
     Attributes:
         kept: `pods` while pods last, `archive` when they are gone and were archived, `gone`.
         falls_back: whether the UI server looks into the archive for a pod that is gone.
-        published: whether launchers make an artifact `executor-logs` of the log of a task's last attempt.
+        published: whether launchers make an artifact `executor-logs` of the log of a task's last
+            attempt.
     """
 
-    def __init__(self, access: Access, project: str, runs: Callable[[], Sequence[Record]], modern: bool) -> None:
+    def __init__(
+        self, access: Access, project: str, runs: Callable[[], Sequence[Record]], modern: bool
+    ) -> None:
         self.kept = PODS
         self.falls_back = self.published = False
         self._access, self._project, self._runs, self._modern = access, project, runs, modern
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/k8s/pod/logs", self.of_pod), Route("GET", "/artifacts/get", self.of_archive)]
+        return [
+            Route("GET", "/k8s/pod/logs", self.of_pod),
+            Route("GET", "/artifacts/get", self.of_archive),
+        ]
 
     def of_pod(self, request: Request) -> Response:
         name, namespace = request.query.get("podname", ""), request.query.get("podnamespace", "")
@@ -71,7 +79,11 @@ class Logs:
             self._access.check(namespace, "get", "viewers")
         except KfpError:
             return _text(403, "Access denied to namespace")
-        found = self._find(name) if self.kept == PODS or (self.kept == ARCHIVE and self.falls_back) else None
+        found = (
+            self._find(name)
+            if self.kept == PODS or (self.kept == ARCHIVE and self.falls_back)
+            else None
+        )
         if (
             found is not None
             and self.kept == ARCHIVE
@@ -95,12 +107,18 @@ class Logs:
             source = request.query.get("source")
             found = self._last(match["run"], match["path"]) if source == "gcs" else None
         if found is None:
-            return _text(500, f"Failed to get object in bucket {request.query.get('bucket', '')}: NoSuchKey")
+            return _text(
+                500, f"Failed to get object in bucket {request.query.get('bucket', '')}: NoSuchKey"
+            )
         return _text(200, self._lines(*found))
 
     def uri(self, record: Record, path: str) -> str:
         """The artifact with the log of a task, empty when there is none."""
-        return f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}/{path}/{LOG}" if self.published else ""
+        return (
+            f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}/{path}/{LOG}"
+            if self.published
+            else ""
+        )
 
     def entries(self, text: str, form: str) -> Iterator[Entry]:
         """The entries of Cloud Logging that a filter could want."""
@@ -123,7 +141,9 @@ class Logs:
                     "pod_name": pod,
                     "container_name": "main",
                 }
-                for index, entry in enumerate(log_entries.of_attempt(record.execution, task, attempt, form)):
+                for index, entry in enumerate(
+                    log_entries.of_attempt(record.execution, task, attempt, form)
+                ):
                     yield {
                         "insertId": f"{pod}-{index}",
                         "logName": f"projects/{self._project}/logs/stdout",
@@ -144,7 +164,11 @@ class Logs:
     def _last(self, run: str, path: str) -> tuple[Record, Node] | None:
         """The pod of the last attempt of a task."""
         record = next((record for record in self._runs() if record.id == run), None)
-        found = [node for _, node in pods(record) if node.path == path and node.attempt] if record is not None else []
+        found = (
+            [node for _, node in pods(record) if node.path == path and node.attempt]
+            if record is not None
+            else []
+        )
         return (record, found[-1]) if record is not None and found else None
 
     def _lines(self, record: Record, node: Node) -> str:
@@ -152,12 +176,20 @@ class Logs:
         name = node.display.partition("(")[0].removesuffix("-driver")
         if task is not None and is_driver_failure(task) and task.error is not None:
             # The form is that of tests/recorded/cluster-2.17.0/param-none/pod-logs.
-            driver = f'driver.Container(pipelineName={record.graph.name}, runID={record.id}, taskName="{name}")'
-            return f"F1129 08:56:51.942993      14 main.go:127] KFP driver: {driver} failed: {task.error.message}\n"
+            driver = (
+                f"driver.Container(pipelineName={record.graph.name}, runID={record.id},"
+                f' taskName="{name}")'
+            )
+            return (
+                f"F1129 08:56:51.942993      14 main.go:127] KFP driver: {driver} failed:"
+                f" {task.error.message}\n"
+            )
         if task is None or not node.attempt:
             return f"driver of {name}\n"
         ended = task.state.final or node.attempt < task.attempts
-        return "".join(f"{line}\n" for line in record.execution.log(task.path, node.attempt, ended=ended))
+        return "".join(
+            f"{line}\n" for line in record.execution.log(task.path, node.attempt, ended=ended)
+        )
 
 
 def _is_archived_at(request: Request, record: Record, node: Node) -> bool:
@@ -167,7 +199,10 @@ def _is_archived_at(request: Request, record: Record, node: Node) -> bool:
     day = stamp(record.created)[:10].replace("-", "/")
     place = f"{record.workflow}/{day}/{pod_name(record.workflow, node)}/main.log"
     namespace = record.namespace or NAMESPACE
-    return request.query.get("key") in (f"private-artifacts/{namespace}/{place}", f"artifacts/{place}")
+    return request.query.get("key") in (
+        f"private-artifacts/{namespace}/{place}",
+        f"artifacts/{place}",
+    )
 
 
 def _pod_labels(record: Record) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Bodies and queries: names in snake_case, as proto JSON also takes them in camelCase; times in whole seconds.
+"""Bodies and queries: names in snake_case, as proto JSON also takes them in camelCase; times in
+whole seconds.
 
-Empty fields are left out of answers. Newer servers may send them; a client should not tell the two apart.
+Empty fields are left out of answers. Newer servers may send them; a client should not tell the two
+apart.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError
 from kfgcp.testing.server import Request
 
 UNFINISHED: Final = "1970-01-01T00:00:00Z"
-"""`finished_at` of a run that has not ended, `last_run_created_at` of an experiment without runs."""
+"""`finished_at` of a run that has not ended, `last_run_created_at` of an experiment without
+runs."""
 NEVER: Final = "0001-01-01T00:00:00Z"
 """`end_time` of a node that has not ended."""
 
@@ -41,7 +44,9 @@ def body_of(request: Request, fields: Sequence[str], *, lenient: bool = False) -
     return only(body, fields, lenient=lenient)
 
 
-def only(data: Mapping[str, Any], fields: Sequence[str], *, lenient: bool = False) -> dict[str, Any]:
+def only(
+    data: Mapping[str, Any], fields: Sequence[str], *, lenient: bool = False
+) -> dict[str, Any]:
     """Return the mapping with names in snake_case; arguments as of `body_of`.
 
     Raises:
@@ -64,7 +69,9 @@ def text_of(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name, "")
     if not isinstance(value, str):
         shown = json.dumps(value)[:60]
-        raise GatewayError(INVALID, f"proto: (line 1:25): invalid value for string field {name}: {shown}")
+        raise GatewayError(
+            INVALID, f"proto: (line 1:25): invalid value for string field {name}: {shown}"
+        )
     return value
 
 

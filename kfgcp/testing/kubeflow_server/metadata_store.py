@@ -1,18 +1,21 @@
-"""ML Metadata beside the API: the calls of `ml_metadata.MetadataStoreService` that tell what a run has done.
+"""ML Metadata beside the API: the calls of `ml_metadata.MetadataStoreService` that tell what a run
+has done.
 
-Confirmed by the public source of the server (v2/metadata/client.go and converter.go, v2/driver): the contexts
-system.Pipeline and system.PipelineRun, named by the pipeline and the run's id; one execution for each driver that has
-run, with the custom properties task_name, display_name, inputs, outputs, parent_dag_id, iteration_index,
-iteration_count, total_dag_tasks, pod_name, image, cached_execution_id and others; `parameter_producer_task` instead of
-outputs for DAGs; the root DAG is called `run/ID` and stays RUNNING; CANCELED is a condition that was false; artifacts
-are named by the path of their events, metadata are custom properties (bool as int, list and dict in a struct under
-`list` and `struct`). An iteration has the name of its loop. What is not reached has no execution, and nothing says why
-a task failed.
+Confirmed by the public source of the server (v2/metadata/client.go and converter.go, v2/driver):
+the contexts system.Pipeline and system.PipelineRun, named by the pipeline and the run's id; one
+execution for each driver that has run, with the custom properties task_name, display_name, inputs,
+outputs, parent_dag_id, iteration_index, iteration_count, total_dag_tasks, pod_name, image,
+cached_execution_id and others; `parameter_producer_task` instead of outputs for DAGs; the root DAG
+is called `run/ID` and stays RUNNING; CANCELED is a condition that was false; artifacts are named by
+the path of their events, metadata are custom properties (bool as int, list and dict in a struct
+under `list` and `struct`). An iteration has the name of its loop. What is not reached has no
+execution, and nothing says why a task failed.
 
-Since 2.14 task_name is the key of the task and display_name its label, and DAGs other than the root end COMPLETE or
-FAILED; before, task_name is the label, and DAGs stay RUNNING. Which version changed that is not confirmed, neither are:
-that containers which were killed stay RUNNING, that `type` is filled beside type_id (`names_types` leaves it out), and
-what cache_fingerprint is made of. `options` without max_result_size means 20 items, as the proto says.
+Since 2.14 task_name is the key of the task and display_name its label, and DAGs other than the root
+end COMPLETE or FAILED; before, task_name is the label, and DAGs stay RUNNING. Which version changed
+that is not confirmed, neither are: that containers which were killed stay RUNNING, that `type` is
+filled beside type_id (`names_types` leaves it out), and what cache_fingerprint is made of.
+`options` without max_result_size means 20 items, as the proto says.
 """
 
 from __future__ import annotations
@@ -51,10 +54,12 @@ class MetadataStore:
         by_number: gives the run of a number.
         runs: gives all of them, oldest first.
         modern: whether the server is 2.14 or newer.
-        log_uri: gives the artifact with the log of a container's last attempt, empty when there is none.
+        log_uri: gives the artifact with the log of a container's last attempt, empty when there is
+            none.
 
     Attributes:
-        names_types: whether executions, artifacts and contexts have the name of their type beside its id.
+        names_types: whether executions, artifacts and contexts have the name of their type beside
+            its id.
     """
 
     def __init__(
@@ -109,7 +114,11 @@ class MetadataStore:
 
     def _context(self, request: Any, answer: Any) -> None:
         name, kind = request.context_name, request.type_name
-        if kind == mlmd.PIPELINE_RUN and (record := self._find(name)) is not None and record.run().started_at:
+        if (
+            kind == mlmd.PIPELINE_RUN
+            and (record := self._find(name)) is not None
+            and record.run().started_at
+        ):
             answer.context.id = record.number * 2
             self._typed(answer.context, kind, _CONTEXT_TYPES)
             answer.context.name = name
@@ -128,14 +137,22 @@ class MetadataStore:
 
     def _executions_by_context(self, request: Any, answer: Any) -> None:
         found = [
-            self._execution(record, unit) for record in self._records(request.context_id) for unit in units(record)
+            self._execution(record, unit)
+            for record in self._records(request.context_id)
+            for unit in units(record)
         ]
         if request.options.filter_query:
             match = _PARENT.fullmatch(request.options.filter_query)
             if match is None:
-                raise mlmd.MlmdError("the stand-in filters by custom_properties.parent_dag_id only", _UNIMPLEMENTED)
+                raise mlmd.MlmdError(
+                    "the stand-in filters by custom_properties.parent_dag_id only", _UNIMPLEMENTED
+                )
             wanted = int(match[1])
-            found = [item for item in found if item.custom_properties["parent_dag_id"].int_value == wanted]
+            found = [
+                item
+                for item in found
+                if item.custom_properties["parent_dag_id"].int_value == wanted
+            ]
         found.sort(key=lambda item: item.id)
         items, answer.next_page_token = _page(request, found)
         answer.executions.extend(items)
@@ -153,18 +170,27 @@ class MetadataStore:
     def _events(self, request: Any, answer: Any) -> None:
         numbers = {number // MAX_EXECUTIONS for number in request.execution_ids}
         records = [record for number in numbers if (record := self._by_number(number)) is not None]
-        known = {self.execution_id(each, unit.path): (each, unit) for each in records for unit in units(each)}
+        known = {
+            self.execution_id(each, unit.path): (each, unit)
+            for each in records
+            for unit in units(each)
+        }
         for number in request.execution_ids:
             if number not in known:
                 continue
             record, unit = known[number]
-            for kind, pairs in ((mlmd.INPUT, unit.input_artifacts), (mlmd.OUTPUT, self._outputs(record, unit))):
+            for kind, pairs in (
+                (mlmd.INPUT, unit.input_artifacts),
+                (mlmd.OUTPUT, self._outputs(record, unit)),
+            ):
                 for name, uri in pairs:
                     event = answer.events.add(
                         artifact_id=self._artifact_id(uri),
                         execution_id=number,
                         type=kind,
-                        milliseconds_since_epoch=unit.ended if kind == mlmd.OUTPUT else unit.started,
+                        milliseconds_since_epoch=unit.ended
+                        if kind == mlmd.OUTPUT
+                        else unit.started,
                     )
                     event.path.steps.add(key=name)
 
@@ -235,12 +261,17 @@ class MetadataStore:
             yield "outputs", unit.outputs
 
     def _first(self, record: Record, unit: Unit) -> int | None:
-        """The execution that a cached one takes its outputs from: the newest earlier success of the same task."""
+        """The execution that a cached one takes its outputs from: the newest earlier success of the
+        same task."""
         for other in reversed(self._runs()):
             if other.number >= record.number or other.graph.name != record.graph.name:
                 continue
             for earlier in units(other):
-                if earlier.path == unit.path and earlier.succeeded and earlier.inputs == unit.inputs:
+                if (
+                    earlier.path == unit.path
+                    and earlier.succeeded
+                    and earlier.inputs == unit.inputs
+                ):
                     return self.execution_id(other, earlier.path)
         return None
 

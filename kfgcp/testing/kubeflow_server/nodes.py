@@ -1,17 +1,20 @@
-"""The nodes of the Argo workflow that a run becomes, compared with those of tests/recorded/cluster-2.17.0.
+"""The nodes of the Argo workflow that a run becomes, compared with those of
+tests/recorded/cluster-2.17.0.
 
-Which there are and what they are called is in the public source of the server's compiler (argocompiler/dag.go,
-container.go): `root-driver` and `root`; for a container `X-driver`, `X` and in it `executor`; for a nested pipeline or
-a condition `X-driver` and `X`; for a loop `X`, in it `iteration-driver` and, for each iteration,
-`iteration-item-driver` and `iteration-item`; for an importer `X` alone. A cached task's `executor` is SKIPPED, as is
-the `X` of a condition that is false. A loop without items has a skipped `iteration-iterations`. When a driver fails,
-`X-driver` is FAILED and `X` Omitted (param-none). Names and ids of nodes and pods have the form that Argo gives them:
-the workflow's name and a hash of the node's.
+Which there are and what they are called is in the public source of the server's compiler
+(argocompiler/dag.go, container.go): `root-driver` and `root`; for a container `X-driver`, `X` and
+in it `executor`; for a nested pipeline or a condition `X-driver` and `X`; for a loop `X`, in it
+`iteration-driver` and, for each iteration, `iteration-item-driver` and `iteration-item`; for an
+importer `X` alone. A cached task's `executor` is SKIPPED, as is the `X` of a condition that is
+false. A loop without items has a skipped `iteration-iterations`. When a driver fails, `X-driver` is
+FAILED and `X` Omitted (param-none). Names and ids of nodes and pods have the form that Argo gives
+them: the workflow's name and a hash of the node's.
 
-With the workflow defaults of 2.17 (`wrapped`) each node but groups of iterations and skipped ones is there twice: `X`
-for the retry strategy, and in it `X(0)`, which is what `X` is without them (hello). What comes after a task is a child
-of its `X(0)` then, and of its executor otherwise (sub-artifact). The hook of an exit handler is a child of the task
-before it (exit-bad, exit-pipeline).
+With the workflow defaults of 2.17 (`wrapped`) each node but groups of iterations and skipped ones
+is there twice: `X` for the retry strategy, and in it `X(0)`, which is what `X` is without them
+(hello). What comes after a task is a child of its `X(0)` then, and of its executor otherwise
+(sub-artifact). The hook of an exit handler is a child of the task before it (exit-bad,
+exit-pipeline).
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ _RUN_STATES: Final[Mapping[RunState, str]] = {
     RunState.FAILED: "FAILED",
     RunState.CANCELLED: "FAILED",
 }
-"""Of the nodes that stand for the whole run. Argo knows nothing of cancelling (run-get-canceling.json)."""
+"""Of the nodes that stand for the whole run. Argo knows nothing of cancelling
+(run-get-canceling.json)."""
 _IMPL: Final = "system-container-impl"
 DUMMY_IMAGES: Final = ("argostub/createpvc", "argostub/deletepvc")
 """Of kfp-kubernetes: tasks that only their driver carries out."""
@@ -53,9 +57,10 @@ DUMMY_IMAGES: Final = ("argostub/createpvc", "argostub/deletepvc")
 class Node:
     """A node of a workflow.
 
-    name: Argo's, from the workflow down. display: what is shown. template: what it is made from. path: of the task
-    that it belongs to. attempt: of an executor's pod, else 0. main: whether it stands for the task itself. inner: what
-    is in the wrapper of a retry strategy; the node itself when it has none.
+    name: Argo's, from the workflow down. display: what is shown. template: what it is made from.
+    path: of the task that it belongs to. attempt: of an executor's pod, else 0. main: whether it
+    stands for the task itself. inner: what is in the wrapper of a retry strategy; the node itself
+    when it has none.
     """
 
     name: str
@@ -93,12 +98,17 @@ def is_driver_failure(task: Task) -> bool:
     return task.state is TaskState.FAILED and task.kind is TaskKind.CONTAINER and not task.attempts
 
 
-def is_reached(task: Task, definition: TaskDef, dag: Dag, around: str, tasks: Mapping[str, Task]) -> bool:
-    """Whether the driver of a task has run: of one that was skipped only when its own condition was false."""
+def is_reached(
+    task: Task, definition: TaskDef, dag: Dag, around: str, tasks: Mapping[str, Task]
+) -> bool:
+    """Whether the driver of a task has run: of one that was skipped only when its own condition was
+    false."""
     if task.state is not TaskState.SKIPPED:
         return True
     above = (tasks.get(f"{around}/{key}".lstrip("/")) for key in definition.upstream)
-    return bool(definition.condition) and all(found is not None and found.state.ok for found in above)
+    return bool(definition.condition) and all(
+        found is not None and found.state.ok for found in above
+    )
 
 
 def _fnv(text: str) -> int:
@@ -124,15 +134,20 @@ class _Workflow:
         if run.started_at is None:
             return
         inside = top.inner.name
-        driver = self._driver(f"{inside}.root-driver", "root-driver", "system-dag-driver", run.started_at)
-        root = self._add(f"{inside}.root", "root", "root", state, run.started_at, run.ended_at, main=True)
+        driver = self._driver(
+            f"{inside}.root-driver", "root-driver", "system-dag-driver", run.started_at
+        )
+        root = self._add(
+            f"{inside}.root", "root", "root", state, run.started_at, run.ended_at, main=True
+        )
         top.inner.children.append(driver)
         driver.inner.children.append(root)
         assert record.graph.root.dag is not None
         self._dag(root, record.graph.root.dag, "")
 
     def _timed(self, task: Task) -> Task:
-        """The task with times, if it has none because it was skipped: those of the run's end, or of its start."""
+        """The task with times, if it has none because it was skipped: those of the run's end, or of
+        its start."""
         if task.state is not TaskState.SKIPPED:
             return task
         at = task.ended_at or task.started_at or self._run.ended_at or self._run.started_at
@@ -154,14 +169,21 @@ class _Workflow:
                 first, ends[key] = self._omitted(node, task, component, definition)
             else:
                 first, ends[key] = self._unit(node.inner.name, key, task, definition, component)
-            before = [end for upstream in definition.upstream for end in ends.get(upstream, ())] or [node.inner]
+            before = [
+                end for upstream in definition.upstream for end in ends.get(upstream, ())
+            ] or [node.inner]
             for end in before:
                 end.children.append(first)
-        followed = {upstream for definition in dag.tasks.values() for upstream in definition.upstream}
-        return [end for key, last in ends.items() if key not in followed for end in last] or [node.inner]
+        followed = {
+            upstream for definition in dag.tasks.values() for upstream in definition.upstream
+        }
+        return [end for key, last in ends.items() if key not in followed for end in last] or [
+            node.inner
+        ]
 
     def _ends(self, node: Node, inside: list[Node]) -> list[Node]:
-        """Return what the next tasks follow: the wrapper of a retry strategy hides what is in it."""
+        """Return what the next tasks follow: the wrapper of a retry strategy hides what is in
+        it."""
         return [node.wrapped] if node.wrapped is not None else inside
 
     def _unit(
@@ -181,12 +203,24 @@ class _Workflow:
         template = "system-dag-driver" if is_dag else "system-container-driver"
         if is_driver_failure(task):
             at = task.ended_at
-            driver = self._add(f"{name}-driver", f"{key}-driver", template, "FAILED", task.started_at, at, task.path)
+            driver = self._add(
+                f"{name}-driver",
+                f"{key}-driver",
+                template,
+                "FAILED",
+                task.started_at,
+                at,
+                task.path,
+            )
             node = self._add(name, key, component.name, OMITTED, at, at, task.path, main=True)
             driver.inner.children.append(node)
             return driver, [node]
-        driver = self._driver(f"{name}-driver", f"{key}-driver", template, task.started_at, task.path)
-        node = self._main(name, key, component.name if is_dag else "system-container-executor", task)
+        driver = self._driver(
+            f"{name}-driver", f"{key}-driver", template, task.started_at, task.path
+        )
+        node = self._main(
+            name, key, component.name if is_dag else "system-container-executor", task
+        )
         driver.inner.children.append(node)
         if task.state is TaskState.SKIPPED:
             return driver, [node]
@@ -198,12 +232,16 @@ class _Workflow:
         name, times = f"{around.name}.executor", (task.started_at, task.ended_at)
         state = _STATES[task.state]
         if task.state is TaskState.CACHED:
-            node = self._add(name, "executor", _IMPL, "SKIPPED", task.started_at, task.started_at, task.path)
+            node = self._add(
+                name, "executor", _IMPL, "SKIPPED", task.started_at, task.started_at, task.path
+            )
             around.children.append(node)
             return [node]
         retries = definition.retry is not None
         if not retries and not self._wrapped:
-            node = self._add(name, "executor", _IMPL, state, *times, task.path, max(task.attempts, 1))
+            node = self._add(
+                name, "executor", _IMPL, state, *times, task.path, max(task.attempts, 1)
+            )
             around.children.append(node)
             return [node]
         template = f"retry-{_IMPL}" if retries else _IMPL
@@ -212,17 +250,25 @@ class _Workflow:
         for number in range(1, max(task.attempts, 1) + 1):
             state = _STATES[task.state] if number >= task.attempts else "FAILED"
             display = f"executor({number - 1})"
-            node = self._plain(f"{name}({number - 1})", display, template, state, *times, task.path, number)
+            node = self._plain(
+                f"{name}({number - 1})", display, template, state, *times, task.path, number
+            )
             retry.children.append(node)
         return retry.children[-1:]
 
-    def _loop(self, name: str, key: str, task: Task, component: Component) -> tuple[Node, list[Node]]:
+    def _loop(
+        self, name: str, key: str, task: Task, component: Component
+    ) -> tuple[Node, list[Node]]:
         loop = self._main(name, key, f"{component.name}-{key}-iterator", task)
         if task.state is TaskState.SKIPPED:
             return loop, [loop]
         inside = loop.inner.name
         driver = self._driver(
-            f"{inside}.iteration-driver", "iteration-driver", "system-dag-driver", task.started_at, task.path
+            f"{inside}.iteration-driver",
+            "iteration-driver",
+            "system-dag-driver",
+            task.started_at,
+            task.path,
         )
         template = f"{component.name}-iteration"
         is_empty = task.state.final and f"{task.path}[0]" not in self._tasks
@@ -242,18 +288,32 @@ class _Workflow:
         while (item := self._tasks.get(f"{task.path}[{number}]")) is not None:
             display = f"iteration-iterations({number}:{number})"
             times = (item.started_at, item.ended_at)
-            around = self._add(f"{inside}.{display}", display, template, _STATES[item.state], *times, item.path)
+            around = self._add(
+                f"{inside}.{display}", display, template, _STATES[item.state], *times, item.path
+            )
             group.children.append(around)
             prefix = f"{around.inner.name}.iteration-item"
             inner = self._driver(
-                f"{prefix}-driver", "iteration-item-driver", "system-dag-driver", item.started_at, item.path
+                f"{prefix}-driver",
+                "iteration-item-driver",
+                "system-dag-driver",
+                item.started_at,
+                item.path,
             )
             body = self._add(
-                prefix, "iteration-item", component.name, _STATES[item.state], *times, item.path, main=True
+                prefix,
+                "iteration-item",
+                component.name,
+                _STATES[item.state],
+                *times,
+                item.path,
+                main=True,
             )
             around.inner.children.append(inner)
             inner.inner.children.append(body)
-            lasts += self._dag(body, component.dag, item.path) if component.dag is not None else [body]
+            lasts += (
+                self._dag(body, component.dag, item.path) if component.dag is not None else [body]
+            )
             number += 1
         return loop, self._ends(loop, lasts or [group])
 
@@ -266,12 +326,16 @@ class _Workflow:
         display = f"{definition.upstream[0]}.onExit"
         template = f"exit-hook-{around.template}-{definition.key}"
         state, times = _STATES[task.state], (task.started_at, task.ended_at)
-        hook = self._add(f"{around.inner.name}.{display}", display, template, state, *times, task.path)
+        hook = self._add(
+            f"{around.inner.name}.{display}", display, template, state, *times, task.path
+        )
         first, _ = self._unit(hook.inner.name, definition.key, task, definition, component)
         hook.inner.children.append(first)
         guarded.children.append(hook)
 
-    def _omitted(self, around: Node, task: Task, component: Component, definition: TaskDef) -> tuple[Node, list[Node]]:
+    def _omitted(
+        self, around: Node, task: Task, component: Component, definition: TaskDef
+    ) -> tuple[Node, list[Node]]:
         name, key = f"{around.inner.name}.{definition.key}", definition.key
         at = task.ended_at
         node = self._add(name, key, component.name, OMITTED, at, at, task.path, main=True)
@@ -281,12 +345,16 @@ class _Workflow:
         driver.children.append(node)
         return driver, [node]
 
-    def _driver(self, name: str, display: str, template: str, at: str | None, path: str = "") -> Node:
+    def _driver(
+        self, name: str, display: str, template: str, at: str | None, path: str = ""
+    ) -> Node:
         return self._add(name, display, template, "SUCCEEDED", at, at, path)
 
     def _main(self, name: str, display: str, template: str, task: Task) -> Node:
         state = _STATES[task.state]
-        return self._add(name, display, template, state, task.started_at, task.ended_at, task.path, main=True)
+        return self._add(
+            name, display, template, state, task.started_at, task.ended_at, task.path, main=True
+        )
 
     def _add(
         self,
@@ -304,7 +372,9 @@ class _Workflow:
         """Make a node, and with the workflow defaults the one that is in it."""
         node = self._plain(name, display, template, state, start, end, path, attempt, main=main)
         if self._wrapped and state not in ("SKIPPED", OMITTED):
-            node.wrapped = self._plain(f"{name}(0)", f"{display}(0)", template, state, start, end, path)
+            node.wrapped = self._plain(
+                f"{name}(0)", f"{display}(0)", template, state, start, end, path
+            )
             node.children.append(node.wrapped)
         return node
 

@@ -1,11 +1,11 @@
 """Pipelines and their versions: `/apis/v2beta1/pipelines`.
 
-- Uploads answer errors in a form of their own, see `upload_errors`. A name that is too long is plain text
-  (pipeline-upload-long-name.json).
-- The texts of other errors are those of pipeline-*.json or, where there is no recording, of pipeline_server.go and
-  resource_manager.go.
-- Since 2.17 pipelines and versions have at most 20 tags, and PATCH changes display_name and tags (pipeline.proto,
-  pipeline_tags.go). `name` is there since 2.14 (api-2.5.0 has display_name only).
+- Uploads answer errors in a form of their own, see `upload_errors`. A name that is too long is
+  plain text (pipeline-upload-long-name.json).
+- The texts of other errors are those of pipeline-*.json or, where there is no recording, of
+  pipeline_server.go and resource_manager.go.
+- Since 2.17 pipelines and versions have at most 20 tags, and PATCH changes display_name and tags
+  (pipeline.proto, pipeline_tags.go). `name` is there since 2.14 (api-2.5.0 has display_name only).
 - Versions that are fetched from an address (`package_url`) are not supported.
 """
 
@@ -31,7 +31,12 @@ from kfgcp.testing.kubeflow_server.errors import (
 )
 from kfgcp.testing.kubeflow_server.messages import body_of, query_of, stamp, text_of, without_empty
 from kfgcp.testing.kubeflow_server.upload_errors import refused_upload, too_long
-from kfgcp.testing.kubeflow_server.uploads import MAX_SPEC_BYTES, document_of, spec_of_text, uploaded
+from kfgcp.testing.kubeflow_server.uploads import (
+    MAX_SPEC_BYTES,
+    document_of,
+    spec_of_text,
+    uploaded,
+)
 from kfgcp.testing.server import Request, Response, Route
 
 _SHARED: Final[lists.Fields] = {
@@ -205,13 +210,18 @@ class Pipelines:
         shown, description = query.get("display_name") or name, query.get("description", "")
         try:
             tags = self._tags(_tags_of_query(query))
-            version = self._add_version(pipeline, name, shown, description, _spec(text, brief), tags)
+            version = self._add_version(
+                pipeline, name, shown, description, _spec(text, brief), tags
+            )
         except KfpError as error:
             return refused_upload(self._server, 409 if error.status == 409 else 500, error, brief)
         return Response(body=self._shown(version))
 
     def from_address(self, request: Request, pipeline: str = "") -> Response:
-        raise KfpError(UNIMPLEMENTED, "The stand-in fetches nothing: upload the file instead of naming a package_url")
+        raise KfpError(
+            UNIMPLEMENTED,
+            "The stand-in fetches nothing: upload the file instead of naming a package_url",
+        )
 
     # -- pipelines
 
@@ -230,16 +240,25 @@ class Pipelines:
         if self._server.limits_names and len(name.encode()) > MAX_NAME:
             outer = "Failed to create a pipeline as pipeline conversion failed"
             raise invalid(f"Pipeline.Name length cannot exceed {MAX_NAME}", outer)
-        denied = "Failed to create a pipeline due to authorization error. Check if you have write permissions to"
-        self._access.check(namespace, "create", "pipelines", around, f"{denied} namespace {namespace}", shared=True)
+        denied = (
+            "Failed to create a pipeline due to authorization error. Check if you have write"
+            " permissions to"
+        )
+        self._access.check(
+            namespace, "create", "pipelines", around, f"{denied} namespace {namespace}", shared=True
+        )
         tags = self._tags(body.get("tags") or {})
         inner = "Failed to create a pipeline in PipelineStore"
-        pipeline = self._add(name, shown, namespace, text_of(body, "description"), tags, around=(around, inner))
+        pipeline = self._add(
+            name, shown, namespace, text_of(body, "description"), tags, around=(around, inner)
+        )
         return Response(body=self._shown(pipeline))
 
     def get(self, request: Request, pipeline: str) -> Response:
         return Response(
-            body=self._shown(self._allowed(pipeline, "get", f"Failed to get a pipeline {pipeline}. {_STACK}"))
+            body=self._shown(
+                self._allowed(pipeline, "get", f"Failed to get a pipeline {pipeline}. {_STACK}")
+            )
         )
 
     def get_by_name(self, request: Request, name: str) -> Response:
@@ -258,7 +277,9 @@ class Pipelines:
         self._access.check(namespace, "list", "pipelines", around, shared=True)
         items = [item for item in self._all() if item.namespace == namespace]
         page, total, token = _listed(items, query, _LISTABLE, "Failed to list pipelines")
-        return Response(body=lists.answer("pipelines", [self._shown(item) for item in page], total, token))
+        return Response(
+            body=lists.answer("pipelines", [self._shown(item) for item in page], total, token)
+        )
 
     def update(self, request: Request, pipeline: str) -> Response:
         around = f"Failed to update pipeline {pipeline}"
@@ -268,13 +289,23 @@ class Pipelines:
 
     def delete(self, request: Request, pipeline: str) -> Response:
         around = f"Failed to delete pipeline {pipeline}. {_STACK}"
-        self._allowed(pipeline, "delete", around, f"Failed to delete pipeline with id {pipeline} as it was not found")
+        self._allowed(
+            pipeline,
+            "delete",
+            around,
+            f"Failed to delete pipeline with id {pipeline} as it was not found",
+        )
         with self._lock:
             versions = self._of(pipeline)
             if versions and query_of(request).get("cascade", "").lower() != "true":
                 newest = max(versions, key=lambda item: item.number)
-                text = f"Failed to delete pipeline with id {pipeline} as it has existing pipeline versions"
-                raise invalid(f"{text} (e.g. {newest.id}). Set cascade=true to delete all versions", around)
+                text = (
+                    f"Failed to delete pipeline with id {pipeline} as it has existing pipeline"
+                    " versions"
+                )
+                raise invalid(
+                    f"{text} (e.g. {newest.id}). Set cascade=true to delete all versions", around
+                )
             for version in versions:
                 del self._versions[version.id]
             self._pipelines.pop(pipeline, None)
@@ -284,15 +315,25 @@ class Pipelines:
 
     def list_versions(self, request: Request, pipeline: str) -> Response:
         around = f"Failed to list pipeline versions for pipeline {pipeline}"
-        inner = f"Failed to list pipeline versions due to error fetching the namespace for pipeline {pipeline}"
+        inner = (
+            "Failed to list pipeline versions due to error fetching the namespace for pipeline"
+            f" {pipeline}"
+        )
         self._allowed(pipeline, "list", around, inner)
         page, total, token = _listed(
             self._of(pipeline), query_of(request), _VERSIONS, "Failed to list pipeline versions"
         )
-        return Response(body=lists.answer("pipeline_versions", [self._shown(item) for item in page], total, token))
+        return Response(
+            body=lists.answer(
+                "pipeline_versions", [self._shown(item) for item in page], total, token
+            )
+        )
 
     def get_version(self, request: Request, pipeline: str, version: str) -> Response:
-        around = (f"Failed to get a pipeline version {version}", f"Failed to get a pipeline version with id {version}")
+        around = (
+            f"Failed to get a pipeline version {version}",
+            f"Failed to get a pipeline version with id {version}",
+        )
         self._allowed(pipeline, "get", *around)
         return Response(body=self._shown(self._version(version, *around)))
 
@@ -300,25 +341,38 @@ class Pipelines:
         around = f"Failed to update pipeline version {version}"
         self._check_changeable()
         self._allowed(pipeline, "update", f"{around} due to authorization error")
-        return self._changed(request, self._version(version, f"{around}. {_STACK}"), f"{around}. {_STACK}")
+        return self._changed(
+            request, self._version(version, f"{around}. {_STACK}"), f"{around}. {_STACK}"
+        )
 
     def delete_version(self, request: Request, pipeline: str, version: str) -> Response:
-        around = f"Failed to delete a pipeline version id {version} under pipeline id {pipeline}. {_STACK}"
+        around = (
+            f"Failed to delete a pipeline version id {version} under pipeline id {pipeline}."
+            f" {_STACK}"
+        )
         self._allowed(pipeline, "delete", around)
         with self._lock:
-            self._version(version, around, f"Failed to delete pipeline version with id {version} as it was not found")
+            self._version(
+                version,
+                around,
+                f"Failed to delete pipeline version with id {version} as it was not found",
+            )
             del self._versions[version]
         return Response()
 
     # -- for runs
 
     def referred(self, reference: Mapping[str, Any]) -> Version:
-        """The version of a `pipeline_version_reference`; without a version the newest of the pipeline.
+        """The version of a `pipeline_version_reference`; without a version the newest of the
+        pipeline.
 
         Raises:
             KfpError: INVALID or NOT_FOUND.
         """
-        pipeline, version = reference.get("pipeline_id") or "", reference.get("pipeline_version_id") or ""
+        pipeline, version = (
+            reference.get("pipeline_id") or "",
+            reference.get("pipeline_version_id") or "",
+        )
         outer = "Failed to fetch a template due to error retrieving pipeline version"
         fetching = "Failed to fetch a pipeline version and its manifest from"
         if version:
@@ -329,19 +383,26 @@ class Pipelines:
                 f"Failed to get a pipeline version with id {version}",
             )
             if pipeline not in ("", known.pipeline):
-                text = f"Pipeline version {version} belongs to pipeline {known.pipeline} (not {pipeline})"
+                text = (
+                    f"Pipeline version {version} belongs to pipeline {known.pipeline} (not"
+                    f" {pipeline})"
+                )
                 raise invalid(text, outer)
             return known
         versions = self._of(pipeline)
         if not versions:
             inner = f"Failed to get the latest pipeline version with pipeline id {pipeline}"
-            raise not_found("PipelineVersion", pipeline, outer, f"{fetching} pipeline {pipeline}", inner)
+            raise not_found(
+                "PipelineVersion", pipeline, outer, f"{fetching} pipeline {pipeline}", inner
+            )
         return max(versions, key=lambda item: item.number)
 
     def namespace(self, reference: Mapping[str, Any]) -> str | None:
         """Where the pipeline of a reference is, None when there is none."""
         version = self._versions.get(reference.get("pipeline_version_id") or "")
-        pipeline = self._pipelines.get(version.pipeline if version else reference.get("pipeline_id") or "")
+        pipeline = self._pipelines.get(
+            version.pipeline if version else reference.get("pipeline_id") or ""
+        )
         return pipeline.namespace if pipeline else None
 
     # -- helpers
@@ -392,7 +453,11 @@ class Pipelines:
             KfpError: INVALID.
         """
         if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
-            raise KfpError(3, "Failed to parse tags query parameter. Expected JSON object with string keys and values")
+            raise KfpError(
+                3,
+                "Failed to parse tags query parameter. Expected JSON object with string keys and"
+                " values",
+            )
         if len(tags) > MAX_TAGS:
             raise invalid(f"number of tags ({len(tags)}) exceeds maximum of {MAX_TAGS} per entity")
         for key, value in tags.items():
@@ -415,18 +480,31 @@ class Pipelines:
     ) -> Pipeline:
         outer = (around,) if isinstance(around, str) else around
         with self._lock:
-            if any((item.name.lower(), item.namespace) == (name.lower(), namespace) for item in self._all()):
-                text = f"Failed to create a new pipeline. The name {name} already exists. Please specify a new name"
+            if any(
+                (item.name.lower(), item.namespace) == (name.lower(), namespace)
+                for item in self._all()
+            ):
+                text = (
+                    f"Failed to create a new pipeline. The name {name} already exists. Please"
+                    " specify a new name"
+                )
                 raise exists(text, *outer)
             created = self._creation.now()
-            pipeline = Pipeline(self._creation.new_id(), name, shown, namespace, description, created, tags)
+            pipeline = Pipeline(
+                self._creation.new_id(), name, shown, namespace, description, created, tags
+            )
             self._pipelines[pipeline.id] = pipeline
             return pipeline
 
-    def _add_version(self, pipeline: str, name: str, shown: str, description: str, spec: Spec, tags: Tags) -> Version:
+    def _add_version(
+        self, pipeline: str, name: str, shown: str, description: str, spec: Spec, tags: Tags
+    ) -> Version:
         with self._lock:
             if any(item.name.lower() == name.lower() for item in self._of(pipeline)):
-                text = f"Failed to create a new pipeline version. The name {name} already exists. Specify a new name"
+                text = (
+                    f"Failed to create a new pipeline version. The name {name} already exists."
+                    " Specify a new name"
+                )
                 raise exists(text, "Failed to create pipeline version in PipelineStore")
             self._count += 1
             version = Version(

@@ -2,13 +2,13 @@
 
 - A run is PENDING and has no `run_details` until the persistence agent reports it (run-create.json,
   run-get-fresh.json). The agent writes state and tasks one after the other: see `Runs.reporting`.
-- `created_at`, `scheduled_at` and `finished_at` have whole seconds; `finished_at` of a run that goes on is 1970: the
-  converter of the server writes the 0 of its table (run-get-running.json).
+- `created_at`, `scheduled_at` and `finished_at` have whole seconds; `finished_at` of a run that
+  goes on is 1970: the converter of the server writes the 0 of its table (run-get-running.json).
 - A run has either `pipeline_spec` or `pipeline_version_reference`, never both.
 - Lists and single runs are the same: the server reads the tasks with both.
-- A terminated run ends FAILED, without an `error`. `state_history` has CANCELING when the agent has reported in between
-  (cluster-2.17.0/sleepy-cancelled), else not (run-get-canceled.json); terminate itself does not write it
-  (run_store.go).
+- A terminated run ends FAILED, without an `error`. `state_history` has CANCELING when the agent has
+  reported in between (cluster-2.17.0/sleepy-cancelled), else not (run-get-canceled.json); terminate
+  itself does not write it (run_store.go).
 - When the Workflow is gone nothing is reported any more: a terminated run stays CANCELING
   (run-get-canceling-forever.json).
 - A run whose pipeline cannot be read has only its ids and `error` (run-get-not-converted.json).
@@ -53,8 +53,9 @@ _UNREADABLE: Final = "Failed to parse the pipeline source"
 class Reported:
     """What the persistence agent has written of a run.
 
-    state: of the run, as the server calls it. finished: RFC 3339, None while it goes on. run: whose tasks are in
-    `run_details`, None before the first report. history: (time, state), the oldest first.
+    state: of the run, as the server calls it. finished: RFC 3339, None while it goes on. run: whose
+    tasks are in `run_details`, None before the first report. history: (time, state), the oldest
+    first.
     """
 
     state: str
@@ -151,7 +152,8 @@ class Record:
 
         Args:
             with_tasks: whether the tasks are written too: the agent writes the state first.
-            watched: whether the agent has reported all the time, so that the history has every state.
+            watched: whether the agent has reported all the time, so that the history has every
+                state.
         """
         reported = self.reported
         if self.workflow_gone or (reported.run is not None and reported.run is self.ended):
@@ -182,7 +184,9 @@ class Record:
         """
         self.earlier = self.run().tasks
         self.ended, self.terminating, self.execution = None, False, execution
-        self.workflow_gone = False  # the server makes the Workflow again when it is gone (resource_manager.go)
+        self.workflow_gone = (
+            False  # the server makes the Workflow again when it is gone (resource_manager.go)
+        )
         self.kept.clear()
         if not keeps_history:
             self.reported.history.clear()
@@ -243,14 +247,21 @@ class Record:
         )
 
     def _unreadable_view(self) -> dict[str, Any]:
-        around = "Failed to convert internal run representation to its API counterpart due to missing pipeline source"
+        around = (
+            "Failed to convert internal run representation to its API counterpart due to missing"
+            " pipeline source"
+        )
         error = invalid(_UNREADABLE, around).response(with_error=False).body
         return {"experiment_id": self.experiment, "run_id": self.id, "error": error}
 
 
 def source_of(spec: Spec, reference: Mapping[str, str] | None) -> dict[str, Any]:
     """The field of a run that names its pipeline."""
-    return {"pipeline_version_reference": dict(reference)} if reference else {"pipeline_spec": document_of(spec)}
+    return (
+        {"pipeline_version_reference": dict(reference)}
+        if reference
+        else {"pipeline_spec": document_of(spec)}
+    )
 
 
 FIELDS: Final[lists.Fields] = {
@@ -269,7 +280,8 @@ FIELDS: Final[lists.Fields] = {
 
 
 def _merged(tasks: tuple[Task, ...], earlier: tuple[Task, ...]) -> tuple[Task, ...]:
-    """Return the tasks of a retried run: those that succeeded before, and did not run again, are as they were."""
+    """Return the tasks of a retried run: those that succeeded before, and did not run again, are as
+    they were."""
     before = {task.path: task for task in earlier if task.state.ok}
     now = {task.path: task for task in tasks}
     kept = [

@@ -1,13 +1,13 @@
 """Recurring runs: `/apis/v2beta1/recurringruns`. They start runs when a test says so: `fire`.
 
-- A cron expression has six fields, the first are seconds; one of five has no weekday, not no seconds: that is how the
-  server's library reads it.
-- Without `mode` a recurring run is made and disabled (recurring-run-create-no-mode.json), without a trigger it is made
-  and never fires (recurring-run-create-no-trigger.json). max_concurrency has no default
-  (recurring-run-create-no-concurrency.json).
+- A cron expression has six fields, the first are seconds; one of five has no weekday, not no
+  seconds: that is how the server's library reads it.
+- Without `mode` a recurring run is made and disabled (recurring-run-create-no-mode.json), without a
+  trigger it is made and never fires (recurring-run-create-no-trigger.json). max_concurrency has no
+  default (recurring-run-create-no-concurrency.json).
 - namespace and service_account are always in the answer (recurring-run-get.json).
-- The texts are those of recurring-run-*.json, job_server.go and api_converter.go. Not confirmed: what the runs are
-  called.
+- The texts are those of recurring-run-*.json, job_server.go and api_converter.go. Not confirmed:
+  what the runs are called.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from kfgcp.testing.kubeflow_server.errors import (
     invalid,
     not_found,
 )
-from kfgcp.testing.kubeflow_server.messages import body_of, only, query_of, stamp, text_of, without_empty
+from kfgcp.testing.kubeflow_server.messages import (
+    body_of,
+    only,
+    query_of,
+    stamp,
+    text_of,
+    without_empty,
+)
 from kfgcp.testing.kubeflow_server.records import Record, source_of
 from kfgcp.testing.kubeflow_server.rules import UnexpectedError
 from kfgcp.testing.kubeflow_server.runs import SOURCES, Runs
@@ -41,8 +48,24 @@ from kfgcp.testing.server import Request, Response, Route
 MAX_CONCURRENCY: Final = 10
 _MODES: Final = ("MODE_UNSPECIFIED", "ENABLE", "DISABLE")
 _BODY: Final = (
-    *("recurring_run_id", "display_name", "description", "runtime_config", "service_account", "max_concurrency"),
-    *("trigger", "mode", "created_at", "updated_at", "status", "no_catchup", "namespace", "experiment_id"),
+    *(
+        "recurring_run_id",
+        "display_name",
+        "description",
+        "runtime_config",
+        "service_account",
+        "max_concurrency",
+    ),
+    *(
+        "trigger",
+        "mode",
+        "created_at",
+        "updated_at",
+        "status",
+        "no_catchup",
+        "namespace",
+        "experiment_id",
+    ),
     *("plugins_input", *SOURCES),
 )
 _FIELDS: Final[lists.Fields] = {
@@ -59,7 +82,8 @@ _NAMESPACE: Final = "kubeflow"
 
 @dataclass(eq=False, slots=True)
 class Recurring:
-    """A recurring run. body: what the client sent. created, updated: Unix times in seconds. fired: how often."""
+    """A recurring run. body: what the client sent. created, updated: Unix times in seconds. fired:
+    how often."""
 
     id: str
     body: Mapping[str, Any]
@@ -100,7 +124,8 @@ class Recurring:
 
 
 class RecurringRuns:
-    """The recurring runs of a server, which start runs in `runs`. creation: gives ids, times and the version."""
+    """The recurring runs of a server, which start runs in `runs`. creation: gives ids, times and
+    the version."""
 
     def __init__(self, access: Access, runs: Runs, creation: Creation) -> None:
         self._access, self._runs, self._creation = access, runs, creation
@@ -132,7 +157,9 @@ class RecurringRuns:
         return Response(body=recurring.view())
 
     def get(self, request: Request, recurring: str) -> Response:
-        return Response(body=self._allowed(recurring, "get", "Failed to fetch a recurring run").view())
+        return Response(
+            body=self._allowed(recurring, "get", "Failed to fetch a recurring run").view()
+        )
 
     def list_all(self, request: Request) -> Response:
         query, around = query_of(request), "Failed to list jobs"
@@ -140,20 +167,28 @@ class RecurringRuns:
             items = list(self._recurring.values())
         namespace = self._access.place(query.get("namespace", ""))
         if experiment := query.get("experiment_id"):
-            problem = f"Failed to list recurring runs due to error fetching namespace for experiment {experiment}"
+            problem = (
+                "Failed to list recurring runs due to error fetching namespace for experiment"
+                f" {experiment}"
+            )
             known = self._runs.existing_experiment(experiment, around, problem)
             namespace = known.namespace
             items = [item for item in items if item.experiment == experiment]
         denied = (
-            "Failed to list recurring runs due to authorization error. Check if you have permission to access namespace"
+            "Failed to list recurring runs due to authorization error. Check if you have permission"
+            " to access namespace"
         )
         self._access.check(namespace, "list", "jobs", around, f"{denied} {namespace}")
         items = [item for item in items if item.namespace == namespace]
         try:
             page, total, token = lists.listed(items, query, _LISTABLE)
         except KfpError as error:
-            raise error.within("Failed to list recurring runs due to error parsing the listing options") from None
-        return Response(body=lists.answer("recurringRuns", [item.view() for item in page], total, token))
+            raise error.within(
+                "Failed to list recurring runs due to error parsing the listing options"
+            ) from None
+        return Response(
+            body=lists.answer("recurringRuns", [item.view() for item in page], total, token)
+        )
 
     def delete(self, request: Request, recurring: str) -> Response:
         inner = f"Failed to delete recurring run {recurring}. Check if exists"
@@ -174,19 +209,30 @@ class RecurringRuns:
         """Starts a run of it now.
 
         Raises:
-            UsageError: it is disabled or not there, as many runs as may be are under way, or its run is refused.
+            UsageError: it is disabled or not there, as many runs as may be are under way, or its
+                run is refused.
         """
         known = self._recurring.get(recurring)
         if known is None or not known.enabled:
-            raise UsageError(f"The recurring run {recurring} is {'disabled' if known else 'not there'}.")
-        active = [run for run in self._runs.all() if run.recurring == recurring and not run.run().state.final]
+            raise UsageError(
+                f"The recurring run {recurring} is {'disabled' if known else 'not there'}."
+            )
+        active = [
+            run
+            for run in self._runs.all()
+            if run.recurring == recurring and not run.run().state.final
+        ]
         if len(active) >= known.max_concurrency:
-            raise UsageError(f"{len(active)} runs of it are under way, at most {known.max_concurrency} may be.")
+            raise UsageError(
+                f"{len(active)} runs of it are under way, at most {known.max_concurrency} may be."
+            )
         known.fired += 1
         suffix = int(hashlib.sha256(f"{known.id}/{known.fired}".encode()).hexdigest()[:8], 16)
         name = f"{known.body['display_name']}-{known.fired}-{suffix}"
         try:
-            return self._runs.submit(known.body, name=name, recurring=known.id, namespace=known.namespace)
+            return self._runs.submit(
+                known.body, name=name, recurring=known.id, namespace=known.namespace
+            )
         except KfpError as error:
             raise UsageError(f"The recurring run's run is refused: {error.text}") from None
 
@@ -207,17 +253,23 @@ class RecurringRuns:
             _check_trigger(body.get("trigger") or {}, lenient=not self._creation.version.is_modern)
             mode = body.get("mode", "MODE_UNSPECIFIED")
             if mode not in _MODES:
-                raise GatewayError(INVALID, f'proto: (line 1:25): invalid value for enum field mode: "{mode}"')
+                raise GatewayError(
+                    INVALID, f'proto: (line 1:25): invalid value for enum field mode: "{mode}"'
+                )
             concurrency = _whole_number(body.get("max_concurrency") or 0, "max_concurrency")
             if not 1 <= concurrency <= MAX_CONCURRENCY:
                 limits = f"at least 1 and at most {MAX_CONCURRENCY}"
-                raise invalid(f"Max concurrency of a recurring run must be {limits}. Received {concurrency}")
+                raise invalid(
+                    f"Max concurrency of a recurring run must be {limits}. Received {concurrency}"
+                )
         except KfpError as error:
             raise error.within(outer) from None
 
     def _made(self, body: Mapping[str, Any]) -> Recurring:
         namespace = self._access.place(text_of(body, "namespace"))
-        experiment = self._runs.experiment(body, namespace, "create", "jobs", "Failed to create a recurring run")
+        experiment = self._runs.experiment(
+            body, namespace, "create", "jobs", "Failed to create a recurring run"
+        )
         if not any(body.get(name) for name in SOURCES):
             raise UnexpectedError("Cannot create a job with an empty pipeline ID")
         spec, reference, _ = self._runs.checked(
@@ -249,7 +301,10 @@ class RecurringRuns:
 
     def _switch(self, recurring: str, enabled: bool) -> Response:
         verb = "enable" if enabled else "disable"
-        inner = f"Failed to change recurring run's mode to enable:{str(enabled).lower()}. Check if recurring run"
+        inner = (
+            f"Failed to change recurring run's mode to enable:{str(enabled).lower()}. Check if"
+            " recurring run"
+        )
         around = f"Failed to {verb} a recurring run"
         known = self._allowed(recurring, verb, around, f"{inner} {recurring} exists")
         known.enabled, known.updated = enabled, self._creation.now()
@@ -269,17 +324,23 @@ def _check_trigger(trigger: Mapping[str, Any], *, lenient: bool) -> None:
         micros(schedule.get("start_time"))
         micros(schedule.get("end_time"))
     except (ValueError, TypeError, AttributeError):
-        raise GatewayError(INVALID, "proto: (line 1:25): invalid google.protobuf.Timestamp value") from None
+        raise GatewayError(
+            INVALID, "proto: (line 1:25): invalid google.protobuf.Timestamp value"
+        ) from None
     if kind == "cron_schedule":
         try:
             _check_cron(str(schedule.get("cron", "")))
         except ValueError as error:
-            place = "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
+            place = (
+                "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
+            )
             raise invalid(f"{place}. Error: {error}") from None
         return
     interval = _whole_number(schedule.get("interval_second") or 0, "interval_second")
     if interval < 1:
-        raise invalid(f"Found invalid period schedule interval {interval}. Set at interval to least 1 second")
+        raise invalid(
+            f"Found invalid period schedule interval {interval}. Set at interval to least 1 second"
+        )
 
 
 def _whole_number(value: Any, field: str) -> int:
@@ -287,7 +348,9 @@ def _whole_number(value: Any, field: str) -> int:
     try:
         number = int(value)
     except (ValueError, TypeError):
-        raise GatewayError(INVALID, f"proto: (line 1:25): invalid value for int64 field {field}: {value}") from None
+        raise GatewayError(
+            INVALID, f"proto: (line 1:25): invalid value for int64 field {field}: {value}"
+        ) from None
     return number
 
 

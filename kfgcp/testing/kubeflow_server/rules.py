@@ -1,13 +1,16 @@
-"""What the server refuses in a run, as v2_template.go, dag.go and visitor.go of the compiler have it.
+"""What the server refuses in a run, as v2_template.go, dag.go and visitor.go of the compiler have
+it.
 
-- A pipeline that cannot be read, and a version that is not there, are 500 with code 13: the server wraps whatever goes
-  wrong while it fetches the manifest (run-create-unknown-field.json, run-create-unknown-version.json).
-- What its compiler does not know is an error that nobody expected: 500 with a Go trace of several KB
-  (run-create-does-not-compile.json).
+- A pipeline that cannot be read, and a version that is not there, are 500 with code 13: the server
+  wraps whatever goes wrong while it fetches the manifest (run-create-unknown-field.json,
+  run-create-unknown-version.json).
+- What its compiler does not know is an error that nobody expected: 500 with a Go trace of several
+  KB (run-create-does-not-compile.json).
 - Wrong parameters are 400 (run-create-extra-parameter.json, run-create-wrong-parameter.json,
   run-create-missing-parameter.json).
-- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). They accept collected
-  outputs of loops (run-get-shapes.json of 2.5.0), whose tasks their driver cannot start; here they run.
+- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). They
+  accept collected outputs of loops (run-get-shapes.json of 2.5.0), whose tasks their driver cannot
+  start; here they run.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ _TRACE: Final = "".join(
     for function, place in (
         ("common/util.Wrap", "src/common/util/error.go:1"),
         ("apiserver/template.(*V2Spec).RunWorkflow", "src/apiserver/template/v2_template.go:1"),
-        ("apiserver/resource.(*ResourceManager).CreateRun", "src/apiserver/resource/resource_manager.go:1"),
+        (
+            "apiserver/resource.(*ResourceManager).CreateRun",
+            "src/apiserver/resource/resource_manager.go:1",
+        ),
         ("apiserver/server.(*RunServer).CreateRun", "src/apiserver/server/run_server.go:1"),
     )
 )
@@ -87,7 +93,8 @@ def submission(
     Raises:
         KfpError: the server would refuse it.
     """
-    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that needs one.
+    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that
+    # needs one.
     declared_params = declared(spec.pipeline_spec).items()
     definitions = {name: param for name, param in declared_params if not param.is_artifact}
     _check_parameters(definitions, parameters, (generating, _INPUTS))
@@ -104,7 +111,9 @@ def without_retries(submission: Submission) -> Submission:
     pipeline_spec = dict(submission.spec.pipeline_spec)
     pipeline_spec["root"] = _tried_once(pipeline_spec["root"])
     components = pipeline_spec.get("components") or {}
-    pipeline_spec["components"] = {name: _tried_once(component) for name, component in components.items()}
+    pipeline_spec["components"] = {
+        name: _tried_once(component) for name, component in components.items()
+    }
     return replace(submission, spec=replace(submission.spec, pipeline_spec=pipeline_spec))
 
 
@@ -118,21 +127,32 @@ def _tried_once(component: Mapping[str, Any]) -> dict[str, Any]:
     return {**component, "dag": {**dag, "tasks": tasks}}
 
 
-def _check_parameters(definitions: Mapping[str, ParamSpec], given: Mapping[str, Any], around: tuple[str, str]) -> None:
+def _check_parameters(
+    definitions: Mapping[str, ParamSpec], given: Mapping[str, Any], around: tuple[str, str]
+) -> None:
     for name, param in definitions.items():
         if name not in given:
             if not param.optional and not param.has_default:
                 raise invalid(
-                    f"parameter {name} is not optional, yet has neither default value nor user provided value", *around
+                    f"parameter {name} is not optional, yet has neither default value nor user"
+                    " provided value",
+                    *around,
                 )
             continue
         value, kinds = given[name], _KINDS.get(param.type)
         if kinds is None:
-            raise invalid(f"input parameter {name} requires type {param.type}, which is invalid for root", *around)
+            raise invalid(
+                f"input parameter {name} requires type {param.type}, which is invalid for root",
+                *around,
+            )
         if not isinstance(value, kinds) or (isinstance(value, bool) and param.type != "BOOLEAN"):
-            raise invalid(f"input parameter {name} requires type {_WORDS[param.type]} value type", *around)
+            raise invalid(
+                f"input parameter {name} requires type {_WORDS[param.type]} value type", *around
+            )
     if extra := [name for name in given if name not in definitions]:
-        raise invalid(f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *around)
+        raise invalid(
+            f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *around
+        )
 
 
 def _problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
@@ -140,7 +160,10 @@ def _problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
     for component in (pipeline.root, *pipeline.components.values()):
         if isinstance(component.executor, OtherExecutor):
             label = spec.pipeline_spec["components"][component.name]["executorLabel"]
-            problem = f'executor(label="{label}"): non-container and non-importer executor not implemented'
+            problem = (
+                f'executor(label="{label}"): non-container and non-importer executor not'
+                " implemented"
+            )
             yield f'error processing component name="{component.name}": {problem}'
         if component.dag is not None:
             for problem in _problems_of(component.dag, version):

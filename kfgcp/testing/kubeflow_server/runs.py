@@ -1,12 +1,12 @@
 """Runs: `/apis/v2beta1/runs`.
 
-The texts of errors are those of tests/recorded/api-2.17.0/run-*.json and, where there is no recording, those of
-run_server.go, resource_manager.go and api_converter.go. Limits:
+The texts of errors are those of tests/recorded/api-2.17.0/run-*.json and, where there is no
+recording, those of run_server.go, resource_manager.go and api_converter.go. Limits:
 
-- The API has none for parameters. The whole Workflow must fit into etcd (run-create-too-big.json), and before 2.15 the
-  parameters into a column of 65,535 bytes.
-- What does not fit its column is refused after the Workflow was made, which then runs unseen (resource_manager.go:
-  CreateRun).
+- The API has none for parameters. The whole Workflow must fit into etcd (run-create-too-big.json),
+  and before 2.15 the parameters into a column of 65,535 bytes.
+- What does not fit its column is refused after the Workflow was made, which then runs unseen
+  (resource_manager.go: CreateRun).
 """
 
 from __future__ import annotations
@@ -48,8 +48,24 @@ MAX_TEXT: Final = 255
 """Characters of a run's name and of its description."""
 SOURCES: Final = ("pipeline_spec", "pipeline_version_reference", "pipeline_version_id")
 _FIELDS: Final = (
-    *("display_name", "description", "experiment_id", "runtime_config", "service_account", "storage_state", "run_id"),
-    *("created_at", "scheduled_at", "finished_at", "recurring_run_id", "state", "plugins_input", *SOURCES),
+    *(
+        "display_name",
+        "description",
+        "experiment_id",
+        "runtime_config",
+        "service_account",
+        "storage_state",
+        "run_id",
+    ),
+    *(
+        "created_at",
+        "scheduled_at",
+        "finished_at",
+        "recurring_run_id",
+        "state",
+        "plugins_input",
+        *SOURCES,
+    ),
 )
 _LISTABLE_KIND: Final = "Run"
 _RUNNING: Final = ("PENDING", "RUNNING", "PAUSED")
@@ -83,9 +99,10 @@ class Runs:
     Attributes:
         max_workflow_bytes: a pipeline and parameters that are longer together do not fit into etcd.
         terminated_state: what a run becomes that was terminated.
-        workflow_defaults: whether the nodes of new runs have a retry strategy: at first as the server is shipped.
-        retries_failed_programs: whether tasks with a number of retries are tried again after their program failed, on a
-            server with workflow defaults. As 2.17.0 is shipped they are not
+        workflow_defaults: whether the nodes of new runs have a retry strategy: at first as the
+            server is shipped.
+        retries_failed_programs: whether tasks with a number of retries are tried again after their
+            program failed, on a server with workflow defaults. As 2.17.0 is shipped they are not
             (cluster-2.17.0/retry-good-with-default-configmap).
         unseen: workflows of runs that the server refused after it had made them.
         tasks: the tasks that the server keeps itself, None when it does not.
@@ -124,15 +141,17 @@ class Runs:
     def reporting(self) -> str:
         """What the persistence agent reports by itself.
 
-        `all`: every run at every look. `states`: the states of runs, but not their tasks, which come later in
-        reality. `nothing`: a test calls `report`.
+        `all`: every run at every look. `states`: the states of runs, but not their tasks, which
+        come later in reality. `nothing`: a test calls `report`.
         """
         return self._reporting
 
     @reporting.setter
     def reporting(self, value: str) -> None:
         if value not in REPORTING:
-            raise UsageError(f"There is no reporting '{value}'.", hint=f"It is {', '.join(REPORTING)}.")
+            raise UsageError(
+                f"There is no reporting '{value}'.", hint=f"It is {', '.join(REPORTING)}."
+            )
         self._reporting = value
 
     @property
@@ -166,7 +185,9 @@ class Runs:
         if not text_of(body, "display_name"):
             around = "Failed to convert a API run detail to its internal representation"
             problem = internal(invalid("Run name cannot be empty"), around)
-            raise problem.within("CreateJob(job.ToV2())Failed to create a run due to conversion error")
+            raise problem.within(
+                "CreateJob(job.ToV2())Failed to create a run due to conversion error"
+            )
         try:
             return Response(body=self._view(self.submit(body)))
         except KfpError as error:
@@ -190,7 +211,10 @@ class Runs:
             outer = (around, f"{problem} Try filtering based on namespace")
             inner = f"Failed to fetch namespace from experiment {experiment}"
             namespace = self._experiments.existing(experiment, *outer, inner).namespace
-        denied = f"{around} due to authorization error. Check if you have permission to access namespace {namespace}"
+        denied = (
+            f"{around} due to authorization error. Check if you have permission to access namespace"
+            f" {namespace}"
+        )
         self._check(namespace, "list", "", around, denied)
         items = [item for item in self.all() if item.namespace == namespace]
         if experiment:
@@ -199,11 +223,17 @@ class Runs:
             page, total, token = lists.listed(items, query, self._listable)
         except KfpError as error:
             raise error.within("Failed to create list options") from None
-        return Response(body=lists.answer("runs", [self._view(item, full=full) for item in page], total, token))
+        return Response(
+            body=lists.answer("runs", [self._view(item, full=full) for item in page], total, token)
+        )
 
     def delete(self, request: Request, run: str) -> Response:
         around = "Failed to delete a run"
-        unknown = (around, f"Failed to delete run {run} as it does not exist", f"Failed to fetch run {run}")
+        unknown = (
+            around,
+            f"Failed to delete run {run} as it does not exist",
+            f"Failed to fetch run {run}",
+        )
         record = self._allowed(run, "delete", (around, "Failed to authorize the request"), unknown)
         if not record.execution.state.final:
             record.execution.cancel()
@@ -219,7 +249,9 @@ class Runs:
             f"Failed to archive run {run} as it failed to be retrieved",
             f"Failed to fetch run {run}",
         )
-        self._allowed(run, "archive", (around, "Failed to authorize the request"), unknown).archived = True
+        self._allowed(
+            run, "archive", (around, "Failed to authorize the request"), unknown
+        ).archived = True
         return Response()
 
     def unarchive(self, request: Request, run: str) -> Response:
@@ -229,10 +261,15 @@ class Runs:
             f"Failed to unarchive run {run} as it does not exist",
             f"Failed to fetch run {run}",
         )
-        record = self._allowed(run, "unarchive", (around, "Failed to authorize the request"), unknown)
+        record = self._allowed(
+            run, "unarchive", (around, "Failed to authorize the request"), unknown
+        )
         for experiment in self._experiments.all():
             if experiment.id == record.experiment and experiment.archived:
-                text = f"Failed to unarchive run {run} as experiment {experiment.id} must be un-archived first"
+                text = (
+                    f"Failed to unarchive run {run} as experiment {experiment.id} must be"
+                    " un-archived first"
+                )
                 cause = "Unarchive the experiment first to allow the run to be restored"
                 raise KfpError(PRECONDITION, text, around, "FailedPreconditionError", cause=cause)
         record.archived = False
@@ -245,12 +282,18 @@ class Runs:
             f"Failed to terminate run {run} due to error fetching the run",
             f"Failed to fetch run {run}",
         )
-        record = self._allowed(run, "terminate", (around, "Failed to authorize the request"), unknown)
+        record = self._allowed(
+            run, "terminate", (around, "Failed to authorize the request"), unknown
+        )
         if record.state not in _RUNNING:
-            raise invalid(f"{around} {run}. Row not found", around, f"Failed to terminate run {run}")
+            raise invalid(
+                f"{around} {run}. Row not found", around, f"Failed to terminate run {run}"
+            )
         record.terminate()
         if record.workflow_gone:
-            raise internal(_workflow_not_found(record), f"Failed to terminate run {run} {_TERMINATING}").within(around)
+            raise internal(
+                _workflow_not_found(record), f"Failed to terminate run {run} {_TERMINATING}"
+            ).within(around)
         return Response()
 
     def retry(self, request: Request, run: str) -> Response:
@@ -269,14 +312,18 @@ class Runs:
             text = "Workflow must be Failed/Error to retry"
             inner = f"Failed to retry run {run}"
             raise bad_request(text, "workflow cannot be retried").within(around, inner)
-        execution = self._execute(record.submission, record.name, record.root, repeats=record.execution)
+        execution = self._execute(
+            record.submission, record.name, record.root, repeats=record.execution
+        )
         at = stamp(self._creation.now())
         record.retry(execution, at, keeps_history=self._version.keeps_history_at_retry)
         return Response()
 
     # -- for the other parts
 
-    def submit(self, body: Mapping[str, Any], *, name: str = "", recurring: str = "", namespace: str = "") -> Record:
+    def submit(
+        self, body: Mapping[str, Any], *, name: str = "", recurring: str = "", namespace: str = ""
+    ) -> Record:
         """Start a run, which is refused or made whole.
 
         Raises:
@@ -285,7 +332,10 @@ class Runs:
         experiment = self.experiment(body, namespace, "create", "runs", "Failed to create a run")
         spec, reference, submission = self.checked(body, experiment.namespace)
         runtime = dict(body.get("runtime_config") or {})
-        name, root = name or text_of(body, "display_name"), runtime.get("pipeline_root") or self._root()
+        name, root = (
+            name or text_of(body, "display_name"),
+            runtime.get("pipeline_root") or self._root(),
+        )
         self._check_size(spec, runtime.get("parameters") or {})
         execution = self._execute(submission, name, root)
         try:
@@ -356,7 +406,8 @@ class Runs:
         around: str = "Failed to create a run due to error fetching manifest",
         generating: str = rules.GENERATE,
     ) -> tuple[Spec, dict[str, str] | None, Submission]:
-        """Return the pipeline of a run or a recurring run, the version that it refers to, and what is to be done.
+        """Return the pipeline of a run or a recurring run, the version that it refers to, and what
+        is to be done.
 
         Args:
             body: of the request.
@@ -368,12 +419,16 @@ class Runs:
             KfpError: it is refused.
         """
         lenient = not self._version.is_modern
-        runtime = only(body.get("runtime_config") or {}, ("parameters", "pipeline_root"), lenient=lenient)
+        runtime = only(
+            body.get("runtime_config") or {}, ("parameters", "pipeline_root"), lenient=lenient
+        )
         parameters = runtime.get("parameters") or {}
         spec, reference = self._pipeline(body, namespace, around)
         return spec, reference, rules.submission(spec, parameters, self._version, generating)
 
-    def experiment(self, body: Mapping[str, Any], namespace: str, verb: str, kind: str, around: str) -> Experiment:
+    def experiment(
+        self, body: Mapping[str, Any], namespace: str, verb: str, kind: str, around: str
+    ) -> Experiment:
         """Return the experiment of a run or a recurring run, that of the namespace by default.
 
         Args:
@@ -387,7 +442,10 @@ class Runs:
             KfpError: there is none, or it is not the caller's.
         """
         outer = f"{around} due to invalid experimentId and namespace combination"
-        denied = f"{around} due to authorization error. Check if you have write permissions to namespace "
+        denied = (
+            f"{around} due to authorization error. Check if you have write permissions to"
+            " namespace "
+        )
         if experiment := text_of(body, "experiment_id"):
             inner = (
                 f"Failed to fetch namespace for experiment {experiment}",
@@ -437,10 +495,14 @@ class Runs:
         if self._reporting != "nothing":
             record.report(with_tasks=self._reporting == "all", watched=True)
 
-    def _pipeline(self, body: Mapping[str, Any], namespace: str, around: str) -> tuple[Spec, dict[str, str] | None]:
+    def _pipeline(
+        self, body: Mapping[str, Any], namespace: str, around: str
+    ) -> tuple[Spec, dict[str, str] | None]:
         given = [name for name in SOURCES if body.get(name)]
         if len(given) > 1:
-            raise GatewayError(INVALID, f'proto: (line 1:25): error parsing "{given[1]}", oneof is already set')
+            raise GatewayError(
+                INVALID, f'proto: (line 1:25): error parsing "{given[1]}", oneof is already set'
+            )
         try:
             if not given:
                 raise invalid("Failed to fetch a template with an empty pipeline spec manifest")
@@ -449,7 +511,11 @@ class Runs:
                 reference = {"pipeline_version_id": body["pipeline_version_id"]}
             if reference is None:
                 return spec_of_document(body["pipeline_spec"]), None
-            reference = only(reference, ("pipeline_id", "pipeline_version_id"), lenient=not self._version.is_modern)
+            reference = only(
+                reference,
+                ("pipeline_id", "pipeline_version_id"),
+                lenient=not self._version.is_modern,
+            )
             if (place := self._pipelines.namespace(reference)) is not None:
                 self._access.check(place, "get", "pipelines", shared=True)
             version = self._pipelines.referred(reference)
@@ -461,10 +527,15 @@ class Runs:
 
     def _check_size(self, spec: Spec, parameters: Mapping[str, Any]) -> None:
         """Refuse a Workflow that etcd would not take."""
-        size = sum(len(json.dumps(part, ensure_ascii=False).encode()) for part in (spec.pipeline_spec, parameters))
+        size = sum(
+            len(json.dumps(part, ensure_ascii=False).encode())
+            for part in (spec.pipeline_spec, parameters)
+        )
         if size > self.max_workflow_bytes:
             workflow = f"{spec.name}-{_letters()}"
-            raise internal("etcdserver: request is too large", f"Failed to create a workflow for ({workflow})")
+            raise internal(
+                "etcdserver: request is too large", f"Failed to create a workflow for ({workflow})"
+            )
 
     def _check_columns(self, name: str, description: str, runtime: Mapping[str, Any]) -> None:
         """Refuse what MySQL does not store in its strict mode, which is the default one.
@@ -477,13 +548,17 @@ class Runs:
         elif len(description) > MAX_TEXT:
             column = "Description"
         elif not self._version.limits_names:
-            parameters = json.dumps(runtime.get("parameters") or {}, ensure_ascii=False, separators=(",", ":"))
+            parameters = json.dumps(
+                runtime.get("parameters") or {}, ensure_ascii=False, separators=(",", ":")
+            )
             column = "RuntimeParameters" if len(parameters.encode()) > MAX_COLUMN_BYTES else None
         if column is not None:
             problem = f"Error 1406 (22001): Data too long for column '{column}' at row 1"
             raise internal(problem, "Failed to store run to table").within("Failed to create a run")
 
-    def _execute(self, submission: Submission, name: str, root: str, repeats: Execution | None = None) -> Execution:
+    def _execute(
+        self, submission: Submission, name: str, root: str, repeats: Execution | None = None
+    ) -> Execution:
         if self.workflow_defaults and not self.retries_failed_programs:
             submission = rules.without_retries(submission)
         try:
@@ -491,7 +566,9 @@ class Runs:
         except KfgcpError as error:
             raise invalid(f"The stand-in cannot run this pipeline: {error.message}") from None
 
-    def _allowed(self, run: str, verb: str, around: tuple[str, ...], unknown: tuple[str, ...]) -> Record:
+    def _allowed(
+        self, run: str, verb: str, around: tuple[str, ...], unknown: tuple[str, ...]
+    ) -> Record:
         """Return a run that is there and that the caller may use.
 
         Args:
@@ -518,7 +595,8 @@ class Runs:
         self._access.check(namespace, verb, "runs", *around, name=name)
 
     def _is_full(self, request: Request) -> bool:
-        """Return whether tasks are asked for; servers up to 2.17 do not look at `view` (run-get-view-full.json)."""
+        """Return whether tasks are asked for; servers up to 2.17 do not look at `view`
+        (run-get-view-full.json)."""
         return self.tasks is not None and view_of(request)
 
     def _view(self, record: Record, *, full: bool = False) -> dict[str, Any]:
@@ -532,7 +610,8 @@ _TERMINATING: Final = "due to error terminating its workflow"
 
 
 def _workflow_not_found(record: Record) -> str:
-    """Return the text of run-terminate-workflow-gone.json, which a real server answers after ten seconds."""
+    """Return the text of run-terminate-workflow-gone.json, which a real server answers after ten
+    seconds."""
     patching = f"Failed to terminate workflow {record.workflow} due to patching error"
     cause = f'workflows.argoproj.io "{record.workflow}" not found'
     return f"{patching} after multiple retries: {patching}: {cause}"

@@ -1,15 +1,18 @@
 """The tasks of a run as a server of Kubeflow Pipelines 3.0 keeps them, instead of ML Metadata.
 
-The shapes are those of tests/recorded/api-3.0-branch (run-get-*-full.json, tasks-list.json, artifact-*.json). There the
-recorder sent the requests of drivers and launchers. Where the recordings have nothing, the source of the branch counts:
-backend/src/v2/driver (dag.go, container.go), component/launcher_v2.go and importer_launcher.go, and
-apiclient/kfpapi/api.go. From there are the types of conditions, the inputs for the items of a loop, SKIPPED and CACHED
-groups, the titles of artifacts in `_kfp_schema_title`, and that the pod of a program is added when it has ended.
+The shapes are those of tests/recorded/api-3.0-branch (run-get-*-full.json, tasks-list.json,
+artifact-*.json). There the recorder sent the requests of drivers and launchers. Where the
+recordings have nothing, the source of the branch counts: backend/src/v2/driver (dag.go,
+container.go), component/launcher_v2.go and importer_launcher.go, and apiclient/kfpapi/api.go. From
+there are the types of conditions, the inputs for the items of a loop, SKIPPED and CACHED groups,
+the titles of artifacts in `_kfp_schema_title`, and that the pod of a program is added when it has
+ended.
 
-- Iterations are not tasks. A task in an iteration has its number; those right in it are children of the loop.
+- Iterations are not tasks. A task in an iteration has its number; those right in it are children of
+  the loop.
 - What was killed stays RUNNING (run-get-terminated-ended.json).
-- Groups other than nested pipelines have no outputs in the recordings. On a real server the launcher copies the outputs
-  of tasks to them.
+- Groups other than nested pipelines have no outputs in the recordings. On a real server the
+  launcher copies the outputs of tasks to them.
 """
 
 from __future__ import annotations
@@ -72,7 +75,8 @@ def tasks_of(record: Record, log_uri: LogUri) -> list[dict[str, Any]]:
 
 
 def artifacts_of(task: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Yield the artifacts of a task: the side (inputs or outputs), what holds it, and the artifact."""
+    """Yield the artifacts of a task: the side (inputs or outputs), what holds it, and the
+    artifact."""
     for side in ("inputs", "outputs"):
         for group in task[side].get("artifacts", ()):
             for artifact in group["artifacts"]:
@@ -81,7 +85,8 @@ def artifacts_of(task: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any],
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a unit is. around: the path of the task that it is a child of. iteration: None outside of loops."""
+    """Where a unit is. around: the path of the task that it is a child of. iteration: None outside
+    of loops."""
 
     around: str
     iteration: int | None
@@ -94,8 +99,11 @@ class _Tasks:
     def __init__(self, record: Record, log_uri: LogUri) -> None:
         self._record, self._log_uri = record, log_uri
         self._units = units(record, with_failed_drivers=True)
-        self._types = {artifact.uri: (artifact.type, artifact.metadata) for artifact in record.run().artifacts}
-        # An artifact is one row, with the name and the time of what made it. Nested pipelines only pass it on.
+        self._types = {
+            artifact.uri: (artifact.type, artifact.metadata) for artifact in record.run().artifacts
+        }
+        # An artifact is one row, with the name and the time of what made it. Nested pipelines only
+        # pass it on.
         self._made: dict[str, tuple[str, int]] = {}
         for unit in sorted(self._units, key=lambda unit: -unit.path.count("/")):
             for name, uri in unit.output_artifacts:
@@ -119,11 +127,16 @@ class _Tasks:
         kind = _type(unit, definition)
         state = self._state(unit)
         started = stamp(unit.started // 1000)
-        ended = "" if state in (_RUNNING, "SKIPPED") else stamp((unit.ended or unit.started) // 1000)
+        ended = (
+            "" if state in (_RUNNING, "SKIPPED") else stamp((unit.ended or unit.started) // 1000)
+        )
         history = [] if state == "SKIPPED" else [{"update_time": started, "state": _RUNNING}]
         if state != _RUNNING:
             history.append({"update_time": ended or started, "state": state})
-        children = [{"task_id": self._id(child.path), "name": child.key} for child in self._children[unit.path]]
+        children = [
+            {"task_id": self._id(child.path), "name": child.key}
+            for child in self._children[unit.path]
+        ]
         task = without_empty(
             {
                 "name": unit.key or "ROOT",
@@ -144,7 +157,11 @@ class _Tasks:
                 "scope_path": place.scope,
             }
         )
-        return {**task, "inputs": self._inputs(unit, definition, place), "outputs": self._outputs(unit, kind, place)}
+        return {
+            **task,
+            "inputs": self._inputs(unit, definition, place),
+            "outputs": self._outputs(unit, kind, place),
+        }
 
     def _id(self, path: str) -> str:
         return str(uuid5(NAMESPACE_OID, f"{self._record.id}/task/{path}"))
@@ -155,7 +172,8 @@ class _Tasks:
         state = _STATES.get(unit.task.state, _RUNNING)
         if unit.task.kind not in _GROUPS or state != "SUCCEEDED":
             return state
-        # updateStatuses in kfpapi/api.go; a loop without items is skipped by its driver (terminalDAGState in dag.go).
+        # updateStatuses in kfpapi/api.go; a loop without items is skipped by its driver
+        # (terminalDAGState in dag.go).
         states = {self._state(child) for child in self._children[unit.path]}
         if not states:
             return "SKIPPED" if unit.task.kind is TaskKind.LOOP else state
@@ -167,12 +185,19 @@ class _Tasks:
         for attempt, name in self._pods[path]:
             is_driver = attempt == 0 and kind != "IMPORTER"
             if is_driver or self._has_ended(unit, attempt):
-                found.append({"name": name, "uid": f"uid-{name}", "type": "DRIVER" if is_driver else "EXECUTOR"})
+                found.append(
+                    {
+                        "name": name,
+                        "uid": f"uid-{name}",
+                        "type": "DRIVER" if is_driver else "EXECUTOR",
+                    }
+                )
         return found
 
     @staticmethod
     def _has_ended(unit: Unit, attempt: int) -> bool:
-        """Return whether the program of an attempt has ended by itself: then its launcher adds its pod."""
+        """Return whether the program of an attempt has ended by itself: then its launcher adds its
+        pod."""
         task = unit.task
         if task is None or task.state is TaskState.CACHED:
             return False
@@ -194,13 +219,21 @@ class _Tasks:
         artifacts = []
         for name, uris in _by_name(unit.input_artifacts).items():
             definition_type = unit.component.artifacts[name].type
-            stored = [item for uri in uris for item in self._artifacts(name, uri, definition_type, unit.started)]
-            artifacts.append({"artifacts": stored, "artifact_key": name, **self._source(unit, definition, name)})
+            stored = [
+                item
+                for uri in uris
+                for item in self._artifacts(name, uri, definition_type, unit.started)
+            ]
+            artifacts.append(
+                {"artifacts": stored, "artifact_key": name, **self._source(unit, definition, name)}
+            )
         return without_empty({"parameters": parameters, "artifacts": artifacts})
 
     def _items(self, unit: Unit, definition: TaskDef, loop: Loop) -> list[dict[str, Any]]:
         """Return the inputs for the items of a loop: one for each, all with the same key."""
-        iterations = [each for each in self._units if each.iteration is not None and each.parent == unit.path]
+        iterations = [
+            each for each in self._units if each.iteration is not None and each.parent == unit.path
+        ]
         return [
             {
                 "value": iteration.inputs[loop.item],
@@ -228,18 +261,28 @@ class _Tasks:
             return {"type": kind, "producer": {"task_name": source.task}}
         if isinstance(source, FromInput):
             loop = self._loop_around(unit.path)
-            return {"type": "ITERATOR_INPUT" if loop and loop.item == source.name else "COMPONENT_INPUT"}
+            return {
+                "type": "ITERATOR_INPUT" if loop and loop.item == source.name else "COMPONENT_INPUT"
+            }
         if isinstance(source, Constant):
             return {"type": "RUNTIME_VALUE_INPUT"}
-        return {"type": "TASK_FINAL_STATUS_OUTPUT" if isinstance(source, FinalStatus) else "COMPONENT_DEFAULT_INPUT"}
+        return {
+            "type": "TASK_FINAL_STATUS_OUTPUT"
+            if isinstance(source, FinalStatus)
+            else "COMPONENT_DEFAULT_INPUT"
+        }
 
     def _around(self, path: str) -> Dag | None:
         parent = paths.parent(path)
-        return (paths.find(self._record.graph, parent)[1] if parent else self._record.graph.root).dag
+        return (
+            paths.find(self._record.graph, parent)[1] if parent else self._record.graph.root
+        ).dag
 
     def _loop_around(self, path: str) -> Loop | None:
         parent = paths.parent(path)
-        return paths.find(self._record.graph, parent)[0].iterator if paths.iteration(parent) else None
+        return (
+            paths.find(self._record.graph, parent)[0].iterator if paths.iteration(parent) else None
+        )
 
     def _outputs(self, unit: Unit, kind: str, place: _Place) -> dict[str, Any]:
         if unit.task is None or not unit.task.state.ok or kind not in (*_LEAVES, "DAG"):
@@ -256,24 +299,46 @@ class _Tasks:
         artifacts = []
         for name, uris in _by_name(unit.output_artifacts).items():
             definition_type = unit.component.output_artifacts[name].type
-            stored = [item for uri in uris for item in self._artifacts(name, uri, definition_type, unit.ended)]
+            stored = [
+                item
+                for uri in uris
+                for item in self._artifacts(name, uri, definition_type, unit.ended)
+            ]
             if stored:
-                artifacts.append({"artifacts": stored, "type": "OUTPUT", "artifact_key": name, "producer": producer})
+                artifacts.append(
+                    {
+                        "artifacts": stored,
+                        "type": "OUTPUT",
+                        "artifact_key": name,
+                        "producer": producer,
+                    }
+                )
         log = self._log(unit, producer).get("artifacts", [])
         return without_empty({"parameters": parameters, "artifacts": [*artifacts, *log]})
 
     def _log(self, unit: Unit, producer: Mapping[str, str]) -> dict[str, Any]:
-        """Return the artifact with what the last attempt of a task wrote, where launchers publish it."""
+        """Return the artifact with what the last attempt of a task wrote, where launchers publish
+        it."""
         uri = self._log_uri(self._record, unit.path) if unit.pod and unit.ended else ""
         if not uri:
             return {}
         artifact = _artifact(LOG, uri, "system.Artifact", {}, unit.ended)
         return {
-            "artifacts": [{"artifacts": [artifact], "type": "OUTPUT", "artifact_key": LOG, "producer": dict(producer)}]
+            "artifacts": [
+                {
+                    "artifacts": [artifact],
+                    "type": "OUTPUT",
+                    "artifact_key": LOG,
+                    "producer": dict(producer),
+                }
+            ]
         }
 
-    def _artifacts(self, name: str, uri: str, definition_type: str, made: int) -> list[dict[str, Any]]:
-        """Return the artifacts that stand for one of the engine's: of metrics one for each scalar."""
+    def _artifacts(
+        self, name: str, uri: str, definition_type: str, made: int
+    ) -> list[dict[str, Any]]:
+        """Return the artifacts that stand for one of the engine's: of metrics one for each
+        scalar."""
         title, metadata = self._types.get(uri, (definition_type, {}))
         name, made = self._made.get(uri, (name, made))
         if title != _METRICS:
@@ -296,11 +361,17 @@ def _status(unit: Unit, kind: str, state: str) -> dict[str, str]:
     if unit.task is None or kind not in _LEAVES or state != "FAILED":
         return {}
     if is_driver_failure(unit.task) and unit.task.error is not None:
-        return {"message": f"driver.Container(runID={unit.run.run_id}) failed: {unit.task.error.message}"}
+        return {
+            "message": (
+                f"driver.Container(runID={unit.run.run_id}) failed: {unit.task.error.message}"
+            )
+        }
     return {"message": _FAILED}
 
 
-def _artifact(name: str, uri: str, title: str, metadata: Mapping[str, Any], made: int) -> dict[str, Any]:
+def _artifact(
+    name: str, uri: str, title: str, metadata: Mapping[str, Any], made: int
+) -> dict[str, Any]:
     kind = _TYPES.get(title, "Artifact")
     shown = dict(metadata) if title in _TYPES else {**metadata, "_kfp_schema_title": title}
     has_file = not kind.endswith("Metric")
@@ -345,7 +416,12 @@ def _type(unit: Unit, definition: TaskDef | None) -> str:
 
 
 def _display_name(unit: Unit, kind: str) -> str:
-    names = {"LOOP": "Loop", "CONDITION_BRANCH": "Condition Branch", "CONDITION": "Condition", "ROOT": ""}
+    names = {
+        "LOOP": "Loop",
+        "CONDITION_BRANCH": "Condition Branch",
+        "CONDITION": "Condition",
+        "ROOT": "",
+    }
     return names.get(kind, unit.label)
 
 

@@ -33,29 +33,41 @@ OLD_BASE: Final = "/apis/v1beta1"
 LOGIN: Final = "/dex/auth"
 _UPLOADS: Final = ("/pipelines/upload", "/pipelines/upload_version")
 _SIGN_IN: Final = ("401", "redirect", "page")
-_PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your account</body></html>"
+_PAGE: Final = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your"
+    b" account</body></html>"
+)
 
 
 class KubeflowStandIn(RunningStandIn):
-    """Kubeflow Pipelines with ML Metadata, logs of pods and Cloud Logging (at `host`), and Cloud Storage.
+    """Kubeflow Pipelines with ML Metadata, logs of pods and Cloud Logging (at `host`), and Cloud
+    Storage.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see `instant`.
+        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see
+            `instant`.
         instant: how made-up runs turn out.
-        version: of the server, as it was started; before 2.0 it has nothing but its health at the API v1beta1.
-        tells_version: whether its health names the version, and not `unknown`, as when whoever built it did not say.
-        access: its `namespaces` are those that the caller may use, in multi-user mode; `users` tells users apart.
-        sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the `page` with 200.
+        version: of the server, as it was started; before 2.0 it has nothing but its health at the
+            API v1beta1.
+        tells_version: whether its health names the version, and not `unknown`, as when whoever
+            built it did not say.
+        access: its `namespaces` are those that the caller may use, in multi-user mode; `users`
+            tells users apart.
+        sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the
+            `page` with 200.
         creation: gives ids and times to what is made; a test may choose them.
-        runs: its `reporting` and `report`, for what the persistence agent writes when; `max_workflow_bytes`.
+        runs: its `reporting` and `report`, for what the persistence agent writes when;
+            `max_workflow_bytes`.
         pipelines: its `max_spec_bytes`.
         metadata: ML Metadata; `names_types`.
-        keeps_tasks: whether the API server keeps the tasks of runs itself, without ML Metadata, as from 3.0 on. A test
-            that sets it upgrades the server: it has no tasks of the runs that are there.
+        keeps_tasks: whether the API server keeps the tasks of runs itself, without ML Metadata, as
+            from 3.0 on. A test that sets it upgrades the server: it has no tasks of the runs that
+            are there.
         tasks: the tasks of a server that keeps them.
         logs: its `kept` is `pods`, `archive` or `gone`; `falls_back`, `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
-        full_details: whether task details have pod_name, execution_id and parent_task_id, which servers leave empty.
+        full_details: whether task details have pod_name, execution_id and parent_task_id, which
+            servers leave empty.
     """
 
     def __init__(
@@ -102,7 +114,9 @@ class KubeflowStandIn(RunningStandIn):
         self.keeps_tasks = server_version.keeps_tasks
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
         self._router, self._tasks_router = Router(self._routes()), Router(self.tasks.routes(BASE))
-        super().__init__(mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names)
+        super().__init__(
+            mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
+        )
 
     # -- where
 
@@ -118,13 +132,19 @@ class KubeflowStandIn(RunningStandIn):
 
     def settings(self) -> dict[str, str]:
         """The settings of an environment of kfgcp.toml that leads here."""
-        found = {"backend": "kubeflow", "host": self.host, "pipeline_root": self.pipeline_root, "auth": "anonymous"}
+        found = {
+            "backend": "kubeflow",
+            "host": self.host,
+            "pipeline_root": self.pipeline_root,
+            "auth": "anonymous",
+        }
         return found | ({"namespace": self.namespace} if self.namespace else {})
 
     # -- what is there
 
     def fire(self, recurring_run: str) -> str:
-        """Starts a run of a recurring run now, as its trigger would; the run's id. recurring_run: its id.
+        """Starts a run of a recurring run now, as its trigger would; the run's id. recurring_run:
+        its id.
 
         Raises:
             UsageError: it starts none.
@@ -151,11 +171,14 @@ class KubeflowStandIn(RunningStandIn):
             namespace: where, the first of the caller's by default.
             display_name: the pipeline's name and the number by default.
             description: empty by default.
-            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age, step.
+            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age,
+                step.
         """
         found = self.experiments.of(experiment, self.namespace if namespace is None else namespace)
         made: list[str] = []
-        for seed in seeds(count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how):
+        for seed in seeds(
+            count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how
+        ):
             pipeline = seed.submission.spec
             record = self.runs.add(
                 seed.submission,
@@ -164,7 +187,10 @@ class KubeflowStandIn(RunningStandIn):
                 name=each(display_name, seed.number) or f"{pipeline.name} {seed.number}",
                 experiment=found,
                 source=source_of(pipeline, None),
-                runtime_config={"parameters": dict(seed.given), "pipeline_root": self.pipeline_root},
+                runtime_config={
+                    "parameters": dict(seed.given),
+                    "pipeline_root": self.pipeline_root,
+                },
                 root=self.pipeline_root,
                 description=each(description, seed.number) or "",
                 run_id=seed.id,
@@ -197,7 +223,11 @@ class KubeflowStandIn(RunningStandIn):
 
     def handle(self, request: Request) -> Response:
         path = request.path.removeprefix("/pipeline")
-        if path.startswith(f"/{mlmd.SERVICE}/") and request.method == "POST" and not self.keeps_tasks:
+        if (
+            path.startswith(f"/{mlmd.SERVICE}/")
+            and request.method == "POST"
+            and not self.keeps_tasks
+        ):
             return self.metadata.call(request)
         if path == LOGIN:
             return _page()
@@ -225,7 +255,8 @@ class KubeflowStandIn(RunningStandIn):
             return error.response
 
     def _no_such_path(self, path: str) -> Response:
-        """Return the answer to a path that is none: plain text of older servers (path-unknown.json)."""
+        """Return the answer to a path that is none: plain text of older servers
+        (path-unknown.json)."""
         if self._modern or not path.startswith(BASE):
             return GatewayError(NOT_FOUND, "Not Found").response(with_error=not self._modern)
         return Response(404, b"Not Found\n", {"Content-Type": "text/plain; charset=utf-8"})
@@ -239,27 +270,36 @@ class KubeflowStandIn(RunningStandIn):
             return self.refusal(401, f"{text}: Failed to authorize the request")
         if self._sign_in == "page":
             return _page()
-        return Response(302, b"", {"Location": f"{self.host}{LOGIN}?state=1", "Content-Type": "text/html"})
+        return Response(
+            302, b"", {"Location": f"{self.host}{LOGIN}?state=1", "Content-Type": "text/html"}
+        )
 
     def is_open(self, request: Request) -> bool:
         return request.path == LOGIN
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether the request is an upload of a pipeline, or a binary message of ML Metadata."""
+        """Return whether the request is an upload of a pipeline, or a binary message of ML
+        Metadata."""
         if request.path.endswith(_UPLOADS):
             return content_type == "multipart/form-data"
         return f"/{mlmd.SERVICE}/" in request.path and content_type.startswith("application/grpc")
 
     def _routes(self) -> list[Route]:
         parts = (self.experiments, self.pipelines, self.runs, self.recurring)
-        return [*(route for part in parts for route in part.routes(BASE)), *self.logs.routes(), *self.logging.routes()]
+        return [
+            *(route for part in parts for route in part.routes(BASE)),
+            *self.logs.routes(),
+            *self.logging.routes(),
+        ]
 
     def _healthz(self) -> Response:
         tag = self.version if self.tells_version else "unknown"
         body = {"commit_sha": "0" * 40, "tag_name": tag, "multi_user": self.access.multi_user}
         if self._modern:
             body["pipeline_store"] = "database"
-        return Response(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+        return Response(
+            body=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+        )
 
     def _details(self, record: Record) -> list[dict[str, Any]]:
         """Return the task details of a run that was reported; kept once it has ended."""
@@ -297,12 +337,14 @@ def kubeflow(
     Args:
         multi_user: whether it knows users and namespaces.
         namespaces: those that the caller may use, when it does.
-        version: of the server, 2.0 to 2.17 or 3.0; it refuses what is newer, as far as that is known.
+        version: of the server, 2.0 to 2.17 or 3.0; it refuses what is newer, as far as that is
+            known.
         mode: `engine` runs what is submitted on the embedded engine, `instant` makes runs up.
         project: the id of the Google Cloud project whose Cloud Logging has the logs.
         port: of the server and Cloud Logging, 0 for a free one.
         storage_port: of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or `NAME:PORT`.
+        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or
+            `NAME:PORT`.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.

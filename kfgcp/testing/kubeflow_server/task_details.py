@@ -1,19 +1,22 @@
 """`run_details.task_details`: what the API tells of the nodes of a run's workflow.
 
 Confirmed by the public source of the server:
-- There is one for every node, sorted by the nodes' ids: drivers and nodes around others too, see `nodes`.
-- The converter fills run_id, task_id, display_name, the times in whole seconds, state, state_history and child_tasks,
-  which names the nodes that come next by their ids. `pod_name`, `execution_id`, `parent_task_id`, `error`, `inputs` and
-  `outputs` are in the API, but nothing fills them for nodes; users of the server report the same of pod_name and
-  error. `full_details` of the stand-in fills the first three.
-- The launcher records an execution that may be reused with a task of its own (CreateTaskV1), which has an execution_id
-  and no name; all tasks of a run are listed.
+- There is one for every node, sorted by the nodes' ids: drivers and nodes around others too, see
+  `nodes`.
+- The converter fills run_id, task_id, display_name, the times in whole seconds, state,
+  state_history and child_tasks, which names the nodes that come next by their ids. `pod_name`,
+  `execution_id`, `parent_task_id`, `error`, `inputs` and `outputs` are in the API, but nothing
+  fills them for nodes; users of the server report the same of pod_name and error. `full_details` of
+  the stand-in fills the first three.
+- The launcher records an execution that may be reused with a task of its own (CreateTaskV1), which
+  has an execution_id and no name; all tasks of a run are listed.
 - `end_time` of a node that goes on is 0001: Argo's zero time.
 
-What is not reached has no state (run-get-failed.json): OMITTED is none of the API's. Rows of launchers have only an
-execution_id (cluster-2.17.0/hello). A state_history has the states that the persistence agent has seen, so that its
-steps differ from run to run. A client should show no node but those that stand for a task, `X`, and should be able
-to do without this list altogether: what tasks are there, and how they ended, is in ML Metadata.
+What is not reached has no state (run-get-failed.json): OMITTED is none of the API's. Rows of
+launchers have only an execution_id (cluster-2.17.0/hello). A state_history has the states that the
+persistence agent has seen, so that its steps differ from run to run. A client should show no node
+but those that stand for a task, `X`, and should be able to do without this list altogether: what
+tasks are there, and how they ended, is in ML Metadata.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from kfgcp.testing.kubeflow_server.nodes import OMITTED, Node, node_id, nodes, p
 from kfgcp.testing.kubeflow_server.records import Record
 
 
-def task_details(record: Record, run: Run, *, full: bool, executions: Mapping[str, int]) -> list[dict[str, Any]]:
+def task_details(
+    record: Record, run: Run, *, full: bool, executions: Mapping[str, int]
+) -> list[dict[str, Any]]:
     """Return the task details of a run.
 
     Args:
@@ -40,10 +45,14 @@ def task_details(record: Record, run: Run, *, full: bool, executions: Mapping[st
     """
     ordered = sorted(nodes(record, run), key=lambda node: node_id(record.workflow, node))
     details = [_detail(record, node, full, executions) for node in ordered]
-    return details + [_cache_row(record, task, executions) for task in run.tasks if _is_kept(record, task)]
+    return details + [
+        _cache_row(record, task, executions) for task in run.tasks if _is_kept(record, task)
+    ]
 
 
-def _detail(record: Record, node: Node, full: bool, executions: Mapping[str, int]) -> dict[str, Any]:
+def _detail(
+    record: Record, node: Node, full: bool, executions: Mapping[str, int]
+) -> dict[str, Any]:
     start = whole_second(node.start) if node.start else stamp(record.created)
     end = whole_second(node.end) if node.end else NEVER
     states = [(start, "PENDING"), (start, "RUNNING"), (end if node.end else start, node.state)]
@@ -59,7 +68,9 @@ def _detail(record: Record, node: Node, full: bool, executions: Mapping[str, int
         "start_time": start,
         "end_time": end,
         "state": node.state,
-        "state_history": [without_empty({"update_time": at, "state": state}) for at, state in states],
+        "state_history": [
+            without_empty({"update_time": at, "state": state}) for at, state in states
+        ],
         "child_tasks": [{"pod_name": node_id(record.workflow, child)} for child in node.children],
     }
     if full:

@@ -1,9 +1,9 @@
 """What can be read of tasks and artifacts in the API server of Kubeflow Pipelines 3.0.
 
-The paths are `runs/ID/tasks`, `runs/ID/tasks/ID`, `artifacts`, `artifacts/ID` and `artifact_tasks`, as recorded in
-tests/recorded/api-3.0-branch: tasks-list*.json, task-get*.json, artifacts-list*.json, artifact-get.json,
-artifact-tasks-list.json. What drivers and launchers send, POST and PATCH, is not there: the engine of the stand-in
-carries runs out.
+The paths are `runs/ID/tasks`, `runs/ID/tasks/ID`, `artifacts`, `artifacts/ID` and `artifact_tasks`,
+as recorded in tests/recorded/api-3.0-branch: tasks-list*.json, task-get*.json,
+artifacts-list*.json, artifact-get.json, artifact-tasks-list.json. What drivers and launchers send,
+POST and PATCH, is not there: the engine of the stand-in carries runs out.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Tasks:
         for record in self._runs():
             if record.namespace == namespace:
                 for _, _, _, artifact in self._artifacts(record):
-                    # Runs can share an artifact. It is as the first of them has it, also when it is asked for alone.
+                    # Runs can share an artifact. It is as the first of them has it, also when it is
+                    # asked for alone.
                     found.setdefault(artifact["artifact_id"], artifact)
         return _page("artifacts", [found[key] for key in sorted(found)], query)
 
@@ -122,7 +123,11 @@ class Tasks:
         links = []
         for record in self._runs():
             for side, task, group, artifact in self._artifacts(record):
-                ids = {"run_ids": record.id, "task_ids": task["task_id"], "artifact_ids": artifact["artifact_id"]}
+                ids = {
+                    "run_ids": record.id,
+                    "task_ids": task["task_id"],
+                    "artifact_ids": artifact["artifact_id"],
+                }
                 if all(ids[name] in values for name, values in chosen.items()):
                     self._access.check(record.namespace, "list", "artifacts", around)
                     links.append(_link(side, task, group, artifact))
@@ -133,7 +138,9 @@ class Tasks:
     def _of(self, record: Record) -> list[dict[str, Any]]:
         return [] if record.id in self.lost else tasks_of(record, self._log_uri)
 
-    def _artifacts(self, record: Record) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    def _artifacts(
+        self, record: Record
+    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
         for task in self._of(record):
             for side, group, artifact in artifacts_of(task):
                 yield side, task, group, artifact
@@ -150,7 +157,8 @@ def view_of(request: Request) -> bool:
     """Return whether a request wants the tasks of runs too.
 
     Raises:
-        KfpError: the view is not one (run-get-view-unknown.json). The gateway refuses it, so there are no details.
+        KfpError: the view is not one (run-get-view-unknown.json). The gateway refuses it, so there
+            are no details.
     """
     view = query_of(request).get("view", "")
     if view and view not in VIEWS:
@@ -167,7 +175,9 @@ def _missing(kind: str, name: str, *around: str) -> KfpError:
     return KfpError(NOT_FOUND, f"{kind} {name} not found", *around, "ResourceNotFoundError")
 
 
-def _link(side: str, task: Mapping[str, Any], group: Mapping[str, Any], artifact: Mapping[str, Any]) -> dict[str, Any]:
+def _link(
+    side: str, task: Mapping[str, Any], group: Mapping[str, Any], artifact: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what ties an artifact to a task."""
     identity = f"{task['task_id']}/{side}/{group['artifact_key']}/{artifact['artifact_id']}"
     link = {

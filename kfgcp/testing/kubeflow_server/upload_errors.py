@@ -1,8 +1,9 @@
 """How uploads are refused, which is not how the API refuses: `error_message` and `error_details`.
 
-Since 2.15 the message tells only what failed, and the details have a Go trace; before, both tell the whole cause
-(pipeline-upload-taken.json of both versions). A bad spec is 400 from 2.17 on, where the message is what the server
-means for users, and 500 before (pipeline-upload-bad.json). The status of a name that is taken is 409.
+Since 2.15 the message tells only what failed, and the details have a Go trace; before, both tell
+the whole cause (pipeline-upload-taken.json of both versions). A bad spec is 400 from 2.17 on, where
+the message is what the server means for users, and 500 before (pipeline-upload-bad.json). The
+status of a name that is taken is 409.
 """
 
 from __future__ import annotations

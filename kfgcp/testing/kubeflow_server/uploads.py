@@ -1,8 +1,9 @@
-"""Files of pipelines: the multipart body of an upload, and what is in it: YAML, or one in a zip or tar.gz archive.
+"""Files of pipelines: the multipart body of an upload, and what is in it: YAML, or one in a zip or
+tar.gz archive.
 
 A spec with a field that the server does not know is refused without the name of the field
-(run-create-unknown-field.json). Here only fields of the PipelineSpec itself are looked at, not those of the messages
-in it.
+(run-create-unknown-field.json). Here only fields of the PipelineSpec itself are looked at, not
+those of the messages in it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def uploaded(request: Request, limit: int) -> tuple[str, str]:
     """Return the name and the text of the file `uploadfile`.
 
     Raises:
-        KfpError: INVALID, there is none, it is too long, or its name has no known ending (pipeline-upload-no-file.json,
-            pipeline-upload-no-ending.json).
+        KfpError: INVALID, there is none, it is too long, or its name has no known ending
+            (pipeline-upload-no-file.json, pipeline-upload-no-ending.json).
     """
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     for part in message_from_bytes(head + request.body, policy=policy.HTTP).walk():
@@ -57,7 +58,8 @@ def uploaded(request: Request, limit: int) -> tuple[str, str]:
 def document_of(spec: Spec) -> dict[str, Any]:
     """Return the `pipeline_spec` of an answer: with a platform spec both are one level deeper.
 
-    Numbers in a Struct are doubles, and whole ones are written without a fraction (run-create-exit-handler.json).
+    Numbers in a Struct are doubles, and whole ones are written without a fraction
+    (run-create-exit-handler.json).
     """
     if spec.platform_spec is None:
         document: dict[str, Any] = whole_numbers(spec.pipeline_spec)
@@ -93,7 +95,9 @@ def spec_of_document(document: Any) -> Spec:
     try:
         return _checked(documents)
     except KfpError as error:
-        raise error.within("Failed to fetch a template with an invalid pipeline spec manifest") from None
+        raise error.within(
+            "Failed to fetch a template with an invalid pipeline spec manifest"
+        ) from None
 
 
 def _checked(documents: list[Any]) -> Spec:
@@ -108,7 +112,10 @@ def _checked(documents: list[Any]) -> Spec:
         raise _refused(_UNKNOWN_FORMAT)
     version = spec.pipeline_spec.get("schemaVersion")
     if version != _SCHEMA:
-        raise _refused(f"KFP only supports schema version {_SCHEMA}, but the pipeline spec has version {version}")
+        raise _refused(
+            f"KFP only supports schema version {_SCHEMA}, but the pipeline spec has version"
+            f" {version}"
+        )
     return spec
 
 

@@ -1,6 +1,8 @@
-"""What differs between versions of the server. Each rule names the recording or the source that it is from.
+"""What differs between versions of the server. Each rule names the recording or the source that it
+is from.
 
-The folders are those of tests/recorded; the files of Kubeflow are those of its tags 2.5.0 to 2.17.0.
+The folders are those of tests/recorded; the files of Kubeflow are those of its tags 2.5.0 to
+2.17.0.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ class ServerVersion(NamedTuple):
     def is_modern(self) -> bool:
         """Whether it is 2.14 or newer.
 
-        Older servers have `error` in errors, no `pipeline_store` in their health and no `name` in pipelines, answer
-        unknown paths as plain text, accept unknown fields of a body, and know neither final states of tasks nor
-        collected outputs (api-2.5.0; where between 2.5 and 2.14 that changed is not confirmed).
+        Older servers have `error` in errors, no `pipeline_store` in their health and no `name` in
+        pipelines, answer unknown paths as plain text, accept unknown fields of a body, and know
+        neither final states of tasks nor collected outputs (api-2.5.0; where between 2.5 and 2.14
+        that changed is not confirmed).
         """
         return self >= (2, 14)
 
@@ -61,12 +64,14 @@ class ServerVersion(NamedTuple):
 
     @property
     def has_tags(self) -> bool:
-        """Whether pipelines and their versions have tags and can be changed (pipeline.proto, since 2.17)."""
+        """Whether pipelines and their versions have tags and can be changed (pipeline.proto, since
+        2.17)."""
         return self >= (2, 17)
 
     @property
     def has_workflow_defaults(self) -> bool:
-        """Whether the server as shipped gives every workflow a retry strategy (cluster-2.17.0/hello)."""
+        """Whether the server as shipped gives every workflow a retry strategy
+        (cluster-2.17.0/hello)."""
         return self >= (2, 17)
 
     @property
@@ -76,5 +81,6 @@ class ServerVersion(NamedTuple):
 
     @property
     def keeps_tasks(self) -> bool:
-        """Whether the API server keeps tasks and artifacts itself, instead of ML Metadata (api-3.0-branch)."""
+        """Whether the API server keeps tasks and artifacts itself, instead of ML Metadata
+        (api-3.0-branch)."""
         return self >= (3, 0)

@@ -20,7 +20,9 @@ def environment_of() -> Callable[..., Environment]:
 
     def make(**more: Any) -> Environment:
         settings = {"host": "https://kfp.acme.example"} | more
-        return Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
+        return Environment(
+            "gke", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()}
+        )
 
     return make
 

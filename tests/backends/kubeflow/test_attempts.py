@@ -1,6 +1,7 @@
 """How often a task ran on Kubeflow, by nodes of a workflow written by hand.
 
-Ids and names are as Argo gives them: a node's id ends in the FNV-1a hash of its name, the name of its pod in the same.
+Ids and names are as Argo gives them: a node's id ends in the FNV-1a hash of its name, the name of
+its pod in the same.
 """
 
 from typing import Any
@@ -11,7 +12,10 @@ from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 
 
 def node(name: str, *children: str) -> dict[str, Any]:
-    return {"display_name": name, "child_tasks": [{"pod_name": f"train-x7k2p-{each}"} for each in children]}
+    return {
+        "display_name": name,
+        "child_tasks": [{"pod_name": f"train-x7k2p-{each}"} for each in children],
+    }
 
 
 DETAILS = [
@@ -40,10 +44,14 @@ def test_the_attempts_of_a_task_are_the_children_of_the_node_that_repeats(last: 
 
 def test_where_pods_are_called_like_their_nodes_so_are_those_of_attempts() -> None:
     """POD_NAMES=v1 of older Argo."""
-    assert AttemptPods(DETAILS).of("train-x7k2p-31") == [f"train-x7k2p-{number}" for number in (30, 31, 32)]
+    assert AttemptPods(DETAILS).of("train-x7k2p-31") == [
+        f"train-x7k2p-{number}" for number in (30, 31, 32)
+    ]
 
 
-@pytest.mark.parametrize("pod", ["train-x7k2p-system-container-impl-12", "train-x7k2p-system-container-impl-99", ""])
+@pytest.mark.parametrize(
+    "pod", ["train-x7k2p-system-container-impl-12", "train-x7k2p-system-container-impl-99", ""]
+)
 def test_other_pods_are_the_only_attempt_that_is_known(pod: str) -> None:
     assert AttemptPods(DETAILS).of(pod) == [pod]
 

@@ -1,4 +1,5 @@
-"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
+"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with
+the mend."""
 
 import json
 import socket
@@ -55,7 +56,12 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
             "with a web page, not with JSON: 'Grafana'.",
             "the address of",
         ),
-        (b"ok", {"Content-Type": "text/plain"}, "is text/plain, not JSON", "the address of Kubeflow Pipelines?"),
+        (
+            b"ok",
+            {"Content-Type": "text/plain"},
+            "is text/plain, not JSON",
+            "the address of Kubeflow Pipelines?",
+        ),
         (b"[1, 2]", {}, "is JSON, but not an object", "the address of Kubeflow Pipelines?"),
         (
             b'{"experiments": {"a": 1}, "runs": {"a": 1}}',
@@ -85,7 +91,9 @@ def test_a_host_that_is_something_else(
 
     assert cause in error
     assert mend in hint
-    assert [asked for asked in server.asked if asked.method == "POST" and asked.path.endswith("/runs")] == []
+    assert [
+        asked for asked in server.asked if asked.method == "POST" and asked.path.endswith("/runs")
+    ] == []
     nothing_was_started()
 
 
@@ -106,9 +114,24 @@ def test_a_service_whose_json_means_something_else(
     ("status", "body", "cause", "mend"),
     [
         (502, b"<html><title>502 Bad Gateway</title></html>", "'502 Bad Gateway'", "outage"),
-        (407, b"<html><h1>Proxy sign-in</h1></html>", "A proxy or gateway, not Kubeflow Pipelines", "HTTPS_PROXY"),
-        (403, b"<html><title>Blocked by policy</title></html>", "A proxy or gateway, not", "HTTPS_PROXY"),
-        (401, b"<html><title>Sign in</title></html>", "A sign-in page came instead", "Write a new token"),
+        (
+            407,
+            b"<html><h1>Proxy sign-in</h1></html>",
+            "A proxy or gateway, not Kubeflow Pipelines",
+            "HTTPS_PROXY",
+        ),
+        (
+            403,
+            b"<html><title>Blocked by policy</title></html>",
+            "A proxy or gateway, not",
+            "HTTPS_PROXY",
+        ),
+        (
+            401,
+            b"<html><title>Sign in</title></html>",
+            "A sign-in page came instead",
+            "Write a new token",
+        ),
         (200, b"<html><title>Log in to Dex</title></html>", "'Log in to Dex'", "Write a new token"),
         (404, b"<html><title>404 Not Found</title></html>", "404", "is the right address"),
     ],
@@ -140,14 +163,22 @@ def test_a_page_of_a_proxy_or_a_sign_in(
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
 @pytest.mark.parametrize("kind", ["401", "redirect", "page"])
 def test_a_token_that_has_expired(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, signed: dict[str, str], verb: Any, kind: str
+    cluster: KubeflowStandIn,
+    fails: Any,
+    nothing_was_started: Any,
+    signed: dict[str, str],
+    verb: Any,
+    kind: str,
 ) -> None:
     cluster.accept_tokens("another")
     cluster.sign_in = kind
 
     error, hint = fails(5, *verb, env=signed)
 
-    assert any(said in error for said in ("did not accept the sign-in", "wants a sign-in", "as a sign-in does"))
+    assert any(
+        said in error
+        for said in ("did not accept the sign-in", "wants a sign-in", "as a sign-in does")
+    )
     assert "Write a new token to" in hint
     assert TOKEN not in error + hint
     nothing_was_started(_ids(cluster))
@@ -157,7 +188,9 @@ def test_a_token_that_has_expired(
 
 
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
-def test_an_unknown_host(cluster: Any, fails: Any, nothing_was_started: Any, signed: Any, verb: Any) -> None:
+def test_an_unknown_host(
+    cluster: Any, fails: Any, nothing_was_started: Any, signed: Any, verb: Any
+) -> None:
     error, hint = fails(5, *verb, env=setting("host", "https://kfp.invalid") | signed)
 
     assert "kfp.invalid cannot be found: its name is unknown" in error
@@ -165,7 +198,9 @@ def test_an_unknown_host(cluster: Any, fails: Any, nothing_was_started: Any, sig
     nothing_was_started()
 
 
-def test_nobody_at_the_address(cluster: Any, fails: Any, nothing_was_started: Any, pipeline: Any) -> None:
+def test_nobody_at_the_address(
+    cluster: Any, fails: Any, nothing_was_started: Any, pipeline: Any
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -184,7 +219,9 @@ def tls(server: Any, reply: Any, certificates: Any) -> Callable[[Path], str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, certificates.key)
         server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-        server.http.handle_error = lambda *_: None  # a client that goes away is what the tests are about
+        server.http.handle_error = lambda *_: (
+            None
+        )  # a client that goes away is what the tests are about
         server.always(lambda asked: reply({}))
         return str(server.url.replace("http://", "https://"))
 
@@ -200,7 +237,9 @@ def test_a_certificate_of_a_private_authority(
 
     assert "127.0.0.1 has a certificate that is not trusted" in error
     assert "ca_file of the environment" in hint
-    done = kfgcp("list", "--env", "cloud", env=env | setting("ca_file", str(certificates.authority)))
+    done = kfgcp(
+        "list", "--env", "cloud", env=env | setting("ca_file", str(certificates.authority))
+    )
     assert (done.code, "No runs" in done.err) == (0, True), done.err
 
 
@@ -219,7 +258,9 @@ def test_a_certificate_that_is_not_good_any_more_or_for_another_host(
     """The authority is trusted."""
     env = signed | setting("ca_file", str(certificates.authority))
 
-    error, hint = fails(5, "run", pipeline("echo"), env=env | setting("host", tls(getattr(certificates, which))))
+    error, hint = fails(
+        5, "run", pipeline("echo"), env=env | setting("host", tls(getattr(certificates, which)))
+    )
 
     assert "127.0.0.1 has a certificate that is not trusted" in error
     assert cause in error
@@ -266,7 +307,9 @@ def shared(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
-def test_a_namespace_without_rights(shared: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: Any) -> None:
+def test_a_namespace_without_rights(
+    shared: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: Any
+) -> None:
     error, hint = fails(5, *verb, env=setting("namespace", "team-z"))
 
     assert "403 PERMISSION_DENIED" in error
@@ -279,13 +322,17 @@ def test_a_namespace_without_rights(shared: KubeflowStandIn, fails: Any, nothing
 def test_a_namespace_that_is_missing(
     shared: KubeflowStandIn, home: Path, fails: Any, nothing_was_started: Any, verb: Any
 ) -> None:
-    text = "".join(line for line in (home / "kfgcp.toml").open() if not line.startswith("namespace"))
+    text = "".join(
+        line for line in (home / "kfgcp.toml").open() if not line.startswith("namespace")
+    )
     (home / "kfgcp.toml").write_text(text)
 
     error, hint = fails(5, *verb)
 
     assert "empty namespace in multi-user mode" in error
-    assert hint == "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+    assert (
+        hint == "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+    )
     nothing_was_started(_ids(shared))
 
 
@@ -297,7 +344,10 @@ def test_parameters_that_are_longer_than_our_limit(
 ) -> None:
     error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 120_000}")
 
-    assert "The parameters take 120,011 bytes (text: 120,002); Kubeflow Pipelines takes at most 120,000" in error
+    assert (
+        "The parameters take 120,011 bytes (text: 120,002); Kubeflow Pipelines takes at most"
+        " 120,000" in error
+    )
     assert "bucket" in hint
     nothing_was_started(_ids(cluster))
 
@@ -318,7 +368,8 @@ def test_a_run_that_is_longer_than_etcd_takes(
 def test_a_server_that_cannot_store_the_run(
     cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
 ) -> None:
-    """500, as for whatever goes wrong inside; it is the server's own word, so nothing is in doubt."""
+    """500, as for whatever goes wrong inside; it is the server's own word, so nothing is in
+    doubt."""
     cluster.fail_next("500", times=4, method="POST", path="*/runs")
 
     error, hint = fails(5, "run", pipeline("echo"))
@@ -349,7 +400,9 @@ def test_a_pipeline_of_another_schema(
     cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, home: Path
 ) -> None:
     file = Path(__file__).parents[2] / "engine" / "specs" / "features-2.14.6.yaml"
-    (home / "old.yaml").write_text(file.read_text().replace("schemaVersion: 2.1.0", "schemaVersion: 2.0.0"))
+    (home / "old.yaml").write_text(
+        file.read_text().replace("schemaVersion: 2.1.0", "schemaVersion: 2.0.0")
+    )
 
     error, hint = fails(5, "run", home / "old.yaml")
 
@@ -378,12 +431,21 @@ NOT_THERE = "0a1b2c3d-0000-4000-8000-000000000001"
     ("verb", "run", "more"),
     [
         *((verb, NOT_THERE, ()) for verb in ("show", "logs", "watch", "cancel", "rerun", "retry")),
-        *(("logs", NOT_THERE, ("--follow",)), ("delete", NOT_THERE, ("--yes",)), ("compare", NOT_THERE, ("other",))),
+        *(
+            ("logs", NOT_THERE, ("--follow",)),
+            ("delete", NOT_THERE, ("--yes",)),
+            ("compare", NOT_THERE, ("other",)),
+        ),
         *(("show", run, ()) for run in ("../../x", "a%2Fb?c=d&e", "' OR 1=1 --", "0a1b2c3d/../x")),
     ],
 )
 def test_a_run_that_is_not_there(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: str, run: str, more: tuple[str, ...]
+    cluster: KubeflowStandIn,
+    fails: Any,
+    nothing_was_started: Any,
+    verb: str,
+    run: str,
+    more: tuple[str, ...],
 ) -> None:
     error, hint = fails(5, verb, run, *more)
 
@@ -392,7 +454,9 @@ def test_a_run_that_is_not_there(
     nothing_was_started(_ids(cluster))
 
 
-def test_a_task_that_is_not_there(cluster: KubeflowStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+def test_a_task_that_is_not_there(
+    cluster: KubeflowStandIn, kfgcp: Any, fails: Any, pipeline: Any
+) -> None:
     run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
 
     for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
@@ -411,7 +475,10 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
     eventually(lambda: cluster.requests.count("GET", f"*/runs/{run}", since=before) > 1)
 
-    assert requests.delete(f"{cluster.host}/apis/v2beta1/runs/{run}", timeout=REQUEST).status_code == 200
+    assert (
+        requests.delete(f"{cluster.host}/apis/v2beta1/runs/{run}", timeout=REQUEST).status_code
+        == 200
+    )
     done = kfgcp.end(watching)
 
     assert done.code == 5, done.err

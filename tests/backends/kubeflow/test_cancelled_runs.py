@@ -1,5 +1,6 @@
-"""A run that was cancelled is FAILED on the server, which does not always tell why: recorded as sleepy-cancelled (its
-history has CANCELING) and as run-get-canceled.json of api-2.17.0 (it has not)."""
+"""A run that was cancelled is FAILED on the server, which does not always tell why: recorded as
+sleepy-cancelled (its history has CANCELING) and as run-get-canceled.json of api-2.17.0 (it has
+not)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,11 +85,16 @@ def test_a_run_that_is_continued_is_not_cancelled_any_more(server: KubeflowStand
     assert Store(load_project().home).cancel_requests(run_id) == 0
 
 
-def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: KubeflowStandIn) -> None:
-    """A server before 2.17 drops the history of states then, so nothing else tells that a later failure is one."""
+def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(
+    server: KubeflowStandIn,
+) -> None:
+    """A server before 2.17 drops the history of states then, so nothing else tells that a later
+    failure is one."""
     run_id = running(server)
     public.cancel(run_id)
-    requests.post(f"{server.host}/apis/v2beta1/runs/{run_id}:retry", timeout=REQUEST).raise_for_status()
+    requests.post(
+        f"{server.host}/apis/v2beta1/runs/{run_id}:retry", timeout=REQUEST
+    ).raise_for_status()
 
     assert [run.state for run in api.list()] == [RunState.RUNNING]
 
@@ -97,7 +103,9 @@ def test_a_run_that_somebody_else_continued_is_not_cancelled_any_more(server: Ku
     assert not recorded.holds_for(LATER, None)
 
 
-def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(server: KubeflowStandIn) -> None:
+def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(
+    server: KubeflowStandIn,
+) -> None:
     """It ends between the look at it and the request, which the server refuses then."""
     run_id = running(server)
     server.fail_next("400", method="POST", path="*:terminate")
@@ -108,15 +116,21 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(ser
 
 
 @pytest.mark.recorded(
-    "Kubeflow: a cancelled run is CANCELLED", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+    "Kubeflow: a cancelled run is CANCELLED",
+    "cluster-2.17.0/sleepy-cancelled",
+    "api-2.17.0/run-get-canceled",
 )
 def test_a_task_that_was_killed_is_cancelled_without_ml_metadata_too() -> None:
     """Argo says Failed of the pod that it killed, one second after CANCELING."""
-    run, _ = run_of(recorded_runs.read("sleepy-cancelled"), Where("https://kfp.acme.example", "gke"))
+    run, _ = run_of(
+        recorded_runs.read("sleepy-cancelled"), Where("https://kfp.acme.example", "gke")
+    )
 
     ended = "2026-11-29T08:51:03.000Z"
     assert (run.state, run.ended_at, run.error) == (RunState.CANCELLED, ended, None)
-    tasks = [(task.path, task.state, task.ended_at, task.error) for task in run.tasks if task.started_at]
+    tasks = [
+        (task.path, task.state, task.ended_at, task.error) for task in run.tasks if task.started_at
+    ]
     assert tasks == [("sleep", TaskState.CANCELLED, ended, None)]
 
 
@@ -128,7 +142,10 @@ def test_a_task_that_had_failed_before_the_run_was_cancelled_is_failed() -> None
 
     run, _ = run_of(answer, Where("https://kfp.acme.example", "gke"))
 
-    assert {task.path: task.state for task in run.tasks} == {"sleep": TaskState.FAILED, "say": TaskState.SKIPPED}
+    assert {task.path: task.state for task in run.tasks} == {
+        "sleep": TaskState.FAILED,
+        "say": TaskState.SKIPPED,
+    }
 
 
 @pytest.mark.parametrize(

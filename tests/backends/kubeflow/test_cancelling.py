@@ -1,4 +1,5 @@
-"""Runs whose Workflow is not in the cluster any more: they are CANCELLING for ever, and can be deleted."""
+"""Runs whose Workflow is not in the cluster any more: they are CANCELLING for ever, and can be
+deleted."""
 
 import time
 from collections.abc import Callable
@@ -66,7 +67,12 @@ def without_workflow(
             refused = gone if len(terminated) == 1 else again
             return Response(refused.status, refused.answer)
         response = serve(call)
-        if call.method == "GET" and call.path == path and terminated and isinstance(response.body, dict):
+        if (
+            call.method == "GET"
+            and call.path == path
+            and terminated
+            and isinstance(response.body, dict)
+        ):
             for key in ("state", "state_history", "finished_at"):
                 response.body[key] = forever.answer[key]
         return response
@@ -99,9 +105,13 @@ def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
 
 
 def test_a_run_that_is_cancelling_for_two_minutes_can_be_deleted(
-    day_clock: Clock, cluster: KubeflowStandIn, without_workflow: Any, recwarn: pytest.WarningsRecorder
+    day_clock: Clock,
+    cluster: KubeflowStandIn,
+    without_workflow: Any,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
-    """Somebody else cancelled it, so that only the time tells. Each look is one of another process."""
+    """Somebody else cancelled it, so that only the time tells. Each look is one of another
+    process."""
     requests.post(f"{cluster.host}{API}/runs/{without_workflow.run_id}:terminate", timeout=REQUEST)
 
     assert public.show(without_workflow.run_id).state is RunState.CANCELLING
@@ -118,7 +128,12 @@ def test_a_run_that_is_cancelling_for_two_minutes_can_be_deleted(
     with pytest.warns(NotWhole):
         stuck.delete()
 
-    assert requests.get(f"{cluster.host}{API}/runs/{without_workflow.run_id}", timeout=REQUEST).status_code == 404
+    assert (
+        requests.get(
+            f"{cluster.host}{API}/runs/{without_workflow.run_id}", timeout=REQUEST
+        ).status_code
+        == 404
+    )
 
 
 def test_a_run_that_ends_after_all_is_not_told(

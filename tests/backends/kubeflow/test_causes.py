@@ -1,4 +1,5 @@
-"""Reading the logs of many failed tasks: in time, side by side, and not at all when the UI server does not answer."""
+"""Reading the logs of many failed tasks: in time, side by side, and not at all when the UI server
+does not answer."""
 
 import threading
 
@@ -28,7 +29,9 @@ class FakeLogs:
         asked: the tasks whose logs were read.
     """
 
-    def __init__(self, logs: dict[str, str | Exception], clock: Clock | None = None, seconds: float = 0.0) -> None:
+    def __init__(
+        self, logs: dict[str, str | Exception], clock: Clock | None = None, seconds: float = 0.0
+    ) -> None:
         self._logs = logs
         self._clock = clock or Clock()
         self._seconds = seconds
@@ -47,7 +50,9 @@ class FakeLogs:
 
 
 def test_every_failed_task_of_a_large_loop_has_its_cause() -> None:
-    expected = {f"for-loop-1[{number}]/work": f"ValueError: item {number}" for number in range(1000)}
+    expected = {
+        f"for-loop-1[{number}]/work": f"ValueError: item {number}" for number in range(1000)
+    }
     logs = FakeLogs(dict(expected))
 
     errors = causes.read_causes(logs, list(expected), Deadline(60, Clock()), lost="")
@@ -76,11 +81,15 @@ def test_nothing_more_is_read_when_the_ui_server_does_not_answer() -> None:
 
 
 def test_a_log_that_is_gone_or_silent_does_not_stop_the_others() -> None:
-    logs = FakeLogs({"gone": NotFound("gone", status=404, reason=""), "silent": "", "loud": "ValueError"})
+    logs = FakeLogs(
+        {"gone": NotFound("gone", status=404, reason=""), "silent": "", "loud": "ValueError"}
+    )
     deadline = Deadline(60, Clock())
 
     assert causes.read_causes(logs, ["gone", "silent", "loud"], deadline, lost="") == {
-        "silent": ErrorInfo("the task failed; its log does not say why", "silent", kind=ErrorKind.LOG_SILENT),
+        "silent": ErrorInfo(
+            "the task failed; its log does not say why", "silent", kind=ErrorKind.LOG_SILENT
+        ),
         "loud": ErrorInfo("ValueError", "loud"),
     }
     assert causes.read_causes(logs, ["gone"], deadline, lost=causes.LOST) == {
@@ -89,7 +98,9 @@ def test_a_log_that_is_gone_or_silent_does_not_stop_the_others() -> None:
 
 
 def failed_run(*errors: tuple[str, ErrorInfo]) -> Run:
-    tasks = [Task(path, TaskKind.CONTAINER, TaskState.FAILED, error=error) for path, error in errors]
+    tasks = [
+        Task(path, TaskKind.CONTAINER, TaskState.FAILED, error=error) for path, error in errors
+    ]
     return Run(
         run_id="run-1",
         env="gke",
@@ -106,23 +117,33 @@ def test_tasks_without_a_cause_name_the_command_that_shows_their_log() -> None:
     inner = ErrorInfo(NO_REASON, "for-loop-1[2]/work", kind=ErrorKind.LOG_UNREAD)
     driver = ErrorInfo(NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD)
     explained = ErrorInfo("OOMKilled", "big")
-    run = failed_run(("for-loop-1[2]", inner), ("for-loop-1[2]/work", inner), ("say", driver), ("big", explained))
+    run = failed_run(
+        ("for-loop-1[2]", inner), ("for-loop-1[2]/work", inner), ("say", driver), ("big", explained)
+    )
 
     assert causes.unread_tasks(run) == ["for-loop-1[2]/work", "say"]
     shown = causes.with_causes(run, {"say": ErrorInfo("no such parameter", "say")})
 
     hint = "kfgcp logs run-1 'for-loop-1[2]/work'"
     unread = ErrorInfo(NO_REASON, "for-loop-1[2]/work", hint=hint, kind=ErrorKind.LOG_UNREAD)
-    assert [task.error for task in shown.tasks] == [unread, unread, ErrorInfo("no such parameter", "say"), explained]
+    assert [task.error for task in shown.tasks] == [
+        unread,
+        unread,
+        ErrorInfo("no such parameter", "say"),
+        explained,
+    ]
     assert shown.error == unread
     assert causes.unread_tasks(shown) == ["for-loop-1[2]/work"], "the next look continues here"
-    explained = causes.with_causes(shown, {"for-loop-1[2]/work": ErrorInfo("ValueError", "for-loop-1[2]/work")})
+    explained = causes.with_causes(
+        shown, {"for-loop-1[2]/work": ErrorInfo("ValueError", "for-loop-1[2]/work")}
+    )
     assert explained.error == ErrorInfo("ValueError", "for-loop-1[2]/work")
     assert causes.unread_tasks(explained) == []
 
 
 @pytest.mark.parametrize(
-    "error", [None, ErrorInfo(NO_REASON, kind=ErrorKind.LOG_UNREAD), ErrorInfo("ValueError: no", "say")]
+    "error",
+    [None, ErrorInfo(NO_REASON, kind=ErrorKind.LOG_UNREAD), ErrorInfo("ValueError: no", "say")],
 )
 def test_only_tasks_whose_log_was_not_read_are_unread(error: ErrorInfo | None) -> None:
     assert not causes.is_unread(error)

@@ -1,4 +1,5 @@
-"""Tasks whose drivers failed: ML Metadata has no execution of them, and the nodes of the workflow tell it."""
+"""Tasks whose drivers failed: ML Metadata has no execution of them, and the nodes of the workflow
+tell it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,13 @@ import pytest
 import argo_record
 import recorded_runs
 from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.runs import NOT_STARTED, PIPELINE_NOT_STARTED, Where, placed_tasks, run_of
+from kfgcp.backends.kubeflow.runs import (
+    NOT_STARTED,
+    PIPELINE_NOT_STARTED,
+    Where,
+    placed_tasks,
+    run_of,
+)
 from kfgcp.model import ErrorInfo, ErrorKind, Task, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
@@ -89,7 +96,10 @@ def test_a_task_that_could_not_be_started_says_where_the_reason_is() -> None:
 
     assert (task.state, task.attempts, task.cache) == (TaskState.FAILED, 0, None)
     assert task.error == ErrorInfo(NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD)
-    assert (task.started_at, task.ended_at) == ("2026-11-29T08:56:39.000Z", "2026-11-29T08:56:52.000Z")
+    assert (task.started_at, task.ended_at) == (
+        "2026-11-29T08:56:39.000Z",
+        "2026-11-29T08:56:52.000Z",
+    )
 
 
 def test_it_is_told_without_ml_metadata_too() -> None:
@@ -105,10 +115,15 @@ def test_it_is_told_while_the_run_goes_on() -> None:
 
 
 def test_a_run_whose_first_driver_failed_says_so() -> None:
-    """As recorded, but the driver of the whole pipeline fails, so ML Metadata has nothing of the run."""
+    """As recorded, but the driver of the whole pipeline fails, so ML Metadata has nothing of the
+    run."""
     answer = recorded_runs.read("param-none")
     names = {"root-driver": "FAILED", "param-none-4zr6j": "FAILED"}
-    details = [detail for detail in answer["run_details"]["task_details"] if detail.get("display_name") in names]
+    details = [
+        detail
+        for detail in answer["run_details"]["task_details"]
+        if detail.get("display_name") in names
+    ]
     answer["run_details"]["task_details"] = [detail | {"state": "FAILED"} for detail in details]
 
     run, _ = run_of(answer, WHERE)
@@ -118,13 +133,20 @@ def test_a_run_whose_first_driver_failed_says_so() -> None:
 
 
 def test_an_iteration_whose_driver_failed_is_shown_and_fails_its_loop() -> None:
-    """As recorded, but the driver of the second of three iterations fails, so nothing of it is in ML Metadata."""
+    """As recorded, but the driver of the second of three iterations fails, so nothing of it is in
+    ML Metadata."""
     answer, executions = recorded_runs.read("loop-output"), _executions("loop-output")
     (iteration,) = [execution for execution in executions if execution.iteration == 1]
-    executions = [execution for execution in executions if iteration.id not in (execution.id, execution.parent)]
+    executions = [
+        execution
+        for execution in executions
+        if iteration.id not in (execution.id, execution.parent)
+    ]
     workflow = recorded_runs.workflow("loop-output")
     bodies = {
-        node["id"] for node in workflow["nodes"].values() if node["name"].endswith("iterations(1:1)(0).iteration-item")
+        node["id"]
+        for node in workflow["nodes"].values()
+        if node["name"].endswith("iterations(1:1)(0).iteration-item")
     }
     for detail in answer["run_details"]["task_details"]:
         children = {child["pod_name"] for child in detail.get("child_tasks") or ()}
@@ -134,7 +156,9 @@ def test_an_iteration_whose_driver_failed_is_shown_and_fails_its_loop() -> None:
     tasks = _tasks(answer, executions)
 
     assert tasks["for-loop-1[1]"].state is TaskState.FAILED
-    assert tasks["for-loop-1[1]"].error == ErrorInfo(NOT_STARTED, "for-loop-1[1]", kind=ErrorKind.LOG_UNREAD)
+    assert tasks["for-loop-1[1]"].error == ErrorInfo(
+        NOT_STARTED, "for-loop-1[1]", kind=ErrorKind.LOG_UNREAD
+    )
     assert tasks["for-loop-1"].state is TaskState.FAILED
     assert {path for path in tasks if path.startswith("for-loop-1[1]/")} == set()
 

@@ -1,4 +1,5 @@
-"""Why a task failed, from the log of its pod: real logs of 2.17.0, and logs of programs of all kinds."""
+"""Why a task failed, from the log of its pod: real logs of 2.17.0, and logs of programs of all
+kinds."""
 
 import json
 import subprocess
@@ -23,7 +24,9 @@ CAUSES = {  # node in workflow.json -> why it failed, read by hand in the logs
     "fail-only-ddntk(0).root(0).fail(0).executor(0)": f"{ON_PURPOSE}only",
     "list-arguments-tk4dh(0).root(0).see-5(0).executor(0)": f"{NO_JSON}line 1 column 94 (char 93)",
     "list-arguments-tk4dh(0).root(0).see-6(0).executor(0)": f"{NO_JSON}line 1 column 90 (char 89)",
-    "list-arguments-tk4dh(0).root(0).see-8(0).executor(0)": f"{NO_JSON}line 1 column 115 (char 114)",
+    "list-arguments-tk4dh(0).root(0).see-8(0).executor(0)": (
+        f"{NO_JSON}line 1 column 115 (char 114)"
+    ),
     "loop-empty-6rl6l(0).root(0).total-driver(0)": (
         "failed to resolve inputs: resolving input parameter with spec task_output_parameter:"
         '{producer_task:"for-loop-1" output_parameter_key:"pipelinechannel--number-Output"}: '
@@ -70,10 +73,18 @@ BEFORE = [
 
 def after(status: int) -> list[str]:
     return [
-        f"E1129 09:06:36.800384      14 launcher_v2.go:449] Component failed to execute successfully: "
-        f"exit status {status}",
-        f"F1129 09:06:37.153421      14 main.go:59] failed to execute component: exit status {status}",
-        f'time="2026-11-29T09:06:38.024Z" level=info msg="sub-process exited" argo=true error="exit status {status}"',
+        (
+            "E1129 09:06:36.800384      14 launcher_v2.go:449] Component failed to execute"
+            f" successfully: exit status {status}"
+        ),
+        (
+            "F1129 09:06:37.153421      14 main.go:59] failed to execute component: exit status"
+            f" {status}"
+        ),
+        (
+            'time="2026-11-29T09:06:38.024Z" level=info msg="sub-process exited" argo=true'
+            f' error="exit status {status}"'
+        ),
         f"Error: exit status {status}",
     ]
 
@@ -85,7 +96,9 @@ def pod_log(*program: str, status: int = 1) -> list[str]:
 
 def written_by(program: str) -> list[str]:
     """What a Python program writes to standard error."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode
     return done.stderr.splitlines()
 
@@ -104,7 +117,10 @@ def written_by(program: str) -> list[str]:
         ),
         ("try:\n 1/0\nexcept Exception as e:\n raise KeyError('x') from e", "KeyError: 'x'"),
         ("try:\n 1/0\nexcept Exception:\n raise KeyError('x')", "KeyError: 'x'"),
-        ("raise ExceptionGroup('many', [ValueError('a'), TypeError('b')])", "ExceptionGroup: many (2 sub-exceptions)"),
+        (
+            "raise ExceptionGroup('many', [ValueError('a'), TypeError('b')])",
+            "ExceptionGroup: many (2 sub-exceptions)",
+        ),
         ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
         ("a b", "SyntaxError: invalid syntax"),
         ("raise ValueError('käse ☃')", "ValueError: käse ☃"),
@@ -127,7 +143,11 @@ def test_colours_do_not_hide_an_exception() -> None:
 
 
 HEADER = "Traceback (most recent call last):"
-FRAMES = ['  File "/app/train.py", line 9, in <module>', "    main()", '  File "/app/train.py", line 5, in main']
+FRAMES = [
+    '  File "/app/train.py", line 9, in <module>',
+    "    main()",
+    '  File "/app/train.py", line 5, in main',
+]
 SOURCE = ["    raise ValueError(text)", "    ^^^^^^^^^^^^^^^^^^^^^^"]
 
 
@@ -141,18 +161,44 @@ SOURCE = ["    raise ValueError(text)", "    ^^^^^^^^^^^^^^^^^^^^^^"]
         ([HEADER, *FRAMES, *SOURCE, "epoch: 5", "train.NoData: no"], "train.NoData: no"),
         ([HEADER, *FRAMES, *SOURCE, "epoch: 5", "NoData"], "NoData"),
         ([HEADER, *FRAMES[:2], "Epoch: 5", *FRAMES[2:], *SOURCE, "NoData: no"], "NoData: no"),
-        ([HEADER, *FRAMES, *SOURCE, "NoData: no", "epoch: 5", "that is all", "OtherError: handled"], "NoData: no"),
+        (
+            [
+                HEADER,
+                *FRAMES,
+                *SOURCE,
+                "NoData: no",
+                "epoch: 5",
+                "that is all",
+                "OtherError: handled",
+            ],
+            "NoData: no",
+        ),
         ([HEADER, *FRAMES, *SOURCE, "ValueError: no", "TypeError: written late"], "ValueError: no"),
-        ([HEADER, *FRAMES, *SOURCE, "RuntimeError:", "cannot compile", *FRAMES], "RuntimeError: cannot compile"),
+        (
+            [HEADER, *FRAMES, *SOURCE, "RuntimeError:", "cannot compile", *FRAMES],
+            "RuntimeError: cannot compile",
+        ),
         ([HEADER, *FRAMES, *SOURCE, "socket.timeout: timed out"], "socket.timeout: timed out"),
         ([HEADER, *FRAMES, *SOURCE, "odd: no"], "odd: no"),
         (
-            [HEADER, *FRAMES, *SOURCE, "ValueError: first", "", HEADER, *FRAMES[:2], "epoch: 5", *FRAMES[2:]],
+            [
+                HEADER,
+                *FRAMES,
+                *SOURCE,
+                "ValueError: first",
+                "",
+                HEADER,
+                *FRAMES[:2],
+                "epoch: 5",
+                *FRAMES[2:],
+            ],
             "ValueError: first",
         ),
     ],
 )
-def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(lines: list[str], cause: str) -> None:
+def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(
+    lines: list[str], cause: str
+) -> None:
     """By hand, in the format of docs.python.org/3/library/traceback.html.
 
     Programs write to standard output and to standard error, and threads write at the same time.
@@ -169,10 +215,15 @@ def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(line
     ],
 )
 def test_exceptions_of_other_languages(cause: str) -> None:
-    assert cause_of(pod_log("/app/main:3", cause, "\tat main (main:3)", "    at main", "written late")) == cause
+    assert (
+        cause_of(pod_log("/app/main:3", cause, "\tat main (main:3)", "    at main", "written late"))
+        == cause
+    )
 
 
-@pytest.mark.parametrize("last", ["sh: 1: train: not found", "no: Error: exit status 1", "Error in train(): no data"])
+@pytest.mark.parametrize(
+    "last", ["sh: 1: train: not found", "no: Error: exit status 1", "Error in train(): no data"]
+)
 def test_a_program_without_an_exception_has_its_status_and_its_last_line(last: str) -> None:
     cause = cause_of(pod_log("before", last, "", status=127))
 
@@ -187,15 +238,18 @@ def test_a_program_that_wrote_nothing_has_its_status(lines: list[str]) -> None:
 def test_an_exception_that_the_program_survived_is_not_the_cause() -> None:
     """The program ended well here, and the launcher failed."""
     log = [*BEFORE, *written_by("raise ValueError('handled')"), "done"]
-    log.append("F1129 09:06:37.153421      14 main.go:59] failed to execute component: signal: killed")
+    log.append(
+        "F1129 09:06:37.153421      14 main.go:59] failed to execute component: signal: killed"
+    )
 
     assert cause_of(log) == "failed to execute component: signal: killed"
 
 
 def test_a_name_of_a_task_is_not_taken_for_the_reason() -> None:
     line = (
-        "F1129 08:56:51.942993      14 main.go:127] KFP driver: driver.Container(pipelineName=p, "
-        'taskDisplayName="it) failed: \\"really\\"", taskName="say") failed: the real reason: failed: twice'
+        "F1129 08:56:51.942993      14 main.go:127] KFP driver: driver.Container(pipelineName=p,"
+        ' taskDisplayName="it) failed: \\"really\\"", taskName="say") failed: the real reason:'
+        " failed: twice"
     )
 
     assert cause_of([*BEFORE, line]) == "the real reason: failed: twice"
@@ -225,7 +279,11 @@ def test_a_pod_of_which_only_the_status_is_known() -> None:
 
 
 def test_a_cause_is_one_line_of_bounded_length() -> None:
-    cause = cause_of(pod_log("Traceback (most recent call last):", "ValueError: " + "x" * 10_000_000, "y" * 1_000_000))
+    cause = cause_of(
+        pod_log(
+            "Traceback (most recent call last):", "ValueError: " + "x" * 10_000_000, "y" * 1_000_000
+        )
+    )
 
     assert len(cause) == MOST
     assert cause.startswith("ValueError: xxx")
@@ -234,4 +292,7 @@ def test_a_cause_is_one_line_of_bounded_length() -> None:
 def test_a_traceback_without_an_end_is_no_cause() -> None:
     log = pod_log("Traceback (most recent call last):", '  File "a.py", line 1')
 
-    assert cause_of(log) == 'failed to execute component: exit status 1 (last line: File "a.py", line 1)'
+    assert (
+        cause_of(log)
+        == 'failed to execute component: exit status 1 (last line: File "a.py", line 1)'
+    )

@@ -1,4 +1,5 @@
-"""What of a pipeline a server cannot run: found in the spec, named with its task, refused before anything is made."""
+"""What of a pipeline a server cannot run: found in the spec, named with its task, refused before
+anything is made."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,12 +33,20 @@ def spec_of(
         "pipelineInfo": {"name": "p"},
         "root": {
             "dag": {
-                "tasks": {"work": {"taskInfo": {"name": "work"}, "componentRef": {"name": "c"}, **(task or {})}}
+                "tasks": {
+                    "work": {
+                        "taskInfo": {"name": "work"},
+                        "componentRef": {"name": "c"},
+                        **(task or {}),
+                    }
+                }
                 | dict(others or {})
             }
         },
         "components": {"c": {"executorLabel": "e"}, **components},
-        "deploymentSpec": {"executors": {"e": executor or {"container": {**PLAIN, **(container or {})}}}},
+        "deploymentSpec": {
+            "executors": {"e": executor or {"container": {**PLAIN, **(container or {})}}}
+        },
     }
     documents = [spec] if platform is None else [spec, {"platforms": {"kubernetes": platform}}]
     return from_documents(documents, "p")
@@ -52,7 +61,11 @@ NESTED = {
     **OUT,
     "dag": {
         "outputs": {
-            "parameters": {"Output": {"valueFromParameter": {"producerSubtask": "one", "outputParameterKey": "Output"}}}
+            "parameters": {
+                "Output": {
+                    "valueFromParameter": {"producerSubtask": "one", "outputParameterKey": "Output"}
+                }
+            }
         },
         "tasks": {"one": plain("leaf")},
     },
@@ -64,7 +77,11 @@ TAKES = {
 }
 TAKES_REF = {"componentRef": {"name": "takes"}}
 TAKES_OUTPUT = {
-    "inputs": {"parameters": {"x": {"taskOutputParameter": {"producerTask": "n", "outputParameterKey": "Output"}}}},
+    "inputs": {
+        "parameters": {
+            "x": {"taskOutputParameter": {"producerTask": "n", "outputParameterKey": "Output"}}
+        }
+    },
     "dependentTasks": ["n"],
     "componentRef": {"name": "takes"},
 }
@@ -73,7 +90,12 @@ LOOPED = {
     "inputDefinitions": {"parameters": {"i": {"parameterType": "NUMBER_INTEGER"}}},
     "dag": {"tasks": {"one": plain("c")}},
 }
-IMPORTER = {"importer": {"artifactUri": {"constant": "gs://b/x"}, "typeSchema": {"schemaTitle": "system.Dataset"}}}
+IMPORTER = {
+    "importer": {
+        "artifactUri": {"constant": "gs://b/x"},
+        "typeSchema": {"schemaTitle": "system.Dataset"},
+    }
+}
 
 
 def named(spec: Spec, version: tuple[int, ...] | None) -> list[tuple[str, str, bool]]:
@@ -84,17 +106,35 @@ def named(spec: Spec, version: tuple[int, ...] | None) -> list[tuple[str, str, b
     ("spec", "task", "words", "since"),
     [
         (
-            spec_of(others={"n": plain("nested")}, task=TAKES_OUTPUT, nested=NESTED, leaf=LEAF, takes=TAKES),
+            spec_of(
+                others={"n": plain("nested")},
+                task=TAKES_OUTPUT,
+                nested=NESTED,
+                leaf=LEAF,
+                takes=TAKES,
+            ),
             "work",
             "an output of a nested pipeline",
             (2, 4),
         ),
-        (spec_of(container={"image": "{{$.inputs.parameters['i']}}"}), "work", "an image that a parameter", (2, 4)),
-        (spec_of(platform={"pipelineConfig": {"workspace": {"size": "1Gi"}}}), "", "has a workspace", (2, 14)),
+        (
+            spec_of(container={"image": "{{$.inputs.parameters['i']}}"}),
+            "work",
+            "an image that a parameter",
+            (2, 4),
+        ),
+        (
+            spec_of(platform={"pipelineConfig": {"workspace": {"size": "1Gi"}}}),
+            "",
+            "has a workspace",
+            (2, 14),
+        ),
     ],
     ids=["nested output", "image", "workspace"],
 )
-def test_what_a_server_is_too_old_for_is_refused(spec: Spec, task: str, words: str, since: tuple[int, int]) -> None:
+def test_what_a_server_is_too_old_for_is_refused(
+    spec: Spec, task: str, words: str, since: tuple[int, int]
+) -> None:
     before = (since[0], since[1] - 1, 9)
 
     (found,) = lacks(spec, before)
@@ -107,7 +147,10 @@ def test_what_a_server_is_too_old_for_is_refused(spec: Spec, task: str, words: s
 def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
     shapes = load(str(pipeline("shapes")))
     empty = ("total", "collects from a loop that may be empty", False)
-    assert named(shapes, (2, 13)) == [("total", "collects the outputs of a loop (dsl.Collected)", True), empty]
+    assert named(shapes, (2, 13)) == [
+        ("total", "collects the outputs of a loop (dsl.Collected)", True),
+        empty,
+    ]
     assert {task for task, _, refused in named(shapes, (2, 3)) if refused} == {"say-3", "total"}
     assert named(shapes, NEW) == [empty]
 
@@ -122,13 +165,23 @@ def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
     ("spec", "words"),
     [
         (spec_of(executor={"customJob": {"customJob": {}}}), "only Vertex AI runs"),
-        (spec_of(executor=IMPORTER, task={"triggerPolicy": {"condition": "true"}}), "an importer with a condition"),
+        (
+            spec_of(executor=IMPORTER, task={"triggerPolicy": {"condition": "true"}}),
+            "an importer with a condition",
+        ),
         (
             spec_of(
                 task={
                     "artifactIterator": {"itemInput": "i", "items": {"inputArtifact": "all"}},
                     "inputs": {
-                        "artifacts": {"all": {"taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "o"}}}
+                        "artifacts": {
+                            "all": {
+                                "taskOutputArtifact": {
+                                    "producerTask": "make",
+                                    "outputArtifactKey": "o",
+                                }
+                            }
+                        }
                     },
                     "dependentTasks": ["make"],
                     "componentRef": {"name": "looped"},
@@ -137,14 +190,22 @@ def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
                 makes={
                     "executorLabel": "e",
                     "outputDefinitions": {
-                        "artifacts": {"o": {"artifactType": {"schemaTitle": "system.Dataset"}, "isArtifactList": True}}
+                        "artifacts": {
+                            "o": {
+                                "artifactType": {"schemaTitle": "system.Dataset"},
+                                "isArtifactList": True,
+                            }
+                        }
                     },
                 },
                 looped={
                     "inputDefinitions": {
                         "artifacts": {
                             "i": {"artifactType": {"schemaTitle": "system.Dataset"}},
-                            "all": {"artifactType": {"schemaTitle": "system.Dataset"}, "isArtifactList": True},
+                            "all": {
+                                "artifactType": {"schemaTitle": "system.Dataset"},
+                                "isArtifactList": True,
+                            },
                         }
                     },
                     "dag": {"tasks": {"one": plain("c")}},
@@ -167,14 +228,23 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
     [
         (
             spec_of(
-                task={**LOOP, "iteratorPolicy": {"parallelismLimit": 2}, "componentRef": {"name": "looped"}},
+                task={
+                    **LOOP,
+                    "iteratorPolicy": {"parallelismLimit": 2},
+                    "componentRef": {"name": "looped"},
+                },
                 looped=LOOPED,
             ),
             "work",
             "all of them start at once",
             (2, 4),
         ),
-        (spec_of(task={"cachingOptions": {"enableCache": True, "cacheKey": "k"}}), "work", "key is ignored", (2, 4)),
+        (
+            spec_of(task={"cachingOptions": {"enableCache": True, "cacheKey": "k"}}),
+            "work",
+            "key is ignored",
+            (2, 4),
+        ),
         (
             spec_of(container={"resources": {"resourceCpuLimit": "{{$.inputs.parameters['i']}}"}}),
             "work",
@@ -182,9 +252,18 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
             (2, 4),
         ),
         (spec_of(task={"retryPolicy": {"maxRetryCount": 2}}), "work", "tried once only", (2, 5)),
-        (spec_of(container={"args": ["{{$.pipeline_job_name}}"]}), "work", "the placeholder itself", (2, 5)),
         (
-            spec_of(others={"n": plain("nested", retryPolicy={"maxRetryCount": 2})}, nested=NESTED, leaf=LEAF),
+            spec_of(container={"args": ["{{$.pipeline_job_name}}"]}),
+            "work",
+            "the placeholder itself",
+            (2, 5),
+        ),
+        (
+            spec_of(
+                others={"n": plain("nested", retryPolicy={"maxRetryCount": 2})},
+                nested=NESTED,
+                leaf=LEAF,
+            ),
             "n",
             "it is tried once",
             (2, 14),
@@ -195,7 +274,9 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
                 leaf=LEAF,
                 nested={
                     **NESTED,
-                    "inputDefinitions": {"parameters": {"x": {"parameterType": "STRING", "isOptional": True}}},
+                    "inputDefinitions": {
+                        "parameters": {"x": {"parameterType": "STRING", "isOptional": True}}
+                    },
                 },
             ),
             "n",
@@ -205,7 +286,11 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
         (
             spec_of(
                 platform={
-                    "deploymentSpec": {"executors": {"e": {"emptyDirMounts": [{"volumeName": "v", "mountPath": "/v"}]}}}
+                    "deploymentSpec": {
+                        "executors": {
+                            "e": {"emptyDirMounts": [{"volumeName": "v", "mountPath": "/v"}]}
+                        }
+                    }
                 }
             ),
             "work",
@@ -223,7 +308,9 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
                 others={
                     "guard": plain("held"),
                     "exit": plain(
-                        "c", dependentTasks=["guard"], triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+                        "c",
+                        dependentTasks=["guard"],
+                        triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"},
                     ),
                 },
                 held={"dag": {"tasks": {"l": plain("looped", **LOOP)}}},
@@ -247,7 +334,9 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
         "loop in an exit handler",
     ],
 )
-def test_what_an_older_server_leaves_out_is_a_note(spec: Spec, task: str, words: str, since: tuple[int, int]) -> None:
+def test_what_an_older_server_leaves_out_is_a_note(
+    spec: Spec, task: str, words: str, since: tuple[int, int]
+) -> None:
     before = (since[0], since[1] - 1)
 
     (found,) = [lack for lack in lacks(spec, before) if words in str(lack)]
@@ -259,9 +348,15 @@ def test_what_an_older_server_leaves_out_is_a_note(spec: Spec, task: str, words:
 @pytest.mark.parametrize(
     ("spec", "task", "words"),
     [
-        (spec_of(container={"env": [{"name": "X", "value": "{{$.inputs.parameters['x']}}"}]}), "work", "in a variable"),
         (
-            spec_of(container={"image": "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.1"}),
+            spec_of(container={"env": [{"name": "X", "value": "{{$.inputs.parameters['x']}}"}]}),
+            "work",
+            "in a variable",
+        ),
+        (
+            spec_of(
+                container={"image": "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.1"}
+            ),
             "work",
             "calls Vertex AI",
         ),
@@ -280,13 +375,41 @@ RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 @pytest.mark.parametrize(
     ("name", "task", "words"),
     [
-        ("collected-nested", "show", "collects from nested loops: on Kubeflow, it gets one flat list"),
-        ("loop-empty", "total", "collects from a loop that may be empty: on Kubeflow, the run fails when the loop"),
-        ("collected-skipped", "show", "collects from a loop with a condition inside: on Kubeflow, the run fails when"),
-        ("list-arguments", "see-8", "is given a list or dict that contains values of the run: on Kubeflow, it fails"),
-        ("exit-bad", "ending", "reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error"),
-        ("containers", "shell", "has a ConcatPlaceholder: on Kubeflow, it gets the JSON text of the placeholder"),
-        ("fail-dep-ignore", "joined-2", "ignores failures of tasks before it: on Kubeflow, the run may be SUCCEEDED"),
+        (
+            "collected-nested",
+            "show",
+            "collects from nested loops: on Kubeflow, it gets one flat list",
+        ),
+        (
+            "loop-empty",
+            "total",
+            "collects from a loop that may be empty: on Kubeflow, the run fails when the loop",
+        ),
+        (
+            "collected-skipped",
+            "show",
+            "collects from a loop with a condition inside: on Kubeflow, the run fails when",
+        ),
+        (
+            "list-arguments",
+            "see-8",
+            "is given a list or dict that contains values of the run: on Kubeflow, it fails",
+        ),
+        (
+            "exit-bad",
+            "ending",
+            "reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error",
+        ),
+        (
+            "containers",
+            "shell",
+            "has a ConcatPlaceholder: on Kubeflow, it gets the JSON text of the placeholder",
+        ),
+        (
+            "fail-dep-ignore",
+            "joined-2",
+            "ignores failures of tasks before it: on Kubeflow, the run may be SUCCEEDED",
+        ),
         ("digits", "", "has metrics: on Kubeflow, metrics keep only six decimals before 3.0"),
     ],
 )
@@ -309,7 +432,17 @@ def test_retries_have_no_effect_with_the_defaults_of_2_17() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hello", "values", "conditions", "loop-constants", "nested", "exit-pipeline", "loop-nested", "importing"]
+    "name",
+    [
+        "hello",
+        "values",
+        "conditions",
+        "loop-constants",
+        "nested",
+        "exit-pipeline",
+        "loop-nested",
+        "importing",
+    ],
 )
 def test_a_pipeline_that_was_recorded_to_run_as_documented_differs_in_nothing(name: str) -> None:
     spec = load(str(RECORDED / name / "pipeline.yaml"))
@@ -330,17 +463,27 @@ def test_what_2_17_was_recorded_to_run_is_no_note_there(name: str) -> None:
     [
         ({"resources": {"accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1"}}}, True),
         ({"resources": {"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}}, False),
-        ({"resources": {"accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "1"}}}, False),
+        (
+            {
+                "resources": {
+                    "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "1"}
+                }
+            },
+            False,
+        ),
     ],
 )
-def test_accelerators_have_the_names_of_kubernetes(container: Mapping[str, Any], differs: bool) -> None:
+def test_accelerators_have_the_names_of_kubernetes(
+    container: Mapping[str, Any], differs: bool
+) -> None:
     notes = [str(lack) for lack in lacks(spec_of(container=container), NEW)]
 
     assert any("nvidia.com/gpu" in note for note in notes) is differs
 
 
 def test_numbers_in_a_list_are_as_documented() -> None:
-    """As recorded. Texts, lists and dicts are in danger, and parameters of the pipeline, which may be any of these."""
+    """As recorded. Texts, lists and dicts are in danger, and parameters of the pipeline, which may
+    be any of these."""
     spec = load(str(RECORDED / "list-arguments" / "pipeline.yaml"))
 
     notes = {lack.task for lack in lacks(spec, NEW) if "given a list" in lack.what}
@@ -349,13 +492,20 @@ def test_numbers_in_a_list_are_as_documented() -> None:
     assert {"see-5", "see-6", "see-8"} <= notes
 
 
-@pytest.mark.parametrize(("cached", "value", "equal"), [(True, 1, True), (True, 2, False), (False, 1, False)])
+@pytest.mark.parametrize(
+    ("cached", "value", "equal"), [(True, 1, True), (True, 2, False), (False, 1, False)]
+)
 def test_equal_tasks_may_share_a_result(cached: bool, value: int, equal: bool) -> None:
     caching = {"cachingOptions": {"enableCache": cached}}
     inputs = {"inputs": {"parameters": {"x": {"runtimeValue": {"constant": value}}}}}
-    first = {"inputs": {"parameters": {"x": {"runtimeValue": {"constant": 1}}}}, "componentRef": {"name": "takes"}}
+    first = {
+        "inputs": {"parameters": {"x": {"runtimeValue": {"constant": 1}}}},
+        "componentRef": {"name": "takes"},
+    }
     spec = spec_of(
-        others={"first": plain("takes", **first, **caching)}, task={**TAKES_REF, **inputs, **caching}, takes=TAKES
+        others={"first": plain("takes", **first, **caching)},
+        task={**TAKES_REF, **inputs, **caching},
+        takes=TAKES,
     )
 
     notes = [lack.task for lack in lacks(spec, NEW) if "the same as another" in lack.what]
@@ -398,7 +548,9 @@ def test_every_feature_can_be_told_apart_by_its_words() -> None:
         ("9" * 5000 + ".1", None),
     ],
 )
-def test_versions_are_read_from_what_servers_call_themselves(tag: object, version: tuple[int, ...] | None) -> None:
+def test_versions_are_read_from_what_servers_call_themselves(
+    tag: object, version: tuple[int, ...] | None
+) -> None:
     assert version_of(tag) == version
 
 
@@ -419,7 +571,9 @@ def older(home: Path) -> Iterator[KubeflowStandIn]:
 def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is_made(
     older: KubeflowStandIn, kfgcp: Any, pipeline: Any
 ) -> None:
-    done = kfgcp("run", pipeline("shapes"), "--env", "gke", "-p", "uri=gs://b/x", "--experiment", "new")
+    done = kfgcp(
+        "run", pipeline("shapes"), "--env", "gke", "-p", "uri=gs://b/x", "--experiment", "new"
+    )
 
     assert done.code == 5
     task = "Task total collects the outputs of a loop (dsl.Collected)"
@@ -453,12 +607,16 @@ def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that
 ) -> None:
     older.tells_version = False
 
-    with pytest.warns(api.NotHeeded, match=r"does not tell its version.*work is tried again.*needs 2\.5"):
+    with pytest.warns(
+        api.NotHeeded, match=r"does not tell its version.*work is tried again.*needs 2\.5"
+    ):
         api.submit(spec_of(task={"retryPolicy": {"maxRetryCount": 2}}), env="gke")
 
 
 def test_a_custom_job_of_vertex_is_refused_with_the_way_to_run_it(older: KubeflowStandIn) -> None:
-    with pytest.raises(Unsupported, match="Task work is a custom job, which only Vertex AI runs") as caught:
+    with pytest.raises(
+        Unsupported, match="Task work is a custom job, which only Vertex AI runs"
+    ) as caught:
         api.submit(spec_of(executor={"customJob": {"customJob": {}}}), env="gke")
 
     assert "Vertex AI" in caught.value.hint
@@ -469,7 +627,9 @@ def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> N
     with kubeflow(mode="instant", version="1.8.5") as server:
         in_project(home, server)
         for name in ("echo", "guarded"):
-            with pytest.raises(Unsupported, match=r"Kubeflow Pipelines 1\.8\.5 with the API v1beta1 only") as caught:
+            with pytest.raises(
+                Unsupported, match=r"Kubeflow Pipelines 1\.8\.5 with the API v1beta1 only"
+            ) as caught:
                 api.submit(str(pipeline(name)), env="gke")
             assert "Upgrade" in caught.value.hint
         assert server.requests.count(method="POST") == 0
@@ -478,7 +638,11 @@ def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> N
 def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(home: Path, pipeline: Any) -> None:
     with kubeflow(mode="instant") as server:
         in_project(home, server)
-        text = (home / "kfgcp.toml").read_text().replace(f'host = "{server.host}"', f'host = "{server.host}/nowhere"')
+        text = (
+            (home / "kfgcp.toml")
+            .read_text()
+            .replace(f'host = "{server.host}"', f'host = "{server.host}/nowhere"')
+        )
         (home / "kfgcp.toml").write_text(text)
         with pytest.raises(NotFound):
             api.submit(str(pipeline("echo")), env="gke")

@@ -1,4 +1,5 @@
-"""Filters of lists as the service reads them: JSON that it URL-decodes once more than the query itself."""
+"""Filters of lists as the service reads them: JSON that it URL-decodes once more than the query
+itself."""
 
 import json
 from urllib.parse import unquote_plus
@@ -19,10 +20,12 @@ GOING_ON = (RunState.PENDING, RunState.RUNNING)
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.text(max_size=30) | st.sampled_from(["a+b", "100%", "%41", "%zz", "a%2Bb", "\u00fc \U0001f600", "\\", '"', "&="])
+    st.text(max_size=30)
+    | st.sampled_from(["a+b", "100%", "%41", "%zz", "a%2Bb", "\u00fc \U0001f600", "\\", '"', "&="])
 )
 def test_a_value_is_what_the_service_reads(value: str) -> None:
-    """QueryUnescape of Go, which the service calls, turns `+` into a blank and `%XX` into a character."""
+    """QueryUnescape of Go, which the service calls, turns `+` into a blank and `%XX` into a
+    character."""
     text = filters.text([filters.predicate("display_name", "EQUALS", value)])
 
     assert json.loads(unquote_plus(text, errors="strict")) == {
@@ -44,7 +47,11 @@ def test_predicates_have_the_fields_of_the_api() -> None:
         "timestamp_value": "2026-01-02T03:04:05.000Z",
     }
     assert (states["key"], states["operation"]) == ("state", "IN")
-    assert sorted(states["string_values"]["values"]) == ["PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED"]
+    assert sorted(states["string_values"]["values"]) == [
+        "PENDING",
+        "RUNNING",
+        "RUNTIME_STATE_UNSPECIFIED",
+    ]
 
 
 @pytest.mark.parametrize("state", [*RunState])
@@ -52,7 +59,11 @@ def test_a_state_is_asked_for_by_all_names_that_the_service_has_for_it(state: Ru
     """A run that was terminated is FAILED there (recorded: sleepy-cancelled)."""
     (asked,) = filters.predicates(RunFilter(states=[state])) or ()
 
-    names = [asked["string_value"]] if asked["operation"] == "EQUALS" else asked["string_values"]["values"]
+    names = (
+        [asked["string_value"]]
+        if asked["operation"] == "EQUALS"
+        else asked["string_values"]["values"]
+    )
     assert names
     states = {state, RunState.FAILED} if state is RunState.CANCELLED else {state}
     assert {RUN_STATES[name] for name in names} == states
@@ -72,10 +83,14 @@ def test_every_run_is_no_predicate_at_all() -> None:
         ({"owner": "Jos\u00e9"}, '"owner":"Jos\u00e9"'),
     ],
 )
-def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(labels: dict[str, str], part: str) -> None:
+def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(
+    labels: dict[str, str], part: str
+) -> None:
     wanted = RunFilter(labels=labels)
 
-    assert filters.predicates(wanted) == [{"key": "description", "operation": "IS_SUBSTRING", "string_value": part}]
+    assert filters.predicates(wanted) == [
+        {"key": "description", "operation": "IS_SUBSTRING", "string_value": part}
+    ]
     assert part in run_request.description({"user": "ann", **labels, "z": "last"})
     assert not filters.chosen_here(wanted)
 
@@ -91,6 +106,7 @@ def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(labels: dic
     ],
 )
 def test_what_the_service_cannot_find_is_not_asked_for(wanted: RunFilter) -> None:
-    """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash for itself."""
+    """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash
+    for itself."""
     assert filters.predicates(wanted) == []
     assert filters.chosen_here(wanted)

@@ -1,4 +1,5 @@
-"""Hosts with a path, `https://HOST/pipeline`, in the layouts that there are; each is a server on loopback."""
+"""Hosts with a path, `https://HOST/pipeline`, in the layouts that there are; each is a server on
+loopback."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ PAGE = b"<!doctype html><html><head><title>Kubeflow Central Dashboard</title></h
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 Route = Callable[[str], str | None]
-"""The path at Kubeflow Pipelines that a path of the host leads to; None when it leads to something else."""
+"""The path at Kubeflow Pipelines that a path of the host leads to; None when it leads to something
+else."""
 
 
 def of_kubeflow(path: str) -> str | None:
@@ -41,7 +43,8 @@ def of_own_proxy(path: str) -> str | None:
 
 
 def of_streaming_ui(path: str) -> str | None:
-    """A UI server with STREAM_LOGS_FROM_SERVER_API, which has the logs of pods at its root alone."""
+    """A UI server with STREAM_LOGS_FROM_SERVER_API, which has the logs of pods at its root
+    alone."""
     if path == "/pipeline/k8s/pod/logs":
         return None
     return path if path == "/k8s/pod/logs" else of_kubeflow(path)
@@ -62,7 +65,8 @@ def recorded() -> Iterator[RecordedServer]:
 
 @pytest.fixture
 def host(server: Any, reply: Any, recorded: RecordedServer) -> Callable[..., str]:
-    """Start a host of a layout; what is not Kubeflow Pipelines answers with a page of this status."""
+    """Start a host of a layout; what is not Kubeflow Pipelines answers with a page of this
+    status."""
 
     def start(route: Route, elsewhere: int = 404) -> str:
         def answer(asked: Any) -> Any:
@@ -112,7 +116,9 @@ def backend(home: Path) -> Callable[[str], Backend]:
         ("streaming-ui", 200),
     ],
 )
-def test_values_and_logs_are_found_in_every_layout(host: Any, backend: Any, layout: str, elsewhere: int) -> None:
+def test_values_and_logs_are_found_in_every_layout(
+    host: Any, backend: Any, layout: str, elsewhere: int
+) -> None:
     kubeflow = backend(host(LAYOUTS[layout], elsewhere))
 
     run = kubeflow.get(RUN)
@@ -121,8 +127,12 @@ def test_values_and_logs_are_found_in_every_layout(host: Any, backend: Any, layo
     assert [line.text for line in logs(kubeflow).logs(RUN, LogFilter(attempt=3))] == ["attempt 2"]
 
 
-@pytest.mark.parametrize(("layout", "first"), [("kubeflow", METADATA), ("own-proxy", f"/pipeline{METADATA}")])
-def test_the_address_that_answered_is_remembered(host: Any, backend: Any, server: Any, layout: str, first: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "first"), [("kubeflow", METADATA), ("own-proxy", f"/pipeline{METADATA}")]
+)
+def test_the_address_that_answered_is_remembered(
+    host: Any, backend: Any, server: Any, layout: str, first: str
+) -> None:
     kubeflow = backend(host(LAYOUTS[layout]))
 
     kubeflow.get(RUN)
@@ -143,17 +153,24 @@ def test_a_pod_that_is_gone_is_not_looked_for_at_the_other_address(
     with pytest.raises(NotFound, match=r"its pod .* is gone"):
         list(logs(kubeflow).logs(RUN, LogFilter(attempt=3)))
 
-    assert [asked.path for asked in server.asked if asked.path.endswith("/k8s/pod/logs")] == ["/pipeline/k8s/pod/logs"]
+    assert [asked.path for asked in server.asked if asked.path.endswith("/k8s/pod/logs")] == [
+        "/pipeline/k8s/pod/logs"
+    ]
 
 
 def test_a_host_without_ml_metadata_says_so_once(host: Any, backend: Any, server: Any) -> None:
     kubeflow = backend(host(lambda path: None if METADATA in path else of_kubeflow(path)))
 
-    with pytest.warns(UserWarning, match="shown without values, metrics and artifacts: ML Metadata refused"):
+    with pytest.warns(
+        UserWarning, match="shown without values, metrics and artifacts: ML Metadata refused"
+    ):
         kubeflow.get(RUN)
 
     calls = [asked.path for asked in server.asked if METADATA in asked.path]
-    assert calls == [f"{METADATA}GetContextByTypeAndName", f"/pipeline{METADATA}GetContextByTypeAndName"]
+    assert calls == [
+        f"{METADATA}GetContextByTypeAndName",
+        f"/pipeline{METADATA}GetContextByTypeAndName",
+    ]
 
 
 def test_doctor_finds_ml_metadata_where_it_is(host: Any, backend: Any) -> None:
@@ -187,7 +204,9 @@ def addresses(server: Any, client: Callable[..., ServiceClient]) -> Addresses:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 503])
-def test_an_address_that_refuses_is_the_right_one(addresses: Any, server: Any, reply: Any, status: int) -> None:
+def test_an_address_that_refuses_is_the_right_one(
+    addresses: Any, server: Any, reply: Any, status: int
+) -> None:
     server.answers(reply({"message": "no"}, status=status))
 
     with pytest.raises(BackendError, match="no"):

@@ -1,4 +1,5 @@
-"""`auth = "port-forward"` at the real command line: what kubectl says is wrong, and what to do about it."""
+"""`auth = "port-forward"` at the real command line: what kubectl says is wrong, and what to do
+about it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,29 +26,46 @@ def gke(home: Path, kubectl: Any) -> Any:
     [
         ('error: context "prod" does not exist', "kubectl config get-contexts"),
         (
-            "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
+            (
+                "The connection to the server localhost:8080 was refused - did you specify the"
+                " right host or port?"
+            ),
             "gcloud container clusters get-credentials",
         ),
         (
-            'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping values are not allowed',
+            (
+                'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping'
+                " values are not allowed"
+            ),
             "let KUBECONFIG name another one",
         ),
         ("error: invalid configuration: no configuration has been provided", "KUBECONFIG"),
         ('Error from server (NotFound): services "ml-pipeline-ui" not found', "kube_service"),
         ('Error from server (NotFound): namespaces "kubeflow" not found', "kube_namespace"),
         (
-            'Error from server (Forbidden): pods "x" is forbidden: "ada" cannot create resource "pods/portforward"',
+            (
+                'Error from server (Forbidden): pods "x" is forbidden: "ada" cannot create resource'
+                ' "pods/portforward"'
+            ),
             "pods/portforward",
         ),
         ("error: You must be logged in to the server (Unauthorized)", "gcloud auth login"),
         (
-            "Unable to connect to the server: getting credentials: exec: executable gke-gcloud-auth-plugin not found",
+            (
+                "Unable to connect to the server: getting credentials: exec: executable"
+                " gke-gcloud-auth-plugin not found"
+            ),
             "gke-gcloud-auth-plugin",
         ),
     ],
 )
 def test_what_kubectl_says_is_told_once_with_what_to_do(
-    gke: Any, fails: Any, nothing_was_started: Any, pipeline: Callable[[str], Path], says: str, mend: str
+    gke: Any,
+    fails: Any,
+    nothing_was_started: Any,
+    pipeline: Callable[[str], Path],
+    says: str,
+    mend: str,
 ) -> None:
     error, hint = fails(5, "run", pipeline("echo"), env={"FAKE_SAYS": says})
 
@@ -63,7 +81,9 @@ def test_what_may_pass_is_tried_again(gke: Any, fails: Any) -> None:
     error, hint = fails(5, "list", "--env", "cloud", env={"FAKE_SAYS": says})
 
     assert error.startswith(f"kubectl cannot forward a port to {TARGET}: {says}. Tried 3 times")
-    assert hint.startswith("See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui ")
+    assert hint.startswith(
+        "See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+    )
 
 
 def test_without_kubectl(
@@ -95,7 +115,12 @@ def test_a_run_goes_through_kubectl_and_none_is_left(
 
 @pytest.mark.parametrize("word", ["die", "lose"])
 def test_a_run_is_watched_through_the_loss_of_its_pod(
-    cluster: KubeflowStandIn, gke: Any, kfgcp: Any, pipeline: Callable[[str], Path], eventually: Any, word: str
+    cluster: KubeflowStandIn,
+    gke: Any,
+    kfgcp: Any,
+    pipeline: Callable[[str], Path],
+    eventually: Any,
+    word: str,
 ) -> None:
     """The pod behind the forwarded port goes away twice while the run goes on."""
     cluster.instant.seconds = 86400

@@ -29,7 +29,8 @@ def late(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class Looks:
-    """Answers to several looks, the last of them again and again; a clock; the pauses between the looks."""
+    """Answers to several looks, the last of them again and again; a clock; the pauses between the
+    looks."""
 
     def __init__(self, *answers: dict[str, Any], now: float = END) -> None:
         self.answers = list(answers)
@@ -67,7 +68,9 @@ def test_it_is_read_three_times_at_most(whole: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("after", [JUST_ENDED + 1, -JUST_ENDED - 1])
-def test_what_still_runs_a_minute_after_the_end_stays_so(whole: dict[str, Any], after: float) -> None:
+def test_what_still_runs_a_minute_after_the_end_stays_so(
+    whole: dict[str, Any], after: float
+) -> None:
     looks = Looks(late(whole), now=END + after)
 
     assert looks.result() == late(whole)
@@ -89,10 +92,14 @@ def test_a_run_whose_tasks_have_ended_is_read_once(whole: dict[str, Any]) -> Non
         lambda run: run.pop("finished_at"),
         lambda run: run.update(run_details={}),
         lambda run: run.pop("run_details"),
-        lambda run: [detail.pop("display_name", None) for detail in run["run_details"]["task_details"]],
+        lambda run: [
+            detail.pop("display_name", None) for detail in run["run_details"]["task_details"]
+        ],
     ],
 )
-def test_other_runs_are_read_once(whole: dict[str, Any], change: Callable[[dict[str, Any]], object]) -> None:
+def test_other_runs_are_read_once(
+    whole: dict[str, Any], change: Callable[[dict[str, Any]], object]
+) -> None:
     answer = late(whole)
     change(answer)
     looks = Looks(answer)

@@ -14,7 +14,8 @@ from kfgcp.services.client import ServiceClient
 
 @pytest.fixture
 def server_of(server: Any, client: Callable[..., ServiceClient]) -> Callable[[str], Server]:
-    """Makes a server that answers the question for its version as the one that was recorded, "" for never."""
+    """Makes a server that answers the question for its version as the one that was recorded, "" for
+    never."""
 
     def make(version: str) -> Server:
         if version:
@@ -25,7 +26,9 @@ def server_of(server: Any, client: Callable[..., ServiceClient]) -> Callable[[st
 
 
 @pytest.mark.parametrize("name", ["e" * 128, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 64])
-def test_an_experiment_of_128_bytes_is_allowed_without_a_question(server_of: Any, name: str) -> None:
+def test_an_experiment_of_128_bytes_is_allowed_without_a_question(
+    server_of: Any, name: str
+) -> None:
     check_experiment_name(name, server_of(""))
 
 
@@ -38,7 +41,10 @@ def test_an_experiment_of_129_bytes_is_refused(server_of: Any, version: str) -> 
     with pytest.raises(Unsupported) as caught:
         check_experiment_name(name, server_of(version))
 
-    assert caught.value.message == "The name of the experiment has 129 bytes; Kubeflow Pipelines takes at most 128."
+    assert (
+        caught.value.message
+        == "The name of the experiment has 129 bytes; Kubeflow Pipelines takes at most 128."
+    )
 
 
 def test_bytes_are_counted_not_characters(server_of: Any) -> None:
@@ -48,10 +54,14 @@ def test_bytes_are_counted_not_characters(server_of: Any) -> None:
 
 def test_an_older_server_takes_255_characters(server_of: Any) -> None:
     letter = "\N{LATIN SMALL LETTER E WITH ACUTE}"
-    check_experiment_name(exchange("experiment-create-long-name", "2.14.3").body["display_name"], server_of("2.14.3"))
+    check_experiment_name(
+        exchange("experiment-create-long-name", "2.14.3").body["display_name"], server_of("2.14.3")
+    )
     check_experiment_name(letter * 255, server_of("2.14.3"))
 
-    with pytest.raises(Unsupported, match=r"256 characters; Kubeflow Pipelines 2\.14\.3 takes at most 255"):
+    with pytest.raises(
+        Unsupported, match=r"256 characters; Kubeflow Pipelines 2\.14\.3 takes at most 255"
+    ):
         check_experiment_name(letter * 256, server_of("2.14.3"))
 
 
@@ -64,11 +74,17 @@ def test_an_experiment_needs_a_name(server_of: Any) -> None:
     ("version", "limit", "letter"),
     [
         ("2.17.0", 120_000, "a"),
-        ("2.17.0", 120_000, "\N{CJK UNIFIED IDEOGRAPH-5B57}"),  # three bytes in UTF-8, six in ASCII JSON
+        (
+            "2.17.0",
+            120_000,
+            "\N{CJK UNIFIED IDEOGRAPH-5B57}",
+        ),  # three bytes in UTF-8, six in ASCII JSON
         ("2.14.3", 65_535, "a"),
     ],
 )
-def test_parameters_are_limited_in_bytes(server_of: Any, version: str, limit: int, letter: str) -> None:
+def test_parameters_are_limited_in_bytes(
+    server_of: Any, version: str, limit: int, letter: str
+) -> None:
     """`{"data":"…","lr":0.5}` has 20 bytes beside the text."""
     count, rest = divmod(limit - 20, len(letter.encode()))
     params = {"lr": 0.5, "data": letter * count + "x" * rest}
@@ -90,7 +106,8 @@ def test_parameters_are_limited_in_bytes(server_of: Any, version: str, limit: in
 
 @pytest.mark.parametrize("letter", ["<", ">", "&", "\u2028", "\u2029"])
 def test_what_go_escapes_takes_six_bytes(server_of: Any, letter: str) -> None:
-    """json.Marshal of Go writes \\u003c; in the parameters `{"page":"…"}` there are 11 bytes beside the text."""
+    """json.Marshal of Go writes \\u003c; in the parameters `{"page":"…"}` there are 11 bytes beside
+    the text."""
     most = (120_000 - 11) // 6
 
     check_parameters({"page": letter * most}, server_of("2.17.0"))

@@ -12,13 +12,15 @@ WRITTEN = {  # node -> what its program printed, by the code in pipeline.yaml
     "collected-skipped-ghfbm.root.for-loop-2.iteration-iterations(1:1).iteration-item.condition-3.add.executor": (
         "add 4 100"
     ),
-    "collected-skipped-ghfbm.root.for-loop-2.iteration-iterations(0:0).iteration-item.number.executor": "number 1",
+    "collected-skipped-ghfbm.root.for-loop-2.iteration-iterations(0:0).iteration-item.number.executor": (
+        "number 1"
+    ),
     "exit-bad-pb6sq(0).root(0).exit-handler-1.onExit(0).ending(0).executor(0)": (
         "after failure FAILED exit-bad-pb6sq exit-handler-1 None None"
     ),
     "importing-9p8md(0).root(0).count-one(0).executor(0)": (
-        "minio://mlpipeline/outside/data.csv {'rows': 3, 'source': 'outside', 'store_session_info': "
-        '\'{"Provider":"minio","Params":{"fromEnv":"true"}}\'}'
+        "minio://mlpipeline/outside/data.csv {'rows': 3, 'source': 'outside', 'store_session_info':"
+        ' \'{"Provider":"minio","Params":{"fromEnv":"true"}}\'}'
     ),
     "list-arguments-tk4dh(0).root(0).see-2(0).executor(0)": 'SEE int ["3", 4]',
     "param-none-4zr6j.root.number.executor": "number 1",
@@ -74,7 +76,9 @@ def test_the_reason_of_the_launcher_is_left_when_it_tells_more_than_a_status() -
     assert line.endswith("proto: syntax error (line 1:447): invalid value NaN")
 
 
-@pytest.mark.parametrize("node", ["retry-good-qn2mv.root.flaky.executor(0)", "param-none-4zr6j.root.say-driver"])
+@pytest.mark.parametrize(
+    "node", ["retry-good-qn2mv.root.flaky.executor(0)", "param-none-4zr6j.root.say-driver"]
+)
 def test_the_beginning_of_a_log_is_shown_as_it_is_in_the_whole(node: str) -> None:
     """A log that grows is read again and again; what was shown must not change."""
     whole = list(without_noise(LOGS[node]))
@@ -104,8 +108,14 @@ def test_a_line_of_the_program_is_kept(line: str) -> None:
 
 
 def test_a_line_that_only_looks_like_the_last_one_is_kept() -> None:
-    assert list(without_noise([ARGO, SETTING, STATUS, "more", GIVES_UP, ARGO, STATUS])) == [STATUS, "more"]
-    assert list(without_noise(["a program without Argo", STATUS])) == ["a program without Argo", STATUS]
+    assert list(without_noise([ARGO, SETTING, STATUS, "more", GIVES_UP, ARGO, STATUS])) == [
+        STATUS,
+        "more",
+    ]
+    assert list(without_noise(["a program without Argo", STATUS])) == [
+        "a program without Argo",
+        STATUS,
+    ]
 
 
 def test_a_program_that_wrote_nothing_is_said_to_have_failed() -> None:
@@ -128,7 +138,13 @@ def test_lines_of_standard_error_inside_of_what_kfp_prints_are_kept() -> None:
 
 
 def test_what_kfp_prints_may_break_off() -> None:
-    log = [ARGO, SETTING, "[KFP Executor 2026-11-29 09:06:36,619 INFO]: Got executor_input:", "{", '    "inputs": {']
+    log = [
+        ARGO,
+        SETTING,
+        "[KFP Executor 2026-11-29 09:06:36,619 INFO]: Got executor_input:",
+        "{",
+        '    "inputs": {',
+    ]
 
     assert list(without_noise(log)) == []
     assert list(without_noise([*log, ARGO, "  indented"])) == ["  indented"]
@@ -136,6 +152,10 @@ def test_what_kfp_prints_may_break_off() -> None:
 
 def test_logs_of_older_servers() -> None:
     """Argo before 4 wrote its times in quotes."""
-    log = ['time="2026-11-29T09:06:36.016Z" level=info msg="capturing logs" argo=true', SETTING, "hello"]
+    log = [
+        'time="2026-11-29T09:06:36.016Z" level=info msg="capturing logs" argo=true',
+        SETTING,
+        "hello",
+    ]
 
     assert list(without_noise(log)) == ["hello"]

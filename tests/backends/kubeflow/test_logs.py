@@ -35,7 +35,9 @@ def chain(compiled: Any, execution: Any) -> Any:
         execution(6, "add-2", 1, pod="pod-add-2", state="RUNNING"),
     ]
 
-    def make(http: Any, logging: CloudLogging | None = None, namespace: str = "team-a", **more: Any) -> RunLogs:
+    def make(
+        http: Any, logging: CloudLogging | None = None, namespace: str = "team-a", **more: Any
+    ) -> RunLogs:
         return RunLogs(Place(http, logging, namespace, "cloud"), {**body, **more}, pods)
 
     return make
@@ -58,7 +60,9 @@ def queries(server: Any) -> list[dict[str, str]]:
 def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
     chain: Any, client: Any, server: Any, reply: Any
 ) -> None:
-    server.answers(*(reply(text, headers=TEXT) for text in (b"a\nb\n", "\u00fc \u2603\n".encode(), b"")))
+    server.answers(
+        *(reply(text, headers=TEXT) for text in (b"a\nb\n", "\u00fc \u2603\n".encode(), b""))
+    )
 
     found = list(chain(client()).read(LogFilter()))
 
@@ -123,7 +127,10 @@ def logging(client: Any) -> CloudLogging:
 def test_cloud_logging_has_what_the_pod_had(
     chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
 ) -> None:
-    server.answers(reply(b"pod not found", status=404, headers=TEXT), {"entries": [entry(1, "a"), entry(2, "b")]})
+    server.answers(
+        reply(b"pod not found", status=404, headers=TEXT),
+        {"entries": [entry(1, "a"), entry(2, "b")]},
+    )
 
     found = list(chain(client(), logging).read(LogFilter(task="add")))
 
@@ -142,12 +149,16 @@ def test_without_cloud_logging_a_pod_that_is_gone_is_said_to_be(
 ) -> None:
     server.answers(reply(b"pod not found", status=404, headers=TEXT))
 
-    with pytest.raises(NotFound, match=r"its pod pod-add is gone, and so is its log in the archive \(404\)") as caught:
+    with pytest.raises(
+        NotFound, match=r"its pod pod-add is gone, and so is its log in the archive \(404\)"
+    ) as caught:
         list(chain(client()).read(LogFilter(task="add")))
     assert "set project in [env.cloud] to read Cloud Logging" in caught.value.hint
 
 
-def test_an_older_server_whose_archive_is_gone(chain: Any, client: Any, server: Any, reply: Any) -> None:
+def test_an_older_server_whose_archive_is_gone(
+    chain: Any, client: Any, server: Any, reply: Any
+) -> None:
     text = b"Could not get main container logs: Error: Unable to find pod log archive information"
     server.answers(reply(text, status=500, headers=TEXT))
 
@@ -158,9 +169,18 @@ def test_an_older_server_whose_archive_is_gone(chain: Any, client: Any, server: 
 @pytest.mark.parametrize(
     ("wanted", "clause"),
     [
-        (LogFilter(task="add", severity="ERROR"), ' AND timestamp>="2026-01-02T03:00:00.000Z" AND severity>=ERROR'),
-        (LogFilter(task="add", since="2026-01-02T05:00:00.000Z"), ' AND timestamp>="2026-01-02T05:00:00.000Z"'),
-        (LogFilter(task="add", since="2020-01-01T00:00:00.000Z"), ' AND timestamp>="2026-01-02T03:00:00.000Z"'),
+        (
+            LogFilter(task="add", severity="ERROR"),
+            ' AND timestamp>="2026-01-02T03:00:00.000Z" AND severity>=ERROR',
+        ),
+        (
+            LogFilter(task="add", since="2026-01-02T05:00:00.000Z"),
+            ' AND timestamp>="2026-01-02T05:00:00.000Z"',
+        ),
+        (
+            LogFilter(task="add", since="2020-01-01T00:00:00.000Z"),
+            ' AND timestamp>="2026-01-02T03:00:00.000Z"',
+        ),
     ],
 )
 def test_times_and_severities_are_cloud_loggings(
@@ -235,19 +255,26 @@ def test_a_tail_waits_between_looks_unless_a_task_changes(
         assert len(server.asked) == asked
 
 
-def test_a_tail_whose_sign_in_ended_says_so(chain: Any, client: Any, server: Any, reply: Any) -> None:
+def test_a_tail_whose_sign_in_ended_says_so(
+    chain: Any, client: Any, server: Any, reply: Any
+) -> None:
     server.answers(reply({"message": "expired"}, status=401))
 
     with pytest.raises(AuthError, match="expired"):
         list(RunTail(lambda: chain(client()), LogFilter()).read(()))
 
 
-def test_a_tail_says_what_it_cannot_do(chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging) -> None:
+def test_a_tail_says_what_it_cannot_do(
+    chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
+) -> None:
     """By severity, where there is only the pod; and from Cloud Logging, which does not let us."""
     with pytest.raises(Unsupported, match="keep no times and severities"):
         list(RunTail(lambda: chain(client()), LogFilter(severity="ERROR")).read(()))
 
-    server.answers(reply(b"pod not found", status=404, headers=TEXT), reply({"error": {"code": 403}}, status=403))
+    server.answers(
+        reply(b"pod not found", status=404, headers=TEXT),
+        reply({"error": {"code": 403}}, status=403),
+    )
     with pytest.raises(Refused, match="403"):
         list(RunTail(lambda: chain(client(), logging), LogFilter(task="add")).read(()))
 
@@ -256,7 +283,8 @@ def test_a_tail_says_what_it_cannot_do(chain: Any, client: Any, server: Any, rep
 def test_a_pod_whose_log_is_not_there_yet_does_not_hide_the_others(
     chain: Any, client: Any, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """A pod that is being made has no log, and neither has one that is gone before it was archived."""
+    """A pod that is being made has no log, and neither has one that is gone before it was
+    archived."""
     monkeypatch.setattr(logs, "PAUSE", 0.0)
 
     def answer(asked: Any) -> Any:
@@ -267,5 +295,8 @@ def test_a_pod_whose_log_is_not_there_yet_does_not_hide_the_others(
     server.always(answer)
     tail = RunTail(lambda: chain(client()), LogFilter())
 
-    assert [f"{line.task}: {line.text}" for line in tail.read(())] == ["inner/double: line", "add-2: line"]
+    assert [f"{line.task}: {line.text}" for line in tail.read(())] == [
+        "inner/double: line",
+        "add-2: line",
+    ]
     assert len(server.asked) == 3, "there will be another look"

@@ -1,4 +1,5 @@
-"""Logs of a run: from its pods, from what was kept of them, from Cloud Logging; or one error that says what to do."""
+"""Logs of a run: from its pods, from what was kept of them, from Cloud Logging; or one error that
+says what to do."""
 
 import copy
 import json
@@ -43,7 +44,9 @@ def with_cloud_logging(server: KubeflowStandIn, home: Path) -> None:
 
 
 def paths(server: KubeflowStandIn) -> list[str]:
-    return [each.path for each in server.requests if each.path.startswith(("/k8s", "/artifacts", "/v2"))]
+    return [
+        each.path for each in server.requests if each.path.startswith(("/k8s", "/artifacts", "/v2"))
+    ]
 
 
 def test_a_pod_that_is_there_is_all_that_is_asked(server: KubeflowStandIn, run: RunHandle) -> None:
@@ -63,7 +66,9 @@ def test_an_archive_is_read_by_the_ui_server_which_is_told_the_day_of_the_run(
     assert asked.query["createdat"] == str(run.snapshot.created_at)[:10]
 
 
-def test_a_log_that_the_launcher_published_is_read_where_it_was_put(server: KubeflowStandIn) -> None:
+def test_a_log_that_the_launcher_published_is_read_where_it_was_put(
+    server: KubeflowStandIn,
+) -> None:
     server.logs.published = True
     (run_id,) = server.seed(1, metrics={"accuracy": 0.5})
     run = public.show(run_id)
@@ -73,11 +78,15 @@ def test_a_log_that_the_launcher_published_is_read_where_it_was_put(server: Kube
 
     (asked,) = server.requests.select(path="/artifacts/get")
     assert (asked.query["source"], asked.query["bucket"]) == ("gcs", server.bucket)
-    assert [artifact.name for artifact in run.artifacts] == ["metrics"], "it is no output of the task"
+    assert [artifact.name for artifact in run.artifacts] == ["metrics"], (
+        "it is no output of the task"
+    )
     assert [*run.task("train").outputs] == ["metrics"]
 
 
-def test_cloud_logging_has_what_the_pods_had(server: KubeflowStandIn, run: RunHandle, with_cloud_logging: None) -> None:
+def test_cloud_logging_has_what_the_pods_had(
+    server: KubeflowStandIn, run: RunHandle, with_cloud_logging: None
+) -> None:
     server.logs.kept = "gone"
 
     (line,) = public.logs(run.run_id)
@@ -128,7 +137,12 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
 def test_other_tasks_are_printed_before_what_is_lost_is_said(
     server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    handle = public.run(str(pipeline("two_scores")), env="gke", params={"first": 0.1, "second": 0.2}, timeout=PROCESS)
+    handle = public.run(
+        str(pipeline("two_scores")),
+        env="gke",
+        params={"first": 0.1, "second": 0.2},
+        timeout=PROCESS,
+    )
     server.fail_next("404", path="/k8s/pod/logs")
     server.fail_next("404", 2, path="/artifacts/get")
 
@@ -144,7 +158,12 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
     [
         ("pods", False, False, 20),
         ("archive", True, False, 20),
-        ("archive", False, True, 1 + 20),  # the first pod is gone; the copies of the launcher are there
+        (
+            "archive",
+            False,
+            True,
+            1 + 20,
+        ),  # the first pod is gone; the copies of the launcher are there
         ("archive", False, False, 1 + 20),  # the first pod is gone, and has no copy
         ("gone", False, False, 20 + 3),  # the archive is given up after three requests
     ],
@@ -156,7 +175,9 @@ def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
     spec = seed_spec({})
     tasks = spec["root"]["dag"]["tasks"]
     for number in range(19):
-        tasks[f"train-{number}"] = copy.deepcopy(tasks["train"]) | {"taskInfo": {"name": f"train-{number}"}}
+        tasks[f"train-{number}"] = copy.deepcopy(tasks["train"]) | {
+            "taskInfo": {"name": f"train-{number}"}
+        }
     Path("many.json").write_text(json.dumps(spec))
     server.instant.failing = {"train-7": "on purpose"}
     server.logs.published = published
@@ -192,9 +213,14 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
 
         assert first[-1] == second[-1] == "ValueError: on purpose"
         assert failing.logs() == first + second
-        assert len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")}) == 2
+        assert (
+            len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")})
+            == 2
+        )
         server.fail_next("404", path="/k8s/pod/logs")
-        assert failing.logs() == first + second, "the pod of the first attempt is gone, its log is in the archive"
+        assert failing.logs() == first + second, (
+            "the pod of the first attempt is gone, its log is in the archive"
+        )
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
         assert failing.logs() == second, "an earlier attempt that is gone is no error"
@@ -233,9 +259,9 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
     server.instant.log = ["y" * 99_999] * 1_100
     run_id = public.run(str(_echo(server)), env="gke", timeout=PROCESS).run_id
     measure = (
-        "import resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)\n"
-        "print(done.returncode, len(done.stdout), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "import resource, subprocess, sys\ndone = subprocess.run(sys.argv[1:],"
+        " stdout=subprocess.PIPE)\nprint(done.returncode, len(done.stdout),"
+        " resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     command = Path(sys.executable).with_name("kfgcp")
 
@@ -273,7 +299,9 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
         assert sorted(told) == sorted(said)
 
 
-def test_logs_that_are_asked_for_again_have_what_was_written_since(home: Path, pipeline: Any, eventually: Any) -> None:
+def test_logs_that_are_asked_for_again_have_what_was_written_since(
+    home: Path, pipeline: Any, eventually: Any
+) -> None:
     """Though the handle did not look at its run meanwhile."""
     gate = home / "gate"
     with kubeflow() as server:

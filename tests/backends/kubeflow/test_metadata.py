@@ -40,12 +40,18 @@ def known(client: Callable[..., Any]) -> Metadata:
 def says(server: Any, reply: Any) -> Callable[..., None]:
     """Queues the answers of the four calls; those that are not given are empty."""
 
-    def queue(executions: Any = (), artifacts: Any = (), events: Any = (), types: Any = None) -> None:
+    def queue(
+        executions: Any = (), artifacts: Any = (), events: Any = (), types: Any = None
+    ) -> None:
         context = mlmd.message("GetContextByTypeAndNameResponse")()
         context.context.id = 7
         first = mlmd.message("GetExecutionsByContextResponse")(executions=executions)
         second = mlmd.message("GetArtifactsByContextResponse")(artifacts=artifacts)
-        named = [] if types is None else [mlmd.message("GetArtifactTypesByIDResponse")(artifact_types=types)]
+        named = (
+            []
+            if types is None
+            else [mlmd.message("GetArtifactTypesByIDResponse")(artifact_types=types)]
+        )
         third = mlmd.message("GetEventsByExecutionIDsResponse")(events=events)
         answers = [context, first, second, third, *named]
         server.answers(*(reply(mlmd.answer(each), headers=GRPC_WEB) for each in answers))
@@ -73,7 +79,13 @@ def artifact(number: int, kind: str = "system.Metrics", **properties: Any) -> An
     return made
 
 
-def event(execution: int, artifact: int, key: str | None, kind: int = mlmd.OUTPUT, index: int | None = None) -> Any:
+def event(
+    execution: int,
+    artifact: int,
+    key: str | None,
+    kind: int = mlmd.OUTPUT,
+    index: int | None = None,
+) -> Any:
     made = mlmd.message("Event")(execution_id=execution, artifact_id=artifact, type=kind)
     if key is not None:
         made.path.steps.add(key=key)
@@ -83,7 +95,8 @@ def event(execution: int, artifact: int, key: str | None, kind: int = mlmd.OUTPU
 
 
 def test_the_states_are_all_that_ml_metadata_has() -> None:
-    """Numbers and names of `Execution.State`; CANCELED is what KFP's driver writes for a condition that was false."""
+    """Numbers and names of `Execution.State`; CANCELED is what KFP's driver writes for a condition
+    that was false."""
     assert {name: number for number, name in enumerate(mlmd.STATES)} == STATES_OF_ML_METADATA
     assert set(EXECUTION_STATES) == set(mlmd.STATES)
     assert EXECUTION_STATES["CANCELED"] is TaskState.SKIPPED
@@ -91,8 +104,12 @@ def test_the_states_are_all_that_ml_metadata_has() -> None:
     assert EXECUTION_STATES["COMPLETE"] is TaskState.SUCCEEDED
 
 
-@pytest.mark.parametrize(("number", "name"), [(-1, "UNKNOWN"), (7, "UNKNOWN"), (2**31 - 1, "UNKNOWN"), (6, "CANCELED")])
-def test_a_state_of_a_newer_service_is_unknown(known: Metadata, says: Any, number: int, name: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "name"), [(-1, "UNKNOWN"), (7, "UNKNOWN"), (2**31 - 1, "UNKNOWN"), (6, "CANCELED")]
+)
+def test_a_state_of_a_newer_service_is_unknown(
+    known: Metadata, says: Any, number: int, name: str
+) -> None:
     says([stored(1, number)])
 
     (found,) = known.executions("run-1")
@@ -100,7 +117,9 @@ def test_a_state_of_a_newer_service_is_unknown(known: Metadata, says: Any, numbe
     assert found.state == name
 
 
-def test_an_execution_has_what_the_driver_and_the_launcher_wrote(known: Metadata, says: Any) -> None:
+def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
+    known: Metadata, says: Any
+) -> None:
     says(
         [
             stored(
@@ -118,9 +137,20 @@ def test_an_execution_has_what_the_driver_and_the_launcher_wrote(known: Metadata
 
     (found,) = known.executions("run-1")
 
-    assert (found.id, found.task, found.parent, found.iteration, found.pod) == (12, "train", 11, 0, "train-x-1")
+    assert (found.id, found.task, found.parent, found.iteration, found.pod) == (
+        12,
+        "train",
+        11,
+        0,
+        "train-x-1",
+    )
     assert (found.cached, found.state) == (True, "COMPLETE")
-    assert found.params == {"lr": 0.5, "n": 3, "items": [1, {"a": None}], "text": "\u00fc\U0001f600"}
+    assert found.params == {
+        "lr": 0.5,
+        "n": 3,
+        "items": [1, {"a": None}],
+        "text": "\u00fc\U0001f600",
+    }
     assert found.output_params == {"Output": 7}
     assert (found.started_at, found.ended_at) == (1767322800.012, 1767322860.0)
 
@@ -142,15 +172,33 @@ def test_properties_of_another_type_are_none(
 
     (found,) = known.executions("run-1")
 
-    assert (found.parent, found.iteration, found.params, found.output_params) == (parent, iteration, {}, {})
+    assert (found.parent, found.iteration, found.params, found.output_params) == (
+        parent,
+        iteration,
+        {},
+        {},
+    )
 
 
 @pytest.mark.parametrize(
     ("millis", "seconds"),
-    [(0, 0.0), (-1, 0.0), (-(2**63), 0.0), (2**63 - 1, 0.0), (253402300799999, 253402300799.999), (1500, 1.5)],
+    [
+        (0, 0.0),
+        (-1, 0.0),
+        (-(2**63), 0.0),
+        (2**63 - 1, 0.0),
+        (253402300799999, 253402300799.999),
+        (1500, 1.5),
+    ],
 )
 def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: float) -> None:
-    says([mlmd.message("Execution")(id=1, create_time_since_epoch=millis, last_update_time_since_epoch=millis)])
+    says(
+        [
+            mlmd.message("Execution")(
+                id=1, create_time_since_epoch=millis, last_update_time_since_epoch=millis
+            )
+        ]
+    )
 
     (found,) = known.executions("run-1")
 
@@ -215,8 +263,14 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         "names": ["a", 1],
         "other": {"list": [], "struct": {}},
     }
-    assert [type(found.metadata[name]) for name in ("whole", "kept", "dropped")] == [int, bool, bool]
-    assert [each.uri for each in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], "by their places in the list"
+    assert [type(found.metadata[name]) for name in ("whole", "kept", "dropped")] == [
+        int,
+        bool,
+        bool,
+    ]
+    assert [each.uri for each in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], (
+        "by their places in the list"
+    )
     assert second.inputs["model"] == [StoredArtifact("system.Model", "gs://b/6", {})]
     assert [*second.outputs] == [""]
     assert first.inputs == {}
@@ -241,7 +295,10 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
     assert [each.type for each in found.outputs["metrics"]] == ["system.Metrics"]
     assert [each.type for each in found.outputs["other"]] == ["system.Artifact"]
     assert server.asked[-1].path.endswith("/GetArtifactTypesByID")
-    assert list(mlmd.received("GetArtifactTypesByIDRequest", server.asked[-1].body).type_ids) == [21, 22]
+    assert list(mlmd.received("GetArtifactTypesByIDRequest", server.asked[-1].body).type_ids) == [
+        21,
+        22,
+    ]
 
 
 def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> None:
@@ -249,12 +306,22 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
     context.context.id = 7
     page = mlmd.message("GetExecutionsByContextResponse")
     tokens = ("a", "b", "")
-    pages = [page(executions=[stored(number)], next_page_token=token) for number, token in enumerate(tokens, 1)]
-    rest = [mlmd.message(f"{each}Response")() for each in ("GetArtifactsByContext", "GetEventsByExecutionIDs")]
-    server.answers(*(reply(mlmd.answer(each), headers=GRPC_WEB) for each in (context, *pages, *rest)))
+    pages = [
+        page(executions=[stored(number)], next_page_token=token)
+        for number, token in enumerate(tokens, 1)
+    ]
+    rest = [
+        mlmd.message(f"{each}Response")()
+        for each in ("GetArtifactsByContext", "GetEventsByExecutionIDs")
+    ]
+    server.answers(
+        *(reply(mlmd.answer(each), headers=GRPC_WEB) for each in (context, *pages, *rest))
+    )
 
     assert [each.id for each in known.executions("run-1")] == [1, 2, 3]
-    asked = [mlmd.received("GetExecutionsByContextRequest", each.body) for each in server.asked[1:4]]
+    asked = [
+        mlmd.received("GetExecutionsByContextRequest", each.body) for each in server.asked[1:4]
+    ]
     assert [each.options.next_page_token for each in asked] == ["", "a", "b"]
     assert {(each.context_id, each.options.max_result_size) for each in asked} == {(7, 100)}
 
@@ -266,15 +333,26 @@ def test_a_page_token_that_comes_again_is_an_error(
     context = mlmd.message("GetContextByTypeAndNameResponse")()
     context.context.id = 7
     page = mlmd.message("GetExecutionsByContextResponse")
-    pages = [page(executions=[stored(number)], next_page_token=token) for number, token in enumerate(tokens, 1)]
-    server.answers(*(reply(mlmd.answer(message), headers=GRPC_WEB) for message in (context, *pages)))
+    pages = [
+        page(executions=[stored(number)], next_page_token=token)
+        for number, token in enumerate(tokens, 1)
+    ]
+    server.answers(
+        *(reply(mlmd.answer(message), headers=GRPC_WEB) for message in (context, *pages))
+    )
 
-    with pytest.raises(BadAnswer, match="ML Metadata answered GetExecutionsByContext with the token of a page"):
+    with pytest.raises(
+        BadAnswer, match="ML Metadata answered GetExecutionsByContext with the token of a page"
+    ):
         known.executions("run-1")
 
 
-@pytest.mark.parametrize("body", [mlmd.failure(5, "no context"), mlmd.answer(mlmd.message("Context")())])
-def test_a_run_that_is_not_known_there_has_no_executions(known: Metadata, server: Any, reply: Any, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [mlmd.failure(5, "no context"), mlmd.answer(mlmd.message("Context")())]
+)
+def test_a_run_that_is_not_known_there_has_no_executions(
+    known: Metadata, server: Any, reply: Any, body: bytes
+) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
     assert known.executions("run-1") == []
@@ -317,7 +395,9 @@ def frame(flag: int, content: bytes) -> bytes:
 def test_bytes_that_are_no_answer(known: Metadata, server: Any, reply: Any, body: bytes) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
-    with pytest.raises(Unreachable, match=r"ML Metadata did not answer GetContextByTypeAndName: the answer") as caught:
+    with pytest.raises(
+        Unreachable, match=r"ML Metadata did not answer GetContextByTypeAndName: the answer"
+    ) as caught:
         known.executions("run-1")
     assert "kfgcp doctor" in caught.value.hint
 
@@ -333,8 +413,14 @@ def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -343,8 +429,13 @@ JSON = st.recursive(
 @given(
     st.integers(-(2**31), 2**31 - 1),
     st.dictionaries(
-        st.sampled_from(["task_name", "parent_dag_id", "iteration_index", "inputs", "outputs", "pod_name", "x"]),
-        st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5) | st.dictionaries(st.text(), JSON),
+        st.sampled_from(
+            ["task_name", "parent_dag_id", "iteration_index", "inputs", "outputs", "pod_name", "x"]
+        ),
+        st.integers(-(2**63), 2**63 - 1)
+        | st.floats()
+        | st.text(max_size=5)
+        | st.dictionaries(st.text(), JSON),
         max_size=5,
     ),
 )
@@ -364,13 +455,22 @@ def test_values_of_parameters_come_back_as_they_went(values: dict[str, Any]) -> 
     made = mlmd.message("Execution")()
     mlmd.store(made.custom_properties, "inputs", values)
 
-    assert mlmd.value(mlmd.decode("Execution", mlmd.answer(made)).custom_properties["inputs"]) == values
+    assert (
+        mlmd.value(mlmd.decode("Execution", mlmd.answer(made)).custom_properties["inputs"])
+        == values
+    )
 
 
 def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
     inner = b""
     for _ in range(200):  # list_value of a Value: 6, values of a ListValue: 1
-        inner = b"\x32" + _size(len(inner) + 1 + len(_size(len(inner)))) + b"\x0a" + _size(len(inner)) + inner
+        inner = (
+            b"\x32"
+            + _size(len(inner) + 1 + len(_size(len(inner))))
+            + b"\x0a"
+            + _size(len(inner))
+            + inner
+        )
     field = b"\x0a\x01x\x12" + _size(len(inner)) + inner
     struct_value = b"\x0a" + _size(len(field)) + field
     value = b"\x22" + _size(len(struct_value)) + struct_value
@@ -393,7 +493,9 @@ def _size(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("status", [404, 405, 403, 401, 400])
-def test_a_refusal_is_final_for_a_while(known: Metadata, server: Any, reply: Any, status: int) -> None:
+def test_a_refusal_is_final_for_a_while(
+    known: Metadata, server: Any, reply: Any, status: int
+) -> None:
     """Whoever lists a thousand runs does not ask a thousand times."""
     server.answers(reply({"message": "no"}, status=status))
 
@@ -419,11 +521,15 @@ def test_a_service_that_was_away_is_asked_again_later(
     assert [each.id for each in known.executions("run-1")] == [1]
 
 
-def test_an_error_for_one_run_does_not_stand_for_others(known: Metadata, server: Any, reply: Any, says: Any) -> None:
+def test_an_error_for_one_run_does_not_stand_for_others(
+    known: Metadata, server: Any, reply: Any, says: Any
+) -> None:
     server.answers(reply(mlmd.failure(13, "mysql: gone"), headers=GRPC_WEB))
     says([stored(1)])
 
-    with pytest.raises(BackendError, match=r"^ML Metadata refused GetContextByTypeAndName: mysql: gone\.$"):
+    with pytest.raises(
+        BackendError, match=r"^ML Metadata refused GetContextByTypeAndName: mysql: gone\.$"
+    ):
         known.executions("run-1")
     assert [each.id for each in known.executions("run-2")] == [1]
 
@@ -456,7 +562,13 @@ def test_the_calls_of_a_run_share_their_time(
 
 
 def test_a_sign_in_page_is_no_answer(known: Metadata, server: Any, reply: Any) -> None:
-    server.answers(reply(b"<html><title>Sign in</title></html>", status=403, headers={"Content-Type": "text/html"}))
+    server.answers(
+        reply(
+            b"<html><title>Sign in</title></html>",
+            status=403,
+            headers={"Content-Type": "text/html"},
+        )
+    )
 
     with pytest.raises(AuthError, match="'Sign in'"):
         known.executions("run-1")

@@ -1,4 +1,5 @@
-"""ML Metadata is away: runs are shown without their values, which is said, and the values come when it is back."""
+"""ML Metadata is away: runs are shown without their values, which is said, and the values come when
+it is back."""
 
 import warnings
 from collections.abc import Callable
@@ -42,7 +43,11 @@ def shown(kfgcp: Any) -> Callable[[str], tuple[Any, str]]:
 def without_values(run: Any) -> bool:
     assert run["state"] == "SUCCEEDED"
     assert run["tasks"], "those of the workflow"
-    return not run["metrics"] and not run["artifacts"] and all(not task["outputs"] for task in run["tasks"])
+    return (
+        not run["metrics"]
+        and not run["artifacts"]
+        and all(not task["outputs"] for task in run["tasks"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,9 @@ def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
     monkeypatch.setattr(metadata, "SECONDS", 0.5)
     hang(cluster)
 
-    with pytest.warns(api.NotWhole, match=rf"^{MISSING}: 127\.0\.0\.1 did not send a whole answer within 0\.5 s"):
+    with pytest.warns(
+        api.NotWhole, match=rf"^{MISSING}: 127\.0\.0\.1 did not send a whole answer within 0\.5 s"
+    ):
         handle = public.show(seeded[0])
 
     (call,) = cluster.requests.select("POST", CALLS)
@@ -116,7 +123,8 @@ def hang(cluster: KubeflowStandIn) -> None:
 def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
     cluster: KubeflowStandIn, seeded: list[str]
 ) -> None:
-    """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no tasks any more."""
+    """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no
+    tasks any more."""
     cluster.keeps_tasks = True
 
     note = f"Run {seeded[0]} of cloud is shown without tasks: the API server has no tasks"
@@ -167,7 +175,9 @@ def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
     assert len(cluster.requests) - mark <= 2 + 16 * 2, "so few of them are tried again"
 
 
-def test_all_of_them_are_read_once_it_is_back(cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_them_are_read_once_it_is_back(
+    cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(metadata, "LATER", 0.0)
     cluster.seed(100, metrics={"accuracy": 0.5})
     cluster.faults(1, ["404"], path=CALLS)
@@ -226,7 +236,9 @@ def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
     cluster: KubeflowStandIn, shown: Any, kfgcp: Any, pipeline: Any
 ) -> None:
     cluster.instant.seconds = 600.0
-    run = kfgcp("run", pipeline("shapes"), "-p", "uri=gs://b/x", "--detach", "--env", "cloud").out.strip()
+    run = kfgcp(
+        "run", pipeline("shapes"), "-p", "uri=gs://b/x", "--detach", "--env", "cloud"
+    ).out.strip()
     going, _ = shown(run)
     assert {task["state"] for task in going["tasks"]} == {"RUNNING"}
 

@@ -1,6 +1,8 @@
-"""Recorded runs with one field that is wrong: they are read, or refused in one line, and nothing else.
+"""Recorded runs with one field that is wrong: they are read, or refused in one line, and nothing
+else.
 
-Each field of `run.json` and `mlmd.json` is removed, null, of another type, and huge. `make test` tries a sample.
+Each field of `run.json` and `mlmd.json` is removed, null, of another type, and huge. `make test`
+tries a sample.
 """
 
 import copy
@@ -33,7 +35,13 @@ CHANGES = ("removed", "null", "of another type", "huge")
 HUGE_TEXT = "x" * 100_000
 HUGE_NUMBER = str(2**63 - 1)
 """As protobuf writes an int64 in JSON."""
-BIG_PARTS = ("pipeline_spec", "types", "contexts_of_executions", "parents", "artifacts_of_events_not_in_the_context")
+BIG_PARTS = (
+    "pipeline_spec",
+    "types",
+    "contexts_of_executions",
+    "parents",
+    "artifacts_of_events_not_in_the_context",
+)
 """Specs are mutated by other tests; the rest of mlmd.json is not read."""
 
 
@@ -52,10 +60,18 @@ class Mutation:
 
 def mutations(name: str) -> list[Mutation]:
     """Return all changes of a recording, in a fixed order."""
-    run = [Mutation(name, "run.json", place, change) for place in _places(_answer(name)) for change in CHANGES]
+    run = [
+        Mutation(name, "run.json", place, change)
+        for place in _places(_answer(name))
+        for change in CHANGES
+    ]
     # In the JSON of a message, null is the same as nothing.
     changes = [change for change in CHANGES if change != "null"]
-    return run + [Mutation(name, "mlmd.json", place, change) for place in _places(_content(name)) for change in changes]
+    return run + [
+        Mutation(name, "mlmd.json", place, change)
+        for place in _places(_content(name))
+        for change in changes
+    ]
 
 
 @cache
@@ -131,7 +147,8 @@ def read(mutation: Mutation) -> bool:
     """Read a changed recording.
 
     Returns:
-        Whether it could be read; else it was refused in one line, or there is no such message of ML Metadata.
+        Whether it could be read; else it was refused in one line, or there is no such message of ML
+        Metadata.
     """
     answer = _answer(mutation.name)
     try:

@@ -34,7 +34,9 @@ def test_it_is_the_run_object_of_the_client(server: KubeflowStandIn) -> None:
 
 def test_its_token_is_renewed_for_each_request(server: KubeflowStandIn, home: Path) -> None:
     (run_id,) = server.seed(1)
-    settings = server.toml("gke").replace('auth = "anonymous"', 'auth = "token-file"\ntoken_file = "token"')
+    settings = server.toml("gke").replace(
+        'auth = "anonymous"', 'auth = "token-file"\ntoken_file = "token"'
+    )
     (home / "kfgcp.toml").write_text(settings)
     (home / "token").write_text("first")
     server.accept_tokens("first")
@@ -49,7 +51,9 @@ def test_environment_variables_of_the_client_do_not_sign_it_in_otherwise(
     server: KubeflowStandIn, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run_id,) = server.seed(1)
-    settings = server.toml("gke").replace('auth = "anonymous"', 'auth = "token-file"\ntoken_file = "token"')
+    settings = server.toml("gke").replace(
+        'auth = "anonymous"', 'auth = "token-file"\ntoken_file = "token"'
+    )
     (home / "kfgcp.toml").write_text(settings)
     (home / "token").write_text("mine")
     server.accept_tokens("mine")
@@ -98,7 +102,9 @@ def test_an_answer_that_the_client_cannot_read_is_one_of_our_errors(
 
     monkeypatch.setattr(server, "handle", not_packed)
 
-    with pytest.raises(BackendError, match=r"client of Kubeflow Pipelines failed: .*failed to decode"):
+    with pytest.raises(
+        BackendError, match=r"client of Kubeflow Pipelines failed: .*failed to decode"
+    ):
         handle.native()
 
 

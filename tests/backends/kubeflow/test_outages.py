@@ -1,4 +1,5 @@
-"""A run is watched through outages: of the pipelines API, which is said once, and of what is beside it."""
+"""A run is watched through outages: of the pipelines API, which is said once, and of what is beside
+it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,16 @@ TOO_LONG = 61
 def watched(
     cluster: KubeflowStandIn, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[list[Any], list[str]]]:
-    """Watches a run, twenty looks a second: the updates, and what was said beside them. The run ends when a condition
-    holds after a look."""
+    """Watches a run, twenty looks a second: the updates, and what was said beside them. The run
+    ends when a condition holds after a look."""
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.mirror.Mirror.pace", api.Pace(0.05, 0.05))
     monkeypatch.setattr(metadata, "LATER", 0.0)
     cluster.instant.seconds = 86400
 
-    def watch(until: Callable[[], bool] = lambda: not cluster.unused_faults) -> tuple[list[Any], list[str]]:
+    def watch(
+        until: Callable[[], bool] = lambda: not cluster.unused_faults,
+    ) -> tuple[list[Any], list[str]]:
         notices: list[str] = []
         updates: list[Any] = []
         handle = public.submit(str(pipeline("echo")), env="cloud")
@@ -44,14 +47,18 @@ def watched(
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-def test_an_outage_is_said_once_and_its_end_once(cluster: KubeflowStandIn, watched: Any, kind: str) -> None:
+def test_an_outage_is_said_once_and_its_end_once(
+    cluster: KubeflowStandIn, watched: Any, kind: str
+) -> None:
     cluster.fail_next(kind, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
 
     updates, notices = watched()
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     lost, back = notices
-    assert lost.startswith("cloud cannot be reached; the run continues, and kfgcp tries again: Kubeflow Pipelines")
+    assert lost.startswith(
+        "cloud cannot be reached; the run continues, and kfgcp tries again: Kubeflow Pipelines"
+    )
     assert back == "cloud answers again"
 
 
@@ -65,7 +72,9 @@ def test_a_short_one_is_not_said_at_all(cluster: KubeflowStandIn, watched: Any) 
     assert notices == []
 
 
-def test_without_logs_and_metadata_the_states_are_shown_all_the_same(cluster: KubeflowStandIn, watched: Any) -> None:
+def test_without_logs_and_metadata_the_states_are_shown_all_the_same(
+    cluster: KubeflowStandIn, watched: Any
+) -> None:
     """What is not there while the run goes on is no word worth; what is not there at its end is."""
     cluster.faults(1, ["404"], path=BESIDE)
 

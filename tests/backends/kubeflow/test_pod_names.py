@@ -66,7 +66,9 @@ def test_all_pods_of_a_run_are_found_by_the_paths_of_its_tasks(name: str) -> Non
     numbers = {pod.rpartition("-")[2] for pod in found if pod}
     nodes = recorded(name, "workflow.json")["nodes"].values()
     there = {node["id"].rpartition("-")[2] for node in nodes if node["type"] == "Pod"}
-    skipped = {node["id"].rpartition("-")[2] for node in nodes if node["phase"] in ("Skipped", "Omitted")}
+    skipped = {
+        node["id"].rpartition("-")[2] for node in nodes if node["phase"] in ("Skipped", "Omitted")
+    }
     assert there <= numbers
     assert numbers - there <= skipped, "a cached executor looks like one that ran"
 
@@ -89,21 +91,25 @@ def test_attempts_are_told_first_to_last(name: str, task: str, attempts: list[st
 @pytest.mark.recorded("Kubeflow: names of pods without ML Metadata", "cluster-2.17.0")
 @pytest.mark.parametrize("name", RUNS)
 def test_the_whole_name_is_that_of_the_pod(name: str) -> None:
-    """As ML Metadata has it of the last attempts, and the UI server of all pods where their logs were recorded."""
+    """As ML Metadata has it of the last attempts, and the UI server of all pods where their logs
+    were recorded."""
     details, graph = details_and_graph(name)
     pods = WorkflowPods(details, graph)
     found = {pods.driver("")}
     for path in paths_below(graph.root, "", graph):
         found.update([pods.driver(path), *pods.executors(path)])
 
-    properties = [execution["custom_properties"] for execution in recorded(name, "mlmd.json")["executions"]]
+    properties = [
+        execution["custom_properties"] for execution in recorded(name, "mlmd.json")["executions"]
+    ]
     named = {each["pod_name"]["string_value"] for each in properties if "pod_name" in each} - {""}
     if (RECORDED / name / "pod-logs").exists():
         named |= {entry["pod"] for entry in recorded(name, "pod-logs/index.json")}
     assert named <= found
 
 
-FAILED_DRIVERS = {  # path -> what follows the workflow's name; by hand from the nodes of workflow.json
+# path -> what follows the workflow's name; by hand from the nodes of workflow.json
+FAILED_DRIVERS = {
     "param-none": {"say": "system-container-driver-2245913054"},
     "param-none-with-default-configmap": {"say": "system-container-driver-3083210276"},
     "exit-driver": {"exit-handler-1": "system-dag-driver-2685854796"},
@@ -122,7 +128,9 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
         if node["type"] == "Pod" and node["phase"] == "Failed" and "driver" in node["displayName"]
     }
 
-    told = {path: driver_pod(details, graph, path) for path in ["", *paths_below(graph.root, "", graph)]}
+    told = {
+        path: driver_pod(details, graph, path) for path in ["", *paths_below(graph.root, "", graph)]
+    }
 
     told = {path: pod for path, pod in told.items() if pod}
     assert {pod.rpartition("-")[2] for pod in told.values()} == failed
@@ -134,7 +142,9 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
 def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
     details, graph = details_and_graph("loop-nested")
 
-    failed = {path for path in paths_below(graph.root, "", graph) if driver_pod(details, graph, path)}
+    failed = {
+        path for path in paths_below(graph.root, "", graph) if driver_pod(details, graph, path)
+    }
 
     assert failed == {  # the pods that failed in workflow.json
         "for-loop-2[0]/for-loop-5[0]/add",

@@ -1,4 +1,5 @@
-"""The way through kubectl: real processes, of a script that forwards real connections to a stand-in."""
+"""The way through kubectl: real processes, of a script that forwards real connections to a
+stand-in."""
 
 import os
 import signal
@@ -27,7 +28,9 @@ Client = Callable[..., ServiceClient]
 
 def _env(**settings: str) -> Environment:
     given = {"auth": "port-forward"} | settings
-    return Environment("gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()})
+    return Environment(
+        "gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+    )
 
 
 def _http(client: Client, **settings: str) -> ServiceClient:
@@ -57,7 +60,9 @@ def test_the_settings_say_where_to(kubectl: Any, server: Any, client: Client) ->
     assert call[-1].endswith(":8888")  # the API server's own port
 
 
-def test_one_kubectl_serves_all_that_want_the_same(kubectl: Any, server: Any, client: Client, reply: Any) -> None:
+def test_one_kubectl_serves_all_that_want_the_same(
+    kubectl: Any, server: Any, client: Client, reply: Any
+) -> None:
     server.always(lambda asked: reply())
     clients = [_http(client) for _ in range(4)]
 
@@ -87,7 +92,9 @@ def test_it_is_started_again_on_the_same_port(
     eventually(lambda: len(kubectl.alive) == 1)
 
 
-def test_what_kubectl_complains_of(kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kubectl_complains_of(
+    kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_SAYS", "error: timed out waiting for the condition")
     _, tokens = address_and_tokens(_env(kube_context="prod"))
 
@@ -117,9 +124,13 @@ def test_it_works_again_once_the_cluster_does(
     assert http.get("x") == {"ok": 1}
 
 
-def test_a_kubectl_that_never_listens(kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubectl_that_never_listens(
+    kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(port_forward, "START_SECONDS", 0.3)
-    (kubectl.folder / "kubectl").write_text('#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n')
+    (kubectl.folder / "kubectl").write_text(
+        '#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n'
+    )
 
     with pytest.raises(Unreachable, match=r"it does not listen after 0\.3 s"):
         address_and_tokens(_env())[1].get()
@@ -164,12 +175,15 @@ def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home:
 
     assert found["kubectl"].detail.startswith("forwards http://127.0.0.1:")
     assert found["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
-    assert (found["version"].detail, found["rbac"].ok, found["metadata"].ok) == ("2.14.3", True, None)
+    assert (found["version"].detail, found["rbac"].ok, found["metadata"].ok) == (
+        "2.14.3",
+        True,
+        None,
+    )
     assert len(kubectl.calls) == 1
 
 
-PROGRAM = textwrap.dedent(
-    """
+PROGRAM = textwrap.dedent("""
     import os, signal, sys
     from kfgcp.backends.kubeflow.sign_in import address_and_tokens
     from kfgcp.config import Environment
@@ -180,8 +194,7 @@ PROGRAM = textwrap.dedent(
     print("ready", flush=True)
     if sys.argv[1] != "end":
         signal.pause()
-    """
-)
+    """)
 
 
 @pytest.mark.parametrize("how", ["end", "SIGTERM", "SIGINT", "SIGKILL"])
@@ -189,7 +202,10 @@ def test_it_ends_with_the_process(
     kubectl: Any, environment: Callable[[], dict[str, str]], eventually: Any, how: str
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, how], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", PROGRAM, how],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
@@ -205,7 +221,9 @@ def test_it_ends_with_the_process(
     eventually(lambda: kubectl.alive == [])
 
 
-def test_a_process_that_was_forked_does_not_end_it(kubectl: Any, server: Any, client: Client) -> None:
+def test_a_process_that_was_forked_does_not_end_it(
+    kubectl: Any, server: Any, client: Client
+) -> None:
     server.answers({}, {})
     http = _http(client)
     http.get("x")

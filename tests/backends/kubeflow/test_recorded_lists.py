@@ -1,4 +1,5 @@
-"""Lists of recorded servers of Kubeflow Pipelines, read whole: from the socket to the runs that are shown."""
+"""Lists of recorded servers of Kubeflow Pipelines, read whole: from the socket to the runs that are
+shown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,11 @@ SINCE = "2020-01-01T00:00:00.000Z"
 
 @pytest.fixture
 def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange], list[str]]:
-    """Lists runs of a server whose first and second page of runs are these; the names of the runs."""
-    (home / "kfgcp.toml").write_text(f'[env.gke]\nbackend = "kubeflow"\nhost = "{server.url}"\nauth = "anonymous"\n')
+    """Lists runs of a server whose first and second page of runs are these; the names of the
+    runs."""
+    (home / "kfgcp.toml").write_text(
+        f'[env.gke]\nbackend = "kubeflow"\nhost = "{server.url}"\nauth = "anonymous"\n'
+    )
 
     def names(first: Exchange, second: Exchange) -> list[str]:
         def answer(asked: Any) -> Any:
@@ -41,7 +45,10 @@ def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange]
 @pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -> None:
-    first, second = exchange("runs-list-since-page-1", version), exchange("runs-list-since-page-2", version)
+    first, second = (
+        exchange("runs-list-since-page-1", version),
+        exchange("runs-list-since-page-2", version),
+    )
 
     assert sorted(listed(first, second)) == sorted(
         run["display_name"] for page in (first, second) for run in page.answer["runs"]
@@ -50,15 +57,21 @@ def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -
 
 @pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
 def test_a_server_that_is_upgraded_between_two_pages(listed: Any) -> None:
-    first, second = exchange("runs-list-since-page-1", "2.14.3"), exchange("runs-list-since-page-2", "2.17.0")
+    first, second = (
+        exchange("runs-list-since-page-1", "2.14.3"),
+        exchange("runs-list-since-page-2", "2.17.0"),
+    )
 
     assert sorted(listed(first, second)) == ["echo-2", "gone"]
 
 
 def test_a_server_that_does_not_take_the_page_token_of_another_version(listed: Any) -> None:
-    """One line; there is nothing to be read again, because the next list starts at its first page."""
+    """One line; there is nothing to be read again, because the next list starts at its first
+    page."""
     with pytest.raises(Refused) as caught:
-        listed(exchange("runs-list-since-page-1", "2.14.3"), exchange("runs-list-bad-token", "2.17.0"))
+        listed(
+            exchange("runs-list-since-page-1", "2.14.3"), exchange("runs-list-bad-token", "2.17.0")
+        )
 
     assert caught.value.message.startswith("Kubeflow Pipelines refused GET apis/v2beta1/runs: ")
     assert "\n" not in caught.value.message

@@ -26,7 +26,10 @@ ATTEMPTS = {  # the pods of `flaky` in retry-good, as in workflow.json
 }
 NULL = "failed to resolve inputs: the resolved input parameter is null: a"
 ERRORS = {  # run -> the task that failed first, and why; by hand from workflow.json and the logs
-    "collected-skipped": ("show", "panic: runtime error: invalid memory address or nil pointer dereference"),
+    "collected-skipped": (
+        "show",
+        "panic: runtime error: invalid memory address or nil pointer dereference",
+    ),
     "exit-bad": ("exit-handler-1/fail", "ValueError: it failed on purpose: in handler"),
     "exit-driver": ("exit-handler-1", NULL),
     "fail-only": ("fail", "ValueError: it failed on purpose: only"),
@@ -43,7 +46,15 @@ ERRORS = {  # run -> the task that failed first, and why; by hand from workflow.
     "param-none": ("say", NULL),
     "retry-bad": ("fail", "ValueError: it failed on purpose: always"),
 }
-WITH_LOGS = ["collected-skipped", "exit-bad", "exit-driver", "fail-only", "importing", "list-arguments", "loop-empty"]
+WITH_LOGS = [
+    "collected-skipped",
+    "exit-bad",
+    "exit-driver",
+    "fail-only",
+    "importing",
+    "list-arguments",
+    "loop-empty",
+]
 WITH_LOGS += ["nan-metrics", "param-none", "retry-bad", "retry-good"]
 
 
@@ -90,14 +101,18 @@ def ui_queries(server: RecordedServer, path: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_a_failed_run_says_which_task_failed_and_why(backend: Any, server: RecordedServer, name: str) -> None:
+def test_a_failed_run_says_which_task_failed_and_why(
+    backend: Any, server: RecordedServer, name: str
+) -> None:
     run = backend().get(ref(name))
 
     assert run.error is not None
     assert (run.error.task, run.error.message) == ERRORS[name]
     programs = [task for task in run.tasks if task.kind in (TaskKind.CONTAINER, TaskKind.IMPORTER)]
     failed = [task for task in programs if task.error is not None] or [run.error.task]
-    assert len(ui_queries(server, "/k8s/pod/logs")) == len(failed), "the logs of the tasks that failed, and no other"
+    assert len(ui_queries(server, "/k8s/pod/logs")) == len(failed), (
+        "the logs of the tasks that failed, and no other"
+    )
 
 
 def test_every_failed_task_has_its_cause(backend: Any) -> None:
@@ -144,7 +159,9 @@ def test_causes_that_were_not_reached_in_time_are_read_at_the_next_look(
     assert server.asked[mark:] == []
 
 
-def test_a_log_that_is_gone_does_not_hide_the_causes_behind_it(backend: Any, server: RecordedServer) -> None:
+def test_a_log_that_is_gone_does_not_hide_the_causes_behind_it(
+    backend: Any, server: RecordedServer
+) -> None:
     """The pod of see-6 was deleted with its node, for example."""
     server.lost_pods.add(POD_OF_SEE_6)
     kubeflow = backend()
@@ -165,7 +182,9 @@ def test_groups_have_the_cause_of_the_task_that_failed_inside(backend: Any) -> N
     assert messages(run) == {"exit-handler-1": cause, "exit-handler-1/fail": cause}
 
 
-def test_logs_are_printed_without_reading_them_for_causes_too(server: RecordedServer, backend: Any, kfgcp: Any) -> None:
+def test_logs_are_printed_without_reading_them_for_causes_too(
+    server: RecordedServer, backend: Any, kfgcp: Any
+) -> None:
     """The errors are not printed. The pods of two tasks that succeeded were not recorded."""
     backend()
     run_id = ref("list-arguments").run_id
@@ -190,15 +209,26 @@ def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Any) -> None:
     run = backend().get(ref("fail-only"))
 
     assert run.error.log_tail[0] == "Traceback (most recent call last):"
-    assert run.error.log_tail[-2:] == ("ValueError: it failed on purpose: only", "about to fail only")
+    assert run.error.log_tail[-2:] == (
+        "ValueError: it failed on purpose: only",
+        "about to fail only",
+    )
 
 
 # -- drivers
 
 
-@pytest.mark.recorded("Kubeflow: the log of a failed driver", "cluster-2.17.0/param-none", "cluster-2.17.0/exit-driver")
-@pytest.mark.parametrize(("name", "task"), [("param-none", "say"), ("exit-driver", "exit-handler-1")])
-def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(backend: Any, name: str, task: str) -> None:
+@pytest.mark.recorded(
+    "Kubeflow: the log of a failed driver",
+    "cluster-2.17.0/param-none",
+    "cluster-2.17.0/exit-driver",
+)
+@pytest.mark.parametrize(
+    ("name", "task"), [("param-none", "say"), ("exit-driver", "exit-handler-1")]
+)
+def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(
+    backend: Any, name: str, task: str
+) -> None:
     (line,) = texts(backend(), name, task=task)
 
     assert line.startswith("F1129 ")
@@ -222,12 +252,23 @@ def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServ
     """There is no task to blame then, and ML Metadata does not know the run."""
     answer = recorded_runs.run_answer("param-none")
     answer["run_id"] = "00000000-0000-0000-0000-000000000000"
-    nodes = {node["display_name"]: node for node in answer["run_details"]["task_details"] if "display_name" in node}
+    nodes = {
+        node["display_name"]: node
+        for node in answer["run_details"]["task_details"]
+        if "display_name" in node
+    }
     nodes["root-driver"]["state"] = "FAILED"
     del nodes["root"]["state"]
-    answer["run_details"]["task_details"] = [nodes["param-none-4zr6j"], nodes["root-driver"], nodes["root"]]
+    answer["run_details"]["task_details"] = [
+        nodes["param-none-4zr6j"],
+        nodes["root-driver"],
+        nodes["root"],
+    ]
     server.runs[answer["run_id"]] = answer
-    log = "F1129 08:56:35.567025      13 main.go:127] KFP driver: driver.RootDAG(pipelineName=p) failed: no such root\n"
+    log = (
+        "F1129 08:56:35.567025      13 main.go:127] KFP driver: driver.RootDAG(pipelineName=p)"
+        " failed: no such root\n"
+    )
     server.logs["param-none-4zr6j-system-dag-driver-70643365"] = log.encode()
 
     run = backend().get(RunRef("recorded", answer["run_id"]))
@@ -278,7 +319,9 @@ def test_a_failed_run_is_shown_whatever_its_log_holds(
     assert all(len(line) <= 2000 for line in run.error.log_tail)
 
 
-@pytest.mark.parametrize(("status", "text"), [(403, "Access denied to namespace"), (422, "podnamespace argument is")])
+@pytest.mark.parametrize(
+    ("status", "text"), [(403, "Access denied to namespace"), (422, "podnamespace argument is")]
+)
 def test_a_pod_that_may_not_be_read_is_not_said_to_be_gone(
     backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch, status: int, text: str
 ) -> None:
@@ -302,17 +345,27 @@ def test_all_attempts_are_read_from_their_pods(backend: Any) -> None:
     lines = texts(backend(), "retry-good", task="flaky")
 
     ends = [line for line in lines if line.startswith(("RuntimeError", "attempt"))]
-    expected = ["RuntimeError: attempt 0 fails", "attempt 0", "RuntimeError: attempt 1 fails", "attempt 1", "attempt 2"]
+    expected = [
+        "RuntimeError: attempt 0 fails",
+        "attempt 0",
+        "RuntimeError: attempt 1 fails",
+        "attempt 1",
+        "attempt 2",
+    ]
     assert ends == expected
     assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["attempt 2"]
 
 
 @pytest.mark.recorded("Kubeflow: logs of every attempt", "cluster-2.17.0/retry-good")
-def test_all_attempts_are_read_from_the_copies_of_the_launcher(backend: Any, server: RecordedServer) -> None:
+def test_all_attempts_are_read_from_the_copies_of_the_launcher(
+    backend: Any, server: RecordedServer
+) -> None:
     """The last one is executor-logs-2; executor-logs-0, of the first, was taken for it."""
     server.has_pods = False
     for number in ATTEMPTS:
-        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = f"copy {number}\n".encode()
+        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = (
+            f"copy {number}\n".encode()
+        )
 
     assert texts(backend(), "retry-good", task="flaky") == ["copy 0", "copy 1", "copy 2"]
     assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["copy 2"]
@@ -320,28 +373,44 @@ def test_all_attempts_are_read_from_the_copies_of_the_launcher(backend: Any, ser
 
 
 @pytest.mark.parametrize(
-    "folder", ["private-artifacts/kubeflow/retry-good-qn2mv/2026/11/29", "artifacts/retry-good-qn2mv/2026/11/29"]
+    "folder",
+    [
+        "private-artifacts/kubeflow/retry-good-qn2mv/2026/11/29",
+        "artifacts/retry-good-qn2mv/2026/11/29",
+    ],
 )
-def test_all_attempts_are_read_from_the_archive(backend: Any, server: RecordedServer, folder: str) -> None:
+def test_all_attempts_are_read_from_the_archive(
+    backend: Any, server: RecordedServer, folder: str
+) -> None:
     """Of servers before 2.16 the keys are of another form."""
     server.has_pods = False
     for number, pod in ATTEMPTS.items():
-        server.objects["minio", "mlpipeline", f"{folder}/{pod}/main.log"] = f"archived {number}\n".encode()
+        server.objects["minio", "mlpipeline", f"{folder}/{pod}/main.log"] = (
+            f"archived {number}\n".encode()
+        )
 
-    assert texts(backend(), "retry-good", task="flaky") == ["archived 0", "archived 1", "archived 2"]
+    assert texts(backend(), "retry-good", task="flaky") == [
+        "archived 0",
+        "archived 1",
+        "archived 2",
+    ]
 
 
 def test_an_attempt_that_was_killed_has_no_copy(backend: Any, server: RecordedServer) -> None:
     server.has_pods = False
     for number in (0, 2):
-        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = f"copy {number}\n".encode()
+        server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = (
+            f"copy {number}\n".encode()
+        )
 
     assert texts(backend(), "retry-good", task="flaky") == ["copy 0", "copy 2"]
     with pytest.raises(NotFound, match="The log of attempt 2 of flaky"):
         texts(backend(), "retry-good", task="flaky", attempt=2)
 
 
-def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(backend: Any, server: RecordedServer) -> None:
+def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(
+    backend: Any, server: RecordedServer
+) -> None:
     """The launcher copies what the program wrote, and not its own lines."""
     server.has_pods = False
     key = f"private-artifacts/kubeflow/retry-good-qn2mv/2026/11/29/{ATTEMPTS[2]}/main.log"
@@ -356,17 +425,23 @@ def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(backend: Any
 
 
 @pytest.mark.recorded("Kubeflow: logs without ML Metadata", "cluster-2.17.0/retry-good")
-def test_without_ml_metadata_the_pods_are_found_by_the_nodes(backend: Any, server: RecordedServer) -> None:
+def test_without_ml_metadata_the_pods_are_found_by_the_nodes(
+    backend: Any, server: RecordedServer
+) -> None:
     server.metadata = None
 
     lines = texts(backend(), "retry-good", task="flaky")
 
     assert lines[-1] == "attempt 2"
-    assert [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")] == list(ATTEMPTS.values())
+    assert [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")] == list(
+        ATTEMPTS.values()
+    )
 
 
 @pytest.mark.parametrize("name", ["param-none", "fail-only", "exit-bad"])
-def test_without_ml_metadata_the_cause_is_told(backend: Any, server: RecordedServer, name: str) -> None:
+def test_without_ml_metadata_the_cause_is_told(
+    backend: Any, server: RecordedServer, name: str
+) -> None:
     server.metadata = None
 
     with pytest.warns(UserWarning, match="without values"):
@@ -385,7 +460,9 @@ def test_no_namespace_is_sent_when_none_is_set(backend: Any, server: RecordedSer
     assert texts(backend(), "retry-good", task="flaky", attempt=3) == ["copy 2"]
 
     run_id = ref("retry-good").run_id
-    assert ui_queries(server, "/k8s/pod/logs") == [{"podname": ATTEMPTS[2], "runid": run_id, "createdat": "2026-11-29"}]
+    assert ui_queries(server, "/k8s/pod/logs") == [
+        {"podname": ATTEMPTS[2], "runid": run_id, "createdat": "2026-11-29"}
+    ]
     assert ui_queries(server, "/artifacts/get") == [
         {"source": "minio", "bucket": "mlpipeline", "key": f"{ROOT}/executor-logs-2"}
     ]
@@ -405,7 +482,9 @@ def test_the_namespace_that_is_set_is_sent(backend: Any, server: RecordedServer)
 # -- all lines
 
 
-def test_the_lines_of_what_runs_a_program_are_shown_when_they_are_asked_for(backend: Any, kfgcp: Any) -> None:
+def test_the_lines_of_what_runs_a_program_are_shown_when_they_are_asked_for(
+    backend: Any, kfgcp: Any
+) -> None:
     backend().get(ref("retry-good"))
     whole = recorded_runs.pod_logs()[ATTEMPTS[2]].read_text()
 
@@ -427,8 +506,9 @@ def test_python_has_all_lines_too(backend: Any) -> None:
 
 
 def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> None:
-    """importer_launcher.go leaves the execution RUNNING and writes the reason into the log of its pod, whose name the
-    execution lacks. The number of the pod is that of the node `importer(0)` in workflow.json."""
+    """importer_launcher.go leaves the execution RUNNING and writes the reason into the log of its
+    pod, whose name the execution lacks. The number of the pod is that of the node `importer(0)` in
+    workflow.json."""
     answer = server.runs[recorded_runs.read("importing")["run_id"]]
     answer["state"] = "FAILED"
     recording = recorded_runs.metadata("importing")
@@ -439,7 +519,9 @@ def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> Non
     server.has_pods = False
     key = "private-artifacts/kubeflow/importing-9p8md/2026/11/29/importing-9p8md-system-importer-44559636/main.log"
     reason = "failed to execute importer component: empty Artifact URI constant value"
-    server.objects["minio", "mlpipeline", key] = f"F1129 08:41:59.000000      14 main.go:59] {reason}\n".encode()
+    server.objects["minio", "mlpipeline", key] = (
+        f"F1129 08:41:59.000000      14 main.go:59] {reason}\n".encode()
+    )
 
     run = backend().get(ref("importing"))
 
@@ -447,9 +529,12 @@ def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> Non
 
 
 def test_a_cached_task_has_no_log(server: RecordedServer, backend: Any) -> None:
-    """In exit-bad, ML Metadata has the log of an earlier run among the outputs of number, which came from the cache."""
+    """In exit-bad, ML Metadata has the log of an earlier run among the outputs of number, which
+    came from the cache."""
     kubeflow = backend()
-    task = next(task for task in kubeflow.get(ref("exit-bad")).tasks if task.path == "exit-handler-1/number")
+    task = next(
+        task for task in kubeflow.get(ref("exit-bad")).tasks if task.path == "exit-handler-1/number"
+    )
     assert (task.state, task.attempts) == ("CACHED", 0)
     mark = len(server.asked)
 

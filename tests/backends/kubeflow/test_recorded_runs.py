@@ -23,8 +23,8 @@ NAMES = recorded_runs.names()
 EXIT_TASKS_NOT_REACHED = {"exit-driver": {"ending"}}
 """Argo has no node of an exit task whose exit handler did not run."""
 PODS_BEFORE_A_RETRY = {("fail-sub", "fail-dep/fail"): 1}
-"""`:retry` removes the nodes that failed from Argo's record. The run's state_history and the two logs of attempts in
-ML Metadata, eleven minutes apart, tell that one pod ran before."""
+"""`:retry` removes the nodes that failed from Argo's record. The run's state_history and the two
+logs of attempts in ML Metadata, eleven minutes apart, tell that one pod ran before."""
 RETRIED_AT = {"fail-sub": "2026-11-29T08:52:34Z"}
 """The time of the second RUNNING in the run's state_history."""
 
@@ -53,7 +53,9 @@ def test_all_runs_are_there() -> None:
     assert len(NAMES) == 51
 
 
-@pytest.mark.recorded("Kubeflow: tasks, states, iterations, attempts, values and errors of a run", "cluster-2.17.0")
+@pytest.mark.recorded(
+    "Kubeflow: tasks, states, iterations, attempts, values and errors of a run", "cluster-2.17.0"
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_read_as_argo_recorded_it(read: Callable[[str], Run], name: str) -> None:
     workflow = recorded_runs.workflow(name)
@@ -93,7 +95,9 @@ def _check_task(name: str, task: Task, expected: Expected) -> None:
         if task.path == "fail-dep" or (name, task.path) in PODS_BEFORE_A_RETRY:
             earliest = RETRIED_AT.get(name, earliest)
         # Argo has whole seconds.
-        assert earliest[:19] <= task.started_at[:19] <= task.ended_at[:19] <= expected.latest[:19], task.path
+        assert (
+            earliest[:19] <= task.started_at[:19] <= task.ended_at[:19] <= expected.latest[:19]
+        ), task.path
 
 
 def _check_errors(run: Run, expected: dict[str, Expected]) -> None:
@@ -114,7 +118,8 @@ def _check_errors(run: Run, expected: dict[str, Expected]) -> None:
     assert run.error is not None
     culprit = run.error.task or ""
     assert culprit in failed - groups
-    # It ended before, or in the same seconds as, everything else that failed; Argo sees an end some seconds late.
+    # It ended before, or in the same seconds as, everything else that failed; Argo sees an end some
+    # seconds late.
     assert all(expected[path].latest >= expected[culprit].earliest for path in failed - groups)
 
 
@@ -123,7 +128,9 @@ def _is_inside(path: str, group: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["hello", "caching", "retry-sub", "loop-artifacts"])
-def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: Callable[[str], Run], name: str) -> None:
+def test_a_run_is_shown_as_it_is_read(
+    home: Any, server: RecordedServer, read: Callable[[str], Run], name: str
+) -> None:
     """The whole way: the environment's address, the API, ML Metadata, the store."""
     (home / "kfgcp.toml").write_text(_settings(server))
     run_id = recorded_runs.read(name)["run_id"]
@@ -132,9 +139,17 @@ def test_a_run_is_shown_as_it_is_read(home: Any, server: RecordedServer, read: C
     shown = open_backend(project, project.env("recorded")).get(RunRef("recorded", run_id))
 
     expected = read(name)
-    assert (shown.state, shown.started_at, shown.ended_at) == (expected.state, expected.started_at, expected.ended_at)
+    assert (shown.state, shown.started_at, shown.ended_at) == (
+        expected.state,
+        expected.started_at,
+        expected.ended_at,
+    )
     assert [_facts(task) for task in shown.tasks] == [_facts(task) for task in expected.tasks]
-    assert (shown.metrics, shown.artifacts, shown.outputs) == (expected.metrics, expected.artifacts, expected.outputs)
+    assert (shown.metrics, shown.artifacts, shown.outputs) == (
+        expected.metrics,
+        expected.artifacts,
+        expected.outputs,
+    )
 
 
 def _settings(server: RecordedServer) -> str:
@@ -142,12 +157,24 @@ def _settings(server: RecordedServer) -> str:
 
 
 def _facts(task: Task) -> Any:
-    return task.path, task.state, task.attempts, task.inputs, task.outputs, task.started_at, task.ended_at
+    return (
+        task.path,
+        task.state,
+        task.attempts,
+        task.inputs,
+        task.outputs,
+        task.started_at,
+        task.ended_at,
+    )
 
 
 @pytest.mark.parametrize(
     "failure",
-    [mlmd.failure(mlmd.NOT_FOUND, "no context"), mlmd.failure(13, "disk full"), b"<html>Sign in</html>"],
+    [
+        mlmd.failure(mlmd.NOT_FOUND, "no context"),
+        mlmd.failure(13, "disk full"),
+        b"<html>Sign in</html>",
+    ],
     ids=["the run is unknown", "an error", "something else"],
 )
 def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
@@ -166,10 +193,14 @@ def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
         second = backend.get(RunRef("recorded", values))
 
     assert {task.path: task.outputs for task in first.tasks} == {"say": {"Output": "HI"}}
-    expected = argo_record.expected_tasks(recorded_runs.workflow("values"), recorded_runs.metadata("values"))
+    expected = argo_record.expected_tasks(
+        recorded_runs.workflow("values"), recorded_runs.metadata("values")
+    )
     assert {task.path: (task.state.value, dict(task.outputs)) for task in second.tasks} == {
         path: (task.state, {}) for path, task in expected.items()
     }
-    (note,) = [str(warning.message) for warning in recwarn if issubclass(warning.category, NotWhole)]
+    (note,) = [
+        str(warning.message) for warning in recwarn if issubclass(warning.category, NotWhole)
+    ]
     assert "without values" in note
     assert "\n" not in note

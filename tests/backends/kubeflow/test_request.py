@@ -1,4 +1,5 @@
-"""The bodies that make runs, with the official client's models as the judge of their fields; labels in descriptions."""
+"""The bodies that make runs, with the official client's models as the judge of their fields; labels
+in descriptions."""
 
 import json
 from dataclasses import fields, replace
@@ -30,13 +31,19 @@ SPECS = (
 )
 PLATFORM = {
     "platforms": {
-        "kubernetes": {"deploymentSpec": {"executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}}}
+        "kubernetes": {
+            "deploymentSpec": {
+                "executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
+            }
+        }
     }
 }
 GIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def made(request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123") -> dict[str, Any]:
+def made(
+    request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123"
+) -> dict[str, Any]:
     """The body, as JSON has it."""
     found: dict[str, Any] = json.loads(
         json.dumps(run_request.run(request, env, experiment, submission), allow_nan=False)
@@ -45,7 +52,9 @@ def made(request: Any, env: Any, experiment: str = "e-1", submission: str = "abc
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_every_body_has_fields_of_a_run_only(compiled: Any, request_of: Any, environment_of: Any, name: str) -> None:
+def test_every_body_has_fields_of_a_run_only(
+    compiled: Any, request_of: Any, environment_of: Any, name: str
+) -> None:
     values = {
         "STRING": "a",
         "NUMBER_INTEGER": 3,
@@ -57,20 +66,37 @@ def test_every_body_has_fields_of_a_run_only(compiled: Any, request_of: Any, env
     spec = compiled(name)
     params = {name: values[param.type] for name, param in spec.params.items() if param.required}
 
-    sent = made(request_of(spec, params, name="named"), environment_of(pipeline_root="gs://acme", service_account="me"))
+    sent = made(
+        request_of(spec, params, name="named"),
+        environment_of(pipeline_root="gs://acme", service_account="me"),
+    )
 
     assert set(sent) <= set(kfp_server_api.V2beta1Run.attribute_map.values())
-    assert set(sent["runtime_config"]) == set(kfp_server_api.V2beta1RuntimeConfig.attribute_map.values())
-    assert (sent["display_name"], sent["experiment_id"], sent["service_account"]) == ("named", "e-1", "me")
+    assert set(sent["runtime_config"]) == set(
+        kfp_server_api.V2beta1RuntimeConfig.attribute_map.values()
+    )
+    assert (sent["display_name"], sent["experiment_id"], sent["service_account"]) == (
+        "named",
+        "e-1",
+        "me",
+    )
     assert sent["runtime_config"]["pipeline_root"] == "gs://acme"
     assert params.items() <= sent["runtime_config"]["parameters"].items()
     assert sent["pipeline_spec"] == spec.pipeline_spec
 
 
-def test_what_is_not_set_is_left_to_the_server(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_what_is_not_set_is_left_to_the_server(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     sent = made(request_of(compiled("tests/pipelines/echo.py")), environment_of())
 
-    assert set(sent) == {"display_name", "description", "experiment_id", "pipeline_spec", "runtime_config"}
+    assert set(sent) == {
+        "display_name",
+        "description",
+        "experiment_id",
+        "pipeline_spec",
+        "runtime_config",
+    }
     assert sent["runtime_config"] == {"parameters": {"text": "hello"}}
     assert sent["display_name"] == "echo-abc123abc123"
 
@@ -83,7 +109,10 @@ def test_integers_that_no_double_is_equal_to_are_refused(
     request = request_of(compiled("features-2.14.6.yaml"))
     wrong = replace(request, params={**request.params, "items": [1, {"k": number}]})
     constant = replace(
-        request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
+        request,
+        spec=replace(
+            request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]}
+        ),
     )
 
     with pytest.raises(ParamError, match=f"The parameter items contains {number}"):
@@ -115,7 +144,9 @@ def test_what_ml_metadata_cannot_read_is_refused(
 
     if fits:
         assert type(answer).FromString(answer.SerializeToString()) == answer
-        assert made(deep, environment_of())["runtime_config"]["parameters"][name] == nested(levels, key)
+        assert made(deep, environment_of())["runtime_config"]["parameters"][name] == nested(
+            levels, key
+        )
     else:
         with pytest.raises(DecodeError):
             type(answer).FromString(answer.SerializeToString())
@@ -134,15 +165,23 @@ def test_integers_that_a_double_holds_are_sent(
     assert sent["runtime_config"]["parameters"]["items"] == [number]
 
 
-def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_a_parameter_without_a_value_is_left_out(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     spec = compiled("tests/pipelines/typed.py")
-    request = request_of(spec, {"text": "t", "n": 1, "ratio": 1.5, "flag": False, "items": [], "config": {}})
+    request = request_of(
+        spec, {"text": "t", "n": 1, "ratio": 1.5, "flag": False, "items": [], "config": {}}
+    )
     assert request.params["note"] is None
 
-    assert set(made(request, environment_of())["runtime_config"]["parameters"]) == set(spec.params) - {"note"}
+    assert set(made(request, environment_of())["runtime_config"]["parameters"]) == set(
+        spec.params
+    ) - {"note"}
 
 
-def test_both_documents_are_sent_in_one_object(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_both_documents_are_sent_in_one_object(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     plain = compiled("tests/pipelines/echo.py")
     spec = from_documents([plain.pipeline_spec, PLATFORM], "echo")
 
@@ -161,7 +200,10 @@ def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
-    assert made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"] == "\u00fc" * 255
+    assert (
+        made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
+        == "\u00fc" * 255
+    )
     with pytest.raises(Unsupported, match="256 characters; Kubeflow Pipelines takes 255") as caught:
         run_request.run(request_of(spec, name="x" * 256), environment_of(), "e-1", "abc123abc123")
     assert "--name" in caught.value.hint
@@ -174,7 +216,9 @@ def test_a_spec_of_another_schema_is_refused(
     spec = edited("tests/pipelines/echo.py", lambda each: None)
     spec = replace(spec, pipeline_spec={**spec.pipeline_spec, "schemaVersion": version})
 
-    with pytest.raises(Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}") as caught:
+    with pytest.raises(
+        Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}"
+    ) as caught:
         run_request.run(request_of(spec), environment_of(), "e-1", "abc123abc123")
     assert "current kfp" in caught.value.hint
 
@@ -218,7 +262,9 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
 
-    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())["pipeline_spec"]
+    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
+        "pipeline_spec"
+    ]
 
     uncached = {place for place, on in enabled(sent).items() if not on}
     assert uncached - {"root/inner"} == {"comp-inner/add", "root/add-2"}
@@ -287,7 +333,8 @@ def test_values_that_are_no_text_become_text() -> None:
 
 
 def full(**more: str) -> dict[str, str]:
-    """The labels of a run of ours: the longest names of the pipeline and the user that labels may have."""
+    """The labels of a run of ours: the longest names of the pipeline and the user that labels may
+    have."""
     return {
         "pipeline": "p" * 63,
         "version": "0" * 12,
@@ -299,17 +346,25 @@ def full(**more: str) -> dict[str, str]:
 
 
 def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -> None:
-    """The description is a column of 255 characters; the submission comes first, by which a run is found again."""
-    short = run_request.description({"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"})
+    """The description is a column of 255 characters; the submission comes first, by which a run is
+    found again."""
+    short = run_request.description(
+        {"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"}
+    )
     assert short == 'kfgcp: {"submission":"abc123abc123","team":"growth","pipeline":"train"}'
 
     labels = full(submission="abc123abc123", team="t" * 60)
     text = run_request.description(labels)
     assert len(text) <= 255
-    assert labels.items() - run_request.labels_of(text).items() == {("version", "0" * 12), ("pipeline", "p" * 63)}
+    assert labels.items() - run_request.labels_of(text).items() == {
+        ("version", "0" * 12),
+        ("pipeline", "p" * 63),
+    }
 
     labels = full(submission="abc123abc123", user="u" * 32)
-    assert labels.items() - run_request.labels_of(run_request.description(labels)).items() == {("version", "0" * 12)}
+    assert labels.items() - run_request.labels_of(run_request.description(labels)).items() == {
+        ("version", "0" * 12)
+    }
 
 
 def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
@@ -317,7 +372,9 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
 
-    with pytest.raises(Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255") as caught:
+    with pytest.raises(
+        Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255"
+    ) as caught:
         run_request.run(request, environment_of(), "e-1", "abc123abc123")
     assert "--label" in caught.value.hint
 
@@ -328,7 +385,10 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
     labels = run_request.labels_of(made(request, environment_of())["description"])
-    assert labels == {SUBMISSION: "abc123abc123", "experiment": "default"}  # the runs of a list name it by an id only
+    assert labels == {
+        SUBMISSION: "abc123abc123",
+        "experiment": "default",
+    }  # the runs of a list name it by an id only
 
 
 # -- what the service cannot be told
@@ -345,7 +405,8 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 
 
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
-    """Whoever adds a field to a request, or an option that is not for local runs only, must look at this backend."""
+    """Whoever adds a field to a request, or an option that is not for local runs only, must look at
+    this backend."""
     sent = {"spec", "params", "from_task"}
     ours = {"submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
     sent_options = {"experiment", "name", "labels", "cache"}

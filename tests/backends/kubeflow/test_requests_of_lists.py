@@ -1,4 +1,5 @@
-"""How many requests lists cost: one for those that are shown, and what each run costs only when that is wanted."""
+"""How many requests lists cost: one for those that are shown, and what each run costs only when
+that is wanted."""
 
 import json
 import time
@@ -28,7 +29,8 @@ RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 
 @pytest.fixture
 def server(home: Path) -> Iterator[KubeflowStandIn]:
-    """A stand-in that makes results up; the environment `gke` of the current project leads there."""
+    """A stand-in that makes results up; the environment `gke` of the current project leads
+    there."""
     with kubeflow(mode="instant") as started:
         (home / "kfgcp.toml").write_text(started.toml("gke"))
         yield started
@@ -57,8 +59,12 @@ def mine(**labels: str) -> str:
     return "kfgcp: " + json.dumps(found, separators=(",", ":"))
 
 
-def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
-    seeded = server.seed(10_000, metrics={"accuracy": 0.5}, experiment="churn", description=lambda number: mine())
+def test_a_list_is_one_request_however_many_runs_there_are(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
+    seeded = server.seed(
+        10_000, metrics={"accuracy": 0.5}, experiment="churn", description=lambda number: mine()
+    )
 
     done, first = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
 
@@ -77,7 +83,8 @@ def test_a_list_is_one_request_however_many_runs_there_are(server: KubeflowStand
 
 @pytest.fixture
 def unconverted(server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Two runs: one that the server answers as recorded servers answer a row that they cannot convert, and another."""
+    """Two runs: one that the server answers as recorded servers answer a row that they cannot
+    convert, and another."""
     broken, whole = server.seed(2)
     row = {**exchange("run-get-not-converted").answer, "run_id": broken}
     handle = server.handle
@@ -96,13 +103,17 @@ def unconverted(server: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> tup
 
 
 NOT_CONVERTED = (
-    "Failed to convert internal run representation to its API counterpart due to missing pipeline source: "
-    "Invalid input error: Failed to parse the pipeline source."
+    "Failed to convert internal run representation to its API counterpart due to missing pipeline"
+    " source: Invalid input error: Failed to parse the pipeline source."
 )
 
 
-@pytest.mark.recorded("Kubeflow: runs that the server cannot convert", "api-2.17.0/run-get-not-converted")
-def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(unconverted: tuple[str, str]) -> None:
+@pytest.mark.recorded(
+    "Kubeflow: runs that the server cannot convert", "api-2.17.0/run-get-not-converted"
+)
+def test_a_run_that_the_server_cannot_convert_is_left_out_with_a_note(
+    unconverted: tuple[str, str],
+) -> None:
     broken, whole = unconverted
 
     with pytest.warns(NotWhole) as notes:
@@ -134,10 +145,15 @@ def test_a_run_that_was_running_when_it_could_still_be_read_does_not_end_a_list(
     assert public.show(run_id).state is RunState.RUNNING
     server.runs.find(run_id).unreadable = True
 
-    with pytest.warns(NotWhole, match=f"Run {run_id} of gke is shown as it was last read: .* cannot read run"):
+    with pytest.warns(
+        NotWhole, match=f"Run {run_id} of gke is shown as it was last read: .* cannot read run"
+    ):
         runs = api.list(RunFilter(env="gke"), limit=5, metrics=False)
 
-    assert [(run.run_id, run.state) for run in runs] == [(run_id, RunState.RUNNING), (other, RunState.SUCCEEDED)]
+    assert [(run.run_id, run.state) for run in runs] == [
+        (run_id, RunState.RUNNING),
+        (other, RunState.SUCCEEDED),
+    ]
 
 
 def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
@@ -160,13 +176,17 @@ def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
     assert [run.experiment for run in runs] == ["mine"]
 
 
-def test_names_of_experiments_of_others_are_one_request_once(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+def test_names_of_experiments_of_others_are_one_request_once(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
     for number in range(30):
         server.seed(1, experiment=f"of others {number}")
 
     done, first = cost(lambda: kfgcp("list", "--limit", "30", "--json"))
     assert first == {"runs": 1, "experiments": 1}
-    assert {run["experiment"] for run in done.json} == {f"of others {number}" for number in range(30)}
+    assert {run["experiment"] for run in done.json} == {
+        f"of others {number}" for number in range(30)
+    }
 
     _, second = cost(lambda: kfgcp("list", "--limit", "30", "--json"))
     assert second == {"runs": 1}
@@ -204,7 +224,9 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
     frame, first = cost(public.runs)
     assert dict(frame["metrics.train.accuracy"].value_counts()) == {0.5: 120, 0.25: 1}
     assert first["metadata"] == 4 * 121
-    assert [request.path for request in server.requests.select(path=f"{RUNS}/*")] == [f"{RUNS}/{old}"], "the old one"
+    assert [request.path for request in server.requests.select(path=f"{RUNS}/*")] == [
+        f"{RUNS}/{old}"
+    ], "the old one"
 
     again, second = cost(public.runs)
     assert len(again) == 121
@@ -212,7 +234,9 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
     assert second == {"runs": 2}
 
 
-def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(server: KubeflowStandIn, cost: Any) -> None:
+def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(
+    server: KubeflowStandIn, cost: Any
+) -> None:
     server.seed(PAGE_SIZE + 20, metrics={"accuracy": 0.5})
 
     runs, first = cost(api.list)
@@ -221,7 +245,9 @@ def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(server:
     assert first == {"runs": 2, "experiments": 1, "metadata": 4 * (PAGE_SIZE + 20)}
 
 
-def test_a_state_and_an_age_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+def test_a_state_and_an_age_are_chosen_by_the_server(
+    server: KubeflowStandIn, cost: Any, kfgcp: Any
+) -> None:
     server.seed(300, description=mine(), age=86400)
     failed = server.seed(2, failing={"train": "no"}, description=mine(), age=3600)
     server.seed(300, description=mine(), step=1)
@@ -230,7 +256,9 @@ def test_a_state_and_an_age_are_chosen_by_the_server(server: KubeflowStandIn, co
     assert first == {"runs": 1}
     assert [run["run_id"] for run in done.json] == failed[::-1]
 
-    done, second = cost(lambda: kfgcp("list", "--since", "2h", "--state", "FAILED", "--state", "RUNNING", "--json"))
+    done, second = cost(
+        lambda: kfgcp("list", "--since", "2h", "--state", "FAILED", "--state", "RUNNING", "--json")
+    )
     assert second == {"runs": 1}
     assert len(done.json) == 2
 
@@ -256,7 +284,9 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
     assert done.json == []
 
 
-def test_an_experiment_that_was_made_anew_has_another_id(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_an_experiment_that_was_made_anew_has_another_id(
+    server: KubeflowStandIn, kfgcp: Any
+) -> None:
     server.seed(1, experiment="churn", description=mine())
     assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
     found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
@@ -272,15 +302,22 @@ def test_an_experiment_that_was_made_anew_has_another_id(server: KubeflowStandIn
 def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
     """It may find more than was asked for: `Ann` too, which is left out here."""
     server.seed(
-        1000, description=lambda number: mine(user="ann" if number % 10 == 0 else "bob", git=f"{number:04d}" + "a" * 36)
+        1000,
+        description=lambda number: mine(
+            user="ann" if number % 10 == 0 else "bob", git=f"{number:04d}" + "a" * 36
+        ),
     )
     server.seed(20, description=mine(user="Ann"))
 
     done, first = cost(lambda: kfgcp("list", "--label", "user=ann", "--limit", "15", "--json"))
     assert first == {"runs": 3}, "20 others, then 15"
-    assert [run["labels"]["git"][:4] for run in done.json] == [f"{number:04d}" for number in range(990, 849, -10)][:15]
+    assert [run["labels"]["git"][:4] for run in done.json] == [
+        f"{number:04d}" for number in range(990, 849, -10)
+    ][:15]
 
-    done, second = cost(lambda: kfgcp("list", "--label", "git=0007", "--label", "user=bob", "--json"))
+    done, second = cost(
+        lambda: kfgcp("list", "--label", "git=0007", "--label", "user=bob", "--json")
+    )
     assert second == {"runs": 1}, "the 1013th of 1020"
     assert len(done.json) == 1
 
@@ -310,15 +347,23 @@ def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed
     assert len(api.list()) == 500
     server.seed(1, description=mine(user="ann", pipeline="train"))
 
-    done, found = cost(lambda: kfgcp("list", "--label", "pipeline=train", "--since", "1d", "--json"))
+    done, found = cost(
+        lambda: kfgcp("list", "--label", "pipeline=train", "--since", "1d", "--json")
+    )
 
     assert len(done.json) == 1
     assert found == {"runs": 2}
 
 
-def test_runs_that_do_not_match_any_more_are_asked_for_at_once(server: KubeflowStandIn, cost: Any, home: Path) -> None:
+def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
+    server: KubeflowStandIn, cost: Any, home: Path
+) -> None:
     def spec(number: int) -> dict[str, Any]:
-        return {"display_name": f"run {number}", "description": mine(), "pipeline_spec": seeded["pipeline_spec"]}
+        return {
+            "display_name": f"run {number}",
+            "description": mine(),
+            "pipeline_spec": seeded["pipeline_spec"],
+        }
 
     (first,) = server.seed(1, description=mine())
     seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=REQUEST).json()
@@ -346,7 +391,11 @@ def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cos
 
     assert [run.state for run in api.list(limit=5, metrics=False)] == [RunState.RUNNING]
     handle = public.show(run_id)
-    assert (handle.state, handle.snapshot.error, handle.snapshot.ended_at) == (RunState.RUNNING, None, None)
+    assert (handle.state, handle.snapshot.error, handle.snapshot.ended_at) == (
+        RunState.RUNNING,
+        None,
+        None,
+    )
 
 
 def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: KubeflowStandIn) -> None:
@@ -355,7 +404,9 @@ def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: Kubeflo
 
     def retry_and_terminate() -> None:
         for verb in ("retry", "terminate"):
-            requests.post(f"{server.host}{RUNS}/{run_id}:{verb}", timeout=REQUEST).raise_for_status()
+            requests.post(
+                f"{server.host}{RUNS}/{run_id}:{verb}", timeout=REQUEST
+            ).raise_for_status()
 
     retry_and_terminate()
     before = public.show(run_id).snapshot
@@ -386,7 +437,9 @@ def reference(server: KubeflowStandIn, pipeline: Callable[[str], Path]) -> dict[
     """A version of `echo` that is kept on the server."""
     with pipeline("echo").open("rb") as file:
         uploaded = requests.post(
-            f"{server.host}/apis/v2beta1/pipelines/upload?name=hello", files={"uploadfile": file}, timeout=REQUEST
+            f"{server.host}/apis/v2beta1/pipelines/upload?name=hello",
+            files={"uploadfile": file},
+            timeout=REQUEST,
         ).json()
     versions = requests.get(
         f"{server.host}/apis/v2beta1/pipelines/{uploaded['pipeline_id']}/versions", timeout=REQUEST
@@ -394,7 +447,9 @@ def reference(server: KubeflowStandIn, pipeline: Callable[[str], Path]) -> dict[
     return {key: versions[0][key] for key in ("pipeline_id", "pipeline_version_id")}
 
 
-def test_a_pipeline_that_only_others_may_see_hides_no_runs(server: KubeflowStandIn, reference: dict[str, str]) -> None:
+def test_a_pipeline_that_only_others_may_see_hides_no_runs(
+    server: KubeflowStandIn, reference: dict[str, str]
+) -> None:
     sent = {"display_name": "of others", "pipeline_version_reference": reference}
     requests.post(f"{server.host}{RUNS}", json=sent, timeout=REQUEST).raise_for_status()
     server.seed(1)
@@ -412,13 +467,17 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
 
     done, first = cost(lambda: kfgcp("list", "--json"))
     assert first == {"runs": 1, "experiments": 1}
-    assert {run["pipeline"] for run in done.json} == {f"run {number}" for number in range(5)}, "not known yet"
+    assert {run["pipeline"] for run in done.json} == {f"run {number}" for number in range(5)}, (
+        "not known yet"
+    )
 
     runs, second = cost(api.list)
     assert {run.pipeline for run in runs} == {"echo"}
     assert second == {"runs": 1, "pipelines": 1, "metadata": 20}
     requests.post(
-        f"{server.host}{RUNS}", json={"display_name": "new", "pipeline_version_reference": reference}, timeout=REQUEST
+        f"{server.host}{RUNS}",
+        json={"display_name": "new", "pipeline_version_reference": reference},
+        timeout=REQUEST,
     ).raise_for_status()
 
     done, third = cost(lambda: kfgcp("list", "--json"))
@@ -426,19 +485,29 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     assert {run["pipeline"] for run in done.json} == {"echo"}
 
 
-def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
+    server: KubeflowStandIn, kfgcp: Any
+) -> None:
     deleted, _ = server.seed(2, description=mine())
     listed = kfgcp("list", "--json").json[1]
     requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=REQUEST).raise_for_status()
 
     done = kfgcp("show", deleted, "--json")
 
-    assert (done.json["state"], done.json["error"], done.json["ended_at"]) == ("SUCCEEDED", None, listed["ended_at"])
-    assert done.err.startswith(f"note: Run {deleted} was deleted, what was recorded of it is shown:")
+    assert (done.json["state"], done.json["error"], done.json["ended_at"]) == (
+        "SUCCEEDED",
+        None,
+        listed["ended_at"],
+    )
+    assert done.err.startswith(
+        f"note: Run {deleted} was deleted, what was recorded of it is shown:"
+    )
     assert kfgcp("show", deleted, "--json").json == done.json
 
 
-def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(server: KubeflowStandIn) -> None:
+def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(
+    server: KubeflowStandIn,
+) -> None:
     deleted, left = server.seed(2, failing={"train": "no"}, age=40 * 86400.0)
     api.list(limit=2, metrics=False)
     requests.delete(f"{server.host}{RUNS}/{deleted}", timeout=REQUEST).raise_for_status()
@@ -446,7 +515,10 @@ def test_a_run_that_was_deleted_before_it_was_read_is_asked_for_once(server: Kub
     for _ in range(2):
         frame = public.runs()
 
-        assert dict(zip(frame["run_id"], frame["state"], strict=True)) == {deleted: "FAILED", left: "FAILED"}
+        assert dict(zip(frame["run_id"], frame["state"], strict=True)) == {
+            deleted: "FAILED",
+            left: "FAILED",
+        }
         assert server.requests.count("GET", f"{RUNS}/{deleted}") == 1
 
 
@@ -456,7 +528,9 @@ def test_a_clock_that_was_a_year_fast_hides_no_runs_later(
     server.seed(2)
     clock = time.time
     with monkeypatch.context() as wrong:
-        wrong.setattr("kfgcp.backends.mirror.time", SimpleNamespace(time=lambda: clock() + 365 * 86400))
+        wrong.setattr(
+            "kfgcp.backends.mirror.time", SimpleNamespace(time=lambda: clock() + 365 * 86400)
+        )
         assert len(public.runs()) == 0, "none is of the last 30 days"
 
     assert len(public.runs()) == 2

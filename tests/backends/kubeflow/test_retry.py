@@ -1,4 +1,5 @@
-"""A run that goes on after it has ended: what is refused, what is recorded, and answers that get lost."""
+"""A run that goes on after it has ended: what is refused, what is recorded, and answers that get
+lost."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -92,7 +92,9 @@ def test_a_run_made_by_others_is_a_run(compiled: Any, echo: Any) -> None:
     )
 
 
-def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(compiled: Any, echo: Any) -> None:
+def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(
+    compiled: Any, echo: Any
+) -> None:
     description = 'kfgcp: {"submission":"abc123abc123","team":"growth"}'
 
     labels = run(pipeline_spec=echo, description=description).labels
@@ -105,7 +107,9 @@ def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(compiled: An
         "team": "growth",
     }
     assert run(description=description).labels == {"submission": "abc123abc123", "team": "growth"}
-    assert run(pipeline_spec=echo, description='kfgcp: {"team":"growth"}').labels == {"team": "growth"}
+    assert run(pipeline_spec=echo, description='kfgcp: {"team":"growth"}').labels == {
+        "team": "growth"
+    }
 
 
 def test_the_least_that_a_run_can_say() -> None:
@@ -113,17 +117,43 @@ def test_the_least_that_a_run_can_say() -> None:
 
     assert spec is None
     assert (found.state, found.name, found.pipeline) == (RunState.PENDING, RUN, "")
-    assert (found.created_at, found.started_at, found.ended_at, found.error) == (None, None, None, None)
+    assert (found.created_at, found.started_at, found.ended_at, found.error) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_every_field_of_the_api_is_known_here() -> None:
     """A field that the service gets must be looked at: is it something that people want to see?"""
     read = {
-        *("run_id", "display_name", "description", "experiment_id", "pipeline_spec", "pipeline_version_reference"),
-        *("runtime_config", "created_at", "finished_at", "state", "state_history", "error", "run_details"),
+        *(
+            "run_id",
+            "display_name",
+            "description",
+            "experiment_id",
+            "pipeline_spec",
+            "pipeline_version_reference",
+        ),
+        *(
+            "runtime_config",
+            "created_at",
+            "finished_at",
+            "state",
+            "state_history",
+            "error",
+            "run_details",
+        ),
     }
     left = {
-        *("storage_state", "pipeline_version_id", "service_account", "scheduled_at", "recurring_run_id"),
+        *(
+            "storage_state",
+            "pipeline_version_id",
+            "service_account",
+            "scheduled_at",
+            "recurring_run_id",
+        ),
         *("plugins_input", "plugins_output"),
     }
 
@@ -135,7 +165,10 @@ def test_every_field_of_the_api_is_known_here() -> None:
 
 def history(*states: str) -> list[dict[str, str]]:
     """A state_history with one state a minute, from 03:00 on."""
-    return [{"state": state, "update_time": f"2026-01-02T03:{at:02}:00Z"} for at, state in enumerate(states)]
+    return [
+        {"state": state, "update_time": f"2026-01-02T03:{at:02}:00Z"}
+        for at, state in enumerate(states)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -151,10 +184,15 @@ def history(*states: str) -> list[dict[str, str]]:
     ],
 )
 @pytest.mark.recorded(
-    "Kubeflow: a run that was terminated", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+    "Kubeflow: a run that was terminated",
+    "cluster-2.17.0/sleepy-cancelled",
+    "api-2.17.0/run-get-canceled",
 )
-def test_a_run_that_was_terminated_is_cancelled(states: list[str], cancelled: bool, expected: RunState) -> None:
-    """It ends FAILED; recorded as sleepy-cancelled, and without the history as run-get-canceled of api-2.17.0."""
+def test_a_run_that_was_terminated_is_cancelled(
+    states: list[str], cancelled: bool, expected: RunState
+) -> None:
+    """It ends FAILED; recorded as sleepy-cancelled, and without the history as run-get-canceled of
+    api-2.17.0."""
     answer = made(state="FAILED", state_history=history(*states), error={"message": "x"})
 
     found, _ = run_of(answer, WHERE, cancelled=cancelled)
@@ -181,7 +219,13 @@ def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execut
     ]
 
     steps = history("CANCELING", "FAILED")
-    found = run(executions, pipeline_spec=spec, state="FAILED", state_history=steps, finished_at="2026-01-02T03:05:00Z")
+    found = run(
+        executions,
+        pipeline_spec=spec,
+        state="FAILED",
+        state_history=steps,
+        finished_at="2026-01-02T03:05:00Z",
+    )
 
     assert (found.state, found.ended_at) == (RunState.CANCELLED, "2026-01-02T03:05:00.000Z")
     assert {task.path: (task.state.value, task.ended_at) for task in found.tasks} == {
@@ -194,18 +238,27 @@ def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execut
     assert {task.error for task in found.tasks} == {None}
 
 
-def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(compiled: Any, execution: Any) -> None:
+def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(
+    compiled: Any, execution: Any
+) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     executions = [execution(1, ""), execution(2, "inner", 1, type=mlmd.DAG, state="RUNNING")]
 
-    found = run(executions, pipeline_spec=spec, state="FAILED", state_history=history("CANCELING", "FAILED"))
+    found = run(
+        executions, pipeline_spec=spec, state="FAILED", state_history=history("CANCELING", "FAILED")
+    )
 
     assert next(task.state for task in found.tasks if task.path == "inner") is TaskState.CANCELLED
 
 
-@pytest.mark.recorded("Kubeflow: a task that ran again after a retry of the run", "cluster-2.17.0/fail-sub")
-def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(compiled: Any, execution: Any) -> None:
-    """`:retry` uses the execution again, whose create time is that of the first time; recorded as fail-sub."""
+@pytest.mark.recorded(
+    "Kubeflow: a task that ran again after a retry of the run", "cluster-2.17.0/fail-sub"
+)
+def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(
+    compiled: Any, execution: Any
+) -> None:
+    """`:retry` uses the execution again, whose create time is that of the first time; recorded as
+    fail-sub."""
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     retried = "2026-01-02T03:03:00.000Z"
     dag = {"type": mlmd.DAG, "state": "RUNNING"}
@@ -213,23 +266,33 @@ def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(compiled: 
         execution(1, "", **dag),
         execution(2, "add", 1),
         execution(3, "inner", 1, **dag),
-        execution(4, "double", 3, ended_at=1767323200.0, logs=("minio://b/executor-logs-0", "minio://b/1")),
+        execution(
+            4, "double", 3, ended_at=1767323200.0, logs=("minio://b/executor-logs-0", "minio://b/1")
+        ),
         execution(5, "add", 3, started_at=1767323210.0, ended_at=1767323220.0),
     ]
     steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
 
-    found = run(executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z")
+    found = run(
+        executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z"
+    )
 
     tasks = {task.path: task for task in found.tasks}
     assert (tasks["inner/double"].attempts, tasks["inner/double"].started_at) == (2, retried)
     assert tasks["inner/double"].ended_at == "2026-01-02T03:06:40.000Z"
-    assert (tasks["inner"].started_at, tasks["inner"].ended_at) == (retried, "2026-01-02T03:07:00.000Z")
+    assert (tasks["inner"].started_at, tasks["inner"].ended_at) == (
+        retried,
+        "2026-01-02T03:07:00.000Z",
+    )
     assert tasks["inner/add"].started_at == "2026-01-02T03:06:50.000Z"
     assert tasks["add"].started_at == "2026-01-02T03:00:02.000Z", "it was not run again"
 
 
-def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(compiled: Any, execution: Any) -> None:
-    """The server says of the retry only in which second it was, and no pod starts and ends within one."""
+def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(
+    compiled: Any, execution: Any
+) -> None:
+    """The server says of the retry only in which second it was, and no pod starts and ends within
+    one."""
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     in_that_second = 1767322980.4
     executions = [
@@ -238,10 +301,15 @@ def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(compiled
     ]
     steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
 
-    found = run(executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z")
+    found = run(
+        executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z"
+    )
 
     (add,) = (task for task in found.tasks if task.path == "add")
-    assert (add.started_at, add.ended_at) == ("2026-01-02T03:02:59.600Z", "2026-01-02T03:03:00.400Z")
+    assert (add.started_at, add.ended_at) == (
+        "2026-01-02T03:02:59.600Z",
+        "2026-01-02T03:03:00.400Z",
+    )
 
 
 def test_what_failed_before_a_retry_is_to_be_done_again(compiled: Any, execution: Any) -> None:
@@ -275,7 +343,9 @@ def test_what_failed_before_a_retry_is_to_be_done_again(compiled: Any, execution
         (None, None),
     ],
 )
-def test_times_are_in_utc(monkeypatch: pytest.MonkeyPatch, text: str | None, at: str | None) -> None:
+def test_times_are_in_utc(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, at: str | None
+) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
     import time
 
@@ -296,7 +366,14 @@ def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["soon", "2026-13-01T00:00:00Z", "0000-00-00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+12:00"]
+    "text",
+    [
+        "soon",
+        "2026-13-01T00:00:00Z",
+        "0000-00-00",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+12:00",
+    ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that is none"):
@@ -318,7 +395,9 @@ def test_a_run_does_not_end_before_its_last_task(compiled: Any, echo: Any, execu
 
 @pytest.mark.parametrize("answer", [{}, {"run_id": 3}, {"run_id": None}, {"runs": []}])
 def test_what_is_no_run_is_refused(answer: dict[str, Any]) -> None:
-    with pytest.raises(BadAnswer, match=r"Kubeflow Pipelines answered with a run (without|whose) run_id"):
+    with pytest.raises(
+        BadAnswer, match=r"Kubeflow Pipelines answered with a run (without|whose) run_id"
+    ):
         read_run(answer)
 
 
@@ -333,7 +412,9 @@ def test_a_spec_that_is_none_does_not_hide_the_run(document: Any) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
-def test_a_spec_that_cannot_be_read_does_not_hide_the_run(echo: Any, execution: Any, changed: dict[str, Any]) -> None:
+def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
+    echo: Any, execution: Any, changed: dict[str, Any]
+) -> None:
     found = run([execution(1, ""), execution(2, "say", 1)], pipeline_spec={**echo, **changed})
 
     assert (found.state, found.version, found.tasks) == (RunState.SUCCEEDED, "", ())
@@ -365,9 +446,16 @@ def test_the_platform_document_beside_a_spec_is_not_taken_for_it(compiled: Any, 
     ],
 )
 def test_the_state_of_a_task_of_a_run_that_has_ended(
-    echo: Any, execution: Any, state: str, cached: bool, expected: TaskState, attempts: int, hit: bool | None
+    echo: Any,
+    execution: Any,
+    state: str,
+    cached: bool,
+    expected: TaskState,
+    attempts: int,
+    hit: bool | None,
 ) -> None:
-    """What still ran when the run ended is what the run's end says: a pod that was killed leaves it RUNNING."""
+    """What still ran when the run ended is what the run's end says: a pod that was killed leaves it
+    RUNNING."""
     say = execution(2, "say", 1, state=state, cached=cached)
 
     (task,) = run([execution(1, ""), say], pipeline_spec=echo, state="FAILED").tasks
@@ -380,7 +468,15 @@ def test_the_state_of_a_task_of_a_run_that_has_ended(
 
 def test_values_and_artifacts_of_a_task(compiled: Any, execution: Any) -> None:
     spec = compiled("tests/pipelines/two_scores.py").pipeline_spec
-    metrics = {"accuracy": 0.5, "rows": 3, "bad": math.nan, "most": math.inf, "note": "x", "fine": True, "\u00fc": 1.0}
+    metrics = {
+        "accuracy": 0.5,
+        "rows": 3,
+        "bad": math.nan,
+        "most": math.inf,
+        "note": "x",
+        "fine": True,
+        "\u00fc": 1.0,
+    }
     first = execution(
         2,
         "evaluate",
@@ -388,7 +484,10 @@ def test_values_and_artifacts_of_a_task(compiled: Any, execution: Any) -> None:
         params={"score": 1, "unknown": "v"},
         outputs={
             "metrics": [StoredArtifact("system.Metrics", "gs://b/m", metrics)],
-            "predictions": [StoredArtifact("system.Dataset", "gs://b/p", {}), StoredArtifact("", "gs://b/q", {})],
+            "predictions": [
+                StoredArtifact("system.Dataset", "gs://b/p", {}),
+                StoredArtifact("", "gs://b/q", {}),
+            ],
         },
     )
     second = execution(
@@ -402,7 +501,10 @@ def test_values_and_artifacts_of_a_task(compiled: Any, execution: Any) -> None:
     found = run([execution(1, ""), first, second], pipeline_spec=spec)
 
     assert found.tasks[0].inputs == {"score": 1, "unknown": "v"}
-    assert found.tasks[0].outputs == {"predictions": ["gs://b/p", "gs://b/q"], "metrics": "gs://b/m"}
+    assert found.tasks[0].outputs == {
+        "predictions": ["gs://b/p", "gs://b/q"],
+        "metrics": "gs://b/m",
+    }
     assert {(each.task, each.name, each.type, each.uri) for each in found.artifacts} == {
         ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
         ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
@@ -435,7 +537,9 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
     inner = next(task for task in found.tasks if task.path == "inner")
     assert (inner.state, inner.ended_at) == (TaskState.SUCCEEDED, "2026-01-02T03:01:40.000Z")
 
-    failed = [execution(4, "double", 3, state="FAILED") if each.id == 4 else each for each in whole[:4]]
+    failed = [
+        execution(4, "double", 3, state="FAILED") if each.id == 4 else each for each in whole[:4]
+    ]
     found = run(failed, pipeline_spec=spec, state="FAILED")
     states = {task.path: task.state for task in found.tasks}
     assert states == {
@@ -445,15 +549,22 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
         "inner/add": TaskState.SKIPPED,
         "add-2": TaskState.SKIPPED,
     }
-    assert found.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), "not the DAG around it"
+    assert found.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), (
+        "not the DAG around it"
+    )
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED", "FAILED"])
-@pytest.mark.recorded("Kubeflow: a loop over nothing", "cluster-2.17.0/loop-empty", "cluster-2.17.0/loop-empty-only")
+@pytest.mark.recorded(
+    "Kubeflow: a loop over nothing", "cluster-2.17.0/loop-empty", "cluster-2.17.0/loop-empty-only"
+)
 def test_a_loop_over_nothing_has_succeeded(compiled: Any, execution: Any, state: str) -> None:
     """The service leaves it RUNNING for ever; recorded as loop-empty and loop-empty-only."""
     spec = compiled("tests/pipelines/shapes.py").pipeline_spec
-    executions = [execution(1, ""), execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING", iterations=0)]
+    executions = [
+        execution(1, ""),
+        execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING", iterations=0),
+    ]
 
     found = run(executions, pipeline_spec=spec, state=state)
 
@@ -462,7 +573,8 @@ def test_a_loop_over_nothing_has_succeeded(compiled: Any, execution: Any, state:
 
 
 def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
-    """OneOf is the branch that ran; the loop's outputs are in the order of the iterations, not of their starts."""
+    """OneOf is the branch that ran; the loop's outputs are in the order of the iterations, not of
+    their starts."""
     spec = compiled("tests/pipelines/shapes.py").pipeline_spec
     dag = {"type": mlmd.DAG, "state": "COMPLETE"}
     executions = [
@@ -492,14 +604,21 @@ def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
     assert run(executions, pipeline_spec=spec, state="FAILED").outputs == {}
 
 
-def test_iterations_that_are_twice_as_many_take_twice_the_steps(compiled: Any, execution: Any) -> None:
+def test_iterations_that_are_twice_as_many_take_twice_the_steps(
+    compiled: Any, execution: Any
+) -> None:
     """A loop over thousands of items is looked at as often as any run."""
     spec = compiled("tests/pipelines/shapes.py").pipeline_spec
 
     def steps(iterations: int) -> int:
-        executions = [execution(1, ""), execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING")]
+        executions = [
+            execution(1, ""),
+            execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING"),
+        ]
         for number in range(iterations):
-            executions.append(execution(2 * number + 3, "for-loop-4", 2, iteration=number, type=mlmd.DAG))
+            executions.append(
+                execution(2 * number + 3, "for-loop-4", 2, iteration=number, type=mlmd.DAG)
+            )
             executions.append(execution(2 * number + 4, "double", 2 * number + 3, state="FAILED"))
         count = 0
 
@@ -564,8 +683,14 @@ def test_the_state_of_a_node(echo: Any, state: str | None, expected: TaskState) 
 def test_no_node_goes_on_in_a_run_that_has_ended(
     echo: Any, run_state: str, node_state: str | None, expected: TaskState
 ) -> None:
-    """Nodes that Argo omitted have no state; the final state of the run is written before those of the nodes."""
-    node = {"display_name": "say", "state": node_state, "create_time": "2026-01-02T03:00:00Z", "end_time": NEVER}
+    """Nodes that Argo omitted have no state; the final state of the run is written before those of
+    the nodes."""
+    node = {
+        "display_name": "say",
+        "state": node_state,
+        "create_time": "2026-01-02T03:00:00Z",
+        "end_time": NEVER,
+    }
 
     found = run(pipeline_spec=echo, state=run_state, run_details={"task_details": [node]})
 
@@ -575,9 +700,14 @@ def test_no_node_goes_on_in_a_run_that_has_ended(
 
 
 def test_rows_of_launchers_are_not_tasks(edited: Any) -> None:
-    """A launcher writes a row without a name and a state; a task may be called like the word for nothing."""
+    """A launcher writes a row without a name and a state; a task may be called like the word for
+    nothing."""
     spec = edited("tests/pipelines/echo.py", _call_the_task_none).pipeline_spec
-    row = {"execution_id": "2", "create_time": "2026-01-02T03:00:00Z", "start_time": "2026-01-02T03:00:00Z"}
+    row = {
+        "execution_id": "2",
+        "create_time": "2026-01-02T03:00:00Z",
+        "start_time": "2026-01-02T03:00:00Z",
+    }
 
     assert run(pipeline_spec=spec, state="RUNNING", run_details={"task_details": [row]}).tasks == ()
 
@@ -588,7 +718,12 @@ def _call_the_task_none(spec: dict[str, Any]) -> None:
 
 
 def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
-    node = {"display_name": "say", "state": "RUNNING", "create_time": "2026-01-02T03:00:00Z", "start_time": NEVER}
+    node = {
+        "display_name": "say",
+        "state": "RUNNING",
+        "create_time": "2026-01-02T03:00:00Z",
+        "start_time": NEVER,
+    }
 
     found = run(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]})
 
@@ -607,7 +742,9 @@ def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
         ("text", "Kubeflow Pipelines gives no reason"),
     ],
 )
-def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(error: Any, message: str) -> None:
+def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(
+    error: Any, message: str
+) -> None:
     assert run(state="FAILED", error=error).error == ErrorInfo(message)
 
 

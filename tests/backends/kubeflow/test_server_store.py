@@ -95,7 +95,9 @@ def test_the_namespace_is_sent_when_it_is_set(backend: Any, recorded: RecordedSe
 
 def test_an_artifact_that_is_gone_does_not_exist(backend: Any) -> None:
     with pytest.raises(NotFound, match=f"{NOTE} does not exist") as caught:
-        artifact_contents.text(Artifact("train", "note", "system.Artifact", NOTE), store=artifact_store(backend()))
+        artifact_contents.text(
+            Artifact("train", "note", "system.Artifact", NOTE), store=artifact_store(backend())
+        )
     assert "deleted" in caught.value.hint
 
 
@@ -143,7 +145,9 @@ def store(server: Any, client: Callable[..., ServiceClient]) -> ServerStore:
 
 
 @pytest.mark.parametrize("key", ["a b/c", "a?b=c&d#e", "ü/☃", "%2e", "a//b"])
-def test_any_key_is_asked_for_as_it_is(store: ServerStore, server: Any, reply: Any, key: str) -> None:
+def test_any_key_is_asked_for_as_it_is(
+    store: ServerStore, server: Any, reply: Any, key: str
+) -> None:
     server.answers(reply(b"x", headers=TEXT))
 
     assert store.beginning(f"minio://bucket/{key}", 5) == b"x"
@@ -156,7 +160,9 @@ def test_what_names_no_object_is_not_asked_for(store: ServerStore, uri: str) -> 
         store.beginning(uri, 5)
 
 
-def test_a_server_that_does_not_know_peek_is_not_read_to_the_end(store: ServerStore, server: Any, reply: Any) -> None:
+def test_a_server_that_does_not_know_peek_is_not_read_to_the_end(
+    store: ServerStore, server: Any, reply: Any
+) -> None:
     server.answers(reply(b"0123456789" * 1_000_000, headers=TEXT))
 
     assert store.beginning("minio://bucket/key", 15) == b"012345678901234"
@@ -169,7 +175,9 @@ def test_a_server_that_does_not_know_peek_is_not_read_to_the_end(store: ServerSt
         b"Failed to get object in bucket: S3Error: The specified key does not exist.",
     ],
 )
-def test_older_servers_quote_the_store(store: ServerStore, server: Any, reply: Any, body: bytes) -> None:
+def test_older_servers_quote_the_store(
+    store: ServerStore, server: Any, reply: Any, body: bytes
+) -> None:
     server.answers(reply(body, status=500, headers=TEXT))
 
     with pytest.raises(NotFound, match="minio://bucket/key does not exist"):
@@ -177,16 +185,25 @@ def test_older_servers_quote_the_store(store: ServerStore, server: Any, reply: A
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, Refused), (403, Refused), (401, AuthError), (500, Unreachable), (503, Unreachable)]
+    ("status", "kind"),
+    [(400, Refused), (403, Refused), (401, AuthError), (500, Unreachable), (503, Unreachable)],
 )
-def test_other_refusals_are_told(store: ServerStore, server: Any, reply: Any, status: int, kind: Any) -> None:
-    server.always(lambda asked: reply(b"Artifact does not belong to the namespace", status=status, headers=TEXT))
+def test_other_refusals_are_told(
+    store: ServerStore, server: Any, reply: Any, status: int, kind: Any
+) -> None:
+    server.always(
+        lambda asked: reply(
+            b"Artifact does not belong to the namespace", status=status, headers=TEXT
+        )
+    )
 
     with pytest.raises(kind, match="Artifact does not belong to the namespace"):
         store.beginning("minio://bucket/key", 5)
 
 
-def test_a_sign_in_page_is_not_taken_for_an_artifact(store: ServerStore, server: Any, reply: Any) -> None:
+def test_a_sign_in_page_is_not_taken_for_an_artifact(
+    store: ServerStore, server: Any, reply: Any
+) -> None:
     page = b"<!doctype html><title>Sign in</title><input type=password>"
     server.answers(reply(page, headers={"Content-Type": "text/html"}))
 
@@ -209,7 +226,9 @@ def test_an_answer_that_breaks_off_is_an_error(store: ServerStore, server: Any, 
 
 
 def trickle(connection: Connection) -> None:
-    connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n")
+    connection.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n"
+    )
     connection.trickle(b"x" * 100_000)
 
 

@@ -1,4 +1,5 @@
-"""Runs of Kubeflow Pipelines 3.0, which keeps tasks in its API server, from recorded answers and from its source."""
+"""Runs of Kubeflow Pipelines 3.0, which keeps tasks in its API server, from recorded answers and
+from its source."""
 
 import copy
 import json
@@ -81,7 +82,8 @@ def named(answer: Mapping[str, Any], name: str) -> Any:
 
 
 def test_states_and_types_are_all_that_the_api_has() -> None:
-    """PipelineTask.TaskState and PipelineTask.TaskType in backend/api/v2beta1/run.proto of the branch."""
+    """PipelineTask.TaskState and PipelineTask.TaskType in backend/api/v2beta1/run.proto of the
+    branch."""
     assert list(server_tasks.STATES) == [
         "RUNTIME_STATE_UNSPECIFIED",
         "RUNNING",
@@ -144,23 +146,35 @@ def test_branches_a_loop_a_nested_pipeline_and_an_importer() -> None:
         {"x": 2},
         {"x": 3},
     ]
-    assert [task_at(run, f"for-loop-4[{number}]/double").outputs["Output"] for number in range(3)] == [2, 4, 6]
+    assert [
+        task_at(run, f"for-loop-4[{number}]/double").outputs["Output"] for number in range(3)
+    ] == [2, 4, 6]
     assert task_at(run, "for-loop-4").outputs == {"pipelinechannel--double-Output": [2, 4, 6]}
     assert task_at(run, "total").inputs == {"numbers": [2, 4, 6]}
     assert task_at(run, "inner").outputs == {"Output": 8}
     assert run.outputs == {"nested": 8, "total": 12}
-    assert [(artifact.task, artifact.name, artifact.type, artifact.uri) for artifact in run.artifacts] == [
-        ("importer", "artifact", "system.Dataset", "gs://bucket/data.txt")
-    ]
+    assert [
+        (artifact.task, artifact.name, artifact.type, artifact.uri) for artifact in run.artifacts
+    ] == [("importer", "artifact", "system.Dataset", "gs://bucket/data.txt")]
     total = task_at(run, "total")
-    assert (total.started_at, total.ended_at, total.attempts, total.error) == (SECOND, SECOND, 1, None)
+    assert (total.started_at, total.ended_at, total.attempts, total.error) == (
+        SECOND,
+        SECOND,
+        1,
+        None,
+    )
 
 
 def test_values_a_metric_and_a_model() -> None:
     run = run_of_recording("succeeded-full")
 
     (say,) = run.tasks
-    assert (say.path, say.state, say.attempts, say.inputs) == ("say", TaskState.SUCCEEDED, 1, {"text": "hi"})
+    assert (say.path, say.state, say.attempts, say.inputs) == (
+        "say",
+        TaskState.SUCCEEDED,
+        1,
+        {"text": "hi"},
+    )
     assert say.outputs == {"Output": "hi", "model": "gs://bucket/prefix/model"}
     assert say.cache is not None
     assert not say.cache.hit
@@ -192,7 +206,8 @@ def test_a_failed_task_and_one_behind_it_that_was_never_made() -> None:
         "below-2": TaskState.SUCCEEDED,
         "below": TaskState.SKIPPED,
     }
-    # The message "failed to execute component: exit status 1" says less than the log of the program.
+    # The message "failed to execute component: exit status 1" says less than the log of the
+    # program.
     assert run.error == ErrorInfo(NO_REASON, "boom", kind=ErrorKind.LOG_UNREAD)
     assert pods(recorded("failed-full")) == {
         "boom": ["f-boom-impl"],
@@ -228,7 +243,10 @@ def test_a_task_that_was_killed_is_what_the_end_of_the_run_says() -> None:
     cancelled, _ = run_of(body, WHERE, executions=executions, cancelled=True)
 
     assert (failed.state, states(failed)) == (RunState.FAILED, {"say": TaskState.FAILED})
-    assert (cancelled.state, states(cancelled)) == (RunState.CANCELLED, {"say": TaskState.CANCELLED})
+    assert (cancelled.state, states(cancelled)) == (
+        RunState.CANCELLED,
+        {"say": TaskState.CANCELLED},
+    )
     (say,) = cancelled.tasks
     assert say.ended_at == cancelled.ended_at == "2026-11-29T08:59:43.000Z"
 
@@ -238,7 +256,10 @@ def test_the_order_of_tasks_does_not_count(name: str) -> None:
     answer = recorded(name)
     expected = run_from(answer)
 
-    for tasks in (sorted(answer.get("tasks", ()), key=lambda task: str(task["name"])), answer.get("tasks", ())[::-1]):
+    for tasks in (
+        sorted(answer.get("tasks", ()), key=lambda task: str(task["name"])),
+        answer.get("tasks", ())[::-1],
+    ):
         assert run_from({**answer, "tasks": list(tasks)}) == expected
 
 
@@ -247,9 +268,11 @@ def test_the_order_of_tasks_does_not_count(name: str) -> None:
 
 @pytest.mark.parametrize("is_raw", [False, True])
 def test_the_items_of_a_loop_are_inputs_of_its_iterations(is_raw: bool) -> None:
-    """The driver adds an input for each item, with the number of the iteration (driver/resolver/parameters.go).
+    """The driver adds an input for each item, with the number of the iteration
+    (driver/resolver/parameters.go).
 
-    Loops and iterations have the inputs that ML Metadata has: recorded/cluster-2.17.0/loop-output and loop-nested.
+    Loops and iterations have the inputs that ML Metadata has: recorded/cluster-2.17.0/loop-output
+    and loop-nested.
     """
     answer = recorded("shapes-full")
     key = "pipelinechannel--items-loop-item"
@@ -288,7 +311,9 @@ def test_the_items_of_a_loop_are_inputs_of_its_iterations(is_raw: bool) -> None:
     assert task_at(run, "for-loop-4[1]").inputs == {key: 2, "pipelinechannel--n": 7}
 
 
-def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A loop of 3,000 items took 20 s."""
     looks = 0
     is_item = server_tasks._is_item
@@ -304,7 +329,8 @@ def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(monkeypatch: 
     item = {"type": "ITERATOR_INPUT_RAW", "parameter_key": "x"}
     loop["inputs"] = {
         "parameters": [
-            item | {"value": number, "producer": {"task_name": loop["name"], "iteration": str(number)}}
+            item
+            | {"value": number, "producer": {"task_name": loop["name"], "iteration": str(number)}}
             for number in range(100)
         ]
     }
@@ -323,8 +349,12 @@ def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(monkeypatch: 
 def test_an_empty_loop_and_a_group_whose_tasks_were_all_skipped_or_cached_ran() -> None:
     """terminalDAGState in driver/dag.go, updateStatuses in apiclient/kfpapi/api.go."""
     answer = recorded("shapes-full")
-    loop, inner, branches = (named(answer, name) for name in ("for-loop-4", "inner", "condition-branches-1"))
-    answer["tasks"] = [task for task in answer["tasks"] if task.get("parent_task_id") != loop["task_id"]]
+    loop, inner, branches = (
+        named(answer, name) for name in ("for-loop-4", "inner", "condition-branches-1")
+    )
+    answer["tasks"] = [
+        task for task in answer["tasks"] if task.get("parent_task_id") != loop["task_id"]
+    ]
     loop |= {"state": "SKIPPED", "type_attributes": {"iteration_count": "0"}}
     inner["state"] = "CACHED"
     for task in answer["tasks"]:
@@ -336,7 +366,12 @@ def test_an_empty_loop_and_a_group_whose_tasks_were_all_skipped_or_cached_ran() 
     run, _ = run_from(answer)
 
     found = states(run)
-    assert found["for-loop-4"] is found["inner"] is found["condition-branches-1"] is TaskState.SUCCEEDED
+    assert (
+        found["for-loop-4"]
+        is found["inner"]
+        is found["condition-branches-1"]
+        is TaskState.SUCCEEDED
+    )
     assert found["inner/double"] is TaskState.CACHED
     assert found["condition-branches-1/condition-2"] is TaskState.SKIPPED
     assert found["condition-branches-1/condition-3"] is TaskState.SKIPPED
@@ -345,7 +380,8 @@ def test_an_empty_loop_and_a_group_whose_tasks_were_all_skipped_or_cached_ran() 
 
 
 def test_a_nested_pipeline_in_iterations() -> None:
-    """Every task inside has an iteration_index; it tells the iteration only of direct children of a loop."""
+    """Every task inside has an iteration_index; it tells the iteration only of direct children of a
+    loop."""
     answer = recorded("shapes-full")
     spec = answer["pipeline_spec"]
     spec["components"]["comp-for-loop-4"]["dag"] = {
@@ -395,23 +431,35 @@ def test_a_nested_pipeline_in_iterations() -> None:
 def test_iterations_while_a_loop_runs() -> None:
     answer = recorded("shapes-full")
     answer["state"] = named(answer, "for-loop-4")["state"] = "RUNNING"
-    iterations = [task for task in answer["tasks"] if "iteration_index" in task.get("type_attributes", {})]
+    iterations = [
+        task for task in answer["tasks"] if "iteration_index" in task.get("type_attributes", {})
+    ]
     by_number = {task["type_attributes"]["iteration_index"]: task for task in iterations}
-    by_number["1"] |= {"state": "FAILED", "status_metadata": {"message": 'failed to upload output artifact "model"'}}
+    by_number["1"] |= {
+        "state": "FAILED",
+        "status_metadata": {"message": 'failed to upload output artifact "model"'},
+    }
     by_number["2"]["state"] = "RUNNING"
 
     run, _ = run_from(answer)
 
     found = states(run)
-    assert [found[f"for-loop-4[{number}]"].value for number in range(3)] == ["SUCCEEDED", "FAILED", "RUNNING"]
+    assert [found[f"for-loop-4[{number}]"].value for number in range(3)] == [
+        "SUCCEEDED",
+        "FAILED",
+        "RUNNING",
+    ]
     assert found["for-loop-4"] is TaskState.RUNNING
     failure = ErrorInfo('failed to upload output artifact "model"', "for-loop-4[1]/double")
-    assert task_at(run, "for-loop-4[1]/double").error == task_at(run, "for-loop-4[1]").error == failure
+    assert (
+        task_at(run, "for-loop-4[1]/double").error == task_at(run, "for-loop-4[1]").error == failure
+    )
     assert "say-3" not in found, "it may still be made"
 
 
 def test_a_retry_of_the_run_leaves_the_start_of_a_task_that_had_succeeded() -> None:
-    """Also when the task ended in the second of the retry: the server itself sets the start of what is run again."""
+    """Also when the task ended in the second of the retry: the server itself sets the start of what
+    is run again."""
     answer = recorded("succeeded-full")
     say = named(answer, "say")
     say |= {"create_time": "2026-11-29T08:39:20Z", "end_time": "2026-11-29T08:39:25Z"}
@@ -425,7 +473,10 @@ def test_a_retry_of_the_run_leaves_the_start_of_a_task_that_had_succeeded() -> N
     run, _ = run_from(answer)
 
     (task,) = run.tasks
-    assert (task.started_at, task.ended_at) == ("2026-11-29T08:39:20.000Z", "2026-11-29T08:39:25.000Z")
+    assert (task.started_at, task.ended_at) == (
+        "2026-11-29T08:39:20.000Z",
+        "2026-11-29T08:39:25.000Z",
+    )
 
 
 def test_every_attempt_has_its_pod() -> None:
@@ -457,28 +508,39 @@ def test_a_failed_driver_says_why_and_its_pod_has_the_log() -> None:
 
 @pytest.mark.parametrize("group", ["inner", "for-loop-4"])
 def test_a_failed_driver_of_a_group_says_why_and_its_pod_has_the_log(group: str) -> None:
-    """DAG in driver/dag.go makes the group FAILED with the error of the driver; nothing in it was made."""
+    """DAG in driver/dag.go makes the group FAILED with the error of the driver; nothing in it was
+    made."""
     answer = recorded("shapes-full")
     answer["state"] = "FAILED"
     failed = named(answer, group)
-    failed |= {"state": "FAILED", "status_metadata": {"message": "failed to create the artifacts of the inputs"}}
-    answer["tasks"] = [task for task in answer["tasks"] if task.get("parent_task_id") != failed["task_id"]]
+    failed |= {
+        "state": "FAILED",
+        "status_metadata": {"message": "failed to create the artifacts of the inputs"},
+    }
+    answer["tasks"] = [
+        task for task in answer["tasks"] if task.get("parent_task_id") != failed["task_id"]
+    ]
 
     run, _ = run_from(answer)
 
     reason = ErrorInfo("failed to create the artifacts of the inputs", group)
     assert (task_at(run, group).state, task_at(run, group).error) == (TaskState.FAILED, reason)
     assert run.error == reason
-    assert {task.state for task in run.tasks if task.path.startswith(f"{group}/")} <= {TaskState.SKIPPED}
+    assert {task.state for task in run.tasks if task.path.startswith(f"{group}/")} <= {
+        TaskState.SKIPPED
+    }
     assert pods(answer)[group] == [pod["name"] for pod in failed["pods"]]
 
 
 def test_a_group_with_a_failed_task_has_the_reason_of_the_task_and_no_log() -> None:
-    """evaluateAndUpdateParentStatus in kfpapi/api.go sets the state of the group, without a reason."""
+    """evaluateAndUpdateParentStatus in kfpapi/api.go sets the state of the group, without a
+    reason."""
     answer = recorded("shapes-full")
     answer["state"] = "FAILED"
     named(answer, "inner")["state"] = "FAILED"
-    named(answer, "double-2").update({"state": "FAILED", "status_metadata": {"message": "no memory"}})
+    named(answer, "double-2").update(
+        {"state": "FAILED", "status_metadata": {"message": "no memory"}}
+    )
 
     run, _ = run_from(answer)
 
@@ -487,7 +549,8 @@ def test_a_group_with_a_failed_task_has_the_reason_of_the_task_and_no_log() -> N
 
 
 def test_metrics_of_one_output_are_one_artifact_and_other_types_have_their_titles() -> None:
-    """uploadOutputArtifacts in launcher_v2.go: an artifact for each scalar; unknown titles go to the metadata."""
+    """uploadOutputArtifacts in launcher_v2.go: an artifact for each scalar; unknown titles go to
+    the metadata."""
     answer = recorded("succeeded-full")
     say = named(answer, "say")
     titled = {"_kfp_schema_title": "google.VertexModel"}
@@ -495,24 +558,39 @@ def test_metrics_of_one_output_are_one_artifact_and_other_types_have_their_title
         {
             "artifact_key": "metrics",
             "artifacts": [
-                {"name": "accuracy", "type": "Metric", "number_value": 0.9, "metadata": {"accuracy": 0.9}},
+                {
+                    "name": "accuracy",
+                    "type": "Metric",
+                    "number_value": 0.9,
+                    "metadata": {"accuracy": 0.9},
+                },
                 {"name": "count", "type": "Metric", "number_value": 3},
                 {"name": "loss", "type": "Metric", "metadata": {"loss": 0.25}},
             ],
         },
-        {"artifact_key": "roc", "artifacts": [{"type": "ClassificationMetric", "metadata": {"points": [1, 2]}}]},
+        {
+            "artifact_key": "roc",
+            "artifacts": [{"type": "ClassificationMetric", "metadata": {"points": [1, 2]}}],
+        },
         {"artifact_key": "sliced", "artifacts": [{"type": "SlicedClassificationMetric"}]},
         {
             "artifact_key": "model",
             "artifacts": [{"type": "Artifact", "uri": "gs://b/m", "metadata": titled}],
         },
-        {"artifact_key": "executor-logs", "artifacts": [{"type": "Artifact", "uri": "gs://b/executor-logs-0"}]},
+        {
+            "artifact_key": "executor-logs",
+            "artifacts": [{"type": "Artifact", "uri": "gs://b/executor-logs-0"}],
+        },
         {"artifact_key": "page", "artifacts": [{"type": "HTML", "uri": "gs://b/page"}]},
     ]
 
     run, _ = run_from(answer)
 
-    assert [(metric.name, metric.value) for metric in run.metrics] == [("accuracy", 0.9), ("count", 3), ("loss", 0.25)]
+    assert [(metric.name, metric.value) for metric in run.metrics] == [
+        ("accuracy", 0.9),
+        ("count", 3),
+        ("loss", 0.25),
+    ]
     assert {artifact.name: artifact.type for artifact in run.artifacts} == {
         "metrics": "system.Metrics",
         "roc": "system.ClassificationMetrics",
@@ -539,13 +617,25 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the place of every field and item."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield (*place, key)
         yield from places(item, (*place, key))
 
 
-HUGE = ("x" * 100_000, 2**80, -(2**63), list(range(1000)), {str(number): number for number in range(1000)})
+HUGE = (
+    "x" * 100_000,
+    2**80,
+    -(2**63),
+    list(range(1000)),
+    {str(number): number for number in range(1000)},
+)
 OTHERS = (None, "text", -1, 1.5, True, [], {"a": None}, *HUGE)
 REMOVED = object()
 
@@ -607,7 +697,10 @@ def read_or_refused(answer: Any, change: str) -> None:
     [
         (
             "running-full",
-            "say has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its program has ended",
+            (
+                "say has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its"
+                " program has ended"
+            ),
         ),
         ("terminated-ended", "say has no log: Kubeflow Pipelines 3.0 did not name its pod"),
     ],

@@ -16,7 +16,9 @@ Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
-    return Environment("dev", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()})
+    return Environment(
+        "dev", "kubeflow", {key: Setting(value, "test") for key, value in settings.items()}
+    )
 
 
 # -- inside a cluster
@@ -39,7 +41,10 @@ def test_the_projected_token_of_a_pod(
     (tmp_path / "turned").rename(tmp_path / "data")
     client(address, source).get("x")
 
-    assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer one", "Bearer two"]
+    assert [asked.headers["authorization"] for asked in server.asked] == [
+        "Bearer one",
+        "Bearer two",
+    ]
 
 
 def test_a_pod_without_a_projected_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +53,10 @@ def test_a_pod_without_a_projected_token(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(AuthError) as caught:
         address_and_tokens(_env(auth="in-cluster"))[1].get()
 
-    assert caught.value.message == (
-        "The token file /var/run/secrets/kubeflow/pipelines/token cannot be read: No such file or directory."
+    assert (
+        caught.value.message
+        == "The token file /var/run/secrets/kubeflow/pipelines/token cannot be read: No such file"
+        " or directory."
     )
     assert caught.value.hint.startswith(
         "Give the pod a projected service account token for the audience pipelines.kubeflow.org"

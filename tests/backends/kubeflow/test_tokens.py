@@ -1,4 +1,5 @@
-"""A run is watched while its tokens end again and again: each way to sign in renews them by itself."""
+"""A run is watched while its tokens end again and again: each way to sign in renews them by
+itself."""
 
 import itertools
 from collections.abc import Callable
@@ -30,8 +31,8 @@ OFTEN = 3
 
 
 class Tokens:
-    """The tokens that were given away. ended: how often those were refused from then on that had been used. file: where
-    the newest one is written, too."""
+    """The tokens that were given away. ended: how often those were refused from then on that had
+    been used. file: where the newest one is written, too."""
 
     def __init__(self, cluster: KubeflowStandIn, id_token: Callable[..., str]) -> None:
         self._cluster = cluster
@@ -54,8 +55,8 @@ class Tokens:
         fresh.rename(self.file)
 
     def end(self, entry: Any) -> None:
-        """Tokens that were used so far are not good any more, as often as requests were handled. The runs end when
-        that has happened often."""
+        """Tokens that were used so far are not good any more, as often as requests were handled.
+        The runs end when that has happened often."""
         if (entry.number + 1) % EVERY == 0:
             if self.file is not None:
                 self.write()
@@ -82,17 +83,24 @@ def settings(
     sign_in: Any,
     reply: Any,
 ) -> dict[str, str]:
-    """Settings of a way to sign in; `server` gives Google's tokens, `another_server` is IAM Credentials."""
+    """Settings of a way to sign in; `server` gives Google's tokens, `another_server` is IAM
+    Credentials."""
     monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{server.url}/token")
-    monkeypatch.setattr("kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/")
+    monkeypatch.setattr(
+        "kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/"
+    )
 
     def google(asked: Any) -> Any:
         if asked.path.endswith("/identity"):
             return reply(tokens.new().encode(), headers=GOOGLE | {"Content-Type": "text/plain"})
         if asked.path.endswith("/service-accounts/default/"):
-            return reply({"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=GOOGLE)
+            return reply(
+                {"email": ACCOUNT, "scopes": ["x"], "aliases": ["default"]}, headers=GOOGLE
+            )
         if asked.path == "/token":
-            return reply({"id_token": tokens.new(), "access_token": tokens.new(), "expires_in": 3600})
+            return reply(
+                {"id_token": tokens.new(), "access_token": tokens.new(), "expires_in": 3600}
+            )
         return reply(b"acme", headers=GOOGLE | {"Content-Type": "text/plain"})
 
     server.always(google)
@@ -113,14 +121,23 @@ def settings(
     return {"auth": "iap", "iap_client_id": PROXY, **acting}
 
 
-WAYS = ("google", "iap: a person", "iap: a key", "iap: a machine", "iap: acting", "token-file", "in-cluster")
+WAYS = (
+    "google",
+    "iap: a person",
+    "iap: a key",
+    "iap: a machine",
+    "iap: acting",
+    "token-file",
+    "in-cluster",
+)
 
 
 @pytest.fixture
 def signed(
     cluster: KubeflowStandIn, settings: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> KubeflowStandIn:
-    """The stand-in, which the environment `cloud` signs in to; watching looks twenty times a second."""
+    """The stand-in, which the environment `cloud` signs in to; watching looks twenty times a
+    second."""
     found = cluster.settings() | settings
     lines = [f'{name} = "{value}"' for name, value in found.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
@@ -145,11 +162,15 @@ def test_a_run_is_watched_to_its_end_while_tokens_end(
     assert tokens.ended >= OFTEN, "hardly any token has ended: the test proves nothing"
     assert len(tokens.given) >= tokens.ended
     refused = [entry.status for entry in signed.requests].count(401)
-    assert refused == 0 if tokens.file else 1 <= refused <= tokens.ended, "a file is read before it is too late"
+    assert refused == 0 if tokens.file else 1 <= refused <= tokens.ended, (
+        "a file is read before it is too late"
+    )
     assert public.show(handle.run_id).artifacts, "ML Metadata's requests are signed in anew, too"
 
 
-@pytest.mark.filterwarnings("ignore::kfgcp.NotWhole")  # ML Metadata is not asked for a while after a refusal
+@pytest.mark.filterwarnings(
+    "ignore::kfgcp.NotWhole"
+)  # ML Metadata is not asked for a while after a refusal
 @pytest.mark.parametrize("settings", ["token-file"], indirect=True)
 def test_a_token_that_nobody_renews_ends_the_watching_with_what_to_do(
     signed: KubeflowStandIn, tokens: Tokens, pipeline: Callable[[str], Path]

@@ -1,4 +1,5 @@
-"""Where tasks stand: from executions in every shape, and from the nodes of a workflow that goes on."""
+"""Where tasks stand: from executions in every shape, and from the nodes of a workflow that goes
+on."""
 
 import itertools
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def graph(compiled: Any) -> Any:
 
 @pytest.fixture
 def shapes(execution: Make) -> Callable[..., list[Execution]]:
-    """The executions of `shapes`, the root first; what a test says of a number replaces its fields."""
+    """The executions of `shapes`, the root first; what a test says of a number replaces its
+    fields."""
 
     def make(**changes: dict[str, Any]) -> list[Execution]:
         rows: list[tuple[int, str, int, dict[str, Any]]] = [
@@ -87,7 +89,9 @@ def test_executions_name_what_they_stand_in(shapes: Any, graph: Any) -> None:
     found = place_executions(shapes(), graph)
 
     assert placed(shapes(), graph) == SHAPES
-    assert [each.path for each in found if each.execution is None] == [], "nothing in a false condition is shown"
+    assert [each.path for each in found if each.execution is None] == [], (
+        "nothing in a false condition is shown"
+    )
 
 
 def test_what_no_execution_was_made_for_did_not_run(shapes: Any, graph: Any) -> None:
@@ -128,15 +132,22 @@ def test_iterations_have_their_numbers_whenever_they_started(execution: Make, gr
     order = [10, 2, 11, 0, 1]
     executions = [execution(1, ""), execution(2, "for-loop-4", 1)]
     for at, number in enumerate(order):
-        executions += [execution(10 + at, "for-loop-4", 2, iteration=number), execution(30 + at, "double", 10 + at)]
+        executions += [
+            execution(10 + at, "for-loop-4", 2, iteration=number),
+            execution(30 + at, "double", 10 + at),
+        ]
 
     found = placed(executions, graph)
 
     loop = [f"for-loop-4[{number}]" for number in order]
-    assert [*found] == ["for-loop-4", *loop, *(f"{each}/double" for each in loop)], "in the order they started"
+    assert [*found] == ["for-loop-4", *loop, *(f"{each}/double" for each in loop)], (
+        "in the order they started"
+    )
 
 
-def test_iterations_without_a_number_are_counted_by_their_start(execution: Make, graph: Any) -> None:
+def test_iterations_without_a_number_are_counted_by_their_start(
+    execution: Make, graph: Any
+) -> None:
     executions = [execution(1, ""), execution(2, "for-loop-4", 1)]
     executions += [execution(number, "for-loop-4", 2) for number in (3, 4)]
 
@@ -144,7 +155,9 @@ def test_iterations_without_a_number_are_counted_by_their_start(execution: Make,
 
 
 def test_a_loop_over_nothing_has_no_iterations(execution: Make, graph: Any) -> None:
-    assert placed([execution(1, ""), execution(2, "for-loop-4", 1)], graph) == {"for-loop-4": "loop"}
+    assert placed([execution(1, ""), execution(2, "for-loop-4", 1)], graph) == {
+        "for-loop-4": "loop"
+    }
 
 
 # -- parents that are not there
@@ -154,9 +167,16 @@ def test_the_pipeline_itself_may_be_missing(shapes: Any, graph: Any) -> None:
     assert placed(shapes()[1:], graph) == SHAPES, "those at the top are told by their names"
 
 
-def test_a_stranger_beside_the_pipeline_changes_nothing(shapes: Any, execution: Make, graph: Any) -> None:
+def test_a_stranger_beside_the_pipeline_changes_nothing(
+    shapes: Any, execution: Make, graph: Any
+) -> None:
     """One whose parent is not of this run, and one that the pipeline does not have."""
-    strangers = [execution(90, "odd", 77), execution(91, "odd", 1), execution(92, "", 0), execution(93, "x", 91)]
+    strangers = [
+        execution(90, "odd", 77),
+        execution(91, "odd", 1),
+        execution(92, "", 0),
+        execution(93, "x", 91),
+    ]
 
     assert placed([*shapes(), *strangers], graph) == SHAPES
 
@@ -170,16 +190,22 @@ def _reparented(executions: list[Execution], number: int, parent: int) -> list[E
 
 
 def test_parents_that_go_in_circles_lose_only_what_is_in_them(shapes: Any, graph: Any) -> None:
-    circle = _reparented(_reparented(shapes(), 12, 13), 15, 15)  # inner in its own task, say-3 in itself
+    circle = _reparented(
+        _reparented(shapes(), 12, 13), 15, 15
+    )  # inner in its own task, say-3 in itself
 
     lost = {"inner", "inner/double", "inner/double-2", "say-3"}
-    assert placed(circle, graph) == {path: kind for path, kind in SHAPES.items() if path not in lost}
+    assert placed(circle, graph) == {
+        path: kind for path, kind in SHAPES.items() if path not in lost
+    }
 
 
 def test_no_executions_at_all_are_tasks_that_did_not_run(graph: Any) -> None:
     found = place_executions([], graph)
 
-    assert {each.path for each in found} == {path for path in SHAPES if "/" not in path and "[" not in path}
+    assert {each.path for each in found} == {
+        path for path in SHAPES if "/" not in path and "[" not in path
+    }
     assert {each.execution for each in found} == {None}
 
 
@@ -194,9 +220,12 @@ def named(spec: dict[str, Any], **names: str) -> None:
 
 
 def test_older_servers_have_labels_instead_of_keys(edited: Any, execution: Make) -> None:
-    """Before 2.14 task_name is the label, which tasks of one DAG may share: they are told by their order."""
+    """Before 2.14 task_name is the label, which tasks of one DAG may share: they are told by their
+    order."""
     names = {"inner": "the inner one", "double": "twice", "double_2": "twice", "for_loop_4": "each"}
-    graph = build(edited("tests/pipelines/shapes.py", lambda spec: named(spec, **names)).pipeline_spec)
+    graph = build(
+        edited("tests/pipelines/shapes.py", lambda spec: named(spec, **names)).pipeline_spec
+    )
     executions = [
         execution(1, ""),
         execution(2, "the inner one", 1),
@@ -215,12 +244,16 @@ def test_older_servers_have_labels_instead_of_keys(edited: Any, execution: Make)
         "for-loop-4[0]": "dag",
         "for-loop-4[0]/double": "container",
     }
-    assert {each.path: each.execution.id for each in place_executions(executions, graph) if each.execution}[
-        "inner/double-2"
-    ] == 4
+    assert {
+        each.path: each.execution.id
+        for each in place_executions(executions, graph)
+        if each.execution
+    }["inner/double-2"] == 4
 
 
-def test_a_retried_run_shows_the_last_execution_of_a_task(shapes: Any, execution: Make, graph: Any) -> None:
+def test_a_retried_run_shows_the_last_execution_of_a_task(
+    shapes: Any, execution: Make, graph: Any
+) -> None:
     """The first one stays FAILED; that of an iteration and what is in it are made anew too."""
     again = [
         execution(40, "lines", 1),
@@ -230,7 +263,11 @@ def test_a_retried_run_shows_the_last_execution_of_a_task(shapes: Any, execution
     executions = [*shapes(n16={"state": "FAILED"}, n10={"state": "FAILED"}), *again]
 
     assert placed(executions, graph) == SHAPES
-    last = {each.path: each.execution.id for each in place_executions(executions, graph) if each.execution}
+    last = {
+        each.path: each.execution.id
+        for each in place_executions(executions, graph)
+        if each.execution
+    }
     assert (last["lines"], last["for-loop-4[1]"], last["for-loop-4[1]/double"]) == (40, 41, 42)
     assert (last["for-loop-4[0]"], last["total"]) == (7, 17)
 
@@ -250,7 +287,9 @@ NAMES = ["", "inner", "double", "double-2", "for-loop-4", "condition-2", "say-2"
         max_size=12,
     )
 )
-def test_any_executions_are_placed_once_each(graph: Any, rows: list[tuple[str, int, int | None, str]]) -> None:
+def test_any_executions_are_placed_once_each(
+    graph: Any, rows: list[tuple[str, int, int | None, str]]
+) -> None:
     executions = [
         Execution(number, mlmd.DAG, name, parent, iteration, state, {}, {}, 0.0, 0.0)
         for number, (name, parent, iteration, state) in enumerate(rows, 1)
@@ -305,7 +344,9 @@ def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
         "inner/double-2": "container",
         "condition-branches-1/condition-2/say": "container",
     }
-    assert [each.path for each in found][:3] == ["lines", "total", "inner"], "in the order they started"
+    assert [each.path for each in found][:3] == ["lines", "total", "inner"], (
+        "in the order they started"
+    )
     assert found[0].node == details[6]
 
 
@@ -319,11 +360,31 @@ def test_nodes_may_lack_any_field(graph: Any) -> None:
 
 def test_every_task_outside_of_loops_of_another_pipeline_is_told(compiled: Any) -> None:
     graph = build(compiled("features-2.14.6.yaml").pipeline_spec)
-    names = ["produce", "describe", "two", "inner", "eight", "not-eight", "condition-1", "when eight", "double-3"]
+    names = [
+        "produce",
+        "describe",
+        "two",
+        "inner",
+        "eight",
+        "not-eight",
+        "condition-1",
+        "when eight",
+        "double-3",
+    ]
 
-    found = {each.path for each in place_nodes([node(name, at) for at, name in enumerate(names)], graph)}
+    found = {
+        each.path for each in place_nodes([node(name, at) for at, name in enumerate(names)], graph)
+    }
 
-    assert found == {"produce", "describe", "two", "inner", "condition-1", "condition-2", "condition-1/double"}
+    assert found == {
+        "produce",
+        "describe",
+        "two",
+        "inner",
+        "condition-1",
+        "condition-2",
+        "condition-1/double",
+    }
 
 
 def test_kinds_are_those_of_the_spec_whatever_the_execution_says(shapes: Any, graph: Any) -> None:

@@ -1,5 +1,5 @@
-"""Runs are submitted to a server that fails and that cannot be told to make a run once: each is made once or not at
-all, and nobody is told otherwise."""
+"""Runs are submitted to a server that fails and that cannot be told to make a run once: each is
+made once or not at all, and nobody is told otherwise."""
 
 import re
 import signal
@@ -44,7 +44,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer_with(
-    cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch, method: str, path: str, recorded: Exchange
+    cluster: KubeflowStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    recorded: Exchange,
 ) -> None:
     """Let a stand-in answer one kind of request as a recorded server did."""
     handle = cluster.handle
@@ -98,7 +102,9 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     made = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
     assert len(answered) + len(failed) == count
     assert answered <= set(made)
-    assert {made[run] for run in made.keys() - answered} <= {_named(error) for error in failed if error.unknown}
+    assert {made[run] for run in made.keys() - answered} <= {
+        _named(error) for error in failed if error.unknown
+    }
     assert len(failed) < count * 0.05, "only looks whose answers are no good are not tried again"
     assert sorted(made.values()) == sorted(set(made.values()))
     assert _most(cluster) == 1
@@ -125,7 +131,8 @@ def test_runs_of_the_same_name_are_told_apart(
 def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
     cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
 ) -> None:
-    """Half of the requests are not tried again, as the server asks for more patience than there is; so are looks."""
+    """Half of the requests are not tried again, as the server asks for more patience than there is;
+    so are looks."""
     public.submit(spec, env="cloud").delete()  # the experiment is there
     cluster.faults(0.5, ("503", "429", "lost", "garbage"), seed=11, path=RUNS, retry_after=TOO_LONG)
 
@@ -185,7 +192,8 @@ def test_a_run_that_is_made_late_is_not_made_again(
 def test_of_two_that_were_made_after_all_the_older_one_stays(
     cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first request takes longer than there is patience, and is carried out while the second one waits."""
+    """The first request takes longer than there is patience, and is carried out while the second
+    one waits."""
     monkeypatch.setattr(creating, "LOOKS", (0.0,))
     public.submit(spec, env="cloud").delete()  # the experiment is there
     mark = len(cluster.requests)
@@ -222,7 +230,9 @@ def test_a_run_is_found_again_by_a_clock_that_is_an_hour_fast(
     cluster: KubeflowStandIn, spec: Spec, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = time.time
-    monkeypatch.setattr("kfgcp.backends.kubeflow.service.time", SimpleNamespace(time=lambda: clock() + 3600))
+    monkeypatch.setattr(
+        "kfgcp.backends.kubeflow.service.time", SimpleNamespace(time=lambda: clock() + 3600)
+    )
     cluster.fail_next("lost", method="POST", path=RUNS)
 
     handle = public.submit(spec, env="cloud", name="nightly")
@@ -261,7 +271,9 @@ def test_a_gateway_that_gave_up_waiting_leaves_doubt(
     assert _named(caught.value) == "mine"
 
 
-def test_a_refusal_after_a_lost_answer_leaves_the_doubt(cluster: KubeflowStandIn, spec: Spec, impatient: None) -> None:
+def test_a_refusal_after_a_lost_answer_leaves_the_doubt(
+    cluster: KubeflowStandIn, spec: Spec, impatient: None
+) -> None:
     public.submit(spec, env="cloud").delete()
     cluster.fail_next("reset", method="POST", path=RUNS)
     cluster.fail_next("403", method="POST", path=RUNS)
@@ -274,12 +286,16 @@ def test_a_refusal_after_a_lost_answer_leaves_the_doubt(cluster: KubeflowStandIn
 
 
 REFUSED_WITH_500 = {
-    "run-create-does-not-compile": 'error processing component name="comp-say": executor(label="exec-say"): '
-    "non-container and non-importer executor not implemented",
+    "run-create-does-not-compile": (
+        'error processing component name="comp-say": executor(label="exec-say"): '
+        "non-container and non-importer executor not implemented"
+    ),
     "run-create-nameless": "Run name cannot be empty",
     "run-create-no-source": "Failed to fetch a template with an empty pipeline spec manifest",
-    "run-create-schema-2.0.0": "KFP only supports schema version 2.1.0, but the pipeline spec has version 2.0.0: "
-    "pipeline spec is invalid",
+    "run-create-schema-2.0.0": (
+        "KFP only supports schema version 2.1.0, but the pipeline spec has version 2.0.0: "
+        "pipeline spec is invalid"
+    ),
     "run-create-too-big": "etcdserver: request is too large",
     "run-create-unknown-field": "unknown template format: pipeline spec is invalid",
     "run-create-unknown-version": "PipelineVersion b not found",
@@ -306,21 +322,40 @@ def test_a_refusal_with_status_500_is_not_an_outage(
     assert cluster.requests.count("POST", RUNS) == 1
 
 
-@pytest.mark.recorded("Kubeflow: a pipeline that the server cannot read", "api-2.17.0/run-create-unknown-field")
+@pytest.mark.recorded(
+    "Kubeflow: a pipeline that the server cannot read", "api-2.17.0/run-create-unknown-field"
+)
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
         (
             "2.17.0",
-            "This server is 2.17.0. Compile the pipeline with the kfp of that release: pip install 'kfp==2.17.*'",
+            (
+                "This server is 2.17.0. Compile the pipeline with the kfp of that release: pip"
+                " install 'kfp==2.17.*'"
+            ),
         ),
-        ("2.5.0", "This server is 2.5.0. Compile the pipeline with an older kfp: pip install 'kfp<2.14'"),
-        ("unknown", "Compile the pipeline with the kfp of the server's release, or remove features that this"),
+        (
+            "2.5.0",
+            "This server is 2.5.0. Compile the pipeline with an older kfp: pip install 'kfp<2.14'",
+        ),
+        (
+            "unknown",
+            (
+                "Compile the pipeline with the kfp of the server's release, or remove features that"
+                " this"
+            ),
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["run-create-unknown-field", "run-create-does-not-compile"])
 def test_a_pipeline_that_the_server_cannot_read_comes_with_the_kfp_that_it_reads(
-    cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch, name: str, version: str, advice: str
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    version: str,
+    advice: str,
 ) -> None:
     answer_with(cluster, monkeypatch, "POST", f"{API}/runs", exchange(name))
     health = replace(exchange("healthz"), answer={"tag_name": version})
@@ -335,15 +370,21 @@ def test_a_pipeline_that_the_server_cannot_read_comes_with_the_kfp_that_it_reads
 def test_an_experiment_that_the_server_refuses_with_500_is_asked_for_once(
     cluster: KubeflowStandIn, spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_with(cluster, monkeypatch, "POST", f"{API}/experiments", exchange("experiment-create-long-name"))
+    answer_with(
+        cluster, monkeypatch, "POST", f"{API}/experiments", exchange("experiment-create-long-name")
+    )
 
-    with pytest.raises(Refused, match=r": Experiment\.Name length cannot exceed 128 \(500 INTERNAL\)"):
+    with pytest.raises(
+        Refused, match=r": Experiment\.Name length cannot exceed 128 \(500 INTERNAL\)"
+    ):
         public.submit(spec, env="cloud", experiment="new")
 
     assert cluster.requests.count("POST", f"{API}/experiments") == 1
 
 
-def test_a_name_that_is_too_long_is_refused_before_anything_is_sent(cluster: KubeflowStandIn, spec: Spec) -> None:
+def test_a_name_that_is_too_long_is_refused_before_anything_is_sent(
+    cluster: KubeflowStandIn, spec: Spec
+) -> None:
     with pytest.raises(Unsupported, match="256 characters"):
         public.submit(spec, env="cloud", name="n" * 256)
     with pytest.raises(Unsupported, match="129 bytes"):
@@ -402,13 +443,26 @@ def test_an_address_where_nobody_answers_leaves_no_doubt(
 
 
 @pytest.mark.parametrize(
-    "name", ["churn", "a+b", "100%", "%41", "\u00fc \U0001f600", 'quoted "it\'s" \\', "{{$}}", "' OR 1=1 --", "x" * 120]
+    "name",
+    [
+        "churn",
+        "a+b",
+        "100%",
+        "%41",
+        "\u00fc \U0001f600",
+        'quoted "it\'s" \\',
+        "{{$}}",
+        "' OR 1=1 --",
+        "x" * 120,
+    ],
 )
 def test_an_experiment_of_any_name_is_made_once_and_found_again(
     cluster: KubeflowStandIn, spec: Spec, name: str, home: Path
 ) -> None:
     first = public.submit(spec, env="cloud", experiment=name)
-    with ThreadPoolExecutor(1) as another_thread:  # has a backend of its own, which knows no experiment
+    with ThreadPoolExecutor(
+        1
+    ) as another_thread:  # has a backend of its own, which knows no experiment
         second = another_thread.submit(public.submit, spec, env="cloud", experiment=name).result()
 
     assert {each.name for each in cluster.experiments.all()} == {"Default", name}
@@ -426,7 +480,9 @@ def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_
     handle.wait(PROCESS)
 
     assert public.show(handle.run_id).snapshot.experiment == "default"
-    assert [run.run_id for run in public.list(RunFilter(env="cloud", experiment="default"))] == [handle.run_id]
+    assert [run.run_id for run in public.list(RunFilter(env="cloud", experiment="default"))] == [
+        handle.run_id
+    ]
 
 
 def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
@@ -455,8 +511,8 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
     cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    """A process is killed when it has asked anything, when its request for a run has arrived, when the run is made, or
-    when the answer is on its way."""
+    """A process is killed when it has asked anything, when its request for a run has arrived, when
+    the run is made, or when the answer is on its way."""
     for number in range(8):
         moment = ("asked", "arrived", "made", "answered")[number % 4]
         mark = len(cluster.requests)
@@ -465,7 +521,9 @@ def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it
             held = HeldRequest(cluster, "GET", "*")
         elif moment != "answered":
             held = HeldRequest(cluster, "POST", RUNS, after_work=moment == "made")
-        process = kfgcp.start("run", pipeline("echo"), "--env", "cloud", "--detach", "--name", f"kill-{number}")
+        process = kfgcp.start(
+            "run", pipeline("echo"), "--env", "cloud", "--detach", "--name", f"kill-{number}"
+        )
         if held is not None:
             assert held.reached.wait(PROCESS)
         else:

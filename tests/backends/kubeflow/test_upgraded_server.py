@@ -1,4 +1,5 @@
-"""A server that becomes 3.0, or an older one again, between two calls: tasks are read from where they are."""
+"""A server that becomes 3.0, or an older one again, between two calls: tasks are read from where
+they are."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,11 @@ def test_runs_before_and_after_an_upgrade(cluster: KubeflowStandIn, scores: Any)
     after = scores()
 
     assert measured(before) == measured(after) == MEASURED
-    assert [task.path for task in after.tasks] == [task.path for task in before.tasks] == ["evaluate", "evaluate-2"]
+    assert (
+        [task.path for task in after.tasks]
+        == [task.path for task in before.tasks]
+        == ["evaluate", "evaluate-2"]
+    )
     assert cluster.requests.count("POST", METADATA, since=mark) == 0
     assert {run.run_id for run in public.list()} == {before.run_id, after.run_id}
     assert measured(public.show(before.run_id)) == MEASURED, "what was read stays"
@@ -57,13 +62,19 @@ def test_a_run_is_read_by_one_request(cluster: KubeflowStandIn, pipeline: Any) -
     run = public.show(run_id)
 
     assert [(metric.name, metric.value) for metric in run.snapshot.metrics] == [("accuracy", 0.5)]
-    reads = [entry for entry in cluster.requests[mark:] if "/runs/" in entry.path or "metadata" in entry.path]
+    reads = [
+        entry
+        for entry in cluster.requests[mark:]
+        if "/runs/" in entry.path or "metadata" in entry.path
+    ]
     assert [(entry.method, entry.path, dict(entry.query)) for entry in reads] == [
         ("GET", f"/apis/v2beta1/runs/{run_id}", {"view": "FULL"})
     ]
 
 
-def test_a_run_that_an_older_server_was_about_to_end(cluster: KubeflowStandIn, pipeline: Any) -> None:
+def test_a_run_that_an_older_server_was_about_to_end(
+    cluster: KubeflowStandIn, pipeline: Any
+) -> None:
     """Its tasks were in ML Metadata, which is gone when it has ended."""
     cluster.instant.seconds = 3600
     handle = public.submit(str(pipeline("two_scores")), env="cloud")
@@ -92,7 +103,9 @@ def test_runs_from_before_an_upgrade_are_read_once(cluster: KubeflowStandIn) -> 
     assert again == []
 
 
-def test_a_task_that_cannot_be_read_is_told_once(cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_cannot_be_read_is_told_once(
+    cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run has ended, so the task stays as it is."""
     cluster.keeps_tasks = True
     (run_id,) = cluster.seed(1, age=7200)
@@ -105,14 +118,18 @@ def test_a_task_that_cannot_be_read_is_told_once(cluster: KubeflowStandIn, monke
         return answer
 
     monkeypatch.setattr(cluster.tasks, "fields", with_damage)
-    with pytest.warns(api.NotWhole, match=f"Run {run_id} of cloud is shown without some of its tasks"):
+    with pytest.warns(
+        api.NotWhole, match=f"Run {run_id} of cloud is shown without some of its tasks"
+    ):
         public.list()
     mark = len(cluster.requests)
 
     runs = public.list()
 
     assert [run.state for run in runs] == ["SUCCEEDED"]
-    assert [entry.path for entry in cluster.requests[mark:] if entry.path != "/apis/v2beta1/runs"] == []
+    assert [
+        entry.path for entry in cluster.requests[mark:] if entry.path != "/apis/v2beta1/runs"
+    ] == []
 
 
 def test_a_server_that_is_an_older_one_again(cluster: KubeflowStandIn, scores: Any) -> None:

@@ -16,7 +16,11 @@ def environment_of() -> Callable[..., Environment]:
     """An environment of the backend vertex with further settings."""
 
     def make(**more: Any) -> Environment:
-        return Environment("dev", "vertex", {key: Setting(value, "test") for key, value in (SETTINGS | more).items()})
+        return Environment(
+            "dev",
+            "vertex",
+            {key: Setting(value, "test") for key, value in (SETTINGS | more).items()},
+        )
 
     return make
 

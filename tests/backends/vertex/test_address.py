@@ -1,4 +1,5 @@
-"""Where Vertex AI is: by its location, as Google's own client has it, or at an address of its own."""
+"""Where Vertex AI is: by its location, as Google's own client has it, or at an address of its
+own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     )
 
     assert said == Advice(
-        "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com --project acme",
+        "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com"
+        " --project acme",
         Remedy.ENABLE_API,
     )
 
@@ -48,8 +50,11 @@ RUN = "the id of a run"
 
 
 @pytest.fixture
-def private(home: Path, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[testing.VertexStandIn]:
-    """A Vertex AI at an address of its own, and a proxy for the rest of the world, which lets nothing through."""
+def private(
+    home: Path, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[testing.VertexStandIn]:
+    """A Vertex AI at an address of its own, and a proxy for the rest of the world, which lets
+    nothing through."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -70,11 +75,21 @@ def private(home: Path, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
     [
         (("logs", RUN), "logging.googleapis.com"),
         (
-            ("run", "https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/latest", "--env", "cloud"),
+            (
+                "run",
+                "https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/latest",
+                "--env",
+                "cloud",
+            ),
             "artifactregistry.googleapis.com",
         ),
         (
-            ("run", f"https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/sha256:{'0' * 64}", "--env", "cloud"),
+            (
+                "run",
+                f"https://europe-west4-kfp.pkg.dev/acme/pipelines/doubled/sha256:{'0' * 64}",
+                "--env",
+                "cloud",
+            ),
             "europe-west4-kfp.pkg.dev",
         ),
     ],
@@ -108,7 +123,9 @@ def test_an_address_of_vertex_ai_does_not_move_other_services(
         ("http://127.0.0.1:9", 0.0),
     ],
 )
-def test_last_lines_are_waited_for_unless_a_stand_in_has_them(home: Path, address_of_logs: str, late: float) -> None:
+def test_last_lines_are_waited_for_unless_a_stand_in_has_them(
+    home: Path, address_of_logs: str, late: float
+) -> None:
     """Cloud Logging behind Private Service Connect has lines as late as at its public address."""
     settings = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme/runs"}
     if address_of_logs:

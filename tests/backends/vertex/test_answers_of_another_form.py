@@ -17,7 +17,9 @@ Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture
-def change_jobs(service: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Change], None]:
+def change_jobs(
+    service: VertexStandIn, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, Change], None]:
     """Changes the jobs in answers to requests of a method, but not those in lists."""
     answer = service.handle
 
@@ -41,21 +43,29 @@ def test_a_run_that_is_there_and_cannot_be_read_is_not_called_missing(
     (job_id,) = service.seed(1, age=90 * 86400.0)
     change_jobs("GET", lambda job: job.update(labels=[]))
 
-    with pytest.raises(BadAnswer, match=f"pipeline job .*/{job_id} whose labels is a list, not an object"):
+    with pytest.raises(
+        BadAnswer, match=f"pipeline job .*/{job_id} whose labels is a list, not an object"
+    ):
         kfgcp.show(job_id)
 
 
-def test_logs_name_the_field_of_the_job_too(service: VertexStandIn, change_jobs: Callable[[str, Change], None]) -> None:
+def test_logs_name_the_field_of_the_job_too(
+    service: VertexStandIn, change_jobs: Callable[[str, Change], None]
+) -> None:
     (job_id,) = service.seed(1)
     handle = kfgcp.show(job_id)
     change_jobs("GET", lambda job: job["jobDetail"].update(taskDetails=[{"taskId": []}]))
 
-    with pytest.raises(BadAnswer, match=r"whose jobDetail.taskDetails\[0\].taskId is a list, not a whole number"):
+    with pytest.raises(
+        BadAnswer, match=r"whose jobDetail.taskDetails\[0\].taskId is a list, not a whole number"
+    ):
         list(handle.logs())
 
 
 def test_a_run_that_was_made_is_named_when_the_answer_cannot_be_read(
-    service: VertexStandIn, change_jobs: Callable[[str, Change], None], pipeline: Callable[[str], Path]
+    service: VertexStandIn,
+    change_jobs: Callable[[str, Change], None],
+    pipeline: Callable[[str], Path],
 ) -> None:
     change_jobs("POST", lambda job: job.update(state=3))
 
@@ -76,7 +86,9 @@ def test_the_official_client_that_cannot_read_an_answer_ends_in_one_of_our_error
     handle = kfgcp.show(job_id)
     change_jobs("GET", lambda job: job.update(updateTime="soon"))
 
-    with pytest.raises(BackendError, match="The official client of Vertex AI failed: Failed to parse updateTime"):
+    with pytest.raises(
+        BackendError, match="The official client of Vertex AI failed: Failed to parse updateTime"
+    ):
         handle.native()
 
 

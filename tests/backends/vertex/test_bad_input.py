@@ -1,4 +1,5 @@
-"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with the mend."""
+"""What goes wrong before or beside a run, at the real command line: a line with the cause, one with
+the mend."""
 
 import json
 import socket
@@ -33,9 +34,19 @@ def setting(key: str, value: str) -> dict[str, str]:
     ("key", "value", "cause", "mend"),
     [
         ("project", "other", "denied on resource project other", "gcloud projects describe other"),
-        ("location", "us-central1", "us-central1 was not found", "location (us-central1) are right"),
+        (
+            "location",
+            "us-central1",
+            "us-central1 was not found",
+            "location (us-central1) are right",
+        ),
         ("pipeline_root", "gs://nobodys/runs", "bucket gs://nobodys of the", "pipeline_root"),
-        ("service_account", "x@acme.iam.gserviceaccount.com", "act as service_account", "iam.serviceAccountUser on x@"),
+        (
+            "service_account",
+            "x@acme.iam.gserviceaccount.com",
+            "act as service_account",
+            "iam.serviceAccountUser on x@",
+        ),
         ("network", "default", 'network "default"', "network"),
         ("encryption_key", "mine", 'kms_key_name "mine"', "encryption_key"),
     ],
@@ -87,7 +98,9 @@ def test_a_setting_that_cannot_be_right(
     nothing_was_started(cloud.jobs())
 
 
-def test_an_exhausted_quota(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
+def test_an_exhausted_quota(
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     cloud.fail_next("429", method="POST", retry_after=90)
 
     error, hint = fails(5, "run", pipeline("echo"))
@@ -114,7 +127,9 @@ def test_an_expired_login(
     nothing_was_started(cloud.jobs())
 
 
-def test_no_login(cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
+def test_no_login(
+    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     nowhere = {
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "nothing.json"),
         "NO_GCE_CHECK": "true",
@@ -144,11 +159,15 @@ def test_an_unknown_host(
     nothing_was_started(cloud.jobs())
 
 
-def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
+def test_nobody_at_the_address(
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    error, hint = fails(5, "run", pipeline("echo"), env=setting("api_endpoint", f"http://127.0.0.1:{port}"))
+    error, hint = fails(
+        5, "run", pipeline("echo"), env=setting("api_endpoint", f"http://127.0.0.1:{port}")
+    )
 
     assert "127.0.0.1" in error
     assert hint
@@ -164,7 +183,10 @@ def test_nobody_at_the_address(cloud: VertexStandIn, nothing_was_started: Any, f
         (b'{"name": "projects/x"', "application/json", "cannot be read as JSON"),
         (b"{}", "application/json", "Vertex AI answered with a pipeline job without name"),
         (
-            b'{"name": "projects/p/locations/l/pipelineJobs/other", "createTime": "2026-01-02T03:04:05Z"}',
+            (
+                b'{"name": "projects/p/locations/l/pipelineJobs/other", "createTime":'
+                b' "2026-01-02T03:04:05Z"}'
+            ),
             "application/json",
             "answered with another run than the one that it was asked to create",
         ),
@@ -192,7 +214,9 @@ def test_a_server_that_answers_garbage(
     nothing_was_started()
 
 
-def test_a_run_that_may_have_been_made_is_named(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+def test_a_run_that_may_have_been_made_is_named(
+    cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any
+) -> None:
     cloud.fail_next("garbage", method="POST")  # it is made, and the answer is a broken page
 
     error, hint = fails(5, "run", pipeline("echo"))
@@ -226,9 +250,18 @@ def test_a_server_that_lists_garbage(
     [
         ('"labels": 3', "labels is 3, not an object"),
         ('"state": []', "state is a list, not text"),
-        ('"displayName": 1180591620717411303424', "displayName is 1180591620717411303424, not text"),
-        ('"runtimeConfig": {"parameterValues": [1]}', "runtimeConfig.parameterValues is a list, not an object"),
-        ('"runtimeConfig": {"parameters": {"n": {"intValue": "x"}}}', "n.intValue is 'x', not a whole number of 64"),
+        (
+            '"displayName": 1180591620717411303424',
+            "displayName is 1180591620717411303424, not text",
+        ),
+        (
+            '"runtimeConfig": {"parameterValues": [1]}',
+            "runtimeConfig.parameterValues is a list, not an object",
+        ),
+        (
+            '"runtimeConfig": {"parameters": {"n": {"intValue": "x"}}}',
+            "n.intValue is 'x', not a whole number of 64",
+        ),
         ('"jobDetail": {"taskDetails": [null]}', "jobDetail.taskDetails[0] is null, not an object"),
         ('"updateTime": "soon"', "updateTime is 'soon', not a time"),
     ],
@@ -271,7 +304,11 @@ def test_a_pipeline_that_is_too_large(
 
 @pytest.mark.parametrize(
     ("label", "mend"),
-    [("Team=growth", "team=growth"), ("team=Growth & Co", "team=growth-co"), ("1=a", "a name starts with a letter")],
+    [
+        ("Team=growth", "team=growth"),
+        ("team=Growth & Co", "team=growth-co"),
+        ("1=a", "a name starts with a letter"),
+    ],
 )
 def test_a_label_that_google_refuses(
     cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any, label: str, mend: str
@@ -284,7 +321,9 @@ def test_a_label_that_google_refuses(
     nothing_was_started(cloud.jobs())
 
 
-def test_a_number_that_would_change(cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any) -> None:
+def test_a_number_that_would_change(
+    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+) -> None:
     error, hint = fails(2, "run", pipeline("one_fails"), "-p", f"x={2**53 + 1}")
 
     assert f"The parameter x contains {2**53 + 1}" in error
@@ -296,7 +335,15 @@ def test_a_number_that_would_change(cloud: VertexStandIn, nothing_was_started: A
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(("show",), ("logs",), ("logs", "--follow"), ("watch",), ("cancel",), ("delete", "--yes"), ("rerun",)),
+        *(
+            ("show",),
+            ("logs",),
+            ("logs", "--follow"),
+            ("watch",),
+            ("cancel",),
+            ("delete", "--yes"),
+            ("rerun",),
+        ),
         ("compare", "also-not-there"),
     ],
 )
@@ -312,7 +359,9 @@ def test_a_run_that_is_not_there(
     nothing_was_started(cloud.jobs())
 
 
-def test_a_task_that_is_not_there(cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any) -> None:
+def test_a_task_that_is_not_there(
+    cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any
+) -> None:
     run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
 
     for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
@@ -339,7 +388,9 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     assert done.code in (5, 6), done.err
     assert "Traceback" not in done.err
     if done.code == 5:  # it was not seen as cancelled in between
-        error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
+        error, hint = (
+            line for line in done.err.splitlines() if line.startswith(("error:", "hint:"))
+        )
         assert f"Run {run} was deleted, it is not there any more" in error
         assert f"kfgcp show {run}" in hint
     assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]

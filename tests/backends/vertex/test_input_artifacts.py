@@ -15,10 +15,16 @@ STORE = "metadataStores/default/artifacts"
 
 
 def sent(cloud: VertexStandIn, ending: str) -> list[Any]:
-    return [request for request in cloud.requests if request.method == "POST" and request.path.endswith(ending)]
+    return [
+        request
+        for request in cloud.requests
+        if request.method == "POST" and request.path.endswith(ending)
+    ]
 
 
-def test_the_artifact_is_made_once_and_named_in_the_job(service: VertexStandIn, pipeline: Any) -> None:
+def test_the_artifact_is_made_once_and_named_in_the_job(
+    service: VertexStandIn, pipeline: Any
+) -> None:
     file = str(pipeline("given_data"))
     uri = f"gs://{service.bucket}/data.csv"
 
@@ -42,8 +48,13 @@ def test_the_artifact_is_made_once_and_named_in_the_job(service: VertexStandIn, 
     assert first.params["data"] == again.params["data"] == uri
 
 
-def test_a_file_of_this_machine_is_refused_before_anything_is_made(service: VertexStandIn, pipeline: Any) -> None:
-    with pytest.raises(ParamError, match=r"data is a path on this machine, which Vertex AI cannot read: \./data\.csv"):
+def test_a_file_of_this_machine_is_refused_before_anything_is_made(
+    service: VertexStandIn, pipeline: Any
+) -> None:
+    with pytest.raises(
+        ParamError,
+        match=r"data is a path on this machine, which Vertex AI cannot read: \./data\.csv",
+    ):
         kfgcp.submit(str(pipeline("given_data")), params={"data": "./data.csv"}, env="dev")
 
     assert len(service.requests) == 0
@@ -62,7 +73,9 @@ def test_a_run_that_somebody_else_made_shows_the_uri(
     assert kfgcp.show(run_id).params == {"text": "x", "data": uri, "more": None}
 
 
-def test_a_submission_without_a_metadata_store_says_what_to_do(service: VertexStandIn, pipeline: Any) -> None:
+def test_a_submission_without_a_metadata_store_says_what_to_do(
+    service: VertexStandIn, pipeline: Any
+) -> None:
     service.fail_next("404", path=f"*/{STORE}")
 
     with pytest.raises(NotFound) as caught:

@@ -30,7 +30,8 @@ def logging(client: Any) -> CloudLogging:
 
 @pytest.fixture
 def job(detail: Any) -> Any:
-    """A job whose tasks have these attempts: name -> ids of custom jobs, the last one still running."""
+    """A job whose tasks have these attempts: name -> ids of custom jobs, the last one still
+    running."""
 
     def make(**tasks: list[str]) -> dict[str, Any]:
         details = [
@@ -38,7 +39,9 @@ def job(detail: Any) -> Any:
                 number,
                 name,
                 state="RUNNING",
-                executorDetail={"containerDetail": {"mainJob": ids[-1], "failedMainJobs": ids[:-1]}},
+                executorDetail={
+                    "containerDetail": {"mainJob": ids[-1], "failedMainJobs": ids[:-1]}
+                },
             )
             for number, (name, ids) in enumerate(tasks.items(), 1)
         ]
@@ -52,7 +55,9 @@ def filters(server: Any) -> list[str]:
 
 
 def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, job: Any) -> None:
-    server.answers({"entries": [entry("1", 1, "a")]}, {}, {"entries": [entry("3", 2, "c", severity="ERROR")]})
+    server.answers(
+        {"entries": [entry("1", 1, "a")]}, {}, {"entries": [entry("3", 2, "c", severity="ERROR")]}
+    )
 
     found = list(logs.JobLogs(logging, job(train=["1", "2"], test=["3"])).read(LogFilter()))
 
@@ -60,7 +65,9 @@ def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, jo
         ("train", 1, "a", "2026-01-02T03:00:01.000Z", "INFO"),
         ("test", 1, "c", "2026-01-02T03:00:02.000Z", "ERROR"),
     ]
-    assert filters(server) == [f'{CREATED} AND resource.labels.job_id="{number}"' for number in (1, 2, 3)]
+    assert filters(server) == [
+        f'{CREATED} AND resource.labels.job_id="{number}"' for number in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,11 +80,14 @@ def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, jo
         (
             LogFilter(task="test", severity="ERROR", since="2026-01-02T05:00:00.000Z"),
             [
-                'resource.type="ml_job" AND timestamp>="2026-01-02T05:00:00.000Z" AND severity>=ERROR'
-                ' AND resource.labels.job_id="3"'
+                'resource.type="ml_job" AND timestamp>="2026-01-02T05:00:00.000Z" AND'
+                ' severity>=ERROR AND resource.labels.job_id="3"'
             ],
         ),
-        (LogFilter(task="test", since="2020-01-01T00:00:00.000Z"), [f'{CREATED} AND resource.labels.job_id="3"']),
+        (
+            LogFilter(task="test", since="2020-01-01T00:00:00.000Z"),
+            [f'{CREATED} AND resource.labels.job_id="3"'],
+        ),
     ],
 )
 def test_only_what_is_wanted_is_asked_for(
@@ -90,7 +100,9 @@ def test_only_what_is_wanted_is_asked_for(
     assert filters(server) == asked
 
 
-def test_the_last_lines_are_those_of_the_last_attempt(logging: CloudLogging, server: Any, job: Any) -> None:
+def test_the_last_lines_are_those_of_the_last_attempt(
+    logging: CloudLogging, server: Any, job: Any
+) -> None:
     newest_first = [entry("2", 9 - number, f"line {9 - number}") for number in range(5)]
     server.answers({"entries": newest_first, "nextPageToken": "more"})
 
@@ -101,10 +113,14 @@ def test_the_last_lines_are_those_of_the_last_attempt(logging: CloudLogging, ser
     assert logs.JobLogs(logging, job()).last("train", 3) == []
 
 
-def test_a_task_that_is_seen_late_loses_no_line(logging: CloudLogging, server: Any, job: Any) -> None:
+def test_a_task_that_is_seen_late_loses_no_line(
+    logging: CloudLogging, server: Any, job: Any
+) -> None:
     jobs = [job(train=["1"]), job(train=["1"], test=["2"])]
     tail = logs.JobTail(logging, lambda: jobs.pop(0), LogFilter())
-    server.answers({"entries": [entry("1", 59, "a minute")]}, {}, {"entries": [entry("2", 2, "long before")]})
+    server.answers(
+        {"entries": [entry("1", 59, "a minute")]}, {}, {"entries": [entry("2", 2, "long before")]}
+    )
 
     read = [[(line.task, line.text) for line in tail.read(CHANGED)] for _ in range(2)]
 
@@ -151,7 +167,9 @@ def test_many_custom_jobs_are_asked_for_in_groups_below_the_limit_of_a_filter(
     ids = [f"{10**18 + number}" for number in range(120)]
     many = job(**{f"t{number}": [each] for number, each in enumerate(ids)})
     tail = logs.JobTail(logging, lambda: many, LogFilter())
-    server.answers({}, {}, {"entries": [entry(ids[-1], 1, "last"), entry("0", 1, "of another run")]})
+    server.answers(
+        {}, {}, {"entries": [entry(ids[-1], 1, "last"), entry("0", 1, "of another run")]}
+    )
 
     assert [line.task for line in tail.read(CHANGED)] == ["t119"]
 

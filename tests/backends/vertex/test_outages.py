@@ -53,7 +53,12 @@ class Watch:
         self._clock = clock
         backend: Any = handle.backend
         backend._service._http = ServiceClient(
-            env.api_endpoint, Anonymous(), service="Vertex AI", sleep=clock.sleep, clock=clock, jitter=lambda: 1.0
+            env.api_endpoint,
+            Anonymous(),
+            service="Vertex AI",
+            sleep=clock.sleep,
+            clock=clock,
+            jitter=lambda: 1.0,
         )
         self._poller = Poller(backend, handle.ref, notice=self.notices.append, clock=clock)
 
@@ -80,8 +85,11 @@ def _cancel(env: VertexStandIn, run_id: str) -> Callable[[], Any]:
     return lambda: requests.post(url, json={}, timeout=REQUEST).raise_for_status()
 
 
-def test_a_run_of_a_minute_is_looked_at_thirty_times(service: VertexStandIn, going_on: RunHandle) -> None:
-    """Each second for ten seconds, then whenever a tenth more of the time has passed: 11, 12.1, ... 55.6, 61.2."""
+def test_a_run_of_a_minute_is_looked_at_thirty_times(
+    service: VertexStandIn, going_on: RunHandle
+) -> None:
+    """Each second for ten seconds, then whenever a tenth more of the time has passed: 11, 12.1, ...
+    55.6, 61.2."""
     clock = Clock()
     clock.then[60] = _cancel(service, going_on.run_id)
     watch = Watch(service, going_on, clock)
@@ -97,7 +105,9 @@ def test_a_run_of_a_minute_is_looked_at_thirty_times(service: VertexStandIn, goi
     assert watch.notices == []
 
 
-def test_a_run_of_hours_is_looked_at_twice_a_minute(service: VertexStandIn, going_on: RunHandle) -> None:
+def test_a_run_of_hours_is_looked_at_twice_a_minute(
+    service: VertexStandIn, going_on: RunHandle
+) -> None:
     clock = Clock()
     watch = Watch(service, going_on, clock)
 
@@ -108,7 +118,9 @@ def test_a_run_of_hours_is_looked_at_twice_a_minute(service: VertexStandIn, goin
     assert service.requests.count(since=mark) == 120
 
 
-def test_ten_minutes_without_a_network_are_two_notices(service: VertexStandIn, going_on: RunHandle) -> None:
+def test_ten_minutes_without_a_network_are_two_notices(
+    service: VertexStandIn, going_on: RunHandle
+) -> None:
     clock = Clock()
     watch = Watch(service, going_on, clock)
     watch.until(30)
@@ -122,9 +134,13 @@ def test_ten_minutes_without_a_network_are_two_notices(service: VertexStandIn, g
 
     assert [at for at, _ in watch.looks[seen:] if at < 630] == []
     assert watch.looks[-1][1] is RunState.CANCELLED
-    assert clock.now < 630 + 30 + 32 + 31  # a pause, a wait before another try, and a pause when it goes on
+    assert (
+        clock.now < 630 + 30 + 32 + 31
+    )  # a pause, a wait before another try, and a pause when it goes on
     lost, back = watch.notices
-    assert lost.startswith("dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI: 127.0.0.1")
+    assert lost.startswith(
+        "dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI: 127.0.0.1"
+    )
     assert back == "dev answers again"
     assert len(clock.slept) - tries < 100, "not gentle"
 
@@ -136,7 +152,10 @@ def test_after_an_hour_without_an_answer_watching_ends_with_the_reason(
     watch = Watch(service, going_on, clock)
     watch.until(5)
 
-    with service.offline(), pytest.raises(Unreachable, match="closed the connection without an answer"):
+    with (
+        service.offline(),
+        pytest.raises(Unreachable, match="closed the connection without an answer"),
+    ):
         watch.until()
 
     assert OUTAGE < clock.now < OUTAGE + 200
@@ -175,7 +194,11 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     if verb == "run":
         process = kfgcp.start("run", pipeline("echo"), "--env", "dev", "--json")
     else:
-        process = kfgcp.start("watch", kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip(), "--json")
+        process = kfgcp.start(
+            "watch",
+            kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip(),
+            "--json",
+        )
     assert re.fullmatch(r"run \S+  echo  env dev  experiment default\n", process.stderr.readline())
     eventually(lambda: service.requests.count("GET", GETS))
 
@@ -186,7 +209,10 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
 
     done = kfgcp.end(process)
     assert (done.code, done.json["state"]) == (0, "SUCCEEDED"), done.err
-    assert done.err.count("dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI") == 1
+    assert (
+        done.err.count("dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI")
+        == 1
+    )
     assert done.err.count("dev answers again") == 1
     assert "say | say is made up" in done.err.splitlines()
 

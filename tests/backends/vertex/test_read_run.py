@@ -51,7 +51,9 @@ def test_the_states_of_runs_and_tasks_are_all_that_google_has() -> None:
 
 
 def test_a_job_made_by_others_is_a_run(compiled: Any) -> None:
-    found = run(pipelineSpec=compiled("tests/pipelines/echo.py").pipeline_spec, labels={"team": "growth"})
+    found = run(
+        pipelineSpec=compiled("tests/pipelines/echo.py").pipeline_spec, labels={"team": "growth"}
+    )
 
     assert (found.run_id, found.name, found.pipeline) == ("train-1", "My run", "echo")
     assert (found.env, found.backend, found.backend_ref) == ("dev", "vertex", NAME)
@@ -80,7 +82,12 @@ def test_the_least_that_a_job_can_say() -> None:
 
     assert spec is None
     assert (found.state, found.name, found.pipeline) == (RunState.PENDING, "train-1", "")
-    assert (found.created_at, found.started_at, found.ended_at, found.error) == (None, None, None, None)
+    assert (found.created_at, found.started_at, found.ended_at, found.error) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,9 @@ def test_the_state_of_a_run(state: str) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
-def test_a_spec_that_cannot_be_read_does_not_hide_the_run(compiled: Any, detail: Any, changed: dict[str, Any]) -> None:
+def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
+    compiled: Any, detail: Any, changed: dict[str, Any]
+) -> None:
     document = {**compiled("tests/pipelines/echo.py").pipeline_spec, **changed}
 
     found = run(
@@ -116,21 +125,32 @@ def test_a_spec_that_cannot_be_read_does_not_hide_the_run(compiled: Any, detail:
 
     assert (found.pipeline, found.version) == ("echo", "")
     assert found.params == {"text": "a", "n": 2}
-    assert [(task.path, task.kind, task.inputs) for task in found.tasks] == [("say", TaskKind.CONTAINER, {"text": "a"})]
+    assert [(task.path, task.kind, task.inputs) for task in found.tasks] == [
+        ("say", TaskKind.CONTAINER, {"text": "a"})
+    ]
 
 
 def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> None:
     def google(spec: dict[str, Any]) -> None:
-        spec["deploymentSpec"]["executors"]["exec-say"] = {"customJob": {"customJob": {"workerPoolSpecs": []}}}
+        spec["deploymentSpec"]["executors"]["exec-say"] = {
+            "customJob": {"customJob": {"workerPoolSpecs": []}}
+        }
 
     spec = edited("tests/pipelines/echo.py", google)
     custom = {"job": f"{JOBS}/30", "failedJobs": [f"{JOBS}/10", f"{JOBS}/20"]}
 
-    found = run([detail(1, "say", executorDetail={"customJobDetail": custom})], pipelineSpec=spec.pipeline_spec)
+    found = run(
+        [detail(1, "say", executorDetail={"customJobDetail": custom})],
+        pipelineSpec=spec.pipeline_spec,
+    )
 
     (task,) = found.tasks
     assert (task.path, task.kind, task.attempts) == ("say", TaskKind.CONTAINER, 3)
-    assert read_run.jobs_of_attempts({"executorDetail": {"customJobDetail": custom}}) == ["10", "20", "30"]
+    assert read_run.jobs_of_attempts({"executorDetail": {"customJobDetail": custom}}) == [
+        "10",
+        "20",
+        "30",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +187,12 @@ def test_attempts_are_the_custom_jobs_of_a_task(container: Any, attempts: list[s
     ],
 )
 def test_the_state_of_a_task(
-    compiled: Any, detail: Any, state: str | None, expected: TaskState, attempts: int, cache: bool | None
+    compiled: Any,
+    detail: Any,
+    state: str | None,
+    expected: TaskState,
+    attempts: int,
+    cache: bool | None,
 ) -> None:
     spec = compiled("tests/pipelines/echo.py").pipeline_spec
 
@@ -183,17 +208,24 @@ def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
     spec = compiled("tests/pipelines/two_scores.py").pipeline_spec
 
     def artifact(uri: str, schema: str | None, **metadata: Any) -> dict[str, Any]:
-        return {"artifacts": [{"name": uri, "uri": uri, "schemaTitle": schema, "metadata": metadata}]}
+        return {
+            "artifacts": [{"name": uri, "uri": uri, "schemaTitle": schema, "metadata": metadata}]
+        }
 
     found = run(
         [
             detail(
                 1,
                 "evaluate",
-                execution={"schemaTitle": "system.ContainerExecution", "metadata": {"input:score": 1.0, "other": 1}},
+                execution={
+                    "schemaTitle": "system.ContainerExecution",
+                    "metadata": {"input:score": 1.0, "other": 1},
+                },
                 outputs={
                     "predictions": artifact("gs://b/p", "system.Dataset"),
-                    "metrics": artifact("gs://b/m", "system.Metrics", accuracy=0.5, rows=3.0, note="x", fine=True),
+                    "metrics": artifact(
+                        "gs://b/m", "system.Metrics", accuracy=0.5, rows=3.0, note="x", fine=True
+                    ),
                     "odd": None,
                 },
             ),
@@ -220,11 +252,16 @@ def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
     )
 
 
-def test_artifacts_of_a_dag_are_listed_by_the_task_that_made_them(compiled: Any, detail: Any) -> None:
+def test_artifacts_of_a_dag_are_listed_by_the_task_that_made_them(
+    compiled: Any, detail: Any
+) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     made_once = {"model": {"artifacts": [{"uri": "gs://b/m"}, {"uri": "gs://b/n"}]}}
 
-    found = run([detail(1, "inner", outputs=made_once), detail(2, "add", 1, outputs=made_once)], pipelineSpec=spec)
+    found = run(
+        [detail(1, "inner", outputs=made_once), detail(2, "add", 1, outputs=made_once)],
+        pipelineSpec=spec,
+    )
 
     assert [(each.task, each.type, each.uri) for each in found.artifacts] == [
         ("inner/add", "system.Artifact", "gs://b/m"),
@@ -269,7 +306,13 @@ def test_parameters_of_schema_2_0_0(edited: Any) -> None:
 
 def test_numbers_have_the_type_of_their_parameter(compiled: Any) -> None:
     spec = compiled("tests/pipelines/typed.py").pipeline_spec
-    given = {"n": float(2**60), "ratio": 10**300, "items": [1.0, 1.5], "config": {"a": 2.0}, "more": 1.0}
+    given = {
+        "n": float(2**60),
+        "ratio": 10**300,
+        "items": [1.0, 1.5],
+        "config": {"a": 2.0},
+        "more": 1.0,
+    }
 
     found = run(pipelineSpec=spec, runtimeConfig={"parameterValues": given}).params
 
@@ -286,11 +329,20 @@ def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail:
     late = detail(5, "add", state="FAILED", error={"code": 9, "message": "late"})
     details = [
         late,
-        detail(1, "inner", state="FAILED", error={"message": "The DAG failed because some tasks failed"}),
-        detail(2, "double", 1, state="FAILED", error={"code": 9, "message": "ValueError:\n  no luck"}),
+        detail(
+            1,
+            "inner",
+            state="FAILED",
+            error={"message": "The DAG failed because some tasks failed"},
+        ),
+        detail(
+            2, "double", 1, state="FAILED", error={"code": 9, "message": "ValueError:\n  no luck"}
+        ),
     ]
 
-    found = run(details, pipelineSpec=spec, state="PIPELINE_STATE_FAILED", error={"message": "tasks failed"})
+    found = run(
+        details, pipelineSpec=spec, state="PIPELINE_STATE_FAILED", error={"message": "tasks failed"}
+    )
 
     assert found.error == ErrorInfo("ValueError: no luck", "inner/double")
     assert {task.path: task.error and task.error.message for task in found.tasks} == {
@@ -308,16 +360,25 @@ def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail:
         (None, "Vertex AI gives no reason"),
     ],
 )
-def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(error: Any, message: str) -> None:
+def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(
+    error: Any, message: str
+) -> None:
     assert run(state="PIPELINE_STATE_FAILED", error=error).error == ErrorInfo(message)
 
 
 def test_only_a_failed_run_has_an_error(detail: Any) -> None:
     for state in ("SUCCEEDED", "CANCELLED", "RUNNING", "CANCELLING"):
-        assert run([detail(1, "a", state="FAILED")], state=f"PIPELINE_STATE_{state}", error={"code": 1}).error is None
+        assert (
+            run(
+                [detail(1, "a", state="FAILED")], state=f"PIPELINE_STATE_{state}", error={"code": 1}
+            ).error
+            is None
+        )
 
 
 def test_the_details_written_here_are_of_googles_form(detail: Any) -> None:
-    answer = made(jobDetail={"taskDetails": [detail(1, "a"), detail(2, "b", 1, state="NOT_TRIGGERED")]})
+    answer = made(
+        jobDetail={"taskDetails": [detail(1, "a"), detail(2, "b", 1, state="NOT_TRIGGERED")]}
+    )
 
     json_format.ParseDict(answer, types.PipelineJob.pb()())

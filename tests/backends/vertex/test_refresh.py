@@ -49,7 +49,11 @@ class Counted:
     def __call__(self) -> tuple[int, int, int]:
         log, since = self._env.requests, self._since
         self._since = len(log)
-        return log.count("GET", JOBS, since=since), log.count("GET", ONE, since=since), len(log) - since
+        return (
+            log.count("GET", JOBS, since=since),
+            log.count("GET", ONE, since=since),
+            len(log) - since,
+        )
 
 
 @pytest.fixture
@@ -66,8 +70,14 @@ def create(cloud: VertexStandIn, pipeline: Callable[[str], Path]) -> Callable[..
 
     def make(job_id: str, env: VertexStandIn = cloud, **more: Any) -> None:
         url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs"
-        body = {"displayName": job_id, "pipelineSpec": spec, "runtimeConfig": {"gcsOutputDirectory": env.pipeline_root}}
-        answer = requests.post(url, params={"pipelineJobId": job_id}, json=body | more, timeout=REQUEST)
+        body = {
+            "displayName": job_id,
+            "pipelineSpec": spec,
+            "runtimeConfig": {"gcsOutputDirectory": env.pipeline_root},
+        }
+        answer = requests.post(
+            url, params={"pipelineJobId": job_id}, json=body | more, timeout=REQUEST
+        )
         assert answer.status_code == 200, answer.text
 
     return make
@@ -76,7 +86,9 @@ def create(cloud: VertexStandIn, pipeline: Callable[[str], Path]) -> Callable[..
 def test_a_refresh_costs_a_request_a_page_and_one_for_each_run_that_has_ended(
     cloud: VertexStandIn, counted: Counted
 ) -> None:
-    made = cloud.seed(130, step=1.0, params={"lr": lambda n: n / 8}, metrics={"accuracy": lambda n: n / 256})
+    made = cloud.seed(
+        130, step=1.0, params={"lr": lambda n: n / 8}, metrics={"accuracy": lambda n: n / 256}
+    )
 
     found = api.list()
 
@@ -135,7 +147,9 @@ def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
     assert counted() == (1, 0, 1)
 
 
-def test_a_run_that_has_ended_is_not_listed_as_going_on(cloud: VertexStandIn, counted: Counted, create: Any) -> None:
+def test_a_run_that_has_ended_is_not_listed_as_going_on(
+    cloud: VertexStandIn, counted: Counted, create: Any
+) -> None:
     cloud.instant.seconds = 86400
     create("slow-1")
     going_on = RunFilter(states=[RunState.PENDING, RunState.RUNNING])
@@ -148,7 +162,9 @@ def test_a_run_that_has_ended_is_not_listed_as_going_on(cloud: VertexStandIn, co
     assert counted() == (1, 0, 1), "it was read when it did not match any more"
 
 
-def test_a_run_that_was_deleted_is_not_listed_as_going_on(cloud: VertexStandIn, create: Any) -> None:
+def test_a_run_that_was_deleted_is_not_listed_as_going_on(
+    cloud: VertexStandIn, create: Any
+) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
     assert [run.state for run in api.list(limit=20)] == [RunState.RUNNING]
@@ -159,7 +175,9 @@ def test_a_run_that_was_deleted_is_not_listed_as_going_on(cloud: VertexStandIn, 
     assert [run.state for run in api.list(limit=20)] == [RunState.CANCELLED]
 
 
-def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: VertexStandIn, counted: Counted) -> None:
+def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
     (failed,) = cloud.seed(1, failing={"train": "no luck"})
     (row,) = api.list()
     assert counted() == (1, 1, 2)
@@ -176,7 +194,9 @@ def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(cloud: Verte
     assert first.error.log_tail == ("train is made up",)
 
 
-def test_a_log_that_could_not_be_read_is_asked_for_again(cloud: VertexStandIn, counted: Counted) -> None:
+def test_a_log_that_could_not_be_read_is_asked_for_again(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
     (failed,) = cloud.seed(1, failing={"train": "no luck"})
     api.list()
     cloud.fail_next("403", path="*/entries:list")
@@ -193,7 +213,9 @@ def test_a_log_that_could_not_be_read_is_asked_for_again(cloud: VertexStandIn, c
     assert counted() == (0, 0, 0), "now it is kept"
 
 
-def test_the_first_list_reads_a_month_and_since_reads_what_is_older(cloud: VertexStandIn, counted: Counted) -> None:
+def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
     (ancient,) = cloud.seed(1, age=90 * DAY)
     (older,) = cloud.seed(1, age=40 * DAY)
     (old,) = cloud.seed(1, age=20 * DAY)
@@ -216,7 +238,9 @@ def test_the_first_list_reads_a_month_and_since_reads_what_is_older(cloud: Verte
     assert listed() == [old, older, ancient], "it stays known"
     assert counted() == (1, 0, 1)
     windows = [
-        asked.query["filter"] for asked in cloud.requests.select("GET", JOBS) if " AND " in asked.query["filter"]
+        asked.query["filter"]
+        for asked in cloud.requests.select("GET", JOBS)
+        if " AND " in asked.query["filter"]
     ]
     assert len(windows) == 2
     assert all("create_time>=" in window and "create_time<" in window for window in windows)
@@ -225,11 +249,15 @@ def test_the_first_list_reads_a_month_and_since_reads_what_is_older(cloud: Verte
 def test_a_first_list_with_since_reads_that_far(cloud: VertexStandIn, counted: Counted) -> None:
     made = cloud.seed(3, age=100 * DAY, step=DAY)
 
-    assert [run.run_id for run in api.list(RunFilter(since="2000-01-01T00:00:00.000Z"))] == made[::-1]
+    assert [run.run_id for run in api.list(RunFilter(since="2000-01-01T00:00:00.000Z"))] == made[
+        ::-1
+    ]
     assert counted() == (1, 3, 4)
 
 
-def test_a_run_that_is_not_known_is_asked_for_by_its_id(cloud: VertexStandIn, counted: Counted) -> None:
+def test_a_run_that_is_not_known_is_asked_for_by_its_id(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
     (ancient,) = cloud.seed(1, age=400 * DAY)
     (made,) = cloud.seed(1)
 
@@ -241,7 +269,9 @@ def test_a_run_that_is_not_known_is_asked_for_by_its_id(cloud: VertexStandIn, co
     assert counted() == (1, 1, 2)
 
 
-def test_a_run_that_is_not_known_is_looked_for_by_its_name(cloud: VertexStandIn, counted: Counted) -> None:
+def test_a_run_that_is_not_known_is_looked_for_by_its_name(
+    cloud: VertexStandIn, counted: Counted
+) -> None:
     (made,) = cloud.seed(1, display_name="my run")
 
     assert api.show("my run").run_id == made
@@ -256,14 +286,18 @@ def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
     with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
         api.list()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", api.NotRefreshed)  # the other fault may have been met: 16 are read at once
+        warnings.simplefilter(
+            "ignore", api.NotRefreshed
+        )  # the other fault may have been met: 16 are read at once
         api.list()
     found = [run.run_id for run in api.list()]
 
     assert found == made[::-1]
 
 
-def test_the_same_job_id_in_two_projects_is_two_runs(home: Path, create: Any, cloud: VertexStandIn) -> None:
+def test_the_same_job_id_in_two_projects_is_two_runs(
+    home: Path, create: Any, cloud: VertexStandIn
+) -> None:
     with testing.vertex(mode="instant", project="other-project") as other:
         (home / "kfgcp.toml").write_text(cloud.toml("cloud") + other.toml("other"))
         create("train-1")
@@ -275,7 +309,8 @@ def test_the_same_job_id_in_two_projects_is_two_runs(home: Path, create: Any, cl
         assert len(found) == 2
         assert sorted(env for env, _ in found.values()) == ["cloud", "other"]
         assert {ref for _, ref in found.values()} == {
-            f"projects/{env.project}/locations/{env.location}/pipelineJobs/train-1" for env in (cloud, other)
+            f"projects/{env.project}/locations/{env.location}/pipelineJobs/train-1"
+            for env in (cloud, other)
         }
         for run_id, (env, ref) in found.items():
             shown = api.show(run_id).snapshot
@@ -354,10 +389,17 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
     assert api.list() == []
 
 
-def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(cloud: VertexStandIn, create: Any) -> None:
+def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(
+    cloud: VertexStandIn, create: Any
+) -> None:
     create("done-1")
     before = api.show("done-1").snapshot
-    assert requests.delete(f"{cloud.api_endpoint}/v1/{backend().place}done-1", timeout=REQUEST).status_code == 200
+    assert (
+        requests.delete(
+            f"{cloud.api_endpoint}/v1/{backend().place}done-1", timeout=REQUEST
+        ).status_code
+        == 200
+    )
 
     assert [run.run_id for run in api.list()] == ["done-1"]
     assert api.show("done-1").snapshot == before
@@ -383,7 +425,10 @@ def test_a_submission_whose_answer_is_lost_makes_one_run(
 
 
 def test_a_job_that_is_there_already_is_not_taken_for_ours(
-    cloud: VertexStandIn, create: Any, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    cloud: VertexStandIn,
+    create: Any,
+    pipeline: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import secrets
 
@@ -403,7 +448,9 @@ def test_what_was_submitted_here_keeps_its_version_and_parameters(
     cloud: VertexStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     spec = api.compile(str(pipeline("echo")))
-    handle = api.submit(str(pipeline("echo")), env="cloud", cache=False, params={"text": "a"}).wait(PROCESS)
+    handle = api.submit(str(pipeline("echo")), env="cloud", cache=False, params={"text": "a"}).wait(
+        PROCESS
+    )
 
     assert handle.snapshot.version == spec.version, "though the spec that was sent says no caching"
     (row,) = api.list()
@@ -424,7 +471,9 @@ def test_pages_of_a_list_come_from_the_store(cloud: VertexStandIn, counted: Coun
     assert (third.next, counted()) == (None, (0, 0, 0))
 
 
-def test_an_outage_shows_what_was_last_seen(cloud: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_shows_what_was_last_seen(
+    cloud: VertexStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = cloud.seed(2)
     api.list()
     with socket.create_server(("127.0.0.1", 0)) as free:

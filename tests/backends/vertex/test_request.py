@@ -54,18 +54,28 @@ def values_of(spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_every_body_is_a_pipeline_job(compiled: Any, request_of: Any, environment_of: Any, name: str) -> None:
+def test_every_body_is_a_pipeline_job(
+    compiled: Any, request_of: Any, environment_of: Any, name: str
+) -> None:
     spec = compiled(name)
     params = values_of(spec)
 
-    job = parsed(job_body(request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"))
+    job = parsed(
+        job_body(
+            request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"
+        )
+    )
 
-    assert json_format.MessageToDict(job.pipeline_spec) == json.loads(json.dumps(spec.pipeline_spec))
+    assert json_format.MessageToDict(job.pipeline_spec) == json.loads(
+        json.dumps(spec.pipeline_spec)
+    )
     assert job.display_name == "named"
     assert job.runtime_config.gcs_output_directory == "gs://acme-pipelines"
     given = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
     artifacts = {name for name in params if spec.params[name].is_artifact}
-    assert {name: value for name, value in params.items() if name not in artifacts}.items() <= given.items()
+    assert {
+        name: value for name, value in params.items() if name not in artifacts
+    }.items() <= given.items()
     assert set(job.runtime_config.input_artifacts) == artifacts
     assert not artifacts & set(given)
     assert dict(job.labels) == {"experiment": "churn-2", "submission": "abc123"}
@@ -89,31 +99,53 @@ def test_every_setting_is_a_field_of_the_job(
     assert job.encryption_spec.kms_key_name == CONFIG["encryption_key"]
     assert job.service_account == CONFIG["service_account"]
     assert job.preflight_validations is True
-    assert job.runtime_config.failure_policy == types.PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
+    assert (
+        job.runtime_config.failure_policy
+        == types.PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "fail_fast", "policy"),
-    [(None, False, ""), (None, True, "FAST"), ("slow", False, "SLOW"), ("slow", True, "FAST"), ("fast", False, "FAST")],
+    [
+        (None, False, ""),
+        (None, True, "FAST"),
+        ("slow", False, "SLOW"),
+        ("slow", True, "FAST"),
+        ("fast", False, "FAST"),
+    ],
 )
 def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
-    compiled: Any, request_of: Any, environment_of: Any, setting: str | None, fail_fast: bool, policy: str
+    compiled: Any,
+    request_of: Any,
+    environment_of: Any,
+    setting: str | None,
+    fail_fast: bool,
+    policy: str,
 ) -> None:
     settings = {} if setting is None else {"failure_policy": setting}
     request = request_of(compiled("tests/pipelines/echo.py"), fail_fast=fail_fast)
 
     runtime = job_body(request, environment_of(**settings), "abc123")["runtimeConfig"]
 
-    assert runtime.get("failurePolicy", "") == (f"PIPELINE_FAILURE_POLICY_FAIL_{policy}" if policy else "")
+    assert runtime.get("failurePolicy", "") == (
+        f"PIPELINE_FAILURE_POLICY_FAIL_{policy}" if policy else ""
+    )
 
 
-def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, environment_of: Any) -> None:
+def test_parameters_have_the_form_of_their_schema(
+    edited: Any, request_of: Any, environment_of: Any
+) -> None:
     def spec(version: str) -> Any:
         return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
 
     params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
-    new = parsed(job_body(request_of(spec("2.1.0"), params), environment_of(), "abc123")).runtime_config
-    assert {name: json_format.MessageToDict(value) for name, value in new.parameter_values.items()} == {
+    new = parsed(
+        job_body(request_of(spec("2.1.0"), params), environment_of(), "abc123")
+    ).runtime_config
+    assert {
+        name: json_format.MessageToDict(value) for name, value in new.parameter_values.items()
+    } == {
         "n": 7,
         "ratio": 2.5,
         "text": "t",
@@ -122,7 +154,9 @@ def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, 
         "config": {"depth": {"of": 2}},
     }
     assert not new.parameters
-    old = parsed(job_body(request_of(spec("2.0.0"), params), environment_of(), "abc123")).runtime_config
+    old = parsed(
+        job_body(request_of(spec("2.0.0"), params), environment_of(), "abc123")
+    ).runtime_config
     assert not old.parameter_values
     assert old.parameters["n"].int_value == 7
     assert old.parameters["ratio"].double_value == 2.5
@@ -131,7 +165,9 @@ def test_parameters_have_the_form_of_their_schema(edited: Any, request_of: Any, 
     assert old.parameters["flag"].string_value == "true"
 
 
-def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_a_parameter_without_a_value_is_left_out(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     spec = compiled("tests/pipelines/typed.py")
 
     made = job_body(request_of(spec, values_of(spec)), environment_of(), "abc123")
@@ -139,7 +175,9 @@ def test_a_parameter_without_a_value_is_left_out(compiled: Any, request_of: Any,
     assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
 
 
-def test_a_version_of_a_registry_is_named(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_a_version_of_a_registry_is_named(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     from dataclasses import replace
 
     address = "https://europe-west4-kfp.pkg.dev/acme/repo/echo/sha256:" + "a" * 64
@@ -163,7 +201,10 @@ def tasks_of(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 def with_keys(spec: dict[str, Any]) -> None:
     for (name, key), task in tasks_of(spec).items():
         if "componentRef" in task and name != "root":
-            task["cachingOptions"] = {"enableCache": key.startswith("double"), "cacheKey": f"mine-{key}"}
+            task["cachingOptions"] = {
+                "enableCache": key.startswith("double"),
+                "cacheKey": f"mine-{key}",
+            }
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -180,24 +221,37 @@ def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
     for (name, key), task in tasks.items():
         assert task["cachingOptions"].get("enableCache", False) is cache
         assert task["cachingOptions"].get("cacheKey") == (f"mine-{key}" if name != "root" else None)
-    assert json.dumps(spec.pipeline_spec, sort_keys=True) == before, "the spec of the request stays as it is"
+    assert json.dumps(spec.pipeline_spec, sort_keys=True) == before, (
+        "the spec of the request stays as it is"
+    )
 
 
-def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(edited: Any, request_of: Any, environment_of: Any) -> None:
+def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
+    edited: Any, request_of: Any, environment_of: Any
+) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
 
-    assert job_body(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
+    assert (
+        job_body(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
+    )
 
 
 def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
-    return {place for place, task in tasks_of(spec).items() if not task["cachingOptions"].get("enableCache")}
+    return {
+        place
+        for place, task in tasks_of(spec).items()
+        if not task["cachingOptions"].get("enableCache")
+    }
 
 
 @pytest.mark.parametrize(
     ("start", "again"),
     [
         ("add-2", {("root", "add-2")}),
-        ("inner", {("root", "inner"), ("root", "add-2"), ("comp-inner", "double"), ("comp-inner", "add")}),
+        (
+            "inner",
+            {("root", "inner"), ("root", "add-2"), ("comp-inner", "double"), ("comp-inner", "add")},
+        ),
         ("inner/add", {("comp-inner", "add"), ("root", "add-2")}),
         ("inner/double", {("comp-inner", "double"), ("comp-inner", "add"), ("root", "add-2")}),
         (
@@ -215,20 +269,27 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     spec = compiled("tests/pipelines/chain.py")
     assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
 
-    sent = job_body(request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123")["pipelineSpec"]
+    sent = job_body(
+        request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123"
+    )["pipelineSpec"]
 
     assert uncached(sent) - {("root", "inner")} == again - {("root", "inner")}
     parsed(job_body(request_of(spec, from_task=start), environment_of(), "abc123"))
 
 
 @pytest.mark.parametrize(
-    ("start", "why"), [("for-loop-3[1]/double-3", "its loop once"), ("nobody", "no task nobody there")]
+    ("start", "why"),
+    [("for-loop-3[1]/double-3", "its loop once"), ("nobody", "no task nobody there")],
 )
 def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
     compiled: Any, request_of: Any, environment_of: Any, start: str, why: str
 ) -> None:
     with pytest.raises(Unsupported, match=why) as caught:
-        job_body(request_of(compiled("features-2.14.6.yaml"), from_task=start), environment_of(), "abc123")
+        job_body(
+            request_of(compiled("features-2.14.6.yaml"), from_task=start),
+            environment_of(),
+            "abc123",
+        )
 
     assert "without --from" in caught.value.hint
 
@@ -248,27 +309,43 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
         with pytest.raises(ParamError, match=rf"parameter {name} contains {number}"):
             job_body(wrong, environment_of(), "abc123")
     constant = replace(
-        request, spec=replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]})
+        request,
+        spec=replace(
+            request.spec, pipeline_spec={**request.spec.pipeline_spec, "deep": [{"x": number}]}
+        ),
     )
-    with pytest.raises(SpecError, match=rf"pipeline contains {number}, .*: deep\[0\].x\.") as caught:
+    with pytest.raises(
+        SpecError, match=rf"pipeline contains {number}, .*: deep\[0\].x\."
+    ) as caught:
         job_body(constant, environment_of(), "abc123")
     assert "STRING" in caught.value.hint
 
 
-def test_an_integer_of_schema_2_0_0_is_sent_as_text(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_an_integer_of_schema_2_0_0_is_sent_as_text(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     from dataclasses import replace
 
     request = request_of(compiled("features-2.14.6.yaml"))
-    old = replace(request.spec, pipeline_spec={**request.spec.pipeline_spec, "schemaVersion": "2.0.0"})
+    old = replace(
+        request.spec, pipeline_spec={**request.spec.pipeline_spec, "schemaVersion": "2.0.0"}
+    )
     exact = replace(request, spec=old, params={**request.params, "n": 2**53 + 1})
 
-    assert parsed(job_body(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value == 2**53 + 1
+    assert (
+        parsed(job_body(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value
+        == 2**53 + 1
+    )
     with pytest.raises(ParamError, match=f"parameter n contains {2**63 + 1}"):
-        job_body(replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123")
+        job_body(
+            replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123"
+        )
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])
-def test_numbers_that_a_double_holds_are_not(compiled: Any, request_of: Any, environment_of: Any, number: int) -> None:
+def test_numbers_that_a_double_holds_are_not(
+    compiled: Any, request_of: Any, environment_of: Any, number: int
+) -> None:
     from dataclasses import replace
 
     request = request_of(compiled("features-2.14.6.yaml"))
@@ -282,7 +359,15 @@ def test_numbers_that_a_double_holds_are_not(compiled: Any, request_of: Any, env
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("Team", "a"), ("1team", "a"), ("", "a"), ("team", "A"), ("team", "a b"), ("team", "ü"), ("a" * 64, "a")),
+        *(
+            ("Team", "a"),
+            ("1team", "a"),
+            ("", "a"),
+            ("team", "A"),
+            ("team", "a b"),
+            ("team", "ü"),
+            ("a" * 64, "a"),
+        ),
         *(("team", "a" * 64), ("team", "a.b"), ("team", "a\n"), ("-team", "a"), ("team\n", "a")),
     ],
 )
@@ -297,20 +382,31 @@ def test_labels_that_google_refuses_are_refused(
     assert "at most 63 lowercase letters" in caught.value.hint
 
 
-def test_more_labels_than_google_takes_are_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_more_labels_than_google_takes_are_refused(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     def made(count: int) -> Any:
         labels = {f"l{number}": "x" for number in range(count)}
-        return job_body(request_of(compiled("tests/pipelines/echo.py"), labels=labels), environment_of(), "abc123")
+        return job_body(
+            request_of(compiled("tests/pipelines/echo.py"), labels=labels),
+            environment_of(),
+            "abc123",
+        )
 
     assert len(parsed(made(62)).labels) == 64
     with pytest.raises(Unsupported, match="There are 65 labels; Vertex AI takes 64"):
         made(63)
 
 
-def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_a_name_that_is_too_long_is_refused(
+    compiled: Any, request_of: Any, environment_of: Any
+) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
-    assert job_body(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"] == "ü" * 128
+    assert (
+        job_body(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"]
+        == "ü" * 128
+    )
     with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
         job_body(request_of(spec, name="x" * 129), environment_of(), "abc123")
 
@@ -327,7 +423,9 @@ def test_a_name_that_is_too_long_is_refused(compiled: Any, request_of: Any, envi
 @example("a" * 127 + "-b")
 @example("-" * 300)
 @example("2" + "a" * 127)
-def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(pipeline: str) -> None:
+def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(
+    pipeline: str,
+) -> None:
     made = job_id(pipeline, "0123456789ab")
 
     assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", made), made
@@ -348,7 +446,9 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     platform = {
         "platforms": {
             "kubernetes": {
-                "deploymentSpec": {"executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}},
+                "deploymentSpec": {
+                    "executors": {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
+                },
             }
         }
     }

@@ -1,4 +1,5 @@
-"""How many requests reading runs costs: what has ended is read once, what has not changed is not read again."""
+"""How many requests reading runs costs: what has ended is read once, what has not changed is not
+read again."""
 
 import warnings
 from collections import Counter
@@ -27,14 +28,22 @@ def cost(service: VertexStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dic
         kinds: Counter[str] = Counter()
         for request in service.requests.select(since=mark):
             last = request.path.rpartition("/")[2]
-            kinds["others" if request.method != "GET" else "lists" if last == "pipelineJobs" else "gets"] += 1
+            kinds[
+                "others"
+                if request.method != "GET"
+                else "lists"
+                if last == "pipelineJobs"
+                else "gets"
+            ] += 1
         return given, dict(kinds)
 
     return measure
 
 
 def test_a_thousand_runs_are_read_once_and_never_again(service: VertexStandIn, cost: Any) -> None:
-    seeded = service.seed(1000, params={"lr": lambda number: number / 1000}, metrics={"accuracy": 0.5})
+    seeded = service.seed(
+        1000, params={"lr": lambda number: number / 1000}, metrics={"accuracy": 0.5}
+    )
 
     runs, first = cost(lambda: public.list(DEV))
     assert first == {"lists": 10, "gets": 1000}
@@ -52,7 +61,9 @@ def test_a_thousand_runs_are_read_once_and_never_again(service: VertexStandIn, c
     assert third == {"lists": 2, "gets": 150}
 
 
-def test_a_run_that_has_ended_is_shown_without_a_request(service: VertexStandIn, cost: Any, kfgcp: Any) -> None:
+def test_a_run_that_has_ended_is_shown_without_a_request(
+    service: VertexStandIn, cost: Any, kfgcp: Any
+) -> None:
     (run_id,) = service.seed(1, metrics={"accuracy": 0.5})
     assert kfgcp("list", "--env", "dev").code == 0
 
@@ -74,7 +85,10 @@ def test_the_end_of_a_failed_run_s_log_is_read_once(service: VertexStandIn, cost
 
     handle, first = cost(lambda: public.show(run_id))
     assert handle.snapshot.error.message == "no memory"
-    assert first == {"gets": 1, "others": 1}  # the job once more, for its attempts, and their entries
+    assert first == {
+        "gets": 1,
+        "others": 1,
+    }  # the job once more, for its attempts, and their entries
 
     _, second = cost(lambda: public.show(run_id))
     assert second == {}
@@ -109,7 +123,9 @@ def test_what_was_read_before_an_error_is_not_read_again(service: VertexStandIn,
     assert requests == {"lists": 3, "gets": 250 - known}
 
 
-def test_environments_that_share_a_place_are_asked_once(service: VertexStandIn, cost: Any, home: Path) -> None:
+def test_environments_that_share_a_place_are_asked_once(
+    service: VertexStandIn, cost: Any, home: Path
+) -> None:
     (home / "kfgcp.toml").write_text(service.toml("dev") + service.toml("also-dev"))
     service.seed(3)
 

@@ -25,7 +25,8 @@ def inputs(compiled: Any, detail: Any) -> Any:
     def told(measured: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
         data = {"artifacts": [{"uri": DATA, "schemaTitle": "system.Dataset"}]}
         details = [
-            detail(1, "measure", execution=_with({"output:Output": 3}), outputs={"data": data}) | (measured or {}),
+            detail(1, "measure", execution=_with({"output:Output": 3}), outputs={"data": data})
+            | (measured or {}),
             detail(
                 2,
                 "for-loop-1",
@@ -73,4 +74,6 @@ def test_what_cannot_be_known_is_left_out(inputs: Any) -> None:
 
 
 def test_what_the_service_tells_is_kept(inputs: Any) -> None:
-    assert inputs(execution=_with({"input:pipelinechannel--limit": 7}))[IN_THE_LOOP] == {"pipelinechannel--limit": 7}
+    assert inputs(execution=_with({"input:pipelinechannel--limit": 7}))[IN_THE_LOOP] == {
+        "pipelinechannel--limit": 7
+    }

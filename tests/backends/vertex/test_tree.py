@@ -38,9 +38,12 @@ def graph(compiled: Any) -> Any:
 
 @pytest.fixture
 def shapes(detail: Any) -> Any:
-    """The taskDetails of `shapes`, in the order of EXPECTED, with two iterations; `root` is the parent of the top."""
+    """The taskDetails of `shapes`, in the order of EXPECTED, with two iterations; `root` is the
+    parent of the top."""
 
-    def make(root: int | None, iterations: bool = True, loop: str = "for-loop-4-{}") -> list[dict[str, Any]]:
+    def make(
+        root: int | None, iterations: bool = True, loop: str = "for-loop-4-{}"
+    ) -> list[dict[str, Any]]:
         def over(number: int) -> int:
             return 5 + 2 * number if iterations else 5
 
@@ -101,12 +104,18 @@ def test_the_order_of_details_does_not_matter(shapes: Any, graph: Any) -> None:
 
 
 def test_an_iteration_that_is_not_shown_is_told_by_the_repetition(shapes: Any, graph: Any) -> None:
-    shown = {path: kind for path, kind in EXPECTED.items() if path not in ("for-loop-4[0]", "for-loop-4[1]")}
+    shown = {
+        path: kind
+        for path, kind in EXPECTED.items()
+        if path not in ("for-loop-4[0]", "for-loop-4[1]")
+    }
 
     assert placed(shapes(None, iterations=False), graph) == shown
 
 
-@pytest.mark.parametrize("name", ["for-loop-4-{}", "iteration-{}", "{}", "for-loop-4[{}]", "loop 4 item #{}!"])
+@pytest.mark.parametrize(
+    "name", ["for-loop-4-{}", "iteration-{}", "{}", "for-loop-4[{}]", "loop 4 item #{}!"]
+)
 def test_an_iteration_is_counted_by_its_name(shapes: Any, graph: Any, name: str) -> None:
     assert placed(shapes(None, loop=name), graph) == EXPECTED
 
@@ -136,7 +145,9 @@ def named(spec: dict[str, Any], **names: str) -> None:
 
 def test_tasks_may_be_shown_by_their_display_names(edited: Any, detail: Any) -> None:
     names = {"inner": "the inner one", "double": "twice", "double_2": "twice", "for_loop_4": "each"}
-    graph = build(edited("tests/pipelines/shapes.py", lambda spec: named(spec, **names)).pipeline_spec)
+    graph = build(
+        edited("tests/pipelines/shapes.py", lambda spec: named(spec, **names)).pipeline_spec
+    )
     inner = [detail(1, "the inner one"), detail(2, "twice", 1), detail(3, "twice", 1)]
     loop = [detail(4, "each"), detail(5, "each-0", 4), detail(6, "twice", 5)]
     unshown = [detail(4, "each"), detail(6, "twice", 4), detail(7, "twice", 4)]
@@ -158,7 +169,10 @@ def test_tasks_may_be_shown_by_their_display_names(edited: Any, detail: Any) -> 
 
 
 def test_without_parents_every_task_is_still_there(shapes: Any, graph: Any) -> None:
-    details = [{key: value for key, value in each.items() if key != "parentTaskId"} for each in shapes(None)]
+    details = [
+        {key: value for key, value in each.items() if key != "parentTaskId"}
+        for each in shapes(None)
+    ]
 
     found = place_tasks(details, graph)
 
@@ -188,7 +202,12 @@ def test_without_a_spec_parents_tell_and_kinds_are_those_of_the_executions(detai
 
 
 def test_a_task_that_the_spec_does_not_have_is_there_too(graph: Any, detail: Any) -> None:
-    details = [detail(1, "lines"), detail(2, "of-a-newer-service"), detail(3, "inner"), detail(4, "odd", 3)]
+    details = [
+        detail(1, "lines"),
+        detail(2, "of-a-newer-service"),
+        detail(3, "inner"),
+        detail(4, "odd", 3),
+    ]
 
     assert placed(details, graph) == {
         "lines": "container",
@@ -218,7 +237,9 @@ def test_tasks_that_have_not_started_come_last(graph: Any, detail: Any) -> None:
 def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
     details = shapes(0)
 
-    for name, tree in itertools.product(("taskId", "taskName", "state", "startTime", "endTime"), (graph, None)):
+    for name, tree in itertools.product(
+        ("taskId", "taskName", "state", "startTime", "endTime"), (graph, None)
+    ):
         less = [{key: value for key, value in each.items() if key != name} for each in details]
         before = json.dumps(less)
         assert all(each.path for each in place_tasks(less, tree)), name

@@ -1,4 +1,5 @@
-"""Runs are submitted to a service that fails: each is made once or not at all, and nobody is told otherwise."""
+"""Runs are submitted to a service that fails: each is made once or not at all, and nobody is told
+otherwise."""
 
 import re
 import signal
@@ -33,7 +34,9 @@ def _jobs(env: VertexStandIn) -> list[Any]:
     found: list[Any] = []
     token = ""
     while True:
-        page = requests.get(url, params={"pageSize": "100", "pageToken": token}, timeout=REQUEST).json()
+        page = requests.get(
+            url, params={"pageSize": "100", "pageToken": token}, timeout=REQUEST
+        ).json()
         found += page["pipelineJobs"]
         token = page.get("nextPageToken", "")
         if not token:
@@ -68,8 +71,11 @@ def test_each_submission_makes_one_run_when_every_fifth_request_fails(
 def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
     service: VertexStandIn, spec: Spec, submit_all: Any
 ) -> None:
-    """Half of the requests are not tried again, as the service asks for more patience than there is."""
-    service.faults(0.5, ("503", "429", "lost", "garbage"), seed=11, method="POST", retry_after=TOO_LONG)
+    """Half of the requests are not tried again, as the service asks for more patience than there
+    is."""
+    service.faults(
+        0.5, ("503", "429", "lost", "garbage"), seed=11, method="POST", retry_after=TOO_LONG
+    )
 
     results = submit_all(spec, 200)
 
@@ -98,14 +104,17 @@ def _named(error: BackendError) -> str:
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
     service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
 ) -> None:
-    """A process is killed when its request has arrived, when its run is made, or when the answer is on its way."""
+    """A process is killed when its request has arrived, when its run is made, or when the answer is
+    on its way."""
     for number in range(12):
         moment = ("arrived", "made", "answered")[number % 3]
         mark = len(service.requests)
         held = None
         if moment != "answered":
             held = HeldRequest(service, "POST", CREATES, after_work=moment == "made")
-        process = kfgcp.start("run", pipeline("echo"), "--env", "dev", "--detach", "--name", f"kill-{number}")
+        process = kfgcp.start(
+            "run", pipeline("echo"), "--env", "dev", "--detach", "--name", f"kill-{number}"
+        )
         if held is not None:
             assert held.reached.wait(PROCESS)
         else:
@@ -132,7 +141,10 @@ def _is_answered(env: VertexStandIn, *, since: int) -> bool:
 
 
 def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
-    service: VertexStandIn, spec: Spec, mount: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    service: VertexStandIn,
+    spec: Spec,
+    mount: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = mount("size=2m")
     monkeypatch.setenv("KFGCP_HOME", str(folder))
@@ -152,7 +164,10 @@ def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
 
 
 def test_nothing_is_submitted_from_a_state_folder_that_cannot_be_written(
-    service: VertexStandIn, spec: Spec, mount: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    service: VertexStandIn,
+    spec: Spec,
+    mount: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = mount("size=2m")
     monkeypatch.setenv("KFGCP_HOME", str(folder))

@@ -1,4 +1,5 @@
-"""What every kfp 2.x can express: compiled by several versions of it, see tests/engine/test_sdk_versions.py.
+"""What every kfp 2.x can express: compiled by several versions of it, see
+tests/engine/test_sdk_versions.py.
 
 python features.py features-2.7.0.yaml        # in an environment with kfp==2.7.0
 """

@@ -1,4 +1,5 @@
-"""What tests of the Kubeflow stand-in share: plain HTTP to its API, ML Metadata, kfp's own client."""
+"""What tests of the Kubeflow stand-in share: plain HTTP to its API, ML Metadata, kfp's own
+client."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ class Api:
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, f"{self.env.host}/apis/v2beta1/{path}", timeout=REQUEST, **options)
+        return self.session.request(
+            method, f"{self.env.host}/apis/v2beta1/{path}", timeout=REQUEST, **options
+        )
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer as JSON; it must be 200."""
@@ -38,7 +41,9 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def refused(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, int, str]:
+    def refused(
+        self, method: str, path: str, body: Any = None, **query: Any
+    ) -> tuple[int, int, str]:
         """HTTP status, gRPC code and message of an error, whose form is checked."""
         answer = self.call(method, path, json=body, params=query)
         error = answer.json()
@@ -65,17 +70,23 @@ class Api:
         """The answer of ML Metadata."""
         request = mlmd.message(f"{method}Request")(**fields)
         answer = self.session.post(
-            self.env.host + mlmd.path(method), data=mlmd.encode(request), headers=mlmd.HEADERS, timeout=REQUEST
+            self.env.host + mlmd.path(method),
+            data=mlmd.encode(request),
+            headers=mlmd.HEADERS,
+            timeout=REQUEST,
         )
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, mlmd.CONTENT_TYPE)
         return mlmd.decode(f"{method}Response", answer.content, answer.headers)
 
     def executions(self, run_id: str) -> list[tuple[Any, dict[str, Any]]]:
         """The executions of a run with their custom properties, in the order of their ids."""
-        context = self.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run_id).context
+        context = self.metadata(
+            "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run_id
+        ).context
         found = self.metadata("GetExecutionsByContext", context_id=context.id).executions
         return [
-            (each, mlmd.values(each.custom_properties)) for each in sorted(found, key=lambda execution: execution.id)
+            (each, mlmd.values(each.custom_properties))
+            for each in sorted(found, key=lambda execution: execution.id)
         ]
 
 
@@ -124,7 +135,8 @@ def features_file() -> Path:
 
 @pytest.fixture(scope="session")
 def guarded_file() -> Path:
-    """A compiled pipeline with an exit task that learns the final status, and a retry that does not help."""
+    """A compiled pipeline with an exit task that learns the final status, and a retry that does not
+    help."""
     return Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
 
 

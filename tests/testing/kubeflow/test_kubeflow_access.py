@@ -26,11 +26,18 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
     url = f"{quick.env.host}/apis/v2beta1/runs"
 
     answers = [
-        requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST, allow_redirects=False)
+        requests.get(
+            url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=REQUEST,
+            allow_redirects=False,
+        )
         for token in ("good", "bad")
     ]
     answers.append(
-        requests.post(quick.env.host + mlmd.path("GetArtifactTypes"), timeout=REQUEST, allow_redirects=False)
+        requests.post(
+            quick.env.host + mlmd.path("GetArtifactTypes"), timeout=REQUEST, allow_redirects=False
+        )
     )
 
     assert answers[0].json() == {}
@@ -50,10 +57,14 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
         quick.env.sign_in = "maybe"
 
 
-def test_tokens_are_good_for_so_long_and_until_they_are_expired(quick: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_good_for_so_long_and_until_they_are_expired(
+    quick: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def status(token: str) -> int:
         headers = {"Authorization": f"Bearer {token}"}
-        return requests.get(f"{quick.env.host}/apis/v2beta1/runs", headers=headers, timeout=REQUEST).status_code
+        return requests.get(
+            f"{quick.env.host}/apis/v2beta1/runs", headers=headers, timeout=REQUEST
+        ).status_code
 
     now = 1000.0
     monkeypatch.setattr("kfgcp.testing.stand_in.time", SimpleNamespace(monotonic=lambda: now))
@@ -68,13 +79,20 @@ def test_tokens_are_good_for_so_long_and_until_they_are_expired(quick: Any, monk
     assert (status("a"), status("b")) == (401, 401)
 
 
-def test_the_callers_namespaces_are_open_and_others_are_denied(shared: Any, api_of: Any, spec_of: Any) -> None:
+def test_the_callers_namespaces_are_open_and_others_are_denied(
+    shared: Any, api_of: Any, spec_of: Any
+) -> None:
     api = api_of(shared)
     spec = spec_of("echo")
     growth = api.post("experiments", {"display_name": "churn", "namespace": "growth"})
-    api.post("experiments", {"display_name": "churn", "namespace": "risk"})  # a name for each namespace
+    api.post(
+        "experiments", {"display_name": "churn", "namespace": "risk"}
+    )  # a name for each namespace
 
-    run = api.post("runs", {"display_name": "x", "experiment_id": growth["experiment_id"], "pipeline_spec": spec})
+    run = api.post(
+        "runs",
+        {"display_name": "x", "experiment_id": growth["experiment_id"], "pipeline_spec": spec},
+    )
 
     assert growth["namespace"] == "growth"
     assert api.get("runs", namespace="growth")["runs"][0]["run_id"] == run["run_id"]
@@ -92,7 +110,10 @@ def test_the_callers_namespaces_are_open_and_others_are_denied(shared: Any, api_
         assert (status, code) == (403, 7), path
         assert "PermissionDenied: User 'user@example.com' is not authorized" in message
         assert "Namespace:hr" in message
-    assert api.refused("GET", "auth", namespace="growth", verb="GET", resources="VIEWERS")[:2] == (404, 5)
+    assert api.refused("GET", "auth", namespace="growth", verb="GET", resources="VIEWERS")[:2] == (
+        404,
+        5,
+    )
     assert shared.namespace == "growth"
 
 
@@ -117,7 +138,9 @@ def test_what_loses_its_namespace_is_denied(shared: Any, api_of: Any, spec_of: A
     assert denied.json()["error_message"] == "Failed to create a pipeline"
 
 
-def test_a_namespace_is_needed_where_there_are_users(shared: Any, api_of: Any, spec_of: Any) -> None:
+def test_a_namespace_is_needed_where_there_are_users(
+    shared: Any, api_of: Any, spec_of: Any
+) -> None:
     api = api_of(shared)
 
     for method, path, body in (
@@ -149,7 +172,9 @@ def test_kfps_client_works_in_a_namespace(
     client = kfp.Client(shared.host)
     client.set_user_namespace("risk")
 
-    run = client.create_run_from_pipeline_package(str(pipeline("echo")), experiment_name="churn").run_id
+    run = client.create_run_from_pipeline_package(
+        str(pipeline("echo")), experiment_name="churn"
+    ).run_id
     uploaded = client.upload_pipeline(str(pipeline("echo")), "echo", namespace="risk")
 
     assert client.get_experiment(experiment_name="churn").namespace == "risk"

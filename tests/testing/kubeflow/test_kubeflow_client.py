@@ -15,9 +15,13 @@ from kfgcp.testing import KubeflowStandIn
 from patience import PROCESS
 
 
-def test_a_pipeline_is_uploaded_run_awaited_and_read(client: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+def test_a_pipeline_is_uploaded_run_awaited_and_read(
+    client: Any, pipeline: Any, env: KubeflowStandIn
+) -> None:
     uploaded = client.upload_pipeline(str(pipeline("two_scores")), "scores", "two scores")
-    version = client.upload_pipeline_version(str(pipeline("two_scores")), "second", pipeline_name="scores")
+    version = client.upload_pipeline_version(
+        str(pipeline("two_scores")), "second", pipeline_name="scores"
+    )
     experiment = client.create_experiment("churn", "for a test")
 
     started = client.run_pipeline(
@@ -40,7 +44,9 @@ def test_a_pipeline_is_uploaded_run_awaited_and_read(client: Any, pipeline: Any,
     assert client.get_pipeline(uploaded.pipeline_id).description == "two scores"
     versions = client.list_pipeline_versions(uploaded.pipeline_id, sort_by="created_at desc")
     assert {each.display_name for each in versions.pipeline_versions} == {"scores", "second"}
-    spec = client.get_pipeline_version(uploaded.pipeline_id, version.pipeline_version_id).pipeline_spec
+    spec = client.get_pipeline_version(
+        uploaded.pipeline_id, version.pipeline_version_id
+    ).pipeline_spec
     assert spec["pipelineInfo"]["name"] == "two-scores"
     assert client.get_experiment(experiment_name="churn").last_run_created_at == run.created_at
     assert env.requests.count("POST", "*/runs") == 1
@@ -49,7 +55,8 @@ def test_a_pipeline_is_uploaded_run_awaited_and_read(client: Any, pipeline: Any,
 def test_a_file_is_run_with_both_its_documents(
     client: Any, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second says where a variable comes from; on this machine that is the engine's own environment."""
+    """The second says where a variable comes from; on this machine that is the engine's own
+    environment."""
     from kfp import compiler, dsl, kubernetes
 
     @dsl.component(base_image="python:3.11")
@@ -68,7 +75,9 @@ def test_a_file_is_run_with_both_its_documents(
     file = tmp_path / "two.yaml"
     compiler.Compiler().compile(two_documents, str(file))
 
-    started = client.create_run_from_pipeline_package(str(file), experiment_name="churn", enable_caching=False)
+    started = client.create_run_from_pipeline_package(
+        str(file), experiment_name="churn", enable_caching=False
+    )
     run = started.wait_for_run_completion(timeout=PROCESS)
 
     assert run.state == "SUCCEEDED"
@@ -79,14 +88,22 @@ def test_a_file_is_run_with_both_its_documents(
 
 
 def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowStandIn) -> None:
-    env.seed(25, params={"n": lambda number: number}, display_name=lambda number: f"run {number}", experiment="churn")
+    env.seed(
+        25,
+        params={"n": lambda number: number},
+        display_name=lambda number: f"run {number}",
+        experiment="churn",
+    )
     env.seed(2, failing={"train": "no luck"}, display_name="bad")
     experiment = client.get_experiment(experiment_name="churn").experiment_id
     failed = json.dumps({"predicates": [{"operation": 1, "key": "state", "stringValue": "FAILED"}]})
 
     first = client.list_runs(experiment_id=experiment, page_size=20, sort_by="created_at desc")
     second = client.list_runs(
-        experiment_id=experiment, page_size=20, sort_by="created_at desc", page_token=first.next_page_token
+        experiment_id=experiment,
+        page_size=20,
+        sort_by="created_at desc",
+        page_token=first.next_page_token,
     )
     bad = client.list_runs(filter=failed, page_size=50)
 
@@ -98,7 +115,9 @@ def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowSt
 
 
 @pytest.mark.recorded(
-    "Stand-in: a terminated run ends FAILED", "cluster-2.17.0/sleepy-cancelled", "api-2.17.0/run-get-canceled"
+    "Stand-in: a terminated run ends FAILED",
+    "cluster-2.17.0/sleepy-cancelled",
+    "api-2.17.0/run-get-canceled",
 )
 def test_a_run_is_terminated_archived_and_deleted(
     client: Any, pipeline: Any, tmp_path: Path, eventually: Any, alive: Any
@@ -111,7 +130,12 @@ def test_a_run_is_terminated_archived_and_deleted(
     client.terminate_run(run_id)
     run = eventually(lambda: (found := client.get_run(run_id)).state == "FAILED" and found)
 
-    assert [step.state for step in run.state_history] == ["PENDING", "RUNNING", "CANCELING", "FAILED"]
+    assert [step.state for step in run.state_history] == [
+        "PENDING",
+        "RUNNING",
+        "CANCELING",
+        "FAILED",
+    ]
     assert eventually(lambda: not any(map(alive, map(int, pids.read_text().split()))))
     with pytest.raises(ApiException, match="Row not found") as caught:
         client.terminate_run(run_id)
@@ -127,13 +151,17 @@ def test_a_run_is_terminated_archived_and_deleted(
 
 
 def test_its_own_wait_takes_a_terminated_run_for_a_failed_one(client: Any, pipeline: Any) -> None:
-    run_id = client.create_run_from_pipeline_package(str(pipeline("sleeps")), {"seconds": 600}).run_id
+    run_id = client.create_run_from_pipeline_package(
+        str(pipeline("sleeps")), {"seconds": 600}
+    ).run_id
     client.terminate_run(run_id)
 
     assert client.wait_for_run_completion(run_id, PROCESS, 0.1).state == "FAILED"
 
 
-def test_a_failed_run_is_retried_where_it_failed(client: Any, pipeline: Any, tmp_path: Path) -> None:
+def test_a_failed_run_is_retried_where_it_failed(
+    client: Any, pipeline: Any, tmp_path: Path
+) -> None:
     package = str(pipeline("needs_file"))
     run_id = client.create_run_from_pipeline_package(package, {"folder": str(tmp_path)}).run_id
     assert client.wait_for_run_completion(run_id, PROCESS, 0.1).state == "FAILED"
@@ -143,15 +171,24 @@ def test_a_failed_run_is_retried_where_it_failed(client: Any, pipeline: Any, tmp
     run = client.wait_for_run_completion(run_id, PROCESS, 0.1)
 
     assert run.state == "SUCCEEDED"
-    assert len((tmp_path / "noted").read_text().splitlines()) == 1  # what had succeeded did not run again
-    states = {task.display_name: task.state for task in run.run_details.task_details if task.display_name}
+    assert (
+        len((tmp_path / "noted").read_text().splitlines()) == 1
+    )  # what had succeeded did not run again
+    states = {
+        task.display_name: task.state for task in run.run_details.task_details if task.display_name
+    }
     assert (states["note"], states["need"]) == ("SUCCEEDED", "SUCCEEDED")
 
 
-def test_recurring_runs_are_made_fired_disabled_and_deleted(client: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+def test_recurring_runs_are_made_fired_disabled_and_deleted(
+    client: Any, pipeline: Any, env: KubeflowStandIn
+) -> None:
     experiment = client.create_experiment("nightly").experiment_id
     made = client.create_recurring_run(
-        experiment, "nightly", cron_expression="0 0 3 ? * 2-6", pipeline_package_path=str(pipeline("echo"))
+        experiment,
+        "nightly",
+        cron_expression="0 0 3 ? * 2-6",
+        pipeline_package_path=str(pipeline("echo")),
     )
 
     run_id = env.fire(made.recurring_run_id)
@@ -215,12 +252,22 @@ def test_an_expired_token_is_an_error_until_it_is_renewed(env: KubeflowStandIn, 
 
 @pytest.fixture
 def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[..., Any]:
-    """The real command `kfp`; the last JSON that it printed, around which there may be lines for people."""
+    """The real command `kfp`; the last JSON that it printed, around which there may be lines for
+    people."""
     command = Path(sys.executable).with_name("kfp")
 
     def call(*arguments: str) -> Any:
         done = subprocess.run(
-            [str(command), "--endpoint", env.host, "--existing-token", "any", "--output", "json", *arguments],
+            [
+                str(command),
+                "--endpoint",
+                env.host,
+                "--existing-token",
+                "any",
+                "--output",
+                "json",
+                *arguments,
+            ],
             env=environment({"HOME": str(home)}),
             capture_output=True,
             text=True,
@@ -238,25 +285,40 @@ def test_the_command_uploads_runs_lists_and_archives(
     kfp_command: Any, pipeline: Any, env: KubeflowStandIn, eventually: Any
 ) -> None:
     uploaded = kfp_command("pipeline", "create", "-p", "echo", str(pipeline("echo")))
-    started = kfp_command("run", "create", "-e", "churn", "-r", "mine", "-f", str(pipeline("echo")), "text=hi")
+    started = kfp_command(
+        "run", "create", "-e", "churn", "-r", "mine", "-f", str(pipeline("echo")), "text=hi"
+    )
 
     run_id = started["run_id"]
-    shown = eventually(lambda: (found := kfp_command("run", "get", run_id))["state"] == "SUCCEEDED" and found)
+    shown = eventually(
+        lambda: (found := kfp_command("run", "get", run_id))["state"] == "SUCCEEDED" and found
+    )
     (listed,) = kfp_command("run", "list")
 
     assert uploaded["name"] == "echo"
     assert shown["runtime_config"]["parameters"] == {"text": "hi"}
-    assert (listed["run_id"], listed["display_name"], listed["state"]) == (run_id, "mine", "SUCCEEDED")
-    assert {each["display_name"] for each in kfp_command("experiment", "list")} == {"Default", "churn"}
+    assert (listed["run_id"], listed["display_name"], listed["state"]) == (
+        run_id,
+        "mine",
+        "SUCCEEDED",
+    )
+    assert {each["display_name"] for each in kfp_command("experiment", "list")} == {
+        "Default",
+        "churn",
+    }
     assert kfp_command("run", "archive", run_id)["storage_state"] == "ARCHIVED"
     assert env.requests.count("POST", "*/runs") == 1
 
 
-def test_the_command_waits_and_lists_by_a_filter(kfp_command: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+def test_the_command_waits_and_lists_by_a_filter(
+    kfp_command: Any, pipeline: Any, env: KubeflowStandIn
+) -> None:
     env.seed(2)
     package = str(pipeline("echo"))
 
-    waited = kfp_command("run", "create", "-e", "churn", "-r", "mine", "-f", package, "--watch", "text=hi")
+    waited = kfp_command(
+        "run", "create", "-e", "churn", "-r", "mine", "-f", package, "--watch", "text=hi"
+    )
 
     named = {"predicates": [{"key": "display_name", "operation": "EQUALS", "string_value": "mine"}]}
     (listed,) = kfp_command("run", "list", "--filter", json.dumps(named))
@@ -264,10 +326,20 @@ def test_the_command_waits_and_lists_by_a_filter(kfp_command: Any, pipeline: Any
     assert len(kfp_command("run", "list")) == 3
 
 
-def test_the_command_makes_recurring_runs(kfp_command: Any, pipeline: Any, env: KubeflowStandIn) -> None:
+def test_the_command_makes_recurring_runs(
+    kfp_command: Any, pipeline: Any, env: KubeflowStandIn
+) -> None:
     package = ("--pipeline-package-path", str(pipeline("echo")))
     made = kfp_command(
-        *("recurring-run", "create", "--enabled", "--job-name", "nightly", "--experiment-name", "churn"),
+        *(
+            "recurring-run",
+            "create",
+            "--enabled",
+            "--job-name",
+            "nightly",
+            "--experiment-name",
+            "churn",
+        ),
         *("--cron-expression", "0 0 3 ? * 2-6", *package, "text=hi"),
     )
     recurring_id = made["recurring_run_id"]
@@ -281,6 +353,9 @@ def test_the_command_makes_recurring_runs(kfp_command: Any, pipeline: Any, env: 
         "ENABLED",
     )
     (run,) = kfp_command("run", "list")
-    assert (run["recurring_run_id"], run["runtime_config"]["parameters"]) == (recurring_id, {"text": "hi"})
+    assert (run["recurring_run_id"], run["runtime_config"]["parameters"]) == (
+        recurring_id,
+        {"text": "hi"},
+    )
     assert kfp_command("recurring-run", "disable", recurring_id)["status"] == "DISABLED"
     assert kfp_command("recurring-run", "enable", recurring_id)["status"] == "ENABLED"

@@ -14,7 +14,9 @@ def predicates(*each: dict[str, Any]) -> str:
 @pytest.fixture
 def listed(quick: Any) -> Any:
     """Six runs, the names of those that a filter leaves."""
-    quick.env.seed(4, display_name=lambda number: f"Run {number}", experiment="churn", step=60, age=600)
+    quick.env.seed(
+        4, display_name=lambda number: f"Run {number}", experiment="churn", step=60, age=600
+    )
     quick.env.seed(1, failing={"train": "no luck"}, display_name="bad", age=60)
     quick.env.seed(1, display_name="50% + more", description="special")
 
@@ -31,16 +33,28 @@ def listed(quick: Any) -> Any:
         ({"operation": "EQUALS", "key": "state", "string_value": "FAILED"}, ["bad"]),
         ({"operation": 1, "key": "state", "stringValue": "FAILED"}, ["bad"]),
         ({"operation": "NOT_EQUALS", "key": "display_name", "string_value": "BAD"}, 5),
-        ({"operation": "IN", "key": "name", "string_values": {"values": ["run 1", "Run 3"]}}, ["Run 1", "Run 3"]),
+        (
+            {"operation": "IN", "key": "name", "string_values": {"values": ["run 1", "Run 3"]}},
+            ["Run 1", "Run 3"],
+        ),
         ({"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "UN 2"}, ["Run 2"]),
         ({"operation": "EQUALS", "key": "description", "string_value": "special"}, ["50% + more"]),
         ({"operation": "EQUALS", "key": "storage_state", "string_value": "ARCHIVED"}, []),
         ({"operation": "EQUALS", "key": "namespace", "string_value": ""}, 6),
-        ({"operation": "GREATER_THAN", "key": "created_at", "timestamp_value": "2000-01-01T00:00:00Z"}, 6),
+        (
+            {
+                "operation": "GREATER_THAN",
+                "key": "created_at",
+                "timestamp_value": "2000-01-01T00:00:00Z",
+            },
+            6,
+        ),
         ({"operation": "LESS_THAN_EQUALS", "key": "finished_at", "long_value": "1"}, []),
     ],
 )
-def test_each_operation_is_understood(listed: Any, predicate: dict[str, Any], names: list[str] | int) -> None:
+def test_each_operation_is_understood(
+    listed: Any, predicate: dict[str, Any], names: list[str] | int
+) -> None:
     found = listed(predicates(predicate))
 
     assert (len(found) if isinstance(names, int) else found) == names
@@ -50,8 +64,16 @@ def test_times_are_compared_by_whole_seconds(listed: Any, quick: Any) -> None:
     third = quick.get("runs")["runs"][2]
     at = third["created_at"]
     compared = {
-        operation: listed(predicates({"operation": operation, "key": "created_at", "timestamp_value": at}))
-        for operation in ("EQUALS", "LESS_THAN", "LESS_THAN_EQUALS", "GREATER_THAN", "GREATER_THAN_EQUALS")
+        operation: listed(
+            predicates({"operation": operation, "key": "created_at", "timestamp_value": at})
+        )
+        for operation in (
+            "EQUALS",
+            "LESS_THAN",
+            "LESS_THAN_EQUALS",
+            "GREATER_THAN",
+            "GREATER_THAN_EQUALS",
+        )
     }
 
     assert third["display_name"] == "Run 2"
@@ -85,17 +107,32 @@ def test_a_filter_is_decoded_once_more_than_the_query(listed: Any) -> None:
     [
         ("not json", 'failed to parse valid filter from "not json"'),
         (json.dumps({"predicate": []}), "failed to parse valid filter from"),
-        (predicates({"operation": "EQUALS", "key": "metrics", "string_value": "x"}), 'unrecognized field "metrics"'),
-        (predicates({"operation": "LIKE", "key": "name", "string_value": "x"}), "invalid predicate operation: LIKE"),
-        (predicates({"key": "name", "string_value": "x"}), "invalid predicate operation: OPERATION_UNSPECIFIED"),
+        (
+            predicates({"operation": "EQUALS", "key": "metrics", "string_value": "x"}),
+            'unrecognized field "metrics"',
+        ),
+        (
+            predicates({"operation": "LIKE", "key": "name", "string_value": "x"}),
+            "invalid predicate operation: LIKE",
+        ),
+        (
+            predicates({"key": "name", "string_value": "x"}),
+            "invalid predicate operation: OPERATION_UNSPECIFIED",
+        ),
         (predicates({"operation": "EQUALS", "string_value": "x"}), "key cannot be empty"),
         (predicates({"operation": "EQUALS", "key": "name"}), "must have one value, it has 0"),
-        (predicates({"operation": "IN", "key": "name", "string_value": "x"}), "cannot use IN operator with scalar"),
+        (
+            predicates({"operation": "IN", "key": "name", "string_value": "x"}),
+            "cannot use IN operator with scalar",
+        ),
         (
             predicates({"operation": "EQUALS", "key": "name", "string_values": {"values": ["x"]}}),
             "cannot use scalar operator EQUALS on array",
         ),
-        (predicates({"operation": "IS_SUBSTRING", "key": "created_at", "long_value": "1"}), "cannot use non string"),
+        (
+            predicates({"operation": "IS_SUBSTRING", "key": "created_at", "long_value": "1"}),
+            "cannot use non string",
+        ),
         (
             predicates({"operation": "EQUALS", "key": "created_at", "timestamp_value": "today"}),
             "invalid timestamp_value",
@@ -114,7 +151,8 @@ def test_pages_end_at_200_and_start_at_20(quick: Any) -> None:
     quick.env.seed(450)
 
     sizes = {
-        size: len(quick.get("runs", **({"page_size": size} if size else {}))["runs"]) for size in (0, 5, 200, 201, 1000)
+        size: len(quick.get("runs", **({"page_size": size} if size else {}))["runs"])
+        for size in (0, 5, 200, 201, 1000)
     }
 
     assert sizes == {0: 20, 5: 5, 200: 200, 201: 200, 1000: 200}
@@ -130,7 +168,9 @@ def test_pages_follow_each_other_whatever_comes_in_between(quick: Any, order: st
     seen: list[str] = []
     token = ""
     while True:
-        body = quick.get("runs", page_size=7, sort_by=order, **({"page_token": token} if token else {}))
+        body = quick.get(
+            "runs", page_size=7, sort_by=order, **({"page_token": token} if token else {})
+        )
         seen += [run["run_id"] for run in body["runs"]]
         if not (token := body.get("next_page_token", "")):
             break
@@ -151,7 +191,9 @@ def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
     quick.env.seed(6, display_name=lambda number: "even" if number % 2 == 0 else "odd")
     even = predicates({"operation": "EQUALS", "key": "display_name", "string_value": "even"})
     odd = even.replace("even", "odd")
-    token = quick.get("runs", filter=even, sort_by="created_at desc", page_size=1)["next_page_token"]
+    token = quick.get("runs", filter=even, sort_by="created_at desc", page_size=1)[
+        "next_page_token"
+    ]
 
     alone = quick.get("runs", page_token=token)
     same = quick.get("runs", page_token=token, filter=even, sort_by="created_at desc")
@@ -165,7 +207,10 @@ def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
         {"sort_by": "created_at desc"},
         {"filter": odd, "sort_by": "created_at desc"},
     ):
-        assert "page token does not match" in quick.refused("GET", "runs", page_token=token, **other)[2]
+        assert (
+            "page token does not match"
+            in quick.refused("GET", "runs", page_token=token, **other)[2]
+        )
     nonsense = {"page_token": "bm9uc2Vuc2U="}
     assert quick.refused("GET", "runs", **nonsense)[:2] == (400, 3)
 
@@ -173,23 +218,37 @@ def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
 @pytest.mark.parametrize(
     "predicate",
     [
-        {"operation": "GREATER_THAN", "key": "created_at", "timestamp_value": "2000-01-01T00:00:00Z"},
+        {
+            "operation": "GREATER_THAN",
+            "key": "created_at",
+            "timestamp_value": "2000-01-01T00:00:00Z",
+        },
         {"operation": "GREATER_THAN", "key": "created_at", "long_value": "1"},
         {"operation": "IN", "key": "state", "string_values": {"values": ["SUCCEEDED"]}},
     ],
 )
-def test_a_filter_on_a_time_a_number_or_a_list_cannot_be_repeated(quick: Any, predicate: dict[str, Any]) -> None:
+def test_a_filter_on_a_time_a_number_or_a_list_cannot_be_repeated(
+    quick: Any, predicate: dict[str, Any]
+) -> None:
     quick.env.seed(3)
     filter = predicates(predicate)
     token = quick.get("runs", filter=filter, page_size=1)["next_page_token"]
 
-    assert "page token does not match" in quick.refused("GET", "runs", page_token=token, filter=filter)[2]
+    assert (
+        "page token does not match"
+        in quick.refused("GET", "runs", page_token=token, filter=filter)[2]
+    )
     assert len(quick.get("runs", page_token=token)["runs"]) == 2
 
 
 @pytest.mark.parametrize(
     ("part", "names"),
-    [("un_2", ["run 2", "run_2"]), ("r%2", ["run 2", "run_2"]), ("un\\_2", ["run_2"]), ("UN 2", ["run 2"])],
+    [
+        ("un_2", ["run 2", "run_2"]),
+        ("r%2", ["run 2", "run_2"]),
+        ("un\\_2", ["run_2"]),
+        ("UN 2", ["run 2"]),
+    ],
 )
 def test_a_part_of_a_text_has_the_wildcards_of_sql(quick: Any, part: str, names: list[str]) -> None:
     for name in ("run 2", "run_2", "other"):
@@ -212,18 +271,31 @@ def test_other_lists_have_filters_and_pages_too(quick: Any, spec_of: Any, kind: 
         if kind == "experiments":
             quick.post(kind, {"display_name": f"item {number}"})
         elif kind == "pipelines":
-            assert quick.upload(json.dumps(spec_of("echo")), name=f"item {number}").status_code == 200
+            assert (
+                quick.upload(json.dumps(spec_of("echo")), name=f"item {number}").status_code == 200
+            )
         else:
             trigger = {"periodic_schedule": {"interval_second": "60"}}
-            body = {"display_name": f"item {number}", "mode": "ENABLE", "trigger": trigger, "max_concurrency": "1"}
+            body = {
+                "display_name": f"item {number}",
+                "mode": "ENABLE",
+                "trigger": trigger,
+                "max_concurrency": "1",
+            }
             quick.post(kind, {**body, "pipeline_spec": spec_of("echo")})
     name = "recurringRuns" if kind == "recurringruns" else kind
-    wanted = predicates({"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "item"})
+    wanted = predicates(
+        {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "item"}
+    )
 
     first = quick.get(kind, filter=wanted, sort_by="display_name desc", page_size=2)
     second = quick.get(kind, page_token=first["next_page_token"])
 
-    assert [item["display_name"] for item in first[name] + second[name]] == ["item 2", "item 1", "item 0"]
+    assert [item["display_name"] for item in first[name] + second[name]] == [
+        "item 2",
+        "item 1",
+        "item 0",
+    ]
     assert first["total_size"] == 3
 
 

@@ -14,7 +14,9 @@ from patience import REQUEST
 
 def pod_of(api: Any, run: str, task: str) -> str:
     """The pod that ML Metadata names for a task."""
-    return next(values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task)
+    return next(
+        values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task
+    )
 
 
 def logs(api: Any, **query: str) -> requests.Response:
@@ -29,7 +31,9 @@ def entries(api: Any, text: str) -> Any:
 
 
 def test_a_pod_says_what_its_task_wrote(api: Any, spec_of: Any, ended: Any) -> None:
-    run = api.run(pipeline_spec=spec_of("echo"), runtime_config={"parameters": {"text": "out loud"}})
+    run = api.run(
+        pipeline_spec=spec_of("echo"), runtime_config={"parameters": {"text": "out loud"}}
+    )
     ended(api, run)
 
     answer = logs(api, podname=pod_of(api, run, "say"), podnamespace="kubeflow", runid=run)
@@ -44,7 +48,9 @@ def test_a_pod_says_what_its_task_wrote(api: Any, spec_of: Any, ended: Any) -> N
     assert driver["child_tasks"]
 
 
-def test_a_pod_that_runs_says_what_it_has_written_so_far(api: Any, spec_of: Any, eventually: Any) -> None:
+def test_a_pod_that_runs_says_what_it_has_written_so_far(
+    api: Any, spec_of: Any, eventually: Any
+) -> None:
     run = api.run(pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}})
 
     def text() -> str:
@@ -65,7 +71,11 @@ def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
     run = api.run(pipeline_spec=next(iter(yaml.safe_load_all(file.read_text()))))
     details = ended(api, run)["run_details"]["task_details"]
 
-    pods = {detail["pod_name"] for detail in details if detail.get("display_name", "").startswith("executor(")}
+    pods = {
+        detail["pod_name"]
+        for detail in details
+        if detail.get("display_name", "").startswith("executor(")
+    }
     pods = {pod for pod in pods if "-retry-" in pod}  # the exit task has one, too
 
     assert len(pods) == 2
@@ -80,10 +90,20 @@ def test_a_failed_driver_tells_why_and_leaves_no_execution(quick: Any, spec_of: 
     quick.env.full_details = True
     run = quick.get(f"runs/{quick.run(pipeline_spec=spec_of('echo'))}")
 
-    rows = {row["display_name"]: row for row in run["run_details"]["task_details"] if "display_name" in row}
+    rows = {
+        row["display_name"]: row
+        for row in run["run_details"]["task_details"]
+        if "display_name" in row
+    }
     lines = logs(quick, podname=rows["say-driver(0)"]["pod_name"]).text.splitlines()
-    assert (run["state"], rows["say-driver"]["state"], rows["say"].get("state")) == ("FAILED", "FAILED", None)
-    assert re.fullmatch(r"F1129 .* KFP driver: .* failed: the resolved input parameter is null: a", lines[-1])
+    assert (run["state"], rows["say-driver"]["state"], rows["say"].get("state")) == (
+        "FAILED",
+        "FAILED",
+        None,
+    )
+    assert re.fullmatch(
+        r"F1129 .* KFP driver: .* failed: the resolved input parameter is null: a", lines[-1]
+    )
     assert [values["task_name"] for _, values in quick.executions(run["run_id"])] == [""]
 
 
@@ -91,12 +111,16 @@ def test_pods_do_not_last(quick: Any) -> None:
     (run,) = quick.env.seed(1)
     pod = pod_of(quick, run, "train")
     workflow = pod.rpartition("-system-container-impl-")[0]
-    created = quick.session.get(f"{quick.env.host}/apis/v2beta1/runs/{run}", timeout=REQUEST).json()["created_at"]
+    created = quick.session.get(
+        f"{quick.env.host}/apis/v2beta1/runs/{run}", timeout=REQUEST
+    ).json()["created_at"]
     key = f"private-artifacts/kubeflow/{workflow}/{created[:10].replace('-', '/')}/{pod}/main.log"
     archive = {"source": "minio", "bucket": "mlpipeline", "key": key}
 
     def both() -> tuple[int, int]:
-        found = quick.session.get(f"{quick.env.host}/artifacts/get", params=archive, timeout=REQUEST)
+        found = quick.session.get(
+            f"{quick.env.host}/artifacts/get", params=archive, timeout=REQUEST
+        )
         return logs(quick, podname=pod).status_code, found.status_code
 
     assert logs(quick, podname=pod).text == "train is made up\n"
@@ -116,7 +140,9 @@ def test_older_servers_answer_500_for_a_pod_that_is_gone(api_of: Any) -> None:
         answer = logs(api_of(env), podname="x-system-container-impl-1")
 
     assert answer.status_code == 500
-    assert answer.text.startswith("Could not get main container logs: Error: Unable to find pod log archive")
+    assert answer.text.startswith(
+        "Could not get main container logs: Error: Unable to find pod log archive"
+    )
 
 
 def test_a_namespace_is_needed_where_there_are_users(api_of: Any) -> None:
@@ -143,7 +169,10 @@ def test_cloud_logging_has_the_lines_of_a_run(api: Any, spec_of: Any, ended: Any
 
     assert said["jsonPayload"]["message"] == "hello"
     assert said["resource"]["labels"]["pod_name"] == pod_of(api, runs[0], "say")
-    assert (said["resource"]["labels"]["namespace_name"], said["resource"]["labels"]["container_name"]) == (
+    assert (
+        said["resource"]["labels"]["namespace_name"],
+        said["resource"]["labels"]["container_name"],
+    ) == (
         "kubeflow",
         "main",
     )

@@ -21,16 +21,22 @@ def by_name(found: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
     return {values["task_name"]: (execution, values) for execution, values in found}
 
 
-def test_parameters_metrics_and_artifacts_are_found_in_four_calls(api: Any, features_file: Path, ended: Any) -> None:
+def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
+    api: Any, features_file: Path, ended: Any
+) -> None:
     config = {"parameters": {"n": 3, "items": [5, 6]}}
     run = api.run(pipeline_spec=spec_in(features_file), runtime_config=config)
     ended(api, run)
     mark = len(api.env.requests)
 
-    context = api.metadata("GetContextByTypeAndName", type_name="system.PipelineRun", context_name=run).context
+    context = api.metadata(
+        "GetContextByTypeAndName", type_name="system.PipelineRun", context_name=run
+    ).context
     executions = api.metadata("GetExecutionsByContext", context_id=context.id).executions
     artifacts = api.metadata("GetArtifactsByContext", context_id=context.id).artifacts
-    events = api.metadata("GetEventsByExecutionIDs", execution_ids=[each.id for each in executions]).events
+    events = api.metadata(
+        "GetEventsByExecutionIDs", execution_ids=[each.id for each in executions]
+    ).events
 
     assert api.env.requests.count(since=mark) == 4
     assert (context.name, context.type) == (run, "system.PipelineRun")
@@ -44,45 +50,79 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(api: Any, feat
     )
     assert (values["inputs"]["n"], values["inputs"]["items"]) == (3, [5, 6])
     two, values = found["two"]
-    assert (two.type, mlmd.STATES[two.last_known_state]) == ("system.ContainerExecution", "COMPLETE")
+    assert (two.type, mlmd.STATES[two.last_known_state]) == (
+        "system.ContainerExecution",
+        "COMPLETE",
+    )
     assert (values["inputs"], values["outputs"]) == ({"x": 3}, {"value": 3, "name": "n3"})
-    assert (values["parent_dag_id"], values["image"], values["namespace"]) == (root.id, "python:3.11", "kubeflow")
+    assert (values["parent_dag_id"], values["image"], values["namespace"]) == (
+        root.id,
+        "python:3.11",
+        "kubeflow",
+    )
     assert two.create_time_since_epoch > 1_600_000_000_000
-    metrics = {mlmd.values(each.custom_properties)["display_name"]: each for each in artifacts}["metrics"]
+    metrics = {mlmd.values(each.custom_properties)["display_name"]: each for each in artifacts}[
+        "metrics"
+    ]
     assert metrics.type == "system.Metrics"
     assert mlmd.values(metrics.custom_properties)["rows"] == 3.0
     assert metrics.custom_properties["rows"].WhichOneof("value") == "double_value"
-    told = {(event.type, event.execution_id, event.path.steps[0].key): event.artifact_id for event in events}
+    told = {
+        (event.type, event.execution_id, event.path.steps[0].key): event.artifact_id
+        for event in events
+    }
     produce, consume = found["produce"][0].id, found["consume"][0].id
     assert told[mlmd.OUTPUT, produce, "metrics"] == metrics.id
     assert told[mlmd.OUTPUT, produce, "data"] == told[mlmd.INPUT, consume, "data"]
 
 
-def test_loops_conditions_and_nested_pipelines_are_dags(api: Any, features_file: Path, ended: Any) -> None:
-    run = api.run(pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [5, 6]}})
+def test_loops_conditions_and_nested_pipelines_are_dags(
+    api: Any, features_file: Path, ended: Any
+) -> None:
+    run = api.run(
+        pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [5, 6]}}
+    )
     ended(api, run)
 
     found = api.executions(run)
 
     root = found[0][0].id
-    loop, *iterations = [(each, values) for each, values in found if values["task_name"] == "for-loop-3"]
+    loop, *iterations = [
+        (each, values) for each, values in found if values["task_name"] == "for-loop-3"
+    ]
     assert (loop[1]["iteration_count"], loop[1]["parent_dag_id"]) == (2, root)
     assert [values["iteration_index"] for _, values in iterations] == [0, 1]
     assert {values["parent_dag_id"] for _, values in iterations} == {loop[0].id}
-    doubled = {values["parent_dag_id"]: values["outputs"] for _, values in found if values["task_name"] == "double-3"}
+    doubled = {
+        values["parent_dag_id"]: values["outputs"]
+        for _, values in found
+        if values["task_name"] == "double-3"
+    }
     assert doubled == {iterations[0][0].id: {"Output": 10}, iterations[1][0].id: {"Output": 12}}
     names = by_name(found)
     inner, values = names["inner"]
-    assert (inner.type, values["total_dag_tasks"], values["inputs"]) == ("system.DAGExecution", 2, {"x": 2, "more": 3})
+    assert (inner.type, values["total_dag_tasks"], values["inputs"]) == (
+        "system.DAGExecution",
+        2,
+        {"x": 2, "more": 3},
+    )
     assert "outputs" not in values
     assert "double-2" in values["parameter_producer_task"]["Output"]
     assert names["double-2"][1]["parent_dag_id"] == inner.id
-    states = {name: mlmd.STATES[execution.last_known_state] for name, (execution, _) in names.items()}
-    assert (states["condition-1"], states["condition-2"], states["inner"]) == ("COMPLETE", "CANCELED", "COMPLETE")
+    states = {
+        name: mlmd.STATES[execution.last_known_state] for name, (execution, _) in names.items()
+    }
+    assert (states["condition-1"], states["condition-2"], states["inner"]) == (
+        "COMPLETE",
+        "CANCELED",
+        "COMPLETE",
+    )
     assert names["condition-1"][1]["display_name"] == "eight"
 
 
-def test_a_cache_hit_names_the_execution_that_it_repeats(api: Any, features_file: Path, ended: Any) -> None:
+def test_a_cache_hit_names_the_execution_that_it_repeats(
+    api: Any, features_file: Path, ended: Any
+) -> None:
     runs = [api.run(pipeline_spec=spec_in(features_file)) for _ in range(1)]
     ended(api, runs[0])
     runs.append(api.run(pipeline_spec=spec_in(features_file)))
@@ -119,7 +159,12 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
 
     @dsl.pipeline(name="imports")
     def imports(uri: str = "gs://stand-in-project-pipelines/table.csv"):
-        dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=False, metadata={"rows": 3, "of": ["a"]})
+        dsl.importer(
+            artifact_uri=uri,
+            artifact_class=dsl.Dataset,
+            reimport=False,
+            metadata={"rows": 3, "of": ["a"]},
+        )
 
     file = tmp_path / "imports.yaml"
     compiler.Compiler().compile(imports, str(file))
@@ -128,16 +173,26 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
 
     execution, values = by_name(api.executions(run))["importer"]
 
-    assert (execution.type, mlmd.STATES[execution.last_known_state]) == ("system.ImporterExecution", "COMPLETE")
+    assert (execution.type, mlmd.STATES[execution.last_known_state]) == (
+        "system.ImporterExecution",
+        "COMPLETE",
+    )
     assert "pod_name" not in values
-    context = api.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run).context
+    context = api.metadata(
+        "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
+    ).context
     (artifact,) = api.metadata("GetArtifactsByContext", context_id=context.id).artifacts
-    assert (artifact.uri, artifact.type) == ("gs://stand-in-project-pipelines/table.csv", "system.Dataset")
+    assert (artifact.uri, artifact.type) == (
+        "gs://stand-in-project-pipelines/table.csv",
+        "system.Dataset",
+    )
     assert mlmd.values(artifact.custom_properties)["of"] == {"list": ["a"]}
     assert "importer-driver" not in {detail.get("display_name") for detail in details}
 
 
-def test_before_2_14_names_were_labels_and_dags_did_not_end(api_of: Any, features_file: Path) -> None:
+def test_before_2_14_names_were_labels_and_dags_did_not_end(
+    api_of: Any, features_file: Path
+) -> None:
     spec = spec_in(features_file)
     total = spec["root"]["dag"]["tasks"]["total"]["inputs"]["parameters"]["numbers"]
     total.clear()
@@ -155,11 +210,17 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
     quick.env.metadata.names_types = False
     (run,) = quick.env.seed(1, metrics={"accuracy": 0.9})
     (root, _), (train, _) = quick.executions(run)
-    context = quick.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run).context
+    context = quick.metadata(
+        "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
+    ).context
     (artifact,) = quick.metadata("GetArtifactsByContext", context_id=context.id).artifacts
 
-    kinds = quick.metadata("GetExecutionTypesByID", type_ids=[root.type_id, train.type_id]).execution_types
-    artifact_types = quick.metadata("GetArtifactTypesByID", type_ids=[artifact.type_id]).artifact_types
+    kinds = quick.metadata(
+        "GetExecutionTypesByID", type_ids=[root.type_id, train.type_id]
+    ).execution_types
+    artifact_types = quick.metadata(
+        "GetArtifactTypesByID", type_ids=[artifact.type_id]
+    ).artifact_types
     known = quick.metadata("GetExecutionTypes").execution_types
 
     assert (root.type, train.type, artifact.type) == ("", "", "")
@@ -168,14 +229,21 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
         train.type_id: "system.ContainerExecution",
     }
     assert [each.name for each in artifact_types] == ["system.Metrics"]
-    assert [each.name for each in quick.metadata("GetArtifactTypes").artifact_types] == ["system.Metrics"]
+    assert [each.name for each in quick.metadata("GetArtifactTypes").artifact_types] == [
+        "system.Metrics"
+    ]
     assert len(known) == 3
     assert mlmd.values(artifact.custom_properties)["accuracy"] == 0.9
 
 
 def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_file: Path) -> None:
-    run = quick.run(pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": list(range(20))}})
-    context = quick.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run).context
+    run = quick.run(
+        pipeline_spec=spec_in(features_file),
+        runtime_config={"parameters": {"items": list(range(20))}},
+    )
+    context = quick.metadata(
+        "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
+    ).context
     options = mlmd.message("ListOperationOptions")
 
     def pages(**given: Any) -> list[int]:
@@ -193,23 +261,31 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     assert pages(max_result_size=1000) == [whole]
     (loop_id,) = [each.id for each, values in quick.executions(run) if "iteration_count" in values]
     children = options(filter_query=f"custom_properties.parent_dag_id.int_value = {loop_id}")
-    loop = quick.metadata("GetExecutionsByContext", context_id=context.id, options=children).executions
+    loop = quick.metadata(
+        "GetExecutionsByContext", context_id=context.id, options=children
+    ).executions
     assert len(loop) == 20
     with pytest.raises(mlmd.MlmdError) as caught:
-        quick.metadata("GetExecutionsByContext", context_id=context.id, options=options(max_result_size=0))
+        quick.metadata(
+            "GetExecutionsByContext", context_id=context.id, options=options(max_result_size=0)
+        )
     assert caught.value.code == 3
 
 
 def test_a_context_of_a_pipeline_has_all_its_runs(quick: Any) -> None:
     quick.env.seed(3)
 
-    context = quick.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE, context_name="seeded").context
+    context = quick.metadata(
+        "GetContextByTypeAndName", type_name=mlmd.PIPELINE, context_name="seeded"
+    ).context
 
     assert len(quick.metadata("GetExecutionsByContext", context_id=context.id).executions) == 6
 
 
 def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> None:
-    nothing = quick.metadata("GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name="x")
+    nothing = quick.metadata(
+        "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name="x"
+    )
     assert not nothing.HasField("context")
     assert len(quick.metadata("GetExecutionsByContext", context_id=98).executions) == 0
     assert len(quick.metadata("GetEventsByExecutionIDs", execution_ids=[5, 100_001]).events) == 0
@@ -226,8 +302,12 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
         assert caught.value.code == code
 
 
-def test_executions_keep_their_ids_while_several_look_at_a_run(api: Any, features_file: Path, ended: Any) -> None:
-    run = api.run(pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [1, 2, 3, 4]}})
+def test_executions_keep_their_ids_while_several_look_at_a_run(
+    api: Any, features_file: Path, ended: Any
+) -> None:
+    run = api.run(
+        pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [1, 2, 3, 4]}}
+    )
 
     def look(_: int) -> dict[int, Any]:
         seen: dict[int, Any] = {}
@@ -238,7 +318,11 @@ def test_executions_keep_their_ids_while_several_look_at_a_run(api: Any, feature
                 found = reader.executions(run) if state != "PENDING" else []
                 assert len({execution.id for execution, _ in found}) == len(found)
                 for execution, values in found:
-                    key = (values["task_name"], values.get("parent_dag_id"), values.get("iteration_index"))
+                    key = (
+                        values["task_name"],
+                        values.get("parent_dag_id"),
+                        values.get("iteration_index"),
+                    )
                     assert seen.setdefault(execution.id, key) == key
                 if state in ("SUCCEEDED", "FAILED"):
                     return seen
@@ -247,4 +331,6 @@ def test_executions_keep_their_ids_while_several_look_at_a_run(api: Any, feature
         seen = list(pool.map(look, range(4)))
 
     assert all(each == seen[0] for each in seen)
-    assert len(seen[0]) == 21  # the root, 10 containers, the loop and its 4 rounds, 2 more there, inner, 2 conditions
+    assert (
+        len(seen[0]) == 21
+    )  # the root, 10 containers, the loop and its 4 rounds, 2 more there, inner, 2 conditions

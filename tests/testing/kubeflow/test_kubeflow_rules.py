@@ -15,7 +15,13 @@ from kfgcp.testing import kubeflow
 
 
 def test_nothing_is_found_under_an_unknown_id(quick: Any) -> None:
-    for path in ("runs/x", "experiments/x", "pipelines/x", "pipelines/x/versions", "recurringruns/x"):
+    for path in (
+        "runs/x",
+        "experiments/x",
+        "pipelines/x",
+        "pipelines/x/versions",
+        "recurringruns/x",
+    ):
         assert quick.refused("GET", path)[:2] == (404, 5), path
     for action in ("archive", "unarchive", "terminate", "retry"):
         assert quick.refused("POST", f"runs/x:{action}")[:2] == (404, 5), action
@@ -24,14 +30,20 @@ def test_nothing_is_found_under_an_unknown_id(quick: Any) -> None:
     assert quick.refused("GET", "runs", experiment_id="x")[:2] == (404, 5)
 
 
-def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(quick: Any, spec_of: Any) -> None:
+def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
+    quick: Any, spec_of: Any
+) -> None:
     spec = spec_of("echo")
 
     nameless = quick.refused("POST", "runs", {"pipeline_spec": spec})
-    homeless = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec, "experiment_id": "nowhere"})
+    homeless = quick.refused(
+        "POST", "runs", {"display_name": "x", "pipeline_spec": spec, "experiment_id": "nowhere"}
+    )
     empty = quick.refused("POST", "runs", {"display_name": "x"})
     both = {"pipeline_spec": spec, "pipeline_version_reference": {"pipeline_id": "x"}}
-    unknown = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec, "labels": {}})
+    unknown = quick.refused(
+        "POST", "runs", {"display_name": "x", "pipeline_spec": spec, "labels": {}}
+    )
 
     assert nameless[:2] == (500, 13)
     assert nameless[2].endswith("Invalid input error: Run name cannot be empty")
@@ -75,13 +87,19 @@ def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
         ({"n": 1, "items": {}}, "input parameter items requires type list"),
     ],
 )
-def test_wrong_parameters_are_refused(quick: Any, spec_of: Any, parameters: dict[str, Any], message: str) -> None:
+def test_wrong_parameters_are_refused(
+    quick: Any, spec_of: Any, parameters: dict[str, Any], message: str
+) -> None:
     spec = spec_of("echo")
     spec["root"]["inputDefinitions"]["parameters"] |= {
         "n": {"parameterType": "NUMBER_INTEGER"},
         "items": {"parameterType": "LIST", "isOptional": True},
     }
-    body = {"display_name": "x", "pipeline_spec": spec, "runtime_config": {"parameters": parameters}}
+    body = {
+        "display_name": "x",
+        "pipeline_spec": spec,
+        "runtime_config": {"parameters": parameters},
+    }
 
     status, code, text = quick.refused("POST", "runs", body)
 
@@ -115,7 +133,9 @@ def test_before_2_15_parameters_have_to_fit_a_column(api_of: Any, spec_of: Any) 
         assert len(env.runs.unseen) == 1  # its Workflow was made before
 
 
-@pytest.mark.parametrize(("field", "column"), [("display_name", "DisplayName"), ("description", "Description")])
+@pytest.mark.parametrize(
+    ("field", "column"), [("display_name", "DisplayName"), ("description", "Description")]
+)
 def test_a_text_that_does_not_fit_its_column_is_an_internal_error(
     quick: Any, spec_of: Any, field: str, column: str
 ) -> None:
@@ -146,8 +166,13 @@ def test_what_is_no_pipeline_of_schema_2_1_is_an_internal_error(quick: Any, spec
     old["schemaVersion"] = "2.0.0"
     del broken["root"]
 
-    for spec, message in ((old, "KFP only supports schema version 2.1.0"), (broken, "unknown template format")):
-        status, code, text = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+    for spec, message in (
+        (old, "KFP only supports schema version 2.1.0"),
+        (broken, "unknown template format"),
+    ):
+        status, code, text = quick.refused(
+            "POST", "runs", {"display_name": "x", "pipeline_spec": spec}
+        )
         upload = quick.upload(json.dumps(spec), name="x")
         assert (status, code) == (500, 13)
         assert message in text
@@ -168,7 +193,9 @@ def test_what_only_google_knows_is_refused(quick: Any, spec_of: Any) -> None:
         (job, "non-container and non-importer executor not implemented"),
         (loop, "artifact iterator not implemented"),
     ):
-        status, code, text = quick.refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+        status, code, text = quick.refused(
+            "POST", "runs", {"display_name": "x", "pipeline_spec": spec}
+        )
         assert (status, code) == (500, 13)
         assert message in text
 
@@ -179,8 +206,12 @@ def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
     upload = {"files": {"uploadfile": ("a.yaml", text)}}
 
     again = quick.upload(text, name="Echo")
-    version = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "echo", "pipelineid": first})
-    other = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": first})
+    version = quick.call(
+        "POST", "pipelines/upload_version", **upload, params={"name": "echo", "pipelineid": first}
+    )
+    other = quick.call(
+        "POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": first}
+    )
 
     assert again.status_code == version.status_code == 409
     assert again.json()["error_message"] == "Failed to create a pipeline and a pipeline version"
@@ -198,14 +229,28 @@ def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: 
         api = api_of(new)
         made = api.upload(text, name="echo", display_name="Echo", tags='{"team": "growth"}').json()
         path = f"pipelines/{made['pipeline_id']}"
-        changed = api.good(api.call("PATCH", path, json={"display_name": "Louder", "tags": {"team": "risk"}}))
+        changed = api.good(
+            api.call("PATCH", path, json={"display_name": "Louder", "tags": {"team": "risk"}})
+        )
 
-        assert (made["name"], made["display_name"], made["tags"]) == ("echo", "Echo", {"team": "growth"})
-        assert (changed["name"], changed["display_name"], changed["tags"]) == ("echo", "Louder", {"team": "risk"})
+        assert (made["name"], made["display_name"], made["tags"]) == (
+            "echo",
+            "Echo",
+            {"team": "growth"},
+        )
+        assert (changed["name"], changed["display_name"], changed["tags"]) == (
+            "echo",
+            "Louder",
+            {"team": "risk"},
+        )
         assert api.get(path) == changed
         (version,) = api.get(f"{path}/versions")["pipeline_versions"]
         shown = api.good(
-            api.call("PATCH", f"{path}/versions/{version['pipeline_version_id']}", json={"tags": {"a": "b"}})
+            api.call(
+                "PATCH",
+                f"{path}/versions/{version['pipeline_version_id']}",
+                json={"tags": {"a": "b"}},
+            )
         )
         assert shown["tags"] == {"a": "b"}
         many = {str(number): "" for number in range(21)}
@@ -213,7 +258,9 @@ def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: 
         assert api.refused("PATCH", path, {"tags": {"a.b": "c"}})[:2] == (400, 3)
         other = api_of(old).upload(text, name="echo").json()
         assert "tags" not in other
-        assert api_of(old).refused("PATCH", f"pipelines/{other['pipeline_id']}", {"tags": {}})[:2] == (501, 12)
+        assert api_of(old).refused("PATCH", f"pipelines/{other['pipeline_id']}", {"tags": {}})[
+            :2
+        ] == (501, 12)
 
 
 @pytest.mark.parametrize("kind", ["pipeline.zip", "pipeline.tar.gz", "pipeline.yml"])
@@ -232,10 +279,15 @@ def test_uploads_may_be_archives(quick: Any, pipeline: Any, kind: str) -> None:
         packed.write(text)
 
     answer = quick.call(
-        "POST", "pipelines/upload", files={"uploadfile": (kind, packed.getvalue())}, params={"name": "e"}
+        "POST",
+        "pipelines/upload",
+        files={"uploadfile": (kind, packed.getvalue())},
+        params={"name": "e"},
     )
 
-    (version,) = quick.get(f"pipelines/{quick.good(answer)['pipeline_id']}/versions")["pipeline_versions"]
+    (version,) = quick.get(f"pipelines/{quick.good(answer)['pipeline_id']}/versions")[
+        "pipeline_versions"
+    ]
     assert version["pipeline_spec"] == yaml.safe_load(text)
 
 
@@ -250,9 +302,13 @@ def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: Any) -> None
 def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) -> None:
     made = quick.upload(json.dumps(spec_of("echo")), name="echo").json()["pipeline_id"]
     upload = {"files": {"uploadfile": ("a.yaml", json.dumps(spec_of("chain")))}}
-    second = quick.call("POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": made}).json()
+    second = quick.call(
+        "POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": made}
+    ).json()
 
-    run = quick.post("runs", {"display_name": "x", "pipeline_version_reference": {"pipeline_id": made}})
+    run = quick.post(
+        "runs", {"display_name": "x", "pipeline_version_reference": {"pipeline_id": made}}
+    )
 
     assert run["pipeline_version_reference"] == {
         "pipeline_id": made,
@@ -270,7 +326,10 @@ def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) 
         ({"max_concurrency": None}, "at least 1 and at most 10. Received 0"),
         ({"trigger": {"cron_schedule": {"cron": "* *"}}}, "Expected 5 to 6 fields, found 2"),
         ({"trigger": {"cron_schedule": {"cron": "0 0 25 * * *"}}}, "not a supported format"),
-        ({"trigger": {"periodic_schedule": {"interval_second": "0"}}}, "invalid period schedule interval"),
+        (
+            {"trigger": {"periodic_schedule": {"interval_second": "0"}}},
+            "invalid period schedule interval",
+        ),
         ({"max_concurrency": "11"}, "at most 10"),
         ({"max_concurrency": "0.5"}, "invalid value for int64 field max_concurrency"),
         ({"runtime_config": {"parameters": {"n": 1}}}, "not required by pipeline: n"),
@@ -294,7 +353,9 @@ def test_a_recurring_run_starts_nothing_when_it_may_not(api: Any, spec_of: Any, 
     trigger = {"periodic_schedule": {"interval_second": "60"}}
     body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "max_concurrency": "1"}
     body["pipeline_spec"] = spec_of("sleeps")
-    made = api.post("recurringruns", {**body, "runtime_config": {"parameters": {"seconds": 600}}})["recurring_run_id"]
+    made = api.post("recurringruns", {**body, "runtime_config": {"parameters": {"seconds": 600}}})[
+        "recurring_run_id"
+    ]
     first = api.env.fire(made)
 
     with pytest.raises(UsageError, match="1 runs of it are under way, at most 1 may be"):
@@ -320,13 +381,22 @@ def test_only_what_has_failed_is_retried(api: Any, spec_of: Any, ended: Any) -> 
 
 def test_older_servers_refuse_what_came_later(api_of: Any, guarded_file: Path) -> None:
     specs = [next(iter(yaml.safe_load_all(guarded_file.read_text())))]
-    with kubeflow(mode="instant", version="2.13.0") as old, kubeflow(mode="instant", version="2.14.3") as new:
+    with (
+        kubeflow(mode="instant", version="2.13.0") as old,
+        kubeflow(mode="instant", version="2.14.3") as new,
+    ):
         for spec in specs:
-            status, code, message = api_of(old).refused("POST", "runs", {"display_name": "x", "pipeline_spec": spec})
+            status, code, message = api_of(old).refused(
+                "POST", "runs", {"display_name": "x", "pipeline_spec": spec}
+            )
             assert (status, code) == (500, 13)
             assert "failed to add implicit deps" in message
             assert api_of(new).run(pipeline_spec=spec)
-        assert api_of(old).get("healthz") == {"commit_sha": "0" * 40, "tag_name": "2.13.0", "multi_user": False}
+        assert api_of(old).get("healthz") == {
+            "commit_sha": "0" * 40,
+            "tag_name": "2.13.0",
+            "multi_user": False,
+        }
         assert api_of(new).get("healthz")["pipeline_store"] == "database"
     with pytest.raises(UsageError, match="'latest' is no version"):
         kubeflow(version="latest")

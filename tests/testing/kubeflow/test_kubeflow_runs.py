@@ -36,10 +36,14 @@ def test_every_state_has_its_counterpart() -> None:
     assert {*STATES.values(), *NODE_STATES.values()} <= known
 
 
-def test_a_run_that_goes_on_has_ended_in_1970(api: Any, spec_of: Any, ended: Any, eventually: Any) -> None:
+def test_a_run_that_goes_on_has_ended_in_1970(
+    api: Any, spec_of: Any, ended: Any, eventually: Any
+) -> None:
     parameters = {"runtime_config": {"parameters": {"seconds": 600}}}
     before = datetime.now(UTC).replace(microsecond=0)
-    made = api.post("runs", {"display_name": "long", "pipeline_spec": spec_of("sleeps"), **parameters})
+    made = api.post(
+        "runs", {"display_name": "long", "pipeline_spec": spec_of("sleeps"), **parameters}
+    )
 
     running = eventually(
         lambda: (
@@ -64,7 +68,12 @@ def test_a_run_that_goes_on_has_ended_in_1970(api: Any, spec_of: Any, ended: Any
     assert named(run)["executor"][0]["state"] == "FAILED"
     assert run["state"] == "FAILED"
     assert "error" not in run
-    assert [step["state"] for step in run["state_history"]] == ["PENDING", "RUNNING", "CANCELING", "FAILED"]
+    assert [step["state"] for step in run["state_history"]] == [
+        "PENDING",
+        "RUNNING",
+        "CANCELING",
+        "FAILED",
+    ]
 
 
 def test_the_state_may_be_written_before_the_tasks(quick: Any, spec_of: Any) -> None:
@@ -97,8 +106,15 @@ def test_a_run_whose_workflow_is_gone_is_deleted_but_never_ends(quick: Any, spec
 
 def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any) -> None:
     spec = spec_of("echo")
-    experiment = quick.post("experiments", {"displayName": "churn", "description": "d"})["experiment_id"]
-    given = {"display_name": "mine", "description": "why", "experiment_id": experiment, "service_account": "someone"}
+    experiment = quick.post("experiments", {"displayName": "churn", "description": "d"})[
+        "experiment_id"
+    ]
+    given = {
+        "display_name": "mine",
+        "description": "why",
+        "experiment_id": experiment,
+        "service_account": "someone",
+    }
     config = {"parameters": {"text": "hi"}, "pipeline_root": "gs://stand-in-project-pipelines/mine"}
 
     run = quick.post("runs", {**given, "pipelineSpec": spec, "runtimeConfig": config})
@@ -110,11 +126,14 @@ def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any
     assert shown["storage_state"] == "AVAILABLE"
     assert plain["service_account"] == "pipeline-runner"
     default = quick.get(
-        "experiments", filter='{"predicates":[{"operation":"EQUALS","key":"name","string_value":"Default"}]}'
+        "experiments",
+        filter='{"predicates":[{"operation":"EQUALS","key":"name","string_value":"Default"}]}',
     )
     assert plain["experiment_id"] == default["experiments"][0]["experiment_id"]
     assert "runtime_config" not in plain
-    assert quick.get("runs")["runs"] == [quick.get(f"runs/{run['run_id']}") for run in quick.get("runs")["runs"]]
+    assert quick.get("runs")["runs"] == [
+        quick.get(f"runs/{run['run_id']}") for run in quick.get("runs")["runs"]
+    ]
 
 
 def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, ended: Any) -> None:
@@ -123,12 +142,30 @@ def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, 
 
     details = run["run_details"]["task_details"]
     names = {name: len(found) for name, found in named(run).items()}
-    assert names["root"] == names["root-driver"] == names["for-loop-3"] == names["iteration-driver"] == 1
     assert (
-        names["iteration-item"] == names["iteration-item-driver"] == names["double-3"] == names["double-3-driver"] == 2
+        names["root"]
+        == names["root-driver"]
+        == names["for-loop-3"]
+        == names["iteration-driver"]
+        == 1
     )
-    assert names["inner"] == names["inner-driver"] == names["condition-1"] == names["condition-2-driver"] == 1
-    assert names["executor"] == 10  # containers: 2 in the loop, 2 inner, 1 in the condition, 5 at the top
+    assert (
+        names["iteration-item"]
+        == names["iteration-item-driver"]
+        == names["double-3"]
+        == names["double-3-driver"]
+        == 2
+    )
+    assert (
+        names["inner"]
+        == names["inner-driver"]
+        == names["condition-1"]
+        == names["condition-2-driver"]
+        == 1
+    )
+    assert (
+        names["executor"] == 10
+    )  # containers: 2 in the loop, 2 inner, 1 in the condition, 5 at the top
     assert named(run)["condition-2"][0]["state"] == "SKIPPED"
     assert named(run)["condition-2-driver"][0]["state"] == "SUCCEEDED"
     for detail in details:
@@ -139,11 +176,14 @@ def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, 
     rows = [detail for detail in details if "display_name" not in detail]
     assert len(rows) == 10
     assert all(
-        set(row) == {"run_id", "task_id", "create_time", "start_time", "end_time", "execution_id"} for row in rows
+        set(row) == {"run_id", "task_id", "create_time", "start_time", "end_time", "execution_id"}
+        for row in rows
     )
 
 
-def test_child_tasks_lead_from_the_workflow_to_every_node(api: Any, features_file: Path, ended: Any) -> None:
+def test_child_tasks_lead_from_the_workflow_to_every_node(
+    api: Any, features_file: Path, ended: Any
+) -> None:
     run_id = api.run(pipeline_spec=spec_in(features_file))
     run = ended(api, run_id)
     api.env.full_details = True
@@ -160,9 +200,16 @@ def test_child_tasks_lead_from_the_workflow_to_every_node(api: Any, features_fil
         detail = todo.pop()
         if detail["task_id"] not in reached:
             reached.add(detail["task_id"])
-            todo += [by_id[child["pod_name"].removeprefix(workflow)] for child in detail.get("child_tasks", ())]
+            todo += [
+                by_id[child["pod_name"].removeprefix(workflow)]
+                for child in detail.get("child_tasks", ())
+            ]
 
-    assert reached == {detail["task_id"] for detail in run["run_details"]["task_details"] if "display_name" in detail}
+    assert reached == {
+        detail["task_id"]
+        for detail in run["run_details"]["task_details"]
+        if "display_name" in detail
+    }
 
 
 def test_full_details_have_what_servers_leave_empty(api: Any, spec_of: Any, ended: Any) -> None:
@@ -171,7 +218,10 @@ def test_full_details_have_what_servers_leave_empty(api: Any, spec_of: Any, ende
     run = ended(api, api.run(pipeline_spec=spec_of("echo")))
 
     say, executor = named(run)["say"][0], named(run)["executor"][0]
-    executions = {values["task_name"]: str(execution.id) for execution, values in api.executions(run["run_id"])}
+    executions = {
+        values["task_name"]: str(execution.id)
+        for execution, values in api.executions(run["run_id"])
+    }
     assert say["execution_id"] == executor["execution_id"] == executions["say"]
     assert say["parent_task_id"] == named(run)["root"][0]["task_id"]
     assert executor["parent_task_id"] == say["task_id"]
@@ -197,18 +247,28 @@ def test_what_is_not_reached_has_no_state(api: Any, spec_of: Any, ended: Any) ->
     assert "state" not in named(run)["below-driver"][0]
 
 
-def test_each_attempt_is_a_node_of_a_task_with_retries(api: Any, guarded_file: Path, ended: Any) -> None:
+def test_each_attempt_is_a_node_of_a_task_with_retries(
+    api: Any, guarded_file: Path, ended: Any
+) -> None:
     api.env.runs.workflow_defaults = False
     run = ended(api, api.run(pipeline_spec=spec_in(guarded_file)))
 
     assert run["state"] == "FAILED"
-    assert [named(run)[f"executor({number})"][0]["state"] for number in (0, 1)] == ["FAILED", "FAILED"]
+    assert [named(run)[f"executor({number})"][0]["state"] for number in (0, 1)] == [
+        "FAILED",
+        "FAILED",
+    ]
     (hook,) = [name for name in named(run) if name.endswith(".onExit")]
     assert named(run)[hook][0]["state"] == "SUCCEEDED"
 
 
 def test_ten_thousand_seeded_runs_are_listed_and_found(quick: Any) -> None:
-    ids = quick.env.seed(10_000, params={"lr": lambda number: number / 10}, metrics={"accuracy": 0.5}, experiment="big")
+    ids = quick.env.seed(
+        10_000,
+        params={"lr": lambda number: number / 10},
+        metrics={"accuracy": 0.5},
+        experiment="big",
+    )
     experiment = quick.post("experiments", {"display_name": "other"})["experiment_id"]
 
     newest = quick.get("runs", sort_by="created_at desc", page_size=200)

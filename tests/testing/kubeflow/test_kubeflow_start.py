@@ -39,7 +39,9 @@ def test_in_multi_user_mode_the_table_has_a_namespace() -> None:
         assert tomllib.loads(env.toml("gke"))["env"]["gke"]["namespace"] == "growth"
 
 
-def test_nothing_is_left_behind(spec_of: Any, api_of: Any, tmp_path: Path, eventually: Any, alive: Any) -> None:
+def test_nothing_is_left_behind(
+    spec_of: Any, api_of: Any, tmp_path: Path, eventually: Any, alive: Any
+) -> None:
     pids = tmp_path / "pids"
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     with kubeflow() as env:
@@ -90,14 +92,20 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
 
 
 def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> None:
-    process = kfgcp.start("testing", "kubeflow", "--namespace", "growth", "--server-version", "2.14.3", "--instant")
+    process = kfgcp.start(
+        "testing", "kubeflow", "--namespace", "growth", "--server-version", "2.14.3", "--instant"
+    )
     lines = iter(process.stdout.readline, "")
-    table = tomllib.loads("".join(line for line, _ in zip(lines, range(7), strict=False)))["env"]["stand-in"]
+    table = tomllib.loads("".join(line for line, _ in zip(lines, range(7), strict=False)))["env"][
+        "stand-in"
+    ]
     assert next(lines).strip() == "# shell"
     assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
     url = f"{table['host']}/apis/v2beta1"
     health = requests.get(f"{url}/healthz", timeout=REQUEST).json()
-    experiments = requests.get(f"{url}/experiments", params={"namespace": table["namespace"]}, timeout=REQUEST).json()
+    experiments = requests.get(
+        f"{url}/experiments", params={"namespace": table["namespace"]}, timeout=REQUEST
+    ).json()
     body = {
         "display_name": "x",
         "experiment_id": experiments["experiments"][0]["experiment_id"],

@@ -1,11 +1,12 @@
-"""Every recorded request to a real server is sent to the stand-in, in the recorded order; the answers must be alike.
+"""Every recorded request to a real server is sent to the stand-in, in the recorded order; the
+answers must be alike.
 
-What is compared is said in `recorded_differences.py`. `ALLOWED` has the differences that are left, each with its
-reason. A difference that is not in it fails, and so does one in it that is gone.
+What is compared is said in `recorded_differences.py`. `ALLOWED` has the differences that are left,
+each with its reason. A difference that is not in it fails, and so does one in it that is gone.
 
-The stand-in gets the ids and the times of the recording, so that lists have the same order. Runs come into the states
-of the recording by what the stand-in offers every test: `runs.reporting`, `instant`, `finish_runs`, and the flags of a
-run.
+The stand-in gets the ids and the times of the recording, so that lists have the same order. Runs
+come into the states of the recording by what the stand-in offers every test: `runs.reporting`,
+`instant`, `finish_runs`, and the flags of a run.
 """
 
 import json
@@ -24,7 +25,9 @@ from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
 from recorded_differences import differences
 
-CASES = [(version, recorded.name) for version in (*VERSIONS, "2.5.0") for recorded in exchanges(version)]
+CASES = [
+    (version, recorded.name) for version in (*VERSIONS, "2.5.0") for recorded in exchanges(version)
+]
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,16 @@ class Allowed:
 
 def _row(name: str, children: int) -> str:
     """A task as `differences` tells it: its name, state, number of child_tasks, and keys."""
-    keys = "child_tasks create_time display_name end_time run_id start_time state state_history task_id"
+    keys = (
+        "child_tasks create_time display_name end_time run_id start_time state state_history"
+        " task_id"
+    )
     return f"{name} SUCCEEDED {children} {keys}"
 
 
 SHAPES = Allowed(
-    "The recorder, which played Argo, reported two iterations of the loop, though its default has three items.",
+    "The recorder, which played Argo, reported two iterations of the loop, though its default has"
+    " three items.",
     (
         f"task missing: {_row('iteration-iterations', 2)}",
         f"task not in the recording: {_row('double', 1)}",
@@ -74,15 +81,20 @@ ALLOWED: Mapping[str, Mapping[str, Allowed]] = {
         "runs-list-filter-not-json": Allowed(
             "It reads JSON with another library, which has other words for it.",
             (
-                "details[0].message: 'failed to parse valid filter from \"not json\": proto: syntax ', "
-                "not 'failed to parse valid filter from \"not json\": invalid charac'",
+                (
+                    'details[0].message: \'failed to parse valid filter from "not json": proto:'
+                    " syntax ', not 'failed to parse valid filter from \"not json\": invalid"
+                    " charac'"
+                ),
             ),
         ),
     },
 }
 
 
-@pytest.mark.recorded("Stand-in: the answer to every recorded request", "api-2.17.0", "api-2.14.3", "api-2.5.0")
+@pytest.mark.recorded(
+    "Stand-in: the answer to every recorded request", "api-2.17.0", "api-2.14.3", "api-2.5.0"
+)
 @pytest.mark.parametrize(("version", "name"), CASES)
 def test_the_answer_is_like_the_recorded_one(
     found_differences: Callable[[str], dict[str, list[str]]], version: str, name: str
@@ -113,7 +125,8 @@ def found_differences() -> Callable[[str], dict[str, list[str]]]:
 
 
 class Replay:
-    """The replay of the recordings of a version: two stand-ins, the second one with users, and what was recorded."""
+    """The replay of the recordings of a version: two stand-ins, the second one with users, and what
+    was recorded."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -123,7 +136,9 @@ class Replay:
 
     def __enter__(self) -> "Replay":
         self.env = self._stack.enter_context(kubeflow(mode="instant", version=self.version))
-        shared = kubeflow(mode="instant", version=self.version, multi_user=True, namespaces=("growth", "risk"))
+        shared = kubeflow(
+            mode="instant", version=self.version, multi_user=True, namespaces=("growth", "risk")
+        )
         self.shared = self._stack.enter_context(shared)
         self.shared.access.users = {"growth@example.com": ["growth"], "risk@example.com": ["risk"]}
         for env in (self.env, self.shared):
@@ -162,11 +177,17 @@ class Replay:
         elif body is not None:
             options["json"] = body
         url, headers = env.host + recorded.path, dict(recorded.headers)
-        answer = self.session.request(recorded.method, url, params=query, headers=headers, timeout=REQUEST, **options)
+        answer = self.session.request(
+            recorded.method, url, params=query, headers=headers, timeout=REQUEST, **options
+        )
         value: Any = answer.text
         if answer.headers["Content-Type"].startswith("application/json"):
             value = answer.json()
-        if isinstance(value, dict) and isinstance(recorded.answer, dict) and "next_page_token" in recorded.answer:
+        if (
+            isinstance(value, dict)
+            and isinstance(recorded.answer, dict)
+            and "next_page_token" in recorded.answer
+        ):
             self.tokens[recorded.answer["next_page_token"]] = value.get("next_page_token", "")
         return answer.status_code, value
 
@@ -175,8 +196,18 @@ class Replay:
         answer = recorded.answer if isinstance(recorded.answer, dict) else {}
         if recorded.method != "POST" or "created_at" not in answer:
             return
-        names = ("pipeline_version_id", "run_id", "recurring_run_id", "pipeline_id", "experiment_id")
-        kinds = {"runs": "run_id", "recurringruns": "recurring_run_id", "experiments": "experiment_id"}
+        names = (
+            "pipeline_version_id",
+            "run_id",
+            "recurring_run_id",
+            "pipeline_id",
+            "experiment_id",
+        )
+        kinds = {
+            "runs": "run_id",
+            "recurringruns": "recurring_run_id",
+            "experiments": "experiment_id",
+        }
         collection = recorded.path.rpartition("/")[2]
         name = kinds.get(collection) or next(name for name in names if name in answer)
         ids = [answer[name]]
@@ -210,7 +241,8 @@ class Replay:
 
 
 def give(env: KubeflowStandIn, created: str, *ids: str) -> None:
-    """Let what is made next have these ids and this time; what is made after it has ids of its own."""
+    """Let what is made next have these ids and this time; what is made after it has ids of its
+    own."""
     identities = iter(ids)
     env.creation.make_id = lambda: next(identities, None) or str(uuid.uuid4())
     env.creation.clock = lambda: datetime.fromisoformat(created).timestamp()
@@ -299,7 +331,10 @@ PREPARATIONS: Mapping[str, Callable[[Replay], None]] = {
 def too_big() -> dict[str, Any]:
     body = json.loads(json.dumps(exchange("run-create").body))
     body["runtime_config"]["parameters"] = {"text": 2_000_000 * "x"}
-    return {"display_name": "big", **{key: body[key] for key in ("pipeline_spec", "runtime_config")}}
+    return {
+        "display_name": "big",
+        **{key: body[key] for key in ("pipeline_spec", "runtime_config")},
+    }
 
 
 BODIES: Mapping[str, Any] = {"run-create-not-json": b"{bad", "run-create-too-big": too_big()}

@@ -1,7 +1,9 @@
-"""The stand-in of Kubeflow Pipelines 3.0 runs the recorded pipelines; its answers are like the recorded ones.
+"""The stand-in of Kubeflow Pipelines 3.0 runs the recorded pipelines; its answers are like the
+recorded ones.
 
-Compared are, of each task, its name, type, state, parent, keys, history, types of pods, and the keys and types of its
-inputs and outputs; of other answers what `recorded_differences` compares. `ALLOWED` has the differences that are left.
+Compared are, of each task, its name, type, state, parent, keys, history, types of pods, and the
+keys and types of its inputs and outputs; of other answers what `recorded_differences` compares.
+`ALLOWED` has the differences that are left.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,15 +48,23 @@ def server() -> Iterator[KubeflowStandIn]:
         yield env
 
 
-def call(server: KubeflowStandIn, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
-    answer = requests.request(method, f"{server.host}{API}{path}", json=body, params=query, timeout=REQUEST)
+def call(
+    server: KubeflowStandIn, method: str, path: str, body: Any = None, **query: Any
+) -> tuple[int, Any]:
+    answer = requests.request(
+        method, f"{server.host}{API}{path}", json=body, params=query, timeout=REQUEST
+    )
     return answer.status_code, answer.json()
 
 
 def started(server: KubeflowStandIn, name: str) -> str:
     """Start the run of a recorded answer; its id."""
     answer = exchange(name, VERSION).answer
-    body = {key: answer[key] for key in ("display_name", "pipeline_spec", "runtime_config") if key in answer}
+    body = {
+        key: answer[key]
+        for key in ("display_name", "pipeline_spec", "runtime_config")
+        if key in answer
+    }
     status, made = call(server, "POST", "/runs", body)
     assert status == 200, made
     return str(made["run_id"])
@@ -91,14 +101,20 @@ def rows(tasks: list[Any]) -> Rows:
 
 
 def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    parameters = [(item["parameter_key"], item["type"], sorted(item)) for item in side.get("parameters", ())]
-    artifacts = [(item["artifact_key"], item["type"], sorted(item)) for item in side.get("artifacts", ())]
+    parameters = [
+        (item["parameter_key"], item["type"], sorted(item)) for item in side.get("parameters", ())
+    ]
+    artifacts = [
+        (item["artifact_key"], item["type"], sorted(item)) for item in side.get("artifacts", ())
+    ]
     return sorted(parameters + artifacts)
 
 
 def task_differences(recorded: list[Any], made: list[Any]) -> list[str]:
     expected, found = rows(recorded), rows(made)
-    different = [f"{scope} {number}".strip() for scope, number in sorted(expected.keys() ^ found.keys())]
+    different = [
+        f"{scope} {number}".strip() for scope, number in sorted(expected.keys() ^ found.keys())
+    ]
     for key in sorted(expected.keys() & found.keys()):
         fields = [field for field in expected[key] if expected[key][field] != found[key][field]]
         different += [f"{' '.join(key).strip()} {field}" for field in fields]
@@ -114,7 +130,9 @@ def without_tasks(recorded: Exchange, answer: Any, status: int = 200) -> list[st
 
 def check(name: str, answer: Any) -> None:
     recorded = exchange(name, VERSION)
-    assert task_differences(recorded.answer.get("tasks", []), answer.get("tasks", [])) == list(ALLOWED.get(name, {}))
+    assert task_differences(recorded.answer.get("tasks", []), answer.get("tasks", [])) == list(
+        ALLOWED.get(name, {})
+    )
     assert without_tasks(recorded, answer) == []
 
 
@@ -151,7 +169,9 @@ def test_a_run_that_has_ended(server: KubeflowStandIn, name: str) -> None:
 def alike(server: KubeflowStandIn, name: str, path: str, **query: Any) -> Any:
     """Send the recorded request to another path; the answer must be like the recorded one."""
     recorded = exchange(name, VERSION)
-    status, answer = call(server, recorded.method, path, recorded.body, **{**recorded.query, **query})
+    status, answer = call(
+        server, recorded.method, path, recorded.body, **{**recorded.query, **query}
+    )
     assert differences(recorded, status, answer) == []
     return answer
 
@@ -164,7 +184,9 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
 
     pages = [call(server, "GET", path, page_size=3)[1]]
     while "next_page_token" in pages[-1]:
-        pages.append(call(server, "GET", path, page_size=3, page_token=pages[-1]["next_page_token"])[1])
+        pages.append(
+            call(server, "GET", path, page_size=3, page_token=pages[-1]["next_page_token"])[1]
+        )
     _, inside = call(server, "GET", path, parent_id=root["task_id"])
     _, one = call(server, "GET", f"{path}/{root['task_id']}")
 
@@ -180,7 +202,8 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
 
 
 def test_artifacts_and_their_tasks(server: KubeflowStandIn) -> None:
-    """The importer of the pipeline has the only artifact; the program that reads it has it as an input."""
+    """The importer of the pipeline has the only artifact; the program that reads it has it as an
+    input."""
     run = ended(server, "run-get-shapes-full")
     names = {task["task_id"]: task["name"] for task in run["tasks"]}
 
@@ -194,13 +217,20 @@ def test_artifacts_and_their_tasks(server: KubeflowStandIn) -> None:
     (made,) = [link for link in links["artifact_tasks"] if names[link["task_id"]] == "importer"]
     (recorded, _) = exchange("artifact-tasks-list", VERSION).answer["artifact_tasks"]
     assert set(made) == set(recorded)
-    assert (made["type"], made["producer"], made["key"]) == ("OUTPUT", {"task_name": "importer"}, "artifact")
+    assert (made["type"], made["producer"], made["key"]) == (
+        "OUTPUT",
+        {"task_name": "importer"},
+        "artifact",
+    )
     status, refused = call(server, "GET", "/artifact_tasks")
     assert (status, refused["code"]) == (400, 3)
 
 
-def test_lists_of_runs_have_tasks_when_asked_for_and_at_most_a_hundred_runs(server: KubeflowStandIn) -> None:
-    """defaultListRunsFullViewMaxPageSize in run_server.go; runs-list.json and runs-list-full.json."""
+def test_lists_of_runs_have_tasks_when_asked_for_and_at_most_a_hundred_runs(
+    server: KubeflowStandIn,
+) -> None:
+    """defaultListRunsFullViewMaxPageSize in run_server.go; runs-list.json and
+    runs-list-full.json."""
     server.runs.reporting = "all"
     server.seed(150)
 
@@ -221,7 +251,8 @@ def test_there_is_no_ml_metadata(server: KubeflowStandIn) -> None:
 
 
 def test_what_a_run_published_and_measured(server: KubeflowStandIn) -> None:
-    """artifact-create-metric.json: a metric is an artifact with a number_value and without a URI."""
+    """artifact-create-metric.json: a metric is an artifact with a number_value and without a
+    URI."""
     server.logs.published = True
     server.instant.metrics = {"accuracy": 0.9, "loss": 0.25}
     server.runs.reporting = "all"
@@ -233,7 +264,10 @@ def test_what_a_run_published_and_measured(server: KubeflowStandIn) -> None:
     (task,) = [task for task in run["tasks"] if task["type"] == "RUNTIME"]
     groups = {group["artifact_key"]: group["artifacts"] for group in task["outputs"]["artifacts"]}
     metric = exchange("artifact-create-metric", VERSION).answer
-    assert [(item["name"], item["number_value"]) for item in groups["metrics"]] == [("accuracy", 0.9), ("loss", 0.25)]
+    assert [(item["name"], item["number_value"]) for item in groups["metrics"]] == [
+        ("accuracy", 0.9),
+        ("loss", 0.25),
+    ]
     assert all(set(item) == set(metric) and item["type"] == "Metric" for item in groups["metrics"])
     (log,) = groups["executor-logs"]
     assert log["type"] == "Artifact"

@@ -1,8 +1,10 @@
-"""The nodes of workflows are those that Argo made of the same pipelines in tests/recorded/cluster-2.17.0.
+"""The nodes of workflows are those that Argo made of the same pipelines in
+tests/recorded/cluster-2.17.0.
 
-Each node must have the name, the state and the children of Argo's. The made-up run fails, skips and caches the tasks
-that did so in the recording. Left out are recordings that made-up runs cannot repeat: loops over outputs of tasks, and
-tasks that did not turn out the same in every place of a pipeline.
+Each node must have the name, the state and the children of Argo's. The made-up run fails, skips and
+caches the tasks that did so in the recording. Left out are recordings that made-up runs cannot
+repeat: loops over outputs of tasks, and tasks that did not turn out the same in every place of a
+pipeline.
 """
 
 import json
@@ -49,7 +51,13 @@ NAMES = (
     "sub-optional",
     "values",
 )
-STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Skipped": "SKIPPED", "Omitted": "", "Error": "FAILED"}
+STATES = {
+    "Succeeded": "SUCCEEDED",
+    "Failed": "FAILED",
+    "Skipped": "SKIPPED",
+    "Omitted": "",
+    "Error": "FAILED",
+}
 
 
 @pytest.mark.recorded("Stand-in: the nodes of workflows in task details", "cluster-2.17.0")
@@ -67,13 +75,19 @@ def test_nodes_are_those_that_argo_made(name: str) -> None:
         made = nodes(record)
 
     assert {node.name: described(node) for node in made} == {
-        node["name"]: (STATES[node["phase"]], sorted(names[child] for child in node.get("children", ())))
+        node["name"]: (
+            STATES[node["phase"]],
+            sorted(names[child] for child in node.get("children", ())),
+        )
         for node in recorded
     }
 
 
 @pytest.mark.recorded(
-    "Stand-in: the names of pods", "cluster-2.17.0/importing", "cluster-2.17.0/param-none", "cluster-2.17.0/retry-bad"
+    "Stand-in: the names of pods",
+    "cluster-2.17.0/importing",
+    "cluster-2.17.0/param-none",
+    "cluster-2.17.0/retry-bad",
 )
 @pytest.mark.parametrize("name", ["importing", "param-none", "retry-bad"])
 def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
@@ -81,22 +95,29 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
     workflow = json.loads((RECORDED / name / "workflow.json").read_text())
     recorded = list(workflow["nodes"].values())
     with kubeflow(mode="instant") as env:
-        env.runs.workflow_defaults = any(node["name"] == f"{workflow['name']}(0)" for node in recorded)
+        env.runs.workflow_defaults = any(
+            node["name"] == f"{workflow['name']}(0)" for node in recorded
+        )
         repeat(env.instant, recorded)
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
         found = {node.name: pod_name(record.workflow, node) for node in nodes(record)}
 
-    assert {pod["node"]: pod["pod"] for pod in index} == {pod["node"]: found[pod["node"]] for pod in index}
+    assert {pod["node"]: pod["pod"] for pod in index} == {
+        pod["node"]: found[pod["node"]] for pod in index
+    }
 
 
-@pytest.mark.recorded("Stand-in: retries of programs", "cluster-2.17.0/retry-good-with-default-configmap")
+@pytest.mark.recorded(
+    "Stand-in: retries of programs", "cluster-2.17.0/retry-good-with-default-configmap"
+)
 @pytest.mark.parametrize(("version", "attempts"), [("2.17.0", 1), ("2.14.3", 4)])
 def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     eventually: Any, version: str, attempts: int
 ) -> None:
-    """The task has three retries. 2.14.3 has no workflow defaults, as the server of cluster-2.17.0/retry-good.
+    """The task has three retries. 2.14.3 has no workflow defaults, as the server of
+    cluster-2.17.0/retry-good.
 
     The program counts its attempts by a variable of that server, so here it fails each time.
     """

@@ -16,7 +16,8 @@ def evaluate_classifier(
     """Measures how well a classifier predicts a test set.
 
     Args:
-        classifier: A fitted scikit-learn pipeline, dumped with joblib; loading it runs code, so trust it.
+        classifier: A fitted scikit-learn pipeline, dumped with joblib; loading it runs code, so
+            trust it.
         test: The test set, as Parquet.
         target: Name of the column that holds the true classes.
         metrics: accuracy, balanced_accuracy, precision, recall, f1, log_loss, roc_auc.

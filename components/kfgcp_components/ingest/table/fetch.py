@@ -39,11 +39,14 @@ def fetch(source: str, folder: Path, *, timeout: float) -> Path:
         return _download(source, folder / "download", timeout)
     if scheme in EXTRAS:
         return _from_bucket(source, folder / "download", EXTRAS[scheme])
-    raise ValueError(f"cannot read {displayed(source)}: use a path, or a file, http, https, gs or s3 URL")
+    raise ValueError(
+        f"cannot read {displayed(source)}: use a path, or a file, http, https, gs or s3 URL"
+    )
 
 
 def displayed(source: str) -> str:
-    """The source without the parts of a URL that may be secret: user, password, query and fragment."""
+    """The source without the parts of a URL that may be secret: user, password, query and
+    fragment."""
     if "://" not in source:
         return source
     parts = urlsplit(source)
@@ -64,14 +67,21 @@ def _local(source: str) -> Path:
     for candidate in candidates:
         if candidate.exists():
             raise IsADirectoryError(f"{candidate} is not a file; name one CSV or Parquet file")
-    where = "" if path.is_absolute() else f" in {' or in '.join(str(folder) for folder in dict.fromkeys(folders))}"
+    where = (
+        ""
+        if path.is_absolute()
+        else f" in {' or in '.join(str(folder) for folder in dict.fromkeys(folders))}"
+    )
     raise FileNotFoundError(f"no file {source}{where}; check the path, or give an absolute one")
 
 
 def _local_url(source: str) -> Path:
     parts = urlsplit(source)
     if parts.netloc not in ("", "localhost"):
-        raise ValueError(f"{source} names the host {parts.netloc!r}; write file:///path for a file of this machine")
+        raise ValueError(
+            f"{source} names the host {parts.netloc!r}; write file:///path for a file of this"
+            " machine"
+        )
     return _local(url2pathname(parts.path))
 
 
@@ -83,12 +93,15 @@ def _download(url: str, target: Path, timeout: float) -> Path:
         _stream(url, target, timeout)
     except HTTPError as error:
         kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
-        raise kind(f"cannot fetch {shown}: HTTP {error.code} {error.reason}; check the URL") from error
+        raise kind(
+            f"cannot fetch {shown}: HTTP {error.code} {error.reason}; check the URL"
+        ) from error
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, TimeoutError):
             raise TimeoutError(
-                f"cannot fetch {shown}: it took more than {timeout:g} seconds; try again or raise timeout"
+                f"cannot fetch {shown}: it took more than {timeout:g} seconds; try again or raise"
+                " timeout"
             ) from error
         raise ConnectionError(f"cannot fetch {shown}: {one_line(reason)}; check the URL") from error
     return target
@@ -117,7 +130,9 @@ def _from_bucket(url: str, target: Path, extra: str) -> Path:
         if found:
             remote.download_to(target)
     except ImportError as error:
-        raise ImportError(f"reading {shown} needs more packages: pip install 'kfgcp[{extra}]'") from error
+        raise ImportError(
+            f"reading {shown} needs more packages: pip install 'kfgcp[{extra}]'"
+        ) from error
     except Exception as error:  # every client has its own tree of errors
         hint = "check the URL, and that the task has credentials that may read it"
         raise ConnectionError(f"cannot read {shown}: {one_line(error)}; {hint}") from error

@@ -1,4 +1,5 @@
-"""Reading a CSV or Parquet file into a table, with one clear error for all that can be wrong with it."""
+"""Reading a CSV or Parquet file into a table, with one clear error for all that can be wrong with
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ MISSING = ["", "#N/A", "N/A", "NA", "NaN", "nan", "NULL", "null"]  # CSV cells t
 
 
 def ingest(source: str, *, timeout: float = 60.0) -> tuple[pd.DataFrame, str]:
-    """The table at a path or URL, and the source as it may be shown (without secrets a URL may carry).
+    """The table at a path or URL, and the source as it may be shown (without secrets a URL may
+    carry).
 
     Args:
         source: Path, or file://, http(s)://, gs:// or s3:// URL.
@@ -41,7 +43,8 @@ def read_table(file: Path, shown: str) -> pd.DataFrame:
         shown: What to call it in an error.
 
     Raises:
-        ValueError: If the file is empty or unreadable, or has no rows, no columns or duplicated columns.
+        ValueError: If the file is empty or unreadable, or has no rows, no columns or duplicated
+            columns.
     """
     try:
         with file.open("rb") as stream:
@@ -68,7 +71,9 @@ def _read_csv(file: Path, shown: str, head: bytes) -> pd.DataFrame:
         reject_duplicates(names, shown)
         table = pd.read_csv(file, na_values=MISSING, low_memory=False, **options)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{shown} is neither Parquet nor CSV text in UTF-8: {one_line(error)}") from error
+        raise ValueError(
+            f"{shown} is neither Parquet nor CSV text in UTF-8: {one_line(error)}"
+        ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{shown} is not readable as CSV: {one_line(error)}") from error
     _reject_other_separator(names, shown)
@@ -76,7 +81,8 @@ def _read_csv(file: Path, shown: str, head: bytes) -> pd.DataFrame:
 
 
 def _without_mixed_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with integers too large for 64 bits, and other mixtures Parquet cannot hold, as text."""
+    """The table with integers too large for 64 bits, and other mixtures Parquet cannot hold, as
+    text."""
     for name in table.columns:
         column = table[name]
         if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in (
@@ -90,4 +96,6 @@ def _without_mixed_columns(table: pd.DataFrame) -> pd.DataFrame:
 def _reject_other_separator(names: list[str], shown: str) -> None:
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and separator in names[0]:
-            raise ValueError(f"{shown} seems to be separated by {word}; save it with commas, or as Parquet")
+            raise ValueError(
+                f"{shown} seems to be separated by {word}; save it with commas, or as Parquet"
+            )

@@ -21,7 +21,8 @@ def split_table(
         table: The table, as Parquet.
         target: Name of the column to predict; rows where it is missing are dropped.
         test_fraction: Share of the rows that goes to the test set, between 0 and 1, both excluded.
-        stratify: Whether both sets keep the shares of the target's classes, where the classes allow it.
+        stratify: Whether both sets keep the shares of the target's classes, where the classes allow
+            it.
         seed: Seed of the random choice; the same seed and table give the same split.
         train: The training set; metadata as of every table, and how it was split.
         test: The test set; the same metadata.

@@ -22,13 +22,18 @@ class Split:
 
 
 def split(
-    table: pd.DataFrame, target: str, *, test_fraction: float = 0.25, stratify: bool = True, seed: int = 0
+    table: pd.DataFrame,
+    target: str,
+    *,
+    test_fraction: float = 0.25,
+    stratify: bool = True,
+    seed: int = 0,
 ) -> Split:
     """The table as two disjoint sets; the test set has `test_fraction` of the rows, rounded up.
 
-    Rows without a target are dropped first. When stratifying, the only row of a class goes to the training
-    set. If the sets are too small to hold every other class, the split is plainly random, and the fact
-    `stratified` is False.
+    Rows without a target are dropped first. When stratifying, the only row of a class goes to the
+    training set. If the sets are too small to hold every other class, the split is plainly random,
+    and the fact `stratified` is False.
 
     Args:
         table: The table.
@@ -38,14 +43,20 @@ def split(
         seed: Seed of the random choice.
 
     Raises:
-        ValueError: If the fraction is out of range, the column is unknown, or fewer than 2 rows have it.
+        ValueError: If the fraction is out of range, the column is unknown, or fewer than 2 rows
+            have it.
     """
     if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be between 0 and 1, such as 0.25, not {test_fraction}")
+        raise ValueError(
+            f"test_fraction must be between 0 and 1, such as 0.25, not {test_fraction}"
+        )
     require_column(table, target)
     rows = table.dropna(subset=[target]).reset_index(drop=True)
     if len(rows) < 2:
-        raise ValueError(f"cannot split: {len(rows)} of {len(table)} rows have a value in {target!r}, 2 are needed")
+        raise ValueError(
+            f"cannot split: {len(rows)} of {len(table)} rows have a value in {target!r}, 2 are"
+            " needed"
+        )
     test_rows = min(math.ceil(test_fraction * len(rows)), len(rows) - 1)
     chosen = _stratified(rows[target], test_rows, seed) if stratify else None
     stratified = chosen is not None
@@ -68,5 +79,7 @@ def _stratified(target: pd.Series[Any], test_rows: int, seed: int) -> pd.Index[A
     classes = shared.nunique()
     if not classes <= test_rows <= len(shared) - classes or not classes:
         return None
-    chosen: pd.Index[Any] = train_test_split(shared.index, test_size=test_rows, random_state=seed, stratify=shared)[1]
+    chosen: pd.Index[Any] = train_test_split(
+        shared.index, test_size=test_rows, random_state=seed, stratify=shared
+    )[1]
     return chosen

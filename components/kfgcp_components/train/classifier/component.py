@@ -15,7 +15,8 @@ def train_classifier(
     hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP takes the default from here
     seed: int = 0,
 ) -> None:
-    """Trains a classifier on all usable columns of a table, with missing values and text taken care of.
+    """Trains a classifier on all usable columns of a table, with missing values and text taken care
+    of.
 
     Args:
         train: The training set, as Parquet.
@@ -23,13 +24,16 @@ def train_classifier(
         model: One of logistic_regression, random_forest, gradient_boosting.
         hyperparameters: Parameters of the scikit-learn estimator by name, such as {"C": 0.1}.
         seed: Seed of everything random in the training.
-        classifier: The fitted scikit-learn pipeline, dumped with joblib; metadata: how it was trained.
+        classifier: The fitted scikit-learn pipeline, dumped with joblib; metadata: how it was
+            trained.
     """
     from kfgcp_components.models import write_model
     from kfgcp_components.tables import read_parquet
     from kfgcp_components.train.classifier.logic import train as fit
 
-    trained = fit(read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed)
+    trained = fit(
+        read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed
+    )
     write_model(trained.pipeline, classifier.path)
     classifier.metadata.update(trained.facts)
     for name, value in trained.facts.items():

@@ -47,7 +47,8 @@ def train(
     hyperparameters: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Trained:
-    """A classifier fitted to all usable columns of the table; the same arguments give the same classifier.
+    """A classifier fitted to all usable columns of the table; the same arguments give the same
+    classifier.
 
     Args:
         table: Rows to learn from; those without a target are left out.
@@ -57,8 +58,8 @@ def train(
         seed: Its `random_state`.
 
     Raises:
-        ValueError: If the model, a hyperparameter or the target column is unknown, there are fewer than two
-            classes, no column is usable, or the estimator refuses a value.
+        ValueError: If the model, a hyperparameter or the target column is unknown, there are fewer
+            than two classes, no column is usable, or the estimator refuses a value.
     """
     estimator = build_estimator(model, hyperparameters or {}, seed)
     require_column(table, target)
@@ -91,7 +92,8 @@ def train(
 
 
 def build_estimator(model: str, hyperparameters: Mapping[str, Any], seed: int) -> ClassifierMixin:
-    """The unfitted estimator of a model, with our defaults, the seed and, above both, the hyperparameters.
+    """The unfitted estimator of a model, with our defaults, the seed and, above both, the
+    hyperparameters.
 
     Raises:
         ValueError: If the model or a hyperparameter is unknown.
@@ -104,14 +106,21 @@ def build_estimator(model: str, hyperparameters: Mapping[str, Any], seed: int) -
     for name in hyperparameters:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise ValueError(f"{model} has no hyperparameter {name!r}.{hint} It has: {', '.join(known)}")
+            raise ValueError(
+                f"{model} has no hyperparameter {name!r}.{hint} It has: {', '.join(known)}"
+            )
     given = {name: _whole(name, value) for name, value in hyperparameters.items()}
     return make(**{**defaults, "random_state": seed, **given})
 
 
 def _whole(name: str, value: Any) -> Any:
-    """The value with a whole float as int: KFP carries every number inside a dictionary as a double."""
-    if not isinstance(value, float) or not value.is_integer() or (name in FRACTION_OR_COUNT and value == 1):
+    """The value with a whole float as int: KFP carries every number inside a dictionary as a
+    double."""
+    if (
+        not isinstance(value, float)
+        or not value.is_integer()
+        or (name in FRACTION_OR_COUNT and value == 1)
+    ):
         return value
     return int(value)
 
@@ -119,18 +128,29 @@ def _whole(name: str, value: Any) -> Any:
 def _require_classes(labels: Any, target: str) -> None:
     counts = pd.Series(labels).value_counts()
     if len(counts) < 2:
-        found = f"only the class {listing(map(str, counts.index))!r}" if len(counts) else "no values"
-        raise ValueError(f"the target column {target!r} has {found}; a classifier needs at least two classes")
+        found = (
+            f"only the class {listing(map(str, counts.index))!r}" if len(counts) else "no values"
+        )
+        raise ValueError(
+            f"the target column {target!r} has {found}; a classifier needs at least two classes"
+        )
     if len(counts) > max(20, len(labels) // 2):
         raise ValueError(
-            f"the target column {target!r} has {len(counts)} classes in {len(labels)} rows, like an "
-            "identifier or a measurement; choose a column with classes"
+            f"the target column {target!r} has {len(counts)} classes in {len(labels)} rows, like an"
+            " identifier or a measurement; choose a column with classes"
         )
 
 
 def _preparation(features: Features) -> ColumnTransformer:
     numeric = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
-    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE, max_categories=MAX_CATEGORIES)
-    text = Pipeline([("impute", SimpleImputer(strategy="constant", fill_value="(missing)")), ("encode", one_hot)])
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", min_frequency=RARE, max_categories=MAX_CATEGORIES
+    )
+    text = Pipeline(
+        [
+            ("impute", SimpleImputer(strategy="constant", fill_value="(missing)")),
+            ("encode", one_hot),
+        ]
+    )
     steps = [("numeric", numeric, features.numeric), ("text", text, features.text)]
     return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0)
