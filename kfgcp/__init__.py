@@ -135,7 +135,7 @@ if TYPE_CHECKING:
     tasks = _workspace.tasks
     watch = _workspace.watch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "kfgcp.backends.base": (
