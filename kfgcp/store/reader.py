@@ -261,7 +261,10 @@ class Reader:
         newest = (
             "created_at >= (SELECT created_at FROM runs ORDER BY created_at DESC LIMIT 1 OFFSET ?)"
         )
-        query = f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
+        query = (
+            f"SELECT run_id FROM runs WHERE {newest} AND {where}"  # noqa: S608
+            " ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
+        )
         rows = self._db.execute(
             query, [NEAR, *values, min(limit, _ALL), min(offset, _ALL)]
         ).fetchall()

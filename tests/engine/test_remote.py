@@ -26,8 +26,10 @@ def read(data: Input[Dataset]) -> str:
     import os
     print("started")
     if os.path.isdir(data.path):
-        found = sorted(os.path.join(folder, name) for folder, _, names in os.walk(data.path) for name in names)
-        return " ".join(os.path.relpath(name, data.path) + "=" + open(name).read() for name in found)
+        files = []
+        for folder, _, names in os.walk(data.path):
+            files += [os.path.join(folder, name) for name in names]
+        return " ".join(os.path.relpath(f, data.path) + "=" + open(f).read() for f in sorted(files))
     return data.uri + " " + open(data.path).read()
 
 @dsl.pipeline(name="imports")

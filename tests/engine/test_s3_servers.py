@@ -509,7 +509,8 @@ from kfgcp.engine.contact import Contacts
 
 remote._CONTACTS = Contacts(limit=1200)
 verb, uri, folder, url, region = sys.argv[1:]
-getattr(remote, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200))
+settings = BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200)
+getattr(remote, verb)(uri, Path(folder), settings)
 status = Path("/proc/self/status")
 if status.exists():
     print(int(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]) * 1024)

@@ -77,7 +77,8 @@ def endless_list(connection: Connection) -> None:
     else:
         number = int(query.get("continuation-token", ["0"])[0])
         items = f"<Contents><Key>key/{number}</Key><Size>1</Size></Contents>"
-        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>"
+        token = f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+        more = f"<IsTruncated>true</IsTruncated>{token}"
         answer(connection, f"<ListBucketResult>{more}{items}</ListBucketResult>".encode())
 
 

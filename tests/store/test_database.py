@@ -224,7 +224,10 @@ def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path:
     for number in range(1, 9):
         old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
     uri = "file:///p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"
-    model = '{"params":{},"artifacts":{"model":[{"uri":"/p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"}]}}'
+    model = (
+        '{"params":{},"artifacts":'
+        '{"model":[{"uri":"/p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"}]}}'
+    )
     number = '{"params":{"Output":3},"artifacts":{}}'
     for seq, (run, pipeline) in enumerate((("mak", "p"), ("use", "p"), ("imp", "i"), ("oth", "o"))):
         old.execute(
@@ -510,7 +513,8 @@ def test_an_engine_of_the_version_before_can_go_on_after_the_migration(tmp_path:
     add = (
         "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at,"
         " parts, outputs)"
-        """ VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}', '{"params":{"Output":1},"artifacts":{}}')"""
+        " VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}',"
+        """ '{"params":{"Output":1},"artifacts":{}}')"""
     )
     delete = (
         "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"
