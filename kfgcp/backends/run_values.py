@@ -31,7 +31,7 @@ from kfgcp.model import (
 )
 from kfgcp.spec.documents import parse_json
 from kfgcp.spec.graph import Component, Graph, build
-from kfgcp.spec.json_values import whole, with_numbers_of
+from kfgcp.spec.json_values import normalize_numbers, normalize_parameter
 from kfgcp.spec.load import Spec, from_documents
 
 METRICS: Final = "system.Metrics"
@@ -59,7 +59,7 @@ def read_spec(document: object) -> tuple[Spec | None, Graph | None]:
 @lru_cache(maxsize=64)
 def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
     try:
-        spec = from_documents([whole(json.loads(text))], "pipelineSpec")
+        spec = from_documents([normalize_numbers(json.loads(text))], "pipelineSpec")
     except SpecError:
         return None, None
     return spec, build(spec.pipeline_spec)
@@ -126,7 +126,7 @@ def convert_value(value: JsonValue, kind: str) -> JsonValue:
         with suppress(ValueError):
             parsed: JsonValue = parse_json(value)
             return parsed
-    converted: JsonValue = with_numbers_of(kind, value)
+    converted: JsonValue = normalize_parameter(kind, value)
     return converted
 
 

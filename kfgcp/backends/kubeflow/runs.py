@@ -51,7 +51,7 @@ from kfgcp.model import (
     timestamp,
 )
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 NODE_STATES: Final = {
@@ -141,7 +141,9 @@ def run_of(
             default=at(body.get("created_at")),
         ),
         ended_at=_run_end(progress, tasks),
-        params=read_params(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
+        params=read_params(
+            normalize_numbers((body.get("runtime_config") or {}).get("parameters") or {}), spec
+        ),
         outputs=_outputs(graph, tasks) if progress.state is RunState.SUCCEEDED else {},
         metrics=tuple(read_metrics(artifacts)),
         artifacts=tuple(artifacts),
