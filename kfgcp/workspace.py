@@ -21,7 +21,7 @@ from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec, load
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.tracking import collect, lookup, pipelines
-from kfgcp.tracking.choose import Choice, check_timeout, several
+from kfgcp.tracking.choose import Choice, as_list, check_timeout
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
@@ -452,7 +452,7 @@ class Workspace(OpenProject):
             ('good',)
         """
         store = lookup.workspace_of(self, run).store
-        return store.tag(lookup.id_of(self, run), tags, remove=several(remove))
+        return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
         """Write the note of a run, and return it.

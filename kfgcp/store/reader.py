@@ -110,7 +110,7 @@ class Reader:
             query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
-    def found(
+    def page_and_count(
         self, wanted: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
     ) -> tuple[list[Run], int]:
         """A page, and how many runs match; an expression, which may take a while, is looked through

@@ -163,12 +163,12 @@ def parse_order(text: str) -> tuple[Column, bool]:
     return column, descending
 
 
-def name_text(part: str) -> str:
+def quote_name(part: str) -> str:
     """A part of a name as it stands in an expression: in quotes where it must."""
-    return part if re.fullmatch(PLAIN, part) else value_text(part)
+    return part if re.fullmatch(PLAIN, part) else quote_text(part)
 
 
-def value_text(text: str) -> str:
+def quote_text(text: str) -> str:
     """A text as it stands in an expression as a value."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

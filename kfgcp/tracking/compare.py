@@ -12,7 +12,7 @@ from kfgcp.model import Cache, Direction, JsonValue, Run, json_number
 from kfgcp.spec.diff import Change, diff
 from kfgcp.spec.digest import normal
 from kfgcp.spec.tasks import flatten
-from kfgcp.tracking.metric_direction import goal_of
+from kfgcp.tracking.metric_direction import guess_direction
 
 
 class Missing(enum.Enum):
@@ -231,7 +231,7 @@ def _metrics(
         for number, is_same in enumerate(same):
             if is_same and deltas[number]:
                 deltas[number] = 0.0
-        direction = goals.get(key) or goals.get(name) or goal_of(name)
+        direction = goals.get(key) or goals.get(name) or guess_direction(name)
         found.append(Difference("metrics", key, values, tuple(deltas), direction, max(tolerances)))
     return found
 

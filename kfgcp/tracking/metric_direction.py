@@ -74,7 +74,7 @@ _TURNS_ROUND: Final = {"neg", "negative"}
 """As in the names of scikit-learn: `neg_mean_squared_error`."""
 
 
-def goal_of(name: str) -> Direction | None:
+def guess_direction(name: str) -> Direction | None:
     """Return which value of a metric is better, None when its name has no such word, or words for
     both."""
     words = re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*(?![a-z])|\d+", name)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kfgcp.errors import UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter
-from kfgcp.store.search_expressions import name_text, parse, value_text
+from kfgcp.store.search_expressions import parse, quote_name, quote_text
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -270,7 +270,7 @@ def test_of_a_long_expression_only_the_place_is_shown() -> None:
 
 @given(st.text(min_size=1, max_size=30))
 def test_any_text_is_a_value_and_a_name_in_its_quotes(text: str) -> None:
-    comparison = parse(f"params.{name_text(text)} = {value_text(text)}")
+    comparison = parse(f"params.{quote_name(text)} = {quote_text(text)}")
 
     assert (comparison.column.parts, comparison.value) == ((text,), text)  # type: ignore[union-attr]
 
@@ -288,9 +288,9 @@ def test_whatever_is_typed_is_an_expression_or_a_usage_error(runs: Store, text: 
 @pytest.mark.parametrize("text", ["'); DROP TABLE runs; --", '" OR 1=1 --', "%", "_"])
 def test_texts_are_never_sql(runs: Store, text: str) -> None:
     for where in (
-        f"params.model = {value_text(text)}",
-        f"name ~ {value_text(text)}",
-        f"labels.{name_text(text)} = 'x'",
+        f"params.model = {quote_text(text)}",
+        f"name ~ {quote_text(text)}",
+        f"labels.{quote_name(text)} = 'x'",
     ):
         assert runs.count(RunFilter(where=where)) == 0
     assert runs.count() == 4
