@@ -528,7 +528,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.list_runs(
             self, run_filter, limit, refresh=refresh, metrics=metrics, order=order
         )
@@ -564,7 +564,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "runs", run_filter, limit, refresh=refresh)
 
     def metrics(
@@ -581,7 +581,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.metrics(experiment="churn").pivot(index="run_id", columns="name", values="value")
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "metrics", run_filter, limit, refresh=refresh)
 
     def tasks(
@@ -601,7 +601,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "tasks", run_filter, limit, refresh=refresh)
 
     def artifacts(
@@ -620,7 +620,7 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "artifacts", run_filter, limit, refresh=refresh)
 
     def compare(

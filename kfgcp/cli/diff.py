@@ -35,7 +35,7 @@ def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_j
             _print(sign, f"{sign * 3} {spec.origin}  {spec.version[: len('sha256:') + 12]}")
         if not found.changes:
             click.echo("No difference.")
-        for sign, line in changes.tree(found.changes):
+        for sign, line in changes.format_tree(found.changes):
             _print(sign, line)
     return CheckFailed.exit_code if found.changes and exit_code else 0
 

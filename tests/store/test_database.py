@@ -310,7 +310,8 @@ def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -
     before = recorded.read_bytes()
 
     with pytest.raises(
-        StateError, match=r"written by a newer kfgcp \(schema 99, this one knows \d+\)"
+        StateError,
+        match=r"written by a newer kfgcp \(its schema is 99, this version knows \d+\)",
     ) as caught:
         Store(recorded.parent)
 
@@ -502,7 +503,7 @@ def test_a_locked_database_is_a_state_error(
     try:
         with Store(recorded.parent) as store:
             assert len(store.select()) == 40
-            with pytest.raises(StateError, match="locked by another process"):
+            with pytest.raises(StateError, match="Another process has locked"):
                 store.add_run(make_run("new"))
     finally:
         holder.close()

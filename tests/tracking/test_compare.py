@@ -14,7 +14,8 @@ from kfgcp.backends.registry import rounding_backends
 from kfgcp.model import Cache, Direction, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
-from kfgcp.tracking.compare import MISSING, Difference, compare
+from kfgcp.tracking.compare import compare
+from kfgcp.tracking.difference import MISSING, Difference
 from kfgcp.tracking.metric_direction import guess_direction
 from kfgcp_dashboard import data
 
