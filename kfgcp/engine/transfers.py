@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
 from kfgcp.semantics.values import ValueProblem, Values
@@ -37,7 +37,7 @@ class Transfers:
 
     Args:
         emit: takes the end of each transfer, from another thread.
-        folder: where the copies are, see `kfgcp.engine.remote`.
+        folder: where the copies are, see `kfgcp.engine.bucket_copies`.
         settings: where buckets are.
     """
 
@@ -95,7 +95,7 @@ class Transfers:
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
         try:
             for uri in uris:
-                remote.copy(uri, self._folder, self._settings)
+                bucket_copies.download(uri, self._folder, self._settings)
         except ValueProblem as problem:
             return Fetched(attempt, str(problem))
         return Fetched(attempt)
@@ -103,7 +103,7 @@ class Transfers:
     def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
         try:
             for uri in uris:
-                remote.upload(uri, self._folder, self._settings)
+                bucket_copies.upload(uri, self._folder, self._settings)
         except ValueProblem as problem:
             return Stored(attempt_id, outputs, str(problem))
         artifacts = {

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine import contact
-from kfgcp.engine.contact import Contacts, NoAnswerError
+from kfgcp.services.storage import reachability
+from kfgcp.services.storage.reachability import Contacts, NoAnswerError
 from patience import PROCESS, REQUEST
 
 SOURCE = """
@@ -102,11 +102,11 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
 
 
 def test_the_limits_add_up_to_less_than_ten_seconds() -> None:
-    assert contact.LIMIT_SECONDS < ISSUE_SECONDS
+    assert reachability.LIMIT_SECONDS < ISSUE_SECONDS
     # Connecting and reading come on top of the search for the metadata server: three tries, with
     # pauses of 1 and 2 s that google.auth may stretch by a fifth. Only the first one is sent.
-    assert contact.CONNECT_SECONDS + contact.READ_SECONDS < contact.LIMIT_SECONDS
-    assert contact.METADATA_SECONDS + 1.2 * (1 + 2) < contact.LIMIT_SECONDS
+    assert reachability.CONNECT_SECONDS + reachability.READ_SECONDS < reachability.LIMIT_SECONDS
+    assert reachability.METADATA_SECONDS + 1.2 * (1 + 2) < reachability.LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -136,7 +136,9 @@ def test_the_metadata_server_is_looked_for_once(
     listen: Callable[..., Listener], environment: Any
 ) -> None:
     metadata = listen(silent=False)
-    code = "from kfgcp.engine.contact import google_credentials; print(google_credentials())"
+    code = (
+        "from kfgcp.services.storage import reachability\nprint(reachability.google_credentials())"
+    )
     variables = {
         "GCE_METADATA_IP": metadata.address,
         "no_proxy": "127.0.0.1",
@@ -187,12 +189,12 @@ def test_one_failure_answers_those_who_ask_right_after_it() -> None:
             contacts.ensure("store", refuse)
     assert len(asked) == 1
 
-    now[0] += contact.BAD_FOR_SECONDS + 1
+    now[0] += reachability.BAD_FOR_SECONDS + 1
     contacts.ensure("store", lambda: asked.append("again"))
     contacts.ensure("store", refuse)
     assert asked == ["store", "again"]
 
-    now[0] += contact.GOOD_FOR_SECONDS + 1
+    now[0] += reachability.GOOD_FOR_SECONDS + 1
     with pytest.raises(ConnectionError):
         contacts.ensure("store", refuse)
     with pytest.raises(ConnectionError):

@@ -31,11 +31,11 @@ from kfgcp.backends.kubeflow import metadata
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.vertex import logs as vertex_logs
 from kfgcp.cli import main
-from kfgcp.engine.buckets import transfer
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra
 from kfgcp.model import json_text
 from kfgcp.query import RunFilter
 from kfgcp.services.client import ServiceClient
+from kfgcp.services.storage import transfer
 from kfgcp.store.store import DATABASE_NAME, Store
 from mutated_verbs import VERBS, Ground, Verb, quietly
 from mutating_proxy import proxy_of

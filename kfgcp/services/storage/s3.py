@@ -9,8 +9,9 @@ from functools import lru_cache
 from io import RawIOBase
 from typing import Any, Final
 
-from kfgcp.engine.buckets.base import ChangedError, Parts, Sink, StoredObject, status_of
-from kfgcp.engine.contact import CONNECT_SECONDS
+from kfgcp.services.storage.bucket import Parts, Sink, StoredObject
+from kfgcp.services.storage.client_errors import ChangedError, status_of
+from kfgcp.services.storage.reachability import CONNECT_SECONDS
 from kfgcp.settings import MOST_REQUEST_SECONDS
 
 CONNECTIONS: Final = 16
@@ -159,7 +160,7 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    from kfgcp.engine.buckets.s3_sockets import mount_deadlines
+    from kfgcp.services.storage.s3_sockets import mount_deadlines
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.semantics.values import ArtifactValue, ValueProblem
 from patience import PROCESS
 
@@ -167,14 +167,17 @@ def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None
         ArtifactValue("a", "system.Dataset", uri)
         for uri in ("/local", "gs://b/k", "s3://b/k", "https://x/y", "oci://x/y", "gs://b/k")
     ]
-    assert remote.to_copy(items, tmp_path) == ["gs://b/k", "s3://b/k"]
+    assert bucket_copies.uris_to_download(items, tmp_path) == ["gs://b/k", "s3://b/k"]
     (tmp_path / "gcs" / "b").mkdir(parents=True)
     (tmp_path / "gcs" / "b" / "k").touch()
-    assert remote.to_copy(items, tmp_path) == ["s3://b/k"]
+    assert bucket_copies.uris_to_download(items, tmp_path) == ["s3://b/k"]
 
 
 def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
-    assert remote.place("gs://../../etc//passwd", tmp_path) == tmp_path / "gcs" / "etc" / "passwd"
+    assert (
+        bucket_copies.copy_path("gs://../../etc//passwd", tmp_path)
+        == tmp_path / "gcs" / "etc" / "passwd"
+    )
 
 
 def test_a_minio_server_whose_address_is_not_known_is_told(
@@ -185,4 +188,4 @@ def test_a_minio_server_whose_address_is_not_known_is_told(
     with pytest.raises(
         ValueProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
     ):
-        remote.copy("minio://b/k", tmp_path)
+        bucket_copies.download("minio://b/k", tmp_path)

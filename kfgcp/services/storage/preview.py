@@ -1,8 +1,7 @@
 """Looks at what lies in a bucket without copying it: the beginning of an object, the names below a
 prefix.
 
-For `gs://`, `s3://` and `minio://`, with the clients of `kfgcp.engine.remote`. What goes wrong is
-one of our errors.
+For `gs://`, `s3://` and `minio://`. What goes wrong is one of our errors.
 """
 
 from __future__ import annotations
@@ -12,9 +11,6 @@ from contextlib import contextmanager
 from typing import Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.engine import remote
-from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import StoredObject, describe, status_of
 from kfgcp.errors import (
     AuthError,
     ConfigError,
@@ -24,6 +20,11 @@ from kfgcp.errors import (
     Refused,
     Unreachable,
 )
+from kfgcp.services.storage import transfer
+from kfgcp.services.storage.bucket import StoredObject
+from kfgcp.services.storage.client_errors import describe, status_of
+from kfgcp.services.storage.connect import NoAddressError, open_bucket
+from kfgcp.services.storage.uris import EXTRAS, sign_in_hint
 
 GONE: Final = "It may have been deleted, or never written."
 
@@ -32,7 +33,7 @@ _ADDRESS: Final = (
 )
 
 
-def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
+def read_beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
     """At most the first `size` bytes of an object, and no more are asked for; None when there is no
     such object.
 
@@ -52,7 +53,7 @@ def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes
         return None
 
     def read() -> bytes:
-        bucket, _ = remote.open_bucket(uri, settings)  # signs in, which takes time too
+        bucket, _ = open_bucket(uri, settings)  # signs in, which takes time too
         return bucket.beginning(key, size)
 
     try:
@@ -66,13 +67,13 @@ def beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes
         raise
 
 
-def below(uri: str, most: int, settings: BucketSettings = DEFAULTS) -> list[str]:
+def list_names(uri: str, most: int, settings: BucketSettings = DEFAULTS) -> list[str]:
     """Return the names of at most `most` objects below a prefix, without it, sorted. Raises what
-    `beginning` does."""
+    `read_beginning` does."""
     prefix = transfer.folder_prefix(_key(uri))
 
     def read() -> list[StoredObject]:
-        bucket, _ = remote.open_bucket(uri, settings)
+        bucket, _ = open_bucket(uri, settings)
         return transfer.list_objects(
             bucket, prefix, most + 1
         )  # one more, because the prefix itself may be an object
@@ -107,15 +108,13 @@ def _ours(uri: str, error: Exception) -> KfgcpError:
     own."""
     scheme = uri.partition("://")[0]
     if isinstance(error, ImportError):
-        return MissingExtra(f"Reading {uri}", remote.EXTRAS[scheme])
-    if isinstance(error, remote.NoAddressError):
+        return MissingExtra(f"Reading {uri}", EXTRAS[scheme])
+    if isinstance(error, NoAddressError):
         return ConfigError(f"{uri} cannot be read: {error}.", hint=_ADDRESS)
     said = describe(error)
     status = status_of(error)
     if status == 401 or _of_sign_in(error):
-        return AuthError(
-            f"{uri} cannot be read without signing in: {said}", hint=remote.sign_in_hint(uri)
-        )
+        return AuthError(f"{uri} cannot be read without signing in: {said}", hint=sign_in_hint(uri))
     if status == 404:
         return NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND")
     if status == 403:

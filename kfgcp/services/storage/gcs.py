@@ -10,8 +10,8 @@ from io import RawIOBase
 from typing import Any, Final
 
 from kfgcp.deadlines import current_deadline
-from kfgcp.engine.buckets.base import Sink, StoredObject
-from kfgcp.engine.contact import CONNECT_SECONDS, READ_SECONDS, google_credentials
+from kfgcp.services.storage.bucket import Sink, StoredObject
+from kfgcp.services.storage.reachability import CONNECT_SECONDS, READ_SECONDS, google_credentials
 
 CONNECTIONS: Final = 16
 """How many connections are kept for the threads of a transfer."""

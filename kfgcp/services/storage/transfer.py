@@ -29,8 +29,9 @@ from kfgcp.deadlines import (
     current_deadline,
     obey,
 )
-from kfgcp.engine.buckets.base import Bucket, Parts, StoredObject, UploadsInParts, is_transient
 from kfgcp.machine import start_thread
+from kfgcp.services.storage.bucket import Bucket, Parts, StoredObject, UploadsInParts
+from kfgcp.services.storage.client_errors import is_transient
 
 Result = TypeVar("Result")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Sink, StoredObject
+from kfgcp.services.storage import transfer
+from kfgcp.services.storage.bucket import Sink, StoredObject
 from patience import REQUEST
 
 PART = 1000
