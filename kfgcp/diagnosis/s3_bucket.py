@@ -9,12 +9,12 @@ from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.connection import SECONDS
 from kfgcp.errors import BackendError
-from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage.permissions import (
     MissingBucketError,
     SignInProblem,
     refused_permissions,
 )
+from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.services.storage.uris import sign_in_hint
 
 SCHEMES = ("s3://", "minio://")
@@ -51,7 +51,7 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
         ) from None
     except SignInProblem as problem:
         return Aside(f"not checked: {problem}", sign_in_hint(root))
-    except ValueProblem as problem:
+    except StorageProblem as problem:
         return Aside(f"not checked: {problem}")
     if not refused:
         return f"{scheme}://{name} can be written and read"

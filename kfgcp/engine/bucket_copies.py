@@ -57,7 +57,7 @@ def download(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> Non
     """Copy an object, or all below a prefix, to its place below `folder`.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused; one line.
+        StorageProblem: the library for it is missing, or the store refused; one line.
     """
     objects.download(uri, copy_path(uri, folder), settings)
 
@@ -66,7 +66,7 @@ def upload(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> None:
     """Copy the file or folder at the URI's place below `folder` to the bucket.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused; one line.
+        StorageProblem: the library for it is missing, or the store refused; one line.
     """
     objects.upload(uri, copy_path(uri, folder), settings)
 

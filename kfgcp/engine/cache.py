@@ -26,8 +26,9 @@ from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.requirements import is_kfp
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
+from kfgcp.semantics.values import ArtifactValue, Values
 from kfgcp.services.storage import objects
+from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
@@ -439,7 +440,7 @@ def why_unusable(
             uri = item["uri"]
             try:
                 there = not item["stored"] or _exists(uri, buckets)
-            except ValueProblem as problem:
+            except StorageProblem as problem:
                 return Unusable(
                     f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True
                 )

@@ -12,7 +12,8 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import bucket_copies
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
-from kfgcp.semantics.values import ValueProblem, Values
+from kfgcp.semantics.values import Values
+from kfgcp.services.storage.problems import StorageProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Transfers:
         try:
             for uri in uris:
                 bucket_copies.download(uri, self._folder, self._settings)
-        except ValueProblem as problem:
+        except StorageProblem as problem:
             return Fetched(attempt, str(problem))
         return Fetched(attempt)
 
@@ -104,7 +105,7 @@ class Transfers:
         try:
             for uri in uris:
                 bucket_copies.upload(uri, self._folder, self._settings)
-        except ValueProblem as problem:
+        except StorageProblem as problem:
             return Stored(attempt_id, outputs, str(problem))
         artifacts = {
             name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)

@@ -238,7 +238,7 @@ def _local(path: Path, uri: str, limit: int) -> Text:
             return _listed(sorted(_files(path)), uri)
         if not (uri and path.is_file()):
             raise NotFound(
-                f"{uri or 'An artifact without a URI'} does not exist.", hint=preview.GONE
+                f"{uri or 'An artifact without a URI'} does not exist.", hint=preview.MISSING_HINT
             )
         with path.open("rb") as file:
             return _decoded(file.read(limit + 1), limit)
@@ -261,7 +261,7 @@ def _files(folder: Path) -> Iterator[str]:
 def _listed(names: list[str], uri: str) -> Text:
     """A folder; there are none without objects in a bucket."""
     if not names and is_bucket_uri(uri):
-        raise NotFound(f"{uri} does not exist.", hint=preview.GONE)
+        raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
     return Text("\n".join(names[:MOST_FILES]), truncated=len(names) > MOST_FILES, folder=True)
 
 

@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import pytest
 
 from kfgcp.engine import bucket_copies
-from kfgcp.semantics.values import ArtifactValue, ValueProblem
+from kfgcp.semantics.values import ArtifactValue
+from kfgcp.services.storage.problems import StorageProblem
 from patience import PROCESS
 
 OBJECTS = {"one/table.csv": b"a,b\n1,2\n", "many/x.txt": b"x", "many/deep/y.txt": b"y"}
@@ -186,6 +187,6 @@ def test_a_minio_server_whose_address_is_not_known_is_told(
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        ValueProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+        StorageProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
     ):
         bucket_copies.download("minio://b/k", tmp_path)

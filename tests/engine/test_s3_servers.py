@@ -18,8 +18,8 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import bucket_copies
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
-from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import gcs, objects, preview, s3, transfer
+from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import artifact_contents
 from patience import PROCESS
@@ -144,7 +144,7 @@ def test_an_artifact_goes_there_and_comes_back(
     )
     assert objects.exists(uri, where)
     assert not objects.exists(f"{uri}.gone", where)
-    objects.check(f"{scheme}://{BUCKET}/any/where", where)
+    objects.check_root(f"{scheme}://{BUCKET}/any/where", where)
     # Threads of other tests may look up other hosts meanwhile.
     asked, other = f"{BUCKET}.{HOST}", server.path_host
     if addressing != "virtual":
@@ -182,7 +182,7 @@ def test_credentials_of_a_file(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "team")
 
-    objects.check(f"s3://{BUCKET}", settings(server.url))
+    objects.check_root(f"s3://{BUCKET}", settings(server.url))
 
 
 def test_wrong_credentials(
@@ -194,7 +194,7 @@ def test_wrong_credentials(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 
     with pytest.raises(
-        ValueProblem,
+        StorageProblem,
         match=r"^s3://artifacts/x cannot be read: .*\(?(SignatureDoesNotMatch|403)\)?$",
     ):
         bucket_copies.download(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
@@ -206,7 +206,7 @@ def test_wrong_credentials(
 
 def test_no_credentials(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"
+        StorageProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"
     ):
         bucket_copies.download(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
 
@@ -218,18 +218,19 @@ def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
     place.parent.mkdir(parents=True)
     place.touch()
 
-    for attempt in (objects.check, objects.exists):
-        if attempt is objects.check:
+    for attempt in (objects.check_root, objects.exists):
+        if attempt is objects.check_root:
             with pytest.raises(
-                ValueProblem, match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$"
+                StorageProblem,
+                match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$",
             ):
                 attempt("s3://no-such-bucket/x", where)
     with pytest.raises(
-        ValueProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"
+        StorageProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"
     ):
         bucket_copies.download("s3://no-such-bucket/y", tmp_path, where)
     with pytest.raises(
-        ValueProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"
+        StorageProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"
     ):
         bucket_copies.upload("s3://no-such-bucket/x", tmp_path, where)
     with pytest.raises(NotFound):
@@ -239,7 +240,7 @@ def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("signed_in")
 def test_nothing_at_an_address(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueProblem,
+        StorageProblem,
         match=r"^s3://artifacts/nothing cannot be read: there is nothing at this address$",
     ):
         bucket_copies.download(f"s3://{BUCKET}/nothing", tmp_path, settings(server.url))
@@ -325,7 +326,7 @@ def test_keys_that_cannot_be_files(
     stored = [s3.StoredObject(f"clash/{name}", 1, "") for name in names]
     monkeypatch.setattr(s3.S3Bucket, "pages", lambda *_: iter([stored]))
 
-    with pytest.raises(ValueProblem) as caught:
+    with pytest.raises(StorageProblem) as caught:
         bucket_copies.download(f"s3://{BUCKET}/clash", tmp_path, settings(server.url))
 
     assert str(caught.value).startswith(f"s3://{BUCKET}/clash cannot be read: ")
@@ -447,7 +448,7 @@ def test_a_download_that_is_cut_again_and_again_leaves_nothing(
     server.client().upload_file(str(tmp_path / "file"), BUCKET, "stuck.bin")
     between = proxy(cut_after=100_000, cuts=1_000_000)
 
-    with pytest.raises(ValueProblem, match=r"^s3://artifacts/stuck.bin cannot be read: "):
+    with pytest.raises(StorageProblem, match=r"^s3://artifacts/stuck.bin cannot be read: "):
         bucket_copies.download(f"s3://{BUCKET}/stuck.bin", tmp_path / "back", settings(between.url))
 
     assert tree(tmp_path / "back") == {"s3": None, f"s3/{BUCKET}": None}
@@ -471,7 +472,7 @@ def test_an_object_that_changes_while_it_is_copied(
         on_cut=lambda: client.put_object(Bucket=BUCKET, Key="changing.bin", Body=b"2" * 5 * MIB),
     )
 
-    with pytest.raises(ValueProblem, match=r"cannot be read: it was changed at the same time$"):
+    with pytest.raises(StorageProblem, match=r"cannot be read: it was changed at the same time$"):
         bucket_copies.download(
             f"s3://{BUCKET}/changing.bin", tmp_path / "back", settings(between.url)
         )

@@ -43,6 +43,7 @@ from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskState, ti
 from kfgcp.query import RunFilter
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import objects
+from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.services.storage.uris import is_bucket_uri, sign_in_hint
 from kfgcp.spec import graph, platform
 from kfgcp.store import database
@@ -423,8 +424,8 @@ def output_root(env: Environment, project_root: Path) -> str:
     root: str = env.get("pipeline_root") or ""
     if is_bucket_uri(root):
         try:
-            objects.check(root, BucketSettings.of_environment(env))
-        except ValueProblem as problem:
+            objects.check_root(root, BucketSettings.of_environment(env))
+        except StorageProblem as problem:
             raise BackendError(
                 f"The pipeline root of environment '{env.name}' cannot be used: {problem}.",
                 hint=f"Check the bucket's name and your sign-in. {sign_in_hint(root)}",

@@ -27,7 +27,7 @@ def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> Non
         settings: of the environment.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused; one line.
+        StorageProblem: the library for it is missing, or the store refused; one line.
     """
     partial = target.with_name(f".{uuid.uuid4().hex}")
     try:
@@ -48,7 +48,7 @@ def upload(uri: str, source: Path, settings: BucketSettings = DEFAULTS) -> None:
     """Copy a file or a folder to a bucket.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused; one line.
+        StorageProblem: the library for it is missing, or the store refused; one line.
     """
     try:
         bucket, key = connect_bucket(uri, settings)
@@ -61,7 +61,7 @@ def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
     """Return whether there is an object at the URI, or one below it.
 
     Raises:
-        ValueProblem: the library for it is missing, or the store refused or does not answer; one
+        StorageProblem: the library for it is missing, or the store refused or does not answer; one
             line.
     """
     try:
@@ -71,12 +71,12 @@ def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
         raise storage_problem(uri, "looked at", error) from None
 
 
-def check(root: str, settings: BucketSettings = DEFAULTS) -> None:
+def check_root(root: str, settings: BucketSettings = DEFAULTS) -> None:
     """Passes a pipeline root whose bucket can be listed from here.
 
     Raises:
-        ValueProblem: the library for it is missing, there is no such bucket, or it may not be read;
-            one line.
+        StorageProblem: the library for it is missing, there is no such bucket, or it may not be
+            read; one line.
     """
     try:
         bucket, key = connect_bucket(root, settings)

@@ -8,19 +8,18 @@ from http import HTTPStatus
 from typing import Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import transfer
 from kfgcp.services.storage.bucket import UploadsInParts
 from kfgcp.services.storage.client_errors import describe, status_of
 from kfgcp.services.storage.connect import connect_bucket
-from kfgcp.services.storage.problems import storage_problem
+from kfgcp.services.storage.problems import StorageProblem, storage_problem
 
 
 class MissingBucketError(Exception):
     """There is no such bucket."""
 
 
-class SignInProblem(ValueProblem):
+class SignInProblem(StorageProblem):
     """This machine has no credentials for a store, or they cannot be read."""
 
 
@@ -54,7 +53,7 @@ def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[
     Raises:
         MissingBucketError: the store has no such bucket.
         SignInProblem: this machine has no credentials for the store.
-        ValueProblem: the library for it is missing, or the store does not answer; one line.
+        StorageProblem: the library for it is missing, or the store does not answer; one line.
     """
     try:
         bucket, folder = connect_bucket(root, settings)

@@ -26,7 +26,7 @@ from kfgcp.services.storage.client_errors import describe, status_of
 from kfgcp.services.storage.connect import NoAddressError, open_bucket
 from kfgcp.services.storage.uris import EXTRAS, sign_in_hint
 
-GONE: Final = "It may have been deleted, or never written."
+MISSING_HINT: Final = "It may have been deleted, or never written."
 
 _ADDRESS: Final = (
     "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
@@ -116,7 +116,7 @@ def _ours(uri: str, error: Exception) -> KfgcpError:
     if status == 401 or _of_sign_in(error):
         return AuthError(f"{uri} cannot be read without signing in: {said}", hint=sign_in_hint(uri))
     if status == 404:
-        return NotFound(f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND")
+        return NotFound(f"{uri} does not exist.", hint=MISSING_HINT, status=404, reason="NOT_FOUND")
     if status == 403:
         hint = "Who is signed in needs a role that may read the bucket."
         return Refused(

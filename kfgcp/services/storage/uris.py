@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from kfgcp.semantics.placeholders import MOUNTS
-
 EXTRAS = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 
 _SIGN_IN: Final = {
@@ -22,4 +20,4 @@ def sign_in_hint(uri: str) -> str:
 
 def is_bucket_uri(uri: str) -> bool:
     """Whether it names something in a bucket."""
-    return uri.partition("://")[0] in MOUNTS and "://" in uri
+    return uri.partition("://")[0] in EXTRAS and "://" in uri

@@ -13,8 +13,8 @@ import pytest
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import Unreachable
-from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import connect, objects, preview, transfer
+from kfgcp.services.storage.problems import StorageProblem
 
 SETTINGS = BucketSettings(request_seconds=1)
 FIRST_LINE = b"HTTP/1.1 200 OK\r\n"
@@ -130,11 +130,11 @@ def test_a_list_of_objects(store: HostileServer, scheme: str) -> None:
 
 @pytest.mark.parametrize("store", [trickle_headers], indirect=True)  # S3 asks for the headers alone
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("look", [objects.exists, objects.check])
+@pytest.mark.parametrize("look", [objects.exists, objects.check_root])
 def test_a_look_before_a_task_starts(
     store: HostileServer, scheme: str, look: Callable[[str, BucketSettings], object]
 ) -> None:
-    with pytest.raises(ValueProblem, match=LATE):
+    with pytest.raises(StorageProblem, match=LATE):
         look(f"{scheme}://bucket/key", SETTINGS)
 
 
@@ -144,7 +144,7 @@ def test_a_download_of_a_byte_at_a_time(
 ) -> None:
     serve(trickle_content)
 
-    with pytest.raises(ValueProblem) as caught:
+    with pytest.raises(StorageProblem) as caught:
         objects.download(f"{scheme}://bucket/key", tmp_path / "copy", SETTINGS)
 
     assert str(caught.value) == f"{scheme}://bucket/key cannot be read: {STUCK}"
@@ -158,7 +158,7 @@ def test_a_folder_whose_list_never_ends(
     serve(endless_list)
 
     with pytest.raises(
-        ValueProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"
+        StorageProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"
     ):
         objects.download(f"{scheme}://bucket/key", tmp_path / "copy", SETTINGS)
 
@@ -176,7 +176,7 @@ def test_a_folder_with_too_many_objects(
     monkeypatch.setattr(transfer, "MOST_OBJECTS", 3)
 
     with pytest.raises(
-        ValueProblem, match="cannot be read: there are more than 3 objects below it"
+        StorageProblem, match="cannot be read: there are more than 3 objects below it"
     ):
         objects.download(f"{scheme}://bucket/key", tmp_path / "copy")
 
@@ -193,7 +193,7 @@ def test_an_upload_that_gets_no_answer(
     file = tmp_path / "file"
     file.write_bytes(b"x" * SIZE)
 
-    with pytest.raises(ValueProblem) as caught:
+    with pytest.raises(StorageProblem) as caught:
         objects.upload(f"{scheme}://bucket/key", file, SETTINGS)
 
     assert str(caught.value) == f"{scheme}://bucket/key cannot be written: {STUCK}"
@@ -209,7 +209,7 @@ def test_an_upload_that_the_store_does_not_read(
     with file.open("wb") as content:
         content.truncate(30_000_000)
 
-    with pytest.raises(ValueProblem, match=f"cannot be written: {STUCK}"):
+    with pytest.raises(StorageProblem, match=f"cannot be written: {STUCK}"):
         objects.upload(f"{scheme}://bucket/key", file, SETTINGS)
 
 
