@@ -18,7 +18,8 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import bucket_copies
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
-from kfgcp.services.storage import gcs, objects, preview, s3, transfer
+from kfgcp.services.storage import gcs, objects, preview, retry, s3
+from kfgcp.services.storage.bucket import StoredObject
 from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import artifact_contents
@@ -323,7 +324,7 @@ def test_keys_that_cannot_be_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the list is ours: some servers refuse such keys, but S3 does not."""
-    stored = [s3.StoredObject(f"clash/{name}", 1, "") for name in names]
+    stored = [StoredObject(f"clash/{name}", 1, "") for name in names]
     monkeypatch.setattr(s3.S3Bucket, "pages", lambda *_: iter([stored]))
 
     with pytest.raises(StorageProblem) as caught:
@@ -393,7 +394,7 @@ def test_a_download_continues_where_it_was_cut(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
     digest = random_file(tmp_path / "file", size, random.Random(1))  # noqa: S311
     server.client().upload_file(str(tmp_path / "file"), BUCKET, "cut.bin")
@@ -405,13 +406,13 @@ def test_a_download_continues_where_it_was_cut(
     assert between.cuts == 8
     # Each cut costs what was read since the last whole piece, and no more. Starting again would
     # cost megabytes.
-    assert between.passed < size + 9 * transfer.PIECE_BYTES
+    assert between.passed < size + 9 * retry.PIECE_BYTES
 
 
 def test_a_download_from_cloud_storage_continues_where_it_was_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
     digest = random_file(
         bucket_copies.copy_path(f"gs://{BUCKET}/cut.bin", tmp_path / "there"),
@@ -433,7 +434,7 @@ def test_a_download_from_cloud_storage_continues_where_it_was_cut(
 
     assert digest_of(bucket_copies.copy_path(f"gs://{BUCKET}/cut.bin", tmp_path / "back")) == digest
     assert between.cuts == 8
-    assert between.passed < size + 9 * transfer.PIECE_BYTES
+    assert between.passed < size + 9 * retry.PIECE_BYTES
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -443,7 +444,7 @@ def test_a_download_that_is_cut_again_and_again_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     random_file(tmp_path / "file", 3 * MIB, random.Random(2))  # noqa: S311
     server.client().upload_file(str(tmp_path / "file"), BUCKET, "stuck.bin")
     between = proxy(cut_after=100_000, cuts=1_000_000)
@@ -452,7 +453,7 @@ def test_a_download_that_is_cut_again_and_again_leaves_nothing(
         bucket_copies.download(f"s3://{BUCKET}/stuck.bin", tmp_path / "back", settings(between.url))
 
     assert tree(tmp_path / "back") == {"s3": None, f"s3/{BUCKET}": None}
-    assert between.cuts == transfer.MOST_FAILURES
+    assert between.cuts == retry.MAX_FAILURES
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -463,7 +464,7 @@ def test_an_object_that_changes_while_it_is_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No file is put together from two versions."""
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     client = server.client()
     client.put_object(Bucket=BUCKET, Key="changing.bin", Body=b"1" * 5 * MIB)
     between = proxy(
@@ -487,7 +488,7 @@ def test_a_folder_is_whole_after_cuts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     uri = f"s3://{BUCKET}/cut folder"
     place = bucket_copies.copy_path(uri, tmp_path / "there")
     for number in range(40):
@@ -512,9 +513,9 @@ from pathlib import Path
 from kfgcp.engine import bucket_copies
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.services.storage import connect
-from kfgcp.services.storage.reachability import Contacts
+from kfgcp.services.storage.reachability import ReachabilityChecks
 
-connect._CONTACTS = Contacts(limit=1200)
+connect._REACHABILITY = ReachabilityChecks(limit=1200)
 verb, uri, folder, url, region = sys.argv[1:]
 getattr(bucket_copies, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200))
 status = Path("/proc/self/status")

@@ -364,7 +364,7 @@ def test_services_know_no_run_and_no_backend() -> None:
     imported = {dotted for name in names for dotted in _of(name)}
     above = ("backends", "diagnosis", "engine", "store", "tracking")
 
-    assert "services/storage/transfer.py" in names
+    assert "services/storage/downloads.py" in names
     assert {dotted for dotted in imported if _part(dotted) in above} == set()
 
 

@@ -1,4 +1,4 @@
-"""What a bucket can do, whoever keeps it."""
+"""The methods that every bucket has, whichever service stores it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class StoredObject:
 
     Attributes:
         key: its name.
-        size: in bytes; None when it is not known what a download will give.
-        version: changes with the content, so that no file is put together from two versions. "" is
-            not known.
+        size: in bytes; None when the size of its download is not known.
+        version: changes with the content, so that no file mixes two versions; "" when the service
+            gives none.
     """
 
     key: str
@@ -28,55 +28,56 @@ class StoredObject:
 
 
 class Bucket(Protocol):
-    """A bucket. The methods send their requests once, and obey the deadline of `kfgcp.deadlines`.
+    """A bucket. Each method sends its requests once and obeys the deadline of `kfgcp.deadlines`.
 
-    What they raise is an error of the client library.
+    The methods raise errors of the client library.
     """
 
     def find(self, key: str) -> StoredObject | None:
-        """Return an object, None when there is none with this key."""
+        """Return an object, None when none has this key."""
 
-    def pages(self, prefix: str, most: int) -> Iterator[list[StoredObject]]:
-        """Yield the objects whose keys begin with a prefix, a page of the service at a time.
+    def pages(self, prefix: str, limit: int) -> Iterator[list[StoredObject]]:
+        """Yield the objects whose keys begin with a prefix, one page of the service at a time.
 
         Args:
             prefix: "" for all objects of the bucket.
-            most: no more objects are asked for. The last page may have more.
+            limit: how many objects are requested. The last page may have more.
         """
 
-    def beginning(self, key: str, size: int) -> bytes:
-        """Return at most the first `size` bytes of an object; no more are asked for."""
+    def read_beginning(self, key: str, size: int) -> bytes:
+        """Return at most the first `size` bytes of an object, and request no more bytes."""
 
     def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
-        """Give the bytes from `start` to before `end` to `sink`.
+        """Pass a part of an object to `sink`, piece by piece.
 
         Args:
-            stored: an object as `find` or `pages` gave it. When it has changed since, the service
-                refuses.
-            start: 0 for the first byte.
-            end: None for all that there is, and then `start` is 0.
+            stored: from `find` or `pages`. The service refuses when it has changed since then.
+            start: the first byte; 0 is the first byte of the object.
+            end: the byte after the last one. None reads everything; `start` must then be 0.
             sink: called with each piece.
         """
 
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
-        """Write an object in one request, or with as many as the client library chooses."""
+        """Write an object. The client library may send several requests for it."""
 
 
 @runtime_checkable
-class UploadsInParts(Protocol):
-    """A bucket whose large objects kfgcp writes in parts. Where it is not, the client library does
-    that in `upload`."""
+class MultipartBucket(Bucket, Protocol):
+    """A bucket to which kfgcp sends large objects in parts.
+
+    With other buckets the client library does this in `upload`.
+    """
 
     @property
     def part_bytes(self) -> int:
-        """The size of the parts. A file of up to two parts is uploaded as a whole."""
+        """The size of a part. A file of at most two parts is uploaded as a whole."""
 
     def start_parts(self, key: str) -> Parts:
         """Begin an object that is written in parts."""
 
 
 class Parts(Protocol):
-    """An object that is written in parts, in any order. It appears when all are there."""
+    """An object that is written in parts, in any order. It appears with `finish`."""
 
     def upload(self, number: int, body: RawIOBase, size: int) -> None:
         """Write a part. number: 1 for the first one."""
@@ -84,5 +85,5 @@ class Parts(Protocol):
     def finish(self) -> None:
         """Put the object together."""
 
-    def abandon(self) -> None:
-        """Remove the parts. No error is raised."""
+    def abort(self) -> None:
+        """Remove the parts. It never raises an error."""

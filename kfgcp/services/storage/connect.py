@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 import threading
 from importlib import import_module
+from typing import Final
 
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.services.storage.bucket import Bucket
-from kfgcp.services.storage.client_errors import is_answer
+from kfgcp.services.storage.client_errors import has_response
 from kfgcp.services.storage.gcs import GcsBucket, storage_client
-from kfgcp.services.storage.reachability import Contacts
+from kfgcp.services.storage.reachability import ReachabilityChecks
 from kfgcp.services.storage.s3 import S3Bucket, s3_client
+from kfgcp.services.storage.uris import split_uri
+
+_REACHABILITY: Final = ReachabilityChecks()
+
+_IMPORT_LOCK: Final = threading.Lock()
 
 
 class NoAddressError(Exception):
-    """It is not known where a store is."""
+    """The address of a store is not known."""
 
 
 def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
-    """Return the bucket of a URI, and the key in it. No request is sent.
+    """Return the bucket of a URI, and the key in it. It sends no request to the bucket.
 
     Raises:
-        NoAddressError: it is `minio://`, and nothing says where the server is.
+        NoAddressError: it is a `minio://` URI, and no setting has the address of the server.
         ImportError: the library is missing.
     """
-    scheme, _, rest = uri.partition("://")
-    name, _, key = rest.partition("/")
+    scheme, name, key = split_uri(uri)
     if scheme == "gs":
         return GcsBucket(storage_client(), name), key
     endpoint = settings.endpoint
@@ -38,36 +42,37 @@ def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucke
     return S3Bucket(s3_client(endpoint, settings.s3_region, settings.s3_addressing), name), key
 
 
-_CONTACTS = Contacts()
-_IMPORTING = threading.Lock()
-
-
-def connect_bucket(uri: str, settings: BucketSettings) -> tuple[Bucket, str]:
-    """Return the bucket of a URI and the key in it, after the store has answered a first request.
+def connect_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
+    """Return the bucket of a URI and the key in it, after the store has answered a request.
 
     Raises:
         NoAnswerError: the store did not answer in time.
-        Exception: an error of the store's client library: there is no connection, or the sign-in
-            failed.
+        NoAddressError: as `open_bucket`.
+        ImportError: the library is missing.
+        Exception: an error of the client library: there is no connection, or the sign-in failed.
     """
-    scheme, _, rest = uri.partition("://")
-    # These imports are slow, so they come before the time that an answer may take. They need a
-    # lock, because several threads copy at the same time, and circular imports could show a second
-    # thread a module that is not complete.
-    with _IMPORTING:
-        import_module("google.cloud.storage" if scheme == "gs" else "boto3")
-    name = rest.partition("/")[0]
-    address = os.environ.get("STORAGE_EMULATOR_HOST") if scheme == "gs" else settings.endpoint
-    _CONTACTS.ensure(f"{scheme}://{name} at {address}", lambda: _send_first_request(uri, settings))
+    scheme, name, _ = split_uri(uri)
+    library = "boto3"
+    address = settings.endpoint
+    if scheme == "gs":
+        library = "google.cloud.storage"
+        address = os.environ.get("STORAGE_EMULATOR_HOST")
+    # The imports are slow, so they come before the time limit of the first request begins. They
+    # need a lock: several threads copy at the same time, and with circular imports a second thread
+    # could see a module that is not complete.
+    with _IMPORT_LOCK:
+        import_module(library)
+    store = f"{scheme}://{name} at {address}"
+    _REACHABILITY.ensure(store, lambda: _send_first_request(uri, settings))
     return open_bucket(uri, settings)
 
 
 def _send_first_request(uri: str, settings: BucketSettings) -> None:
-    """Send one request to the store of a URI. Any answer proves that the store is there, also "not
-    allowed"."""
+    """Send one request to the store of a URI, and raise an error when there is no answer."""
     bucket, _ = open_bucket(uri, settings)
     try:
-        bucket.check()
+        bucket.send_first_request()
     except Exception as error:
-        if not is_answer(error):
+        # Any answer proves that the store can be reached, also "not allowed".
+        if not has_response(error):
             raise

@@ -1,8 +1,8 @@
-"""Checks within seconds whether an object store can be reached, before a task uses it.
+"""Checks within seconds that an object store can be reached, before a task uses it.
 
 The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is
-right in the middle of a long transfer. It is wrong at the start, where it only delays the message
-that the network is down. So one small request is sent first, once, and never repeated.
+right in the middle of a long transfer. At the start it only delays the message that the network is
+down. So one small request is sent first, and it is not repeated.
 """
 
 from __future__ import annotations
@@ -10,26 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.deadlines import DeadlineError, call_within
 
+# How long the sign-in and the first request may take together. The limit also holds when a name
+# server, a proxy or the sign-in hangs. CONNECT_SECONDS and READ_SECONDS must fit into it.
 LIMIT_SECONDS: Final = 8.0
-"""How long signing in and the first request may take together, even when a name server, a proxy or
-a sign-in hangs."""
-
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
+
+# How long a store that answered is not checked again.
 GOOD_FOR_SECONDS: Final = 60.0
-"""A store that answered is not checked again for this long."""
 
+# How long a store that did not answer is not checked again. The next task then fails at once.
 BAD_FOR_SECONDS: Final = 5.0
-"""A store that did not answer is not checked again for this long, so that the next task does not
-wait as well."""
-
-METADATA_SECONDS: Final = 2.0
-"""How long Google's metadata server may take to answer. It is where machines at Google get their
-tokens."""
 
 
 class NoAnswerError(Exception):
@@ -37,15 +32,20 @@ class NoAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """The result of a check. at: by the clock. error: None when the store answered."""
+class _CheckResult:
+    """The result of a check.
 
-    at: float
+    Attributes:
+        checked_at: the time of the clock, in seconds.
+        error: None when the store answered.
+    """
+
+    checked_at: float
     error: Exception | None
 
 
-class Contacts:
-    """Checks whether stores answer, and remembers the results for a while.
+class ReachabilityChecks:
+    """Checks that stores answer. Each result is valid for a while.
 
     Args:
         clock: monotonic, in seconds.
@@ -57,31 +57,31 @@ class Contacts:
     ) -> None:
         self._clock = clock
         self._limit = limit
-        self._outcomes: dict[str, _Outcome] = {}
+        self._results: dict[str, _CheckResult] = {}
 
     def ensure(self, store: str, send_request: Callable[[], None]) -> None:
         """Return when a store answers.
 
         Args:
             store: the name of the store.
-            send_request: signs in and sends one request to the store. It raises an error when no
-                answer comes.
+            send_request: signs in and sends one request to the store. It raises an error when there
+                is no answer.
 
         Raises:
-            NoAnswerError: no answer came within the limit.
+            NoAnswerError: there was no answer within the limit.
             Exception: the error of `send_request`, from this check or from one a moment ago.
         """
-        outcome = self._outcomes.get(store)
-        if outcome is None or self._is_old(outcome):
+        result = self._results.get(store)
+        if result is None or self._is_outdated(result):
             error = self._check(send_request)
-            outcome = _Outcome(self._clock(), error)
-            self._outcomes[store] = outcome
-        if outcome.error is not None:
-            raise outcome.error
+            result = _CheckResult(self._clock(), error)
+            self._results[store] = result
+        if result.error is not None:
+            raise result.error
 
-    def _is_old(self, outcome: _Outcome) -> bool:
-        limit = GOOD_FOR_SECONDS if outcome.error is None else BAD_FOR_SECONDS
-        return self._clock() - outcome.at > limit
+    def _is_outdated(self, result: _CheckResult) -> bool:
+        valid_for = GOOD_FOR_SECONDS if result.error is None else BAD_FOR_SECONDS
+        return self._clock() - result.checked_at > valid_for
 
     def _check(self, send_request: Callable[[], None]) -> Exception | None:
         """Return the error of the request, None when it was answered."""
@@ -94,50 +94,3 @@ class Contacts:
         except Exception as error:
             return error
         return None
-
-
-def google_credentials() -> tuple[Any, str | None]:
-    """Return the Google credentials of this machine and their project, or (None, None) when there
-    are none.
-
-    One request is sent to the metadata server. google.auth sends three, with growing pauses, and
-    needs up to 13 s when nothing answers at the address of that server.
-    """
-    import google.auth
-    import requests
-    from google.auth.exceptions import DefaultCredentialsError, TransportError
-    from google.auth.transport.requests import Request
-
-    from kfgcp.sockets import mount_deadlines
-
-    class FailFastRequest(Request):
-        """Sends requests until one fails. After that, every request fails at once with the same
-        error."""
-
-        failure: Exception | None = None
-
-        def __call__(
-            self,
-            url: str,
-            method: str = "GET",
-            body: Any = None,
-            headers: Any = None,
-            timeout: Any = None,
-            **more: Any,
-        ) -> Any:
-            if self.failure is not None:
-                raise self.failure
-            send: Any = super().__call__
-            try:
-                return send(url, method, body, headers, METADATA_SECONDS, **more)
-            except TransportError as error:
-                self.failure = error
-                raise
-
-    session = requests.Session()
-    mount_deadlines(session)
-    try:
-        credentials, project = google.auth.default(request=FailFastRequest(session))
-    except DefaultCredentialsError:
-        return None, None
-    return credentials, project

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from kfgcp.errors import AuthError, ConfigError, NotFound, Refused, Unreachable
-from kfgcp.services.storage import preview, transfer
+from kfgcp.services.storage import preview, retry
 from kfgcp.testing.storage import Storage
 
 OBJECTS = {
@@ -161,7 +161,7 @@ def test_a_store_that_does_not_answer_cannot_be_reached(
 ) -> None:
     if scheme == "s3":
         pytest.importorskip("boto3", reason="the extra s3 is not installed")
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     for name in ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # discard: nothing listens there
 

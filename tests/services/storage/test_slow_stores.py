@@ -13,7 +13,7 @@ import pytest
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import Unreachable
-from kfgcp.services.storage import connect, objects, preview, transfer
+from kfgcp.services.storage import connect, downloads, objects, preview, retry
 from kfgcp.services.storage.problems import StorageProblem
 
 SETTINGS = BucketSettings(request_seconds=1)
@@ -102,7 +102,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., HostileServ
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(connect._CONTACTS, "ensure", lambda *_: None)
+    monkeypatch.setattr(connect._REACHABILITY, "ensure", lambda *_: None)
     yield start
     for context in contexts:
         context.__exit__(None, None, None)
@@ -173,7 +173,7 @@ def test_a_folder_with_too_many_objects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(endless_list)
-    monkeypatch.setattr(transfer, "MOST_OBJECTS", 3)
+    monkeypatch.setattr(downloads, "MAX_OBJECTS", 3)
 
     with pytest.raises(
         StorageProblem, match="cannot be read: there are more than 3 objects below it"
@@ -225,7 +225,7 @@ def test_a_store_with_tls(
     server = serve(content, tls=context)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates.authority))
     # The thread that waits is not what ends this: the sockets do.
-    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+    monkeypatch.setattr(retry, "call_within", lambda _, function: function())
 
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
         preview.read_beginning(
@@ -238,7 +238,7 @@ def test_the_sockets_of_each_library_end_a_look(
     store: HostileServer, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread is left that still reads."""
-    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+    monkeypatch.setattr(retry, "call_within", lambda _, function: function())
 
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
         preview.read_beginning(f"{scheme}://bucket/key", 100, SETTINGS)
