@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from kfgcp.engine import cache, files, importer, orphans, remote
+from kfgcp.engine import bucket_copies, cache, files, importer, orphans
 from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
@@ -224,9 +224,11 @@ class Engine:
             wire = files.executor_input(node, inputs, self._layout)
             self._running[attempt_id] = (node, wire)
             attempt = self._attempts.make(attempt_id, node, wire)
-            remote.make_folders(wire, self._layout.remote)
+            bucket_copies.make_output_folders(wire, self._layout.remote)
             self._set_alarm(attempt_id, node)
-            uris = remote.to_copy(itertools.chain(*inputs.artifacts.values()), self._layout.remote)
+            uris = bucket_copies.uris_to_download(
+                itertools.chain(*inputs.artifacts.values()), self._layout.remote
+            )
             if uris:
                 self._transfers.fetch(attempt, uris)
             else:
@@ -376,7 +378,9 @@ class Engine:
             outputs = files.read_outputs(node.component, wire, self._layout.remote)
         except (ValueProblem, OSError) as problem:
             return self._failed(node, str(problem))
-        uris = remote.written(itertools.chain(*outputs.artifacts.values()), self._layout.remote)
+        uris = bucket_copies.uris_to_upload(
+            itertools.chain(*outputs.artifacts.values()), self._layout.remote
+        )
         read = {
             item["uri"]
             for each in wire["inputs"]["artifacts"].values()

@@ -37,7 +37,8 @@ LAYERS = [
     {"spec"},
     {"semantics"},
     {"check", "store"},
-    {"engine", "services"},
+    {"services"},
+    {"engine"},
     {"diagnosis"},
     {"backends"},
     {"tracking", "hooks"},
@@ -342,7 +343,7 @@ def test_semantics_use_only_pure_modules() -> None:
     assert {"semantics/scheduler.py", "spec/graph.py", "model.py"} <= names
 
 
-def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> None:
+def test_only_the_local_backend_imports_the_engine() -> None:
     importers = {
         name
         for name in (str(file.relative_to(ROOT)) for file in FILES)
@@ -354,10 +355,18 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
         "backends/local/doctor.py",
         "backends/local/logs.py",
         "backends/local/service.py",
-        "diagnosis/s3_bucket.py",  # the clients of buckets
-        "tracking/artifact_contents.py",  # the clients of buckets
         "workspace.py",  # which files of a run were deleted
     }
+
+
+def test_services_know_no_run_and_no_backend() -> None:
+    """A client of a service is used by the engine, the checks and the backends alike."""
+    names = [str(file.relative_to(ROOT)) for file in (ROOT / "services").rglob("*.py")]
+    imported = {dotted for name in names for dotted in _of(name)}
+    above = ("backends", "diagnosis", "engine", "store", "tracking")
+
+    assert "services/storage/downloads.py" in names
+    assert {dotted for dotted in imported if _part(dotted) in above} == set()
 
 
 def test_no_modules_import_each_other() -> None:
