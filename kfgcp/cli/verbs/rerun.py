@@ -1,4 +1,4 @@
-"""`kfgcp rerun`."""
+"""Run a run's pipeline again, without what did not change."""
 
 from __future__ import annotations
 
