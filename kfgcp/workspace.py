@@ -42,6 +42,20 @@ if TYPE_CHECKING:
 
 _guard: Final = threading.Lock()
 
+# Public methods that have no function in `kfgcp`: other parts of kfgcp use them, or they return a
+# workspace. Each other public method is also a function.
+_METHODS_ONLY: Final = frozenset(
+    {
+        "default",
+        "deleted_artifacts",
+        "load_pipeline",
+        "plan",
+        "renewed",
+        "spec_of",
+        "unread",
+    }
+)
+
 
 class Workspace(OpenProject):
     """One project: the configuration in its kfgcp.toml, the store of its runs, and its backends.
@@ -846,6 +860,15 @@ class Workspace(OpenProject):
 
 _default: Workspace | None = None
 """The workspace that `Workspace.default` returned last."""
+
+
+def function_names() -> builtins.list[str]:
+    """Return the names of the methods that are also functions of `kfgcp`, sorted.
+
+    After a change, `make reference` writes them into `kfgcp/__init__.py`.
+    """
+    own_names = set(dir(Workspace)) - set(dir(OpenProject)) - _METHODS_ONLY
+    return sorted(name for name in own_names if not name.startswith("_"))
 
 
 def function(name: str) -> Callable[..., object]:
