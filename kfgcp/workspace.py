@@ -9,6 +9,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
@@ -812,9 +813,10 @@ class Workspace(OpenProject):
         Example:
             >>> kfgcp.dashboard(port=8600, read_only=True)
         """
-        from kfgcp_dashboard.server import serve
-
-        serve(self, host=host, port=port, read_only=read_only, browser=browser)
+        # The dashboard is a program that uses `Workspace`, and imports it. An import statement here
+        # would make a circle, so the server is found by its name.
+        server = import_module("kfgcp_dashboard.server")
+        server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
 
     @staticmethod
     def init(folder: str | Path = ".") -> Scaffold:
