@@ -30,8 +30,6 @@ METHOD = '''
     def greet(self, run: str = "latest") -> str:
         """Return a greeting."""
         return f"hello {run}"
-
-    # -- one run
 '''
 
 
@@ -71,10 +69,8 @@ def checkout(tmp_path: Path, environment: Callable[[], dict[str, str]]) -> Check
 def test_a_new_verb_is_a_module_and_a_method(checkout: Checkout) -> None:
     root = checkout.root
     (root / "kfgcp" / "cli" / "verbs" / "greet.py").write_text(MODULE, encoding="utf-8")
-    workspace = root / "kfgcp" / "workspace.py"
-    text = workspace.read_text(encoding="utf-8")
-    assert text.count("\n    # -- one run\n") == 1
-    workspace.write_text(text.replace("\n    # -- one run\n", METHOD), encoding="utf-8")
+    with (root / "kfgcp" / "workspace" / "run_methods.py").open("a", encoding="utf-8") as methods:
+        methods.write(METHOD)
 
     command = "from kfgcp.cli.main import main; main()"
     help_lines = checkout.python("-c", command, "--help").splitlines()
