@@ -70,11 +70,11 @@ def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
     These are the labels that people gave it, and those about its pipeline.
     """
-    repeated = {}
-    for name, value in labels.items():
-        if name not in _LABELS_OF_ONE_RUN and not name.startswith(_PREFIXES_OF_GOOGLE):
-            repeated[name] = value
-    return repeated
+    return {
+        name: value
+        for name, value in labels.items()
+        if name not in _LABELS_OF_ONE_RUN and not name.startswith(_PREFIXES_OF_GOOGLE)
+    }
 
 
 def label_value(text: str) -> str:
