@@ -125,7 +125,7 @@ def _checked(params: Mapping[str, object] | None) -> Mapping[str, object]:
 
 def _labels(spec: Spec, environment: Environment, own: Mapping[str, str]) -> dict[str, str]:
     """Return the labels of a run: those that every run has, those of the environment, its own."""
-    automatic = labels.automatic(
+    automatic = labels.automatic_labels(
         pipeline=spec.name,
         version=spec.version,
         env=environment.name,
@@ -193,7 +193,11 @@ def _options_again(run: Run, options: RunOptions) -> RunOptions:
     name is for one run.
     """
     return replace(
-        options, env=run.env, experiment=run.experiment, labels=labels.repeated(run.labels), name=""
+        options,
+        env=run.env,
+        experiment=run.experiment,
+        labels=labels.repeated_labels(run.labels),
+        name="",
     )
 
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import kfgcp as package
-from kfgcp.cli import rerun, run
 from kfgcp.cli.main import cli, main
+from kfgcp.cli.verbs import rerun, run
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.engine.executors.router import Router
 from kfgcp.options import OptionField, OptionType, RunOptions, option_fields

@@ -227,6 +227,17 @@ def test_a_part_sees_only_those_below_it(file: Path) -> None:
     assert _violations(importer, _of(name)) == []
 
 
+def test_kfgcp_does_not_import_the_dashboard() -> None:
+    """The dashboard imports `Workspace`, which starts it by its name."""
+    importers = [
+        name
+        for name in (str(file.relative_to(ROOT)) for file in FILES)
+        if any(imported.split(".")[0] == "kfgcp_dashboard" for imported in _of(name))
+    ]
+
+    assert importers == []
+
+
 def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_client_is_wanted() -> (
     None
 ):

@@ -37,7 +37,7 @@ from kfgcp.backends.run_values import (
     read_spec,
     uris_as_values,
 )
-from kfgcp.labels import EXPERIMENT, SUBMISSION, of_pipeline
+from kfgcp.labels import EXPERIMENT, SUBMISSION, pipeline_labels
 from kfgcp.model import (
     Artifact,
     Cache,
@@ -158,7 +158,9 @@ def _labels(body: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
     found = labels_of(body.get("description"))
     found.pop(EXPERIMENT, None)  # there for lists, which know it by its id
     return (
-        {**of_pipeline(spec.name, spec.version), **found} if spec and SUBMISSION in found else found
+        {**pipeline_labels(spec.name, spec.version), **found}
+        if spec and SUBMISSION in found
+        else found
     )
 
 

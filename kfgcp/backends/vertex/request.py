@@ -15,7 +15,7 @@ from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
-from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
+from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.options import local_flags
 from kfgcp.spec import platform
 from kfgcp.spec.caching import disable_caching_from, set_caching
@@ -75,7 +75,7 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
     """The labels of the job: those of the request, its experiment, and the submission's."""
     found = {
-        EXPERIMENT: fitting(request.options.experiment),
+        EXPERIMENT: label_value(request.options.experiment),
         **request.options.labels,
         SUBMISSION: submission,
     }
@@ -93,8 +93,8 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
                     " starts with a letter."
                 )
                 + (
-                    f" For example: {fitting(name)}={fitting(value)}"
-                    if fitting(name)[:1].isalpha()
+                    f" For example: {label_value(name)}={label_value(value)}"
+                    if label_value(name)[:1].isalpha()
                     else ""
                 ),
             )

@@ -1,4 +1,4 @@
-"""`kfgcp events`."""
+"""Show what happened to a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp watch`."""
+"""Follow a run until it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp init`."""
+"""Start a new project."""
 
 from __future__ import annotations
 

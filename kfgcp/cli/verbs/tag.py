@@ -1,4 +1,4 @@
-"""`kfgcp tag`."""
+"""Put tags on a run, or take them off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp cancel`."""
+"""Cancel a run."""
 
 from __future__ import annotations
 

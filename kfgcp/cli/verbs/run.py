@@ -1,4 +1,4 @@
-"""`kfgcp run`: compile, submit, follow to the end."""
+"""Run a pipeline and wait for its end."""
 
 from __future__ import annotations
 

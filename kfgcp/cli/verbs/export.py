@@ -1,4 +1,4 @@
-"""`kfgcp export`."""
+"""Write runs as CSV, JSON or Parquet."""
 
 from __future__ import annotations
 

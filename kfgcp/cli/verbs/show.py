@@ -1,4 +1,4 @@
-"""`kfgcp show`."""
+"""Show a run: its tasks, metrics, artifacts and error."""
 
 from __future__ import annotations
 

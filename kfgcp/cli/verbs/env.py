@@ -1,4 +1,4 @@
-"""`kfgcp env`."""
+"""Write environments into kfgcp.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp doctor`."""
+"""Find what keeps runs from starting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp compile`."""
+"""Compile and validate a pipeline."""
 
 from __future__ import annotations
 

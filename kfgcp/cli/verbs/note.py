@@ -1,4 +1,4 @@
-"""`kfgcp note`."""
+"""Write a note on a run."""
 
 from __future__ import annotations
 

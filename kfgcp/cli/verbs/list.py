@@ -1,4 +1,4 @@
-"""`kfgcp list`."""
+"""List runs of all environments, newest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp delete`."""
+"""Delete runs that have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp rerun`."""
+"""Run a run's pipeline again, without what did not change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from kfgcp.cli import options
 from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import params_file, rerun_options
-from kfgcp.labels import repeated
+from kfgcp.labels import repeated_labels
 from kfgcp.spec import params as spec_params
 from kfgcp.workspace import Workspace
 
@@ -53,7 +53,7 @@ def command(
     values = spec_params.read_file(params_file) if params_file else {}
     values |= spec_params.parse_assignments(workspace.spec_of(before.snapshot).params, assignments)
     if added_labels := changes.get("labels"):
-        changes["labels"] = {**repeated(before.snapshot.labels), **added_labels}
+        changes["labels"] = {**repeated_labels(before.snapshot.labels), **added_labels}
     return start(
         lambda: workspace.rerun(
             before, from_task=from_task, params=values, wait=False, in_process=not detach, **changes

@@ -1,4 +1,4 @@
-"""`kfgcp compare`."""
+"""Show what differs between runs."""
 
 from __future__ import annotations
 

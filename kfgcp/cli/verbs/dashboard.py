@@ -1,4 +1,4 @@
-"""`kfgcp dashboard`."""
+"""Show the runs in the browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp logs`."""
+"""Print what a run's tasks wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp retry`."""
+"""Continue a run that failed or was cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kfgcp diff`."""
+"""Show what differs between pipelines, task by task."""
 
 from __future__ import annotations
 

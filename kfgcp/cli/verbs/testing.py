@@ -1,4 +1,4 @@
-"""`kfgcp testing`."""
+"""Run stand-ins of services on this machine."""
 
 from __future__ import annotations
 
