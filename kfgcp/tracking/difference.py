@@ -49,7 +49,7 @@ class Difference:
 
     group: str
     name: str
-    values: tuple[Value, ...]
+    values: tuple[JsonValue | Missing, ...]
     deltas: tuple[float | None, ...]
     direction: Direction | None = None
     tolerance: float = 0.0
