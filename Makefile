@@ -65,6 +65,7 @@ screenshots: $(VENV)/dev.stamp
 
 reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate_options.py
+	$(BIN)/python docs/reference/generate_public_names.py
 	$(BIN)/python docs/reference/generate.py
 
 docs: reference $(STORES)/stamp

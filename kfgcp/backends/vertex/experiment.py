@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.errors import BackendError, NotFound, Refused, UsageError
-from kfgcp.labels import SUBMISSION, fitting
+from kfgcp.labels import SUBMISSION, label_value
 from kfgcp.services.client import ServiceClient
 
 _SCHEMA: Final = {"schemaTitle": "system.Experiment", "schemaVersion": "0.0.1"}
@@ -38,7 +38,7 @@ class Experiments:
             raise UsageError(
                 f"Vertex AI takes no experiment named {name!r}.",
                 hint="Lowercase letters, digits and -, at most 128. For example: "
-                + (fitting(name) or "default"),
+                + (label_value(name) or "default"),
             )
         try:
             self._http.get(f"v1/{self._contexts}/{name}")

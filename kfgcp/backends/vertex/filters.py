@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from kfgcp.backends.vertex.read_run import RUN_STATES
-from kfgcp.labels import fitting
+from kfgcp.labels import label_value
 from kfgcp.query import PREFIX_LABELS, RunFilter
 
 DEFAULT_EXPERIMENT: Final = "default"
@@ -31,7 +31,7 @@ def clauses(wanted: RunFilter) -> list[str] | None:
         found.append(f'create_time>="{wanted.since}"')
     labels = dict(wanted.labels)
     if wanted.experiment is not None:
-        labels["experiment"] = fitting(wanted.experiment)
+        labels["experiment"] = label_value(wanted.experiment)
     found += [f"labels.{name}={json.dumps(value)}" for name, value in labels.items()]
     if wanted.states:
         states = [name for name, state in RUN_STATES.items() if state in wanted.states]
