@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from kfgcp import __version__
+
 NAME: Final = "kfgcp"
 PACKAGE: Final = Path(__file__).resolve().parent
 
@@ -95,6 +97,23 @@ def current() -> Installation:
     return Installation(version, extras, location, direct_url)
 
 
+def describe_versions() -> str:
+    """Return the versions of kfgcp, Python and kfp, and where kfgcp is when that may surprise.
+
+    kfp is not imported for it, which takes a second.
+    """
+    try:
+        kfp = f"kfp {metadata.version('kfp')}"
+    except metadata.PackageNotFoundError:
+        kfp = "kfp is not installed"
+    python = ".".join(str(number) for number in sys.version_info[:3])
+    line = f"kfgcp {__version__} (Python {python}, {kfp})"
+    installation = current()
+    if installation.is_imported:
+        return line
+    return f"{line}\nnote: {_explain_two_copies(installation)}"
+
+
 def install_hint(extra: str) -> str:
     """Return the hint that says how to install an extra here.
 
@@ -103,11 +122,7 @@ def install_hint(extra: str) -> str:
     """
     installation = current()
     if not installation.is_imported:
-        return (
-            f"kfgcp is imported from {PACKAGE}, but kfgcp {installation.version} is installed in"
-            f" {installation.location}. Start it in another folder, or remove the first from"
-            " PYTHONPATH."
-        )
+        return _explain_two_copies(installation)
     if installation.version and extra not in installation.extras:
         return (
             f"The installed kfgcp {installation.version} has no extra '{extra}', only"
@@ -115,6 +130,14 @@ def install_hint(extra: str) -> str:
             f" {_installer()} {installation.requirement()}"
         )
     return f"{_installer()} {installation.requirement(extra)}"
+
+
+def _explain_two_copies(installation: Installation) -> str:
+    return (
+        f"kfgcp is imported from {PACKAGE}, but kfgcp {installation.version} is installed in"
+        f" {installation.location}. Start it in another folder, or remove the first from"
+        " PYTHONPATH."
+    )
 
 
 def upgrade_hint() -> str:

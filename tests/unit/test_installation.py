@@ -7,11 +7,15 @@ work is tried by `make wheel-test`, which runs one of them.
 
 from __future__ import annotations
 
+import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kfgcp import __version__ as kfgcp_version
 from kfgcp import installation
 from kfgcp.installation import PACKAGE, Installation, current, install_hint, upgrade_hint
 
@@ -157,3 +161,21 @@ def test_metadata_that_cannot_be_read_give_a_hint_all_the_same(
     (folder / "direct_url.json").write_text(text)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert current().direct_url is None
+
+
+def test_the_version_names_python_and_kfp_too(kfgcp: Any) -> None:
+    shown = kfgcp("--version")
+    assert shown.code == 0
+    python = ".".join(str(number) for number in sys.version_info[:3])
+    assert shown.out == f"kfgcp {kfgcp_version} (Python {python}, kfp {version('kfp')})\n"
+
+
+def test_the_build_takes_the_version_from_the_package() -> None:
+    assert version("kfgcp") == kfgcp_version
+
+
+def test_a_copy_beside_the_installed_one_is_named(kfgcp: Any, tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "kfgcp", ignore=shutil.ignore_patterns("__pycache__"))
+    shown = kfgcp("--version", env={"PYTHONPATH": str(tmp_path)})
+    note = shown.out.splitlines()[1]
+    assert note.startswith(f"note: kfgcp is imported from {tmp_path}/kfgcp, but kfgcp ")
