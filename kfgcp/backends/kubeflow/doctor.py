@@ -15,11 +15,16 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.addresses import of_metadata
+from kfgcp.backends.kubeflow.addresses import metadata_addresses
 from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
 from kfgcp.backends.kubeflow.server_version import HEALTH, OLD_HEALTH, Server, too_old
-from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cluster, port_forward
+from kfgcp.backends.kubeflow.sign_in import (
+    NAMESPACE,
+    address_and_tokens,
+    is_in_cluster,
+    port_forward,
+)
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
@@ -87,14 +92,14 @@ class Cluster:
         self._door = Doorbell(self._address, HEALTH, certificates)
         how: dict[str, Any] = {
             "ca_file": certificates,
-            "in_cluster": in_cluster(env),
+            "in_cluster": is_in_cluster(env),
             "errors": KubeflowErrors(),
             **PATIENCE,
         }
         self._http = ServiceClient(
             self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how
         )
-        self._metadata = of_metadata(
+        self._metadata = metadata_addresses(
             self._address,
             lambda base: ServiceClient(base, self._tokens, service="ML Metadata", **how),
         )
@@ -121,7 +126,7 @@ class Cluster:
     def tls(self) -> str | Aside:
         """Its certificate is trusted."""
         if not self._address.startswith("https:"):
-            inside = in_cluster(self._env) and self._door.name not in LOOPBACK
+            inside = is_in_cluster(self._env) and self._door.name not in LOOPBACK
             return Aside(
                 "not used:"
                 f" {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"

@@ -10,16 +10,18 @@ import re
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.failure_cause import CauseFinder
 from kfgcp.backends.kubeflow.log_noise import without_noise
-from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer
+from kfgcp.backends.kubeflow.pod_attempts import read_pods
 from kfgcp.backends.kubeflow.pod_logs import (
     BUCKET,
     Keeper,
@@ -30,17 +32,12 @@ from kfgcp.backends.kubeflow.pod_logs import (
     Streams,
 )
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
-from kfgcp.backends.kubeflow.runs import (
-    EXECUTION_STATES,
-    NODE_STATES,
-    RUN_STATES,
-    at,
-    placed_tasks,
-    pods_of,
-)
+from kfgcp.backends.kubeflow.states import execution_state, node_state, run_state
+from kfgcp.backends.kubeflow.times import read_time
+from kfgcp.backends.kubeflow.tree import place_tasks
 from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
 from kfgcp.log_lines import LineSplitter
-from kfgcp.model import RunState, Task, TaskKind, TaskState
+from kfgcp.model import Task, TaskKind, TaskState
 from kfgcp.services.cloud_logging import CloudLogging, quoted
 
 PAUSE: Final = 3.0
@@ -100,12 +97,10 @@ class LogEnd:
 class RunLogs:
     """The logs of a run as it was read. Threads may share them."""
 
-    def __init__(
-        self, place: Place, run: Mapping[str, Any], executions: Sequence[Execution]
-    ) -> None:
+    def __init__(self, place: Place, run: RunAnswer, executions: Sequence[Execution]) -> None:
         self._place = place
         self._run_id = str(run.get("run_id"))
-        self._since = at(run.get("created_at")) or ""
+        self._since = read_time(run.get("created_at")) or ""
         pods = pods_of_run(run)
         self.attempts = list(_attempts(run, executions, pods))
         self._unnamed = list(_tasks_without_pod(run, executions)) if "tasks" in run else []
@@ -269,7 +264,7 @@ class RunLogs:
             clauses.append(f"severity>={log_filter.severity}")
         for entry in self._place.logging.entries(clauses):
             yield LogLine(
-                attempt.task, attempt.number, entry.text, at(entry.at) or "", entry.severity
+                attempt.task, attempt.number, entry.text, read_time(entry.at) or "", entry.severity
             )
 
     def _lost(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
@@ -331,24 +326,24 @@ class RunTail:
 
 
 def _attempts(
-    run: Mapping[str, Any], executions: Sequence[Execution], pods_by_name: WorkflowPods | None
+    run: RunAnswer, executions: Sequence[Execution], pods_by_name: WorkflowPods | None
 ) -> Iterator[Attempt]:
     """Yield the attempts by task in the order they started."""
-    pods = pods_of(run, executions)
-    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
-    for placed in placed_tasks(run, executions):
+    pods = read_pods(run, executions)
+    is_over = run_state(run).final
+    for placed in place_tasks(run, executions):
         if placed.driver_pod:
             yield Attempt(placed.path, 1, Pod(placed.driver_pod, has_ended=True), is_last=True)
             continue
-        execution, node = placed.execution, placed.node or {}
+        execution, node = placed.execution, placed.node or NodeAnswer()
         if execution is not None and execution.cached:
             # Among its outputs are the logs of the run that it took them from; in this run nothing
             # was written.
             continue
         if execution is not None:
-            state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
+            state = execution_state(execution.state)
         else:
-            state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
+            state = node_state(node)
         names = pods.get(placed.path, [])
         # An execution of an importer has no pod. Of one that succeeded, the log has nothing to
         # tell.
@@ -368,7 +363,7 @@ def _attempts(
 
 
 def _tasks_without_pod(
-    run: Mapping[str, Any], executions: Sequence[Execution]
+    run: RunAnswer, executions: Sequence[Execution]
 ) -> Iterator[tuple[str, bool]]:
     """Yield the tasks of a 3.0 server that run or ran in a pod that it does not name, and whether
     they have ended.
@@ -377,8 +372,8 @@ def _tasks_without_pod(
     killed has none (recorded: api-3.0-branch/run-get-running-full.json,
     run-get-terminated-ended.json).
     """
-    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
-    for placed in placed_tasks(run, executions):
+    is_over = run_state(run).final
+    for placed in place_tasks(run, executions):
         execution = placed.execution
         if (
             execution is None
@@ -387,7 +382,7 @@ def _tasks_without_pod(
             or execution.logs
         ):
             continue
-        state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
+        state = execution_state(execution.state)
         if state in (TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED):
             yield placed.path, is_over or state.final
 

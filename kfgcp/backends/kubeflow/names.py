@@ -12,12 +12,18 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kfgcp.backends.kubeflow import filters
-from kfgcp.backends.kubeflow.messages import SERVICE, VERSION, read_experiment
+from kfgcp.backends.kubeflow.messages import (
+    ExperimentAnswer,
+    RunAnswer,
+    VersionReference,
+    check_experiment,
+    check_version,
+    without_platform_spec,
+)
 from kfgcp.backends.run_values import read_spec
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BadAnswer, NotFound, NotWhole, Refused
 from kfgcp.services.client import ServiceClient
-from kfgcp.services.fields import read
 
 API: Final = "apis/v2beta1"
 PAGE: Final = 200
@@ -44,12 +50,11 @@ class Experiments:
         with self._lock:
             if experiment_id and experiment_id not in self._names:
                 try:
-                    experiment = read_experiment(
-                        self._http.get(f"{API}/experiments/{quote(experiment_id)}")
-                    )
+                    answer = self._http.get(f"{API}/experiments/{quote(experiment_id)}")
+                    name = check_experiment(answer).get("display_name") or ""
                 except NotFound:
-                    experiment = {}
-                self._remember({experiment_id: str(experiment.get("display_name") or "")})
+                    name = ""
+                self._remember({experiment_id: name})
             return self._names.get(experiment_id, "")
 
     def name_in_list(self, experiment_id: str) -> str:
@@ -95,7 +100,7 @@ class Experiments:
         "churn" finds "Churn", and no other experiment can have that name. With PostgreSQL both may
         be there, and only the exact one is found.
         """
-        filter_text = filters.text([filters.predicate("display_name", "EQUALS", name)])
+        filter_text = filters.format_filter([filters.predicate("display_name", "EQUALS", name)])
         params = {**self._scope, "filter": filter_text}
         experiments = list(
             _readable(self._http.pages(f"{API}/experiments", params, "experiments", size=PAGE))
@@ -111,7 +116,7 @@ class Experiments:
             answer = self._http.post(
                 f"{API}/experiments", body={"display_name": name, **self._scope}, repeatable=True
             )
-            return str(read_experiment(answer)["experiment_id"])
+            return str(check_experiment(answer)["experiment_id"])
         except Refused as refused:
             # The service has each name only once.
             experiment_id = self._find(name) if refused.status == CONFLICT else None
@@ -129,11 +134,11 @@ def is_same_name(one: str, other: str) -> bool:
     return one.rstrip(" ").casefold() == other.rstrip(" ").casefold()
 
 
-def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _readable(items: Iterable[object]) -> Iterator[ExperimentAnswer]:
     """Yield the experiments of a list. One that cannot be read is left out with a note."""
     for item in items:
         try:
-            experiment = read_experiment(item)
+            experiment = check_experiment(item)
         except BadAnswer as error:
             warnings.warn(f"An experiment is left out: {error.message}", NotWhole, stacklevel=2)
             continue
@@ -141,14 +146,16 @@ def _readable(items: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 class Versions:
-    """The specs of versions of pipelines that are kept on the server. Threads may share it."""
+    """The specs of versions of pipelines that the server has. Threads may share it."""
 
     def __init__(self, http: ServiceClient, records: ServiceRecords, place: str) -> None:
-        self._http, self._records, self._place = http, records, place
-        self._specs: dict[str, Any] = {}
+        self._http = http
+        self._records = records
+        self._place = place
+        self._specs: dict[str, Mapping[str, Any] | None] = {}
         self._lock = threading.RLock()
 
-    def spec(self, run: Mapping[str, Any], *, ask: bool) -> Any:
+    def spec(self, run: RunAnswer, *, ask: bool) -> Mapping[str, Any] | None:
         """Return the spec of a run that names a version and does not contain the spec.
 
         None when it is not remembered, was deleted, or may not be read.
@@ -157,35 +164,31 @@ class Versions:
             run: as the service answered.
             ask: read it from the server when it is not remembered, once.
         """
-        reference = run.get("pipeline_version_reference") or {}
+        reference = run.get("pipeline_version_reference") or VersionReference()
         version = reference.get("pipeline_version_id") or ""
         if not version:
             return None
         with self._lock:
             if version not in self._specs:
-                recorded = self._recorded(version)
+                recorded = self._recorded_spec(version)
                 if recorded is None and not ask:
                     return None
-                self._specs[version] = recorded or self._read(
-                    str(reference.get("pipeline_id") or ""), version
-                )
+                pipeline = reference.get("pipeline_id") or ""
+                self._specs[version] = recorded or self._read(pipeline, version)
             return self._specs[version]
 
-    def _recorded(self, version: str) -> Any:
+    def _recorded_spec(self, version: str) -> Mapping[str, Any] | None:
         digest = self._records.names(self._place, _VERSIONS).get(version)
         return None if digest is None else self._records.spec(digest)
 
-    def _read(self, pipeline: str, version: str) -> Any:
+    def _read(self, pipeline: str, version: str) -> Mapping[str, Any] | None:
         try:
             answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
-        except Refused:  # it is gone, or in a namespace of others, whose runs are seen all the same
+        except Refused:
+            # It was deleted, or it is in a namespace of others, although its runs can be seen.
             return None
-        documents = (
-            read(answer, VERSION, service=SERVICE, thing="a pipeline version").get("pipeline_spec")
-            or {}
-        )
-        # With a platform spec beside it, the pipeline spec is one level deeper.
-        spec, _ = read_spec(documents.get("pipeline_spec") or documents)
+        documents = check_version(answer)
+        spec, _ = read_spec(without_platform_spec(documents))
         if spec is not None:
             self._records.remember_names(self._place, _VERSIONS, {version: spec.version})
         return documents
