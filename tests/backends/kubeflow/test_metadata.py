@@ -479,7 +479,7 @@ def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
     entry = b"\x0a\x01i\x12" + _size(len(value)) + value
     body = frame(0, b"\x2a" + _size(len(entry)) + entry) + OK
 
-    with pytest.raises(mlmd.MlmdError, match="is no Execution"):
+    with pytest.raises(mlmd.MlmdError, match="is not the message Execution"):
         mlmd.decode("Execution", body, {})
 
 
