@@ -1,5 +1,4 @@
-"""Where the services of a host are when the host of an environment has a path, such as
-`https://HOST/pipeline`.
+"""Where the services of a host are when its address has a path: `https://HOST/pipeline`.
 
 The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
 (frontend/server/app.ts). The gateway of a whole Kubeflow sends it only what is below `/pipeline`
@@ -97,8 +96,9 @@ def metadata_addresses(host: str, client: Callable[[str], ServiceClient]) -> Add
 
 
 def ui_addresses(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
-    """Return the addresses of the UI server's own routes: below the path of the host, else at its
-    root.
+    """Return the addresses of the UI server's own routes.
+
+    They are below the path of the host, else at its root.
 
     Args:
         host: the address of an environment.

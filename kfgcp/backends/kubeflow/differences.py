@@ -91,8 +91,10 @@ def _collects_from_unknown_items(site: Site) -> bool:
 
 
 def _may_be_empty(loop: TaskDef) -> bool:
-    """Return whether a loop may have no items: they are not written in the pipeline, or there are
-    none."""
+    """Return whether a loop may have no items.
+
+    Its items may come from a task, or their list in the pipeline may be empty.
+    """
     raw = loop.iterator.raw if loop.iterator is not None else None
     if raw is None:
         return True
@@ -106,8 +108,7 @@ def _may_be_empty(loop: TaskDef) -> bool:
 
 
 def _puts_values_into_a_list(site: Site) -> bool:
-    """Return whether a list or dict of the pipeline contains a value of the run that may be more
-    than a number."""
+    """Return whether a list or dict of the pipeline contains a value that may break its JSON."""
     for binding in site.task.params.values():
         if not isinstance(binding.source, Constant):
             continue
@@ -162,8 +163,10 @@ def _has_retries(site: Site) -> bool:
 
 
 def _equals_another(site: Site) -> bool:
-    """Return whether a task of the same group, named before this one, does the same with the same
-    inputs."""
+    """Return whether another task of the group does the same with the same inputs.
+
+    Of several equal tasks, only the first one by name is not reported.
+    """
     if not _is_cached(site):
         return False
     for key, task in site.tasks.items():

@@ -214,8 +214,8 @@ def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
 
     The driver skips a group whose condition is false, and a loop without items (terminalDAGState in
     dag.go). Later the launcher calls a group SKIPPED or CACHED when all its tasks are
-    (updateStatuses in kfpapi/api.go). For us a group that ran succeeded, whatever became of its
-    tasks.
+    (updateStatuses in kfpapi/api.go). For us a group that ran succeeded, also when its tasks
+    were skipped.
     """
     state = _state(task)
     is_empty_loop = _attributes(task).get("iteration_count") == 0
@@ -292,10 +292,10 @@ def _iteration_state(loop: TaskAnswer, tasks: Sequence[TaskAnswer], graph: Graph
 
 
 def _loop_params(loop: TaskAnswer, graph: Graph) -> dict[str, Any]:
-    """Return the inputs of a loop as ML Metadata has them
-    (tests/recorded/cluster-2.17.0/loop-nested).
+    """Return the inputs of a loop as ML Metadata has them.
 
-    The list of the items is an input of the loop, or else it is under the name of the item.
+    The list of the items is an input of the loop, or else it is under the name of the item
+    (tests/recorded/cluster-2.17.0/loop-nested).
     """
     params = _params_without_items(loop)
     definition = _definition_at(loop.get("scope_path") or "", graph)
@@ -404,8 +404,10 @@ def _make_artifact(artifact: ArtifactAnswer) -> StoredArtifact:
 
 
 def _rank(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
-    """Return the sort key of tasks of the same second: outer ones first, then as the pipeline
-    orders them."""
+    """Return the sort key of tasks that started in the same second.
+
+    Outer ones come first, then the order is that of the pipeline.
+    """
     names = (task.get("scope_path") or "").split(".")
     dag = _dag_at(".".join(names[:-1]), graph)
     keys = list(dag.tasks) if dag is not None else []

@@ -1,5 +1,6 @@
-"""The features of a pipeline that a server of Kubeflow Pipelines cannot run: because it is too old,
-or because only Vertex AI runs them.
+"""The features of a pipeline that a server of Kubeflow Pipelines cannot run.
+
+A server may be too old for a feature, or only Vertex AI may have it.
 
 Only the spec and its graph are read. A feature is refused when the pipeline would not run, or not
 to the end. A note is given when the result is doubtful: the server ignores the feature without a

@@ -102,8 +102,10 @@ class LineSources:
         return Source.PROGRAM
 
     def _is_of_launcher(self, klog: re.Match[str]) -> bool:
-        """Return whether the launcher wrote a line of klog: a program in Go may write such lines,
-        too."""
+        """Return whether the launcher wrote a line of klog.
+
+        A program in Go may write such lines, too. It has another process number.
+        """
         if not self._launcher and klog["file"] in _LAUNCHER_FILES:
             self._launcher = klog["process"]
         return klog["process"] == self._launcher

@@ -136,8 +136,10 @@ class Experiments:
         return candidates[0]["experiment_id"] if candidates else None
 
     def _create(self, name: str) -> str:
-        """Create an experiment and return its id, also when somebody else creates it at the same
-        time."""
+        """Create an experiment and return its id.
+
+        Somebody else may create it at the same time.
+        """
         body = {"display_name": name, **self._scope}
         try:
             answer = self._http.post(f"{API}/experiments", body=body, repeatable=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.backends.kubeflow.messages import SERVICE
@@ -46,9 +48,8 @@ def pipeline_run(
         NotFound: the run was deleted.
         BackendError: the client failed in another way.
     """
-    import kfp_server_api
+    # The import takes longer than some time limits, so it is not a part of the call.
     from kfp.client import client as kfp_client
-    from urllib3.exceptions import HTTPError
 
     # Without a token, `kfp.Client` signs in by itself for some hosts, and as its environment
     # variables say.
@@ -74,8 +75,20 @@ def pipeline_run(
         client._existing_config.refresh_api_key_hook = renew
         return kfp_client.RunPipelineResult(client, client.get_run(run_id))
 
-    try:
+    # The header with the token may be in the message of an error.
+    secrets = [token.value] if token is not None else []
+    with _our_errors(run_id, secrets, seconds):
         return call_within(seconds, read_run)
+
+
+@contextmanager
+def _our_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iterator[None]:
+    """Turn the errors of the client into ours."""
+    import kfp_server_api
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
     except DeadlineError:
         raise Unreachable(
             f"{SERVICE} did not answer its client within {seconds:g} s.",
@@ -101,7 +114,5 @@ def pipeline_run(
         kfp_server_api.OpenApiException,
         *UNREADABLE,
     ) as error:
-        # The message of the client may contain the header with the token.
-        secrets = [token.value] if token is not None else []
         problem = redacted_line(str(error), *secrets)
         raise BackendError(f"The client of {SERVICE} failed: {problem}") from None

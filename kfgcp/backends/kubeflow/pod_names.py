@@ -205,10 +205,9 @@ class WorkflowPods:
         return names
 
     def _find_failed_node(self, display_name: str, next_id: str) -> NodeAnswer | None:
-        """Return the failed node of this name that is followed by the node with the id
-        `next_id`.
+        """Return the failed node of this name that the node with the id `next_id` follows.
 
-        The drivers of several tasks may have the same name.
+        The drivers of several tasks may have the same name, but not the same next node.
         """
         for node in self._nodes:
             if node.get("display_name") != display_name or node.get("state") != FAILED:
@@ -288,7 +287,7 @@ def _iteration_node(loop: _Node, number: str) -> _Node:
 def _possible_parents(around: _Node, task: TaskDef) -> Iterator[str]:
     """Yield the names of the nodes that a task may be in.
 
-    A task that runs whatever becomes of another one is the exit hook of that one.
+    A task that also runs after a failure of another one is the exit hook of that one.
     """
     inside = f"{around.name}{around.suffix}"
     if not (task.runs_always and task.upstream):

@@ -187,8 +187,7 @@ class RunReader:
         return RunSource(answer, executions), "", note
 
     def _executions_of_server(self, answer: RunAnswer) -> tuple[list[Execution], str]:
-        """Return the executions that a server of 3.0 has, and a note about tasks that cannot be
-        read."""
+        """Return the executions that a server of 3.0 has, and a note about unreadable tasks."""
         tasks, problem = check_tasks(answer["tasks"])
         note = ""
         if problem:
@@ -374,8 +373,10 @@ def _read_outputs(graph: Graph, tasks: Sequence[Task]) -> dict[str, Any]:
 
 
 def _read_error(answer: RunAnswer, tasks: Sequence[Task]) -> ErrorInfo:
-    """Return the error of a failed run: the first failure of a task, else what the server says
-    about the whole run."""
+    """Return the error of a failed run.
+
+    It is the first failure of a task, else what the server says about the whole run.
+    """
     failure = first_failure(tasks)
     if failure is not None:
         return failure

@@ -215,8 +215,10 @@ def _repeated_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 
 def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None:
-    """Refuse input artifacts of the pipeline: `RuntimeConfig` of v2beta1 has parameters and a root,
-    nothing else."""
+    """Refuse input artifacts of the pipeline.
+
+    `RuntimeConfig` of v2beta1 has only parameters and a pipeline root.
+    """
     artifacts = [
         name for name, param in request.spec.params.items() if param.is_artifact and name in params
     ]

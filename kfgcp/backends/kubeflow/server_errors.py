@@ -1,5 +1,6 @@
-"""What the errors of Kubeflow Pipelines mean. They are texts: the server wraps the cause into what
-it was doing.
+"""What the errors of Kubeflow Pipelines mean.
+
+They are texts: the server wraps the cause into what it was doing.
 
 A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The
 server's own classes of errors, and a few texts of the libraries below it, tell the two apart.

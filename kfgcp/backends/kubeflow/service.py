@@ -312,7 +312,7 @@ class KubeflowService:
         return self._newest_matching(run_filter, limit)
 
     def _newest_matching(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun]:
-        # The experiment is chosen by its id, because servers find its name whatever the case.
+        # The experiment is chosen by its id, because servers ignore the case of names.
         in_any_experiment = replace(run_filter, experiment=None)
         size = PAGE_SIZE
         if filters.server_can_choose(run_filter):
@@ -387,8 +387,7 @@ class KubeflowService:
     # -- why a run failed
 
     def explain(self, run: Run, backend_ref: str) -> Run:
-        """Return a failed run with the causes from the logs, and with the end of the log of its
-        error.
+        """Return a failed run with the causes from its logs, and with the end of one log.
 
         Without a log it stays as it is.
         """

@@ -223,8 +223,7 @@ def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
 
 
 def _unique_tasks(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
-    """Return the paths and definitions of the tasks outside of loops, by names that only they
-    have.
+    """Return the paths and definitions of tasks outside of loops, by names that are unique.
 
     A node may have the key or the label of its task as its name.
     """
@@ -265,10 +264,10 @@ def _node_start(node: NodeAnswer) -> str:
 def with_failed_drivers(
     placed: Sequence[PlacedTask], nodes: Sequence[NodeAnswer], graph: Graph
 ) -> Sequence[PlacedTask]:
-    """Return the tasks, with the drivers that failed, and with the iterations that have nothing but
-    a failed driver.
+    """Return the tasks, with the drivers that failed.
 
-    ML Metadata has no execution of a task whose driver failed.
+    ML Metadata has no execution of a task whose driver failed. So iterations that have only a
+    failed driver are added here.
 
     Args:
         placed: the tasks.
