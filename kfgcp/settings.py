@@ -2,8 +2,9 @@
 and checks.
 
 `BackendSettings` has the keys that every environment has. A backend declares its own keys in a
-subclass. A field is a key. A field without a default is required. Types are text, whole numbers,
-true or false, lists of texts (`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
+subclass, and reads them as `MySettings.of(env.settings)`. A field is a key. A field without a
+default is required. Types are text, whole numbers, true or false, lists of texts
+(`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
 """
 
 from __future__ import annotations
@@ -99,9 +100,27 @@ class BackendSettings:
 
     @classmethod
     def of(cls, settings: Mapping[str, Setting]) -> Self:
-        """Return the settings of an environment with their defaults. All required ones must be
-        there."""
-        values = {key: _value(setting.value) for key, setting in settings.items()}
+        """Return the settings of an environment as an object of this class.
+
+        Only the keys that this class declares are read, so a class with the keys that several
+        backends share reads the environments of all of them.
+
+        Args:
+            settings: `Environment.settings`. Each required key must be there; the registry checks
+                that before it opens a backend.
+
+        Example:
+            >>> settings = {"labels": Setting({"team": "vision"}, "kfgcp.toml [env.dev]")}
+            >>> BackendSettings.of(settings).labels
+            {'team': 'vision'}
+            >>> BackendSettings.of(settings).request_seconds
+            120
+        """
+        values = {}
+        for declared in dataclasses.fields(cls):
+            if declared.name in settings:
+                value = settings[declared.name].value
+                values[declared.name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
     def validate(self, where: str) -> None:
@@ -152,10 +171,6 @@ def _is_required(declared: dataclasses.Field[Any]) -> bool:
     return (
         declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
     )
-
-
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 _TYPES_OF_CLASS: Final[dict[Any, dict[str, type]]] = {}

@@ -7,6 +7,8 @@ import pytest
 
 from kfgcp import config
 from kfgcp.backends.registry import load_project
+from kfgcp.backends.remote_settings import RemoteSettings
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import ConfigError, StateError
 from kfgcp.settings import Setting
@@ -740,3 +742,21 @@ def test_what_is_wrong_with_the_object_store(
 
     assert said[0] == f"kfgcp.toml [env.local]: {message}"
     assert hint in said[1]
+
+
+def test_settings_as_an_object_of_the_class_that_declares_them(tmp_path: Path) -> None:
+    env = _load(tmp_path, f'{VERTEX}reserved_ip_ranges = ["jobs"]\n').env("dev")
+
+    settings = VertexSettings.of(env.settings)
+
+    assert (settings.project, settings.location) == ("p", "l")
+    assert settings.reserved_ip_ranges == ("jobs",)
+    assert settings.request_seconds == 120
+
+
+def test_a_shared_class_of_settings_leaves_out_the_keys_of_one_backend(tmp_path: Path) -> None:
+    env = _load(tmp_path, f'{VERTEX}service_account = "runner@p.iam"\n').env("dev")
+
+    assert RemoteSettings.of(env.settings) == RemoteSettings(
+        pipeline_root="gs://b", service_account="runner@p.iam"
+    )
