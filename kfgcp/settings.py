@@ -116,7 +116,7 @@ class BackendSettings:
             >>> BackendSettings.of(settings).request_seconds
             120
         """
-        values = {}
+        values: dict[str, Any] = {}
         for declared in dataclasses.fields(cls):
             if declared.name in settings:
                 value = settings[declared.name].value
