@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from kfgcp.backends.local.service import output_root
+from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.engine.remote import is_remote
@@ -26,19 +27,17 @@ NEEDED: Final = 200_000_000
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
     """The checks in the order in which a run would meet what they look at."""
-    return [
+    checks: list[Check] = [
         ("python", python),
         ("kfp", kfp),
         ("disk", partial(disk, project.home)),
         ("store", partial(store, project.home)),
         ("uv", uv),
         ("docker", docker),
-        *(
-            [("pipeline_root", partial(pipeline_root, env, project.root))]
-            if env.get("pipeline_root")
-            else []
-        ),
     ]
+    if LocalSettings.of(env.settings).pipeline_root:
+        checks.append(("pipeline_root", partial(pipeline_root, env, project.root)))
+    return checks
 
 
 def python() -> str:

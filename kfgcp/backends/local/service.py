@@ -28,6 +28,7 @@ from kfgcp.backends.base import (
     stored_request,
 )
 from kfgcp.backends.local.logs import FileTail, is_severe, seconds_of
+from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
 from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
@@ -63,6 +64,7 @@ class LocalBackend:
 
     def __init__(self, project: Project, env: Environment, store: Store) -> None:
         self._env = env
+        self._settings = LocalSettings.of(env.settings)
         self._home = project.home
         self._project_root = project.root
         self._store = store
@@ -340,7 +342,7 @@ class LocalBackend:
         stored = dataclasses.replace(
             stored_request(request),
             uses_docker=uses_docker,
-            container_credentials=self._env.get("container_credentials", False),
+            container_credentials=self._settings.container_credentials,
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
         )
@@ -418,7 +420,7 @@ def output_root(env: Environment, project_root: Path) -> str:
     Raises:
         BackendError: the bucket cannot be listed.
     """
-    root: str = env.get("pipeline_root") or ""
+    root = LocalSettings.of(env.settings).pipeline_root or ""
     if remote.is_remote(root):
         try:
             remote.check(root, BucketSettings.of_environment(env))
