@@ -51,7 +51,7 @@ def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
     return spec, build(spec.pipeline_spec)
 
 
-def time_of(text: Any, service: str) -> str | None:
+def parse_time(text: Any, service: str) -> str | None:
     """A time of a service as ours, None when there is none; one without a zone is in UTC.
 
     Raises:
@@ -69,19 +69,21 @@ def time_of(text: Any, service: str) -> str | None:
         ) from None
 
 
-def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
+def read_params(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
     """The values of the pipeline's parameters, in the order of its declaration; defaults where
     nothing was given."""
     if spec is None:
         return dict(given)
     declared = {
-        name: typed(given.get(name, param.default if param.has_default else None), param.type)
+        name: convert_value(
+            given.get(name, param.default if param.has_default else None), param.type
+        )
         for name, param in spec.params.items()
     }
     return declared | {name: value for name, value in given.items() if name not in declared}
 
 
-def typed(value: Any, kind: str) -> Any:
+def convert_value(value: Any, kind: str) -> Any:
     """A value of a service as its parameter has it: 2**60 may come as a float, 1e300 with all
     digits, and in schema 2.0.0 a list as its JSON."""
     if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
@@ -90,7 +92,7 @@ def typed(value: Any, kind: str) -> Any:
     return with_numbers_of(kind, value)
 
 
-def in_order(
+def order_values(
     values: Mapping[str, Any], component: Component | None, *, inside: bool
 ) -> dict[str, Any]:
     """Inputs (`inside`) or outputs as the component declares them; a JSON object of a service has
@@ -101,18 +103,18 @@ def in_order(
     artifacts = component.artifacts if inside else component.output_artifacts
     order = {name: number for number, name in enumerate([*params, *artifacts])}
     found = {
-        name: typed(value, params[name].type) if name in params else value
+        name: convert_value(value, params[name].type) if name in params else value
         for name, value in values.items()
     }
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
-def one_or_all(uris: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def uris_as_values(uris: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Artifacts as values of a task: an URI, or all of a list of artifacts."""
     return {name: found[0] if len(found) == 1 else list(found) for name, found in uris.items()}
 
 
-def metrics_of(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
+def read_metrics(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
     """The scalars in the metadata of artifacts that hold metrics."""
     for artifact in artifacts:
         if artifact.type == METRICS:
@@ -121,7 +123,7 @@ def metrics_of(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
                     yield Metric(artifact.task, artifact.name, name, value)
 
 
-def outputs_of(
+def dag_outputs(
     component: Component | None, tasks: Mapping[str, Task], prefix: str = ""
 ) -> dict[str, Any]:
     """The outputs of a DAG: those of the first producer of each that did its work (semantics.md,
@@ -145,7 +147,7 @@ def outputs_of(
     return found
 
 
-def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
+def add_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
     """The tasks with the outputs of DAGs and loops that the service leaves out: of a DAG those of
     its tasks, of a loop the lists of those of its iterations, in their order (semantics.md,
     Collected).
@@ -155,7 +157,7 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
         components: what DAGs, loops and iterations run, by their paths.
     """
     found = {task.path: task for task in tasks}
-    inside = by_parent(found)
+    inside = group_by_parent(found)
     for path in sorted(components, key=lambda each: -len([*enclosing_paths(each)])):
         task = found[path]
         if task.outputs or not task.state.ok:
@@ -174,12 +176,12 @@ def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component
                 for name in names
             }
         else:
-            outputs = outputs_of(components[path], found, f"{path}/")
+            outputs = dag_outputs(components[path], found, f"{path}/")
         found[path] = replace(task, outputs=outputs)
     return [found[task.path] for task in tasks]
 
 
-def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
+def group_by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
     """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in
     their loop."""
     found = defaultdict(list)
@@ -188,7 +190,7 @@ def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
     return found
 
 
-def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
+def add_group_errors(tasks: Sequence[Task]) -> list[Task]:
     """The tasks; DAGs and loops that failed with the first failure inside of them, which says more
     than theirs."""
     failed: dict[str, list[Task]] = defaultdict(list)
@@ -197,14 +199,14 @@ def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
             for path in enclosing_paths(task.path):
                 failed[path].append(task)
     return [
-        replace(task, error=first_failure(failed[task.path]) or task.error)
+        replace(task, error=find_first_failure(failed[task.path]) or task.error)
         if task.state is TaskState.FAILED and task.kind not in LEAVES
         else task
         for task in tasks
     ]
 
 
-def with_failure(run: Run, failure: ErrorInfo) -> Run:
+def replace_error(run: Run, failure: ErrorInfo) -> Run:
     """The run whose error, and that of each task that has the same one, is told in more words."""
     tasks = (
         replace(task, error=failure) if task.error == run.error else task for task in run.tasks
@@ -219,7 +221,7 @@ def has_log_end(run: Run) -> bool:
     return error is None or error.task is None or bool(error.log_tail)
 
 
-def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
+def find_first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     """Why a run failed: the first failure of a task that does work itself, else that of a DAG."""
     failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]
     leaves = [task for task in failed if task.kind in LEAVES] or failed
@@ -227,7 +229,7 @@ def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     return first.error if first is not None else None
 
 
-def reason(
+def error_info(
     error: Any, missing: str, task: str | None = None, *, kind: ErrorKind | None = None
 ) -> ErrorInfo:
     """Return the error that a service gives, as one line.

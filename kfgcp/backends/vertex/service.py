@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
-from kfgcp.backends.run_values import with_failure
+from kfgcp.backends.run_values import replace_error
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.backends.vertex import filters
 from kfgcp.backends.vertex import request as job_request
@@ -234,7 +234,7 @@ class VertexService:
             log_lines = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
         except BackendError:
             return run
-        return with_failure(run, replace(error, log_tail=log_lines))
+        return replace_error(run, replace(error, log_tail=log_lines))
 
     def _job(self, backend_ref: str) -> dict[str, Any]:
         return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
