@@ -340,6 +340,20 @@ def test_two_environments_of_one_place_share_its_runs(
     assert {run.run_id: run.env for run in api.list()} == found, "by its label"
 
 
+def test_a_run_of_an_environment_that_is_not_valid_keeps_it(
+    home: Path, cloud: VertexStandIn
+) -> None:
+    file = home / "kfgcp.toml"
+    file.write_text(cloud.toml("dev") + cloud.toml("prod") + 'failure_policy = "odd"\n')
+    (in_dev,) = cloud.seed(1, age=60.0, labels={"env": "dev"})
+    (in_prod,) = cloud.seed(1, age=30.0, labels={"env": "prod"})
+
+    assert [run.run_id for run in api.list(RunFilter(env="dev"), limit=1)] == [in_dev]
+
+    file.write_text(cloud.toml("dev") + cloud.toml("prod"))
+    assert {run.run_id: run.env for run in api.list()} == {in_dev: "dev", in_prod: "prod"}
+
+
 def test_the_newest_runs_of_an_environment_are_found_behind_those_of_another_one_there(
     home: Path, cloud: VertexStandIn
 ) -> None:
