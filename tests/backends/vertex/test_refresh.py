@@ -373,7 +373,7 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
     assert requests.delete(url, timeout=REQUEST).status_code == 200
 
-    with pytest.raises(NotFound, match="Run gone-1 was deleted, it is not there any more"):
+    with pytest.raises(NotFound, match="Run gone-1 was deleted and does not exist any more"):
         for _ in api.watch("gone-1"):
             pass
 
