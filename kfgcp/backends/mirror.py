@@ -476,10 +476,7 @@ class Mirror:
         return fetched.missing or fetched.note
 
     def _record(self, fetched: FetchedRun, read_level: ReadLevel) -> str:
-        """Record a run, and return its id here.
-
-        It is another id when a run of another backend has this one.
-        """
+        """Record a run, and return its id here: another id when a run of another backend has it."""
         run = fetched.run
         refs = self._store.refs(run.run_id)
         if refs is not None and refs[1] != run.backend_ref:

@@ -16,7 +16,7 @@ class StoreRecords:
         self._store = store
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the names that were remembered for things of a kind, by their ids."""
+        """Return the remembered names of one kind, by the ids of what has these names."""
         return self._store.names(place, kind)
 
     def remember_names(
@@ -38,6 +38,6 @@ class StoreRecords:
         return self._store.cancellation(backend_ref)
 
     def complete_since(self, place: str) -> str | None:
-        """Return the time from which on all runs are recorded."""
+        """Return the time since which all runs are recorded, None when runs were never listed."""
         observed = self._store.observed(place)
         return None if observed is None else observed.created_since
