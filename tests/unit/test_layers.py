@@ -294,7 +294,7 @@ def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
     assert callers["Store"] == {
         "kfgcp/tracking/open_project.py",
         "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
-        "kfgcp/backends/local/service.py",  # an engine process, which was given its run
+        "kfgcp/backends/local/local_run.py",  # an engine process, which was given its run
         "kfgcp/testing/metadata_nodes.py",  # another class of that name
     }
 
@@ -351,6 +351,7 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
 
     assert importers == {
         "backends/local/doctor.py",
+        "backends/local/local_run.py",
         "backends/local/logs.py",
         "backends/local/service.py",
         "diagnosis/s3_bucket.py",  # the clients of buckets
