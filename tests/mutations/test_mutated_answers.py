@@ -135,7 +135,7 @@ def _never_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(retry, "FIRST_PAUSE", 0.0)
     patch.setattr(metadata, "LATER", 0.0)
     patch.setattr(kubeflow_logs, "PAUSE", 0.0)
-    patch.setattr(vertex_logs, "PAUSE", 0.0)
+    patch.setattr(vertex_logs, "POLL_SECONDS", 0.0)
 
 
 def _settings(service: Any, url: str) -> str:
