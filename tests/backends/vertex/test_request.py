@@ -412,7 +412,7 @@ def test_a_name_that_is_too_long_is_refused(
         job_body(request_of(spec, name="ü" * 128), vertex_settings(), "abc123")["displayName"]
         == "ü" * 128
     )
-    with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
+    with pytest.raises(Unsupported, match=r"129 characters\. Vertex AI accepts at most 128"):
         job_body(request_of(spec, name="x" * 129), vertex_settings(), "abc123")
 
 
