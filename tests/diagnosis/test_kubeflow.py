@@ -340,7 +340,7 @@ def _jwt(**claims: str) -> str:
 @pytest.mark.parametrize(
     ("token", "whose", "subject"),
     [
-        (TOKEN, "signed in; the token does not tell as whom", "--user=YOUR_ACCOUNT"),
+        (TOKEN, "signed in; the token does not say as whom", "--user=YOUR_ACCOUNT"),
         (
             _jwt(email="ada@acme.example", sub="1"),
             "signed in as ada@acme.example",
@@ -481,7 +481,7 @@ def test_the_bucket_of_runs(
     )
     assert (read_only["pipeline_root"].ok, read_only["metadata"].ok) == (None, True)
     assert (
-        "You lack storage.objects.create, storage.objects.list on gs://acme-kfp"
+        "You do not have storage.objects.create, storage.objects.list on gs://acme-kfp"
         in read_only["pipeline_root"].detail
     )
     assert good["pipeline_root"].detail == "gs://acme-kfp can be written and read"
