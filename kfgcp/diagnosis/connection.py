@@ -105,8 +105,11 @@ def signed_in(env: Environment, token: Token | None, *, of_google: bool) -> tupl
     is_google_login = env.get("auth", "google") in ("google", "token-file")
     if not account and of_google and is_google_login:
         endpoint = env.get("api_endpoint")
-        address = endpoint if endpoint and is_loopback(endpoint) else _TOKEN_INFO
-        account = _ask_google(address, token)
+        # A stand-in on this machine answers for all services of Google.
+        if endpoint and is_loopback(endpoint):
+            account = _ask_google(endpoint, token)
+        else:
+            account = _ask_google(_TOKEN_INFO, token)
     if not account:
         return "signed in; the token does not say as whom", ""
     return f"signed in as {account}", account
@@ -130,7 +133,9 @@ def _account_in_jwt(token: Token) -> str:
     if not isinstance(claims, dict):
         return ""
     name = claims.get("email") or claims.get("sub")
-    return redacted_line(name, limit=200) if isinstance(name, str) else ""
+    if not isinstance(name, str):
+        return ""
+    return redacted_line(name, limit=200)
 
 
 def _ask_google(address: str, token: Token) -> str:
@@ -149,10 +154,11 @@ def _ask_google(address: str, token: Token) -> str:
         facts = parse_json(answer.body.decode())
     except (TransportError, ValueError):
         return ""
-    if answer.status != 200 or not isinstance(facts, dict):
-        return ""
-    email = facts.get("email")
-    return email if isinstance(email, str) else ""
+    if answer.status == 200 and isinstance(facts, dict):
+        email = facts.get("email")
+        if isinstance(email, str):
+            return email
+    return ""
 
 
 def member(account: str) -> str:
