@@ -11,7 +11,7 @@ from kfgcp.backends.registry import (
     plugin_problems,
     require_settings,
 )
-from kfgcp.diagnosis.checks import Check, Finding, broken, walk
+from kfgcp.diagnosis.checks import Check, Finding, failed_finding, run_checks
 from kfgcp.errors import KfgcpError
 
 _SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
@@ -39,14 +39,14 @@ def diagnose(
             with naming_distribution(env.backend, "checked"):
                 checks = plugin.checks(project, env, images)
     except KfgcpError as error:
-        yield broken("config", error)
+        yield failed_finding("config", error)
         return
     yield Finding("config", True, _described(project, env))
     for problem in plugin_problems():
         yield Finding(
             "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
         )
-    yield from walk(checks)
+    yield from run_checks(checks)
 
 
 def _described(project: config.Project, env: config.Environment) -> str:

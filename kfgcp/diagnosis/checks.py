@@ -53,13 +53,13 @@ class Aside:
 Check = tuple[str, Callable[[], str | Aside]]
 
 
-def walk(checks: Iterable[Check]) -> Iterator[Finding]:
+def run_checks(checks: Iterable[Check]) -> Iterator[Finding]:
     """Yield the findings of the checks in their order. The first broken one is the last."""
     for name, check in checks:
         try:
             result = check()
         except KfgcpError as error:
-            yield broken(name, error)
+            yield failed_finding(name, error)
             return
         if isinstance(result, Aside):
             yield Finding(name, None, result.detail, result.hint)
@@ -67,7 +67,7 @@ def walk(checks: Iterable[Check]) -> Iterator[Finding]:
             yield Finding(name, True, result)
 
 
-def broken(name: str, error: KfgcpError) -> Finding:
+def failed_finding(name: str, error: KfgcpError) -> Finding:
     """Return the finding of a check that raised an error."""
     code = MISCONFIGURED if isinstance(error, ConfigError) else BROKEN
     return Finding(name, False, error.message, error.hint, code)

@@ -27,7 +27,7 @@ class CallLimits(TypedDict):
 
 # How long one exchange of a diagnosis may take. It is short, because a person waits for the result.
 SECONDS: Final = 30.0
-PATIENCE: Final[CallLimits] = {
+CALL_LIMITS: Final[CallLimits] = {
     "budget": 15,
     "retries": 2,
     "read_timeout": 20,
@@ -38,7 +38,7 @@ TIMEOUT: Final = (5.0, 20.0)
 _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 
 
-class Doorbell:
+class HostProbe:
     """One request without a token to a host, whose answer several checks use.
 
     It shows whether the host can be reached, whether its certificate is trusted, and its time.
@@ -61,7 +61,7 @@ class Doorbell:
         self._transport = Transport(ca_file)
         self._result: Response | TransportError | None = None
 
-    def ring(self) -> Response:
+    def response(self) -> Response:
         """Return the answer, which may have any status. The request is sent only once.
 
         Raises:
@@ -91,19 +91,21 @@ def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachab
     return Unreachable(f"{host} {failure.problem}.", hint=hint or failure.hint)
 
 
-def signed_in(env: Environment, token: Token | None, *, of_google: bool) -> tuple[str | Aside, str]:
+def describe_login(
+    env: Environment, token: Token | None, *, is_google_token: bool
+) -> tuple[str | Aside, str]:
     """Return who is signed in: in words, and the account, which is empty when it is not known.
 
     Args:
         env: the environment.
         token: of its requests.
-        of_google: the token is for an API of Google, so Google may be asked whose it is.
+        is_google_token: the token is for an API of Google, so Google may be asked whose it is.
     """
     if token is None:
         return "none: an emulator needs no sign-in", ""
     account = token.account or env.get("impersonate_service_account") or _account_in_jwt(token)
     is_google_login = env.get("auth", "google") in ("google", "token-file")
-    if not account and of_google and is_google_login:
+    if not account and is_google_token and is_google_login:
         endpoint = env.get("api_endpoint")
         # A stand-in on this machine answers for all services of Google.
         if endpoint and is_loopback(endpoint):
@@ -161,20 +163,20 @@ def _ask_google(address: str, token: Token) -> str:
     return ""
 
 
-def member(account: str) -> str:
+def iam_member(account: str) -> str:
     """Return an account in the form of gcloud's `--member`.
 
     Example:
-        >>> member("ada@acme.example")
+        >>> iam_member("ada@acme.example")
         'user:ada@acme.example'
-        >>> member("ci@acme.iam.gserviceaccount.com")
+        >>> iam_member("ci@acme.iam.gserviceaccount.com")
         'serviceAccount:ci@acme.iam.gserviceaccount.com'
     """
     kind = "serviceAccount" if account.endswith(".gserviceaccount.com") else "user"
     return f"{kind}:{account or 'YOUR_ACCOUNT'}"
 
 
-def with_command(refused: Refused, command: str) -> Refused:
+def with_grant_command(refused: Refused, command: str) -> Refused:
     """Return a refusal with the command that gives access, when access is what is missing."""
     if refused.status == 403 and refused.remedy is Remedy.GRANT_ACCESS:
         return refused.amended(hint=f"{refused.hint}\n{command}")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.diagnosis.connection import PATIENCE, member, with_command
+from kfgcp.diagnosis.connection import CALL_LIMITS, iam_member, with_grant_command
 from kfgcp.errors import BackendError, NotFound, Refused, Remedy
 from kfgcp.hosts import is_loopback
 from kfgcp.model import timestamp
@@ -76,15 +76,15 @@ class Cloud:
         endpoint = env.get("api_endpoint")
         self._emulator: str | None = endpoint if is_loopback(endpoint) else None
 
-    def bucket(self, root: str, *, by_you: bool = True) -> str | Aside:
+    def bucket(self, root: str, *, needs_your_access: bool = True) -> str | Aside:
         """Check that the bucket of a pipeline root exists, and that you can write and read it.
 
         Args:
             root: the pipeline root.
-            by_you: missing permissions of yours are an error. Otherwise only runs use the bucket,
-                with an account of their own.
+            needs_your_access: it is an error when you lack a permission. With False, only runs use
+                the bucket, with their own account.
         """
-        name = bucket_of(root)
+        name = gs_bucket(root)
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if self._emulator and not emulator:
             return Aside(
@@ -93,7 +93,7 @@ class Cloud:
         problem = self._bucket_problem(name, emulator)
         if problem is None:
             return f"gs://{name} can be written and read"
-        if by_you:
+        if needs_your_access:
             raise problem
         return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
 
@@ -105,7 +105,7 @@ class Cloud:
         """
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
-        storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
+        storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **CALL_LIMITS)
         grant = _grant_bucket(name, self.account)
         try:
             answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
@@ -119,7 +119,7 @@ class Cloud:
                 ),
             ) from None
         except Refused as refused:
-            return with_command(refused, grant)
+            return with_grant_command(refused, grant)
         granted = _granted_permissions(answer, "Cloud Storage")
         missing = [permission for permission in BUCKET_PERMISSIONS if permission not in granted]
         if not missing:
@@ -135,7 +135,7 @@ class Cloud:
         account = self._env.get("service_account")
         if not account:
             return Aside("not checked: service_account is not set, and runs have a default one")
-        name = bucket_of(root)
+        name = gs_bucket(root)
         access_tuple = {
             "principal": account,
             "fullResourceName": f"//storage.googleapis.com/projects/_/buckets/{name}",
@@ -169,7 +169,7 @@ class Cloud:
             return Aside("not set: runs use the default service account of Vertex AI")
         grant = (
             f"gcloud iam service-accounts add-iam-policy-binding {account}"
-            f" --member={member(self.account)} --role=roles/iam.serviceAccountUser"
+            f" --member={iam_member(self.account)} --role=roles/iam.serviceAccountUser"
         )
         path = f"v1/projects/-/serviceAccounts/{quote(account)}:testIamPermissions"
         try:
@@ -185,7 +185,7 @@ class Cloud:
             # A submission does not need this API.
             if refused.remedy is Remedy.ENABLE_API:
                 return Aside("not checked: the API of IAM is not enabled", refused.hint)
-            raise with_command(refused, grant) from None
+            raise with_grant_command(refused, grant) from None
         if ACT_AS not in _granted_permissions(answer, "IAM"):
             raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
         return f"runs may be started as {account}"
@@ -240,10 +240,10 @@ class Cloud:
         except Refused as refused:
             command = (
                 f"gcloud artifacts repositories add-iam-policy-binding {repository}"
-                f" --project={project} --location={location} --member={member(self.account)}"
+                f" --project={project} --location={location} --member={iam_member(self.account)}"
                 " --role=roles/artifactregistry.reader"
             )
-            raise with_command(refused, command) from None
+            raise with_grant_command(refused, command) from None
 
     def quota(self, location: str) -> str | Aside:
         """Check that there is a quota of CPUs for tasks. How many are in use is not checked."""
@@ -281,25 +281,25 @@ class Cloud:
             # The entry does not matter, and there may be none. It is the request that may fail.
             next(logging.entries([f'timestamp>="{one_minute_ago}"'], size=1), None)
         except Refused as refused:
-            raise with_command(refused, self.grant("roles/logging.viewer")) from None
+            raise with_grant_command(refused, self.grant("roles/logging.viewer")) from None
         return f"entries of {self._project} can be read"
 
     def grant(self, role: str) -> str:
         """Return the command that gives you a role on the project."""
         return (
             f"gcloud projects add-iam-policy-binding {self._project}"
-            f" --member={member(self.account)} --role={role}"
+            f" --member={iam_member(self.account)} --role={role}"
         )
 
     def _client(self, base: str, service: str) -> ServiceClient:
-        return ServiceClient(base, self._tokens, service=service, **PATIENCE)
+        return ServiceClient(base, self._tokens, service=service, **CALL_LIMITS)
 
 
-def bucket_of(root: str) -> str:
+def gs_bucket(root: str) -> str:
     """Return the bucket of a `gs://` URI, "" for other texts.
 
     Example:
-        >>> bucket_of("gs://models/runs"), bucket_of("/data")
+        >>> gs_bucket("gs://models/runs"), gs_bucket("/data")
         ('models', '')
     """
     if not root.startswith("gs://"):
@@ -310,7 +310,7 @@ def bucket_of(root: str) -> str:
 def _grant_bucket(name: str, account: str) -> str:
     """Return the command that lets an account write and read a bucket."""
     return (
-        f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={member(account)}"
+        f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={iam_member(account)}"
         " --role=roles/storage.objectUser"
     )
 

@@ -16,7 +16,7 @@ import pytest
 from kfgcp import testing
 from kfgcp.backends.kubeflow import doctor as kubeflow
 from kfgcp.config import Environment
-from kfgcp.diagnosis.checks import walk
+from kfgcp.diagnosis.checks import run_checks
 from kfgcp.services.auth import iap as iap_login
 from kfgcp.services.auth import port_forward
 from kfgcp.services.auth.tokens import RenewedTokens, Token
@@ -542,7 +542,7 @@ def test_a_service_account_that_kubectl_is_asked_for(
         "dev", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
     )
 
-    (found,) = walk([("service_account", kubeflow.Cluster(env).service_account)])
+    (found,) = run_checks([("service_account", kubeflow.Cluster(env).service_account)])
 
     assert (found.ok, found.detail) == (ok, detail)
     assert (tmp_path / "asked").read_text() == (

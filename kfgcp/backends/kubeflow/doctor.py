@@ -23,8 +23,14 @@ from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cl
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, member, signed_in, unreachable
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    iam_member,
+    unreachable,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
 from kfgcp.errors import (
     AuthError,
@@ -84,12 +90,12 @@ class Cluster:
         self._env = env
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
-        self._door = Doorbell(self._address, HEALTH, certificates)
+        self._door = HostProbe(self._address, HEALTH, certificates)
         how: dict[str, Any] = {
             "ca_file": certificates,
             "in_cluster": in_cluster(env),
             "errors": KubeflowErrors(),
-            **PATIENCE,
+            **CALL_LIMITS,
         }
         self._http = ServiceClient(
             self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how
@@ -111,7 +117,7 @@ class Cluster:
     def host(self) -> str:
         """Something answers there, trusted or not."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             if not failure.tls:
                 hint = f"Is host in [env.{self._env.name}] of kfgcp.toml right? {failure.hint}"
@@ -127,17 +133,17 @@ class Cluster:
                 f" {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"
             )
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             raise unreachable(self._door.host, failure) from None
         return "the certificate is trusted"
 
     def clock(self) -> str | Aside:
-        return clock_skew(self._door.ring().headers)
+        return clock_skew(self._door.response().headers)
 
     def credentials(self) -> str | Aside:
         """There is a token; as whom."""
-        said, self._account = signed_in(self._env, self._tokens.get(), of_google=False)
+        said, self._account = describe_login(self._env, self._tokens.get(), is_google_token=False)
         return said
 
     def iap(self) -> str | Aside:
@@ -157,7 +163,7 @@ class Cluster:
             if self._account:
                 raise found.amended(
                     hint="gcloud iap web add-iam-policy-binding --resource-type=backend-services "
-                    f"--service=BACKEND_SERVICE --member={member(self._account)} "
+                    f"--service=BACKEND_SERVICE --member={iam_member(self._account)} "
                     "--role=roles/iap.httpsResourceAccessor"
                 )
             raise found
@@ -169,7 +175,7 @@ class Cluster:
 
     def _iap_client(self) -> str:
         """The client that the proxy sends people to sign in with, "" when it does not say."""
-        place = urlsplit(self._door.ring().headers.get("location", ""))
+        place = urlsplit(self._door.response().headers.get("location", ""))
         return (
             parse_qs(place.query).get("client_id", [""])[0]
             if place.hostname == _GOOGLE_SIGN_IN
@@ -312,10 +318,10 @@ class Cluster:
             return Aside("not set: the server has its own")
         if is_on_s3(root):
             return check_bucket(root, self._env)
-        if not bucket_of(root):
+        if not gs_bucket(root):
             return Aside(f"not checked: {root} is not in a bucket")
         try:
-            return self._cloud().bucket(root, by_you=False)
+            return self._cloud().bucket(root, needs_your_access=False)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 

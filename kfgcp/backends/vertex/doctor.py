@@ -9,8 +9,14 @@ from kfgcp.backends.vertex.addresses import address
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, signed_in, unreachable, with_command
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    unreachable,
+    with_grant_command,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
@@ -49,8 +55,8 @@ class Place:
         self._endpoint: str | None = env.get("api_endpoint")
         self._tokens = token_source(env)
         base = self._endpoint or address(self._location)
-        self._door = Doorbell(base, "")
-        self._vertex = ServiceClient(base, self._tokens, service="Vertex AI", **PATIENCE)
+        self._door = HostProbe(base, "")
+        self._vertex = ServiceClient(base, self._tokens, service="Vertex AI", **CALL_LIMITS)
         self._asked = False
         self._refused: BackendError | None = None
         self.cloud = Cloud(env, self._tokens)
@@ -58,18 +64,20 @@ class Place:
     def service(self) -> str:
         """The location's service can be reached, and its certificate is trusted."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             hint = self._not_there() if failure.unknown_name and not self._endpoint else ""
             raise unreachable(self._door.host, failure, hint) from None
         return f"{self._door.host} answers"
 
     def clock(self) -> str | Aside:
-        return clock_skew(self._door.ring().headers)
+        return clock_skew(self._door.response().headers)
 
     def credentials(self) -> str | Aside:
         """There is a token; as whom."""
-        said, self.cloud.account = signed_in(self._env, self._tokens.get(), of_google=True)
+        said, self.cloud.account = describe_login(
+            self._env, self._tokens.get(), is_google_token=True
+        )
         return said
 
     def api(self) -> str:
@@ -79,7 +87,9 @@ class Place:
             hint = (
                 found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
             )
-            raise with_command(found.amended(hint=hint), self.cloud.grant("roles/aiplatform.user"))
+            raise with_grant_command(
+                found.amended(hint=hint), self.cloud.grant("roles/aiplatform.user")
+            )
         if found is not None and not isinstance(found, Refused):
             raise found
         return f"enabled, and you may list the runs of {self._project}"
@@ -94,7 +104,7 @@ class Place:
     def bucket(self) -> str | Aside:
         """The pipeline root is in a bucket that is there."""
         root = str(self._env.get("pipeline_root"))
-        if not bucket_of(root):
+        if not gs_bucket(root):
             raise ConfigError(
                 f"Environment '{self._env.name}' has pipeline_root = \"{root}\", which is not in a"
                 " bucket.",
