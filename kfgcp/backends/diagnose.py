@@ -11,7 +11,7 @@ from kfgcp.backends.registry import (
     plugin_problems,
     require_settings,
 )
-from kfgcp.diagnosis.checks import Check, Finding, broken, walk
+from kfgcp.diagnosis.checks import Check, Finding, failed_finding, run_checks
 from kfgcp.errors import KfgcpError
 
 # The settings that tell environments apart, whatever their backend is. Their values are not secret.
@@ -42,14 +42,14 @@ def diagnose(
             with naming_distribution(env.backend, "cannot be checked"):
                 checks = plugin.checks(project, env, images)
     except KfgcpError as error:
-        yield broken("config", error)
+        yield failed_finding("config", error)
         return
     yield Finding("config", True, _description(project, env))
     for problem in plugin_problems():
         yield Finding(
             "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
         )
-    yield from walk(checks)
+    yield from run_checks(checks)
 
 
 def _description(project: config.Project, env: config.Environment) -> str:

@@ -35,8 +35,14 @@ from kfgcp.backends.kubeflow.sign_in import (
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, member, signed_in, unreachable
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    iam_member,
+    unreachable,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
 from kfgcp.errors import (
     AuthError,
@@ -115,12 +121,12 @@ class Cluster:
         self._settings = KubeflowSettings.of(env.settings)
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
-        self._door = Doorbell(self._address, HEALTH, certificates)
+        self._door = HostProbe(self._address, HEALTH, certificates)
         options: dict[str, Any] = {
             "ca_file": certificates,
             "in_cluster": is_in_cluster(env),
             "errors": KubeflowErrors(),
-            **PATIENCE,
+            **CALL_LIMITS,
         }
         self._http = ServiceClient(
             self._address, self._tokens, service=SERVICE, paging=PAGE_KEYS, **options
@@ -143,7 +149,7 @@ class Cluster:
     def host(self) -> str:
         """Check that a server answers at the address, trusted or not."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             if not failure.tls:
                 hint = f"Is host in [env.{self._env.name}] of kfgcp.toml right? {failure.hint}"
@@ -157,20 +163,20 @@ class Cluster:
                 return Aside("not used: inside a cluster it is plain http")
             return Aside("not used: the host is this machine")
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             raise unreachable(self._door.host, failure) from None
         return "the certificate is trusted"
 
     def clock(self) -> str | Aside:
         """Check that the clocks of this machine and of the server agree."""
-        return clock_skew(self._door.ring().headers)
+        return clock_skew(self._door.response().headers)
 
     # -- the sign-in
 
     def credentials(self) -> str | Aside:
         """Check that there is a token, and say whose it is."""
-        result, self._account = signed_in(self._env, self._tokens.get(), of_google=False)
+        result, self._account = describe_login(self._env, self._tokens.get(), is_google_token=False)
         return result
 
     def iap(self) -> str | Aside:
@@ -193,14 +199,14 @@ class Cluster:
         if self._account:
             raise answer.amended(
                 hint="gcloud iap web add-iam-policy-binding --resource-type=backend-services "
-                f"--service=BACKEND_SERVICE --member={member(self._account)} "
+                f"--service=BACKEND_SERVICE --member={iam_member(self._account)} "
                 "--role=roles/iap.httpsResourceAccessor"
             )
         raise answer
 
     def _iap_client(self) -> str:
         """Return the client that the proxy sends people to sign in with, "" when there is none."""
-        location = urlsplit(self._door.ring().headers.get("location", ""))
+        location = urlsplit(self._door.response().headers.get("location", ""))
         if location.hostname != _GOOGLE_SIGN_IN:
             return ""
         return parse_qs(location.query).get("client_id", [""])[0]
@@ -335,10 +341,10 @@ class Cluster:
             return Aside("not set: the server has its own")
         if is_on_s3(root):
             return check_bucket(root, self._env)
-        if not bucket_of(root):
+        if not gs_bucket(root):
             return Aside(f"not checked: {root} is not in a bucket")
         try:
-            return self._cloud().bucket(root, by_you=False)
+            return self._cloud().bucket(root, needs_your_access=False)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 

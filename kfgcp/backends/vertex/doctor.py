@@ -10,8 +10,14 @@ from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, signed_in, unreachable, with_command
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    unreachable,
+    with_grant_command,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
@@ -57,8 +63,8 @@ class Place:
         tokens = token_source(env)
         self._tokens = tokens
         base = self.settings.api_endpoint or address(self.settings.location)
-        self._door = Doorbell(base, "")
-        self._vertex = ServiceClient(base, tokens, service="Vertex AI", **PATIENCE)
+        self._door = HostProbe(base, "")
+        self._vertex = ServiceClient(base, tokens, service="Vertex AI", **CALL_LIMITS)
         self._has_listed = False
         self._list_error: BackendError | None = None
         self.cloud = Cloud(env, tokens)
@@ -66,7 +72,7 @@ class Place:
     def service(self) -> str:
         """Check that the service of the location can be reached, and its certificate is trusted."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             # The name of the host contains the location, so a wrong location is an unknown name.
             is_location_in_name = not self.settings.api_endpoint
@@ -76,11 +82,11 @@ class Place:
 
     def clock(self) -> str | Aside:
         """Check that the clock of this machine agrees with that of the service."""
-        return clock_skew(self._door.ring().headers)
+        return clock_skew(self._door.response().headers)
 
     def credentials(self) -> str | Aside:
         """Check that there is a token, and tell whose it is."""
-        finding, account = signed_in(self._env, self._tokens.get(), of_google=True)
+        finding, account = describe_login(self._env, self._tokens.get(), is_google_token=True)
         self.cloud.account = account
         return finding
 
@@ -92,7 +98,9 @@ class Place:
         if not isinstance(error, Refused):
             raise error
         hint = error.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
-        raise with_command(error.amended(hint=hint), self.cloud.grant("roles/aiplatform.user"))
+        raise with_grant_command(
+            error.amended(hint=hint), self.cloud.grant("roles/aiplatform.user")
+        )
 
     def region(self) -> str:
         """Check that pipelines can run in the location."""
@@ -104,7 +112,7 @@ class Place:
     def bucket(self) -> str | Aside:
         """Check that the bucket of the pipeline root exists."""
         root = self.settings.pipeline_root
-        if not bucket_of(root):
+        if not gs_bucket(root):
             raise ConfigError(
                 f"Environment '{self._env.name}' has pipeline_root = \"{root}\", which is not in a"
                 " bucket.",
