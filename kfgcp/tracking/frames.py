@@ -153,9 +153,9 @@ def _build_column(name: str, values: list[Any]) -> Column:
         kind = _KIND_WHEN_EMPTY.get(name, kind)
     match kind:
         case "time":
-            texts = pandas.Series(values, dtype="object")
-            times = pandas.to_datetime(texts, utc=True, format="ISO8601")
-            return times.astype("datetime64[ns, UTC]")
+            times = pandas.Series(values, dtype="object")
+            zoned = pandas.to_datetime(times, utc=True, format="ISO8601")
+            return zoned.astype("datetime64[ns, UTC]")
         case "number":
             return _build_numbers(values)
         case "boolean":

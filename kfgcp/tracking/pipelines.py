@@ -76,10 +76,14 @@ def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
     """
     first = _resolve(workspace, before)
     second = _resolve(workspace, after)
-    platforms = (None, None)
+    before_platform = None
+    after_platform = None
     if first.has_platform and second.has_platform:
-        platforms = (first.spec.platform_spec, second.spec.platform_spec)
-    changes = diff_specs(first.spec.pipeline_spec, second.spec.pipeline_spec, *platforms)
+        before_platform = first.spec.platform_spec
+        after_platform = second.spec.platform_spec
+    changes = diff_specs(
+        first.spec.pipeline_spec, second.spec.pipeline_spec, before_platform, after_platform
+    )
     return Diff(first.spec, second.spec, changes)
 
 
