@@ -1,5 +1,4 @@
-"""Read what artifacts contain, as plain values: curves and confusion matrices from their metadata,
-texts from their files.
+"""Read what artifacts contain: curves and confusion matrices from their metadata, and their texts.
 
 The metadata is that of `system.ClassificationMetrics` and `system.SlicedClassificationMetrics` in
 KFP. Local runs and Vertex AI keep it as it was logged. Kubeflow wraps a list into `{"list": …}` and
@@ -86,8 +85,9 @@ def roc(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
 
 
 def precision_recall(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
-    """Return (recall, precision, threshold) points. Recall ascends. () when no precision was
-    logged.
+    """Return (recall, precision, threshold) points. Recall ascends.
+
+    () when no precision was logged.
 
     Thresholds and slices are as in `roc`.
     """

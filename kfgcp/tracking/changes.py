@@ -1,5 +1,7 @@
-"""Describe the changes between two pipelines: as a tree for `kfgcp diff`, and in one line each for
-`kfgcp compare`. Pure."""
+"""Describe the changes between two pipelines. Pure.
+
+`kfgcp diff` shows them as a tree, and `kfgcp compare` in one line each.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def format_tree(changes: Sequence[Change]) -> Lines:
-    """Yield the lines of a tree: each task below the groups around it, its changes below the
-    task."""
+    """Yield the lines of a tree: tasks below their groups, changes below their tasks."""
     previous: list[str] = []
     first_paths: dict[tuple[str, tuple[str, ...]], str] = {}
     for path, group in groupby(changes, key=lambda change: change.path):

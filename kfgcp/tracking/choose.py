@@ -82,8 +82,10 @@ def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
 
 
 def _check_option(name: str, value: object) -> None:
-    """Refuse an option that does not exist or has a wrong type. Ignoring it would choose all
-    runs."""
+    """Refuse an option that does not exist or has a wrong type.
+
+    Ignoring it would choose all runs.
+    """
     if name not in Choice.__annotations__:
         _refuse_option(name)
     if value is None or isinstance(value, str):

@@ -194,8 +194,10 @@ def _has_six_decimals(run: Run) -> bool:
 
 
 def _compare_cache(runs: Sequence[Run]) -> list[Difference]:
-    """Compare cache hits with tasks that ran. Different reasons for running are not a
-    difference."""
+    """Compare cache hits with tasks that ran.
+
+    Different reasons for running are not a difference.
+    """
     tables = [_read_caches(run) for run in runs]
     differences = []
     for path in _collect_names(tables):
@@ -273,7 +275,7 @@ def _compare_tables(group: str, tables: Sequence[Mapping[str, Value]]) -> list[D
     differences = []
     for name in _collect_names(tables):
         values = tuple(table.get(name, MISSING) for table in tables)
-        if not all(_are_same(value, values[0]) for value in values[1:]):
+        if any(not _are_same(value, values[0]) for value in values):
             differences.append(Difference(group, name, values, _compute_deltas(values)))
     return differences
 

@@ -42,8 +42,9 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
-    """Return a table as CSV. None is an empty cell. Other values that are neither texts nor numbers
-    are JSON.
+    """Return a table as CSV.
+
+    None is an empty cell. Other values that are neither texts nor numbers are JSON.
 
     Args:
         header: the names of the columns.

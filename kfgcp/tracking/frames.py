@@ -111,10 +111,9 @@ def table(
 
 
 def _task_columns(tidy: Columns) -> Columns:
-    """Return the columns of tasks. What the store has as JSON in one column gets columns of its
-    own."""
-    caches = [json.loads(text) if text else {} for text in tidy["cache"]]
-    errors = [json.loads(text) if text else {} for text in tidy["error"]]
+    """Return the columns of tasks, with columns for what is JSON in the store."""
+    caches = list(map(_parse_object, tidy["cache"]))
+    errors = list(map(_parse_object, tidy["error"]))
     return {
         "run_id": tidy["run_id"],
         "path": tidy["path"],
@@ -130,6 +129,14 @@ def _task_columns(tidy: Columns) -> Columns:
         "outputs": tidy["outputs"],
         "error": [error.get("message") for error in errors],
     }
+
+
+def _parse_object(text: str | None) -> dict[str, Any]:
+    """Return a JSON object. None is an empty object."""
+    if not text:
+        return {}
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
 
 
 def frame(table: Columns) -> pandas.DataFrame:
@@ -168,8 +175,7 @@ def _build_column(name: str, values: list[Any]) -> Column:
         return pandas.array(values, dtype="string")
     except UnicodeEncodeError:
         # Halves of surrogate pairs.
-        texts = [None if value is None else writable_text(value) for value in values]
-        return pandas.array(texts, dtype="string")
+        return pandas.array(list(map(writable_text, values)), dtype="string")
 
 
 def _build_numbers(values: list[Any]) -> pandas.api.extensions.ExtensionArray:

@@ -51,8 +51,7 @@ _ENDS: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
-    """A run that was submitted or found. Its facts are those of the last `refresh`, `wait` or
-    `cancel`.
+    """A run that was submitted or found, as it was at the last `refresh`, `wait` or `cancel`.
 
     It belongs to its workspace, so it works in every current folder and in every thread.
 
@@ -169,8 +168,7 @@ class RunHandle:
         notice: Callable[[str], None] = lambda text: None,
         on_pause: Callable[[], None] = lambda: None,
     ) -> RunUpdates:
-        """Return what happens in the run until it has ended, as an iterator. What happened so far
-        comes first.
+        """Return an iterator over what happened in the run and what happens until its end.
 
         Args:
             logs: which lines of logs, False for none.
@@ -218,8 +216,7 @@ class RunHandle:
         return self.check() if check else self
 
     def check(self) -> Self:
-        """Return this run, or raise an error when it failed or was cancelled. The service is not
-        asked again.
+        """Return this run, or raise an error when it failed. The service is not asked again.
 
         Raises:
             RunFailed: it ended FAILED or CANCELLED.
@@ -245,8 +242,9 @@ class RunHandle:
         return self.refresh()
 
     def retry(self) -> Self:
-        """Continue a failed or cancelled run, and return at once. Tasks that succeeded do not run
-        again.
+        """Continue a failed or cancelled run, and return at once.
+
+        Tasks that succeeded do not run again.
 
         Raises:
             UsageError: the run has not ended, or it succeeded.
@@ -332,8 +330,7 @@ class RunHandle:
         raise UsageError(f"Task '{task}' has no attempt {attempt}.", hint=_describe_attempts(count))
 
     def events(self) -> list[Event]:
-        """Return the events that were recorded until the run was last read. See
-        `Workspace.events`."""
+        """Return the events up to the last reading of the run, see `Workspace.events`."""
         return self._workspace.store.events(self.run_id)
 
     def tail(self, log_filter: LogFilter | None = None) -> LogTail:

@@ -59,8 +59,7 @@ def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
 
 
 def id_of(workspace: OpenProject, run: RunLike) -> str:
-    """Return the id under which a run is recorded. The backend is asked only when there is no
-    record."""
+    """Return the id of a recorded run. The backend is asked only when there is no record."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
     return find(workspace, run).run_id
@@ -173,8 +172,9 @@ def refreshed_store(
     refresh: bool = True,
     metrics: bool = True,
 ) -> Store | None:
-    """Read what has changed into the store, and return the store. None when nothing was ever
-    recorded.
+    """Read what has changed into the store, and return the store.
+
+    None when nothing was ever recorded.
 
     Args:
         workspace: the project.

@@ -11,8 +11,10 @@ _OUR_PACKAGES: Final = ("kfgcp", "contextlib")
 
 
 class NotRefreshed(UserWarning):
-    """The warning that a remote backend could not be asked for changes. Its runs are shown as last
-    seen."""
+    """The warning that a remote backend could not be asked for changes.
+
+    Its runs are shown as last seen.
+    """
 
 
 class NotHeeded(UserWarning):
@@ -20,8 +22,7 @@ class NotHeeded(UserWarning):
 
 
 class RecordedCode(UserWarning):
-    """The warning that a rerun uses the recorded code of a run, and not the edited files of the
-    pipeline."""
+    """The warning that a rerun uses recorded code, and not the edited files of the pipeline."""
 
 
 def warn_caller(text: str, category: type[Warning]) -> None:

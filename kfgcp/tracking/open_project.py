@@ -84,8 +84,10 @@ class OpenProject:
 
     @property
     def recorded_store(self) -> Store | None:
-        """The store, None when nothing was ever recorded. Reading must not create a state
-        folder."""
+        """The store, None when nothing was ever recorded.
+
+        Reading must not create a state folder.
+        """
         exists = self._store is not None or (self.project.home / DATABASE_NAME).exists()
         return self.store if exists else None
 

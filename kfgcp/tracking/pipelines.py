@@ -1,5 +1,4 @@
-"""Find pipelines by whatever names them: files, runs, and versions that the store has; and compare
-two of them."""
+"""Find pipelines by files, runs, and versions that the store has, and compare two of them."""
 
 from __future__ import annotations
 

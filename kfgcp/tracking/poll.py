@@ -55,8 +55,9 @@ class Poller:
         self._lost_at: float | None = None
 
     def look(self) -> Run | None:
-        """Return the run. None at once when it is too early for a request, or when the backend
-        cannot be reached.
+        """Return the run, or None at once.
+
+        None means that it is too early for a request, or that the backend cannot be reached.
 
         Raises:
             BackendError: the run does not exist any more, the sign-in is not valid any longer, or

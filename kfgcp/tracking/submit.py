@@ -72,8 +72,7 @@ def prepare(
     params: Mapping[str, object] | None,
     options: RunOptions,
 ) -> tuple[Backend, SubmitRequest]:
-    """Return the run that a pipeline, parameters and options mean, and the backend that can start
-    it.
+    """Return the run to start for a pipeline, parameters and options, and its backend.
 
     Raises:
         UsageError: `params` is not a dict of values by name, or the run cannot have this name.
@@ -204,8 +203,7 @@ def _repeat_options(run: Run, options: RunOptions) -> RunOptions:
 
 
 def _warn_of_edits(source: Source, run_id: str) -> None:
-    """Warn when the files of the pipeline were edited after a run: a rerun uses the recorded
-    code."""
+    """Warn when files of the pipeline were edited after a run: a rerun uses recorded code."""
     files = source.changed_files()
     if not files:
         return

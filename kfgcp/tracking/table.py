@@ -205,24 +205,34 @@ def _build_array(name: str, values: list[Any]) -> pyarrow.Array:
 
     match find_kind(name, values):
         case "time":
-            times = [None if value is None else datetime.fromisoformat(value) for value in values]
+            times = list(map(_parse_time, values))
             return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
         case "number":
-            numbers = [None if value is None else float(value) for value in values]
+            numbers = list(map(_to_float, values))
             return pyarrow.array(numbers, pyarrow.float64())
         case "boolean":
             return pyarrow.array(values, pyarrow.bool_())
         case "integer":
             return pyarrow.array(values, pyarrow.int64())
         case _:
-            texts = [None if value is None else writable_text(value) for value in values]
+            texts = list(map(writable_text, values))
             return pyarrow.array(texts, pyarrow.string())
 
 
-def writable_text(value: object) -> str:
-    """Return a value as text that can be written.
+def _parse_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _to_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def writable_text(value: object) -> str | None:
+    """Return a value as text that can be written, None for None.
 
     Other values than texts are JSON. Halves of surrogate pairs become escapes.
     """
+    if value is None:
+        return None
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -124,8 +124,10 @@ class TaskOrder:
         return changed_tasks
 
     def before_line(self, path: str) -> Iterator[Task]:
-        """Yield the changes that come before a line in the log of a task: its start, and the
-        changes that its start waited for."""
+        """Yield the changes that come before a line in the log of a task.
+
+        These are the start of the task, and the changes that its start waited for.
+        """
         changes = self._waiting.get(path)
         if not changes or changes[0].is_end:
             return
@@ -170,8 +172,7 @@ class TaskOrder:
                 yield self._finish(change)
 
     def _yield_sorted(self, changes: list[_Change]) -> Iterator[Task]:
-        """Yield changes in topological order. The next one is the first by rank of those that are
-        ready."""
+        """Yield changes in topological order, and by rank where this leaves a choice."""
         missing_counts = {change.number: 0 for change in changes}
         followers: defaultdict[int, list[_Change]] = defaultdict(list)
         for change in changes:
@@ -230,8 +231,7 @@ class TaskOrder:
                 first.after.extend(ends)
 
     def _find_held(self) -> Iterator[_Change]:
-        """Yield the starts of programs that depend on another program whose end was not seen
-        yet."""
+        """Yield the starts of programs that depend on a program whose end was not seen."""
         for path, changes in self._waiting.items():
             is_start = len(changes) == 1 and changes[0].task.state is TaskState.RUNNING
             if not is_start or changes[0].task.kind not in _PROGRAMS:

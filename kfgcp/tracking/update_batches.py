@@ -30,8 +30,7 @@ class Update:
 
 
 def in_batches(updates: RunUpdates) -> Iterator[Update]:
-    """Yield the updates of a run in batches until it has ended: at least one for each look at the
-    run.
+    """Yield the updates of a run in batches until its end, at least one for each look.
 
     Args:
         updates: the updates of the run. Nobody else may take from them.
