@@ -23,6 +23,9 @@ MAX_INLINE: Final = 100
 # Characters of a value that `format_line` shows, because its line is one of many in a table.
 _MAX_VALUE: Final = 80
 
+# Facts that are lists of names, see `kfgcp.spec.diff`. Their values are the names again.
+_NAME_LISTS: Final = ("dependency", "package")
+
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 
 Lines = Iterator[tuple[str, str]]
@@ -91,7 +94,7 @@ def _format_old_path(change: Change) -> str:
 
 def _is_name_only(change: Change) -> bool:
     """Return whether the name of a change is all that it says: of a package for example."""
-    return _select_value(change) == change.name
+    return change.what in _NAME_LISTS and _select_value(change) == change.name
 
 
 def _select_value(change: Change) -> JsonValue:
