@@ -62,20 +62,19 @@ def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
         _check_option(name, value)
     if where is not None and not isinstance(where, str):
         raise UsageError(f"The option where must be an expression, not {where!r}.")
-    since = choice.get("since")
-    until = choice.get("until")
     label = choice.get("label") or {}
     labels = dict(label) if isinstance(label, Mapping) else parse_labels(as_list(label))
+    states = [_parse_state(state) for state in as_list(choice.get("state"))]
     return RunFilter(
         pipeline=choice.get("pipeline"),
         experiment=choice.get("experiment"),
         env=choice.get("env"),
-        states=[_parse_state(state) for state in as_list(choice.get("state"))],
+        states=states,
         labels=labels,
-        since=None if since is None else moment(since),
+        since=_parse_moment(choice.get("since"), "since"),
         where=where,
         version=choice.get("version"),
-        until=None if until is None else moment(until, "until"),
+        until=_parse_moment(choice.get("until"), "until"),
         tags=as_list(choice.get("tag")),
         text=choice.get("text"),
     )
@@ -159,6 +158,10 @@ def parse_labels(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
             raise UsageError(f"{flag} {pair!r} is not of the form K=V.")
         labels[name] = value
     return labels
+
+
+def _parse_moment(text: str | datetime | None, option: str) -> str | None:
+    return None if text is None else moment(text, option)
 
 
 def moment(text: str | datetime, option: str = "since") -> str:

@@ -152,9 +152,7 @@ def export_runs(
     from kfgcp.tracking import frames
     from kfgcp.tracking.table import export, export_table
 
-    named_runs = [
-        run if isinstance(run, Run) else lookup.show(workspace, run).snapshot for run in runs
-    ]
+    named_runs = [_read_run(workspace, run) for run in runs]
     if form == "json" and table == "runs":
         # The JSON of a run has its tasks. Files have the oldest run first.
         chosen = named_runs or reversed(list_runs(workspace, run_filter or RunFilter()))
@@ -175,3 +173,8 @@ def read_whole_run(workspace: OpenProject, run: RunLike) -> Run:
     if isinstance(run, Run) and run.tasks:
         return run
     return lookup.show(workspace, run).snapshot
+
+
+def _read_run(workspace: OpenProject, run: RunLike) -> Run:
+    """Return a run. A value is returned as it is, also without its tasks."""
+    return run if isinstance(run, Run) else lookup.show(workspace, run).snapshot

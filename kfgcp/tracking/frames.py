@@ -183,6 +183,7 @@ def _build_numbers(values: list[Any]) -> pandas.api.extensions.ExtensionArray:
     import pandas
 
     is_missing = numpy.array([value is None for value in values], dtype=bool)
+    # The value in the place of a missing one does not matter.
     numbers = [0.0 if value is None else value for value in values]
     # `pandas.array` would turn NaN into a missing value. The mask keeps them apart.
     return pandas.arrays.FloatingArray(numpy.array(numbers, dtype="float64"), is_missing)

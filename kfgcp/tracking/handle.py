@@ -293,12 +293,10 @@ class RunHandle:
             raise UsageError(
                 f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}."
             )
+        since_time = None if since is None else moment(since)
+        severity_name = None if severity is None else severity.upper()
         log_filter = LogFilter(
-            task,
-            attempt,
-            since=None if since is None else moment(since),
-            severity=None if severity is None else severity.upper(),
-            all_lines=all_lines,
+            task, attempt, since=since_time, severity=severity_name, all_lines=all_lines
         )
         return self._logs().logs(self._ref, log_filter)
 
