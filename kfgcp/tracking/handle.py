@@ -188,9 +188,9 @@ class RunHandle:
                 not valid any longer.
 
         Example:
-            >>> for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
-            ...     if isinstance(update, kfgcp.TaskChanged):
-            ...         print(update.task.path, update.task.state)
+            for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
+                if isinstance(update, kfgcp.TaskChanged):
+                    print(update.task.path, update.task.state)
         """
         # Most commands follow no run, and start-up time counts.
         from kfgcp.tracking.updates import RunUpdates

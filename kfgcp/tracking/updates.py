@@ -154,12 +154,12 @@ class RunUpdates:
         BackendError: the sign-in is no longer valid, or nothing could be reached for an hour.
 
     Example:
-        >>> for update in kfgcp.submit("pipelines/churn.py").updates():
-        ...     match update:
-        ...         case kfgcp.TaskChanged(task):
-        ...             print(task.path, task.state)
-        ...         case kfgcp.LogWritten(line):
-        ...             print(line.task, line.text)
+        for update in kfgcp.submit("pipelines/churn.py").updates():
+            match update:
+                case kfgcp.TaskChanged(task):
+                    print(task.path, task.state)
+                case kfgcp.LogWritten(line):
+                    print(line.task, line.text)
     """
 
     def __init__(
