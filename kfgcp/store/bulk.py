@@ -60,8 +60,9 @@ Places = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Runs as columns. Each column is a list with a place for each run, None where the run has no
-    value.
+    """Runs as columns.
+
+    Each column is a list with a place for each run, None where the run has no value.
 
     Attributes:
         facts: columns of the run, and also `seconds`, `error` (its message), `tags` (joined by

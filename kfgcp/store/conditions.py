@@ -92,8 +92,7 @@ def order(text: str) -> tuple[str, list[Any]]:
 
 
 def _order_value(column: Column) -> tuple[str, list[Any]]:
-    """Return the SQL of the value that runs are ordered by, and the values for its
-    placeholders."""
+    """Return the SQL of the value to order runs by, and the values for its placeholders."""
     if column.group == "run":
         return _column_sql(column.parts[0]), []
     if column.group == "labels":
@@ -287,8 +286,10 @@ class _ConditionBuilder:
         return _has_row("labels", f"{same_name} AND {comparison}")
 
     def _tag_comparison(self, node: Comparison) -> str:
-        """`=`: the run has the tag. `!=`: it does not have it. `~`: one of its tags contains the
-        text."""
+        """Return the condition of a comparison with tags.
+
+        `=`: the run has the tag. `!=`: it does not have it. `~`: one of its tags contains the text.
+        """
         if node.operator not in ("=", "!=", "~"):
             self._refuse(
                 node, "tags have no order", "Write tags = good, tags != good or tags ~ goo."
@@ -339,8 +340,7 @@ def _has_row(table: str, condition: str) -> str:
 
 
 def _rows_of_column(column: Column) -> tuple[str, list[Any]]:
-    """Return the rows of a run that a name means, as SQL after FROM, and the values for its
-    placeholders."""
+    """Return the rows of a run that a name means, as SQL after FROM, and the values to bind."""
     match column.parts:
         case (task, artifact, name):
             conditions = {"name": name, "artifact": artifact, "task": task}

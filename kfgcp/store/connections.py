@@ -99,8 +99,7 @@ class ThreadConnections:
         return is_same_file and can_write and not self._must_close
 
     def close(self) -> None:
-        """Close the connections of all threads. While somebody keeps them open, they are closed
-        later.
+        """Close the connections of all threads, later if somebody keeps them open.
 
         A thread that works with its connection now finishes its statement. Its connection is closed
         afterwards, because nothing refers to it any more.

@@ -1,5 +1,4 @@
-"""Record which runs use the files of which attempts, and which deleted runs still have files to
-remove."""
+"""Record which runs use which files, and which deleted runs still have files to remove."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ class FileUses(Writer):
         return row is not None
 
     def origins(self, run_id: str) -> dict[str, Origin]:
-        """Return the attempt that produced the outputs of each successful task of a run, by the
-        path of the task.
+        """Return the attempts that produced the outputs of the successful tasks of a run, by path.
 
         It is an attempt of the run itself, or of an earlier run when the task was cached.
         """
@@ -43,8 +41,10 @@ class FileUses(Writer):
         return origins
 
     def last_attempts(self, run_id: str) -> list[Origin]:
-        """Return the last attempt of each task of a run. For a deleted run, return the attempts
-        that other runs use."""
+        """Return the last attempt of each task of a run.
+
+        For a deleted run, return the attempts that other runs use.
+        """
         with self._failures():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
@@ -54,8 +54,10 @@ class FileUses(Writer):
         return [Origin(*row) for row in rows]
 
     def removals(self) -> dict[int, str]:
-        """Return the deleted runs whose files must still be removed, by the number for
-        `finish_removal`."""
+        """Return the deleted runs whose files must still be removed.
+
+        The keys are the numbers for `finish_removal`.
+        """
         with self._failures():
             rows = self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()
         return {row["id"]: row["run_id"] for row in rows}
@@ -69,8 +71,10 @@ class FileUses(Writer):
         return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use, with the ids of these runs,
-        oldest first."""
+        """Return the attempts of a run whose files other runs use.
+
+        The values are the ids of these other runs, oldest first.
+        """
         with self._failures():
             rows = self._db.execute(
                 "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING"
@@ -122,8 +126,9 @@ class FileUses(Writer):
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
     def recorded_between(self) -> tuple[str, str]:
-        """Return the period for which a folder without a record can only be left from a killed
-        deletion.
+        """Return the period of folders that killed deletions can have left.
+
+        A folder without a record from this period can only be left from a killed deletion.
 
         From its start on, every run that used this state folder was recorded in this database. From
         its end on, `removals` contains each deletion.

@@ -59,8 +59,10 @@ Rows = Sequence[sqlite3.Row]
 
 
 class Reader:
-    """The reading part of the index. Threads may share it: each has a connection of its own, and
-    none waits for another."""
+    """The reading part of the index.
+
+    Threads may share it: each has a connection of its own, and none waits for another.
+    """
 
     def __init__(self, home: Path) -> None:
         self.file = home / DATABASE_NAME
@@ -416,8 +418,8 @@ def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task
         ended_at=row["ended_at"],
         params={param["name"]: json.loads(param["value"]) for param in parts["params"]},
         outputs=json.loads(row["outputs"]),
-        metrics=tuple(read_metric(metric) for metric in parts["metrics"]),
-        artifacts=tuple(read_artifact(artifact) for artifact in parts.get("artifacts", ())),
+        metrics=tuple(map(read_metric, parts["metrics"])),
+        artifacts=tuple(map(read_artifact, parts.get("artifacts", ()))),
         tasks=tuple(tasks),
         error=read_error(row["error"]),
         tags=tuple(tag["tag"] for tag in parts["tags"]),

@@ -107,8 +107,10 @@ class RunRecords(Reader):
             return ReadLevel(fetch_value(cursor, run_id))
 
     def refs(self, run_id: str) -> tuple[str, str] | None:
-        """Return the environment of a run and the backend's own name of it, None when there is no
-        such run."""
+        """Return the environment of a run, and the backend's own name of it.
+
+        None when there is no such run.
+        """
         with self._failures():
             row = self._db.execute(
                 "SELECT env, backend_ref FROM runs WHERE run_id = ?", sql_values(run_id)
@@ -185,8 +187,7 @@ class RunRecords(Reader):
         return outcomes
 
     def interruptions(self, run_id: str) -> dict[str, int]:
-        """Return how many attempts of each task were interrupted together with the run, by the
-        paths of the tasks."""
+        """Return how many attempts of each task were interrupted with the run, by the path."""
         with self._failures():
             rows = self._db.execute(
                 "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path", (run_id,)

@@ -12,8 +12,9 @@ from kfgcp.spec.source import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
-    """How a run was submitted: all that is needed to repeat or resume it, besides its pipeline and
-    parameters.
+    """How a run was submitted.
+
+    It has all that is needed to repeat or resume the run, besides its pipeline and parameters.
 
     Attributes:
         options: all options, also the environment, experiment and labels of the run.

@@ -61,8 +61,7 @@ class ReadLevel(enum.StrEnum):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether tasks, artifacts or metrics are missing, so that it must be read again when it
-        has ended."""
+        """Whether tasks, artifacts or metrics are missing, so that an ended run is read again."""
         return self in (ReadLevel.LISTED, ReadLevel.PARTIAL)
 
 

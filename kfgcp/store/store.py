@@ -162,8 +162,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             )
 
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
-        """Remove the record of a run, and its outputs in the cache unless another run uses the
-        files.
+        """Remove the record of a run, and its outputs in the cache that no other run uses.
 
         The caller removes the files afterwards. When it is killed before it has finished,
         `removals` still has the run, and the next process removes the rest.
@@ -297,8 +296,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
     def _replace_parts(
         self, run: Run, stored_tasks: Mapping[str, Task], *, with_tasks: bool
     ) -> None:
-        """Replace the parameters and labels of a recorded run, its state, and what its tasks
-        have."""
+        """Replace parameters, labels and state of a recorded run, and what its tasks have."""
         tables = ["params", "labels"]
         if with_tasks:
             tables += ["artifacts", "metrics"]
@@ -334,8 +332,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             self._db.executemany("UPDATE tasks SET seq = ? WHERE run_id = ? AND path = ?", rows)
 
     def _delete_lost_tasks(self, run: Run, stored_tasks: Mapping[str, Task]) -> None:
-        """Delete unfinished tasks that the backend does not report any more after the end of the
-        run."""
+        """Delete unfinished tasks of an ended run that the backend does not report any more."""
         reported = {task.path for task in run.tasks}
         lost = []
         for path, task in stored_tasks.items():

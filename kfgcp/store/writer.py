@@ -23,8 +23,10 @@ class Writer(Reader):
 
     @property
     def is_current(self) -> bool:
-        """Whether this is still the index of its folder, opened to read and write; otherwise open
-        it again."""
+        """Whether this is still the index of its folder, opened to read and write.
+
+        Otherwise it must be opened again.
+        """
         return self._connections.are_current
 
     def check_room(self) -> None:
@@ -47,8 +49,9 @@ class Writer(Reader):
         self._connections.close()
 
     def keep_open(self) -> None:
-        """Postpone `close` until `allow_close` is called: for an engine, which records its run to
-        the end.
+        """Postpone `close` until `allow_close` is called.
+
+        An engine does so, because it records its run to the end.
 
         Raises:
             UsageError: the store was closed.

@@ -1,5 +1,7 @@
-"""Describe the changes between two pipelines: as a tree for `kfgcp diff`, and in one line each for
-`kfgcp compare`. Pure."""
+"""Describe the changes between two pipelines. Pure.
+
+`kfgcp diff` shows them as a tree, and `kfgcp compare` in one line each.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,9 @@ MAX_INLINE: Final = 100
 # Characters of a value that `format_line` shows, because its line is one of many in a table.
 _MAX_VALUE: Final = 80
 
+# Facts that are lists of names, see `kfgcp.spec.diff`. Their values are the names again.
+_NAME_LISTS: Final = ("dependency", "package")
+
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 
 Lines = Iterator[tuple[str, str]]
@@ -28,8 +33,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def format_tree(changes: Sequence[Change]) -> Lines:
-    """Yield the lines of a tree: each task below the groups around it, its changes below the
-    task."""
+    """Yield the lines of a tree: tasks below their groups, changes below their tasks."""
     previous: list[str] = []
     first_paths: dict[tuple[str, tuple[str, ...]], str] = {}
     for path, group in groupby(changes, key=lambda change: change.path):
@@ -90,7 +94,7 @@ def _format_old_path(change: Change) -> str:
 
 def _is_name_only(change: Change) -> bool:
     """Return whether the name of a change is all that it says: of a package for example."""
-    return _select_value(change) == change.name
+    return change.what in _NAME_LISTS and _select_value(change) == change.name
 
 
 def _select_value(change: Change) -> JsonValue:

@@ -161,7 +161,7 @@ def _compare_metrics(
     tolerances = [ROUNDED if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
     differences = []
     for key, name in names.items():
-        values = tuple(table.get(key, MISSING) for table in tables)
+        values = _read_values(tables, key)
         deltas = list(_compute_deltas(values))
         all_same = True
         for place, (value, tolerance) in enumerate(zip(values, tolerances, strict=True)):
@@ -194,8 +194,10 @@ def _has_six_decimals(run: Run) -> bool:
 
 
 def _compare_cache(runs: Sequence[Run]) -> list[Difference]:
-    """Compare cache hits with tasks that ran. Different reasons for running are not a
-    difference."""
+    """Compare cache hits with tasks that ran.
+
+    Different reasons for running are not a difference.
+    """
     tables = [_read_caches(run) for run in runs]
     differences = []
     for path in _collect_names(tables):
@@ -244,7 +246,7 @@ def _compare_durations(runs: Sequence[Run]) -> list[Difference]:
     for name in _collect_names(tables):
         durations = [table[name] for table in tables if name in table]
         if max(durations) - min(durations) >= SECONDS_APART:
-            values = tuple(table.get(name, MISSING) for table in tables)
+            values = _read_values(tables, name)
             differences.append(Difference("durations", name, values, _compute_deltas(values)))
     return differences
 
@@ -272,8 +274,8 @@ def _compare_tables(group: str, tables: Sequence[Mapping[str, Value]]) -> list[D
     """Compare the values of each name in tables that have one value for each name."""
     differences = []
     for name in _collect_names(tables):
-        values = tuple(table.get(name, MISSING) for table in tables)
-        if not all(_are_same(value, values[0]) for value in values[1:]):
+        values = _read_values(tables, name)
+        if any(not _are_same(value, values[0]) for value in values):
             differences.append(Difference(group, name, values, _compute_deltas(values)))
     return differences
 
@@ -284,6 +286,11 @@ def _collect_names(tables: Sequence[Mapping[str, object]]) -> list[str]:
     for table in tables:
         names.update(dict.fromkeys(table))
     return list(names)
+
+
+def _read_values(tables: Sequence[Mapping[str, Value]], name: str) -> tuple[Value, ...]:
+    """Return the value that each table has for a name."""
+    return tuple(table.get(name, MISSING) for table in tables)
 
 
 def _are_same(one: Value, other: Value) -> bool:

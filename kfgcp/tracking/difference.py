@@ -56,8 +56,10 @@ class Difference:
 
     @property
     def better(self) -> tuple[bool | None, ...]:
-        """Whether each run is better than the first. None where both are the same, or where the
-        direction is not known."""
+        """Whether each run is better than the first.
+
+        None where both are the same, or where the direction is not known.
+        """
         return tuple(self._is_better(delta) for delta in self.deltas)
 
     def _is_better(self, delta: float | None) -> bool | None:
@@ -67,8 +69,10 @@ class Difference:
 
     @property
     def best(self) -> int | None:
-        """The place of the best of three or more runs. None when several runs are as good, or when
-        the direction is not known."""
+        """The place of the best of three or more runs.
+
+        None when several runs are as good, or when the direction is not known.
+        """
         if self.direction is None or len(self.values) < 3:
             return None
         # `value == value` excludes NaN. math.isnan would fail for integers larger than any float.
@@ -85,8 +89,8 @@ class Difference:
         data: dict[str, JsonValue] = {
             "group": self.group,
             "name": self.name,
-            "values": [None if value is MISSING else json_number(value) for value in self.values],
-            "deltas": [json_number(delta) for delta in self.deltas],
+            "values": list(map(_to_json, self.values)),
+            "deltas": list(map(json_number, self.deltas)),
         }
         if self.group == "metrics":
             data["goal"] = _GOALS[self.direction]
@@ -117,6 +121,13 @@ class VersionChange:
         if self.changes is not None:
             changes = [change.to_dict() for change in self.changes]
         return {"version": self.version, "runs": list(self.runs), "changes": changes}
+
+
+def _to_json(value: Value) -> JsonValue:
+    if value is MISSING:
+        return None
+    number_or_text: JsonValue = json_number(value)
+    return number_or_text
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -104,8 +104,7 @@ def cells(difference: Difference) -> list[Cell]:
 
 
 def version_lines(version: VersionChange) -> Iterator[str]:
-    """Yield what differs in a pipeline, one line for each change. Lines begin with `+`, `-` or
-    `~`."""
+    """Yield a line for each change of a pipeline. Lines begin with `+`, `-` or `~`."""
     if version.changes is None:
         yield "  the store does not have both pipelines, so they cannot be compared"
         return
@@ -164,8 +163,7 @@ def _by_group(
 
 
 def render_markdown(compared: ComparedRuns) -> str:
-    """Return a comparison as Markdown for GitHub: tables, and the changes of pipelines as a
-    diff."""
+    """Return a comparison as Markdown for GitHub: tables, and changes of pipelines as a diff."""
     if not compared.differences:
         return f"{NOTHING}\n"
     ids = [_escape_markdown(run.run_id) for run in compared.runs]
