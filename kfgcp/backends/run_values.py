@@ -26,7 +26,7 @@ from kfgcp.model import (
 )
 from kfgcp.spec.documents import parse_json
 from kfgcp.spec.graph import Component, Graph, build
-from kfgcp.spec.json_values import whole, with_numbers_of
+from kfgcp.spec.json_values import normalize_numbers, normalize_parameter
 from kfgcp.spec.load import Spec, from_documents
 
 METRICS: Final = "system.Metrics"
@@ -45,7 +45,7 @@ def read_spec(document: Any) -> tuple[Spec | None, Graph | None]:
 def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
     """Most runs share their spec with others."""
     try:
-        spec = from_documents([whole(json.loads(text))], "pipelineSpec")
+        spec = from_documents([normalize_numbers(json.loads(text))], "pipelineSpec")
     except SpecError:
         return None, None
     return spec, build(spec.pipeline_spec)
@@ -87,7 +87,7 @@ def typed(value: Any, kind: str) -> Any:
     if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
         with suppress(ValueError):
             return parse_json(value)
-    return with_numbers_of(kind, value)
+    return normalize_parameter(kind, value)
 
 
 def in_order(

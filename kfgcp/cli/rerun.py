@@ -51,7 +51,7 @@ def command(
     """
     before = workspace.show(run)
     values = spec_params.read_file(params_file) if params_file else {}
-    values |= spec_params.parse(workspace.spec_of(before.snapshot).params, assignments)
+    values |= spec_params.parse_assignments(workspace.spec_of(before.snapshot).params, assignments)
     if added_labels := changes.get("labels"):
         changes["labels"] = {**repeated(before.snapshot.labels), **added_labels}
     return start(

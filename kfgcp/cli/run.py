@@ -72,7 +72,7 @@ def command(
     assert pipeline is not None
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     values = spec_params.read_file(params_file) if params_file else {}
-    values |= spec_params.parse(spec.params, assignments)
+    values |= spec_params.parse_assignments(spec.params, assignments)
     return start(
         lambda: workspace.submit(spec, params=values, in_process=not detach, **changes),
         detach=detach,

@@ -30,7 +30,7 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
         layout: where the run keeps its files.
     """
     parameters = layout.outputs(node.path, node.attempts)
-    return semantics.executor_input(
+    return semantics.build_executor_input(
         node.component,
         inputs,
         artifact_uri=lambda name: layout.uri(node.path, node.attempts, name),
@@ -58,10 +58,10 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
         file = Path(outputs["parameters"][name]["outputFile"])
         return _text(file, f"output '{name}'") if file.is_file() else None
 
-    params = semantics.reported_params(component, executor_output, text_of)
+    params = semantics.read_output_params(component, executor_output, text_of)
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in component.output_artifacts:
-        reported = semantics.reported_artifacts(
+        reported = semantics.read_output_artifacts(
             name, outputs["artifacts"][name]["artifacts"], executor_output
         )
         for artifact in reported:

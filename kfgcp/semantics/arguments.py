@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kfgcp.semantics.placeholders import fill_argument
-from kfgcp.semantics.values import ValueProblem, json_text
+from kfgcp.semantics.values import ValueProblem, format_json
 
 
 def resolve(
@@ -47,11 +47,11 @@ def _words(part: Any, wire: Mapping[str, Any], job: Mapping[str, str]) -> Iterat
     elif isinstance(part, dict) and "IfPresent" in part:
         choice = part["IfPresent"]
         if not isinstance(choice, dict) or not isinstance(choice.get("InputName"), str):
-            raise ValueProblem(f"this IfPresent placeholder has no InputName: {json_text(part)}")
+            raise ValueProblem(f"this IfPresent placeholder has no InputName: {format_json(part)}")
         chosen = "Then" if _present(choice["InputName"], wire) else "Else"
         yield from _words(choice.get(chosen, []), wire, job)
     else:
-        yield json_text(part)
+        yield format_json(part)
 
 
 def _present(name: str, wire: Mapping[str, Any]) -> bool:

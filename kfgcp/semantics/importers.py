@@ -8,7 +8,7 @@ from typing import Any
 
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.placeholders import MOUNTS
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, shown
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, format_value
 from kfgcp.spec.graph import Component, Constant, FromInput, Importer
 
 _SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")
@@ -20,7 +20,7 @@ artifacts at https and bq. Kubeflow refuses all schemes that it does not know, a
 """
 
 
-def uri_of(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def read_uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
     """Return the URI that an importer imports.
 
     Args:
@@ -42,7 +42,7 @@ def uri_of(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]
     return value
 
 
-def outputs_of(
+def build_outputs(
     component: Component,
     importer: Importer,
     params: Mapping[str, Any],
@@ -94,7 +94,7 @@ def is_local(uri: str, what: str) -> bool:
         return True
     if scheme[1] not in MOUNTS and scheme[1] not in _PASSED_ON:
         raise ValueProblem(
-            f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://,"
+            f"the URI {format_value(uri)} of {what} has a scheme that no backend knows: use gs://, s3://,"
             " minio://, or a path of this machine"
         )
     return False

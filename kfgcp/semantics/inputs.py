@@ -29,7 +29,7 @@ Select = Callable[[str, Any], Any]
 """A CEL expression over a value."""
 
 
-def of_root(
+def build_root_inputs(
     root: Component, values: Mapping[str, Any], locate: Callable[[str, str], str]
 ) -> Values:
     """Return the inputs that a run starts with; an artifact has the type that the pipeline
@@ -118,7 +118,7 @@ def resolve(
     return Values(params, _artifacts(task, component, scope, outputs))
 
 
-def with_defaults(inputs: Values, component: Component) -> Values:
+def add_defaults(inputs: Values, component: Component) -> Values:
     """The inputs with the component's defaults for those that have no value."""
     params = dict(inputs.params)
     for name, declared in component.params.items():

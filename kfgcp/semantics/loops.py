@@ -10,9 +10,16 @@ from typing import Any
 from kfgcp.model import TaskKind
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.nodes import Node, NodeT
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
+from kfgcp.semantics.values import (
+    ArtifactValue,
+    ValueProblem,
+    Values,
+    coerce,
+    format_value,
+    require_json,
+)
 from kfgcp.spec.graph import Iterator
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 
 def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:
@@ -81,10 +88,12 @@ def _items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> 
         try:
             items = json.loads(items)
         except (ValueError, RecursionError):
-            raise ValueProblem(f"the loop's items are no JSON list: {shown(items)}") from None
+            raise ValueProblem(
+                f"the loop's items are no JSON list: {format_value(items)}"
+            ) from None
     if not isinstance(items, list):
-        raise ValueProblem(f"the loop's items are no list: {shown(items)}")
-    items = whole(carried(items, "the loop's list of items"))
+        raise ValueProblem(f"the loop's items are no list: {format_value(items)}")
+    items = normalize_numbers(require_json(items, "the loop's list of items"))
     # Only raw items are text of the spec. An input is data, whatever it looks like.
     if iterator.raw is not None and placeholders.is_template(items):
         items = placeholders.fill_constant(

@@ -83,7 +83,7 @@ class Node:
 NodeT = TypeVar("NodeT", bound=Node)
 
 
-def in_exit_task(node: Node) -> bool:
+def is_in_exit_task(node: Node) -> bool:
     """Return whether a node is an exit task or is in one. Such a node also runs in a run that is
     cancelled."""
     return any(above.is_exit for above in lineage(node))
@@ -125,7 +125,7 @@ def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
     return status
 
 
-def dag_outputs(dag: Dag, node: Node) -> Values:
+def collect_dag_outputs(dag: Dag, node: Node) -> Values:
     """Return the outputs of a DAG whose tasks have all ended. They are outputs of its tasks.
 
     Raises:

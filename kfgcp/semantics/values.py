@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.spec.json_values import UnfitError, check_plain, dotted, whole, with_numbers_of
+from kfgcp.spec.json_values import (
+    NotJsonError,
+    check_json,
+    format_place,
+    normalize_numbers,
+    normalize_parameter,
+)
 from kfgcp.spec.wire import ParamSpec
 
 
@@ -89,14 +95,14 @@ def coerce(value: Any, declared: ParamSpec, what: str) -> Any:
     Raises:
         ValueProblem: it does not match; `what` names the input or output in the message.
     """
-    value = with_numbers_of(declared.type, value)
+    value = normalize_parameter(declared.type, value)
     if declared.type == "STRING":
-        value = value if isinstance(value, str) else json_text(value)
+        value = value if isinstance(value, str) else format_json(value)
     elif not _fits(value, _PYTHON_TYPES.get(declared.type)):
-        raise ValueProblem(f"{what} must be {declared.type}, but is {shown(value)}")
-    if declared.literals and json_text(value) not in map(json_text, declared.literals):
-        allowed = ", ".join(map(shown, declared.literals))
-        raise ValueProblem(f"{what} must be one of {allowed}, but is {shown(value)}")
+        raise ValueProblem(f"{what} must be {declared.type}, but is {format_value(value)}")
+    if declared.literals and format_json(value) not in map(format_json, declared.literals):
+        allowed = ", ".join(map(format_value, declared.literals))
+        raise ValueProblem(f"{what} must be one of {allowed}, but is {format_value(value)}")
     return value
 
 
@@ -124,23 +130,23 @@ def parse_text(text: str, declared: ParamSpec, what: str) -> Any:
         )
     except (ValueError, RecursionError):
         raise ValueProblem(
-            f"{what} must be {declared.type}, but its file holds {shown(text)}"
+            f"{what} must be {declared.type}, but its file holds {format_value(text)}"
         ) from None
-    return coerce(carried(value, what), declared, what)
+    return coerce(require_json(value, what), declared, what)
 
 
-def json_text(value: Any) -> str:
+def format_json(value: Any) -> str:
     """Compact JSON; numbers without trailing zeros, text as it is."""
-    return json.dumps(whole(value), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(normalize_numbers(value), ensure_ascii=False, separators=(",", ":"))
 
 
-def shown(value: Any, limit: int = 80) -> str:
+def format_value(value: Any, limit: int = 80) -> str:
     """A value as JSON text short enough for an error message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def carried(value: Any, what: str) -> Any:
+def require_json(value: Any, what: str) -> Any:
     """Return the output of a component if JSON can hold it.
 
     The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number
@@ -155,20 +161,20 @@ def carried(value: Any, what: str) -> Any:
             Unicode text.
     """
     try:
-        check_plain(value)
-    except UnfitError as unfit:
-        where = f" at {dotted(unfit.place)}" if unfit.place else ""
+        check_json(value)
+    except NotJsonError as unfit:
+        where = f" at {format_place(unfit.place)}" if unfit.place else ""
         raise ValueProblem(f"{what}{where} {unfit.problem}") from None
     return value
 
 
-def finite(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
     """The value with NaN and infinities as text, as proto JSON has them, so that it is valid
     JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(item) for item in value]
+        return [replace_non_finite(item) for item in value]
     return value

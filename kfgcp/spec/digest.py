@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 _KFP_PIN = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
 
@@ -31,12 +31,12 @@ def digest(pipeline_spec: dict[str, Any]) -> str:
     return (
         "sha256:"
         + hashlib.sha256(
-            canonical(normal(pipeline_spec)).encode("utf-8", "surrogatepass")
+            canonical_json(normalize(pipeline_spec)).encode("utf-8", "surrogatepass")
         ).hexdigest()
     )
 
 
-def canonical(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """The one JSON text of a JSON value: sorted keys, no spaces, integral numbers without a
     fraction.
 
@@ -44,25 +44,29 @@ def canonical(value: Any) -> str:
         ValueError: the value holds a number that JSON cannot carry.
     """
     return json.dumps(
-        whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        normalize_numbers(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )
 
 
-def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
+def normalize(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A PipelineSpec without what does not count for its version, see `digest`; the given one stays
     as it is."""
-    normal = {key: value for key, value in spec.items() if key != "sdkVersion"}
-    if isinstance(normal.get("root"), dict):
-        normal["root"] = _component(normal["root"])
-    if isinstance(normal.get("components"), dict):
-        normal["components"] = {
-            name: _component(each) for name, each in normal["components"].items()
+    normalize = {key: value for key, value in spec.items() if key != "sdkVersion"}
+    if isinstance(normalize.get("root"), dict):
+        normalize["root"] = _component(normalize["root"])
+    if isinstance(normalize.get("components"), dict):
+        normalize["components"] = {
+            name: _component(each) for name, each in normalize["components"].items()
         }
-    deployment = normal.get("deploymentSpec")
+    deployment = normalize.get("deploymentSpec")
     if isinstance(deployment, dict) and isinstance(deployment.get("executors"), dict):
         executors = {name: _executor(each) for name, each in deployment["executors"].items()}
-        normal["deploymentSpec"] = {**deployment, "executors": executors}
-    return normal
+        normalize["deploymentSpec"] = {**deployment, "executors": executors}
+    return normalize
 
 
 def _component(component: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.errors import KfgcpError, SpecError
-from kfgcp.spec.json_values import MAX_DEPTH, Place, UnfitError, check_plain, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, Place, check_json, format_place
 
 MAX_BYTES = 64 * 2**20
 # What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see
@@ -74,11 +74,11 @@ def parse_documents(
         documents.pop()
     for number, document in enumerate(documents):
         try:
-            check_plain(document, budget=4 * len(text) + 1_000_000)
-        except UnfitError as unfit:
-            line = line_of(text, number, unfit.place)
+            check_json(document, budget=4 * len(text) + 1_000_000)
+        except NotJsonError as unfit:
+            line = find_line(text, number, unfit.place)
             where = f"{origin}:{line}" if line else origin
-            what = f"{dotted(unfit.place)} " if unfit.place else ""
+            what = f"{format_place(unfit.place)} " if unfit.place else ""
             raise error(f"{where}: {what}{unfit.problem}.") from None
     return documents
 
@@ -95,7 +95,7 @@ def parse_json(text: str) -> Any:
         raise ValueError("it nests too deep") from None
 
 
-def line_of(text: str, document: int, place: Place) -> int | None:
+def find_line(text: str, document: int, place: Place) -> int | None:
     """The line (from 1) of the value at a place, or of its nearest parent; None when it cannot be
     told."""
     import yaml
@@ -156,7 +156,7 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
         raise error(
             f"{origin}: not valid YAML: {problem.reason} at character {problem.position}."
         ) from None
-    except (UnfitError, RecursionError):
+    except (NotJsonError, RecursionError):
         raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
     except Exception as problem:
         # PyYAML lets int("") and the like through for scalars with a forced tag.
@@ -183,7 +183,7 @@ def _check_nesting(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise UnfitError((), "nests too deep")
+                raise NotJsonError((), "nests too deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

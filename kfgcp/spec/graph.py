@@ -12,7 +12,7 @@ from typing import Any
 
 from kfgcp.model import TaskKind
 from kfgcp.spec import wire
-from kfgcp.spec.platform import NOTHING, executor_configs
+from kfgcp.spec.platform import NO_CLUSTER_CONFIG, executor_configs
 
 # The records of tasks and components are parts of the graph, so its users find them here.
 from kfgcp.spec.wire import ArtifactDef as ArtifactDef
@@ -84,15 +84,15 @@ def build(spec: Mapping[str, Any], platform_spec: Mapping[str, Any] | None = Non
     containers."""
     cluster = executor_configs(platform_spec)
     executors = {
-        label: wire.read_executor(body, cluster.get(label, NOTHING))
-        for label, body in wire.executors_of(spec).items()
+        label: wire.read_executor(body, cluster.get(label, NO_CLUSTER_CONFIG))
+        for label, body in wire.read_executors(spec).items()
     }
     return Graph(
         name=wire.pipeline_name(spec),
-        root=_component("root", wire.root_of(spec), executors),
+        root=_component("root", wire.read_root(spec), executors),
         components={
             name: _component(name, body, executors)
-            for name, body in wire.components_of(spec).items()
+            for name, body in wire.read_components(spec).items()
         },
     )
 
@@ -112,7 +112,7 @@ def _component(name: str, body: Mapping[str, Any], executors: Mapping[str, Execu
 
 
 def _dag(component: Mapping[str, Any]) -> Dag:
-    tasks = {key: wire.read_task(key, task) for key, task in wire.tasks_of(component).items()}
+    tasks = {key: wire.read_task(key, task) for key, task in wire.read_tasks(component).items()}
     return Dag(
         tasks=_in_order(tasks),
         param_outputs=wire.read_dag_outputs(component, "parameters"),

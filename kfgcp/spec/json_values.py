@@ -20,7 +20,7 @@ _FIRST_WITH_EXPONENT = 1e21
 Place = tuple[str | int, ...]
 
 
-class UnfitError(Exception):
+class NotJsonError(Exception):
     """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the
     place."""
 
@@ -30,7 +30,7 @@ class UnfitError(Exception):
         self.problem = problem
 
 
-def check_plain(
+def check_json(
     value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
 ) -> None:
     """Check that JSON can carry a value.
@@ -42,7 +42,7 @@ def check_plain(
         max_digits: how many digits an integer may have.
 
     Raises:
-        UnfitError: at the first place that does not fit.
+        NotJsonError: at the first place that does not fit.
     """
     too_large = 10**max_digits
     stack: list[tuple[Any, int, Any]] = [(value, 0, None)]
@@ -52,34 +52,34 @@ def check_plain(
         if isinstance(item, str):
             budget -= len(item)
             if not (item.isascii() or _encodes(item)):
-                raise UnfitError(_unwind(place), "holds characters that are not Unicode text")
+                raise NotJsonError(_unwind(place), "holds characters that are not Unicode text")
         elif isinstance(item, dict):
             if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
+                raise NotJsonError((), f"nests deeper than {max_depth} levels")
             for key, child in item.items():
                 if not isinstance(key, str):
-                    raise UnfitError(_unwind(place), f"has the key {key!r}; keys must be text")
+                    raise NotJsonError(_unwind(place), f"has the key {key!r}; keys must be text")
                 budget -= len(key)
                 stack.append((child, depth + 1, (place, key)))
         elif isinstance(item, list):
             if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
+                raise NotJsonError((), f"nests deeper than {max_depth} levels")
             stack += [(child, depth + 1, (place, index)) for index, child in enumerate(item)]
         elif isinstance(item, float):
             if not math.isfinite(item):
-                raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
+                raise NotJsonError(_unwind(place), f"is {item}, a number that JSON cannot carry")
         elif isinstance(item, int):
             if abs(item) >= too_large:
-                raise UnfitError(_unwind(place), f"is a number of more than {max_digits} digits")
+                raise NotJsonError(_unwind(place), f"is a number of more than {max_digits} digits")
         elif item is not None:
-            raise UnfitError(
+            raise NotJsonError(
                 _unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry"
             )
         if budget < 0:
-            raise UnfitError((), "has aliases that multiply into too much")
+            raise NotJsonError((), "has aliases that multiply into too much")
 
 
-def whole(value: Any) -> Any:
+def normalize_numbers(value: Any) -> Any:
     """Return a JSON value whose integral floats are integers, inside lists and mappings too.
 
     A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`.
@@ -89,13 +89,13 @@ def whole(value: Any) -> Any:
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT else value
     if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: normalize_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return [normalize_numbers(item) for item in value]
     return value
 
 
-def with_numbers_of(kind: str, value: Any) -> Any:
+def normalize_parameter(kind: str, value: Any) -> Any:
     """Return a JSON value whose numbers are integers or floats as a parameterType has them.
 
     An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE
@@ -109,10 +109,10 @@ def with_numbers_of(kind: str, value: Any) -> Any:
             return float(value)
         except OverflowError:
             return value
-    return whole(value)
+    return normalize_numbers(value)
 
 
-def dotted(place: Sequence[str | int]) -> str:
+def format_place(place: Sequence[str | int]) -> str:
     """Return a place as text: `root.dag.tasks.train.dependentTasks[0]`."""
     text = ""
     for step in place:
@@ -134,7 +134,7 @@ def _encodes(text: str) -> bool:
 
 
 def _unwind(place: Any) -> Place:
-    """Return the place that linked pairs of `check_plain` mean."""
+    """Return the place that linked pairs of `check_json` mean."""
     steps: list[str | int] = []
     while place is not None:
         place, step = place

@@ -10,12 +10,12 @@ from typing import Any
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.digest import digest
-from kfgcp.spec.documents import line_of, parse_documents, read_text
+from kfgcp.spec.documents import find_line, parse_documents, read_text
 from kfgcp.spec.formats import unwrap
-from kfgcp.spec.json_values import Place, UnfitError, check_plain, dotted
-from kfgcp.spec.params import declared
+from kfgcp.spec.json_values import NotJsonError, Place, check_json, format_place
+from kfgcp.spec.params import declared_params
 from kfgcp.spec.shapes import InvalidError
-from kfgcp.spec.source import digest_of
+from kfgcp.spec.source import digest_content
 from kfgcp.spec.validate import validate, validate_platform
 from kfgcp.spec.wire import ParamSpec, pipeline_name
 
@@ -61,7 +61,7 @@ class Spec:
     @cached_property
     def params(self) -> dict[str, ParamSpec]:
         """The parameters that the pipeline declares, by name."""
-        return declared(self.pipeline_spec)
+        return declared_params(self.pipeline_spec)
 
 
 def load(pipeline: str | Path | Component) -> Spec:
@@ -90,10 +90,10 @@ def load(pipeline: str | Path | Component) -> Spec:
     text = read_text(path)
     as_json = path.suffix.lower() == ".json"
     spec = _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
-    return replace(spec, files={str(path.absolute()): digest_of(path.read_bytes())})
+    return replace(spec, files={str(path.absolute()): digest_content(path.read_bytes())})
 
 
-def names_file(text: str) -> bool:
+def is_pipeline_file_name(text: str) -> bool:
     """Whether a text is the name of a pipeline's file, or of a function in one, that may be there
     or not."""
     known = (".py", *_COMPILED)
@@ -121,8 +121,8 @@ def from_documents(documents: Sequence[Any], origin: str) -> Spec:
     """
     for number, document in enumerate(documents):
         try:
-            check_plain(document)
-        except UnfitError as unfit:
+            check_json(document)
+        except NotJsonError as unfit:
             raise _error(origin, None, number, InvalidError(unfit.place, unfit.problem)) from None
     return _spec(documents, origin, None)
 
@@ -183,7 +183,7 @@ def _spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
 def _error(
     origin: str, text: str | None, number: int, invalid: InvalidError, prefix: Place = ()
 ) -> SpecError:
-    line = line_of(text, number, (*prefix, *invalid.place)) if text and invalid.place else None
+    line = find_line(text, number, (*prefix, *invalid.place)) if text and invalid.place else None
     where = f"{origin}:{line}" if line else origin
-    what = f"{dotted(invalid.place)} {invalid.problem}" if invalid.place else invalid.problem
+    what = f"{format_place(invalid.place)} {invalid.problem}" if invalid.place else invalid.problem
     return SpecError(f"{where}: {what}.", hint=invalid.hint)

@@ -18,7 +18,7 @@ _PACKAGES = {
 }
 
 
-def package_of(module: str) -> str:
+def package_name(module: str) -> str:
     """Return the name of the package that contains a module: a known one, or else the module's own
     name.
 

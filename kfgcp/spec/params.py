@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.errors import ParamError
-from kfgcp.spec.digest import canonical
+from kfgcp.spec.digest import canonical_json
 from kfgcp.spec.documents import parse_documents, parse_json, read_text
 from kfgcp.spec.json_values import (
     EXACT_DOUBLES,
     MAX_DIGITS,
-    UnfitError,
-    check_plain,
-    dotted,
-    whole,
-    with_numbers_of,
+    NotJsonError,
+    check_json,
+    format_place,
+    normalize_numbers,
+    normalize_parameter,
 )
 from kfgcp.spec.wire import ParamSpec, read_root_params
 
@@ -47,13 +47,15 @@ class _WrongError(Exception):
     """Why a value does not do; continues a sentence that starts with the parameter's name."""
 
 
-def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
+def declared_params(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
     """Return the parameters and input artifacts of the pipeline's root, by name, in the order of
     the spec."""
     return read_root_params(pipeline_spec)
 
 
-def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
+def parse_assignments(
+    params: Mapping[str, ParamSpec], assignments: Sequence[str]
+) -> dict[str, Any]:
     """The values of `NAME=VALUE` texts, each read by the declared type of its parameter.
 
     The text after the first `=` is the value: itself for a STRING, JSON for a LIST or STRUCT.
@@ -162,7 +164,7 @@ def _state(param: ParamSpec) -> str:
     if param.is_from_backend:
         return "set by the backend"
     if param.has_default:
-        return _short(canonical(param.default))
+        return _short(canonical_json(param.default))
     return "required" if param.required else "optional"
 
 
@@ -292,14 +294,14 @@ def _checked(param: ParamSpec, value: Any) -> Any:
         return _uris(param, value)
     value = _plain(value)
     if param.type == "NUMBER_DOUBLE":
-        value = with_numbers_of(param.type, value)
+        value = normalize_parameter(param.type, value)
         if isinstance(value, int) and abs(value) >= EXACT_DOUBLES:
             raise _WrongError("is too large for a float")
     if param.type == "STRING":
-        value = value if isinstance(value, str) else canonical(value)
+        value = value if isinstance(value, str) else canonical_json(value)
     elif not _fits(param.type, value):
         raise _WrongError(f"must be {TYPES[param.type]}, not {_kind(value)} {_short(_text(value))}")
-    if param.literals and canonical(value) not in map(canonical, param.literals):
+    if param.literals and canonical_json(value) not in map(canonical_json, param.literals):
         allowed = ", ".join(map(_text, param.literals))
         raise _WrongError(f"must be one of {allowed}, not {_short(_text(value))}")
     return value
@@ -328,11 +330,11 @@ def _plain(value: Any, depth: int = 0) -> Any:
     Python's."""
     value = _unboxed(value, depth)
     try:
-        check_plain(value, max_depth=_MAX_DEPTH)
-    except UnfitError as unfit:
-        place = f"at {dotted(unfit.place)} " if unfit.place else ""
+        check_json(value, max_depth=_MAX_DEPTH)
+    except NotJsonError as unfit:
+        place = f"at {format_place(unfit.place)} " if unfit.place else ""
         raise _WrongError(f"{place}{unfit.problem}") from None
-    return whole(value)
+    return normalize_numbers(value)
 
 
 def _unboxed(value: Any, depth: int) -> Any:
@@ -366,7 +368,7 @@ def _kind(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else canonical(value)
+    return repr(value) if isinstance(value, str) else canonical_json(value)
 
 
 def _short(text: str, width: int = 60) -> str:

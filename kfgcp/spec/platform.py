@@ -54,7 +54,7 @@ class ClusterConfig:
         ]
 
 
-NOTHING = ClusterConfig()
+NO_CLUSTER_CONFIG = ClusterConfig()
 
 _PLACEMENT = {
     "nodeSelector": "node selector",

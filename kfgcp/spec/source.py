@@ -38,7 +38,7 @@ class Source:
         changed = []
         for file, before in self.files.items():
             try:
-                now = digest_of(Path(file).read_bytes())
+                now = digest_content(Path(file).read_bytes())
             except OSError:
                 continue
             if now != before:
@@ -50,16 +50,16 @@ class Source:
         file, separator, function = self.pipeline, "", ""
         if not Path(self.folder, file).is_file():
             file, separator, function = self.pipeline.rpartition(":")
-        shown = from_here(Path(self.folder, file))
+        shown = display_path(Path(self.folder, file))
         return f"kfgcp run {shlex.quote(f'{shown}{separator}{function}')}"
 
 
-def digest_of(content: bytes) -> str:
+def digest_content(content: bytes) -> str:
     """Return the digest of a file's content, as `Source.files` has it."""
     return hashlib.sha256(content).hexdigest()
 
 
-def from_here(place: Path) -> Path:
+def display_path(place: Path) -> Path:
     """Return a path for display: relative to the current folder if it is below that folder."""
     try:
         return place.relative_to(Path.cwd())

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kfgcp.spec.json_values import whole, with_numbers_of
-from kfgcp.spec.platform import NOTHING, ClusterConfig
+from kfgcp.spec.json_values import normalize_numbers, normalize_parameter
+from kfgcp.spec.platform import NO_CLUSTER_CONFIG, ClusterConfig
 
 CHANNEL: Final = "pipelinechannel--"
 """What the KFP compiler writes before the names of inputs of a group that the user did not
@@ -193,7 +193,7 @@ class Container:
     args: tuple[str, ...]
     env: Mapping[str, str]
     resources: Mapping[str, Any]
-    cluster: ClusterConfig = NOTHING
+    cluster: ClusterConfig = NO_CLUSTER_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,24 +230,24 @@ def pipeline_name(spec: Mapping[str, Any]) -> str:
     return str(spec["pipelineInfo"]["name"])
 
 
-def root_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_root(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the component that is the pipeline itself."""
-    return mapping(spec.get("root"))
+    return as_mapping(spec.get("root"))
 
 
-def components_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_components(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the components of a pipeline by their names, without its root."""
-    return mapping(spec.get("components"))
+    return as_mapping(spec.get("components"))
 
 
-def executors_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_executors(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the executors of a pipeline by their labels."""
-    return mapping(mapping(spec.get("deploymentSpec")).get("executors"))
+    return as_mapping(as_mapping(spec.get("deploymentSpec")).get("executors"))
 
 
-def tasks_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_tasks(component: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the tasks of a component by their keys; a component without a DAG has none."""
-    return mapping(mapping(component.get("dag")).get("tasks"))
+    return as_mapping(as_mapping(component.get("dag")).get("tasks"))
 
 
 def is_dag(component: Mapping[str, Any]) -> bool:
@@ -262,10 +262,10 @@ def executor_label(component: Mapping[str, Any]) -> str:
 
 def component_name(task: Mapping[str, Any]) -> str:
     """Return the name of the component that a task runs."""
-    return str(mapping(task.get("componentRef")).get("name"))
+    return str(as_mapping(task.get("componentRef")).get("name"))
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return the value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, dict) else {}
 
@@ -288,12 +288,12 @@ def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
 
     Both are in the order of the spec.
     """
-    definitions = mapping(root_of(spec).get("inputDefinitions"))
+    definitions = as_mapping(read_root(spec).get("inputDefinitions"))
     params = {
         name: _read_param(name, body)
-        for name, body in mapping(definitions.get("parameters")).items()
+        for name, body in as_mapping(definitions.get("parameters")).items()
     }
-    for name, body in mapping(definitions.get("artifacts")).items():
+    for name, body in as_mapping(definitions.get("artifacts")).items():
         params[name] = ParamSpec(
             name=name,
             type="ARTIFACT_LIST" if body.get("isArtifactList") else "ARTIFACT",
@@ -305,18 +305,18 @@ def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
 
 def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
     """Return a task of a DAG."""
-    inputs = mapping(body.get("inputs"))
-    trigger = mapping(body.get("triggerPolicy"))
-    caching = mapping(body.get("cachingOptions"))
+    inputs = as_mapping(body.get("inputs"))
+    trigger = as_mapping(body.get("triggerPolicy"))
+    caching = as_mapping(body.get("cachingOptions"))
     params = {
-        name: read_binding(source) for name, source in mapping(inputs.get("parameters")).items()
+        name: read_binding(source) for name, source in as_mapping(inputs.get("parameters")).items()
     }
     artifacts = {
-        name: read_binding(source) for name, source in mapping(inputs.get("artifacts")).items()
+        name: read_binding(source) for name, source in as_mapping(inputs.get("artifacts")).items()
     }
     return TaskDef(
         key=key,
-        label=mapping(body.get("taskInfo")).get("name") or key,
+        label=as_mapping(body.get("taskInfo")).get("name") or key,
         component=component_name(body),
         params=params,
         artifacts=artifacts,
@@ -324,7 +324,7 @@ def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
         condition=trigger.get("condition") or "",
         runs_always=trigger.get("strategy") == _ALL_COMPLETED,
         iterator=read_iterator(body),
-        retry=_read_retry(mapping(body.get("retryPolicy"))),
+        retry=_read_retry(as_mapping(body.get("retryPolicy"))),
         cache=bool(caching.get("enableCache")),
         cache_key=caching.get("cacheKey") or "",
     )
@@ -332,17 +332,17 @@ def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
 
 def read_binding(body: Any) -> Binding:
     """Return where an input of a task comes from, a parameter or an artifact."""
-    body = mapping(body)
+    body = as_mapping(body)
     selector = body.get("parameterExpressionSelector") or ""
     for component_input, task_output, key in _SOURCES:
         if component_input in body:
             return Binding(FromInput(body[component_input]), selector)
         if task_output in body:
-            output = mapping(body[task_output])
+            output = as_mapping(body[task_output])
             return Binding(FromTask(output.get("producerTask", ""), output.get(key, "")), selector)
     if "taskFinalStatus" in body:
         return Binding(
-            FinalStatus(mapping(body["taskFinalStatus"]).get("producerTask", "")), selector
+            FinalStatus(as_mapping(body["taskFinalStatus"]).get("producerTask", "")), selector
         )
     return Binding(read_value(body.get("runtimeValue")), selector)
 
@@ -350,23 +350,25 @@ def read_binding(body: Any) -> Binding:
 def read_value(body: Any) -> Constant | FromInput:
     """Return a ValueOrRuntimeParameter; `constantValue` and `runtimeParameter` are its forms in
     schema 2.0.0."""
-    body = mapping(body)
+    body = as_mapping(body)
     if "runtimeParameter" in body:
         return FromInput(body["runtimeParameter"])
     if "constantValue" in body:
-        return Constant(whole(next(iter(mapping(body["constantValue"]).values()), None)))
-    return Constant(whole(body.get("constant")))
+        return Constant(
+            normalize_numbers(next(iter(as_mapping(body["constantValue"]).values()), None))
+        )
+    return Constant(normalize_numbers(body.get("constant")))
 
 
 def read_producers(output: Any) -> tuple[FromTask, ...]:
     """Return the tasks that an output of a DAG may come from. The first one that ran counts."""
-    output = mapping(output)
+    output = as_mapping(output)
     selectors = list(output.get("artifactSelectors") or ())
     if output.get("valueFromParameter"):
         selectors.append(output["valueFromParameter"])
-    selectors += mapping(output.get("valueFromOneof")).get("parameterSelectors") or ()
+    selectors += as_mapping(output.get("valueFromOneof")).get("parameterSelectors") or ()
     producers = []
-    for selector in map(mapping, selectors):
+    for selector in map(as_mapping, selectors):
         key = selector.get("outputParameterKey", selector.get("outputArtifactKey", ""))
         producers.append(FromTask(selector.get("producerSubtask", ""), key))
     return tuple(producers)
@@ -379,31 +381,31 @@ def read_dag_outputs(component: Mapping[str, Any], kind: str) -> dict[str, tuple
         component: the DAG.
         kind: `parameters` or `artifacts`.
     """
-    outputs = mapping(mapping(component.get("dag")).get("outputs"))
-    return {name: read_producers(body) for name, body in mapping(outputs.get(kind)).items()}
+    outputs = as_mapping(as_mapping(component.get("dag")).get("outputs"))
+    return {name: read_producers(body) for name, body in as_mapping(outputs.get(kind)).items()}
 
 
 def read_iterator(task: Mapping[str, Any]) -> Iterator | None:
     """Return what a task loops over, None when it is not a loop."""
-    limit = int(mapping(task.get("iteratorPolicy")).get("parallelismLimit") or 0)
-    if loop := mapping(task.get("parameterIterator")):
-        items = mapping(loop.get("items"))
+    limit = int(as_mapping(task.get("iteratorPolicy")).get("parallelismLimit") or 0)
+    if loop := as_mapping(task.get("parameterIterator")):
+        items = as_mapping(loop.get("items"))
         item = loop.get("itemInput", "")
         return Iterator(item, raw=items.get("raw"), input=items.get("inputParameter"), limit=limit)
-    if loop := mapping(task.get("artifactIterator")):
-        source = mapping(loop.get("items")).get("inputArtifact")
+    if loop := as_mapping(task.get("artifactIterator")):
+        source = as_mapping(loop.get("items")).get("inputArtifact")
         return Iterator(loop.get("itemInput", ""), input=source, artifacts=True, limit=limit)
     return None
 
 
-def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> Executor:
+def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NO_CLUSTER_CONFIG) -> Executor:
     """Return what an executor runs.
 
     Args:
         body: the executor.
         cluster: what the platform spec says about it.
     """
-    if container := mapping(body.get("container")):
+    if container := as_mapping(body.get("container")):
         return Container(
             image=container.get("image") or "",
             command=tuple(container.get("command") or ()),
@@ -412,15 +414,15 @@ def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> 
                 str(pair.get("name")): pair.get("value") or ""
                 for pair in container.get("env") or ()
             },
-            resources=whole(container.get("resources") or {}),
+            resources=normalize_numbers(container.get("resources") or {}),
             cluster=cluster,
         )
-    if importer := mapping(body.get("importer")):
+    if importer := as_mapping(body.get("importer")):
         schema = importer.get("typeSchema") or {}
         return Importer(
             uri=Binding(read_value(importer.get("artifactUri"))),
             type=_read_artifact({"artifactType": schema}),
-            metadata=whole(importer.get("metadata") or {}),
+            metadata=normalize_numbers(importer.get("metadata") or {}),
             reimport=bool(importer.get("reimport")),
         )
     return OtherExecutor(next(iter(body), "unknown"))
@@ -429,11 +431,11 @@ def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> 
 # -- writing
 
 
-def set_caching(task: dict[str, Any], enabled: bool) -> None:
+def set_task_caching(task: dict[str, Any], enabled: bool) -> None:
     """Switch the caching of a task on or off. A custom cacheKey stays."""
     options = {
         name: value
-        for name, value in mapping(task.get("cachingOptions")).items()
+        for name, value in as_mapping(task.get("cachingOptions")).items()
         if name != "enableCache"
     }
     if enabled:
@@ -442,15 +444,15 @@ def set_caching(task: dict[str, Any], enabled: bool) -> None:
 
 
 def _read_interface(definitions: Any) -> Interface:
-    definitions = mapping(definitions)
+    definitions = as_mapping(definitions)
     return Interface(
         params={
             name: _read_param(name, body)
-            for name, body in mapping(definitions.get("parameters")).items()
+            for name, body in as_mapping(definitions.get("parameters")).items()
         },
         artifacts={
             name: _read_artifact(body)
-            for name, body in mapping(definitions.get("artifacts")).items()
+            for name, body in as_mapping(definitions.get("artifacts")).items()
         },
     )
 
@@ -461,11 +463,13 @@ def _read_param(name: str, body: Mapping[str, Any]) -> ParamSpec:
     return ParamSpec(
         name=name,
         type=kind,
-        default=with_numbers_of(kind, body.get("defaultValue")),
+        default=normalize_parameter(kind, body.get("defaultValue")),
         has_default="defaultValue" in body,
         optional=bool(body.get("isOptional")),
         description=body.get("description", ""),
-        literals=tuple(with_numbers_of(kind, literal) for literal in body.get("literals") or ()),
+        literals=tuple(
+            normalize_parameter(kind, literal) for literal in body.get("literals") or ()
+        ),
     )
 
 
@@ -477,7 +481,7 @@ def _read_artifact(body: Mapping[str, Any]) -> ArtifactDef:
         is_list=bool(body.get("isArtifactList")),
         optional=bool(body.get("isOptional")),
         schema=kind.get("instanceSchema") or "",
-        metadata=whole(body.get("metadata") or {}),
+        metadata=normalize_numbers(body.get("metadata") or {}),
     )
 
 

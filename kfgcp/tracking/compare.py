@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kfgcp.model import Cache, Direction, JsonValue, Run, json_number
 from kfgcp.spec.diff import Change, diff
-from kfgcp.spec.digest import normal
+from kfgcp.spec.digest import normalize
 from kfgcp.spec.tasks import flatten
 from kfgcp.tracking.metric_direction import goal_of
 
@@ -281,7 +281,8 @@ def _images(spec: Mapping[str, Any] | None) -> dict[str, str]:
     if spec is None:
         return {}
     containers = {
-        path: node.executor.get("container") for path, node in flatten(normal(spec)).nodes.items()
+        path: node.executor.get("container")
+        for path, node in flatten(normalize(spec)).nodes.items()
     }
     return {
         path: str(each.get("image"))

@@ -51,7 +51,7 @@ from kfgcp.model import (
     timestamp,
 )
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 NODE_STATES: Final = {
@@ -141,7 +141,9 @@ def run_of(
             default=at(body.get("created_at")),
         ),
         ended_at=_run_end(progress, tasks),
-        params=params_of(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
+        params=params_of(
+            normalize_numbers((body.get("runtime_config") or {}).get("parameters") or {}), spec
+        ),
         outputs=_outputs(graph, tasks) if progress.state is RunState.SUCCEEDED else {},
         metrics=tuple(metrics_of(artifacts)),
         artifacts=tuple(artifacts),

@@ -28,7 +28,7 @@ from kfgcp.backends.vertex.skipped_inputs import with_condition_inputs
 from kfgcp.backends.vertex.tree import Placed, place_tasks
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 RUN_STATES: Final = {
@@ -169,7 +169,10 @@ def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
     """The values of the pipeline's parameters, in the order of its declaration; defaults where
     nothing was given."""
     given = {name: _given(value) for name, value in (runtime.get("parameters") or {}).items()}
-    given |= {name: whole(value) for name, value in (runtime.get("parameterValues") or {}).items()}
+    given |= {
+        name: normalize_numbers(value)
+        for name, value in (runtime.get("parameterValues") or {}).items()
+    }
     return params_of(given, spec)
 
 
@@ -177,7 +180,7 @@ def _given(value: Mapping[str, Any]) -> Any:
     """A Value of schema 2.0.0."""
     if "intValue" in value:
         return int(value["intValue"])
-    return whole(next(iter(value.values()), None))
+    return normalize_numbers(next(iter(value.values()), None))
 
 
 def _task(placed: Placed) -> Task:
@@ -217,7 +220,7 @@ def _task(placed: Placed) -> Task:
 
 def _values(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
-        key.removeprefix(prefix): whole(value)
+        key.removeprefix(prefix): normalize_numbers(value)
         for key, value in metadata.items()
         if key.startswith(prefix)
     }
@@ -245,7 +248,7 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
                 name,
                 artifact.get("schemaTitle") or "system.Artifact",
                 artifact.get("uri") or "",
-                whole(artifact.get("metadata") or {}),
+                normalize_numbers(artifact.get("metadata") or {}),
             )
 
 

@@ -18,7 +18,7 @@ from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
 from kfgcp.options import local_flags
 from kfgcp.spec import platform
-from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
 OLD_SCHEMA: Final = "2.0.0"
@@ -127,11 +127,11 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
     cache."""
     spec = request.spec.pipeline_spec
     if request.options.cache is not None:
-        spec = caching(spec, enabled=request.options.cache)
+        spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:
         return spec
     try:
-        return again_from(spec, request.from_task)
+        return disable_caching_from(spec, request.from_task)
     except ValueError as error:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",

@@ -8,19 +8,26 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kfgcp.spec.wire import component_name, components_of, read_task, root_of, set_caching, tasks_of
+from kfgcp.spec.wire import (
+    component_name,
+    read_components,
+    read_root,
+    read_task,
+    read_tasks,
+    set_task_caching,
+)
 
 
-def caching(spec: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
+def set_caching(spec: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
     """The spec with caching on or off for every task, nested ones too; a custom cacheKey stays."""
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
-    for component in (root_of(changed), *components_of(changed).values()):
-        for task in tasks_of(component).values():
-            set_caching(task, enabled)
+    for component in (read_root(changed), *read_components(changed).values()):
+        for task in read_tasks(component).values():
+            set_task_caching(task, enabled)
     return changed
 
 
-def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
+def disable_caching_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The spec with caching off for the task at `path` and for all that depends on it, inside its
     DAG and outside.
 
@@ -29,8 +36,8 @@ def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
             task; one line.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
-    components = components_of(changed)
-    tasks = tasks_of(root_of(changed))
+    components = read_components(changed)
+    tasks = read_tasks(read_root(changed))
     steps = path.split("/")
     for depth, step in enumerate(steps, 1):
         if re.fullmatch(r".*\[\d+\]", step):
@@ -38,10 +45,10 @@ def again_from(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
         if step not in tasks:
             raise ValueError(f"the pipeline has no task {step} there")
         for key in _below(tasks, step):
-            _everything(tasks[key], components, lambda task: set_caching(task, False))
+            _everything(tasks[key], components, lambda task: set_task_caching(task, False))
         if depth == len(steps):
-            _everything(tasks[step], components, lambda task: set_caching(task, False))
-        tasks = tasks_of(components[component_name(tasks[step])])
+            _everything(tasks[step], components, lambda task: set_task_caching(task, False))
+        tasks = read_tasks(components[component_name(tasks[step])])
     return changed
 
 
@@ -64,5 +71,5 @@ def _everything(
     """Changes a task and, when it is a DAG, all inside; a component that others use too is changed
     for them as well."""
     change(task)
-    for inner in tasks_of(components[component_name(task)]).values():
+    for inner in read_tasks(components[component_name(task)]).values():
         _everything(inner, components, change)
