@@ -230,7 +230,7 @@ class Scheduler(Generic[NodeT]):
         """Starts a DAG: its tasks without upstream are unblocked."""
         dag = node.component.dag
         assert dag is not None
-        node.inputs = task_inputs.with_defaults(node.inputs, node.component)
+        node.inputs = task_inputs.add_defaults(node.inputs, node.component)
         node.state = TaskState.RUNNING
         self.changed[node] = None
         prefix = f"{node.path}/" if node.path else ""

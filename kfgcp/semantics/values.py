@@ -16,7 +16,7 @@ from kfgcp.spec.json_values import (
     normalize_numbers,
     normalize_parameter,
 )
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.records import ParamSpec
 
 
 class ValueProblem(Exception):

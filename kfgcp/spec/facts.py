@@ -15,12 +15,8 @@ from typing import Any, Final
 from kfgcp.spec.credentials import mask_credentials
 from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.lightweight import Lightweight, recognise
+from kfgcp.spec.records import Constant, Container, FinalStatus, FromInput, FromTask
 from kfgcp.spec.wire import (
-    Constant,
-    Container,
-    FinalStatus,
-    FromInput,
-    FromTask,
     as_mapping,
     read_binding,
     read_executor,

@@ -14,10 +14,11 @@ from kfgcp.spec.documents import find_line, parse_documents, read_text
 from kfgcp.spec.formats import unwrap
 from kfgcp.spec.json_values import NotJsonError, Place, check_json, format_place
 from kfgcp.spec.params import declared_params
+from kfgcp.spec.records import ParamSpec
 from kfgcp.spec.shapes import InvalidError
 from kfgcp.spec.source import digest_content
 from kfgcp.spec.validate import validate, validate_platform
-from kfgcp.spec.wire import ParamSpec, pipeline_name
+from kfgcp.spec.wire import pipeline_name
 
 Component = Callable[..., Any]
 """A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no

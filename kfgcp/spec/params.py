@@ -23,7 +23,8 @@ from kfgcp.spec.json_values import (
     normalize_numbers,
     normalize_parameter,
 )
-from kfgcp.spec.wire import ParamSpec, read_root_params
+from kfgcp.spec.records import ParamSpec
+from kfgcp.spec.wire import read_root_params
 
 # KFP's parameterType -> the annotation that the author wrote.
 TYPES = {

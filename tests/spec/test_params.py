@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kfgcp.errors import ParamError, UsageError
 from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.params import declared_params, parse_assignments, read_file, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.records import ParamSpec
 
 JSON = st.recursive(
     st.none()

@@ -14,7 +14,7 @@ from kfgcp.errors import KfgcpError
 from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import TYPES, parse_assignments, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.records import ParamSpec
 from kfgcp.workspace import Workspace
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES

@@ -24,7 +24,7 @@ from kfgcp.spec import graph
 from kfgcp.spec.graph import Dag, FinalStatus, OtherExecutor
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import declared_params, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.records import ParamSpec
 from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
