@@ -170,7 +170,9 @@ def _spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
     prefix: Place = ()
     number = 0
     try:
-        pipeline_spec, platform_spec, prefix = unwrap(documents)
+        unwrapped = unwrap(documents)
+        pipeline_spec, platform_spec = unwrapped.pipeline_spec, unwrapped.platform_spec
+        prefix = unwrapped.place
         validate(pipeline_spec)
         if platform_spec is not None:
             number = 1
