@@ -196,7 +196,7 @@ class Scheduler(Generic[NodeT]):
                 return self._settle(node, TaskState.SKIPPED)
             iterations = None
             if task.iterator is not None:
-                iterations = loops.iterations(node, task.iterator, constants)
+                iterations = loops.create_iterations(node, task.iterator, constants)
         except ValueProblem as problem:
             return self._fail(node, ErrorInfo(str(problem), node.path))
         if iterations is not None:
@@ -292,7 +292,7 @@ class Scheduler(Generic[NodeT]):
         if TaskState.CANCELLED in states:
             return TaskState.CANCELLED
         if node.kind is TaskKind.LOOP:
-            node.outputs = loops.collected(node)
+            node.outputs = loops.collect_outputs(node)
             return TaskState.SUCCEEDED
         dag = node.component.dag
         assert dag is not None
