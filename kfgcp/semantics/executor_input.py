@@ -6,7 +6,7 @@ and ExecutorOutput in pipeline_spec.proto; semantics.md, Artifacts and outputs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from kfgcp.semantics.values import (
     require_json,
 )
 from kfgcp.spec.graph import Component
-from kfgcp.spec.json_values import normalize_numbers
+from kfgcp.spec.json_values import JsonObject, normalize_numbers
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def build_executor_input(
 
 def read_output_params(
     component: Component,
-    executor_output: Mapping[str, Any],
+    executor_output: JsonObject,
     read_parameter_file: Callable[[str], str | None],
 ) -> dict[str, Any]:
     """Return the output parameters of an attempt that succeeded.
@@ -126,7 +126,7 @@ class ReportedArtifact:
 
 
 def read_output_artifacts(
-    name: str, declared: Sequence[dict[str, Any]], executor_output: Mapping[str, Any]
+    name: str, declared: Sequence[dict[str, Any]], executor_output: JsonObject
 ) -> list[ReportedArtifact]:
     """Return the artifacts of one output of an attempt that succeeded.
 
@@ -147,9 +147,7 @@ def read_output_artifacts(
     return [_read_artifact(name, item, declared[0], label) for item in items or declared]
 
 
-def _read_artifact(
-    name: str, item: Any, declared: Mapping[str, Any], label: str
-) -> ReportedArtifact:
+def _read_artifact(name: str, item: Any, declared: JsonObject, label: str) -> ReportedArtifact:
     """Return an artifact of the output file. What it leaves out is as declared."""
     if not isinstance(item, dict):
         raise ValueProblem(f"{label} is not a JSON object in the executor's output file")
@@ -187,7 +185,7 @@ def _check_metadata(metadata: dict[str, Any], artifact_type: str, label: str) ->
     return normal
 
 
-def _read_field(body: Mapping[str, Any], key: str, python_type: type[T], label: str) -> T:
+def _read_field(body: JsonObject, key: str, python_type: type[T], label: str) -> T:
     """Return a field that the executor wrote, an empty value when it did not."""
     value = body.get(key)
     if value is None:

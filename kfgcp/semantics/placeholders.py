@@ -15,6 +15,7 @@ from typing import Any, Final
 from kfgcp import file_uris
 from kfgcp.model import JsonValue
 from kfgcp.semantics.values import ValueProblem, format_json, format_value
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
@@ -77,9 +78,7 @@ def is_template(constant: object) -> bool:
     return False
 
 
-def fill_constant(
-    constant: Any, params: Mapping[str, Any], job: Mapping[str, str], label: str
-) -> Any:
+def fill_constant(constant: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
     """Return a constant with the placeholders of the job and of the task's other inputs filled in.
 
     A text that is nothing but the placeholder of one input becomes the value of that input, of
@@ -112,7 +111,7 @@ def fill_constant(
     return _fill_text(constant, params, job, label)
 
 
-def fill_argument(template: str, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def fill_argument(template: str, executor_input: JsonObject, job: Mapping[str, str]) -> str:
     """Return an element of a container's command with its placeholders filled in.
 
     Args:
@@ -161,7 +160,7 @@ def local_path(uri: str) -> str:
 # -- constants
 
 
-def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], label: str) -> Any:
+def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
     """Return a value of a list or dict with its placeholders filled in, as text."""
     if isinstance(value, str):
         return _fill_text(value, params, job, label)
@@ -181,7 +180,7 @@ def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], 
     return filled
 
 
-def _fill_text(text: str, params: Mapping[str, Any], job: Mapping[str, str], label: str) -> str:
+def _fill_text(text: str, params: JsonObject, job: Mapping[str, str], label: str) -> str:
     not_compiled = _NOT_COMPILED.search(text)
     if not_compiled is not None:
         source = f"{not_compiled['task']}.{not_compiled['name']}".removeprefix(".")
@@ -192,7 +191,7 @@ def _fill_text(text: str, params: Mapping[str, Any], job: Mapping[str, str], lab
 
 
 def _constant_value(
-    placeholder: re.Match[str], params: Mapping[str, Any], job: Mapping[str, str], label: str
+    placeholder: re.Match[str], params: JsonObject, job: Mapping[str, str], label: str
 ) -> Any:
     """Return the value of a placeholder in a constant."""
     expression = placeholder[1]
@@ -227,7 +226,7 @@ def _names_input_or_output(placeholder: re.Match[str]) -> bool:
 
 
 def _argument_value(
-    placeholder: re.Match[str], executor_input: Mapping[str, Any], job: Mapping[str, str]
+    placeholder: re.Match[str], executor_input: JsonObject, job: Mapping[str, str]
 ) -> str:
     """Return the text of a placeholder in a command."""
     expression = placeholder[1]
@@ -264,7 +263,7 @@ def _argument_value(
     return placeholder[0]
 
 
-def _escape_json(executor_input: Mapping[str, Any], times: int) -> str:
+def _escape_json(executor_input: JsonObject, times: int) -> str:
     """Return the ExecutorInput as JSON that is escaped for use inside a JSON string, N times."""
     escaped = json.dumps(executor_input, ensure_ascii=False)
     for _ in range(min(times, _MAX_JSON_ESCAPES)):
@@ -273,7 +272,7 @@ def _escape_json(executor_input: Mapping[str, Any], times: int) -> str:
     return escaped
 
 
-def _artifact_value(expression: re.Match[str], values: Mapping[str, Any]) -> str:
+def _artifact_value(expression: re.Match[str], values: JsonObject) -> str:
     """Return the URI, the path or the metadata of the first artifact of an input or output."""
     kind = f"{expression['side'].removesuffix('s')} artifact"
     named = _look_up(values.get("artifacts") or {}, expression["name"], kind)
@@ -291,7 +290,7 @@ def _artifact_value(expression: re.Match[str], values: Mapping[str, Any]) -> str
     return as_text(metadata.get(expression["key"]))
 
 
-def _look_up(values: Mapping[str, Any], name: str, kind: str) -> Any:
+def _look_up(values: JsonObject, name: str, kind: str) -> Any:
     if name not in values:
         raise ValueProblem(f"{kind} '{name}' has no value, but the command names it")
     return values[name]
