@@ -101,6 +101,7 @@ class _Flattener:
         self._nodes: dict[str, Node] = {}
 
     def flatten(self) -> FlatPipeline:
+        """Return all nodes."""
         exact, rough = self._digest_component(self._root)
         self._add_node("", "", None, {}, self._root, exact, rough)
         used_labels = {node.label for node in self._nodes.values()}
