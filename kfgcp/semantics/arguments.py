@@ -12,10 +12,11 @@ from typing import Any
 
 from kfgcp.semantics.placeholders import fill_argument
 from kfgcp.semantics.values import ValueProblem, format_json
+from kfgcp.spec.json_values import JsonObject
 
 
 def resolve(
-    templates: Sequence[str], executor_input: Mapping[str, Any], job: Mapping[str, str]
+    templates: Sequence[str], executor_input: JsonObject, job: Mapping[str, str]
 ) -> list[str]:
     """Return the words of a command.
 
@@ -52,7 +53,7 @@ def _parse_template(template: str) -> Any:
         return template
 
 
-def _words(part: Any, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> Iterator[str]:
+def _words(part: Any, executor_input: JsonObject, job: Mapping[str, str]) -> Iterator[str]:
     if isinstance(part, str):
         yield fill_argument(part, executor_input, job)
     elif isinstance(part, list):
@@ -71,7 +72,7 @@ def _words(part: Any, executor_input: Mapping[str, Any], job: Mapping[str, str])
         yield format_json(part)
 
 
-def _is_present(name: str, executor_input: Mapping[str, Any]) -> bool:
+def _is_present(name: str, executor_input: JsonObject) -> bool:
     """Return whether an input has a value. null counts as none."""
     inputs = executor_input["inputs"]
     has_parameter = inputs["parameterValues"].get(name) is not None

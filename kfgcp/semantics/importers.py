@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.placeholders import MOUNTS
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, format_value
 from kfgcp.spec.graph import Component, Constant, FromInput, Importer
+from kfgcp.spec.json_values import JsonObject
 
 _SCHEME: Final = re.compile(r"([A-Za-z0-9+.-]*)://")
 
@@ -23,7 +24,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z0-9+.-]*)://")
 _URI_ONLY_SCHEMES: Final = frozenset({"http", "https", "bq", "oci", "huggingface"})
 
 
-def read_uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def read_uri(importer: Importer, params: JsonObject, job: Mapping[str, str]) -> str:
     """Return the URI that an importer imports.
 
     Args:
@@ -48,7 +49,7 @@ def read_uri(importer: Importer, params: Mapping[str, Any], job: Mapping[str, st
 def build_outputs(
     component: Component,
     importer: Importer,
-    params: Mapping[str, Any],
+    params: JsonObject,
     job: Mapping[str, str],
     *,
     uri: str,

@@ -21,6 +21,7 @@ from kfgcp.spec.graph import (
     FromTask,
     TaskDef,
 )
+from kfgcp.spec.json_values import JsonObject
 
 ReadOutputs = Callable[[str], Values]
 """Returns the outputs of a task of the same DAG, by its key."""
@@ -33,7 +34,7 @@ ApplySelector = Callable[[str, Any], Any]
 
 
 def build_root_inputs(
-    root: Component, values: Mapping[str, Any], locate: Callable[[str, str], str]
+    root: Component, values: JsonObject, locate: Callable[[str, str], str]
 ) -> Values:
     """Return the inputs that a run starts with.
 
@@ -154,7 +155,7 @@ def _read_param(
     return select(binding.selector, value) if binding.selector else value
 
 
-def _check_params(values: Mapping[str, Any], task: TaskDef, component: Component) -> dict[str, Any]:
+def _check_params(values: JsonObject, task: TaskDef, component: Component) -> dict[str, Any]:
     """Return the values as the component declares them, without null."""
     params = {}
     for name, value in values.items():

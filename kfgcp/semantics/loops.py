@@ -14,7 +14,14 @@ from typing import Any
 from kfgcp.model import TaskKind
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.nodes import Node, NodeT
-from kfgcp.semantics.values import ValueProblem, Values, coerce, format_value, require_json
+from kfgcp.semantics.values import (
+    ArtifactValue,
+    ValueProblem,
+    Values,
+    coerce,
+    format_value,
+    require_json,
+)
 from kfgcp.spec.graph import Iterator
 from kfgcp.spec.json_values import normalize_numbers
 
@@ -53,10 +60,12 @@ def collect_outputs(loop: Node) -> Values:
     for name in loop.component.output_params:
         outputs = [node.outputs.params for node in successful]
         params[name] = [values[name] for values in outputs if name in values]
-    artifacts = {}
+    artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in loop.component.output_artifacts:
-        lists = [node.outputs.artifacts.get(name, ()) for node in successful]
-        artifacts[name] = tuple(artifact for items in lists for artifact in items)
+        items: list[ArtifactValue] = []
+        for node in successful:
+            items.extend(node.outputs.artifacts.get(name, ()))
+        artifacts[name] = tuple(items)
     return Values(params, artifacts)
 
 

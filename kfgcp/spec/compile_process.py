@@ -27,7 +27,7 @@ from kfgcp.spec.write import write
 # import more.
 SECONDS: Final = 60
 
-# The last lines that a pipeline printed are shown with its error: at most so many.
+# An error shows at most this many of the last lines that a pipeline printed.
 _MAX_LINES: Final = 20
 
 

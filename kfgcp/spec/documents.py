@@ -238,7 +238,7 @@ def _check_nesting(text: str) -> None:
 
 
 def _looks_deep(text: str) -> bool:
-    """Return whether a text has so many marks that open a level that it may nest too deep."""
+    """Return whether a text has enough marks that open a level to nest too deep."""
     openings = sum(1 for _ in _FLOW_OPENING.finditer(text))
     if openings >= _SUSPICIOUS_OPENINGS:
         return True
@@ -261,16 +261,19 @@ def _loader_class(by_hand: bool) -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
+        """The loader."""
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Return a mapping, after a check of its keys."""
             if isinstance(node, yaml.MappingNode):
                 _refuse_equal_keys(node)
             return super().construct_mapping(node, deep)
 
-    resolvers = _yaml_1_2_resolvers() if by_hand else base.yaml_implicit_resolvers
-    Loader.yaml_implicit_resolvers = {
-        character: [(tag, pattern) for tag, pattern in rules if tag != _DATE_TAG]
-        for character, rules in resolvers.items()
-    }
+    all_resolvers = _yaml_1_2_resolvers() if by_hand else base.yaml_implicit_resolvers
+    resolvers = {}
+    for character, rules in all_resolvers.items():
+        resolvers[character] = [rule for rule in rules if rule[0] != _DATE_TAG]
+    Loader.yaml_implicit_resolvers = resolvers
     return Loader
 
 

@@ -255,11 +255,13 @@ def _format_table(params: Mapping[str, ParamSpec]) -> str:
         description = description_lines[0] if description_lines else ""
         type_name = TYPES.get(param.type, param.type)
         rows.append((param.name, type_name, _describe_default(param), description))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    name_width = max(len(row[0]) for row in rows)
+    type_width = max(len(row[1]) for row in rows)
+    default_width = max(len(row[2]) for row in rows)
     lines = []
-    for row in rows:
-        cells = [row[column].ljust(widths[column]) for column in range(3)]
-        lines.append(f"  {'  '.join(cells)}  {row[3]}".rstrip())
+    for name, type_name, default, description in rows:
+        columns = f"{name:{name_width}}  {type_name:{type_width}}  {default:{default_width}}"
+        lines.append(f"  {columns}  {description}".rstrip())
     return "\n".join(lines)
 
 

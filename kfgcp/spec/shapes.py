@@ -224,7 +224,7 @@ def _variant(variants: Mapping[str, Check], /, **optional: Check) -> Check:
     """Return a check for a mapping that has exactly one of several fields, a `oneof` of a proto.
 
     Args:
-        variants: the checks of the fields, one of which must be there.
+        variants: the checks of the fields. Exactly one of these fields must be there.
         optional: the checks of fields that may be there.
     """
     check_record = _record(**variants, **optional)

@@ -55,7 +55,7 @@ class Source:
         """Return the command that runs the current pipeline from the current folder."""
         file = self.pipeline
         function = ""
-        # A file name may contain a colon, so it is a function's only when there is no such file.
+        # A file name may contain a colon. It stands before a function only if no file has the name.
         if not Path(self.folder, file).is_file():
             file, separator, name = self.pipeline.rpartition(":")
             function = f"{separator}{name}"

@@ -10,7 +10,6 @@ The readers expect valid specs. A part that is missing, or is not a mapping, rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.spec.json_values import JsonObject, normalize_numbers, normalize_parameter
@@ -160,9 +159,11 @@ def read_task(key: str, body: JsonObject) -> TaskDef:
     caching = as_mapping(body.get("cachingOptions"))
     params = _read_bindings(inputs.get("parameters"))
     artifacts = _read_bindings(inputs.get("artifacts"))
-    # Data inputs imply the dependency, also where dependentTasks does not name the task.
     upstream = set(body.get("dependentTasks") or ())
-    upstream |= _producer_tasks(params) | _producer_tasks(artifacts)
+    # Data inputs imply the dependency, also where dependentTasks does not name the task.
+    for binding in (*params.values(), *artifacts.values()):
+        if isinstance(binding.source, (FromTask, FinalStatus)):
+            upstream.add(binding.source.task)
     return TaskDef(
         key=key,
         label=as_mapping(body.get("taskInfo")).get("name") or key,
@@ -360,15 +361,6 @@ def _read_artifact(body: JsonObject) -> ArtifactDef:
 
 def _read_bindings(inputs: object) -> dict[str, Binding]:
     return {name: read_binding(source) for name, source in as_mapping(inputs).items()}
-
-
-def _producer_tasks(bindings: Mapping[str, Binding]) -> set[str]:
-    """Return the keys of the tasks that inputs come from."""
-    producers = set()
-    for binding in bindings.values():
-        if isinstance(binding.source, (FromTask, FinalStatus)):
-            producers.add(binding.source.task)
-    return producers
 
 
 def _read_retry(policy: JsonObject) -> Retry | None:

@@ -94,6 +94,7 @@ PURE = (
         "spec/facts.py",
         "spec/graph.py",
         "spec/json_values.py",
+        "spec/records.py",
         "spec/tasks.py",
     ),
     "spec/wire.py",
