@@ -65,13 +65,13 @@ def create(
             pauses = _ONE_LOOK if has_stopped else LOOKS
             runs = _look_for(find, pauses, error, body)
             if runs:
-                return _keep_oldest(http, path, runs[0], find) if number else runs[0]
+                return runs[0] if number == 0 else _keep_oldest(http, path, runs[0], find)
             if number == TRIES - 1:
                 raise _final_error(error, body, may_exist=may_exist) from None
             if has_stopped:
                 time.sleep(PAUSE * 2**number)
         else:
-            return _keep_oldest(http, path, run, find) if number else run
+            return run if number == 0 else _keep_oldest(http, path, run, find)
     raise AssertionError("the last try returns or raises")
 
 

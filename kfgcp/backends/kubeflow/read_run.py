@@ -81,10 +81,14 @@ class RunSource:
     Attributes:
         answer: the answer of the server, with its spec.
         executions: of its tasks; none when they could not be read.
+        missing: a sentence about an outage that hid something, empty when there was none.
+        note: a sentence about what the server does not have, empty when it has everything.
     """
 
     answer: RunAnswer
     executions: Sequence[Execution] = ()
+    missing: str = ""
+    note: str = ""
 
 
 class RunReader:
@@ -156,65 +160,58 @@ class RunReader:
         Args:
             answer: the run as `messages.check_run` returns it.
         """
-        source, missing, note = self._read_source(self._with_spec(answer))
+        source = self._read_source(self._with_spec(answer))
         run, spec = self._read(source, self._experiment_of(answer))
-        # While a run is running, the next reading may find what is missing now.
-        if not run_state(answer).final:
-            missing = note = ""
         changed_at = run.ended_at or run.created_at or ""
-        return FetchedRun(run, changed_at, spec, missing=missing, note=note), source
+        fetched = FetchedRun(run, changed_at, spec)
+        # While a run is running, the next reading may find what is missing now.
+        if run_state(answer).final:
+            fetched = replace(fetched, missing=source.missing, note=source.note)
+        return fetched, source
 
     # -- executions
 
-    def _read_source(self, answer: RunAnswer) -> tuple[RunSource, str, str]:
-        """Return what a run is read from, and two sentences about what could not be read.
-
-        The first one is about an outage. The second one is about what the server does not have.
-        Both are empty when nothing is missing.
-        """
+    def _read_source(self, answer: RunAnswer) -> RunSource:
+        """Return what a run is read from: its answer, and the executions of its tasks."""
         if "tasks" in answer:
-            executions, note = self._executions_of_server(answer)
-            return RunSource(answer, executions), "", note
+            return self._read_server(answer)
         state = run_state(answer)
         if state is RunState.PENDING:
-            return RunSource(answer), "", ""
+            return RunSource(answer)
         run_id = answer["run_id"]
         try:
             # The artifacts take two more requests, and only the end of a run shows them.
             executions = self._metadata.read_executions(run_id, with_artifacts=state.final)
         except BackendError as error:
-            missing, note = self._without_metadata(run_id, error)
-            return RunSource(answer), missing, note
+            return self._without_metadata(answer, error)
         note = ""
         if not executions and state.final:
             note = (
                 f"Run {run_id} is shown without values and metrics: ML Metadata does not know it."
             )
-        return RunSource(answer, executions), "", note
+        return RunSource(answer, executions, note=note)
 
-    def _executions_of_server(self, answer: RunAnswer) -> tuple[list[Execution], str]:
-        """Return the executions that a server of 3.0 has, and a note about unreadable tasks."""
+    def _read_server(self, answer: RunAnswer) -> RunSource:
+        """Return the executions that a server of 3.0 has in its answer."""
         tasks, problem = check_tasks(answer["tasks"])
         note = ""
         if problem:
             note = f"{self._title(answer['run_id'])} is shown without some of its tasks: {problem}"
         _, graph = read_pipeline(answer)
-        if graph is None:
-            return [], note
-        return make_executions(tasks, graph), note
+        executions = make_executions(tasks, graph) if graph is not None else []
+        return RunSource(answer, executions, note=note)
 
-    def _without_metadata(self, run_id: str, error: BackendError) -> tuple[str, str]:
-        """Return what to say about a run when ML Metadata does not answer.
-
-        See `_read_source` for the two sentences. One of them is empty.
-        """
+    def _without_metadata(self, answer: RunAnswer, error: BackendError) -> RunSource:
+        """Return what a run is read from when ML Metadata does not answer."""
+        # A server of 3.0 has no ML Metadata, so the next reading would not find more.
         if self._server.keeps_tasks(self._namespace):
-            return "", f"{self._title(run_id)} is shown without tasks: {NO_TASKS}"
+            title = self._title(answer["run_id"])
+            return RunSource(answer, note=f"{title} is shown without tasks: {NO_TASKS}")
         missing = (
             f"Runs of {self._where.env} are shown without values, metrics and artifacts:"
             f" {error.message}"
         )
-        return missing, ""
+        return RunSource(answer, missing=missing)
 
     def _title(self, run_id: str) -> str:
         return f"Run {run_id} of {self._where.env}"
