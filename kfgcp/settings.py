@@ -1,5 +1,4 @@
-"""The keys of a table of kfgcp.toml: declared as the fields of a dataclass, with types, defaults
-and checks.
+"""Declare the keys of a table of kfgcp.toml as the fields of a dataclass, and read their values.
 
 `BackendSettings` has the keys that every environment has. A backend declares its own keys in a
 subclass. A field is a key. A field without a default is required. Types are text, whole numbers,
@@ -20,11 +19,12 @@ from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 
+# Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY` or `BUCKET.ENDPOINT/KEY`.
 S3_ADDRESSING: Final = ("path", "virtual")
-"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or
-`BUCKET.ENDPOINT/KEY`."""
-MOST_REQUEST_SECONDS: Final = 86400
-"""A day. No request takes longer, and sockets refuse very large numbers."""
+
+# A day. No request takes longer, and sockets refuse very large numbers.
+MAX_REQUEST_SECONDS: Final = 86400
+
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     str: "a text",
@@ -33,13 +33,20 @@ _TYPE_NAMES: Final[Mapping[type, str]] = {
     list: "a list",
     dict: "a table",
 }
+# How an environment variable writes a value; a table is written as K=V,K=V.
 _VARIABLE_FORMS: Final[Mapping[type, str]] = {int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it came from, in words: `kfgcp.toml [env.dev]`."""
+    """The value of a key.
 
+    Attributes:
+        value: as the file or the environment variable has it.
+        origin: where it came from, for messages: `kfgcp.toml [env.dev]`.
+    """
+
+    # Its type depends on the key, which the declaration of the backend knows.
     value: Any
     origin: str
 
@@ -49,11 +56,11 @@ class BackendSettings:
     """The keys that every environment has. See docs/guides/buckets.md for those of S3.
 
     Attributes:
-        labels: of every run.
+        labels: labels of every run in the environment.
         pipeline_root: the bucket or folder for artifacts.
         request_seconds: how long one request to a service may take, with all its retries.
         s3_endpoint: the address of an S3 server that is not Amazon's.
-        s3_region: its region.
+        s3_region: the region of that server.
         s3_addressing: where its addresses have the bucket, `path` or `virtual`.
 
     Example:
@@ -83,29 +90,35 @@ class BackendSettings:
 
     @classmethod
     def required(cls, settings: Mapping[str, Setting]) -> tuple[str, ...]:  # noqa: ARG003 - subclasses use them
-        """Return the keys that must be there, given the others. By default, these are the fields
-        without a default.
+        """Return the keys that must be there: by default, the fields without a default.
 
         The keys that the class itself declares come first, in their order.
+
+        Args:
+            settings: the keys that are set. What a subclass requires may depend on them.
         """
         required = [declared.name for declared in dataclasses.fields(cls) if _is_required(declared)]
         own_names = list(inspect.get_annotations(cls))
-        return tuple(
-            sorted(
-                required,
-                key=lambda name: own_names.index(name) if name in own_names else len(own_names),
-            )
-        )
+
+        def position(name: str) -> int:
+            return own_names.index(name) if name in own_names else len(own_names)
+
+        return tuple(sorted(required, key=position))
 
     @classmethod
     def of(cls, settings: Mapping[str, Setting]) -> Self:
-        """Return the settings of an environment with their defaults. All required ones must be
-        there."""
-        values = {key: _value(setting.value) for key, setting in settings.items()}
+        """Return the settings of an environment with their defaults.
+
+        All required ones must be there.
+        """
+        values: dict[str, Any] = {}
+        for key, setting in settings.items():
+            is_list = isinstance(setting.value, list)
+            values[key] = tuple(setting.value) if is_list else setting.value
         return cls(**values)
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say. A subclass calls this, too.
+        """Check what the types do not say. A subclass that overrides this calls it, too.
 
         Args:
             where: the table, for messages: `kfgcp.toml [env.dev]`.
@@ -115,16 +128,17 @@ class BackendSettings:
         """
         for key, value in self.labels.items():
             if not isinstance(value, str):
-                raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
-        if not 1 <= self.request_seconds <= MOST_REQUEST_SECONDS:
-            raise ConfigError(f"{where}: request_seconds must be from 1 to {MOST_REQUEST_SECONDS}.")
+                raise ConfigError(f"{where}: the label {key} must be a text, not {value!r}.")
+        if not 1 <= self.request_seconds <= MAX_REQUEST_SECONDS:
+            raise ConfigError(f"{where}: request_seconds must be from 1 to {MAX_REQUEST_SECONDS}.")
         self._validate_s3(where)
 
     def _validate_s3(self, where: str) -> None:
-        if self.s3_addressing not in (None, *S3_ADDRESSING):
+        if self.s3_addressing is not None and self.s3_addressing not in S3_ADDRESSING:
             raise ConfigError(
-                f"{where}: s3_addressing is {self.s3_addressing!r}.",
-                hint=f"s3_addressing is one of: {', '.join(S3_ADDRESSING)}.",
+                f"{where}: s3_addressing must be one of {', '.join(S3_ADDRESSING)}, not"
+                f" {self.s3_addressing!r}.",
+                hint="See docs/guides/buckets.md.",
             )
         if self.s3_endpoint is None:
             return
@@ -154,11 +168,8 @@ def _is_required(declared: dataclasses.Field[Any]) -> bool:
     )
 
 
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_TYPES_OF_CLASS: Final[dict[Any, dict[str, type]]] = {}
+# Filled at the first use of a class. `get_type_hints` is slow, and each environment asks.
+_TYPES_OF_CLASS: Final[dict[type[BackendSettings], dict[str, type]]] = {}
 
 
 def _toml_types(cls: type[BackendSettings]) -> dict[str, type]:
@@ -170,8 +181,13 @@ def _toml_types(cls: type[BackendSettings]) -> dict[str, type]:
 
 
 def _toml_type(name: str, hint: Any) -> type:
-    """Return the type of TOML that a type hint stands for; None in a union only says that the key
-    may be missing."""
+    """Return the type of TOML that a type hint stands for.
+
+    None in a union only says that the key may be missing.
+
+    Raises:
+        TypeError: TOML does not have the type.
+    """
     choices = [choice for choice in get_args(hint) if choice is not NoneType]
     is_container = get_origin(hint) in (tuple, Mapping)
     if not is_container and len(choices) == 1:
@@ -179,7 +195,7 @@ def _toml_type(name: str, hint: Any) -> type:
     containers: dict[Any, type] = {tuple: list, Mapping: dict}
     kind: type = containers.get(get_origin(hint), hint)
     if kind not in _TYPE_NAMES:
-        raise TypeError(f"the key {name} has the type {hint}, which kfgcp.toml does not have")
+        raise TypeError(f"The key {name} has the type {hint}, which kfgcp.toml does not have.")
     return kind
 
 
@@ -190,13 +206,13 @@ def read_settings(
     prefix: str,
     environ: Mapping[str, str],
 ) -> dict[str, Setting]:
-    """Return the values of a table. Environment variables win.
+    """Return the values of a table. Environment variables win over the file.
 
     Args:
-        table: as the file has it.
+        table: the table as the file has it.
         types: the keys that it may have, and their types.
         where: the table, for messages.
-        prefix: of the environment variables: `KFGCP_ENV_DEV_`.
+        prefix: the beginning of the names of its environment variables: `KFGCP_ENV_DEV_`.
         environ: the environment variables.
 
     Raises:
@@ -214,8 +230,12 @@ def read_settings(
 
 
 def variable_name(name: str) -> str:
-    """Return how the name of an environment or key is written in the name of an environment
-    variable."""
+    """Return the name of an environment or key as it is written in an environment variable.
+
+    Example:
+        >>> variable_name("my-env")
+        'MY_ENV'
+    """
     return name.upper().replace("-", "_")
 
 
@@ -237,17 +257,22 @@ def refuse_unknown(table: Iterable[str], known: Iterable[str], where: str) -> No
     """Check that all keys of a table are known.
 
     Raises:
-        ConfigError: one is not; the hint says which one may be meant.
+        ConfigError: a key is unknown. The hint names the most similar key.
     """
-    known = sorted(known)
+    known_keys = sorted(known)
     for key in table:
-        if key not in known:
-            hint = f"{did_you_mean(key, known)}Known keys: {', '.join(known)}."
+        if key not in known_keys:
+            hint = f"{did_you_mean(key, known_keys)}Known keys: {', '.join(known_keys)}."
             raise ConfigError(f"{where}: unknown key '{key}'.", hint=hint)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the sentence that names the most similar known word, empty when none is similar."""
+    """Return a sentence with the most similar known word, and "" when no word is similar.
+
+    Example:
+        >>> did_you_mean("regoin", ["region", "project"])
+        "Did you mean 'region'? "
+    """
     from difflib import get_close_matches
 
     close = get_close_matches(word, list(known), n=1)

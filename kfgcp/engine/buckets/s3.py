@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kfgcp.engine.buckets.base import ChangedError, Parts, Sink, StoredObject, status_of
 from kfgcp.engine.contact import CONNECT_SECONDS
-from kfgcp.settings import MOST_REQUEST_SECONDS
+from kfgcp.settings import MAX_REQUEST_SECONDS
 
 CONNECTIONS: Final = 16
 """How many connections are kept for the threads of a transfer."""
@@ -163,7 +163,7 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=MOST_REQUEST_SECONDS,  # a deadline of ours ends a request
+        read_timeout=MAX_REQUEST_SECONDS,  # a deadline of ours ends a request
         max_pool_connections=CONNECTIONS,
         retries={
             "total_max_attempts": 1
