@@ -21,8 +21,8 @@ def command(
 ) -> None:
     """Add tags to a run, or remove them.
 
-    Shows the tags that the run has afterwards. Tags stay on this machine. Use them to find runs: kfgcp
-    list --tag good.
+    Shows the tags that the run has afterwards. Tags stay on this machine. Use them to find runs:
+    kfgcp list --tag good.
     """
     tags_after = workspace.tag(run, *tags, remove=remove)
     if as_json:
