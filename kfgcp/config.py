@@ -143,12 +143,12 @@ class Project:
             error = self.invalid_environments[name]
             # A copy, because `raise` adds a traceback to the error, and each use raises it again.
             raise copy.copy(error) from error.__cause__
-        known = ", ".join(sorted(self.environments))
+        names = ", ".join(sorted(self.environments))
         where = self.file.name if self.file else "no kfgcp.toml was found"
         suggestion = did_you_mean(name, self.environments)
         raise ConfigError(
             f"There is no environment '{name}' ({where}).",
-            hint=f"{suggestion}Environments: {known}. Add one as [env.{name}].",
+            hint=f"{suggestion}Environments: {names}. Add one as [env.{name}].",
         )
 
 
@@ -466,10 +466,10 @@ def _dashboard(
 def _check_sync(names: list[str], environments: Mapping[str, Any], where: str) -> None:
     for name in names:
         if name not in environments:
-            known = ", ".join(sorted(environments))
+            all_names = ", ".join(sorted(environments))
             raise ConfigError(
                 f"{where}: sync names the environment '{name}', which does not exist.",
-                hint=f"{did_you_mean(name, environments)}Environments: {known}.",
+                hint=f"{did_you_mean(name, environments)}Environments: {all_names}.",
             )
 
 

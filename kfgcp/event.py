@@ -307,16 +307,16 @@ def _end_event(run_id: str, task: Task, known_failure: Event | None) -> Event | 
     return Event(f"{key}/{moment}", kind, task.ended_at, run_id, task.path, task.attempts or None)
 
 
-def _is_same_failure(task: Task, known: Event) -> bool:
+def _is_same_failure(task: Task, known_failure: Event) -> bool:
     """Return whether a task did not start again after a failure that is recorded.
 
     A service may report another time for the same failure later. Kubeflow Pipelines reports when
     the pod ended, and ML Metadata, which may be unreachable for a while, when the program ended.
     """
-    if task.started_at is None or known.at is None:
+    if task.started_at is None or known_failure.at is None:
         return False
     # Without the "Z", a time in whole seconds sorts before the later times of that second.
-    return task.started_at.removesuffix("Z") < known.at.removesuffix("Z")
+    return task.started_at.removesuffix("Z") < known_failure.at.removesuffix("Z")
 
 
 def _whole_second(at: str | None) -> str:

@@ -397,14 +397,17 @@ class Run:
         names = {field.name for field in fields(cls)}
         converted = {"state", "tags", "metrics", "artifacts", "tasks", "error"}
         unchanged = {key: values[key] for key in values.keys() & (names - converted)}
+        metrics = [Metric.from_dict(metric) for metric in values.get("metrics") or ()]
+        artifacts = [Artifact(**artifact) for artifact in values.get("artifacts") or ()]
+        tasks = [Task.from_dict(task) for task in values.get("tasks") or ()]
         error = values.get("error")
         return cls(
             **unchanged,
             state=RunState(values["state"]),
             tags=tuple(values.get("tags") or ()),
-            metrics=tuple(Metric.from_dict(metric) for metric in values.get("metrics") or ()),
-            artifacts=tuple(Artifact(**artifact) for artifact in values.get("artifacts") or ()),
-            tasks=tuple(Task.from_dict(task) for task in values.get("tasks") or ()),
+            metrics=tuple(metrics),
+            artifacts=tuple(artifacts),
+            tasks=tuple(tasks),
             error=ErrorInfo.from_dict(error) if error else None,
         )
 

@@ -253,21 +253,21 @@ def check_types(table: Mapping[str, Any], types: Mapping[str, type], where: str)
             raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
 
 
-def refuse_unknown(table: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Check that all keys of a table are known.
+def refuse_unknown(table: Iterable[str], keys: Iterable[str], where: str) -> None:
+    """Check that a table has only keys that it may have.
 
     Raises:
         ConfigError: a key is unknown. The hint names the most similar key.
     """
-    known_keys = sorted(known)
+    known_keys = sorted(keys)
     for key in table:
         if key not in known_keys:
             hint = f"{did_you_mean(key, known_keys)}Known keys: {', '.join(known_keys)}."
             raise ConfigError(f"{where}: unknown key '{key}'.", hint=hint)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a sentence with the most similar known word, and "" when no word is similar.
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return a sentence with the most similar of some words, and "" when none is similar.
 
     Example:
         >>> did_you_mean("regoin", ["region", "project"])
@@ -275,7 +275,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=1)
+    close = get_close_matches(word, list(words), n=1)
     return f"Did you mean '{close[0]}'? " if close else ""
 
 

@@ -144,7 +144,8 @@ def _print_block(comparison: Comparison, columns: Sequence[int]) -> None:
         rows.append([_heading(group)])
         for difference in differences:
             cells = report.cells(difference)
-            rows.append([f"  {difference.name}", *(str(cells[column]) for column in columns)])
+            values = [str(cells[column]) for column in columns]
+            rows.append([f"  {difference.name}", *values])
     output.print_table(output.table(["", *run_ids], rows))
 
 

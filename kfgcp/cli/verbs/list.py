@@ -11,7 +11,7 @@ from typing import Final, Unpack
 import click
 
 from kfgcp.cli import options, output
-from kfgcp.model import Run, RunState
+from kfgcp.model import Run
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.workspace import Workspace
 
@@ -42,13 +42,17 @@ _MIN_WIDTH: Final = 8
 # The columns that are left out when even that does not fit, the first one first.
 _LEAVE_OUT: Final = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK", "NAME")
 
+# The columns that are left out when no run has such a thing.
+_ONLY_WHEN_USED: Final = ("NAME", "TAGS")
+
 # The blanks between two columns, see `output.table`.
 _GAP: Final = 2
 
 # More metrics do not fit into a line.
 _MAX_METRICS: Final = 3
 
-Columns = dict[str, list[str] | list[RunState]]
+# The cells of each column by its header. A state is a text, too.
+Columns = dict[str, list[str]]
 
 
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
@@ -143,23 +147,25 @@ def _print_table(runs: Sequence[Run], unread: Collection[str]) -> None:
 def _make_columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
     """Return the cells of each column by its header."""
     now = time.time()
-    names = [_given_name(run) for run in runs]
-    metrics = ["…" if run.run_id in unread else _format_metrics(run) for run in runs]
-    columns: Columns = {
-        "RUN": [run.run_id for run in runs],
-        "STATE": [run.state for run in runs],
-        "NAME": names,
-        "PIPELINE": [run.pipeline for run in runs],
-        "EXPERIMENT": [run.experiment for run in runs],
-        "ENV": [run.env for run in runs],
-        "CREATED": [ago(run.created_at, now) for run in runs],
-        "TOOK": [output.seconds(run.seconds) for run in runs],
-        "METRICS": metrics,
-    }
-    if not any(names):
-        del columns["NAME"]
-    if any(run.tags for run in runs):
-        columns["TAGS"] = [" ".join(run.tags) for run in runs]
+    columns: Columns = {}
+    for run in runs:
+        cells = {
+            "RUN": run.run_id,
+            "STATE": run.state,
+            "NAME": _given_name(run),
+            "PIPELINE": run.pipeline,
+            "EXPERIMENT": run.experiment,
+            "ENV": run.env,
+            "CREATED": ago(run.created_at, now),
+            "TOOK": output.seconds(run.seconds),
+            "METRICS": "…" if run.run_id in unread else _format_metrics(run),
+            "TAGS": " ".join(run.tags),
+        }
+        for header, cell in cells.items():
+            columns.setdefault(header, []).append(cell)
+    for header in _ONLY_WHEN_USED:
+        if not any(columns[header]):
+            del columns[header]
     return columns
 
 
@@ -186,8 +192,7 @@ def _fit_columns(columns: Columns, width: int) -> Columns:
         width: the width of the terminal in characters.
     """
     if _least_width(columns) > width:
-        run_ids = [str(run_id) for run_id in columns["RUN"]]
-        columns = columns | {"RUN": _shorten_ids(run_ids)}
+        columns = columns | {"RUN": _shorten_ids(columns["RUN"])}
     for left_out in _LEAVE_OUT:
         if _least_width(columns) <= width:
             break
@@ -203,7 +208,7 @@ def _least_width(columns: Columns) -> int:
     for header, cells in columns.items():
         column_width = cell_len(header)
         for cell in cells:
-            column_width = max(column_width, cell_len(output.plain(str(cell))))
+            column_width = max(column_width, cell_len(output.plain(cell)))
         if header in _SHORTENED:
             column_width = min(column_width, _MIN_WIDTH)
         width += column_width
