@@ -222,7 +222,7 @@ _FUNCTIONS: Final = (
 _MODULE_OF_TYPE: Final = {
     name: module for module, names in _TYPES.items() for name in names.split()
 }
-_NAMES: Final = sorted([*_MODULE_OF_TYPE, *_FUNCTIONS])
+_NAMES: Final = sorted(_MODULE_OF_TYPE.keys() | set(_FUNCTIONS))
 
 # Without `compile`, `list` and `open`: `from kfgcp import *` must not replace those of Python.
 __all__ = [name for name in _NAMES if not hasattr(builtins, name)]

@@ -122,7 +122,8 @@ def _column_blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
 
     A block has as many runs as the terminal is wide enough for. A pipe or file gets one block.
     """
-    others = range(1, len(comparison.runs))
+    baseline = [0]
+    others = list(range(1, len(comparison.runs)))
     block_size = len(others)
     if sys.stdout.isatty():
         name_width = max(len(difference.name) for difference in comparison.differences)
@@ -130,12 +131,13 @@ def _column_blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
         # One column less, because the baseline has one too.
         block_size = max(free_width // _MIN_COLUMN_WIDTH - 1, 1)
     for start in range(0, len(others), block_size):
-        yield [0, *others[start : start + block_size]]
+        yield baseline + others[start : start + block_size]
 
 
 def _print_block(comparison: Comparison, columns: Sequence[int]) -> None:
     """Print the differences between some of the runs as a table with a heading for each group."""
-    run_ids = [comparison.runs[column].run_id for column in columns]
+    headers = [""]
+    headers.extend(comparison.runs[column].run_id for column in columns)
     rows: list[list[str | Text]] = []
     groups = groupby(comparison.differences, key=lambda difference: difference.group)
     for group, differences in groups:
@@ -144,9 +146,10 @@ def _print_block(comparison: Comparison, columns: Sequence[int]) -> None:
         rows.append([_heading(group)])
         for difference in differences:
             cells = report.cells(difference)
-            values = [str(cells[column]) for column in columns]
-            rows.append([f"  {difference.name}", *values])
-    output.print_table(output.table(["", *run_ids], rows))
+            row: list[str | Text] = [f"  {difference.name}"]
+            row.extend(str(cells[column]) for column in columns)
+            rows.append(row)
+    output.print_table(output.table(headers, rows))
 
 
 def _heading(text: str) -> Text:
