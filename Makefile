@@ -39,6 +39,7 @@ versions: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/style_figures.py --check
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp

@@ -83,8 +83,8 @@ if TYPE_CHECKING:
     from kfgcp.store.database import DiskFullNote as DiskFullNote
     from kfgcp.store.store import Store as Store
     from kfgcp.tracking.choose import Choice as Choice
-    from kfgcp.tracking.compare import (
-        Comparison as Comparison,
+    from kfgcp.tracking.compare import Comparison as Comparison
+    from kfgcp.tracking.difference import (
         Difference as Difference,
         Missing as Missing,
         VersionChange as VersionChange,
@@ -173,7 +173,8 @@ _TYPES: Final = {
     "kfgcp.store.database": "DiskFullNote",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
-    "kfgcp.tracking.compare": "Comparison Difference Missing VersionChange",
+    "kfgcp.tracking.compare": "Comparison",
+    "kfgcp.tracking.difference": "Difference Missing VersionChange",
     "kfgcp.tracking.handle": "RunHandle TaskHandle",
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
     "kfgcp.tracking.open_project": "OpenProject",

@@ -267,13 +267,7 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
     # A dict, because it keeps the order and has each file once.
     files: dict[Path, None] = {}
     for pattern in patterns:
-        is_inside = pattern and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts
-        if not is_inside:
-            raise ConfigError(
-                f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of"
-                f" {FILE_NAME}.",
-                hint='Write a path or pattern below that folder: "kfgcp.d/*.toml".',
-            )
+        _check_pattern(pattern, f"{FILE_NAME}: include", example="kfgcp.d/*.toml")
         matches = _matching_files(folder, pattern)
         is_pattern = any(character in pattern for character in "*?[")
         if not matches and not is_pattern:
@@ -283,15 +277,34 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
     return list(files)
 
 
-def _matching_files(folder: Path, pattern: str) -> list[Path]:
-    parts = Path(pattern).parts
+def _check_pattern(pattern: str, where: str, *, example: str) -> None:
+    """Check that a pattern names files below the folder of kfgcp.toml.
+
+    Args:
+        pattern: as `Path.glob` takes it.
+        where: the key, for messages: `kfgcp.toml: include`.
+        example: a pattern, for hints.
+
+    Raises:
+        ConfigError: the pattern names other files, or is not a pattern.
+    """
+    path = Path(pattern)
+    if not pattern or path.is_absolute() or ".." in path.parts:
+        raise ConfigError(
+            f"{where} has {pattern!r}, which is not below the folder of {FILE_NAME}.",
+            hint=f'Write a path or pattern below that folder: "{example}".',
+        )
     # Python 3.13 also takes `**` inside a part, as in "a**", and earlier versions raise an error.
     # A configuration must mean the same with each Python.
-    if not parts or any("**" in part and part != "**" for part in parts):
+    has_wrong_stars = any("**" in part and part != "**" for part in path.parts)
+    if not path.parts or has_wrong_stars:
         raise ConfigError(
-            f"{FILE_NAME}: include has {pattern!r}, which is not a pattern of files.",
-            hint='Write a path or pattern: "kfgcp.d/*.toml".',
+            f"{where} has {pattern!r}, which is not a pattern of files.",
+            hint=f'Write a path or pattern: "{example}".',
         )
+
+
+def _matching_files(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(path for path in folder.glob(pattern) if path.is_file())
     except OSError as error:
@@ -366,7 +379,8 @@ def _home(text: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        # Editors on Windows may write a byte order mark, which tomllib does not accept.
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{file} is not valid TOML: {error}.", hint="See README.md for an example."
@@ -448,6 +462,8 @@ def _dashboard(
         for entry in lists[key]:
             if not isinstance(entry, str):
                 raise ConfigError(f"{where}: {key} contains {entry!r}, which is not a text.")
+    for pattern in lists["pipelines"]:
+        _check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
     _check_sync(lists["sync"], environments, where)
     _check_host_names(lists["host_names"], where)
     if "sync_seconds" in settings and settings["sync_seconds"].value < 1:

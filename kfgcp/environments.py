@@ -170,8 +170,8 @@ def _required_keys(backend: JsonValue) -> list[str]:
 
 def _read_file(file: Path) -> str:
     try:
-        # newline="": the line ends stay as they are.
-        with file.open(encoding="utf-8", newline="") as stream:
+        # newline="": the line ends stay as they are. "utf-8-sig" also reads a byte order mark.
+        with file.open(encoding="utf-8-sig", newline="") as stream:
             return stream.read()
     except FileNotFoundError:
         return ""

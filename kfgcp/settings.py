@@ -1,8 +1,9 @@
 """Declare the keys of a table of kfgcp.toml as the fields of a dataclass, and read their values.
 
 `BackendSettings` has the keys that every environment has. A backend declares its own keys in a
-subclass. A field is a key. A field without a default is required. Types are text, whole numbers,
-true or false, lists of texts (`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
+subclass, and reads them as `MySettings.of(env.settings)`. A field is a key. A field without a
+default is required. Types are text, whole numbers, true or false, lists of texts
+(`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
 """
 
 from __future__ import annotations
@@ -107,14 +108,27 @@ class BackendSettings:
 
     @classmethod
     def of(cls, settings: Mapping[str, Setting]) -> Self:
-        """Return the settings of an environment with their defaults.
+        """Return the settings of an environment as an object of this class.
 
-        All required ones must be there.
+        Only the keys that this class declares are read, so a class with the keys that several
+        backends share reads the environments of all of them.
+
+        Args:
+            settings: `Environment.settings`. Each required key must be there; the registry checks
+                that before it opens a backend.
+
+        Example:
+            >>> settings = {"labels": Setting({"team": "vision"}, "kfgcp.toml [env.dev]")}
+            >>> BackendSettings.of(settings).labels
+            {'team': 'vision'}
+            >>> BackendSettings.of(settings).request_seconds
+            120
         """
         values: dict[str, Any] = {}
-        for key, setting in settings.items():
-            is_list = isinstance(setting.value, list)
-            values[key] = tuple(setting.value) if is_list else setting.value
+        for declared in dataclasses.fields(cls):
+            if declared.name in settings:
+                value = settings[declared.name].value
+                values[declared.name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
     def validate(self, where: str) -> None:

@@ -11,7 +11,7 @@ from kfgcp.backends.base import SupportsArtifacts, capability
 from kfgcp.backends.registry import is_in_service_store
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.config import Environment
-from kfgcp.errors import KfgcpError
+from kfgcp.errors import ConfigError, KfgcpError
 from kfgcp.model import Artifact, Run
 from kfgcp.tracking import artifact_contents
 from kfgcp_dashboard import data, elements, links, text
@@ -23,6 +23,7 @@ from kfgcp_dashboard.previews import (
     boxed,
     env_of_root,
     folders_of,
+    local_path,
     of_text,
     preview,
 )
@@ -77,7 +78,12 @@ def of_task(run: Run, path: str) -> None:
 
 def _one(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
-    place = links.outside(artifact.uri, _buckets(run, artifact).endpoint)
+    invalid = _invalid_environment(run, artifact)
+    is_s3 = artifact.uri.startswith("s3://")
+    place = None
+    # The settings of the environment say whether s3:// is Amazon's or a server of one's own.
+    if invalid is None or not is_s3:
+        place = links.outside(artifact.uri, _buckets(run, artifact).endpoint)
     if place is not None:
         st.link_button("Open", place, icon=":material/open_in_new:")
     curve, matrix = data.roc_of(artifact), data.confusion_of(artifact)
@@ -96,8 +102,23 @@ def _one(run: Run, artifact: Artifact) -> None:
         rows = [{"name": name, "value": value} for name, value in plain.items()]
         columns = {"name": Column("Name"), "value": Column("Value", width="large")}
         elements.table(f"metadata-{artifact.task}-{artifact.name}", columns, rows)
-    if not (curve or matrix):
+    if curve or matrix:
+        return
+    if invalid is not None:
+        elements.failure(invalid)
+    else:
         _contents(run, artifact)
+
+
+def _invalid_environment(run: Run, artifact: Artifact) -> ConfigError | None:
+    """Return why the bucket of an artifact is not known: the environment of its run is not valid.
+
+    None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a file of
+    this machine.
+    """
+    if local_path(artifact.uri) is not None:
+        return None
+    return data.workspace().project.invalid_environments.get(run.env)
 
 
 def _buckets(run: Run, artifact: Artifact) -> BucketSettings:

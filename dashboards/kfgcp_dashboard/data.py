@@ -15,7 +15,7 @@ from kfgcp.model import Artifact, Direction, Run, RunState
 from kfgcp.query import RunFilter
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
-from kfgcp.store.search_expressions import name_text
+from kfgcp.store.search_expressions import quote_name
 from kfgcp.store.store import Store
 from kfgcp.tracking import artifact_contents, table
 from kfgcp.tracking.compare import Comparison, compare
@@ -105,7 +105,7 @@ def in_expression(column: str) -> str:
     if not dot:
         return column
     parts = [name] if group != "metrics" else name.split(".", 2)
-    return ".".join([group, *map(name_text, parts)])
+    return ".".join([group, *map(quote_name, parts)])
 
 
 def is_empty(opened: Store) -> bool:
@@ -118,7 +118,9 @@ def found(opened: Store, query: Query) -> tuple[list[Run], int]:
     Raises:
         UsageError: the expression or the order cannot be read.
     """
-    return opened.found(query.wanted, query.order, limit=PAGE, offset=(query.page - 1) * PAGE)
+    return opened.page_and_count(
+        query.wanted, query.order, limit=PAGE, offset=(query.page - 1) * PAGE
+    )
 
 
 def values(opened: Store, column: str) -> list[str]:

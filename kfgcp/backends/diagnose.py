@@ -36,7 +36,7 @@ def diagnose(
         plugin = plugin_of(env.backend)
         checks: Sequence[Check] = ()
         if plugin.checks is not None:
-            with naming_distribution(env.backend, "checked"):
+            with naming_distribution(env.backend, "cannot be checked"):
                 checks = plugin.checks(project, env, images)
     except KfgcpError as error:
         yield broken("config", error)

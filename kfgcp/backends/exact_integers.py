@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.json_values import Place, dotted
+from kfgcp.spec.json_values import Place, format_place
 
 EXACT: Final = 2**53
 """Doubles hold every integer up to this one, and some larger ones."""
@@ -47,7 +47,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         place, number = inexact
         raise SpecError(
             f"The pipeline contains {number}, which would arrive as a different number:"
-            f" {dotted(place)}.",
+            f" {format_place(place)}.",
             hint=hint,
         )
 

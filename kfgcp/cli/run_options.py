@@ -14,8 +14,8 @@ import click
 
 from kfgcp.options import OptionField, OptionType, option_fields
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.wire import ParamSpec
-from kfgcp.tracking.choose import labels_of
+from kfgcp.spec.records import ParamSpec
+from kfgcp.tracking.choose import parse_labels
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -45,7 +45,7 @@ def read_params(
     values: dict[str, Any] = {}
     if params_file is not None:
         values = spec_params.read_file(params_file)
-    return values | spec_params.parse(declared, assignments)
+    return values | spec_params.parse_assignments(declared, assignments)
 
 
 def run_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -106,4 +106,4 @@ def _read_value(field: OptionField, value: Any) -> object:
     if field.type is not OptionType.PAIRS:
         return value
     # An option that may be given several times is an empty tuple when it is not given.
-    return labels_of(value, field.flag) if value else None
+    return parse_labels(value, field.flag) if value else None

@@ -8,9 +8,14 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.connection import SECONDS
-from kfgcp.engine import remote
 from kfgcp.errors import BackendError
-from kfgcp.semantics.values import ValueProblem
+from kfgcp.services.storage.permissions import (
+    MissingBucketError,
+    SignInProblem,
+    refused_permissions,
+)
+from kfgcp.services.storage.problems import StorageProblem
+from kfgcp.services.storage.uris import sign_in_hint
 
 SCHEMES = ("s3://", "minio://")
 
@@ -38,15 +43,15 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     settings = BucketSettings.of_environment(env)
     settings = replace(settings, request_seconds=min(settings.request_seconds, SECONDS))
     try:
-        refused = remote.refused_permissions(root, settings)
-    except remote.MissingBucketError:
+        refused = refused_permissions(root, settings)
+    except MissingBucketError:
         endpoint = f" --endpoint-url {settings.endpoint}" if settings.endpoint else ""
         raise BackendError(
             f"There is no bucket '{name}'.", hint=f"aws s3 mb s3://{name}{endpoint}"
         ) from None
-    except remote.SignInProblem as problem:
-        return Aside(f"not checked: {problem}", remote.sign_in_hint(root))
-    except ValueProblem as problem:
+    except SignInProblem as problem:
+        return Aside(f"not checked: {problem}", sign_in_hint(root))
+    except StorageProblem as problem:
         return Aside(f"not checked: {problem}")
     if not refused:
         return f"{scheme}://{name} can be written and read"
@@ -54,5 +59,5 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     reason = next(iter(refused.values()))
     return Aside(
         f"not known whether runs can use it. You lack {permissions} on {scheme}://{name}: {reason}",
-        remote.sign_in_hint(root),
+        sign_in_hint(root),
     )

@@ -9,14 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
+from kfgcp.semantics.values import (
+    ArtifactValue,
+    ValueProblem,
+    Values,
+    coerce,
+    parse_text,
+    require_json,
+)
 from kfgcp.spec.graph import Component
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 T = TypeVar("T")
 
 
-def executor_input(
+def build_executor_input(
     component: Component,
     inputs: Values,
     *,
@@ -55,7 +62,7 @@ def executor_input(
     }
 
 
-def reported_params(
+def read_output_params(
     component: Component, executor_output: Mapping[str, Any], text_of: Callable[[str], str | None]
 ) -> dict[str, Any]:
     """Return the output parameters of an attempt that succeeded.
@@ -76,7 +83,7 @@ def reported_params(
     for name, declared in component.output_params.items():
         what = f"output '{name}'"
         if name in values:
-            params[name] = coerce(carried(values[name], what), declared, what)
+            params[name] = coerce(require_json(values[name], what), declared, what)
             continue
         text = text_of(name)
         if text is not None:
@@ -99,7 +106,7 @@ class ReportedArtifact:
     custom_path: str
 
 
-def reported_artifacts(
+def read_output_artifacts(
     name: str, declared: Sequence[dict[str, Any]], executor_output: Mapping[str, Any]
 ) -> list[ReportedArtifact]:
     """Return the artifacts of one output: as the ExecutorInput has them, with what the executor
@@ -123,7 +130,7 @@ def reported_artifacts(
             raise ValueProblem(f"{what} is no JSON object in the executor's output file")
         kind = _field(item, "type", dict, what) or base["type"]
         artifact_type = _field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"]
-        uri = carried(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
+        uri = require_json(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
         value = ArtifactValue(
             name=_field(item, "name", str, what) or name,
             type=artifact_type,
@@ -147,9 +154,9 @@ def _metadata(written: dict[str, Any], artifact_type: str, what: str) -> dict[st
     """
     for name, value in written.items():
         kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
-        carried(value, f"the {kind} '{name}' of {what}")
-    carried(written, f"the metadata of {what}")
-    metadata: dict[str, Any] = whole(written)
+        require_json(value, f"the {kind} '{name}' of {what}")
+    require_json(written, f"the metadata of {what}")
+    metadata: dict[str, Any] = normalize_numbers(written)
     return metadata
 
 

@@ -10,8 +10,8 @@ import json
 from functools import cache
 from typing import Any
 
-from kfgcp.semantics.values import ValueProblem, Values, json_text, shown
-from kfgcp.spec.json_values import whole
+from kfgcp.semantics.values import ValueProblem, Values, format_json, format_value
+from kfgcp.spec.json_values import normalize_numbers
 
 _OTHER_VALUES = {
     "int_value": int,
@@ -23,7 +23,7 @@ _OTHER_VALUES = {
 _NO_VALUE: dict[str, Any] = dict.fromkeys(("string_value", *_OTHER_VALUES))
 
 
-def condition(expression: str, inputs: Values) -> bool:
+def evaluate_condition(expression: str, inputs: Values) -> bool:
     """Whether a triggerPolicy.condition holds: a CEL bool over `inputs.parameter_values` and
     `inputs.artifacts`.
 
@@ -43,26 +43,27 @@ def condition(expression: str, inputs: Values) -> bool:
         ) from None
     if not isinstance(value, bool):
         raise ValueProblem(
-            f"the condition {expression} is {shown(value)}, neither true nor false; {_with(inputs)}"
+            f"the condition {expression} is {format_value(value)}, neither true nor false;"
+            f" {_with(inputs)}"
         )
     return value
 
 
-def select(expression: str, value: Any) -> Any:
+def apply_selector(expression: str, value: Any) -> Any:
     """A parameterExpressionSelector applied to a value: `parseJson(string_value)["k"]` for example.
 
     Raises:
         ValueProblem: it cannot be evaluated; names the expression and the value.
     """
-    data = {**_NO_VALUE, "string_value": value if isinstance(value, str) else json_text(value)}
+    data = {**_NO_VALUE, "string_value": value if isinstance(value, str) else format_json(value)}
     data |= {name: value for name, kind in _OTHER_VALUES.items() if type(value) is kind}
     try:
-        return _in_order(whole(_evaluate(expression, data)))
+        return _in_order(normalize_numbers(_evaluate(expression, data)))
     except Exception as error:
-        message = (
-            f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
-        )
-        raise ValueProblem(message) from None
+        raise ValueProblem(
+            f"the expression {expression} cannot be applied to {format_value(value)}:"
+            f" {_reason(error)}"
+        ) from None
 
 
 def _evaluate(expression: str, data: dict[str, Any]) -> Any:
@@ -126,4 +127,4 @@ def _reason(error: Exception) -> str:
 
 
 def _with(inputs: Values) -> str:
-    return "its inputs are " + shown(dict(inputs.params), limit=400)
+    return "its inputs are " + format_value(dict(inputs.params), limit=400)

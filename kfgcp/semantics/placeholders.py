@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.semantics.values import ValueProblem, json_text, shown
+from kfgcp.semantics.values import ValueProblem, format_json, format_value
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
@@ -92,7 +92,8 @@ def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], 
         filled_key = _fill_text(key, params, job, what)
         if filled_key in filled:
             raise ValueProblem(
-                f"{what} has the key {shown(filled_key)} twice when its placeholders are filled in"
+                f"{what} has the key {format_value(filled_key)} twice when its placeholders are"
+                " filled in"
             )
         filled[filled_key] = _fill_inside(item, params, job, what)
     return filled
@@ -148,7 +149,7 @@ def fill_argument(template: str, executor_input: Mapping[str, Any], job: Mapping
 def as_text(value: Any) -> str:
     """A value inside a text: strings as they are, others as JSON; numbers without trailing
     zeros."""
-    return value if isinstance(value, str) else "" if value is None else json_text(value)
+    return value if isinstance(value, str) else "" if value is None else format_json(value)
 
 
 def local_path(uri: str) -> str:
@@ -198,7 +199,7 @@ def _of_artifact(artifact: Mapping[str, Any], match: re.Match[str]) -> str:
     if match[4] == "path":
         return str(artifact.get("customPath") or local_path(artifact["uri"]))
     metadata = artifact.get("metadata") or {}
-    return as_text(metadata.get(match[6])) if match[6] is not None else json_text(metadata)
+    return as_text(metadata.get(match[6])) if match[6] is not None else format_json(metadata)
 
 
 def _named(values: Mapping[str, Any], name: str, what: str) -> Any:

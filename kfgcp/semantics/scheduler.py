@@ -15,7 +15,13 @@ from typing import Generic
 from kfgcp.model import Cache, ErrorInfo, TaskKind, TaskState
 from kfgcp.semantics import expressions, loops
 from kfgcp.semantics import inputs as task_inputs
-from kfgcp.semantics.nodes import NodeT, dag_outputs, final_status, in_exit_task, retry_policy
+from kfgcp.semantics.nodes import (
+    NodeT,
+    collect_dag_outputs,
+    final_status,
+    is_in_exit_task,
+    retry_policy,
+)
 from kfgcp.semantics.values import ValueProblem, Values
 from kfgcp.spec.graph import Graph, kind_of
 
@@ -61,7 +67,7 @@ class Scheduler(Generic[NodeT]):
         self._open(self.root)
         self._advance()
 
-    def succeeded(self, node: NodeT, outputs: Values, cache: Cache | None = None) -> None:
+    def record_success(self, node: NodeT, outputs: Values, cache: Cache | None = None) -> None:
         """An attempt put out its outputs; `cache` says so when they came from an earlier run."""
         node.outputs = outputs
         node.cache = cache or node.cache
@@ -69,7 +75,7 @@ class Scheduler(Generic[NodeT]):
         self._settle(node, TaskState.CACHED if cache and cache.hit else TaskState.SUCCEEDED)
         self._advance()
 
-    def failed(self, node: NodeT, error: ErrorInfo) -> float | None:
+    def record_failure(self, node: NodeT, error: ErrorInfo) -> float | None:
         """An attempt failed. The seconds to wait before the next attempt, None when it was the last
         one."""
         retry = retry_policy(node)
@@ -88,18 +94,18 @@ class Scheduler(Generic[NodeT]):
         changed, self.changed = list(self.changed), {}
         return changed
 
-    def retry(self, node: NodeT) -> None:
+    def requeue(self, node: NodeT) -> None:
         """The wait before the next attempt is over."""
         node.ready_after = self.ended_attempts
         self.ready.append(node)
         self._advance()
 
-    def failed_before(self, node: NodeT, error: ErrorInfo) -> None:
+    def record_earlier_failure(self, node: NodeT, error: ErrorInfo) -> None:
         """The task failed for good before the run was interrupted."""
         self._fail(node, error)
         self._advance()
 
-    def stopped(self, node: NodeT) -> None:
+    def record_cancellation(self, node: NodeT) -> None:
         """A running task was stopped because the run is being cancelled."""
         self._settle(node, TaskState.CANCELLED)
         self._advance()
@@ -156,7 +162,7 @@ class Scheduler(Generic[NodeT]):
         them."""
         if not self.stopping:
             return True
-        return not self._forced and in_exit_task(node)
+        return not self._forced and is_in_exit_task(node)
 
     def _begin_iteration(self, node: NodeT) -> None:
         if self._may_start(node):
@@ -183,14 +189,14 @@ class Scheduler(Generic[NodeT]):
                 lambda key: final_status(
                     parent.children[key], constants.get("pipeline_job_resource_name", "")
                 ),
-                expressions.select,
+                expressions.apply_selector,
                 constants,
             )
-            if task.condition and not expressions.condition(task.condition, node.inputs):
+            if task.condition and not expressions.evaluate_condition(task.condition, node.inputs):
                 return self._settle(node, TaskState.SKIPPED)
             iterations = None
             if task.iterator is not None:
-                iterations = loops.iterations(node, task.iterator, constants)
+                iterations = loops.create_iterations(node, task.iterator, constants)
         except ValueProblem as problem:
             return self._fail(node, ErrorInfo(str(problem), node.path))
         if iterations is not None:
@@ -224,7 +230,7 @@ class Scheduler(Generic[NodeT]):
         """Starts a DAG: its tasks without upstream are unblocked."""
         dag = node.component.dag
         assert dag is not None
-        node.inputs = task_inputs.with_defaults(node.inputs, node.component)
+        node.inputs = task_inputs.add_defaults(node.inputs, node.component)
         node.state = TaskState.RUNNING
         self.changed[node] = None
         prefix = f"{node.path}/" if node.path else ""
@@ -286,12 +292,12 @@ class Scheduler(Generic[NodeT]):
         if TaskState.CANCELLED in states:
             return TaskState.CANCELLED
         if node.kind is TaskKind.LOOP:
-            node.outputs = loops.collected(node)
+            node.outputs = loops.collect_outputs(node)
             return TaskState.SUCCEEDED
         dag = node.component.dag
         assert dag is not None
         try:
-            node.outputs = dag_outputs(dag, node)
+            node.outputs = collect_dag_outputs(dag, node)
         except ValueProblem as problem:
             node.error = ErrorInfo(str(problem), node.path or None)
             self.first_error = self.first_error or node.error

@@ -19,7 +19,7 @@ from typing import Any, Final
 from kfgcp.errors import BadAnswer
 from kfgcp.model import timestamp
 from kfgcp.services.redact import redacted_line
-from kfgcp.spec.json_values import MAX_DEPTH, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, format_place
 
 Place = tuple[str | int, ...]
 Kind = Callable[[Any, Place], Any]
@@ -65,7 +65,7 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
     except Mismatch as mismatch:
         identity = _identity(answer)
         which = f" {identity}" if identity and mismatch.place else ""
-        field = redacted_line(dotted(mismatch.place), limit=LONGEST_NAME)
+        field = redacted_line(format_place(mismatch.place), limit=LONGEST_NAME)
         if mismatch.expected is None:
             problem = f"with {thing}{which} without {field}"
         elif not field:

@@ -30,7 +30,7 @@ from kfgcp.services.fields import HINT, nests_too_deep
 from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.transport import Response
-from kfgcp.spec.json_values import MAX_DEPTH, UnfitError, check_plain, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, check_json, format_place
 
 CODES: Final = (
     *(
@@ -137,8 +137,8 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     if kind == "application/json" or kind.endswith("+json"):
         try:
             value = parse_json(response.body)
-        except UnfitError as unfit:
-            field = redacted_line(dotted(unfit.place), limit=200) or "it"
+        except NotJsonError as unfit:
+            field = redacted_line(format_place(unfit.place), limit=200) or "it"
             raise BadAnswer(
                 f"The answer of {request.service} to {request} cannot be used: {field}"
                 f" {unfit.problem}.",
@@ -183,7 +183,7 @@ def parse_json(body: bytes) -> Any:
 
     Raises:
         ValueError: it is not JSON, or an object has a key twice.
-        UnfitError: it holds NaN, or a number that is too large for a double, or it nests too deep.
+        NotJsonError: it holds NaN or a number too large for a double, or it nests too deep.
     """
     too_large = False
 
@@ -207,11 +207,11 @@ def parse_json(body: bytes) -> Any:
             object_pairs_hook=_without_repeated_keys,
         )
     except RecursionError:
-        raise UnfitError((), f"nests deeper than {MAX_DEPTH} levels") from None
+        raise NotJsonError((), f"nests deeper than {MAX_DEPTH} levels") from None
     if _MAYBE_HALF.search(body):
         value = _in_unicode(value)
     if too_large or nests_too_deep(value):
-        check_plain(value, max_digits=_MAX_DIGITS)
+        check_json(value, max_digits=_MAX_DIGITS)
     return value
 
 
@@ -339,7 +339,7 @@ def read_error(body: bytes | str) -> ErrorBody:
     """The error that a body in JSON describes; an empty one when it is none."""
     try:
         data = parse_json(body if isinstance(body, bytes) else body.encode("utf-8", "replace"))
-    except (ValueError, UnfitError):
+    except (ValueError, NotJsonError):
         return ErrorBody()
     if isinstance(data, list) and data:
         data = data[0]

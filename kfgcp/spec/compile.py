@@ -16,9 +16,9 @@ from kfgcp.errors import KfgcpError, SpecError, UsageError
 from kfgcp.spec import v1
 from kfgcp.spec.documents import parse_documents
 from kfgcp.spec.local_modules import LocalModule, find_local, import_folders
-from kfgcp.spec.packages import package_of
-from kfgcp.spec.source import from_here
-from kfgcp.spec.userfile import frames, imported
+from kfgcp.spec.packages import package_name
+from kfgcp.spec.source import display_path
+from kfgcp.spec.userfile import import_user_file, user_frames
 
 _LONGEST = 400
 
@@ -73,7 +73,7 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
 
     files: dict[str, str] = {}
     try:
-        with imported(path, files) as module:
+        with import_user_file(path, files) as module:
             documents = _documents(_pick(module, path, function), str(path))
         return CompiledFile(documents, files)
     except KfgcpError:
@@ -131,7 +131,7 @@ def _origin(component: Any) -> str:
     function = getattr(component, "pipeline_func", None) or getattr(component, "python_func", None)
     code = getattr(function, "__code__", None)
     if function is not None and code is not None and Path(code.co_filename).is_file():
-        return f"{from_here(Path(code.co_filename))}:{function.__name__}"
+        return f"{display_path(Path(code.co_filename))}:{function.__name__}"
     return str(component.name)
 
 
@@ -229,7 +229,7 @@ def _is_imported(component: Any, module: types.ModuleType) -> bool:
 
 def _explained(error: BaseException, path: Path) -> SpecError:
     """What went wrong in the user's file, with the frames of the user's own code."""
-    users = frames(error, path)
+    users = user_frames(error, path)
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         where = f"{_shown(error.filename, path)}:{error.lineno}"
     elif users:
@@ -257,7 +257,7 @@ def _shown(file: str, path: Path) -> str:
     try:
         return str(path.parent / Path(file).relative_to(folder))
     except ValueError:
-        return file if path.is_absolute() else str(from_here(Path(file)))
+        return file if path.is_absolute() else str(display_path(Path(file)))
 
 
 def _one_line(error: BaseException) -> str:
@@ -291,7 +291,7 @@ def _import_hint(error: ImportError, path: Path) -> str:
     if local is not None:
         return _local_hint(name, local)
     return (
-        f"pip install {package_of(name)}\nIf only a component needs it: import it inside its"
+        f"pip install {package_name(name)}\nIf only a component needs it: import it inside its"
         " function, and name it in packages_to_install."
     )
 
@@ -302,14 +302,14 @@ def _local_hint(name: str, local: LocalModule) -> str:
     It never names a package: a stranger may have published one of that name.
     """
     top = name.partition(".")[0]
-    place = from_here(local.place)
+    place = display_path(local.place)
     if not local.has_python:
         return (
             f"The folder {place} has that name, but no Python files.\nIf you mean an installed"
             " library, install it with the package name in its documentation."
         )
     if not local.importable:
-        folder = from_here(local.place.parent)
+        folder = display_path(local.place.parent)
         return (
             f"{place} has that name, but {folder} is not on the import path.\n"
             f"Run kfgcp in {folder}, or set PYTHONPATH={folder}."

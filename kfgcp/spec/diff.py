@@ -15,11 +15,11 @@ from typing import Any, Final, Literal
 
 from kfgcp.model import JsonValue
 from kfgcp.spec import facts
-from kfgcp.spec.digest import canonical, normal
+from kfgcp.spec.digest import canonical_json, normalize
 from kfgcp.spec.facts import Facts
-from kfgcp.spec.json_values import whole
-from kfgcp.spec.tasks import Flat, Node, flatten, pair
-from kfgcp.spec.wire import CHANNEL, REFERENCES, mapping, read_iterator
+from kfgcp.spec.json_values import normalize_numbers
+from kfgcp.spec.tasks import FlatPipeline, Node, flatten, match_tasks
+from kfgcp.spec.wire import CHANNEL, REFERENCES, as_mapping, read_iterator
 
 _REFERRING: Final = {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
 _SETS: Final = {"dependency", "package"}
@@ -88,14 +88,14 @@ def diff(
         platform_before: the second document of the first file, compared when either has one.
         platform_after: that of the second file.
     """
-    old, new = flatten(normal(before)), flatten(normal(after))
+    old, new = flatten(normalize(before)), flatten(normalize(after))
     platforms = (_platform(platform_before), _platform(platform_after))
-    pairs = pair(old, new)
+    pairs = match_tasks(old, new)
     renamed = _renaming(old, new, pairs)
     found = _of_facts(
         "",
-        facts.of_pipeline(normal(before)) | old.unused | platforms[0].get("", {}),
-        facts.of_pipeline(normal(after)) | new.unused | platforms[1].get("", {}),
+        facts.of_pipeline(normalize(before)) | old.unused | platforms[0].get("", {}),
+        facts.of_pipeline(normalize(after)) | new.unused | platforms[1].get("", {}),
         renamed,
     )
     for path, node in new.nodes.items():
@@ -140,13 +140,24 @@ def _of_facts(path: str, before: Facts, after: Facts, renamed: Renaming) -> list
     found = []
     for word, name in dict.fromkeys([*old, *new]):
         if (word, name) not in new:
-            found.append(Change(path, word, "removed", before=whole(old[word, name]), name=name))
+            found.append(
+                Change(path, word, "removed", before=normalize_numbers(old[word, name]), name=name)
+            )
             continue
         shown, value, same = new[word, name]
         if (word, name) not in old:
-            found.append(Change(path, word, "added", after=whole(value), name=shown))
-        elif canonical(old[word, name]) != canonical(same):
-            found.append(Change(path, word, "changed", whole(old[word, name]), whole(value), shown))
+            found.append(Change(path, word, "added", after=normalize_numbers(value), name=shown))
+        elif canonical_json(old[word, name]) != canonical_json(same):
+            found.append(
+                Change(
+                    path,
+                    word,
+                    "changed",
+                    normalize_numbers(old[word, name]),
+                    normalize_numbers(value),
+                    shown,
+                )
+            )
     return found
 
 
@@ -163,7 +174,7 @@ def _told_once(changes: list[Change]) -> list[Change]:
     """Without changes that only follow from another one of the same task."""
     told = {(change.what, change.name, change.kind) for change in changes}
     wired = {
-        (side, mapping(value).get("task", mapping(value).get("status_of")))
+        (side, as_mapping(value).get("task", as_mapping(value).get("status_of")))
         for change in changes
         if change.what == "input"
         for side, value in (("removed", change.before), ("added", change.after))
@@ -187,7 +198,7 @@ def _told_once(changes: list[Change]) -> list[Change]:
     return [change for change in changes if not follows(change)]
 
 
-def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
+def _renaming(old: FlatPipeline, new: FlatPipeline, pairs: Mapping[str, str]) -> Renaming:
     """What puts a task's name before for the one after, wherever a value of the second pipeline
     refers to it."""
     keys = set()
@@ -227,25 +238,29 @@ def _item(node: Node) -> str:
 def _platform(document: Mapping[str, Any] | None) -> dict[str, Facts]:
     """What a platform spec says of each executor, by label, and of the whole pipeline under ""."""
     found: dict[str, Facts] = {}
-    for name, platform in mapping(mapping(document).get("platforms")).items():
-        for field, value in mapping(platform).items():
+    for name, platform in as_mapping(as_mapping(document).get("platforms")).items():
+        for field, value in as_mapping(platform).items():
             if field != "deploymentSpec":
                 found.setdefault("", {})["platform", f"{name}.{field}"] = value
                 continue
-            for label, body in mapping(mapping(value).get("executors")).items():
-                said = {("platform", f"{name}.{key}"): each for key, each in mapping(body).items()}
+            for label, body in as_mapping(as_mapping(value).get("executors")).items():
+                said = {
+                    ("platform", f"{name}.{key}"): each for key, each in as_mapping(body).items()
+                }
                 found.setdefault(label, {}).update(said)
     return found
 
 
-def _unexplained(old: Flat, new: Flat) -> Iterator[Change]:
+def _unexplained(old: FlatPipeline, new: FlatPipeline) -> Iterator[Change]:
     """What differs although all facts are the same: an order that they do not keep, a variable that
     is set twice."""
     for path, one in old.nodes.items():
         ours, theirs = _records(one), _records(new.nodes[path])
         for field in dict.fromkeys([*ours, *theirs]):
-            before, after = whole(ours.get(field)), whole(theirs.get(field))
-            if canonical(before) != canonical(after) or (field in ours) is not (field in theirs):
+            before, after = normalize_numbers(ours.get(field)), normalize_numbers(theirs.get(field))
+            if canonical_json(before) != canonical_json(after) or (field in ours) is not (
+                field in theirs
+            ):
                 yield Change(path, "other", "changed", before, after, field)
 
 
@@ -254,11 +269,11 @@ def _records(node: Node) -> dict[str, Any]:
     found."""
     dag = {
         f"dag.{field}": value
-        for field, value in mapping(node.component.get("dag")).items()
+        for field, value in as_mapping(node.component.get("dag")).items()
         if field != "tasks"
     }
     run = {
-        field: value for body in node.executor.values() for field, value in mapping(body).items()
+        field: value for body in node.executor.values() for field, value in as_mapping(body).items()
     }
     hidden = (*REFERENCES, "dag")
     return {

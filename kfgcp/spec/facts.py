@@ -13,15 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.spec.credentials import mask_credentials
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.lightweight import Lightweight, recognise
+from kfgcp.spec.records import Constant, Container, FinalStatus, FromInput, FromTask
 from kfgcp.spec.wire import (
-    Constant,
-    Container,
-    FinalStatus,
-    FromInput,
-    FromTask,
-    mapping,
+    as_mapping,
     read_binding,
     read_executor,
     read_producers,
@@ -143,7 +139,7 @@ def of_component(component: Mapping[str, Any]) -> Facts:
                     for key, each in _items(value)
                     if key not in ("tasks", "outputs")
                 }
-                for _, group in _items(mapping(value).get("outputs")):
+                for _, group in _items(as_mapping(value).get("outputs")):
                     for name, each in _items(group):
                         outputs.setdefault(name, {})["from"] = _producers(each)
             case _:
@@ -157,7 +153,7 @@ def of_executor(executor: Mapping[str, Any]) -> Facts:
     facts: Facts = {}
     for kind, body in executor.items():
         if kind == "container":
-            facts |= _container(mapping(body))
+            facts |= _container(as_mapping(body))
         elif kind == "importer":
             facts |= {
                 ("importer", field): _origin(read_value(value)) if field == "artifactUri" else value
@@ -175,7 +171,7 @@ def lightweight(executor: Mapping[str, Any]) -> Lightweight | None:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    yield from mapping(value).items()
+    yield from as_mapping(value).items()
 
 
 def _group(word: str, value: Any, main: str = "") -> Facts:
@@ -223,8 +219,8 @@ def _definition(body: Any) -> dict[str, Any]:
     """A parameter or artifact of a component: `{"type": "NUMBER_DOUBLE", "default": 0.1,
     "optional": true}`."""
     flat = {key: value for key, value in _items(body) if key != "artifactType"}
-    flat |= mapping(mapping(body).get("artifactType"))
-    return {_SHORTER.get(key, key): whole(value) for key, value in flat.items()}
+    flat |= as_mapping(as_mapping(body).get("artifactType"))
+    return {_SHORTER.get(key, key): normalize_numbers(value) for key, value in flat.items()}
 
 
 def _iterator(body: Any) -> Facts:
@@ -232,7 +228,7 @@ def _iterator(body: Any) -> Facts:
     facts: Facts = {}
     for field, value in _items(body):
         if field == "items":
-            items = mapping(value)
+            items = as_mapping(value)
             facts["iterator", "items"] = items.get(
                 "raw", {"input": items.get("inputParameter", items.get("inputArtifact"))}
             )
@@ -249,7 +245,7 @@ def _container(body: Mapping[str, Any]) -> Facts:
                 facts[field, ""] = value
             case "env" if isinstance(value, list):
                 facts |= {
-                    ("env", str(mapping(pair).get("name"))): mapping(pair).get("value", "")
+                    ("env", str(as_mapping(pair).get("name"))): as_mapping(pair).get("value", "")
                     for pair in value
                 }
             case "resources":
@@ -258,7 +254,7 @@ def _container(body: Mapping[str, Any]) -> Facts:
                 }
                 facts |= {
                     ("accelerator", key): each
-                    for key, each in _items(mapping(value).get("accelerator"))
+                    for key, each in _items(as_mapping(value).get("accelerator"))
                 }
             case _:
                 facts["other", field] = value

@@ -8,18 +8,18 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kfgcp.spec.digest import canonical, digest
+from kfgcp.spec.digest import canonical_json, digest
 from kfgcp.spec.facts import Facts
 from kfgcp.spec.wire import (
     REFERENCES,
+    as_mapping,
     component_name,
-    components_of,
     executor_label,
-    executors_of,
     is_dag,
-    mapping,
-    root_of,
-    tasks_of,
+    read_components,
+    read_executors,
+    read_root,
+    read_tasks,
 )
 
 _COUNTED = re.compile(r"-[1-9]\d*(?![\w.])")
@@ -51,7 +51,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class FlatPipeline:
     """A pipeline's nodes by path, those around others first; unused: components and executors that
     no task uses."""
 
@@ -59,9 +59,9 @@ class Flat:
     unused: Facts
 
 
-def flatten(spec: Mapping[str, Any]) -> Flat:
-    """The tasks of a PipelineSpec in the form of `kfgcp.spec.digest.normal`."""
-    components, executors = components_of(spec), executors_of(spec)
+def flatten(spec: Mapping[str, Any]) -> FlatPipeline:
+    """The tasks of a PipelineSpec in the form of `kfgcp.spec.digest.normalize`."""
+    components, executors = read_components(spec), read_executors(spec)
     contents: dict[str, tuple[str, str]] = {}
     nodes: dict[str, Node] = {}
 
@@ -75,18 +75,18 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
                     _without(body.get("dag"), "tasks"),
                     {
                         key: [_without(task, *REFERENCES), named(task)[side]]
-                        for key, task in tasks_of(body).items()
+                        for key, task in read_tasks(body).items()
                     },
                 ],
             }
             for side in (0, 1)
         )
-        return digest(exact), digest({"": _COUNTED.sub("", canonical(rough))})
+        return digest(exact), digest({"": _COUNTED.sub("", canonical_json(rough))})
 
     def named(task: Any) -> tuple[str, str]:
         name = component_name(task)
         if name not in contents:
-            contents[name] = content(mapping(components.get(name)))
+            contents[name] = content(as_mapping(components.get(name)))
         return contents[name]
 
     def add(
@@ -95,14 +95,14 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
         label = executor_label(body)
         exact, rough = content(body) if parent is None else named(task)
         own_fields = _without(task, *REFERENCES, "taskInfo")
-        executor = mapping(executors.get(label))
-        rough += _COUNTED.sub("", canonical(own_fields))
+        executor = as_mapping(executors.get(label))
+        rough += _COUNTED.sub("", canonical_json(own_fields))
         nodes[path] = Node(path, key, parent, task, body, executor, label, exact, rough)
-        for child, each in sorted(tasks_of(body).items()):
-            inside = mapping(components.get(component_name(each)))
-            add(f"{path}/{child}" if path else child, child, path, mapping(each), inside)
+        for child, each in sorted(read_tasks(body).items()):
+            inside = as_mapping(components.get(component_name(each)))
+            add(f"{path}/{child}" if path else child, child, path, as_mapping(each), inside)
 
-    add("", "", None, {}, root_of(spec))
+    add("", "", None, {}, read_root(spec))
     labels = {node.label for node in nodes.values()}
     unused: Facts = {
         ("component", name): body for name, body in components.items() if name not in contents
@@ -110,10 +110,10 @@ def flatten(spec: Mapping[str, Any]) -> Flat:
     unused |= {
         ("executor", label): body for label, body in executors.items() if label not in labels
     }
-    return Flat(nodes, unused)
+    return FlatPipeline(nodes, unused)
 
 
-def pair(before: Flat, after: Flat) -> dict[str, str]:
+def match_tasks(before: FlatPipeline, after: FlatPipeline) -> dict[str, str]:
     """The path before of each task of `after` that was there, the pipeline itself included.
 
     Tasks of one name in one place are the same. So are those whose number KFP has changed (`say-2`,
@@ -190,9 +190,9 @@ def _same(
     yield from ((ours[key], node) for key, node in theirs.items() if key in ours)
 
 
-def _children(flat: Flat, path: str) -> list[Node]:
+def _children(flat: FlatPipeline, path: str) -> list[Node]:
     return [node for node in flat.nodes.values() if node.parent == path]
 
 
 def _without(body: Any, *fields: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping(body).items() if key not in fields}
+    return {key: value for key, value in as_mapping(body).items() if key not in fields}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp.spec.local_modules import has_python, import_folders
-from kfgcp.spec.source import digest_of
+from kfgcp.spec.source import digest_content
 
 _LOCK = threading.RLock()
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -28,7 +28,7 @@ _STDLIB = str(Path(os.__file__).resolve().parent) + os.sep
 
 
 @contextlib.contextmanager
-def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
+def import_user_file(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
     """The module of a Python file, executed anew; on leaving, the process is as it was before.
 
     Within the context the folders of `import_folders` come first on `sys.path`, so that modules
@@ -71,14 +71,14 @@ def imported(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
             sys.path[:] = saved_path
 
 
-def frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
+def user_frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
     """The frames of an error's traceback that lie in the user's own code, outermost first."""
     path = Path(os.path.abspath(path))
     folders = import_folders(path)
-    frames = traceback.extract_tb(error.__traceback__)
+    user_frames = traceback.extract_tb(error.__traceback__)
     return [
         frame
-        for frame in frames
+        for frame in user_frames
         if frame.filename == str(path) or is_below(frame.filename, folders)
     ]
 
@@ -140,7 +140,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
         content = self.get_data(path)
-        self._files[path] = digest_of(content)
+        self._files[path] = digest_content(content)
         code: types.CodeType = self.source_to_code(content, path)
         return code
 

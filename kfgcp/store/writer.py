@@ -1,4 +1,4 @@
-"""Writing to the index."""
+"""Write to the index: the transactions, and what ends them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from kfgcp.store.reader import Reader
 
 
 class Writer(Reader):
-    """Writes to the index. Each write is one transaction, which is on disk when the call
-    returns."""
+    """The part of the index that all writes share.
+
+    Each write is one transaction, which is on the disk when the call returns.
+    """
 
     @property
     def writable(self) -> bool:
@@ -65,6 +67,12 @@ class Writer(Reader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit all statements inside, or none of them.
+
+        A process that is killed inside leaves the database as it was before the transaction. So a
+        method that changes several tables puts all of its statements into one transaction.
+        """
+        # Before `current`, because it may replace the connection of this thread.
         self.check_room()
         thread = self._connections.current()
         with thread.in_use, database.failures(self.file), database.transaction(thread.connection):

@@ -21,9 +21,10 @@ from typing import Any, Final
 from kfgcp import file_uris
 from kfgcp.backends.base import SupportsArtifacts
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.engine import objects, remote
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
+from kfgcp.services.storage import preview
+from kfgcp.services.storage.uris import is_bucket_uri
 
 Point = tuple[float, float, float]
 
@@ -127,11 +128,11 @@ def text(
     uri = artifact.uri
     if store is not None and store.keeps(uri):
         return _decoded(store.beginning(uri, limit + 1), limit)
-    if remote.is_remote(uri):
-        content = objects.beginning(uri, limit + 1, buckets)
+    if is_bucket_uri(uri):
+        content = preview.read_beginning(uri, limit + 1, buckets)
         if content is not None:
             return _decoded(content, limit)
-        return _listed(objects.below(uri, MOST_FILES + 1, buckets), uri)
+        return _listed(preview.list_names(uri, MOST_FILES + 1, buckets), uri)
     if not local:
         raise Unsupported(
             f"{uri} cannot be read.", hint="It is no place that its backend and this machine share."
@@ -237,7 +238,7 @@ def _local(path: Path, uri: str, limit: int) -> Text:
             return _listed(sorted(_files(path)), uri)
         if not (uri and path.is_file()):
             raise NotFound(
-                f"{uri or 'An artifact without a URI'} does not exist.", hint=objects.GONE
+                f"{uri or 'An artifact without a URI'} does not exist.", hint=preview.MISSING_HINT
             )
         with path.open("rb") as file:
             return _decoded(file.read(limit + 1), limit)
@@ -259,8 +260,8 @@ def _files(folder: Path) -> Iterator[str]:
 
 def _listed(names: list[str], uri: str) -> Text:
     """A folder; there are none without objects in a bucket."""
-    if not names and remote.is_remote(uri):
-        raise NotFound(f"{uri} does not exist.", hint=objects.GONE)
+    if not names and is_bucket_uri(uri):
+        raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
     return Text("\n".join(names[:MOST_FILES]), truncated=len(names) > MOST_FILES, folder=True)
 
 

@@ -53,13 +53,13 @@ def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
         pipeline=chosen.get("pipeline"),
         experiment=chosen.get("experiment"),
         env=chosen.get("env"),
-        states=[_state(each) for each in several(chosen.get("state"))],
-        labels=dict(label) if isinstance(label, Mapping) else labels_of(several(label)),
+        states=[_state(each) for each in as_list(chosen.get("state"))],
+        labels=dict(label) if isinstance(label, Mapping) else parse_labels(as_list(label)),
         since=None if since is None else moment(since),
         where=where,
         version=chosen.get("version"),
         until=None if until is None else moment(until, "until"),
-        tags=several(chosen.get("tag")),
+        tags=as_list(chosen.get("tag")),
         text=chosen.get("text"),
     )
 
@@ -105,14 +105,14 @@ def _is_text_mapping(value: Any) -> bool:
     )
 
 
-def several(value: str | Sequence[str] | None) -> list[str]:
-    """One text or several, as a list."""
+def as_list(value: str | Sequence[str] | None) -> list[str]:
+    """Return one text or several as a list."""
     if value is None:
         return []
     return [value] if isinstance(value, str) else [*value]
 
 
-def labels_of(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
+def parse_labels(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
     """Return `K=V` texts as a dict.
 
     Args:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kfgcp.tracking.frames import Table
 
 
-def filter_of(where: RunFilter | str | None, limit: int | None, choice: Choice) -> RunFilter:
+def build_filter(where: RunFilter | str | None, limit: int | None, choice: Choice) -> RunFilter:
     """Return the filter that the options of `list` and of the frames mean.
 
     Raises:

@@ -11,7 +11,7 @@ from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
 from kfgcp.spec.diff import diff as diff_specs
-from kfgcp.spec.load import Component, Spec, from_documents, load, names_file
+from kfgcp.spec.load import Component, Spec, from_documents, is_pipeline_file_name, load
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
@@ -91,7 +91,7 @@ def _resolve(workspace: OpenProject, named: Pipeline) -> tuple[Spec, bool]:
         return load_pipeline(workspace, named), True
     if isinstance(named, (str, Path)):
         text = str(named)
-        if names_file(text) or "://" in text:
+        if is_pipeline_file_name(text) or "://" in text:
             return load_pipeline(workspace, text), True
         version = _of_version(workspace, text)
         if version is not None:

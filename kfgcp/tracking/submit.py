@@ -24,7 +24,7 @@ from kfgcp.options import RunOptions
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
-from kfgcp.spec.source import Source, from_here
+from kfgcp.spec.source import Source, display_path
 from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
@@ -207,7 +207,7 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     changed = source.changed_files()
     if not changed:
         return
-    names = ", ".join(str(from_here(file)) for file in changed[:_NAMED_FILES])
+    names = ", ".join(str(display_path(file)) for file in changed[:_NAMED_FILES])
     more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
     was = "was" if len(changed) == 1 else "were"
     warn_caller(

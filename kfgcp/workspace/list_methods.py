@@ -55,7 +55,7 @@ class ListMethods(OpenProject):
         Example:
             >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", limit=10)
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.list_runs(
             self, run_filter, limit, refresh=refresh, metrics=metrics, order=order
         )
@@ -90,7 +90,7 @@ class ListMethods(OpenProject):
         Example:
             >>> kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "runs", run_filter, limit, refresh=refresh)
 
     def metrics(
@@ -112,7 +112,7 @@ class ListMethods(OpenProject):
             >>> metrics = kfgcp.metrics(experiment="churn")
             >>> metrics.pivot(index="run_id", columns="name", values="value")
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "metrics", run_filter, limit, refresh=refresh)
 
     def tasks(
@@ -134,7 +134,7 @@ class ListMethods(OpenProject):
         Example:
             >>> kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "tasks", run_filter, limit, refresh=refresh)
 
     def artifacts(
@@ -155,7 +155,7 @@ class ListMethods(OpenProject):
         Example:
             >>> kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
         """
-        run_filter = collect.filter_of(where, limit, choice)
+        run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "artifacts", run_filter, limit, refresh=refresh)
 
     def compare(

@@ -11,7 +11,7 @@ from kfgcp.event import Event
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec
 from kfgcp.tracking import lookup, pipelines
-from kfgcp.tracking.choose import several
+from kfgcp.tracking.choose import as_list
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
@@ -150,7 +150,7 @@ class RunMethods(OpenProject):
             ('good',)
         """
         store = lookup.workspace_of(self, run).store
-        return store.tag(lookup.id_of(self, run), tags, remove=several(remove))
+        return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
         """Return the note of a run, after writing a new one if there is a text.

@@ -148,7 +148,9 @@ def test_a_run_that_is_resumed_takes_no_option(
 
 
 NEW_FIELD = """
-    weight: Annotated[int, Option("The weight of task processes.", metavar="N", minimum=0, local_only=True)] = 0
+    weight: Annotated[
+        int, Option("The weight of task processes.", metavar="N", minimum=0, local_only=True)
+    ] = 0
 
     def __post_init__"""
 PIPELINE = """

@@ -126,7 +126,7 @@ def test_a_location_that_is_none(
         finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
     )
     assert finding.hint.startswith("Is 'europe-west99' a location of Vertex AI")
-    assert "Mend it in [env.dev] of kfgcp.toml" in finding.hint
+    assert "correct it in [env.dev] of kfgcp.toml" in finding.hint
 
 
 def test_a_service_that_does_not_answer(

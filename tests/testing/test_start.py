@@ -149,7 +149,8 @@ def test_the_command_serves_until_it_is_stopped(
     table = _table(lines)
     assert next(lines).strip() == "# shell"
     assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
-    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+    place = f"projects/{table['project']}/locations/{table['location']}"
+    url = f"{table['api_endpoint']}/v1/{place}/pipelineJobs"
     pids = tmp_path / "pids"
     body = body_of("sleeps", {"seconds": 600, "pids": str(pids)})
     assert requests.post(f"{url}?pipelineJobId=long", json=body, timeout=REQUEST).status_code == 200
@@ -169,7 +170,8 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
     process = kfgcp.start("testing", "vertex", "--instant", "--latency", "0.2")
     lines = iter(process.stdout.readline, "")
     table = _table(lines)
-    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+    place = f"projects/{table['project']}/locations/{table['location']}"
+    url = f"{table['api_endpoint']}/v1/{place}/pipelineJobs"
 
     answer = requests.post(
         f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST

@@ -37,7 +37,8 @@ LAYERS = [
     {"spec"},
     {"semantics"},
     {"check", "store"},
-    {"engine", "services"},
+    {"services"},
+    {"engine"},
     {"diagnosis"},
     {"backends"},
     {"tracking", "hooks"},
@@ -97,6 +98,7 @@ PURE = (
     *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(
         "tracking/compare.py",
+        "tracking/difference.py",
         "tracking/metric_direction.py",
         "tracking/changes.py",
         "tracking/report.py",
@@ -352,7 +354,7 @@ def test_semantics_use_only_pure_modules() -> None:
     assert {"semantics/scheduler.py", "spec/graph.py", "model.py"} <= names
 
 
-def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> None:
+def test_only_the_local_backend_imports_the_engine() -> None:
     importers = {
         name
         for name in (str(file.relative_to(ROOT)) for file in FILES)
@@ -364,10 +366,18 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
         "backends/local/doctor.py",
         "backends/local/logs.py",
         "backends/local/service.py",
-        "diagnosis/s3_bucket.py",  # the clients of buckets
-        "tracking/artifact_contents.py",  # the clients of buckets
         "workspace/run_methods.py",  # which files of a run were deleted
     }
+
+
+def test_services_know_no_run_and_no_backend() -> None:
+    """A client of a service is used by the engine, the checks and the backends alike."""
+    names = [str(file.relative_to(ROOT)) for file in (ROOT / "services").rglob("*.py")]
+    imported = {dotted for name in names for dotted in _of(name)}
+    above = ("backends", "diagnosis", "engine", "store", "tracking")
+
+    assert "services/storage/downloads.py" in names
+    assert {dotted for dotted in imported if _part(dotted) in above} == set()
 
 
 def test_no_modules_import_each_other() -> None:
@@ -382,6 +392,17 @@ def test_no_modules_import_each_other() -> None:
     # them.
     while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
         imports = {name: used for name, used in imports.items() if name not in leaves}
+    assert imports == {}
+
+
+def test_modules_of_tracking_import_each_other_not_even_inside_functions() -> None:
+    names = {str(file.relative_to(ROOT)) for file in (ROOT / "tracking").glob("*.py")}
+    imports = {name: {_file_of(used) for used in _of(name)} & names - {name} for name in names}
+    assert imports["tracking/handle.py"] >= {"tracking/updates.py"}, "an import inside a function"
+
+    while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
+        imports = {name: used for name, used in imports.items() if name not in leaves}
+
     assert imports == {}
 
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import streamlit as st
 
 from kfgcp.model import Run, timestamp
-from kfgcp.tracking.compare import MISSING, Comparison, Difference
+from kfgcp.tracking.compare import Comparison
+from kfgcp.tracking.difference import MISSING, Difference
 from kfgcp_dashboard import address, data, elements, text, versions
 from kfgcp_dashboard.charts.curves import confusion, roc
 from kfgcp_dashboard.charts.gantt import gantts

@@ -13,8 +13,8 @@ from kfgcp.config import Project
 from kfgcp.errors import KfgcpError
 from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec
-from kfgcp.spec.params import TYPES, parse, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.params import TYPES, parse_assignments, resolve
+from kfgcp.spec.records import ParamSpec
 from kfgcp.workspace import Workspace
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES
@@ -202,7 +202,7 @@ def _options(project: Project) -> RunOptions:
 def _values(spec: Spec, assignments: Sequence[str]) -> tuple[dict[str, Any], KfgcpError | None]:
     """What was typed, read as the command line reads it, and what is wrong with it."""
     try:
-        values = parse(spec.params, assignments)
+        values = parse_assignments(spec.params, assignments)
         resolve(spec.params, values)
     except KfgcpError as error:
         return {}, KfgcpError(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import streamlit as st
 
 from kfgcp.model import Direction, Run
-from kfgcp.tracking.metric_direction import goal_of
+from kfgcp.tracking.metric_direction import guess_direction
 from kfgcp_dashboard import address, data, elements, text
 from kfgcp_dashboard.charts.trends import FEWEST, importance_bars, importances, over_time
 from kfgcp_dashboard.elements import Column
@@ -53,7 +53,7 @@ def show() -> None:
         default=next(iter(titles)),
         format_func=lambda key: titles[key],
     )
-    direction = project.metrics.get(titles[metric]) or goal_of(titles[metric])
+    direction = project.metrics.get(titles[metric]) or guess_direction(titles[metric])
     best = address.widget(
         third.segmented_control,
         "Best is",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from kfgcp.backends.kubeflow.logs import RunLogs
-from kfgcp.backends.run_values import with_failure
+from kfgcp.backends.run_values import replace_error
 from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.model import ErrorInfo, ErrorKind, Run, Task
@@ -123,7 +123,7 @@ def with_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> 
     if is_unread(error) or (end.cause and kind in _UNEXPLAINED):
         read_error = error_of(end.cause, error.task)
         message, kind = read_error.message, read_error.kind
-    return with_failure(
+    return replace_error(
         run, replace(error, log_tail=end.lines, message=message, kind=kind, hint="")
     )
 

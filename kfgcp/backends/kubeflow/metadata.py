@@ -17,7 +17,7 @@ from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.paging import PageLimit
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 PAGE: Final = 100
 LOG: Final = "executor-logs"
@@ -255,7 +255,7 @@ def _unwrapped(value: Any) -> Any:
         return bool(value)
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("list", "struct"):
         return next(iter(value.values()))
-    return whole(value)
+    return normalize_numbers(value)
 
 
 def _key(event: Any) -> str:

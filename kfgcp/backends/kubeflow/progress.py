@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.backends.run_values import time_of
+from kfgcp.backends.run_values import parse_time
 from kfgcp.model import RunState, TaskState
 
 SERVICE: Final = "Kubeflow Pipelines"
@@ -93,7 +93,7 @@ def past(text: Any) -> str | None:
     """
     if isinstance(text, str) and text.startswith(("0001-", "1970-01-01")):
         return None
-    return time_of(text, SERVICE)
+    return parse_time(text, SERVICE)
 
 
 def _since_the_last_retry(run: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], str | None]:

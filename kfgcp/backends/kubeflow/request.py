@@ -18,7 +18,7 @@ from kfgcp.config import Environment
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.options import local_flags
-from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.documents import parse_json
 
 LONGEST: Final = 255
@@ -197,10 +197,10 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
             hint="Compile the pipeline again with a current kfp.",
         )
     if request.options.cache is not None:
-        spec = caching(spec, enabled=request.options.cache)
+        spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
         try:
-            spec = again_from(spec, request.from_task)
+            spec = disable_caching_from(spec, request.from_task)
         except ValueError as error:
             raise Unsupported(
                 f"Kubeflow cannot repeat a run from {request.from_task}: {error}.",

@@ -24,18 +24,18 @@ from kfgcp.backends.kubeflow.tree import (
 )
 from kfgcp.backends.run_values import (
     LEAVES,
-    by_parent,
-    first_failure,
-    in_order,
-    metrics_of,
-    one_or_all,
-    outputs_of,
-    params_of,
+    add_group_errors,
+    add_group_outputs,
+    dag_outputs,
+    error_info,
+    find_first_failure,
+    group_by_parent,
+    order_values,
+    parse_time,
+    read_metrics,
+    read_params,
     read_spec,
-    reason,
-    time_of,
-    with_group_errors,
-    with_group_outputs,
+    uris_as_values,
 )
 from kfgcp.labels import EXPERIMENT, SUBMISSION, pipeline_labels
 from kfgcp.model import (
@@ -51,7 +51,7 @@ from kfgcp.model import (
     timestamp,
 )
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 NODE_STATES: Final = {
@@ -141,9 +141,11 @@ def run_of(
             default=at(body.get("created_at")),
         ),
         ended_at=_run_end(progress, tasks),
-        params=params_of(whole((body.get("runtime_config") or {}).get("parameters") or {}), spec),
+        params=read_params(
+            normalize_numbers((body.get("runtime_config") or {}).get("parameters") or {}), spec
+        ),
         outputs=_outputs(graph, tasks) if progress.state is RunState.SUCCEEDED else {},
-        metrics=tuple(metrics_of(artifacts)),
+        metrics=tuple(read_metrics(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
         error=_error(body, tasks) if progress.state is RunState.FAILED else None,
@@ -192,7 +194,7 @@ def graph_of(body: Mapping[str, Any]) -> Graph | None:
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
-    return time_of(text, SERVICE)
+    return parse_time(text, SERVICE)
 
 
 def _attempt_pods(execution: Execution, attempts: AttemptPods) -> list[str]:
@@ -215,7 +217,7 @@ def _run_end(progress: Progress, tasks: Sequence[Task]) -> str | None:
 
 
 def _outputs(graph: Graph | None, tasks: Sequence[Task]) -> dict[str, Any]:
-    return outputs_of(graph.root, {task.path: task for task in tasks}) if graph is not None else {}
+    return dag_outputs(graph.root, {task.path: task for task in tasks}) if graph is not None else {}
 
 
 def _spec(body: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
@@ -235,7 +237,7 @@ def _tasks(placed: Sequence[Placed], progress: Progress, attempts: AttemptPods) 
     if progress.has_ended:
         tasks = _with_groups(placed, tasks, progress)
     groups = {each.path: each.component for each in placed if each.kind not in LEAVES}
-    return with_group_errors(with_group_outputs(tasks, groups))
+    return add_group_errors(add_group_outputs(tasks, groups))
 
 
 def _task(placed: Placed, progress: Progress, attempts: AttemptPods) -> Task:
@@ -285,7 +287,7 @@ def _of_node(placed: Placed, node: Mapping[str, Any], progress: Progress) -> Tas
 
 
 def _reason(error: Any, task: str) -> ErrorInfo:
-    return reason(error, NO_REASON, task, kind=ErrorKind.LOG_UNREAD)
+    return error_info(error, NO_REASON, task, kind=ErrorKind.LOG_UNREAD)
 
 
 def _was_killed(ended_at: str | None, progress: Progress) -> bool:
@@ -326,10 +328,10 @@ def _of_execution(
         cache=cache,
         started_at=_start(execution, progress, ended_at) if ran else None,
         ended_at=ended_at if state.final else None,
-        inputs=in_order(
+        inputs=order_values(
             {**execution.params, **_uris(execution.inputs)}, placed.component, inside=True
         ),
-        outputs=in_order(
+        outputs=order_values(
             {**execution.output_params, **_uris(execution.outputs)}, placed.component, inside=False
         ),
         error=_reason({"message": execution.error}, placed.path)
@@ -404,7 +406,7 @@ def _with_groups(placed: Sequence[Placed], tasks: Sequence[Task], progress: Prog
     """
     by_path = {task.path: task for task in tasks}
     executions = {each.path: each.execution for each in placed}
-    below = by_parent(by_path)
+    below = group_by_parent(by_path)
     for path in sorted(by_path, key=lambda each: -each.count("/") - each.count("[")):
         group = by_path[path]
         if group.kind in (TaskKind.DAG, TaskKind.LOOP) and group.state not in (
@@ -471,7 +473,7 @@ def _uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
         for name, items in artifacts.items()
     }
     # Metrics of 3.0 have no file: their values are in the metadata.
-    return one_or_all({name: found for name, found in uris.items() if found})
+    return uris_as_values({name: found for name, found in uris.items() if found})
 
 
 def _artifacts(placed: Placed) -> Iterator[Artifact]:
@@ -488,12 +490,12 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
 def _error(body: Mapping[str, Any], tasks: Sequence[Task]) -> ErrorInfo:
     """Return the error of a failed run: the first failure of a task, else what the service says of
     the whole."""
-    failure = first_failure(tasks)
+    failure = find_first_failure(tasks)
     if failure is not None:
         return failure
     if any(_is_failed_root_driver(detail) for detail in _details(body)):
-        return reason(body.get("error"), PIPELINE_NOT_STARTED, kind=ErrorKind.LOG_UNREAD)
-    return reason(body.get("error"), RUN_FAILED)
+        return error_info(body.get("error"), PIPELINE_NOT_STARTED, kind=ErrorKind.LOG_UNREAD)
+    return error_info(body.get("error"), RUN_FAILED)
 
 
 def _is_failed_root_driver(detail: Mapping[str, Any]) -> bool:

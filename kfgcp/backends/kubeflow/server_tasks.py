@@ -34,7 +34,7 @@ from kfgcp.backends.run_values import METRICS
 from kfgcp.errors import BadAnswer
 from kfgcp.services.redact import redacted_line
 from kfgcp.spec.graph import Dag, Graph, TaskDef
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 STATES: Final = {
     "RUNTIME_STATE_UNSPECIFIED": "UNKNOWN",
@@ -241,7 +241,7 @@ def _error(task: Mapping[str, Any]) -> str:
 def _params(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs or outputs that are parameters."""
     return {
-        parameter["parameter_key"]: whole(parameter["value"])
+        parameter["parameter_key"]: normalize_numbers(parameter["value"])
         for parameter in values.get("parameters") or ()
         if parameter.get("parameter_key") and parameter.get("value") is not None
     }
@@ -328,14 +328,14 @@ def _artifacts(values: Mapping[str, Any]) -> dict[str, list[StoredArtifact]]:
 def _metric(artifact: Mapping[str, Any]) -> dict[str, Any]:
     name = artifact.get("name") or ""
     value = artifact.get("number_value", (artifact.get("metadata") or {}).get(name))
-    return {name: whole(value)} if name and value is not None else {}
+    return {name: normalize_numbers(value)} if name and value is not None else {}
 
 
 def _artifact(artifact: Mapping[str, Any]) -> StoredArtifact:
     metadata = shown_metadata(artifact.get("metadata") or {})
     kind = artifact.get("type") or "TYPE_UNSPECIFIED"
     title = metadata.pop(_TITLE_IN_METADATA, None) or _SCHEMA_TITLES.get(kind, f"system.{kind}")
-    return StoredArtifact(str(title), artifact.get("uri") or "", whole(metadata))
+    return StoredArtifact(str(title), artifact.get("uri") or "", normalize_numbers(metadata))
 
 
 def _seconds(text: str | None) -> float:

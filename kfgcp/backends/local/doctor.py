@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from kfgcp.backends.local.service import output_root
+from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.engine.remote import is_remote
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.errors import BackendError, MissingExtra, StateError, Unsupported
+from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
 from kfgcp.store.store import DATABASE_NAME
@@ -26,19 +27,17 @@ NEEDED: Final = 200_000_000
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
     """The checks in the order in which a run would meet what they look at."""
-    return [
+    checks: list[Check] = [
         ("python", python),
         ("kfp", kfp),
         ("disk", partial(disk, project.home)),
         ("store", partial(store, project.home)),
         ("uv", uv),
         ("docker", docker),
-        *(
-            [("pipeline_root", partial(pipeline_root, env, project.root))]
-            if env.get("pipeline_root")
-            else []
-        ),
     ]
+    if LocalSettings.of(env.settings).pipeline_root:
+        checks.append(("pipeline_root", partial(pipeline_root, env, project.root)))
+    return checks
 
 
 def python() -> str:
@@ -117,7 +116,7 @@ def docker() -> str | Aside:
 def pipeline_root(env: Environment, project_root: Path) -> str:
     """Outputs can be put there: the bucket can be listed, or the folder written."""
     root = output_root(env, project_root)
-    if not is_remote(root) and not os.access(_nearest(Path(root)), os.W_OK | os.X_OK):
+    if not is_bucket_uri(root) and not os.access(_nearest(Path(root)), os.W_OK | os.X_OK):
         raise BackendError(
             f"The pipeline root {root} cannot be written.",
             hint=f"mkdir -p {root}, or mend its rights",

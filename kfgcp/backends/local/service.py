@@ -28,9 +28,10 @@ from kfgcp.backends.base import (
     stored_request,
 )
 from kfgcp.backends.local.logs import FileTail, is_severe, seconds_of
+from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
-from kfgcp.engine import cluster, lock, orphans, remote, removal, unsupported
+from kfgcp.engine import cluster, lock, orphans, removal, unsupported
 from kfgcp.engine.layout import Layout, lock_file, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.loop import Engine
@@ -42,6 +43,9 @@ from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.semantics.values import ValueProblem
+from kfgcp.services.storage import objects
+from kfgcp.services.storage.problems import StorageProblem
+from kfgcp.services.storage.uris import is_bucket_uri, sign_in_hint
 from kfgcp.spec import graph, platform
 from kfgcp.store import database
 from kfgcp.store.rows import Changes, Origin
@@ -63,6 +67,7 @@ class LocalBackend:
 
     def __init__(self, project: Project, env: Environment, store: Store) -> None:
         self._env = env
+        self._settings = LocalSettings.of(env.settings)
         self._home = project.home
         self._project_root = project.root
         self._store = store
@@ -340,7 +345,7 @@ class LocalBackend:
         stored = dataclasses.replace(
             stored_request(request),
             uses_docker=uses_docker,
-            container_credentials=self._env.get("container_credentials", False),
+            container_credentials=self._settings.container_credentials,
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
         )
@@ -418,14 +423,14 @@ def output_root(env: Environment, project_root: Path) -> str:
     Raises:
         BackendError: the bucket cannot be listed.
     """
-    root: str = env.get("pipeline_root") or ""
-    if remote.is_remote(root):
+    root = LocalSettings.of(env.settings).pipeline_root or ""
+    if is_bucket_uri(root):
         try:
-            remote.check(root, BucketSettings.of_environment(env))
-        except ValueProblem as problem:
+            objects.check_root(root, BucketSettings.of_environment(env))
+        except StorageProblem as problem:
             raise BackendError(
                 f"The pipeline root of environment '{env.name}' cannot be used: {problem}.",
-                hint=f"Check the bucket's name and your sign-in. {remote.sign_in_hint(root)}",
+                hint=f"Check the bucket's name and your sign-in. {sign_in_hint(root)}",
             ) from None
         return root.rstrip("/")
     return str(project_root / file_uris.to_path(root)) if root else ""

@@ -12,23 +12,23 @@ from typing import Any, Final
 
 from kfgcp.backends.run_values import (
     LEAVES,
-    first_failure,
-    in_order,
-    metrics_of,
-    one_or_all,
-    outputs_of,
-    params_of,
+    add_group_errors,
+    add_group_outputs,
+    dag_outputs,
+    error_info,
+    find_first_failure,
+    order_values,
+    parse_time,
+    read_metrics,
+    read_params,
     read_spec,
-    reason,
-    time_of,
-    with_group_errors,
-    with_group_outputs,
+    uris_as_values,
 )
 from kfgcp.backends.vertex.skipped_inputs import with_condition_inputs
 from kfgcp.backends.vertex.tree import Placed, place_tasks
 from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 RUN_STATES: Final = {
@@ -90,7 +90,7 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     groups = {
         each.path: each.component for each in placed if each.component and each.kind not in LEAVES
     }
-    tasks = with_group_errors(with_group_outputs([_task(each) for each in placed], groups))
+    tasks = add_group_errors(add_group_outputs([_task(each) for each in placed], groups))
     if graph is not None:
         tasks = with_condition_inputs(tasks, placed, graph, params)
     state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)  # one of a newer service goes on
@@ -112,10 +112,10 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
         started_at=at(job.get("startTime")),
         ended_at=at(job.get("endTime")),
         params=params,
-        outputs=outputs_of(graph.root, {task.path: task for task in tasks})
+        outputs=dag_outputs(graph.root, {task.path: task for task in tasks})
         if graph and done
         else {},
-        metrics=tuple(metrics_of(artifacts)),
+        metrics=tuple(read_metrics(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
         error=_error(job, tasks),
@@ -131,7 +131,7 @@ def url(job_id: str, where: Where) -> str:
 
 def at(text: Any) -> str | None:
     """A time of the service as ours."""
-    return time_of(text, "Vertex AI")
+    return parse_time(text, "Vertex AI")
 
 
 def state_of(task: Mapping[str, Any]) -> TaskState:
@@ -169,15 +169,18 @@ def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
     """The values of the pipeline's parameters, in the order of its declaration; defaults where
     nothing was given."""
     given = {name: _given(value) for name, value in (runtime.get("parameters") or {}).items()}
-    given |= {name: whole(value) for name, value in (runtime.get("parameterValues") or {}).items()}
-    return params_of(given, spec)
+    given |= {
+        name: normalize_numbers(value)
+        for name, value in (runtime.get("parameterValues") or {}).items()
+    }
+    return read_params(given, spec)
 
 
 def _given(value: Mapping[str, Any]) -> Any:
     """A Value of schema 2.0.0."""
     if "intValue" in value:
         return int(value["intValue"])
-    return whole(next(iter(value.values()), None))
+    return normalize_numbers(next(iter(value.values()), None))
 
 
 def _task(placed: Placed) -> Task:
@@ -207,9 +210,9 @@ def _task(placed: Placed) -> Task:
         started_at=at(detail.get("startTime"))
         or (at(detail.get("createTime")) if attempts else None),
         ended_at=at(detail.get("endTime")) if state.final else None,
-        inputs=in_order(inputs, component, inside=True),
-        outputs=in_order(outputs, component, inside=False),
-        error=reason(detail.get("error"), NO_REASON, placed.path)
+        inputs=order_values(inputs, component, inside=True),
+        outputs=order_values(outputs, component, inside=False),
+        error=error_info(detail.get("error"), NO_REASON, placed.path)
         if state is TaskState.FAILED
         else None,
     )
@@ -217,14 +220,14 @@ def _task(placed: Placed) -> Task:
 
 def _values(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
-        key.removeprefix(prefix): whole(value)
+        key.removeprefix(prefix): normalize_numbers(value)
         for key, value in metadata.items()
         if key.startswith(prefix)
     }
 
 
 def _uris(artifacts: Any) -> dict[str, Any]:
-    return one_or_all(
+    return uris_as_values(
         {
             name: [artifact.get("uri") or "" for artifact in (entry or {}).get("artifacts") or ()]
             for name, entry in (artifacts or {}).items()
@@ -245,7 +248,7 @@ def _artifacts(placed: Placed) -> Iterator[Artifact]:
                 name,
                 artifact.get("schemaTitle") or "system.Artifact",
                 artifact.get("uri") or "",
-                whole(artifact.get("metadata") or {}),
+                normalize_numbers(artifact.get("metadata") or {}),
             )
 
 
@@ -253,4 +256,4 @@ def _error(job: Mapping[str, Any], tasks: list[Task]) -> ErrorInfo | None:
     """Of a failed run: the first failure of a task, else what the service says of the whole."""
     if job.get("state") != "PIPELINE_STATE_FAILED":
         return None
-    return first_failure(tasks) or reason(job.get("error"), NO_REASON)
+    return find_first_failure(tasks) or error_info(job.get("error"), NO_REASON)

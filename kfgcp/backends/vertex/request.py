@@ -13,12 +13,12 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
-from kfgcp.config import Environment
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.options import local_flags
 from kfgcp.spec import platform
-from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
 OLD_SCHEMA: Final = "2.0.0"
@@ -37,7 +37,7 @@ def job_id(pipeline: str, submission: str) -> str:
     return f"{name[: LONGEST_ID - len(submission) - 1].rstrip('-')}-{submission}"
 
 
-def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, Any]:
+def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> dict[str, Any]:
     """The body of the request that makes a run.
 
     Raises:
@@ -57,16 +57,16 @@ def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, 
         "displayName": request.options.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
         "pipelineSpec": _spec(request),
         "labels": labels(request, submission),
-        "runtimeConfig": _runtime(request, env),
-        "serviceAccount": env.get("service_account"),
-        "network": env.get("network"),
-        "reservedIpRanges": env.get("reserved_ip_ranges"),
-        "preflightValidations": env.get("preflight_validations"),
+        "runtimeConfig": _runtime(request, settings),
+        "serviceAccount": settings.service_account,
+        "network": settings.network,
+        "reservedIpRanges": list(settings.reserved_ip_ranges) or None,
+        "preflightValidations": settings.preflight_validations or None,
     }
-    if key := env.get("encryption_key"):
-        body["encryptionSpec"] = {"kmsKeyName": key}
-    if attachment := env.get("psc_network_attachment"):
-        body["pscInterfaceConfig"] = {"networkAttachment": attachment}
+    if settings.encryption_key:
+        body["encryptionSpec"] = {"kmsKeyName": settings.encryption_key}
+    if settings.psc_network_attachment:
+        body["pscInterfaceConfig"] = {"networkAttachment": settings.psc_network_attachment}
     if request.spec.template is not None:
         body["templateUri"] = request.spec.template
     return {name: value for name, value in body.items() if value is not None}
@@ -127,11 +127,11 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
     cache."""
     spec = request.spec.pipeline_spec
     if request.options.cache is not None:
-        spec = caching(spec, enabled=request.options.cache)
+        spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:
         return spec
     try:
-        return again_from(spec, request.from_task)
+        return disable_caching_from(spec, request.from_task)
     except ValueError as error:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
@@ -142,8 +142,8 @@ def _spec(request: SubmitRequest) -> dict[str, Any]:
         ) from None
 
 
-def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
-    fast = request.options.fail_fast or env.get("failure_policy") == "fast"
+def _runtime(request: SubmitRequest, settings: VertexSettings) -> dict[str, Any]:
+    fast = request.options.fail_fast or settings.failure_policy == "fast"
     artifacts = input_artifacts(request)
     given = {artifact.name for artifact in artifacts}
     values = {
@@ -151,7 +151,7 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
         for name, value in request.params.items()
         if value is not None and name not in given
     }
-    runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
+    runtime: dict[str, Any] = {"gcsOutputDirectory": settings.pipeline_root}
     if request.spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA:
         runtime["parameters"] = {
             name: _old_value(request.spec, name, value) for name, value in values.items()
@@ -162,7 +162,7 @@ def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
         runtime["inputArtifacts"] = {
             artifact.name: {"artifactId": artifact.artifact_id} for artifact in artifacts
         }
-    if fast or env.get("failure_policy") is not None:
+    if fast or settings.failure_policy is not None:
         runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
     return runtime
 

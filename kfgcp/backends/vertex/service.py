@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
-from kfgcp.backends.run_values import with_failure
+from kfgcp.backends.run_values import replace_error
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.backends.vertex import filters
 from kfgcp.backends.vertex import request as job_request
@@ -22,6 +22,7 @@ from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import read_job
 from kfgcp.backends.vertex.read_run import Where, at, run_of
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
@@ -75,19 +76,20 @@ class VertexService:
     def __init__(self, project: Project, env: Environment, records: ServiceRecords) -> None:
         self._project = project
         self._env = env
-        self._where = Where(env.get("project"), env.get("location"), env.name)
+        self._settings = VertexSettings.of(env.settings)
+        self._where = Where(self._settings.project, self._settings.location, env.name)
         tokens = token_source(env)
-        seconds = env.request_seconds
-        vertex_address = env.get("api_endpoint") or address(self._where.location)
+        seconds = self._settings.request_seconds
+        vertex_address = self._settings.api_endpoint or address(self._settings.location)
         self._http = ServiceClient(vertex_address, tokens, service="Vertex AI", seconds=seconds)
         # A private endpoint (Private Service Connect) is for Vertex AI alone.
-        logging_address = env.get("logging_endpoint") or LOGGING_ADDRESS
+        logging_address = self._settings.logging_endpoint or LOGGING_ADDRESS
         logging = ServiceClient(logging_address, tokens, service="Cloud Logging", seconds=seconds)
         self._logging = CloudLogging(logging, self._where.project)
         self._artifacts = ArtifactStore(self._http, self._parent)
-        self._experiments = (
-            Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
-        )
+        self._experiments: Experiments | None = None
+        if self._settings.experiment_tracking:
+            self._experiments = Experiments(self._http, self._parent)
         self._accepts_mask = True
         self._latest: tuple[str, Mapping[str, Any]] = ("", {})
 
@@ -114,7 +116,7 @@ class VertexService:
         """
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
-        job_body = job_request.job(request, self._env, submission)
+        job_body = job_request.job(request, self._settings, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):
@@ -232,7 +234,7 @@ class VertexService:
             log_lines = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
         except BackendError:
             return run
-        return with_failure(run, replace(error, log_tail=log_lines))
+        return replace_error(run, replace(error, log_tail=log_lines))
 
     def _job(self, backend_ref: str) -> dict[str, Any]:
         return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
@@ -254,9 +256,9 @@ class VertexService:
         """Return whether another environment has the same place."""
         if other.backend != "vertex" or other.name == self._env.name:
             return False
-        return all(
-            other.get(key) == self._env.get(key) for key in ("project", "location", "api_endpoint")
-        )
+        if other.missing:
+            return False
+        return _place_of(VertexSettings.of(other.settings)) == _place_of(self._settings)
 
     def _listed_runs(self, params: Mapping[str, Any]) -> Iterator[FetchedRun]:
         jobs = self._listed_jobs(params)
@@ -304,17 +306,21 @@ class VertexService:
 
         # A stand-in has every line at once. A private address of Cloud Logging has them as late as
         # the public one.
-        late = 0.0 if is_loopback(self._env.get("logging_endpoint")) else LATE_SECONDS
+        late = 0.0 if is_loopback(self._settings.logging_endpoint) else LATE_SECONDS
         return JobTail(self._logging, latest_job, log_filter, late=late)
 
     def native(self, backend_ref: str) -> Any:
         """Return a run as an `aiplatform.PipelineJob`."""
         from kfgcp.backends.vertex.native import pipeline_job
 
-        return pipeline_job(self._env, backend_ref.removeprefix(self.place))
+        return pipeline_job(self._settings, backend_ref.removeprefix(self.place))
 
     def _logs(self, job: Mapping[str, Any]) -> JobLogs:
         return JobLogs(self._logging, job)
+
+
+def _place_of(settings: VertexSettings) -> tuple[str, str, str | None]:
+    return settings.project, settings.location, settings.api_endpoint
 
 
 def _may_refuse_mask(refused: Refused) -> bool:

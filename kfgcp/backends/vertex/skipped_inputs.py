@@ -13,7 +13,7 @@ from typing import Any
 from kfgcp.backends.vertex.tree import Placed
 from kfgcp.model import Task, TaskState
 from kfgcp.semantics import expressions
-from kfgcp.semantics.inputs import resolve, with_defaults
+from kfgcp.semantics.inputs import add_defaults, resolve
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, as_record
 from kfgcp.spec.graph import Graph
 
@@ -53,11 +53,17 @@ def with_condition_inputs(
         given = _values(scope, inside.artifacts if inside else ())
         try:
             values = resolve(
-                each.task, each.component, given, outputs, lambda _: {}, expressions.select, {}
+                each.task,
+                each.component,
+                given,
+                outputs,
+                lambda _: {},
+                expressions.apply_selector,
+                {},
             )
         except ValueProblem:
             return {}
-        return as_record(with_defaults(values, each.component))
+        return as_record(add_defaults(values, each.component))
 
     return [
         replace(task, inputs=inputs_of(each))

@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from kfgcp.backends.remote_settings import RemoteSettings
 from kfgcp.config import Environment
 from kfgcp.errors import BadAnswer, UsageError
 from kfgcp.services.auth.sign_in import token_source
@@ -50,9 +51,11 @@ def load_template(address: str, env: Environment) -> Spec:
             ),
         )
     place = match.groupdict()
-    emulator = env.get("artifact_registry_endpoint")
+    # The environment may have any backend, `local` too: it is only about the sign-in.
+    settings = RemoteSettings.of(env.settings)
+    emulator = settings.artifact_registry_endpoint
     tokens = token_source(env)
-    how: dict[str, Any] = {"service": "Artifact Registry", "seconds": env.request_seconds}
+    how: dict[str, Any] = {"service": "Artifact Registry", "seconds": settings.request_seconds}
     version = place["version"]
     if not version.startswith("sha256:"):
         version = _resolve(ServiceClient(emulator or _API, tokens, **how), place)

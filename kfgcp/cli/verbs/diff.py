@@ -46,7 +46,7 @@ def _print_diff(diff: Diff) -> None:
         _print_line(sign, f"{sign * 3} {spec.origin}  {spec.version[:_SHORT_VERSION_LENGTH]}")
     if not diff.changes:
         click.echo("No difference.")
-    for sign, line in changes.tree(diff.changes):
+    for sign, line in changes.format_tree(diff.changes):
         _print_line(sign, line)
 
 

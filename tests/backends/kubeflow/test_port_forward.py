@@ -188,7 +188,8 @@ PROGRAM = textwrap.dedent("""
     from kfgcp.backends.kubeflow.sign_in import address_and_tokens
     from kfgcp.config import Environment
     from kfgcp.settings import Setting
-    address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
+    env = Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")})
+    address, tokens = address_and_tokens(env)
     tokens.get()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
     print("ready", flush=True)

@@ -376,7 +376,7 @@ def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that is none"):
+    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that cannot"):
         run(created_at=text)
 
 

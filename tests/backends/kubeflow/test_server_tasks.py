@@ -19,7 +19,7 @@ from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
 from kfgcp.errors import BackendError, NotWhole
 from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.services.responses import parse_json
-from kfgcp.spec.json_values import UnfitError
+from kfgcp.spec.json_values import NotJsonError
 from trials import Trial
 
 RECORDINGS = Path(__file__).parents[2] / "recorded" / "api-3.0-branch"
@@ -669,7 +669,7 @@ def test_random_changes_are_read_or_refused_in_one_line(trial: Trial, name: str)
         changed, change = mutate_json(recorded(name), random)
         try:
             answer = parse_json(encode_json(changed))
-        except (ValueError, UnfitError):
+        except (ValueError, NotJsonError):
             continue
         read_or_refused(answer, change)
         trial.count("changes")

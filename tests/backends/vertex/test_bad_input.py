@@ -377,7 +377,8 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     cloud.instant.seconds = 600.0
     run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
     watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
-    url = f"{cloud.api_endpoint}/v1/projects/{cloud.project}/locations/{cloud.location}/pipelineJobs/{run}"
+    place = f"projects/{cloud.project}/locations/{cloud.location}"
+    url = f"{cloud.api_endpoint}/v1/{place}/pipelineJobs/{run}"
     before = len(cloud.requests)
     eventually(lambda: cloud.requests.count("GET", f"*/pipelineJobs/{run}", since=before) > 1)
 

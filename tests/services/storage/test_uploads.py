@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine.buckets import transfer
-from kfgcp.engine.buckets.base import Sink, StoredObject
+from kfgcp.services.storage import retry, uploads
+from kfgcp.services.storage.bucket import Sink, StoredObject
 from patience import REQUEST
 
 PART = 1000
@@ -46,10 +46,10 @@ class MemoryBucket:
         content = self.objects.get(key)
         return None if content is None else StoredObject(key, len(content), str(self.versions))
 
-    def pages(self, prefix: str, most: int) -> Iterator[list[StoredObject]]:
+    def pages(self, prefix: str, limit: int) -> Iterator[list[StoredObject]]:
         raise AssertionError("uploads do not ask for this")
 
-    def beginning(self, key: str, size: int) -> bytes:
+    def read_beginning(self, key: str, size: int) -> bytes:
         raise AssertionError("uploads do not ask for this")
 
     def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
@@ -82,7 +82,7 @@ class MemoryBucket:
                     bucket._lost_answers -= 1
                     raise ConnectionError("the answer is lost")
 
-            def abandon(self) -> None:
+            def abort(self) -> None:
                 bucket.abandoned = True
 
         return Parts()
@@ -90,7 +90,7 @@ class MemoryBucket:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 10)
     return path
@@ -99,7 +99,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_parts_are_in_order(file: Path) -> None:
     bucket = MemoryBucket()
 
-    transfer.upload(bucket, "key", file, REQUEST)
+    uploads.upload(bucket, "key", file, REQUEST)
 
     assert bucket.objects == {"key": file.read_bytes()}
     assert {number: len(part) for number, part in bucket.parts.items()} == {
@@ -118,7 +118,7 @@ def test_an_object_whose_last_answer_was_lost_is_there(file: Path, before: bytes
     if before is not None:
         bucket.objects["key"] = before
 
-    transfer.upload(bucket, "key", file, REQUEST)
+    uploads.upload(bucket, "key", file, REQUEST)
 
     assert bucket.objects == {"key": file.read_bytes()}
     assert not bucket.abandoned
@@ -129,7 +129,7 @@ def test_an_old_object_of_the_same_size_is_not_taken_for_the_new_one(file: Path)
     bucket.objects["key"] = bytes(2560)
 
     with pytest.raises(ConnectionError, match="the answer is lost"):
-        transfer.upload(bucket, "key", file, REQUEST)
+        uploads.upload(bucket, "key", file, REQUEST)
 
     assert bucket.abandoned
 
@@ -144,7 +144,7 @@ def test_a_link_to_a_folder_above_has_an_end(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "other").write_bytes(b"2")
     bucket = MemoryBucket()
 
-    transfer.upload(bucket, "model", folder, REQUEST)
+    uploads.upload(bucket, "model", folder, REQUEST)
 
     assert bucket.objects == {"model/inner/file": b"1", "model/link/other": b"2"}
 
@@ -153,4 +153,4 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(OSError, match="is not a regular file"):
-        transfer.upload(MemoryBucket(), "model", tmp_path, REQUEST)
+        uploads.upload(MemoryBucket(), "model", tmp_path, REQUEST)

@@ -13,9 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from kfgcp.engine import objects
-from kfgcp.engine.buckets import transfer
 from kfgcp.errors import AuthError, ConfigError, NotFound, Refused, Unreachable
+from kfgcp.services.storage import preview, retry
 from kfgcp.testing.storage import Storage
 
 OBJECTS = {
@@ -118,23 +117,23 @@ def root(request: pytest.FixtureRequest, bucket: Bucket) -> str:
 
 
 def test_no_more_of_an_object_is_asked_for_than_is_wanted(root: str, bucket: Bucket) -> None:
-    assert objects.beginning(f"{root}/page.html", 5) == b"<p>xx"
+    assert preview.read_beginning(f"{root}/page.html", 5) == b"<p>xx"
     assert bucket.asked == ["bytes=0-4"]
     assert bucket.sent == 5
 
 
 def test_a_short_object_is_whole(root: str) -> None:
-    assert objects.beginning(f"{root}/many/b.txt", 1000) == b"b"
-    assert objects.beginning(f"{root}/empty.txt", 1000) == b""
+    assert preview.read_beginning(f"{root}/many/b.txt", 1000) == b"b"
+    assert preview.read_beginning(f"{root}/empty.txt", 1000) == b""
 
 
 def test_what_is_no_object_may_be_a_folder(root: str) -> None:
     for uri in (f"{root}/many", f"{root}/many/"):
-        assert objects.beginning(uri, 10) is None
-        assert objects.below(uri, 10) == ["b.txt", "deep/c.txt"]
-    assert objects.below(f"{root}/many", 1) == ["b.txt"]
-    assert objects.below(f"{root}/absent", 10) == []
-    assert len(objects.below(root, 10)) == len(OBJECTS)
+        assert preview.read_beginning(uri, 10) is None
+        assert preview.list_names(uri, 10) == ["b.txt", "deep/c.txt"]
+    assert preview.list_names(f"{root}/many", 1) == ["b.txt"]
+    assert preview.list_names(f"{root}/absent", 10) == []
+    assert len(preview.list_names(root, 10)) == len(OBJECTS)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_a_refusal_is_told_in_a_line(
     root: str, name: str, kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind) as raised:
-        objects.beginning(f"{root}/{name}", 10)
+        preview.read_beginning(f"{root}/{name}", 10)
 
     message = raised.value.message  # type: ignore[attr-defined]
     assert message.startswith(f"{root}/{name} {said}")
@@ -162,12 +161,12 @@ def test_a_store_that_does_not_answer_cannot_be_reached(
 ) -> None:
     if scheme == "s3":
         pytest.importorskip("boto3", reason="the extra s3 is not installed")
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     for name in ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # discard: nothing listens there
 
     with pytest.raises(Unreachable, match=f"^{scheme}://shared/a.txt cannot be read: "):
-        objects.beginning(f"{scheme}://shared/a.txt", 10)
+        preview.read_beginning(f"{scheme}://shared/a.txt", 10)
 
 
 def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +176,7 @@ def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         ConfigError, match="neither s3_endpoint nor AWS_ENDPOINT_URL is set"
     ) as raised:
-        objects.beginning("minio://mlpipeline/v2/page.html", 10)
+        preview.read_beginning("minio://mlpipeline/v2/page.html", 10)
     assert (
         raised.value.hint
         == "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
@@ -190,8 +189,8 @@ def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPat
 )
 def test_a_missing_library_names_the_extra(uri: str, module: str, extra: str) -> None:
     code = (
-        f"import sys; sys.modules[{module!r}] = None\nfrom kfgcp.engine import"
-        f" objects\nobjects.beginning({uri!r}, 1)"
+        f"import sys; sys.modules[{module!r}] = None\nfrom kfgcp.services.storage import"
+        f" preview\npreview.read_beginning({uri!r}, 1)"
     )
     env = {
         name: value
@@ -217,12 +216,12 @@ def test_the_stand_in_of_cloud_storage_is_read_too(monkeypatch: pytest.MonkeyPat
         storage.make_bucket("made")
         _upload(storage.endpoint, "made", {"a/x.md": b"# title", "a/y/z.txt": b""})
 
-        assert objects.beginning("gs://made/a/x.md", 3) == b"# t"
-        assert objects.beginning("gs://made/a/x.md", 300) == b"# title"
-        assert objects.beginning("gs://made/a", 3) is None
-        assert objects.below("gs://made/a", 9) == ["x.md", "y/z.txt"]
+        assert preview.read_beginning("gs://made/a/x.md", 3) == b"# t"
+        assert preview.read_beginning("gs://made/a/x.md", 300) == b"# title"
+        assert preview.read_beginning("gs://made/a", 3) is None
+        assert preview.list_names("gs://made/a", 9) == ["x.md", "y/z.txt"]
         with pytest.raises(NotFound, match="gs://other/a does not exist"):
-            objects.below("gs://other/a", 9)
+            preview.list_names("gs://other/a", 9)
     finally:
         storage.close()
 
@@ -237,6 +236,6 @@ def _upload(endpoint: str, bucket: str, contents: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("uri", ["gs://", "gs:///page.html", "s3:///page.html", "minio://"])
 def test_an_address_without_a_bucket_is_not_found(uri: str) -> None:
-    for look in (lambda: objects.beginning(uri, 10), lambda: objects.below(uri, 10)):
+    for look in (lambda: preview.read_beginning(uri, 10), lambda: preview.list_names(uri, 10)):
         with pytest.raises(NotFound, match="names no bucket"):
             look()

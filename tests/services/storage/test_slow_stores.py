@@ -12,10 +12,9 @@ import pytest
 
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.engine import objects, remote
-from kfgcp.engine.buckets import transfer
 from kfgcp.errors import Unreachable
-from kfgcp.semantics.values import ValueProblem
+from kfgcp.services.storage import connect, downloads, objects, preview, retry
+from kfgcp.services.storage.problems import StorageProblem
 
 SETTINGS = BucketSettings(request_seconds=1)
 FIRST_LINE = b"HTTP/1.1 200 OK\r\n"
@@ -77,7 +76,8 @@ def endless_list(connection: Connection) -> None:
     else:
         number = int(query.get("continuation-token", ["0"])[0])
         items = f"<Contents><Key>key/{number}</Key><Size>1</Size></Contents>"
-        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>"
+        token = f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+        more = f"<IsTruncated>true</IsTruncated>{token}"
         answer(connection, f"<ListBucketResult>{more}{items}</ListBucketResult>".encode())
 
 
@@ -102,7 +102,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., HostileServ
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(remote._CONTACTS, "ensure", lambda *_: None)
+    monkeypatch.setattr(connect._REACHABILITY, "ensure", lambda *_: None)
     yield start
     for context in contexts:
         context.__exit__(None, None, None)
@@ -116,7 +116,7 @@ def store(request: pytest.FixtureRequest, serve: Callable[..., HostileServer]) -
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_look_at_an_object(store: HostileServer, scheme: str) -> None:
     with pytest.raises(Unreachable) as caught:
-        objects.beginning(f"{scheme}://bucket/key", 100, SETTINGS)
+        preview.read_beginning(f"{scheme}://bucket/key", 100, SETTINGS)
 
     assert caught.value.message == f"{scheme}://bucket/key cannot be read: {LATE}"
     assert caught.value.exit_code == 5
@@ -125,16 +125,16 @@ def test_a_look_at_an_object(store: HostileServer, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_list_of_objects(store: HostileServer, scheme: str) -> None:
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
-        objects.below(f"{scheme}://bucket/key", 100, SETTINGS)
+        preview.list_names(f"{scheme}://bucket/key", 100, SETTINGS)
 
 
 @pytest.mark.parametrize("store", [trickle_headers], indirect=True)  # S3 asks for the headers alone
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("look", [remote.exists, remote.check])
+@pytest.mark.parametrize("look", [objects.exists, objects.check_root])
 def test_a_look_before_a_task_starts(
     store: HostileServer, scheme: str, look: Callable[[str, BucketSettings], object]
 ) -> None:
-    with pytest.raises(ValueProblem, match=LATE):
+    with pytest.raises(StorageProblem, match=LATE):
         look(f"{scheme}://bucket/key", SETTINGS)
 
 
@@ -144,8 +144,8 @@ def test_a_download_of_a_byte_at_a_time(
 ) -> None:
     serve(trickle_content)
 
-    with pytest.raises(ValueProblem) as caught:
-        remote.copy(f"{scheme}://bucket/key", tmp_path, SETTINGS)
+    with pytest.raises(StorageProblem) as caught:
+        objects.download(f"{scheme}://bucket/key", tmp_path / "copy", SETTINGS)
 
     assert str(caught.value) == f"{scheme}://bucket/key cannot be read: {STUCK}"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -158,9 +158,9 @@ def test_a_folder_whose_list_never_ends(
     serve(endless_list)
 
     with pytest.raises(
-        ValueProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"
+        StorageProblem, match=rf"^{scheme}://bucket/key cannot be read: .* within 1 s$"
     ):
-        remote.copy(f"{scheme}://bucket/key", tmp_path, SETTINGS)
+        objects.download(f"{scheme}://bucket/key", tmp_path / "copy", SETTINGS)
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -173,12 +173,12 @@ def test_a_folder_with_too_many_objects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(endless_list)
-    monkeypatch.setattr(transfer, "MOST_OBJECTS", 3)
+    monkeypatch.setattr(downloads, "MAX_OBJECTS", 3)
 
     with pytest.raises(
-        ValueProblem, match="cannot be read: there are more than 3 objects below it"
+        StorageProblem, match="cannot be read: there are more than 3 objects below it"
     ):
-        remote.copy(f"{scheme}://bucket/key", tmp_path)
+        objects.download(f"{scheme}://bucket/key", tmp_path / "copy")
 
 
 @pytest.mark.parametrize("answer", [trickle_headers, never_read], ids=["headers", "silence"])
@@ -190,12 +190,11 @@ def test_an_upload_that_gets_no_answer(
     tmp_path: Path,
 ) -> None:
     serve(answer)
-    place = remote.place(f"{scheme}://bucket/key", tmp_path)
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"x" * SIZE)
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * SIZE)
 
-    with pytest.raises(ValueProblem) as caught:
-        remote.upload(f"{scheme}://bucket/key", tmp_path, SETTINGS)
+    with pytest.raises(StorageProblem) as caught:
+        objects.upload(f"{scheme}://bucket/key", file, SETTINGS)
 
     assert str(caught.value) == f"{scheme}://bucket/key cannot be written: {STUCK}"
 
@@ -206,13 +205,12 @@ def test_an_upload_that_the_store_does_not_read(
 ) -> None:
     """More than the buffers of both sides hold, to a server that reads nothing."""
     serve(never_read, reads_requests=False)
-    place = remote.place(f"{scheme}://bucket/key", tmp_path)
-    place.parent.mkdir(parents=True)
-    with place.open("wb") as file:
-        file.truncate(30_000_000)
+    file = tmp_path / "file"
+    with file.open("wb") as content:
+        content.truncate(30_000_000)
 
-    with pytest.raises(ValueProblem, match=f"cannot be written: {STUCK}"):
-        remote.upload(f"{scheme}://bucket/key", tmp_path, SETTINGS)
+    with pytest.raises(StorageProblem, match=f"cannot be written: {STUCK}"):
+        objects.upload(f"{scheme}://bucket/key", file, SETTINGS)
 
 
 @pytest.mark.parametrize("content", [trickle_headers, trickle_body], ids=["headers", "body"])
@@ -227,10 +225,10 @@ def test_a_store_with_tls(
     server = serve(content, tls=context)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates.authority))
     # The thread that waits is not what ends this: the sockets do.
-    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+    monkeypatch.setattr(retry, "call_within", lambda _, function: function())
 
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
-        objects.beginning(
+        preview.read_beginning(
             "s3://bucket/key", 100, BucketSettings(s3_endpoint=server.url, request_seconds=1)
         )
 
@@ -240,7 +238,7 @@ def test_the_sockets_of_each_library_end_a_look(
     store: HostileServer, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread is left that still reads."""
-    monkeypatch.setattr(transfer, "call_within", lambda _, function: function())
+    monkeypatch.setattr(retry, "call_within", lambda _, function: function())
 
     with pytest.raises(Unreachable, match=f"cannot be read: {LATE}"):
-        objects.beginning(f"{scheme}://bucket/key", 100, SETTINGS)
+        preview.read_beginning(f"{scheme}://bucket/key", 100, SETTINGS)

@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from kfgcp.engine import remote
-from kfgcp.semantics.values import ArtifactValue, ValueProblem
+from kfgcp.engine import bucket_copies
+from kfgcp.semantics.values import ArtifactValue
+from kfgcp.services.storage.problems import StorageProblem
 from patience import PROCESS
 
 OBJECTS = {"one/table.csv": b"a,b\n1,2\n", "many/x.txt": b"x", "many/deep/y.txt": b"y"}
@@ -26,8 +27,10 @@ def read(data: Input[Dataset]) -> str:
     import os
     print("started")
     if os.path.isdir(data.path):
-        found = sorted(os.path.join(folder, name) for folder, _, names in os.walk(data.path) for name in names)
-        return " ".join(os.path.relpath(name, data.path) + "=" + open(name).read() for name in found)
+        files = []
+        for folder, _, names in os.walk(data.path):
+            files += [os.path.join(folder, name) for name in names]
+        return " ".join(os.path.relpath(f, data.path) + "=" + open(f).read() for f in sorted(files))
     return data.uri + " " + open(data.path).read()
 
 @dsl.pipeline(name="imports")
@@ -167,14 +170,17 @@ def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None
         ArtifactValue("a", "system.Dataset", uri)
         for uri in ("/local", "gs://b/k", "s3://b/k", "https://x/y", "oci://x/y", "gs://b/k")
     ]
-    assert remote.to_copy(items, tmp_path) == ["gs://b/k", "s3://b/k"]
+    assert bucket_copies.uris_to_download(items, tmp_path) == ["gs://b/k", "s3://b/k"]
     (tmp_path / "gcs" / "b").mkdir(parents=True)
     (tmp_path / "gcs" / "b" / "k").touch()
-    assert remote.to_copy(items, tmp_path) == ["s3://b/k"]
+    assert bucket_copies.uris_to_download(items, tmp_path) == ["s3://b/k"]
 
 
 def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
-    assert remote.place("gs://../../etc//passwd", tmp_path) == tmp_path / "gcs" / "etc" / "passwd"
+    assert (
+        bucket_copies.copy_path("gs://../../etc//passwd", tmp_path)
+        == tmp_path / "gcs" / "etc" / "passwd"
+    )
 
 
 def test_a_minio_server_whose_address_is_not_known_is_told(
@@ -183,6 +189,6 @@ def test_a_minio_server_whose_address_is_not_known_is_told(
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        ValueProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+        StorageProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
     ):
-        remote.copy("minio://b/k", tmp_path)
+        bucket_copies.download("minio://b/k", tmp_path)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine import contact
-from kfgcp.engine.contact import Contacts, NoAnswerError
+from kfgcp.services.storage import google_credentials, reachability
+from kfgcp.services.storage.reachability import NoAnswerError, ReachabilityChecks
 from patience import PROCESS, REQUEST
 
 SOURCE = """
@@ -102,11 +102,11 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
 
 
 def test_the_limits_add_up_to_less_than_ten_seconds() -> None:
-    assert contact.LIMIT_SECONDS < ISSUE_SECONDS
+    assert reachability.LIMIT_SECONDS < ISSUE_SECONDS
     # Connecting and reading come on top of the search for the metadata server: three tries, with
     # pauses of 1 and 2 s that google.auth may stretch by a fifth. Only the first one is sent.
-    assert contact.CONNECT_SECONDS + contact.READ_SECONDS < contact.LIMIT_SECONDS
-    assert contact.METADATA_SECONDS + 1.2 * (1 + 2) < contact.LIMIT_SECONDS
+    assert reachability.CONNECT_SECONDS + reachability.READ_SECONDS < reachability.LIMIT_SECONDS
+    assert google_credentials.METADATA_SECONDS + 1.2 * (1 + 2) < reachability.LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -136,7 +136,10 @@ def test_the_metadata_server_is_looked_for_once(
     listen: Callable[..., Listener], environment: Any
 ) -> None:
     metadata = listen(silent=False)
-    code = "from kfgcp.engine.contact import google_credentials; print(google_credentials())"
+    code = (
+        "from kfgcp.services.storage.google_credentials import google_credentials\n"
+        "print(google_credentials())"
+    )
     variables = {
         "GCE_METADATA_IP": metadata.address,
         "no_proxy": "127.0.0.1",
@@ -164,19 +167,19 @@ def test_the_metadata_server_is_looked_for_once(
 
 def test_what_hangs_is_left_alone_after_the_limit() -> None:
     release = threading.Event()
-    contacts = Contacts(limit=0.01)
+    checks = ReachabilityChecks(limit=0.01)
 
     with pytest.raises(
         NoAnswerError, match=r"^no answer within 0\.01 s; check the network and the proxy$"
     ):
-        contacts.ensure("store", lambda: release.wait(REQUEST) and None)
+        checks.ensure("store", lambda: release.wait(REQUEST) and None)
     release.set()
 
 
 def test_one_failure_answers_those_who_ask_right_after_it() -> None:
     now = [0.0]
     asked: list[str] = []
-    contacts = Contacts(clock=lambda: now[0], limit=REQUEST)
+    checks = ReachabilityChecks(clock=lambda: now[0], limit=REQUEST)
 
     def refuse() -> None:
         asked.append("store")
@@ -184,16 +187,16 @@ def test_one_failure_answers_those_who_ask_right_after_it() -> None:
 
     for _ in range(3):
         with pytest.raises(ConnectionError, match="refused"):
-            contacts.ensure("store", refuse)
+            checks.ensure("store", refuse)
     assert len(asked) == 1
 
-    now[0] += contact.BAD_FOR_SECONDS + 1
-    contacts.ensure("store", lambda: asked.append("again"))
-    contacts.ensure("store", refuse)
+    now[0] += reachability.BAD_FOR_SECONDS + 1
+    checks.ensure("store", lambda: asked.append("again"))
+    checks.ensure("store", refuse)
     assert asked == ["store", "again"]
 
-    now[0] += contact.GOOD_FOR_SECONDS + 1
+    now[0] += reachability.GOOD_FOR_SECONDS + 1
     with pytest.raises(ConnectionError):
-        contacts.ensure("store", refuse)
+        checks.ensure("store", refuse)
     with pytest.raises(ConnectionError):
-        contacts.ensure("another store", refuse)
+        checks.ensure("another store", refuse)

@@ -1,9 +1,9 @@
-"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`, as `kfgcp.sockets` makes them
-for `requests`.
+"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`.
 
-Boto3 has timeouts for connecting and for each read, but none for a whole answer. It has no public
-way to change its connections, so this module sets attributes of botocore's session that are not
-public. A test fails when botocore changes them.
+`kfgcp.sockets` has the same for `requests`. Boto3 has timeouts for connecting and for each read,
+but none for a whole answer. It has no public way to change its connections, so this module sets
+private attributes of botocore's session. tests/services/storage/test_slow_stores.py fails when
+botocore changes them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
         return read_headers(lambda: response(**options))
 
     def connect(self) -> None:
-        # The context belongs to this client of boto3 alone.
+        # No other client of boto3 uses this context.
         if self.ssl_context is not None:
             self.ssl_context.sslsocket_class = LimitedTlsSocket
         with some_deadline():
@@ -61,13 +61,9 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 def mount_deadlines(client: Any) -> None:
-    """Make a client of boto3 obey deadlines.
-
-    Args:
-        client: the client to change.
-    """
+    """Make a client of boto3 obey deadlines."""
     session = client._endpoint.http_session
     pools = session._pool_classes_by_scheme
-    # The managers of connections, also those that are made later for a proxy, share this mapping.
+    # All connection managers share this mapping, also those that are made later for a proxy.
     pools["http"] = _Pool
     pools["https"] = _TlsPool
