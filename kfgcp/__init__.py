@@ -141,7 +141,7 @@ if TYPE_CHECKING:
     watch = _workspace.watch
     # end
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The public types by their module, the names separated by blanks.
 _TYPES: Final = {

@@ -20,7 +20,7 @@ from generate_rules import marked, marks, tested
 
 from kfgcp.backends import base, registry
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS
-from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, text_of
+from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, format_version
 from kfgcp.config import Environment, Project, Setting
 from kfgcp.store.store import Store
 
@@ -154,13 +154,13 @@ def features() -> str:
     """The third table."""
     rows = [
         [
-            f"a task {each.what}",
-            f"before {text_of(each.since)}" if each.since else "always",
+            f"a task {each.text}",
+            f"before {format_version(each.since)}" if each.since else "always",
             each.note or "refused",
         ]
         for each in FEATURES
     ]
-    rows.append(["the pipeline has a workspace", f"before {text_of(WORKSPACE)}", "refused"])
+    rows.append(["the pipeline has a workspace", f"before {format_version(WORKSPACE)}", "refused"])
     return _table(
         ["what", "on servers", "what happens"], sorted(rows, key=lambda row: row[2] != "refused")
     )
@@ -171,11 +171,11 @@ def differences() -> str:
     rows = []
     for feature in (METRICS, *DIFFERENCES):
         owner = "the pipeline" if feature is METRICS else "a task"
-        versions = f"since {text_of(feature.begins)}" if feature.begins else "all"
+        versions = f"since {format_version(feature.begins)}" if feature.begins else "all"
         recording = (
             f"[{feature.recorded}]({RECORDINGS}/{feature.recorded})" if feature.recorded else ""
         )
-        rows.append([f"{owner} {feature.what}", versions, feature.note, recording])
+        rows.append([f"{owner} {feature.text}", versions, feature.note, recording])
     return _table(["what", "on servers", "what happens there", "recorded"], rows)
 
 

@@ -89,7 +89,8 @@ def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Stor
         backend = plugin.open(project, env, store)
         _require_methods(backend, _BACKEND_METHODS, env)
         return _with_named_errors(backend, env.backend)
-    from kfgcp.backends.mirror import Mirror, StoreRecords
+    from kfgcp.backends.mirror import Mirror
+    from kfgcp.backends.store_records import StoreRecords
 
     # `_load` refuses a plug-in that has neither function.
     assert plugin.service is not None

@@ -11,7 +11,6 @@ from typing import Final, TextIO
 
 import click
 
-from kfgcp import __version__
 from kfgcp.cli import streams
 from kfgcp.cli.verbs import load_command, read_summary, verb_names
 from kfgcp.errors import KfgcpError, ParamError, SpecError
@@ -64,12 +63,29 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest",
 )
-@click.version_option(__version__, prog_name="kfgcp")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, option, value: _print_version(context, value),
+    help="Show the versions of kfgcp, Python and kfp.",
+)
 def cli() -> None:
     """Run Kubeflow pipelines on your laptop, Vertex AI or your own Kubeflow.
 
     The pipelines run unchanged, and every run is in one table.
     """
+
+
+def _print_version(context: click.Context, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    # Only here: reading metadata of distributions takes time.
+    from kfgcp.installation import describe_versions
+
+    click.echo(describe_versions())
+    context.exit()
 
 
 def main(arguments: list[str] | None = None) -> None:

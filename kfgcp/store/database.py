@@ -269,10 +269,13 @@ def inode(file: Path) -> str:
 
 def _refuse_newer(version: int, file: Path) -> None:
     if version > SCHEMA_VERSION:
+        # Only here: reading metadata of distributions takes time.
+        from kfgcp.installation import upgrade_hint
+
         raise StateError(
             f"{file} was written by a newer kfgcp (its schema is {version}, this version knows"
             f" {SCHEMA_VERSION}).",
-            hint="Upgrade: pip install --upgrade kfgcp",
+            hint=upgrade_hint(),
         )
 
 

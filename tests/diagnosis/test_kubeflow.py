@@ -245,7 +245,7 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
             200,
             {"status": "ok"},
             {},
-            "is not Kubeflow Pipelines: its apis/v2beta1/healthz says other things.",
+            "is not Kubeflow Pipelines: its apis/v2beta1/healthz has other fields.",
         ),
     ],
 )
@@ -424,7 +424,7 @@ def test_a_token_for_another_client_of_the_proxy(
 
     assert finding.check == "iap"
     assert (
-        "it is of the client right.apps.googleusercontent.com, iap_client_id of wrong.apps"
+        "it belongs to the client right.apps.googleusercontent.com, and iap_client_id is wrong."
         in finding.detail
     )
     assert (
@@ -569,12 +569,12 @@ def test_inside_of_a_cluster(
     server.says(METADATA, status=404)
     api = diagnose(**inside, host=f"http://ml-pipeline.kubeflow.svc:{port}")
 
-    assert ui["tls"].detail == "not used: inside of a cluster it is plain http"
+    assert ui["tls"].detail == "not used: inside a cluster it is plain http"
     assert ui["credentials"].detail == "signed in as system:serviceaccount:growth:default"
     assert ui["metadata"].ok
     assert api["metadata"].ok is None
     assert api["metadata"].hint.startswith(
-        "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata"
+        "The service ml-pipeline has only the API; ml-pipeline-ui also has metadata"
     )
 
 

@@ -26,8 +26,8 @@ from answer_mutations import mutate
 from kfgcp import testing
 from kfgcp.backends.base import Pace
 from kfgcp.backends.kubeflow import create_run as creating
+from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.backends.kubeflow import logs as kubeflow_logs
-from kfgcp.backends.kubeflow import metadata
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.vertex import logs as vertex_logs
 from kfgcp.cli import main
@@ -135,7 +135,7 @@ def _never_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(retry, "FIRST_PAUSE", 0.0)
     patch.setattr(metadata, "LATER", 0.0)
     patch.setattr(kubeflow_logs, "PAUSE", 0.0)
-    patch.setattr(vertex_logs, "PAUSE", 0.0)
+    patch.setattr(vertex_logs, "POLL_SECONDS", 0.0)
 
 
 def _settings(service: Any, url: str) -> str:

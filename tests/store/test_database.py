@@ -15,6 +15,7 @@ import pytest
 
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.errors import DiskFull, StateError
+from kfgcp.installation import upgrade_hint
 from kfgcp.model import ErrorInfo, ErrorKind, Run
 from kfgcp.store import database
 from kfgcp.store.rows import Origin
@@ -315,7 +316,7 @@ def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -
     ) as caught:
         Store(recorded.parent)
 
-    assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
+    assert caught.value.hint == upgrade_hint()
     assert recorded.read_bytes() == before
 
 

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from kfgcp.backends.registry import load_project
+from kfgcp.installation import install_hint
 from kfgcp.testing import VertexStandIn, vertex
 from patience import PROCESS, REQUEST
 
@@ -111,10 +112,11 @@ except MissingExtra as error:
         timeout=PROCESS,
     )
 
-    assert done.stdout.strip() == "testing pip install 'kfgcp[testing]'", done.stderr
+    assert done.stdout.strip() == f"testing {install_hint('testing')}", done.stderr
 
 
 def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest('pytest_plugins = ["kfgcp.testing"]')
     pytester.makepyfile(
         """
         import requests
@@ -132,6 +134,25 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
 
     done.assert_outcomes(passed=2, errors=1)
     done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+
+
+def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing_of_kfgcp_is_loaded():
+            assert not [name for name in sys.modules if name.split(".")[0] == "kfgcp"]
+
+        def test_the_fixture_is_unknown(vertex_stand_in):
+            pass
+        """
+    )
+
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+
+    done.assert_outcomes(passed=1, errors=1)
+    done.stdout.fnmatch_lines(["*fixture 'vertex_stand_in' not found*"])
 
 
 def _table(lines: Iterator[str]) -> dict[str, str]:

@@ -478,7 +478,7 @@ def test_kubectl_makes_the_address(tmp_path: Path) -> None:
         == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no'
         " host."
     )
-    assert hint == "Remove host, or forward the port by yourself and set auth to anonymous."
+    assert hint == "Remove host, or forward the port yourself and set auth to anonymous."
 
 
 @pytest.mark.parametrize("auth", ["iap", "in-cluster", "port-forward"])

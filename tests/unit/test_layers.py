@@ -18,6 +18,7 @@ LAYERS = [
             "cross_site",
             "deadlines",
             "errors",
+            "installation",
             "event",
             "file_uris",
             "foreign_errors",
@@ -54,6 +55,7 @@ TOGETHER = [
         "deadlines",
         "sockets",
         "errors",
+        "installation",
         "foreign_errors",
         "event",
         "machine",
@@ -307,7 +309,7 @@ def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
     assert callers["Store"] == {
         "kfgcp/tracking/open_project.py",
         "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
-        "kfgcp/backends/local/service.py",  # an engine process, which was given its run
+        "kfgcp/backends/local/local_run.py",  # an engine process, which was given its run
         "kfgcp/testing/metadata_nodes.py",  # another class of that name
     }
 
@@ -364,6 +366,7 @@ def test_only_the_local_backend_imports_the_engine() -> None:
 
     assert importers == {
         "backends/local/doctor.py",
+        "backends/local/local_run.py",
         "backends/local/logs.py",
         "backends/local/service.py",
         "workspace/run_methods.py",  # which files of a run were deleted

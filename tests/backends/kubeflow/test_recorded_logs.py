@@ -10,7 +10,7 @@ import kfgcp as public
 import recorded_runs
 from kfgcp.backends.base import Backend, LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.kubeflow import causes
-from kfgcp.backends.kubeflow.runs import NO_REASON
+from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound
 from kfgcp.model import TaskKind

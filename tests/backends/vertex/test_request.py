@@ -399,7 +399,7 @@ def test_more_labels_than_google_takes_are_refused(
         )
 
     assert len(parsed(made(62)).labels) == 64
-    with pytest.raises(Unsupported, match="There are 65 labels; Vertex AI takes 64"):
+    with pytest.raises(Unsupported, match=r"has 65 labels\. Vertex AI accepts at most 64"):
         made(63)
 
 
@@ -412,7 +412,7 @@ def test_a_name_that_is_too_long_is_refused(
         job_body(request_of(spec, name="ü" * 128), vertex_settings(), "abc123")["displayName"]
         == "ü" * 128
     )
-    with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
+    with pytest.raises(Unsupported, match=r"129 characters\. Vertex AI accepts at most 128"):
         job_body(request_of(spec, name="x" * 129), vertex_settings(), "abc123")
 
 
@@ -461,7 +461,7 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 
     assert not list(notes(request_of(spec)))
     (note,) = notes(request_of(cluster))
-    assert note.startswith("Vertex AI takes no Kubernetes settings; left out: ")
+    assert note.startswith("Vertex AI does not have Kubernetes settings. These are left out: ")
     assert "say" in note
     (local,) = notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
-    assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
+    assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")
